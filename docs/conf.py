@@ -1,0 +1,60 @@
+"""Sphinx configuration: numpydoc, the example gallery, no network."""
+
+import os
+import re
+
+import skphonon
+
+# Examples train small networks: threads beyond one only cost time there.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+project = "skphonon"
+author = "skphonon developers"
+project_copyright = f"2026, {author}"
+version = release = skphonon.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.extlinks",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "auto_examples/*.ipynb"]
+templates_path = ["_templates"]
+default_role = "literal"
+extlinks = {
+    "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
+    "doi": ("https://doi.org/%s", "doi:%s"),
+}
+
+autosummary_generate = True
+autosummary_imported_members = True
+autodoc_typehints = "none"  # numpydoc's sections give types, shapes and units
+numpydoc_show_class_members = False  # the class template lists them
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "remove_config_comments": True,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"skphonon {version}"
+html_theme_options = {"show_prev_next": False}
+
+
+def skip_metadata_requests(app, what, name, obj, skip, options):
+    """Leave out scikit-learn's generated set_*_request methods."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
+def setup(app):
+    """Connect the handler above."""
+    app.connect("autodoc-skip-member", skip_metadata_requests)

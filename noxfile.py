@@ -1,0 +1,40 @@
+"""Tasks that need an environment of their own: ``nox -s lint`` and the like."""
+
+import nox
+
+nox.options.sessions = ["lint", "tests", "docs"]
+
+CONSTRAINTS = ("-c", "constraints.txt")
+
+
+@nox.session
+def lint(session):
+    """Check style and format with ruff, and types with mypy."""
+    session.install(*CONSTRAINTS, "-e", ".[lint]")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def tests(session):
+    """Run the tests and doctests; arguments after ``--`` go to pytest."""
+    session.install(*CONSTRAINTS, "-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.11")
+def oldest(session):
+    """Run the tests with the oldest dependencies that pyproject.toml allows."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    bounds = project["dependencies"] + project["optional-dependencies"]["test"]
+    floors = [bound.replace(">=", "==") for bound in bounds]
+    session.install(*floors, "-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def docs(session):
+    """Build the documentation, running every example; warnings are errors."""
+    session.install(*CONSTRAINTS, "-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build/html")

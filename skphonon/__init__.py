@@ -1,0 +1,45 @@
+"""Interatomic force constants from inelastic neutron scattering.
+
+Forward models make spectra, transformers compress them, regressors invert them;
+all of it speaks scikit-learn. Every public name lives in the module that
+describes it and is also offered here, loaded on first use: ``import skphonon``
+alone does not import torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from skphonon._version import __version__
+
+_HOME = {
+    "ForceConstantModel": "skphonon.physics.force_constants",
+    "ForceConstantRegressor": "skphonon.regression",
+    "IncompleteDatasetWarning": "skphonon.datasets",
+    "MaskedSpectrumPreprocessor": "skphonon.preprocessing",
+    "NelderMeadInverter": "skphonon.inversion",
+    "PowderSimulator": "skphonon.simulation",
+    "ResimulationScorer": "skphonon.metrics",
+    "SpectrumGrid": "skphonon.simulation",
+    "VAEFeatureExtractor": "skphonon.features",
+    "VersionMismatchWarning": "skphonon._persistence",
+    "bvk_from_label": "skphonon.datasets",
+    "fetch_aluminium_arcs": "skphonon.datasets",
+    "load_aluminium_model": "skphonon.datasets",
+    "make_powder_spectra": "skphonon.datasets",
+    "nmse": "skphonon.metrics",
+    "normalize_spectra": "skphonon.preprocessing",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,69 @@
+"""Pickles that know which versions wrote them.
+
+scikit-learn stamps its version only on its own classes, so ours stamp both and
+compare on loading. What `_transient` names is left out of a pickle: caches that
+are cheap to rebuild, and torch objects, which are written as plain numpy arrays
+instead so that a file loads on any device.
+"""
+
+import pickle
+import warnings
+
+import sklearn
+from sklearn.base import BaseEstimator
+
+from skphonon._version import __version__
+
+_STAMP = "_saved_with"
+
+
+class VersionMismatchWarning(UserWarning):
+    """An object was pickled with other versions than those that load it."""
+
+
+class VersionedEstimator(BaseEstimator):
+    """BaseEstimator whose pickles carry the versions they were made with.
+
+    Subclasses list in `_transient` the attributes that a pickle leaves out, and may
+    keep what is expensive to build in `_cached`.
+    """
+
+    _transient = ("_cache",)
+
+    def __getstate__(self):
+        """Return the attributes to pickle, stamped with the versions in use."""
+        state = {k: v for k, v in vars(self).items() if k not in self._transient}
+        return {**state, _STAMP: _versions()}
+
+    def __setstate__(self, state):
+        """Restore the attributes and warn where the versions differ."""
+        state = dict(state)
+        saved, current = state.pop(_STAMP, {}), _versions()
+        if saved != current:
+            warnings.warn(
+                f"{type(self).__name__} was saved with {_describe(saved)} and is "
+                f"loaded with {_describe(current)}. Results may differ or fail: "
+                "load it with the versions it was saved with, or train it again.",
+                VersionMismatchWarning,
+                stacklevel=2,
+            )
+        vars(self).update(state)
+
+    def _cached(self, name, build):
+        """Return what `build` makes, made anew when a constructor argument changes."""
+        key = pickle.dumps(self.get_params())
+        cache = vars(self).setdefault("_cache", {})
+        if cache.get(name, (None, None))[0] != key:
+            cache[name] = key, build()
+        return cache[name][1]
+
+
+def _versions():
+    return {"skphonon": __version__, "scikit-learn": sklearn.__version__}
+
+
+def _describe(versions):
+    return (
+        ", ".join(f"{k} {v}" for k, v in versions.items())
+        or "unknown versions of skphonon and scikit-learn"
+    )

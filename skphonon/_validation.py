@@ -1,0 +1,140 @@
+"""Input checks shared by estimators, grids and simulators.
+
+The only module that touches private scikit-learn names: ``_fit_context`` (which
+runs ``_parameter_constraints`` before ``fit``) and the constraint vocabulary.
+"""
+
+import numbers
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "_fit_context",
+    "at_least",
+    "check_parameters",
+    "increasing_axis",
+    "parameter_rows",
+    "positive",
+    "validate_parameter_constraints",
+]
+
+
+def at_least(minimum, kind=numbers.Integral):
+    """Constraint: a number of the given kind, not below `minimum`."""
+    return Interval(kind, minimum, None, closed="left")
+
+
+def positive(kind=numbers.Real):
+    """Constraint: a number of the given kind, above zero."""
+    return Interval(kind, 0, None, closed="neither")
+
+
+def check_parameters(estimator):
+    """Hold an object without `fit` against its `_parameter_constraints`.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Grid, model or simulator.
+
+    Raises
+    ------
+    ValueError
+        Naming the first parameter out of range, what it must be and what it is.
+    """
+    parameters = estimator.get_params(deep=False)
+    constraints = estimator._parameter_constraints
+    validate_parameter_constraints(
+        constraints,
+        {name: parameters[name] for name in constraints},
+        caller_name=type(estimator).__name__,
+    )
+
+
+def increasing_axis(values, name):
+    """Return `values` as a float64 axis, or say why they cannot be one.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        Bin centres.
+    name : str
+        What the axis is called in the error message.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If the axis is empty, not one-dimensional, not finite or not strictly
+        increasing.
+    """
+    axis = np.asarray(values, dtype=float)
+    if axis.ndim != 1 or axis.size == 0:
+        raise ValueError(
+            f"{name} must be a non-empty one-dimensional array of bin centres, "
+            f"got shape {axis.shape}."
+        )
+    if not np.isfinite(axis).all():
+        raise ValueError(
+            f"{name} must be finite, got {int((~np.isfinite(axis)).sum())} NaN or "
+            f"infinite values of {axis.size}."
+        )
+    steps = np.diff(axis)
+    if (steps <= 0).any():
+        first = int(np.argmax(steps <= 0))
+        raise ValueError(
+            f"{name} must be strictly increasing, got {axis[first]:g} followed by "
+            f"{axis[first + 1]:g} at position {first}. Sort the axis and the "
+            "spectra along with it."
+        )
+    return axis
+
+
+def parameter_rows(parameters, names):
+    """Return `parameters` as a float64 array with one row a parameter set.
+
+    Parameters
+    ----------
+    parameters : array-like of shape (n_samples, n_parameters) or (n_parameters,)
+        One or more parameter sets.
+    names : sequence of str
+        The parameters expected, in order.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_parameters)
+
+    Raises
+    ------
+    ValueError
+        If the number of columns is wrong, there is no row, or a value is not
+        finite.
+    """
+    rows = np.atleast_2d(np.asarray(parameters, dtype=float))
+    if rows.ndim != 2 or rows.shape[1] != len(names):
+        raise ValueError(
+            f"parameters must have shape (n_samples, {len(names)}), one column each "
+            f"of {', '.join(names)}; got shape {np.shape(parameters)}."
+        )
+    if rows.shape[0] == 0:
+        raise ValueError("parameters must hold at least one row, got none.")
+    if not np.isfinite(rows).all():
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        raise ValueError(
+            f"parameters must be finite, got NaN or infinity in {bad.size} of "
+            f"{len(rows)} rows (first: row {bad[0]})."
+        )
+    return rows

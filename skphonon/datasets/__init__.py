@@ -1,0 +1,17 @@
+"""Arrays to learn from: measured, published or simulated."""
+
+from skphonon.datasets._aluminium import (
+    IncompleteDatasetWarning,
+    bvk_from_label,
+    fetch_aluminium_arcs,
+    load_aluminium_model,
+)
+from skphonon.datasets._synthetic import make_powder_spectra
+
+__all__ = [
+    "IncompleteDatasetWarning",
+    "bvk_from_label",
+    "fetch_aluminium_arcs",
+    "load_aluminium_model",
+    "make_powder_spectra",
+]

@@ -1,0 +1,416 @@
+"""Aluminium: powder spectra measured on ARCS, and published force constants.
+
+Force constants are Born-von Karman constants in eV/Angstrom^2, positive where the
+force restores, in the order ``1XX, 1ZZ, 1XY, 2XX, 2YY``; the bond to a first
+neighbour lies along [110], to a second along [100].
+
+A data file is trusted for its sha256 alone, wherever it came from, and reading it
+runs no code that it may hold.
+"""
+
+import hashlib
+import io
+import os
+import warnings
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
+from skphonon.physics.force_constants import ForceConstantModel
+from skphonon.simulation.grid import SpectrumGrid
+
+_PARAMETER_NAMES = ["1XX", "1ZZ", "1XY", "2XX", "2YY"]
+_FCC = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
+
+_LABEL_REFERENCE = [4.6330, 0.29784, 0.014999, 0.25064, 0.64366]
+_LABEL_LATTICE_CONSTANT = 4.04  # Angstrom
+
+# Lattice constant in Angstrom; constants in N/m, in the order of _PARAMETER_NAMES.
+_PUBLISHED_FITS = {
+    "cowley-1974": (4.033, [10.4578, -2.6322, 10.3657, 2.4314, -0.1351]),
+    "gilat-nicklow-1966": (4.0496, [9.808, -1.616, 11.424, 2.494, -0.515]),
+}
+
+_BASE_URL = "https://raw.githubusercontent.com/suyaokun/2DPhononINS-ML/c9bed3a/"
+_FOLDER = "aluminium-arcs-50meV"
+_SIMULATED = "simulated_1.pt"
+_LABELS = "x_record"
+_SPECTRUM = "exp_chi_{}K_mean.pt"
+_SPECTRUM_SHA256 = {
+    50: "78540626f4b648f6de19553d44151603ba53a30aa8a84526ab2a7a163c882cd5",
+    150: "2be3f29bad05502360fa14237f8eed8e6f453fada7e2deb99ac5b9fa6b046890",
+    280: "cac6df71d05a6ee2e59a76080e578ad186e078c1b82dd4e2d371d18212daea82",
+    350: "5c08f9340d61529023c92b379b4f339ec6217e56f6e800fac8a6baa965959ad6",
+    450: "082abc69067ee674384f4791dbd63d109ebae353f182b0e28e79c9d842005f11",
+    540: "f3f00c09703038805fc2fbaa62e0fe96e03c6328a6bbc12fd5c8d74941a8b420",
+    640: "11261bf2735ec0dee5bf630a3bdcae6309d97338e3e8bdce20f3142966ccb3c0",
+}
+
+
+class _RemoteFile(NamedTuple):
+    path: str
+    sha256: str
+
+
+_ENERGY = np.linspace(10.25, 44.75, 70)  # meV, bin centres
+_Q = np.linspace(0.05, 10.05, 101)  # 1/Angstrom, bin centres
+_INCIDENT_ENERGY = 50.0  # meV
+_TWO_THETA = (1.0, 136.0)  # degree, about: the mask comes from the files
+
+_FILES = {
+    _SIMULATED: _RemoteFile(
+        "data/1.pt",
+        "bc37e89ad4cced04d3acc04e14829fbdfe31f3ae3afde409844f16048d7185de",
+    ),
+    _LABELS: _RemoteFile(
+        "dataset/x_record",
+        "6ced8c9a2794759a8441e2bd4249ad91fc2bb8a0131e864e106a967aba073b3e",
+    ),
+} | {
+    _SPECTRUM.format(temperature): _RemoteFile(
+        f"dataset/exp_23379_sub/{_SPECTRUM.format(temperature)}", sha256
+    )
+    for temperature, sha256 in _SPECTRUM_SHA256.items()
+}
+
+
+class IncompleteDatasetWarning(UserWarning):
+    """A local folder holds only part of a data set, and that part was returned."""
+
+
+def load_aluminium_model(source="dft"):
+    """Make a force-constant model of aluminium from published constants.
+
+    The crystal is fcc and the forces reach to second neighbours, with the
+    parameters ``1XX, 1ZZ, 1XY, 2XX, 2YY`` in eV/Angstrom^2. The two fits to
+    measured dispersions reach further and are truncated here at the second shell:
+    use them to compare near neighbours or as a starting point, not to reproduce
+    the frequencies that they were fitted to.
+
+    Parameters
+    ----------
+    source : {"dft", "cowley-1974", "gilat-nicklow-1966"}, default="dft"
+        Where the constants come from.
+
+        - ``"dft"``: the calculated constants around which the published training
+          set of :func:`fetch_aluminium_arcs` was drawn [1]_. Lattice constant
+          4.04 Angstrom, the one that set was simulated with.
+        - ``"cowley-1974"``: fit to phonons measured at 80 K [2]_. Lattice constant
+          4.033 Angstrom: the room-temperature value contracted by 0.39 % [4]_.
+        - ``"gilat-nicklow-1966"``: axially symmetric fit at 300 K [3]_. Lattice
+          constant 4.0496 Angstrom, the room-temperature value [5]_.
+
+    Returns
+    -------
+    ForceConstantModel
+        Its `reference` holds the constants.
+
+    Raises
+    ------
+    ValueError
+        If `source` is not one of the three.
+
+    References
+    ----------
+    .. [1] Y. Su and C. Li, https://doi.org/10.48550/arXiv.2404.13507
+    .. [2] E. R. Cowley, Can. J. Phys. 52, 1714 (1974)
+    .. [3] G. Gilat and R. M. Nicklow, https://doi.org/10.1103/PhysRev.143.487
+    .. [4] F. R. Kroeger and C. A. Swenson, https://doi.org/10.1063/1.323746
+    .. [5] P. N. H. Nakashima, https://doi.org/10.1201/9781351045636-140000245
+
+    Examples
+    --------
+    >>> from skphonon.datasets import load_aluminium_model
+    >>> model = load_aluminium_model("gilat-nicklow-1966")
+    >>> model.parameter_names
+    ['1XX', '1ZZ', '1XY', '2XX', '2YY']
+    >>> model.reference.round(4)
+    array([ 0.6122, -0.1009,  0.713 ,  0.1557, -0.0321])
+    """
+    if source == "dft":
+        lattice_constant = _LABEL_LATTICE_CONSTANT
+        reference = bvk_from_label(_LABEL_REFERENCE)
+    elif source in _PUBLISHED_FITS:
+        lattice_constant, constants = _PUBLISHED_FITS[source]
+        reference = np.array(constants) * EV_PER_A2_PER_NEWTON_PER_METRE
+    else:
+        raise ValueError(
+            f"source must be one of {['dft', *_PUBLISHED_FITS]}, got {source!r}."
+        )
+    return ForceConstantModel(lattice_constant * _FCC, "Al", reference, n_shells=2)
+
+
+def bvk_from_label(labels):
+    """Convert labels of the published aluminium spectra to force constants.
+
+    A label is ``[phi0, 2*2XX, 2*2YY, -1ZZ, 1XY]``, where ``phi0`` is the on-site
+    force constant and the second neighbours count twice, since both lie on one
+    site of the 2x2x2 supercell they were calculated in. ``1XX`` follows from the
+    acoustic sum rule over 12 first and 6 second neighbours::
+
+        phi0 = 8*1XX + 4*1ZZ + 2*2XX + 4*2YY
+
+    Parameters
+    ----------
+    labels : array-like of shape (5,) or (n_samples, 5)
+        Labels, eV/Angstrom^2.
+
+    Returns
+    -------
+    ndarray of the shape of `labels`
+        ``1XX, 1ZZ, 1XY, 2XX, 2YY``, eV/Angstrom^2.
+
+    Raises
+    ------
+    ValueError
+        If a label does not have five numbers.
+
+    Examples
+    --------
+    >>> from skphonon.datasets import bvk_from_label
+    >>> bvk_from_label([4.633, 0.29784, 0.014999, 0.25064, 0.64366]).round(4)
+    array([ 0.6635, -0.2506,  0.6437,  0.1489,  0.0075])
+    """
+    labels = np.asarray(labels, dtype=float)
+    if labels.shape[-1:] != (5,):
+        raise ValueError(
+            "labels must have shape (5,) or (n_samples, 5): phi0, 2*2XX, 2*2YY, "
+            f"-1ZZ, 1XY; got shape {labels.shape}."
+        )
+    onsite, twice_2xx, twice_2yy, minus_1zz, xy1 = np.moveaxis(labels, -1, 0)
+    zz1, xx2, yy2 = -minus_1zz, twice_2xx / 2, twice_2yy / 2
+    xx1 = (onsite - 4 * zz1 - 2 * xx2 - 4 * yy2) / 8
+    return np.stack([xx1, zz1, xy1, xx2, yy2], axis=-1)
+
+
+def fetch_aluminium_arcs(data_home=None, *, download_if_missing=True, return_X_y=False):
+    """Load the aluminium powder spectra measured on ARCS from 50 to 640 K.
+
+    Seven images of chi''(Q, E) of polycrystalline aluminium, incident energy
+    50 meV, with one published simulated spectrum and the 10,000 parameter sets of
+    the published training set [1]_. Files come from the authors' repository, about
+    1.5 MB in all, and every one is checked against its sha256 each time it is read.
+    Each spectrum is in units of its own range, ``(x - mean) / (max - min)`` over
+    the visible pixels: absolute intensities cannot be compared.
+
+    Where files are looked for: in `data_home` if given, else in the folder that the
+    environment variable ``SKPHONON_DATA`` names, else in the user's cache. The
+    first and the last are filled by downloading; ``SKPHONON_DATA`` is only read.
+    The files may lie in the subfolder ``aluminium-arcs-50meV``, where downloads
+    go, or in the folder itself, there also with the paths of the authors'
+    repository, so that `data_home` may name a clone of it.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        Folder that holds, or will hold, the data.
+    download_if_missing : bool, default=True
+        Whether to download files that are not there. If False, or if the data are
+        read from ``SKPHONON_DATA``, the temperatures at hand are returned and a
+        warning names the others.
+    return_X_y : bool, default=False
+        If True, return ``(data, temperature)``. The true force constants of a
+        measured spectrum are not known, so temperature stands in the place of y.
+
+    Returns
+    -------
+    Bunch
+        With the attributes
+
+        - data : ndarray of shape (n_temperatures, 7070). Measured spectra, one a
+          row, energy-major; NaN outside the instrument's window.
+        - temperature : ndarray of shape (n_temperatures,). Kelvin, ascending.
+        - missing_temperature : ndarray of shape (7 - n_temperatures,). Kelvin;
+          measured, but not in the local folder.
+        - grid : SpectrumGrid of shape (70, 101), with the mask of the files.
+        - parameter_names : list of str. Columns of the two arrays of constants.
+        - simulated : ndarray of shape (7070,). Published simulated spectrum.
+        - simulated_target : ndarray of shape (5,). Its force constants,
+          eV/Angstrom^2.
+        - training_targets : ndarray of shape (10000, 5). Force constants of the
+          published training set, eV/Angstrom^2; row 0 is `simulated_target`.
+        - DESCR : str. Description, origin and licence of the data.
+
+        or the tuple ``(data, temperature)`` if `return_X_y`.
+
+    Raises
+    ------
+    OSError
+        If files are missing and were not or could not be downloaded.
+    ValueError
+        If a file is not the published one, by its sha256.
+
+    Warns
+    -----
+    IncompleteDatasetWarning
+        If only some temperatures are returned.
+
+    References
+    ----------
+    .. [1] Y. Su and C. Li, "Uncovering obscured phonon dynamics from powder
+           inelastic neutron scattering using machine learning",
+           https://doi.org/10.48550/arXiv.2404.13507
+
+    Examples
+    --------
+    >>> from skphonon.datasets import fetch_aluminium_arcs
+    >>> measured = fetch_aluminium_arcs()  # doctest: +SKIP
+    >>> measured.data.shape  # doctest: +SKIP
+    (7, 7070)
+    >>> measured.grid.to_image(measured.data).shape  # doctest: +SKIP
+    (7, 70, 101)
+    """
+    home, download, advice = _source(data_home, download_if_missing)
+    paths = _locate(home, download=download)
+    missing = _missing_temperatures(paths, home, advice)
+    if missing:
+        warnings.warn(
+            f"{home} lacks the spectra measured at {', '.join(map(str, missing))} K: "
+            f"{len(_SPECTRUM_SHA256) - len(missing)} of {len(_SPECTRUM_SHA256)} "
+            f"temperatures are returned. {advice}",
+            IncompleteDatasetWarning,
+            stacklevel=2,
+        )
+    at_hand = [t for t in _SPECTRUM_SHA256 if t not in missing]
+    data = np.stack([_read_spectrum(_SPECTRUM.format(t), paths) for t in at_hand])
+    temperature = np.array(at_hand, dtype=float)
+    if return_X_y:
+        return data, temperature
+    simulated = _read_spectrum(_SIMULATED, paths)
+    training_targets = bvk_from_label(_read_labels(paths))
+    return Bunch(
+        data=data,
+        temperature=temperature,
+        missing_temperature=np.array(missing, dtype=float),
+        grid=_grid(simulated),
+        parameter_names=list(_PARAMETER_NAMES),
+        simulated=simulated,
+        simulated_target=training_targets[0].copy(),
+        training_targets=training_targets,
+        DESCR=_description(),
+    )
+
+
+def _source(data_home, download_if_missing):
+    """Return the folder to look in, whether to fill it, and advice if it is not."""
+    import pooch
+
+    folder = os.environ.get("SKPHONON_DATA")
+    if data_home is None and folder:
+        advice = (
+            f"Add the files to that folder, named by SKPHONON_DATA, from {_BASE_URL}; "
+            "or unset SKPHONON_DATA or pass data_home to have them downloaded."
+        )
+        return Path(folder), False, advice
+    home = pooch.os_cache("skphonon") if data_home is None else data_home
+    advice = (
+        "Pass download_if_missing=True to have the files downloaded, or copy them "
+        f"there from {_BASE_URL}."
+    )
+    return Path(home).expanduser(), download_if_missing, advice
+
+
+def _locate(home, *, download):
+    """Return the path of every file found, or downloaded where that is allowed."""
+    paths = {}
+    for name, remote in _FILES.items():
+        places = home / _FOLDER / name, home / name, home / remote.path
+        path = next((place for place in places if place.is_file()), None)
+        if path is None and download:
+            path = _download(name, home / _FOLDER)
+        if path is not None:
+            paths[name] = path
+    return paths
+
+
+def _download(name, folder):
+    """Download one file, leaving it in `folder` only if it is the published one."""
+    import pooch
+
+    remote = _FILES[name]
+    url = _BASE_URL + remote.path
+    try:
+        path = pooch.retrieve(
+            url,
+            f"sha256:{remote.sha256}",
+            fname=name,
+            path=folder,
+            # The files are small; a stream would be left open by an HTTP error.
+            downloader=pooch.HTTPDownloader(stream=False),
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{url} must be the published file, got another one, which was "
+            f"discarded: {error} Try again later; if it stays so, the download is "
+            "being altered on the way or the repository has changed."
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"Could not download {url} to {folder}: {error}. Check the connection "
+            f"and try again, or copy the file there under the name {name}."
+        ) from error
+    return Path(path)
+
+
+def _missing_temperatures(paths, home, advice):
+    """Return the temperatures without a spectrum; raise if too little is there."""
+    missing = [t for t in _SPECTRUM_SHA256 if _SPECTRUM.format(t) not in paths]
+    essential = {_SIMULATED, _LABELS} <= paths.keys()
+    if not essential or len(missing) == len(_SPECTRUM_SHA256):
+        absent = ", ".join(name for name in _FILES if name not in paths)
+        raise FileNotFoundError(
+            f"{home} must hold {_SIMULATED}, {_LABELS} and at least one measured "
+            f"spectrum, in a subfolder {_FOLDER} or directly. Not found: {absent}. "
+            f"{advice}"
+        )
+    return missing
+
+
+def _read_spectrum(name, paths):
+    """Read one image as a row; `weights_only` keeps the pickle from running code."""
+    import torch
+
+    tensor = torch.load(io.BytesIO(_read_verified(name, paths)), weights_only=True)
+    return tensor.numpy().astype(float).ravel()
+
+
+def _read_labels(paths):
+    """Read the lines ``n [f1, f2, f3, f4, f5]`` of the label file."""
+    text = _read_verified(_LABELS, paths).decode("ascii")
+    numbers = text.translate(str.maketrans("[],", "   ")).split()
+    return np.array(numbers, dtype=float).reshape(-1, 6)[:, 1:]
+
+
+def _read_verified(name, paths):
+    """Return what a file holds, once its hash has shown that it is the right one."""
+    remote = _FILES[name]
+    content = paths[name].read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != remote.sha256:
+        raise ValueError(
+            f"{paths[name]} must have sha256 {remote.sha256}, got {digest}: it is "
+            "damaged, or not the published file. Delete it, to have it downloaded at "
+            f"the next call, or put {_BASE_URL}{remote.path} in its place."
+        )
+    return content
+
+
+def _grid(spectrum):
+    """Make the grid of the published images, with the mask of one of them."""
+    mask = np.isfinite(spectrum).reshape(_ENERGY.size, _Q.size)
+    return SpectrumGrid(
+        _ENERGY.copy(),
+        _Q.copy(),
+        incident_energy=_INCIDENT_ENERGY,
+        two_theta=_TWO_THETA,
+        mask=mask,
+    )
+
+
+def _description():
+    folder = resources.files("skphonon.datasets") / "descr"
+    return (folder / "aluminium_arcs.rst").read_text(encoding="utf-8")

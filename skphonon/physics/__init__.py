@@ -1,0 +1,4 @@
+"""Laws of nature: scattering, force constants and lattice dynamics.
+
+Pure functions and models; no instrument in sight.
+"""

@@ -1,0 +1,216 @@
+"""The pixels of a powder spectrum: axes, kinematic window, image and row."""
+
+import numpy as np
+
+from skphonon._persistence import VersionedEstimator
+from skphonon._validation import increasing_axis
+from skphonon.physics.scattering import final_energy, kinematic_mask
+
+__all__ = ["SpectrumGrid"]
+
+
+class SpectrumGrid(VersionedEstimator):
+    """Lay out a powder spectrum: its two axes and what the instrument can see.
+
+    An image has energy in rows and momentum transfer in columns; a row is that image
+    flattened, energy-major, with NaN where nothing was measured.
+
+    Parameters
+    ----------
+    energy : array-like of shape (n_energy,)
+        Bin centres of the energy transfer in meV, increasing; positive is neutron
+        energy loss.
+    q : array-like of shape (n_q,)
+        Bin centres of the momentum transfer in 1/Angstrom, increasing, not negative.
+    incident_energy : float, default=None
+        Energy of the incoming neutron in meV. None stands for an instrument that sees
+        every pixel.
+    two_theta : tuple of float, default=(0.0, 180.0)
+        Smallest and largest scattering angle of the detectors, in degrees.
+    mask : array-like of bool of shape (n_energy, n_q), default=None
+        True where a pixel was measured. It takes the place of the window computed from
+        `incident_energy` and `two_theta`.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(n_energy, n_q)``.
+    n_pixels : int
+        Number of columns of a row.
+    mask : ndarray of bool of shape (n_energy, n_q)
+        True where a pixel is visible: the mask given or, without one, the kinematic
+        window at the centre of each pixel.
+
+    Examples
+    --------
+    >>> from skphonon.simulation import SpectrumGrid
+    >>> grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 9.0], incident_energy=50.0)
+    >>> grid.mask
+    array([[ True,  True,  True],
+           [False,  True, False]])
+    >>> grid.to_image([[1, 2, 3, 4, 5, 6]]).shape
+    (1, 2, 3)
+    """
+
+    def __init__(
+        self, energy, q, *, incident_energy=None, two_theta=(0.0, 180.0), mask=None
+    ):
+        self.energy = energy
+        self.q = q
+        self.incident_energy = incident_energy
+        self.two_theta = two_theta
+        self.mask = mask
+
+    def get_params(self, deep=True):
+        """Return the constructor's arguments as they were given.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Has no effect: a grid holds no estimators.
+
+        Returns
+        -------
+        dict
+            Arguments by name.
+        """
+        return {**super().get_params(deep), "mask": self._mask}
+
+    @property
+    def shape(self):
+        """Number of energies and of momentum transfers."""
+        energy, q = self.axes()
+        return energy.size, q.size
+
+    @property
+    def n_pixels(self):
+        """Number of pixels of a spectrum, visible or not."""
+        n_energy, n_q = self.shape
+        return n_energy * n_q
+
+    @property
+    def mask(self):
+        """True where a pixel is visible, an array of shape (n_energy, n_q)."""
+        energy, q = self.axes()
+        if self._mask is not None:
+            mask = np.asarray(self._mask, dtype=bool)
+            if mask.shape != (energy.size, q.size):
+                raise ValueError(
+                    f"mask must have the shape of the grid, {(energy.size, q.size)}, "
+                    f"got {mask.shape}."
+                )
+        elif self.incident_energy is None:
+            mask = np.ones((energy.size, q.size), dtype=bool)
+        else:
+            mask = kinematic_mask(energy, q, self.incident_energy, self.two_theta)
+        if not mask.any():
+            raise ValueError(
+                "The grid must hold at least one visible pixel, got none. Check q "
+                "against the kinematic window of incident_energy="
+                f"{self.incident_energy} meV, two_theta={self.two_theta} degrees."
+            )
+        return mask
+
+    @mask.setter
+    def mask(self, mask):
+        self._mask = mask
+
+    def axes(self):
+        """Return both axes, checked.
+
+        Returns
+        -------
+        energy : ndarray of shape (n_energy,)
+            Energy transfer in meV.
+        q : ndarray of shape (n_q,)
+            Momentum transfer in 1/Angstrom.
+
+        Raises
+        ------
+        ValueError
+            If an axis is empty, not finite or not increasing, q is negative, or the
+            energy transfer exceeds the incident energy.
+        """
+        energy, q = increasing_axis(self.energy, "energy"), increasing_axis(self.q, "q")
+        if q[0] < 0:
+            raise ValueError(f"q must not be negative, got a minimum of {q[0]:g} 1/A.")
+        if self.incident_energy is not None:
+            final_energy(energy, self.incident_energy)
+        return energy, q
+
+    def edges(self):
+        """Return the borders of the bins, halfway between their centres.
+
+        Returns
+        -------
+        energy : ndarray of shape (n_energy + 1,)
+            Borders in meV.
+        q : ndarray of shape (n_q + 1,)
+            Borders in 1/Angstrom, none below zero.
+        """
+        energy, q = (_bin_edges(axis) for axis in self.axes())
+        return energy, np.maximum(q, 0.0)
+
+    def to_image(self, X):
+        """Turn rows into images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_pixels) or (n_pixels,)
+            Spectra, one a row.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_energy, n_q) or (n_energy, n_q)
+            The same numbers; a single row gives a single image.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns is not the number of pixels of this grid.
+        """
+        X = np.asarray(X)
+        if X.ndim not in (1, 2) or X.shape[-1] != self.n_pixels:
+            raise ValueError(
+                f"X must have {self.n_pixels} columns for a grid of {self.shape} "
+                f"pixels, got shape {X.shape}. Was it measured on another grid?"
+            )
+        return X.reshape(*X.shape[:-1], *self.shape)
+
+    def to_rows(self, images):
+        """Turn images into rows, NaN outside the visible window.
+
+        Parameters
+        ----------
+        images : array-like of shape (n_samples, n_energy, n_q) or (n_energy, n_q)
+            One or more images.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_pixels)
+            A new array; a single image gives one row.
+
+        Raises
+        ------
+        ValueError
+            If the images do not have the shape of this grid.
+        """
+        images = np.asarray(images, dtype=float)
+        if images.ndim not in (2, 3) or images.shape[-2:] != self.shape:
+            raise ValueError(
+                f"images must have shape (n_samples, {self.shape[0]}, {self.shape[1]})"
+                f", got {images.shape}. Rows are energies, columns are q."
+            )
+        return np.where(self.mask, images, np.nan).reshape(-1, self.n_pixels)
+
+
+def _bin_edges(centres):
+    if centres.size == 1:
+        raise ValueError(
+            "An axis needs at least two bin centres to tell the width of a bin, got "
+            f"one ({centres[0]:g})."
+        )
+    middles = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate(
+        [[2 * centres[0] - middles[0]], middles, [2 * centres[-1] - middles[-1]]]
+    )

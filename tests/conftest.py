@@ -1,0 +1,43 @@
+"""What every test shares: the data folder, and one thread a process."""
+
+import os
+
+# Tests run one process a core; read when numpy and torch are first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """Folder of real measurements and reference inputs, named by SKPHONON_DATA."""
+    return _folder(os.environ.get("SKPHONON_DATA"))
+
+
+@pytest.fixture(scope="session")
+def aluminium_folder(data_folder):
+    """Folder of the aluminium spectra, with the published set's file names."""
+    return _folder(data_folder / "aluminium-arcs-50meV")
+
+
+def _folder(path):
+    if not path or not Path(path).is_dir():
+        pytest.skip(f"needs SKPHONON_DATA, the folder of real data (got {path})")
+    return Path(path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With SKPHONON_REQUIRE_DATA=1 a skip for want of data is a failure.
+
+    Such skips are known by their reason, which names SKPHONON_DATA.
+    """
+    report = yield
+    required = os.environ.get("SKPHONON_REQUIRE_DATA") == "1"
+    if required and report.skipped and "SKPHONON_DATA" in str(report.longrepr):
+        report.outcome = "failed"
+        reason = call.excinfo.value
+        report.longrepr = f"SKPHONON_REQUIRE_DATA=1 forbids this skip: {reason}"
+    return report

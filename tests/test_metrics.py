@@ -1,0 +1,164 @@
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.optimize import minimize
+from sklearn.base import clone
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from skphonon.metrics import ResimulationScorer, nmse
+from skphonon.preprocessing import MaskedSpectrumPreprocessor, normalize_spectra
+
+PIXELS = np.linspace(0, 1, 30)
+MASK = np.arange(30) % 7 > 0
+
+
+class Ramp:
+    """Two peaks; the parameters are their heights over a ramp. Pixels are hidden."""
+
+    def simulate(self, parameters):
+        peaks = [np.exp(-(((PIXELS - c) / 0.1) ** 2)) for c in (0.3, 0.7)]
+        return np.where(MASK, parameters @ np.array(peaks) + PIXELS, np.nan)
+
+
+@pytest.fixture
+def spectra():
+    rng = np.random.default_rng(0)
+    measured = rng.random((6, 30))
+    simulated = measured + 0.3 * rng.normal(size=(6, 30))
+    measured[:, :4], simulated[:, 3:6] = np.nan, np.nan
+    return measured, simulated
+
+
+def test_the_formula_over_shared_pixels(spectra):
+    a, b = (normalize_spectra(x[:, 6:]) for x in spectra)
+    expected = ((a - b) ** 2).mean(axis=1) / (a**2).mean(axis=1)
+    assert_allclose(nmse(*spectra), expected)
+
+
+def test_fitted_is_the_best_scale_and_offset(spectra):
+    a, b = spectra[0][0, 6:], spectra[1][0, 6:]
+    a = normalize_spectra([a])[0]
+
+    def misfit(line):
+        return ((a - line[0] * b - line[1]) ** 2).mean() / (a**2).mean()
+
+    # The optimiser stops at a gradient of 1e-5; its minimum is good to its square.
+    assert_allclose(nmse(*spectra, scale="fitted")[0], minimize(misfit, [1, 0]).fun)
+
+
+def test_fitted_is_one_minus_the_squared_correlation(spectra):
+    pairs = zip(*(x[:, 6:] for x in spectra), strict=True)
+    r = np.array([np.corrcoef(a, b)[0, 1] for a, b in pairs])
+    assert (r > 0).all()
+    fitted = nmse(*spectra, scale="fitted")
+    assert_allclose(fitted, 1 - r**2)
+    assert (fitted <= nmse(*spectra)).all()
+
+
+@pytest.mark.parametrize("scale", ["normalized", "fitted"])
+def test_scale_and_offset_of_either_do_not_matter(spectra, scale):
+    measured, simulated = spectra
+    expected = nmse(measured, simulated, scale=scale)
+    assert_allclose(nmse(50 * measured + 3, simulated / 9 - 1, scale=scale), expected)
+    assert_allclose(nmse(measured, 4 * measured + 1, scale=scale), 0, atol=1e-28)
+
+
+def test_an_inverted_spectrum_is_no_match(spectra):
+    measured = spectra[0]
+    assert_allclose(nmse(measured, -measured, scale="fitted"), 1)
+    assert (nmse(measured, -measured) > 1).all()
+
+
+@pytest.mark.parametrize("scale", ["normalized", "fitted"])
+def test_a_constant_simulation_scores_one(spectra, scale):
+    assert_allclose(nmse(spectra[0], np.ones(30), scale=scale), 1)
+
+
+def test_one_row_meets_many(spectra):
+    measured, simulated = spectra
+    rows = [nmse(measured[0], row)[0] for row in simulated]
+    assert_allclose(nmse(measured[0], simulated), rows)
+    assert_allclose(nmse(simulated, measured[:1]).shape, (6,))
+
+
+def test_a_noisy_brightest_pixel_moves_normalized_more(spectra):
+    measured = spectra[0]
+    spiked = measured.copy()
+    spiked[:, 10] = 3 * np.nanmax(measured, axis=1)
+    moved = {
+        s: nmse(measured, spiked, scale=s).mean() for s in ("normalized", "fitted")
+    }
+    perturbed = nmse(spiked, measured, scale="normalized").mean()
+    assert perturbed > nmse(spiked, measured, scale="fitted").mean()
+    assert moved["normalized"] > moved["fitted"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "simulated", "message"),
+    [
+        ([[1.0, 2, 3]], [[1.0, 2]], "same pixels, got 3 and 2"),
+        (np.eye(3), np.eye(3)[:2], "single row, got 3 and 2"),
+        ([[1.0, np.nan]], [[np.nan, 1.0]], "share at least one.*sample 0"),
+        ([[1.0, 2], [1, 1]], [[1.0, 2]], "not be constant.*sample 1"),
+        ([[1.0, 2]], [[1.0, np.inf]], "simulated must be finite.*sample 0"),
+        (np.ones((1, 2, 2)), [[1.0, 2]], r"measured.*got shape \(1, 2, 2\)"),
+        (np.empty((0, 2)), [[1.0, 2]], r"non-empty.*\(0, 2\)"),
+    ],
+)
+def test_nmse_refuses(measured, simulated, message):
+    with pytest.raises(ValueError, match=message):
+        nmse(measured, simulated)
+    with pytest.raises(ValueError, match="scale must be one of normalized, fitted"):
+        nmse([[1.0, 2]], [[1.0, 2]], scale="raw")
+
+
+@pytest.fixture
+def ramp():
+    y = np.random.default_rng(1).uniform(0.5, 1.5, size=(60, 2))
+    return Ramp().simulate(y), y
+
+
+def test_the_scorer_ranks_estimators_without_labels(ramp):
+    X, y = ramp
+    scorer = pickle.loads(pickle.dumps(ResimulationScorer(Ramp(), scale="normalized")))
+    good = make_pipeline(MaskedSpectrumPreprocessor(None), Ridge(1e-6)).fit(X, y)
+    dummy = DummyRegressor().fit(X, y)
+    # A ridge of 1e-6 leaves a bias of that order in y, its square in the score.
+    assert -1e-10 < scorer(good, X) <= 0
+    assert scorer(dummy, X) == scorer(dummy, X, y) < -0.01
+    expected = nmse(X, Ramp().simulate(y.mean(axis=0, keepdims=True)))
+    assert_allclose(scorer(dummy, X), -expected.mean())
+
+
+def test_the_scorer_takes_one_dimensional_predictions():
+    class Height:
+        def simulate(self, parameters):
+            return parameters * np.sin(PIXELS) + PIXELS**2
+
+    y = np.linspace(1, 2, 9)
+    X = Height().simulate(y[:, None])
+    estimator = Ridge(1e-9).fit(X, y)
+    assert ResimulationScorer(Height())(estimator, X) > -1e-6
+
+
+def test_the_scorer_works_in_model_selection(ramp):
+    X, y = ramp
+    scorer = clone(ResimulationScorer(Ramp()))
+    pipeline = make_pipeline(MaskedSpectrumPreprocessor(None), Ridge())
+    grid = {"ridge__alpha": [1e-6, 1e3]}
+    search = GridSearchCV(pipeline, grid, scoring=scorer, cv=3).fit(X, y)
+    assert search.best_params_ == {"ridge__alpha": 1e-6}
+    scores = cross_val_score(search.best_estimator_, X, y, scoring=scorer, cv=3)
+    assert (scores > -1e-10).all()
+
+
+def test_the_scorer_refuses_spectra_from_another_grid(ramp):
+    X, y = ramp
+    dummy = DummyRegressor().fit(X, y)
+    with pytest.raises(ValueError, match="same pixels, got 29 and 30"):
+        ResimulationScorer(Ramp())(dummy, X[:, :29])

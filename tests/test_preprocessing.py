@@ -1,0 +1,196 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skphonon.preprocessing import MaskedSpectrumPreprocessor, normalize_spectra
+
+N_ENERGY, N_Q = 4, 5
+HIDDEN = [0, 7, 19]
+VISIBLE = np.setdiff1d(np.arange(N_ENERGY * N_Q), HIDDEN)
+
+
+@pytest.fixture
+def X():
+    X = np.random.default_rng(0).random((12, N_ENERGY * N_Q))
+    X[:, HIDDEN] = np.nan
+    return X
+
+
+@pytest.mark.parametrize("normalization", ["mean-range", "standard"])
+def test_scale_and_offset_do_not_matter(X, normalization):
+    scales = np.geomspace(1e-6, 1e6, len(X))[:, None]
+    expected = normalize_spectra(X, normalization)
+    # Offsets ten times the scale cost a decimal digit or two of the sixteen.
+    assert_allclose(
+        normalize_spectra(scales * (X - 10), normalization), expected, atol=1e-12
+    )
+
+
+def test_each_normalization_is_what_it_says(X):
+    ranged = normalize_spectra(X)
+    assert_allclose(np.nanmean(ranged, axis=1), 0, atol=1e-15)
+    assert_allclose(np.nanmax(ranged, axis=1) - np.nanmin(ranged, axis=1), 1)
+    standard = normalize_spectra(X, "standard")
+    assert_allclose(np.nanmean(standard, axis=1), 0, atol=1e-15)
+    assert_allclose(np.nanstd(standard, axis=1), 1)
+    by_mean = normalize_spectra(X, "mean")
+    assert_allclose(np.nanmean(by_mean, axis=1), 1)
+    assert_allclose(by_mean, normalize_spectra(7 * X, "mean"))
+    assert_array_equal(normalize_spectra(X, None), X)
+
+
+def test_spectra_do_not_influence_one_another(X):
+    assert_array_equal(normalize_spectra(X)[3:4], normalize_spectra(X[3:4]))
+
+
+def test_the_published_spectra_are_normalised_like_this(aluminium_folder):
+    torch = pytest.importorskip("torch")
+    image = torch.load(aluminium_folder / "exp_chi_50K_mean.pt", weights_only=True)
+    row = image.numpy().reshape(1, -1)
+    # Normalising once more changes nothing but the rounding of 4144 additions.
+    assert_allclose(normalize_spectra(row), row, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("values", "normalization", "message"),
+    [
+        ([[1.0, 2.0], [3.0, 3.0]], "mean-range", r"not be constant.*1 of 2.*sample 1"),
+        ([[1.0, 2.0], [3.0, np.nan]], "standard", r"not be constant.*sample 1"),
+        ([[1.0, 2.0], [-3.0, 2.0]], "mean", r"positive mean.*sample 1"),
+        ([[np.nan, np.nan]], None, r"at least one measured pixel.*sample 0"),
+        ([[1.0, np.inf]], None, "infinity"),
+        ([[1.0, 2.0]], "max", "normalization must be one of mean-range"),
+    ],
+)
+def test_normalize_spectra_refuses(values, normalization, message):
+    with pytest.raises(ValueError, match=message):
+        normalize_spectra(values, normalization)
+
+
+def test_masked_pixels_are_dropped_and_put_back(X):
+    preprocessor = MaskedSpectrumPreprocessor().fit(X)
+    assert_array_equal(np.flatnonzero(preprocessor.mask_), VISIBLE)
+    Z = preprocessor.transform(X)
+    assert Z.shape == (len(X), len(VISIBLE))
+    # Sums run in another order once pixels are gone: the last digit may differ.
+    restored = preprocessor.inverse_transform(Z)
+    assert_allclose(restored, normalize_spectra(X), atol=1e-15)
+
+
+def test_without_normalization_the_inverse_is_exact(X):
+    preprocessor = MaskedSpectrumPreprocessor(normalization=None)
+    restored = preprocessor.inverse_transform(preprocessor.fit_transform(X))
+    assert_array_equal(restored, X)
+
+
+def test_images_are_rows(X):
+    preprocessor = MaskedSpectrumPreprocessor().fit(X.reshape(-1, N_ENERGY, N_Q))
+    expected = MaskedSpectrumPreprocessor().fit_transform(X)
+    assert_array_equal(preprocessor.transform(X), expected)
+    images = X.reshape(-1, N_ENERGY, N_Q)
+    assert_array_equal(preprocessor.transform(images), expected)
+
+
+def test_pixels_beyond_the_mask_are_ignored(X):
+    preprocessor = MaskedSpectrumPreprocessor().fit(X)
+    more = np.where(np.isnan(X), 1e9, X)
+    assert_array_equal(preprocessor.transform(more), preprocessor.transform(X))
+
+
+def test_single_precision_is_kept(X):
+    preprocessor = MaskedSpectrumPreprocessor().fit(X)
+    Z = preprocessor.transform(X.astype(np.float32))
+    assert Z.dtype == np.float32
+    assert preprocessor.inverse_transform(Z).dtype == np.float32
+    # Single precision holds 7 digits; values are of order one.
+    assert_allclose(Z, preprocessor.transform(X), atol=1e-6)
+
+
+def test_nan_inside_the_mask_names_sample_and_count(X):
+    preprocessor = MaskedSpectrumPreprocessor().fit(X)
+    X[4, VISIBLE[:3]] = np.nan
+    with pytest.raises(
+        ValueError, match=r"all 17 pixels.*1 of 12.*sample 4 with 3 NaN"
+    ):
+        preprocessor.transform(X)
+
+
+def test_a_constant_spectrum_is_refused(X):
+    preprocessor = MaskedSpectrumPreprocessor().fit(X)
+    X[2, VISIBLE] = 5.0
+    with pytest.raises(ValueError, match=r"not be constant.*1 of 12.*sample 2"):
+        preprocessor.transform(X)
+
+
+def test_a_wrong_number_of_pixels_is_refused(X):
+    preprocessor = MaskedSpectrumPreprocessor().fit(X)
+    with pytest.raises(ValueError, match=r"X has 18 features.*expecting 20"):
+        preprocessor.transform(X[:, :18])
+    with pytest.raises(ValueError, match=r"each of the 17 pixels.*\(12, 20\)"):
+        preprocessor.inverse_transform(X)
+
+
+def test_fit_refuses_what_teaches_no_mask(X):
+    X[1] = np.nan
+    with pytest.raises(ValueError, match=r"at least one measured pixel.*sample 1"):
+        MaskedSpectrumPreprocessor().fit(X)
+    halves = np.where(np.arange(20) < 10, [[1.0], [np.nan]], [[np.nan], [1.0]])
+    with pytest.raises(ValueError, match=r"min_valid_fraction=0.8.*best has 0.5"):
+        MaskedSpectrumPreprocessor().fit(halves)
+
+
+def test_infinity_is_refused(X):
+    X[0, 3] = np.inf
+    with pytest.raises(ValueError, match="infinity"):
+        MaskedSpectrumPreprocessor().fit(X)
+
+
+def test_the_fraction_decides_about_ragged_pixels(X):
+    X[:4, 1] = np.nan  # measured in 8 of 12
+    assert not MaskedSpectrumPreprocessor().fit(X).mask_[1]
+    assert MaskedSpectrumPreprocessor(min_valid_fraction=8 / 12).fit(X).mask_[1]
+    X[0, 2] = np.nan  # measured in 11 of 12
+    assert not MaskedSpectrumPreprocessor(min_valid_fraction=1.0).fit(X).mask_[2]
+
+
+def test_gaps_known_from_training_are_filled_with_a_warning(X):
+    X[5, 2] = np.nan
+    preprocessor = MaskedSpectrumPreprocessor(normalization=None).fit(X)
+    with pytest.warns(UserWarning, match=r"1 of 12 spectra \(first: sample 5\)"):
+        Z = preprocessor.transform(X)
+    column = np.flatnonzero(VISIBLE == 2)[0]
+    assert_allclose(Z[5, column], np.nanmean(X[:, 2]))
+    assert np.isfinite(Z).all()
+
+
+def test_constants_known_from_training_become_zero_with_a_warning(X):
+    X[3, VISIBLE] = 2.0
+    preprocessor = MaskedSpectrumPreprocessor().fit(X)
+    with pytest.warns(UserWarning, match=r"1 of 12 spectra \(first: sample 3\)"):
+        Z = preprocessor.transform(X)
+    assert_array_equal(Z[3], 0)
+    assert_allclose(Z[4:], normalize_spectra(X[4:, VISIBLE]), atol=1e-15)
+
+
+def test_names_follow_the_pixels(X):
+    pd = pytest.importorskip("pandas")
+    names = [f"pixel {i}" for i in range(X.shape[1])]
+    frame = pd.DataFrame(X, columns=names)
+    preprocessor = MaskedSpectrumPreprocessor().set_output(transform="pandas")
+    Z = preprocessor.fit_transform(frame)
+    assert list(Z.columns) == [names[i] for i in VISIBLE]
+    anonymous = MaskedSpectrumPreprocessor().fit(X)
+    assert anonymous.get_feature_names_out()[0] == "x1"
+
+
+def test_works_as_the_first_step_of_a_grid_search(X):
+    y = np.nanmean(X, axis=1)
+    pipeline = make_pipeline(MaskedSpectrumPreprocessor(), Ridge())
+    grid = {"maskedspectrumpreprocessor__normalization": ["standard", None]}
+    search = GridSearchCV(clone(pipeline), grid, cv=3).fit(X, y)
+    # Only the raw intensities know the mean.
+    assert search.best_params_ == {"maskedspectrumpreprocessor__normalization": None}
