@@ -1,12 +1,8 @@
 """Sphinx configuration: numpydoc, the example gallery, no network."""
 
-import os
 import re
 
 import skphonon
-
-# Examples train small networks: threads beyond one only cost time there.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 project = "skphonon"
 author = "skphonon developers"
@@ -30,7 +26,6 @@ extlinks = {
 }
 
 autosummary_generate = True
-autosummary_imported_members = True
 autodoc_typehints = "none"  # numpydoc's sections give types, shapes and units
 numpydoc_show_class_members = False  # the class template lists them
 

@@ -8,7 +8,7 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-from scipy.optimize import Bounds, OptimizeResult, minimize
+from scipy.optimize import OptimizeResult, minimize
 from sklearn.base import MultiOutputMixin, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
@@ -401,28 +401,33 @@ class NelderMeadInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             return OptimizeResult(
                 x=origin, fun=np.nan, nit=0, nfev=0, success=False, message="constant"
             )
+        lower, upper = (self.bounds_ - start) / self.steps_
+
+        def excess(x):
+            return ((x - x.clip(lower, upper)) ** 2).sum()
 
         def misfit(x):
-            parameters = start + self.steps_ * x
+            parameters = start + self.steps_ * x.clip(lower, upper)
             simulated = self.simulator_.simulate(parameters[None])[:, pixels]
             if not np.isfinite(simulated).all():
                 return np.inf
-            return nmse(spectrum, simulated, scale=self.scale)[0]
+            # A simplex clipped to the bounds would collapse: lead it back instead.
+            return nmse(spectrum, simulated, scale=self.scale)[0] + excess(x)
 
-        lower, upper = (self.bounds_ - start) / self.steps_
-        inward = np.diag(np.where(upper < 1, -1.0, 1.0))
-        return minimize(
+        result = minimize(
             misfit,
             origin,
             method="Nelder-Mead",
-            bounds=Bounds(lower, upper),
             options={
-                "initial_simplex": np.vstack([origin, inward]),
+                "initial_simplex": np.vstack([origin, np.eye(start.size)]),
                 "maxfev": self.max_evaluations,
                 "xatol": self.tolerance,
                 "fatol": self.tolerance,
             },
         )
+        result.fun -= excess(result.x)
+        result.x = result.x.clip(lower, upper)
+        return result
 
 
 class _Emulator:

@@ -2,7 +2,7 @@
 
 import os
 
-# Tests run one process a core; read when numpy and torch are first imported.
+# Sums are the same on any machine then; read when numpy and torch are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
@@ -24,7 +24,7 @@ def aluminium_folder(data_folder):
 
 def _folder(path):
     if not path or not Path(path).is_dir():
-        pytest.skip(f"needs SKPHONON_DATA, the folder of real data (got {path})")
+        pytest.skip(f"needs SKPHONON_DATA, the folder of real data: no folder {path}")
     return Path(path)
 
 

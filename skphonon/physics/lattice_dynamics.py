@@ -161,15 +161,17 @@ def one_phonon_lines(matrices: Array, q_vectors: Array) -> tuple[Array, Array]:
     first = x * image_x + y * image_y + z * image_z
     second = image_x * image_x + image_y * image_y + image_z * image_z
 
-    lines = np.stack([highest, -highest - lowest, lowest])
-    strengths = np.empty_like(lines)
-    for j in (0, 2):
-        root = lines[j]
-        gap = np.maximum(3 * (root * root - 1), np.finfo(float).eps)
-        share = (second + root * first + (root * root - 3) * zeroth) / gap
-        strengths[j] = np.clip(share, 0.0, zeroth)
-    strengths[1] = np.maximum(zeroth - strengths[0] - strengths[2], 0.0)
+    roots = np.stack([highest, lowest])  # for unit radius; the three sum to zero
+    gaps = np.maximum(3 * (roots * roots - 1), np.finfo(float).eps)
+    outer = (second + roots * first + (roots * roots - 3) * zeroth) / gaps
+    outer = np.clip(outer, 0.0, zeroth)
+    # where a root meets the middle one its share is noise: the other one is right
+    excess = np.maximum(outer[0] + outer[1] - zeroth, 0.0)
+    outer -= excess * (gaps < gaps[::-1])
+    middle = np.maximum(zeroth - outer[0] - outer[1], 0.0)
 
+    strengths = np.stack([outer[0], middle, outer[1]])
+    lines = np.stack([highest, -highest - lowest, lowest])
     eigenvalues = mean + radius * lines
     strengths *= eigenvalues > 0
     return np.sqrt(np.maximum(eigenvalues, 0.0)), strengths

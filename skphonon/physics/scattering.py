@@ -200,8 +200,9 @@ def sqe_from_chi(chi: ArrayLike, energy: ArrayLike, temperature: float) -> Array
         If the temperature is negative.
     """
     energy = np.asarray(energy, dtype=float)
-    occupation = bose_occupation(energy, temperature)
-    factor = np.where(energy == 0, np.nan, occupation + 1.0) / np.pi
+    # n(E) + 1 = -n(-E) keeps its digits where it is small
+    factor = -bose_occupation(-energy, temperature)
+    factor = np.where(energy == 0, np.nan, factor) / np.pi
     return np.asarray(chi, dtype=float) * factor
 
 
