@@ -11,6 +11,7 @@ constant spectrum scores 1.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skphonon._persistence import VersionedEstimator
 from skphonon.preprocessing import _normalize, normalize_spectra
@@ -20,7 +21,9 @@ __all__ = ["ResimulationScorer", "nmse"]
 SCALES = ("normalized", "fitted")
 
 
-def nmse(measured, simulated, *, scale="normalized"):
+def nmse(
+    measured: ArrayLike, simulated: ArrayLike, *, scale: str = "normalized"
+) -> NDArray[np.float64]:
     """Compute the normalised mean square error of simulated spectra.
 
     With a and b the measured and simulated spectrum, each normalised to
@@ -60,29 +63,29 @@ def nmse(measured, simulated, *, scale="normalized"):
     Examples
     --------
     >>> from skphonon.metrics import nmse
-    >>> measured = [0.0, 1.0, 4.0, 1.0]
-    >>> nmse(measured, [[10.0, 12.0, 18.0, 12.0], [0.0, 2.0, 3.0, 1.0]]).round(3)
-    array([0.  , 0.21])
-    >>> nmse(measured, [0.0, 2.0, 3.0, 1.0], scale="fitted").round(3)
-    array([0.2])
+    >>> measured, simulated = [0.0, 1.0, 2.0, 1.0, 5.0], [0.0, 1.0, 3.0, 1.0, 3.0]
+    >>> nmse(measured, simulated).round(3)
+    array([0.414])
+    >>> nmse(measured, simulated, scale="fitted").round(3)
+    array([0.306])
     """
     if scale not in SCALES:
         raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}.")
-    measured, simulated = _rows(measured, "measured"), _rows(simulated, "simulated")
-    if measured.shape[1] != simulated.shape[1]:
+    a, b = _rows(measured, "measured"), _rows(simulated, "simulated")
+    if a.shape[1] != b.shape[1]:
         raise ValueError(
             f"measured and simulated must have the same pixels, got "
-            f"{measured.shape[1]} and {simulated.shape[1]}. Simulate on the grid of "
+            f"{a.shape[1]} and {b.shape[1]}. Simulate on the grid of "
             "the measurement, and compare before pixels are dropped."
         )
-    if len(measured) != len(simulated) and 1 not in (len(measured), len(simulated)):
+    if len(a) != len(b) and 1 not in (len(a), len(b)):
         raise ValueError(
             "measured and simulated must have as many rows, or one of them a single "
-            f"row, got {len(measured)} and {len(simulated)}."
+            f"row, got {len(a)} and {len(b)}."
         )
-    shared = shared_pixels(measured, simulated)
-    a = normalize_spectra(np.where(shared, measured, np.nan))
-    b = _normalize(np.where(shared, simulated, np.nan), constant_to_zero=True)
+    shared = shared_pixels(a, b)
+    a = normalize_spectra(np.where(shared, a, np.nan))
+    b = _normalize(np.where(shared, b, np.nan), constant_to_zero=True)
     return _nmse(a, b, scale)
 
 

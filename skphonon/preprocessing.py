@@ -15,6 +15,7 @@ import warnings
 from numbers import Real
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.feature_selection import SelectorMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -29,7 +30,9 @@ NORMALIZATIONS = (*_CONTRASTS, "mean")
 _FLOATS = [np.float64, np.float32]
 
 
-def normalize_spectra(X, normalization="mean-range"):
+def normalize_spectra(
+    X: ArrayLike, normalization: str | None = "mean-range"
+) -> NDArray[np.floating]:
     """Put each spectrum on a scale of its own.
 
     Every statistic is taken over the pixels of one spectrum that are not NaN, so
@@ -134,7 +137,7 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
     `fit` learns which pixels the instrument sees from the NaN in the training
     spectra. `transform` keeps those pixels and normalises every spectrum by its own
     statistics over them, so that spectra in arbitrary units become comparable and
-    nothing after this step meets a NaN. Train and measured spectra must share a
+    nothing after this step meets a NaN. Training and measured spectra must share a
     grid; measured spectra may have more valid pixels than the mask, which are
     dropped.
 

@@ -86,16 +86,11 @@ def test_one_row_meets_many(spectra):
     assert_allclose(nmse(simulated, measured[:1]).shape, (6,))
 
 
-def test_a_noisy_brightest_pixel_moves_normalized_more(spectra):
-    measured = spectra[0]
-    spiked = measured.copy()
-    spiked[:, 10] = 3 * np.nanmax(measured, axis=1)
-    moved = {
-        s: nmse(measured, spiked, scale=s).mean() for s in ("normalized", "fitted")
-    }
-    perturbed = nmse(spiked, measured, scale="normalized").mean()
-    assert perturbed > nmse(spiked, measured, scale="fitted").mean()
-    assert moved["normalized"] > moved["fitted"]
+def test_a_noisy_brightest_pixel_hurts_normalized_more(spectra):
+    clean = spectra[0]
+    spiked = clean.copy()
+    spiked[:, 10] = 3 * np.nanmax(clean, axis=1)
+    assert (nmse(spiked, clean) > nmse(spiked, clean, scale="fitted") + 0.01).all()
 
 
 @pytest.mark.parametrize(

@@ -119,12 +119,13 @@ def _parameter_sets(simulator, n_samples, parameters, spread, rng):
     if n_samples is None:
         raise ValueError("Give n_samples (how many sets to draw) or parameters.")
     reference = np.asarray(simulator.reference, dtype=float)
-    half_width = np.asarray(spread, dtype=float) * np.abs(reference)
-    if half_width.shape != reference.shape or not (half_width >= 0).all():
+    relative = np.asarray(spread, dtype=float)
+    if relative.shape not in ((), reference.shape) or not (relative >= 0).all():
         raise ValueError(
             f"spread must be a number or one for each of {len(names)} parameters, not "
             f"negative; got {spread!r}."
         )
+    half_width = relative * np.abs(reference)
     return reference + half_width * rng.uniform(-1, 1, (n_samples, len(names)))
 
 

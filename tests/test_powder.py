@@ -1,0 +1,252 @@
+"""Powder spectra against Euphonic, sum rules and the published simulation."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+
+from skphonon import (
+    PowderSimulator,
+    SpectrumGrid,
+    fetch_aluminium_arcs,
+    load_aluminium_model,
+    nmse,
+)
+from skphonon.physics.constants import HBAR2_PER_AMU
+from skphonon.physics.scattering import chi_from_sqe
+from skphonon.simulation.powder import independent_directions
+from skphonon.simulation.resolution import bin_kernel
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_aluminium_model()
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return SpectrumGrid(
+        np.arange(10, 45, 2.5), np.arange(0.5, 9, 0.5), incident_energy=50.0
+    )
+
+
+def test_contract(model, grid):
+    simulator = PowderSimulator(model, grid)
+    spectra = simulator.simulate([simulator.reference, 1.1 * simulator.reference])
+    assert spectra.shape == (2, grid.n_pixels)
+    assert_array_equal(np.isnan(spectra[1]), ~grid.mask.ravel())
+    assert (spectra[:, grid.mask.ravel()] > 0).all()
+    assert simulator.parameter_names == model.parameter_names
+    assert simulator.simulate(simulator.reference).shape == (1, grid.n_pixels)
+
+
+def test_batches_do_not_change_a_spectrum(model, grid):
+    simulator = PowderSimulator(model, grid)
+    rows = simulator.reference * np.linspace(0.8, 1.2, 40)[:, None]
+    together = simulator.simulate(rows)
+    assert_allclose(together[[0, 33]], simulator.simulate(rows[[0, 33]]), rtol=1e-10)
+
+
+@pytest.mark.parametrize("q_resolution", [0.0, 0.1])
+def test_first_moment_is_the_recoil_energy(model, q_resolution):
+    """f-sum rule: the integral of E chi''/pi dE is hbar^2 Q^2 / 2m, without DW."""
+    grid = SpectrumGrid(np.arange(-60, 60.1, 0.5), np.arange(2.0, 5.0, 0.25))
+    simulator = PowderSimulator(
+        model, grid, mean_square_displacement=0.0, q_resolution=q_resolution
+    )
+    chi = grid.to_image(simulator.simulate(simulator.reference))[0]
+    energy, q = grid.axes()
+    moment = (energy @ chi) * 0.5 / np.pi / 2  # both signs of energy contribute
+    mean_square_q = q**2 + 0.25**2 / 12 + q_resolution**2
+    expected = HBAR2_PER_AMU * mean_square_q / (2 * model.atomic_mass)
+    # 1 %: modes of lowest energy are resolved at |Q| near the zone centres only
+    assert_allclose(moment, expected, rtol=1e-2)
+    assert_allclose(chi[::-1], -chi, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:More than one OpenMP library")
+def test_powder_average_agrees_with_euphonic(model, tmp_path):
+    """Absolute one-phonon intensity of 10,000 directions, Debye-Waller included."""
+    euphonic = pytest.importorskip("euphonic")
+    from euphonic import ureg
+    from euphonic.powder import sample_sphere_structure_factor
+
+    temperature, moduli = 300.0, np.array([2.3, 4.1, 6.0])
+    model.to_phonopy().save(
+        tmp_path / "phonopy.yaml", settings={"force_constants": True}
+    )
+    crystal = euphonic.ForceConstants.from_phonopy(path=tmp_path)
+    axis = (np.arange(10) + 0.5) / 10
+    mesh = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
+    debye_waller = crystal.calculate_qpoint_phonon_modes(mesh).calculate_debye_waller(
+        temperature * ureg("K")
+    )
+    length = 3.449  # fm; any value: the comparison divides by its square
+    edges = np.arange(0.0, 60.0, 0.05)
+    spectra = [
+        sample_sphere_structure_factor(
+            crystal,
+            modulus * ureg("1/angstrom"),
+            dw=debye_waller,
+            temperature=temperature * ureg("K"),
+            npts=10_000,
+            energy_bins=edges * ureg("meV"),
+            scattering_lengths={"Al": length * ureg("fm")},
+        )
+        for modulus in moduli
+    ]
+    density = [s.y_data.to("fm^2/meV").magnitude / length**2 for s in spectra]
+    energy = np.arange(10, 45, 1.0)
+    grid_edges = np.append(energy, 45.0) - 0.5
+    lines = (edges[1:] + edges[:-1]) / 2
+    chi_lines = chi_from_sqe(density, lines, temperature)
+    expected = bin_kernel(grid_edges, lines, 1.5) @ chi_lines.T * 0.05
+
+    for column, modulus in enumerate(moduli):
+        thin = SpectrumGrid(energy, modulus + np.array([-0.005, 0.005]))
+        simulator = PowderSimulator(
+            model,
+            thin,
+            temperature=temperature,
+            energy_resolution=1.5,
+            q_resolution=0.0,
+            n_directions=100_000,
+        )
+        chi = thin.to_image(simulator.simulate(simulator.reference))[0]
+        mine = chi.mean(axis=1)
+        difference = mine - expected[:, column]
+        # what is left is the sampling of directions, theirs and ours
+        assert (difference**2).mean() < 1e-4 * (expected[:, column] ** 2).mean()
+        assert_allclose(mine.sum(), expected[:, column].sum(), rtol=2e-3)
+
+
+@pytest.mark.filterwarnings("ignore::skphonon.datasets.IncompleteDatasetWarning")
+def test_published_simulation_is_reproduced(data_folder, model):
+    published = fetch_aluminium_arcs()
+    # 50 K and a background in Q^2: what the published simulation shows
+    simulator = PowderSimulator(
+        model, published.grid, temperature=50.0, background=[[0.0, 0.0, 0.002]]
+    )
+    simulated = simulator.simulate(published.simulated_target)
+    assert nmse(published.simulated[None], simulated)[0] < 5e-4  # measured: 4.5e-4
+
+
+def test_directions_are_converged(model):
+    """Ten times the directions change a spectrum by an NMSE below 1e-3."""
+    grid = SpectrumGrid(
+        np.arange(10.25, 45, 0.5), np.arange(0.05, 10.1, 0.1), incident_energy=50.0
+    )
+    coarse = PowderSimulator(model, grid, temperature=50.0)
+    fine = clone(coarse).set_params(n_directions=10 * coarse.n_directions)
+    rng = np.random.default_rng(0)
+    rows = coarse.reference * rng.uniform(0.5, 1.5, (8, 5))
+    rows = np.vstack([coarse.reference, rows])[model.is_stable([*[rows[0]], *rows])]
+    error = nmse(fine.simulate(rows), coarse.simulate(rows))
+    assert error.max() < 1e-3
+    assert error[0] < 5e-4  # the reference
+
+
+def test_directions_stand_for_the_sphere(model):
+    group = model.point_group()
+    directions = independent_directions(group, 4800)
+    assert len(directions) == pytest.approx(100, abs=15)
+    everywhere = (directions @ group).reshape(-1, 3)
+    # x^4 + y^4 + z^4 averages to 3/5, and tells a cube from a sphere
+    assert (everywhere**4).sum(axis=1).mean() == pytest.approx(0.6, abs=0.01)
+    assert len(independent_directions(group, 1)) == 1
+
+
+def test_scaling_all_constants_scales_energies(model):
+    energy = np.arange(10, 40, 1.0)
+    q = np.arange(1, 6, 0.5)
+    plain = PowderSimulator(
+        model, SpectrumGrid(energy, q), mean_square_displacement=0.004
+    )
+    doubled = PowderSimulator(
+        model,
+        SpectrumGrid(2 * energy, q),
+        energy_resolution=2 * plain.energy_resolution,
+        mean_square_displacement=0.004,
+    )
+    # chi'' has 1/E for a phonon and 1/E for the density: a quarter
+    assert_allclose(
+        4 * doubled.simulate(4 * doubled.reference),
+        plain.simulate(plain.reference),
+        rtol=1e-9,
+    )
+
+
+def test_unstable_parameters_give_finite_spectra(model, grid):
+    simulator = PowderSimulator(model, grid)
+    unstable = simulator.reference * [0.5, 1.5, 1.4, 0.5, 0.5]
+    hopeless = -simulator.reference
+    assert not model.is_stable([unstable, hopeless]).any()
+    spectra = simulator.simulate([unstable, hopeless])[:, grid.mask.ravel()]
+    assert np.isfinite(spectra).all()
+    assert (spectra[1] == 0).all()
+
+
+def test_debye_waller_factor_damps_large_q(model, grid):
+    cold, hot = (
+        grid.to_image(PowderSimulator(model, grid, temperature=t).simulate(
+            [model.reference]
+        ))[0]
+        for t in (0.0, 600.0)
+    )  # fmt: skip
+    ratio = (hot / cold)[0]  # NaN where not visible
+    assert (np.diff(ratio[np.isfinite(ratio)]) < 0).all()
+    fixed = PowderSimulator(model, grid, mean_square_displacement=0.0)
+    assert (fixed.simulate([model.reference]) >= cold.ravel())[
+        :, grid.mask.ravel()
+    ].all()
+
+
+def test_background_is_relative_to_the_spectrum(model, grid):
+    plain = PowderSimulator(model, grid).simulate([model.reference])
+    simulator = PowderSimulator(model, grid, background=[[0.5, 0.0], [0.0, 0.01]])
+    added = simulator.simulate([model.reference]) - plain
+    energy, q = grid.axes()
+    expected = np.nanmean(plain) * (0.5 + 0.01 * np.outer(energy, q).ravel())
+    visible = grid.mask.ravel()
+    assert_allclose(added[0, visible], expected[visible], rtol=1e-9)
+
+
+def test_changed_settings_are_seen(model, grid):
+    simulator = clone(PowderSimulator(model, grid))
+    before = simulator.simulate([model.reference])
+    simulator.set_params(energy_resolution=3.0)
+    broader = simulator.simulate([model.reference])
+    assert np.nanstd(broader) < np.nanstd(before)
+    simulator.set_params(grid__energy=grid.energy[:5], model__mass=54.0)
+    assert simulator.simulate([model.reference]).shape == (1, 5 * grid.shape[1])
+
+
+def test_pickles_are_small_and_simulate_the_same(model, grid):
+    simulator = PowderSimulator(model, grid)
+    spectra = simulator.simulate([model.reference])
+    file = pickle.dumps(simulator)
+    assert len(file) < 10_000  # no basis matrices
+    assert_array_equal(pickle.loads(file).simulate([model.reference]), spectra)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": -1.0}, r"'temperature' .* in the range \[0.*Got -1.0"),
+        ({"energy_resolution": -0.5}, "'energy_resolution'"),
+        ({"q_resolution": "wide"}, "'q_resolution'"),
+        ({"mean_square_displacement": -1e-3}, "'mean_square_displacement'"),
+        ({"n_directions": 0}, "'n_directions'"),
+        ({"background": [0.0, 1.0]}, r"background must be .* Q\^2 is \[\[0, 0, c\]\]"),
+    ],
+)
+def test_bad_settings_are_named(model, grid, settings, message):
+    with pytest.raises(ValueError, match=message):
+        PowderSimulator(model, grid, **settings).simulate([model.reference])
+
+
+def test_wrong_number_of_parameters(model, grid):
+    with pytest.raises(ValueError, match=r"\(n_samples, 5\).*got shape \(1, 3\)"):
+        PowderSimulator(model, grid).simulate([[1.0, 2.0, 3.0]])
