@@ -8,6 +8,8 @@ instead so that a file loads on any device.
 
 import pickle
 import warnings
+from collections import OrderedDict
+from threading import Lock
 
 import sklearn
 from sklearn.base import BaseEstimator
@@ -15,6 +17,10 @@ from sklearn.base import BaseEstimator
 from skphonon._version import __version__
 
 _STAMP = "_saved_with"
+
+_BUILT: OrderedDict = OrderedDict()  # what `_cached` built, latest use last
+_KEPT = 8  # a few simulators and their models
+_LOCK = Lock()
 
 
 class VersionMismatchWarning(UserWarning):
@@ -28,7 +34,7 @@ class VersionedEstimator(BaseEstimator):
     keep what is expensive to build in `_cached`.
     """
 
-    _transient = ("_cache",)
+    _transient = ()
 
     def __getstate__(self):
         """Return the attributes to pickle, stamped with the versions in use."""
@@ -50,12 +56,21 @@ class VersionedEstimator(BaseEstimator):
         vars(self).update(state)
 
     def _cached(self, name, build):
-        """Return what `build` makes, made anew when a constructor argument changes."""
-        key = pickle.dumps(self.get_params())
-        cache = vars(self).setdefault("_cache", {})
-        if cache.get(name, (None, None))[0] != key:
-            cache[name] = key, build()
-        return cache[name][1]
+        """Return what `build` makes, made once for all objects of equal parameters.
+
+        Workers that get a pickled copy, and clones in a grid search, share it so.
+        """
+        key = type(self), name, pickle.dumps(self.get_params())
+        with _LOCK:
+            if key in _BUILT:
+                _BUILT.move_to_end(key)
+                return _BUILT[key]
+        built = build()
+        with _LOCK:
+            _BUILT[key] = built
+            if len(_BUILT) > _KEPT:
+                _BUILT.popitem(last=False)
+        return built
 
 
 def _versions():

@@ -19,21 +19,27 @@ from tqdm.auto import tqdm
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 WARM_UP = 0.1  # part of the epochs in which the cosine schedule rises
+JITTER_LEVELS = (0.01, 1.0)
 
 
 class TensorBatches:
-    """Batches of two tensors, shuffled anew each time where there is a generator.
+    """Batches of two tensors: ``({"x": inputs, "noise": noise}, targets)``.
 
-    Yields ``({"x": inputs, "noise": normal numbers}, targets)``; the noise, of
-    `noise_size` columns, is left out where that is 0. It is drawn on the CPU, so
-    that a seed means the same on every device.
+    With a generator, samples come in a new order each time. `noise` is
+    `noise_size` columns of standard normal numbers for the network to draw codes
+    with, left out where that is 0. `jitter` displaces the inputs, so that the
+    network also learns what lies beside the training set: by normal numbers of that
+    standard deviation (one a column), times a level that is drawn for each sample
+    from JITTER_LEVELS, evenly on a logarithmic scale. Random numbers are drawn on
+    the CPU, so that a seed means the same on every device.
     """
 
-    def __init__(self, dataset, batch_size, generator=None, noise_size=0):
+    def __init__(self, dataset, batch_size, generator=None, noise_size=0, jitter=None):
         self.tensors = dataset.tensors
         self.batch_size = batch_size
         self.generator = generator
         self.noise_size = noise_size
+        self.jitter = jitter
 
     def __iter__(self):
         """Yield the batches of one epoch."""
@@ -43,11 +49,21 @@ class TensorBatches:
             order = torch.randperm(len(x), generator=self.generator)
         for chosen in order.split(self.batch_size):
             inputs = {"x": x[chosen]}
+            if self.jitter is not None:
+                inputs["x"] = inputs["x"] + self._displacements(len(chosen)).to(x)
             if self.noise_size:
-                shape = (len(chosen), self.noise_size)
-                noise = torch.randn(shape, generator=self.generator)
-                inputs["noise"] = noise.to(x.device)
+                inputs["noise"] = self._normal(len(chosen), self.noise_size).to(x)
             yield inputs, y[chosen]
+
+    def _normal(self, *shape):
+        return torch.randn(shape, generator=self.generator)
+
+    def _displacements(self, n_samples):
+        low, high = np.log(JITTER_LEVELS)
+        level = torch.rand((n_samples, 1), generator=self.generator)
+        level = torch.exp(low + (high - low) * level)
+        spread = torch.as_tensor(self.jitter, dtype=torch.float32)
+        return level * spread * self._normal(n_samples, len(spread))
 
 
 def new_generator(random_state):
@@ -75,11 +91,21 @@ def choose_device(name):
     return name
 
 
-def build_net(module, criterion, *, optimizer, momentum, device, generator, noise_size):
+def build_net(
+    module,
+    criterion,
+    *,
+    optimizer,
+    momentum,
+    device,
+    generator,
+    noise_size=0,
+    jitter=None,
+):
     """Return an initialized skorch net around a torch module.
 
-    `optimizer` is a key of OPTIMIZERS; `momentum` is used by "sgd" alone;
-    `noise_size` is that of TensorBatches.
+    `optimizer` is a key of OPTIMIZERS; `momentum` is used by "sgd" alone; the last
+    three are those of TensorBatches.
     """
     options = {"optimizer__momentum": momentum} if optimizer == "sgd" else {}
     net = NeuralNet(
@@ -90,6 +116,7 @@ def build_net(module, criterion, *, optimizer, momentum, device, generator, nois
         iterator_train=TensorBatches,
         iterator_train__generator=generator,
         iterator_train__noise_size=noise_size,
+        iterator_train__jitter=jitter,
         iterator_valid=TensorBatches,
         callbacks="disable",
         train_split=None,
@@ -200,6 +227,7 @@ def net_to_arrays(net):
         "sizes": net.module_.sizes,
         "optimizer_name": next(k for k, v in OPTIMIZERS.items() if v is net.optimizer),
         "noise_size": net.iterator_train__noise_size,
+        "jitter": net.iterator_train__jitter,
         "generator": net.iterator_train__generator.get_state().numpy(),
         "weights": _to_arrays(net.module_.state_dict()),
         "optimizer": _to_arrays(net.optimizer_.state_dict()),
@@ -221,6 +249,7 @@ def net_from_arrays(saved, module_class, criterion, device):
         device=device,
         generator=generator,
         noise_size=saved["noise_size"],
+        jitter=saved["jitter"],
     )
     _load_arrays(net, saved)
     return net

@@ -167,7 +167,7 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         Whether a training spectrum was constant over the mask.
     n_features_in_ : int
         Number of pixels of a spectrum, n_energy * n_q.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the pixels, where the training spectra had names.
 
     See Also

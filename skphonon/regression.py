@@ -64,6 +64,9 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
     n_draws : int, default=100
         Codes drawn per sample in `predict` with ``latent="distribution"``. A hundred
         give the spread to 7 %.
+    noise : float, default=1.0
+        Largest standard deviation of the noise added to codes in training, in units
+        of their spread over the training set. 0: none.
     optimizer : {"adam", "sgd"}, default="adam"
         Rule of the steps.
     learning_rate : float, default=0.001
@@ -139,6 +142,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
         "hidden_sizes": ["array-like"],
         "latent": [StrOptions({"codes", "distribution"})],
         "n_draws": [at_least(2)],
+        "noise": [at_least(0, numbers.Real)],
         "optimizer": [StrOptions(set(OPTIMIZERS))],
         "learning_rate": [positive()],
         "momentum": [Interval(numbers.Real, 0, 1, closed="left")],
@@ -159,6 +163,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
         *,
         latent="codes",
         n_draws=100,
+        noise=1.0,
         optimizer="adam",
         learning_rate=1e-3,
         momentum=0.9,
@@ -175,6 +180,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
         self.hidden_sizes = hidden_sizes
         self.latent = latent
         self.n_draws = n_draws
+        self.noise = noise
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.momentum = momentum
@@ -309,7 +315,14 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
             device=choose_device(self.device),
             generator=generator,
             noise_size=self.n_features_in_ - self.n_codes_,
+            jitter=self._jitter(),
         )
+
+    def _jitter(self):
+        if self.noise == 0:
+            return None
+        # The mean codes are displaced, their standard deviations are not.
+        return self.noise * (np.arange(self.n_features_in_) < self.n_codes_)
 
     def _count_codes(self, X):
         n_features = X.shape[1]

@@ -88,7 +88,7 @@ def test_a_single_bin_has_no_width():
 
 def test_rows_of_another_grid_are_refused():
     grid = SpectrumGrid(ENERGY, Q)
-    with pytest.raises(ValueError, match="119 columns .* another grid"):
+    with pytest.raises(ValueError, match=r"119 columns .* another grid"):
         grid.to_image(np.zeros((1, 120)))
     with pytest.raises(ValueError, match=r"\(n_samples, 7, 17\), got \(17, 7\)"):
         grid.to_rows(np.zeros((17, 7)))

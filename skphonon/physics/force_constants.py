@@ -4,8 +4,8 @@ The energy of a harmonic crystal is
 :math:`U = \tfrac12 \sum u_{i\alpha}\,\Phi_{i\alpha,j\beta}\,u_{j\beta}`. A
 parameter of a model is an element of :math:`K = -\Phi` for a pair of atoms, in
 eV/Angstrom^2: the convention of the Born-von Karman tables, in which a positive
-diagonal element pulls a displaced atom back. The on-site term follows from the acoustic sum rule,
-:math:`\Phi(0) = \sum_{R \ne 0} K(R)`. Tensors that this module returns are
+diagonal element pulls a displaced atom back. The on-site term follows from the acoustic
+sum rule, :math:`\Phi(0) = \sum_{R \ne 0} K(R)`. Tensors that this module returns are
 :math:`\Phi`, as phonopy has them.
 """
 
@@ -76,7 +76,7 @@ class ForceConstantModel(VersionedEstimator):
     >>> model.parameter_names
     ['1XX', '1ZZ', '1XY', '2XX', '2YY']
     >>> model.frequencies(model.reference, [[0.5, 0.5, 0.0]]).round(2)  # X point
-    array([[[22.13, 22.13, 38.88]]])
+    array([[[22.54, 22.54, 40.45]]])
     """
 
     def __init__(self, lattice, symbol, reference, *, n_shells=2, mass=None):
@@ -494,7 +494,9 @@ def _fit(model, supercell, origin, constants):
     np.add.at(folded, (slice(None), atoms), tensors)
     reached = np.setdiff1d(atoms, origin)
     design = folded[:, reached].reshape(len(tensors), -1).T
-    parameters, _, rank, _ = np.linalg.lstsq(design, -constants[reached].ravel())
+    parameters, _, rank, _ = np.linalg.lstsq(
+        design, -constants[reached].ravel(), rcond=None
+    )
     if rank < len(tensors):
         raise ValueError(
             f"The supercell of {len(supercell)} atoms cannot tell "

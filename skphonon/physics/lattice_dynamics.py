@@ -55,8 +55,8 @@ def dynamical_matrix_basis(
     phases = np.asarray(wavevectors) @ np.asarray(bonds).T
     # 1 - cos x, written so that it keeps its digits at small x
     weights = 2 * np.sin(phases / 2) ** 2
-    scale = MEV2_PER_EIGENVALUE / mass
-    return scale * np.einsum("nr,prij->pnij", weights, bond_tensors, optimize=True)
+    tensors = MEV2_PER_EIGENVALUE / mass * np.asarray(bond_tensors)
+    return np.einsum("nr,prij->pnij", weights, tensors, optimize=True)
 
 
 def signed_sqrt(eigenvalues: ArrayLike) -> Array:
@@ -104,7 +104,7 @@ def mean_square_displacement(
     ndarray of shape (..., 3, 3)
         U in Angstrom^2.
     """
-    eigenvalues, vectors = np.linalg.eigh(matrices)
+    eigenvalues, vectors = np.linalg.eigh(np.asarray(matrices))
     stable = eigenvalues > 0
     energies = np.sqrt(np.where(stable, eigenvalues, 1.0))
     amplitudes = (2 * bose_occupation(energies, temperature) + 1) / energies * stable
