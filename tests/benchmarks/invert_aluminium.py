@@ -84,12 +84,10 @@ def network(study, seed):
         ForceConstantRegressor(latent="distribution", random_state=seed),
     ).fit(study.X_train, study.y_train)
     study.add(f"fine-tuned, seed {seed}", tuned, perf_counter() - started)
-    stages = {
-        "extractor epochs": len(pipeline[1].history_),
-        "regressor epochs": len(pipeline[2].history_),
-        "reconstruction NMSE": 1 - pipeline[1].score(pipeline[0].transform(study.X_test)),
-    }  # fmt: skip
-    print(f"seed {seed}:", stages, flush=True)
+    preprocessor, extractor, regressor = pipeline
+    error = 1 - extractor.score(preprocessor.transform(study.X_test))
+    epochs = len(extractor.history_), len(regressor.history_)
+    print(f"seed {seed}: reconstruction NMSE {error:.1e}, epochs {epochs}", flush=True)
 
 
 def ridge(study):
