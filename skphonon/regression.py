@@ -52,8 +52,13 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
     the predictions over the drawn codes (``latent="distribution"`` only) and
     `residual_std_`, the root mean square error (at the mean codes) of the samples
     that `fit` held out.
-    It speaks for spectra like those of the training set: what is missing from them
-    (noise, background) is missing from the error bars as well.
+    The latter speaks for spectra like those of the training set alone. For measured
+    spectra use ``latent="distribution"``: their codes are the more uncertain the
+    less the extractor can describe them.
+
+    Noise is added anew to the codes in every batch, its standard deviation drawn for
+    each sample, evenly on a logarithmic scale up to `noise`: predictions then do
+    not run wild for codes that lie beside those of the training set.
 
     Parameters
     ----------
@@ -78,7 +83,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
         at `max_epochs`, or no change.
     batch_size : int, default=128
         Samples a step.
-    max_epochs : int, default=60
+    max_epochs : int, default=80
         Passes through the data, at most.
     validation_fraction : float or None, default=0.1
         Part of the samples, chosen at random, that is held out; the weights with the
@@ -115,7 +120,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
         Epoch, learning rate and losses of every epoch.
     n_features_in_ : int
         Features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where they are all strings.
 
     References
@@ -169,7 +174,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
         momentum=0.9,
         schedule="cosine",
         batch_size=128,
-        max_epochs=60,
+        max_epochs=80,
         validation_fraction=0.1,
         patience=20,
         tol=1e-4,

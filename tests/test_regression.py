@@ -27,6 +27,7 @@ def targets(codes):
 
 def quick(hidden_sizes=(30, 30), **parameters):
     settings = {
+        "noise": 0.0,
         "learning_rate": 0.01,
         "batch_size": 32,
         "max_epochs": 3,
@@ -120,6 +121,15 @@ def test_distribution_needs_deviations(distribution):
         distribution.predict([[0.0, 0.1], [0.0, -0.5]])
 
 
+def test_noise_on_codes_keeps_predictions_near_the_training_targets(X):
+    outside = 4 * X
+    far = {}
+    for noise in (0.0, 2.0):
+        regressor = quick(max_epochs=40, noise=noise).fit(X, targets(X))
+        far[noise] = np.abs(regressor.predict(outside)[:, 0] - 5).mean()
+    assert far[2.0] < far[0.0]
+
+
 def test_constant_columns_are_harmless(X):
     constant = np.hstack([X, np.full((len(X), 1), 7.0)])
     y = np.hstack([targets(X), np.full((len(X), 1), -2.0)])
@@ -137,6 +147,7 @@ def test_pipeline_from_spectra_to_error_bars():
             2,
             hidden_size=40,
             output="distribution",
+            noise=0.05,
             learning_rate=0.01,
             batch_size=32,
             max_epochs=30,

@@ -112,6 +112,22 @@ def test_batches_visit_every_sample_once_in_a_new_order():
     assert not torch.equal(*epochs)
 
 
+def test_jitter_displaces_inputs_by_levels_spread_over_decades():
+    x = torch.zeros(4000, 2)
+    dataset = torch.utils.data.TensorDataset(x, x)
+    batches = TensorBatches(dataset, 500, generator(), jitter=np.array([2.0, 0.0]))
+    moved = torch.cat([inputs["x"] for inputs, _ in batches])
+    assert (moved[:, 1] == 0).all()
+    assert (x == 0).all()
+    # <level^2> of a level log-uniform in (a, 1) is (1 - a^2) / (2 log(1 / a));
+    # heavy tails: 4000 samples know it to about 5 %
+    low, _ = _training.JITTER_LEVELS
+    expected = 4 * (1 - low**2) / (2 * np.log(1 / low))
+    assert_allclose(moved[:, 0].square().mean(), expected, rtol=0.15)
+    # the typical displacement is far smaller
+    assert moved[:, 0].abs().median() < 0.3 * np.sqrt(expected)
+
+
 def test_best_weights_are_kept(data):
     x, y = data
     net, held_out = dense_net(), np.arange(20)
