@@ -110,7 +110,10 @@ def test_the_optimiser_is_cross_validated_like_any_regressor(simulator, spectra)
 
 def test_pandas_output_and_html(inverter, spectra):
     X, y = (a[:60] for a in spectra)
-    quick = {"vaefeatureextractor__max_epochs": 2, "forceconstantregressor__max_epochs": 2}
+    quick = {
+        "vaefeatureextractor__max_epochs": 2,
+        "forceconstantregressor__max_epochs": 2,
+    }
     plain = clone(inverter).set_params(**quick)
     frames = clone(plain).set_output(transform="pandas")
     expected = plain.fit(X, y).predict(X[:3])
