@@ -71,12 +71,12 @@ try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDatasetWarning)  # said below
         measured = fetch_aluminium_arcs()
-    source = "Spectra measured on ARCS"
+    source, reason = "Spectra measured on ARCS", ""
 except OSError as error:
     measured = make_up_spectra()
-    source = f"SYNTHETIC spectra with noise, not measured ones ({error})"
+    source, reason = "SYNTHETIC spectra with noise, not measured ones", f"\n({error})"
 temperatures = ", ".join(f"{t:.0f}" for t in measured.temperature)
-print(f"{source}, at {temperatures} K")
+print(f"{source}, at {temperatures} K{reason}")
 
 # %%
 # A training set

@@ -54,6 +54,20 @@ def test_learns_what_a_linear_model_cannot(trained, X):
     assert r2_score(targets(new), linear) < 0.9
 
 
+def test_a_hopeless_target_does_not_spoil_the_others(X):
+    y = targets(X)
+    y[:, 1] = np.random.default_rng(3).normal(size=len(y))
+    new = np.random.default_rng(1).uniform(-1, 1, size=(200, 3))
+    error = {
+        loss: np.square(
+            quick(loss=loss, max_epochs=60).fit(X, y).predict(new)[:, 0]
+            - targets(new)[:, 0]
+        ).mean()
+        for loss in ("rmse", "mse")
+    }
+    assert error["rmse"] < error["mse"] / 2
+
+
 def test_error_bars_are_the_noise_of_the_targets():
     rng = np.random.default_rng(2)
     X = rng.uniform(-1, 1, size=(2000, 1))
