@@ -247,6 +247,12 @@ def test_bad_settings_are_named(model, grid, settings, message):
         PowderSimulator(model, grid, **settings).simulate([model.reference])
 
 
+def test_a_reference_of_another_model_is_named(model, grid):
+    wrong = clone(model).set_params(reference=[1.0, 2.0])
+    with pytest.raises(ValueError, match=r"of 1XX, 1ZZ.*got shape \(2,\)"):
+        PowderSimulator(wrong, grid).reference  # noqa: B018
+
+
 def test_wrong_number_of_parameters(model, grid):
     with pytest.raises(ValueError, match=r"\(n_samples, 5\).*got shape \(1, 3\)"):
         PowderSimulator(model, grid).simulate([[1.0, 2.0, 3.0]])

@@ -133,7 +133,7 @@ class PowderSimulator(VersionedEstimator):
     @property
     def reference(self):
         """Reference values of the parameters in eV/Angstrom^2."""
-        return np.asarray(self.model.reference, dtype=float)
+        return parameter_rows(self.model.reference, self.parameter_names)[0]
 
     def simulate(self, parameters):
         r"""Simulate spectra.
