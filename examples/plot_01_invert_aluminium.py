@@ -204,6 +204,7 @@ for index, temperature in enumerate(measured.temperature):
     height = profiles[n_temperatures + index, -1] + shift
     ax.annotate(f"{temperature:.0f} K", (energy[-1] + 0.5, height), color=f"C{index}")
 ax.set(
+    xlim=(energy[0] - 1, energy[-1] + 5),
     xlabel="energy transfer (meV)",
     ylabel=r"normalised $\chi''$ averaged over $|Q|$, shifted",
     title="Measured (dots) and re-simulated (lines)",
