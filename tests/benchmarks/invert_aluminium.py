@@ -65,13 +65,13 @@ class Study:
         print(pd.concat(self.trends).round(3).to_string(index=False))
 
 
-def network(study, seed):
+def network(study, seed, settings):
     """Train the pipeline on simulations, then fine-tune its extractor."""
     started = perf_counter()
     pipeline = make_pipeline(
         MaskedSpectrumPreprocessor(),
-        VAEFeatureExtractor(30, output="distribution", random_state=seed),
-        ForceConstantRegressor(latent="distribution", random_state=seed),
+        VAEFeatureExtractor(30, output="distribution", random_state=seed, **settings),
+        ForceConstantRegressor(latent="distribution", random_state=seed, **settings),
     ).fit(study.X_train, study.y_train)
     study.add(f"pipeline, seed {seed}", pipeline, perf_counter() - started)
 
@@ -81,7 +81,7 @@ def network(study, seed):
     tuned = make_pipeline(
         FrozenEstimator(preprocessor),
         FrozenEstimator(extractor),
-        ForceConstantRegressor(latent="distribution", random_state=seed),
+        ForceConstantRegressor(latent="distribution", random_state=seed, **settings),
     ).fit(study.X_train, study.y_train)
     study.add(f"fine-tuned, seed {seed}", tuned, perf_counter() - started)
     preprocessor, extractor, regressor = pipeline
@@ -111,6 +111,9 @@ def optimiser(study, scale):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--no-noise", action="store_true", help="train both networks without noise"
+    )
     parser.add_argument("--spectra", help=".npz with X and y, kept between runs")
     arguments = parser.parse_args()
     with warnings.catch_warnings():
@@ -129,5 +132,5 @@ if __name__ == "__main__":
     for scale in ("normalized", "fitted"):
         optimiser(study, scale)
     for seed in range(arguments.seeds):
-        network(study, seed)
+        network(study, seed, {"noise": 0.0} if arguments.no_noise else {})
     study.report()
