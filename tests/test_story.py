@@ -23,6 +23,7 @@ from skphonon import (
     ResimulationScorer,
     SpectrumGrid,
     VAEFeatureExtractor,
+    fetch_aluminium_arcs,
     load_aluminium_model,
     make_powder_spectra,
 )
@@ -144,3 +145,16 @@ def test_a_model_predicts_the_same_in_another_process(inverter, spectra, tmp_pat
         expected = [model.predict(X[:4]) for model in models]
     for here, there in zip(expected, joblib.load(result), strict=True):
         assert_allclose(there, here, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::skphonon.datasets.IncompleteDatasetWarning")
+def test_a_measured_spectrum_is_inverted(data_folder):
+    """Aluminium at 50 K beside the constants of Cowley (1974), measured at 80 K."""
+    measured = fetch_aluminium_arcs()
+    cold = PowderSimulator(load_aluminium_model(), measured.grid, temperature=50.0)
+    inverter = NelderMeadInverter(cold, scale="fitted").fit(measured.data)
+    constants = inverter.predict(measured.data[:1])
+    assert inverter.loss_[0] < 0.17  # measured: 0.163, of which noise is 0.052
+    cowley = load_aluminium_model("cowley-1974").reference
+    strong = [0, 2]  # 1XX, 1XY; the others trade against one another
+    assert_allclose(constants[0, strong], cowley[strong], rtol=0.15)
