@@ -227,7 +227,6 @@ def net_to_arrays(net):
         "sizes": net.module_.sizes,
         "optimizer_name": next(k for k, v in OPTIMIZERS.items() if v is net.optimizer),
         "noise_size": net.iterator_train__noise_size,
-        "jitter": net.iterator_train__jitter,
         "generator": net.iterator_train__generator.get_state().numpy(),
         "weights": _to_arrays(net.module_.state_dict()),
         "optimizer": _to_arrays(net.optimizer_.state_dict()),
@@ -249,7 +248,6 @@ def net_from_arrays(saved, module_class, criterion, device):
         device=device,
         generator=generator,
         noise_size=saved["noise_size"],
-        jitter=saved["jitter"],
     )
     _load_arrays(net, saved)
     return net

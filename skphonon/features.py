@@ -374,9 +374,7 @@ class VAEFeatureExtractor(
         mean, std : ndarray of shape (n_samples, n_components)
             Normal distribution of each code, float32.
         """
-        check_is_fitted(self)
-        inputs = torch.as_tensor(self._compress(self._validate(X)))
-        inputs = inputs.to(self.net_.device)
+        inputs = self._network_inputs(X)
         network = self.net_.module_
         scale = torch.as_tensor(self._input_scale()).to(inputs)
         # The same noise for every spectrum: none depends on its neighbours.
@@ -475,11 +473,15 @@ class VAEFeatureExtractor(
             )
 
     def _mean_codes(self, X):
-        check_is_fitted(self)
-        inputs = torch.as_tensor(self._compress(self._validate(X)))
+        inputs = self._network_inputs(X)
         with torch.inference_mode():
-            mean, _ = self.net_.module_.encode(inputs.to(self.net_.device))
+            mean, _ = self.net_.module_.encode(inputs)
         return mean.cpu().numpy()
+
+    def _network_inputs(self, X):
+        check_is_fitted(self)
+        compressed = self._compress(self._validate(X))
+        return torch.as_tensor(compressed, device=self.net_.device)
 
     def _validate(self, X, reset=False):
         # One spectrum spans nothing, neither components nor codes.

@@ -198,6 +198,23 @@ class ForceConstantModel(VersionedEstimator):
         pairs = -np.einsum("sp,prij->srij", rows, self.bond_tensors)
         return np.concatenate([-pairs.sum(axis=1, keepdims=True), pairs], axis=1)
 
+    def dynamical_matrix_basis(self, wavevectors):
+        """Return the change of the dynamical matrices with each parameter.
+
+        Parameters
+        ----------
+        wavevectors : array-like of shape (n_points, 3)
+            Cartesian, in 1/Angstrom, with the factor 2 pi.
+
+        Returns
+        -------
+        ndarray of shape (n_parameters, n_points, 3, 3)
+            meV^2 for each eV/Angstrom^2.
+        """
+        return dynamical_matrix_basis(
+            self.bonds, self.bond_tensors, self.atomic_mass, wavevectors
+        )
+
     def dynamical_matrices(self, parameters, wavevectors):
         """Return dynamical matrices.
 
@@ -214,9 +231,7 @@ class ForceConstantModel(VersionedEstimator):
             In meV^2: eigenvalues are squared phonon energies.
         """
         rows = parameter_rows(parameters, self.parameter_names)
-        basis = dynamical_matrix_basis(
-            self.bonds, self.bond_tensors, self.atomic_mass, wavevectors
-        )
+        basis = self.dynamical_matrix_basis(wavevectors)
         return np.einsum("sp,pnij->snij", rows, basis)
 
     def frequencies(self, parameters, qpoints):
@@ -284,7 +299,7 @@ class ForceConstantModel(VersionedEstimator):
         ----------
         n_points : int
             Points along each reciprocal axis. They lie half a step off the zone
-            centre, which an even number thus leaves out.
+            centre, which is thus left out.
 
         Returns
         -------

@@ -23,7 +23,6 @@ from skphonon._validation import at_least, check_parameters, parameter_rows
 from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.physics.lattice_dynamics import (
     PACKED,
-    dynamical_matrix_basis,
     mean_square_displacement,
     one_phonon_lines,
 )
@@ -155,10 +154,8 @@ class PowderSimulator(VersionedEstimator):
             If a setting is out of range, the number of parameters is wrong or one is
             not finite.
         """
-        check_parameters(self)
-        rows = parameter_rows(parameters, self.parameter_names)
         plan = self._cached("plan", lambda: _make_plan(self))
-        mask = self.grid.mask.ravel()
+        rows, mask = parameter_rows(parameters, plan.parameter_names), plan.mask
         spectra = np.full((len(rows), mask.size), np.nan)
         for start in range(0, len(rows), _BATCH):
             batch = slice(start, start + _BATCH)
@@ -172,6 +169,8 @@ class PowderSimulator(VersionedEstimator):
 class _Plan(NamedTuple):
     """What does not depend on the parameters; points come shell by shell in |Q|."""
 
+    parameter_names: list[str]
+    mask: np.ndarray  # (n_pixels,)
     q_vectors: np.ndarray  # (3, n_points)
     basis: np.ndarray  # (n_parameters, 6, n_points), packed, meV^2
     shares: np.ndarray  # (n_points,): weight of a point in the average of its shell
@@ -185,9 +184,11 @@ class _Plan(NamedTuple):
 
 
 def _make_plan(simulator):
+    check_parameters(simulator)
     model, grid = simulator.model, simulator.grid
+    mask = grid.mask
     energy_edges, q_edges = grid.edges()
-    radii, q_kernel = _q_samples(q_edges, grid.mask, simulator.q_resolution)
+    radii, q_kernel = _q_samples(q_edges, mask, simulator.q_resolution)
     lines, energy_kernel = _energy_samples(energy_edges, simulator.energy_resolution)
     group = model.point_group()
     counts = simulator.n_directions * (radii / radii[-1]) ** 2
@@ -197,11 +198,11 @@ def _make_plan(simulator):
     ]
     sizes = [len(d) for d in directions]
     q_vectors = np.concatenate(directions) * np.repeat(radii, sizes)[:, None]
-    basis = dynamical_matrix_basis(
-        model.bonds, model.bond_tensors, model.atomic_mass, q_vectors
-    )
+    basis = model.dynamical_matrix_basis(q_vectors)
     packed = basis.reshape(*basis.shape[:2], 9)[:, :, PACKED].transpose(0, 2, 1)
     return _Plan(
+        parameter_names=model.parameter_names,
+        mask=mask.ravel(),
         q_vectors=np.ascontiguousarray(q_vectors.T),
         basis=np.ascontiguousarray(packed),
         shares=np.repeat(1 / np.array(sizes), sizes),
@@ -265,13 +266,9 @@ def independent_directions(group, n_directions, turn=0):
     ring = np.sqrt(1 - height**2)
     sphere = np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)
     # the wedge nearest to a direction of no symmetry holds one of each related set
-    closeness = sphere @ (group @ _ASYMMETRIC).T
-    inside = closeness[:, _identity(group)] >= closeness.max(axis=1) - 1e-12
+    closest = (sphere @ (group @ _ASYMMETRIC).T).max(axis=1)
+    inside = sphere @ _ASYMMETRIC >= closest - 1e-12
     return sphere[inside] if inside.any() else sphere[:1]
-
-
-def _identity(group):
-    return int(np.abs(group - np.eye(3)).sum(axis=(1, 2)).argmin())
 
 
 def _displacement(simulator, group):
@@ -282,7 +279,7 @@ def _displacement(simulator, group):
     model, temperature = simulator.model, simulator.temperature
     mass = model.atomic_mass
     wavevectors, weights = model.mesh(_MESH)
-    basis = dynamical_matrix_basis(model.bonds, model.bond_tensors, mass, wavevectors)
+    basis = model.dynamical_matrix_basis(wavevectors)
 
     def harmonic(rows):
         matrices = np.einsum("sp,pnij->snij", rows, basis)
