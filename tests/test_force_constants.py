@@ -1,12 +1,16 @@
 """Force constants against phonopy, closed forms and symmetry."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.base import clone
 
 from skphonon import ForceConstantModel, load_aluminium_model
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE, MEV_PER_THZ
-from skphonon.physics.lattice_dynamics import signed_sqrt
+from skphonon.physics.lattice_dynamics import dynamical_matrix_basis, signed_sqrt
 
 A = 4.04
 FCC = A / 2 * (np.ones((3, 3)) - np.eye(3))
@@ -75,7 +79,7 @@ def test_dispersion_along_100_in_closed_form(aluminium):
     transverse = 4 * (xx1 + zz1) * first + 2 * yy2 * second
     wavevectors = q[:, None] * [1.0, 0.0, 0.0]
     matrices = aluminium.dynamical_matrices(aluminium.reference, wavevectors)[0]
-    scale = MEV2_PER_EIGENVALUE / aluminium.atomic_mass
+    scale = MEV2_PER_EIGENVALUE / aluminium.atomic_masses
     expected = scale * np.stack([longitudinal, transverse, transverse], axis=1)
     assert_allclose(np.diagonal(matrices, axis1=1, axis2=2), expected, rtol=1e-10)
 
@@ -219,8 +223,682 @@ def test_bad_input_is_named(aluminium):
         ForceConstantModel.from_phonopy(without)
 
 
-def test_crystals_with_a_basis_are_refused(data_folder):
-    with pytest.raises(ValueError, match="one atom a primitive cell, got 2"):
-        ForceConstantModel.from_phonopy(
-            data_folder / "phonopy" / "phonopy_params_Si.yaml"
+def diamond(lattice_constant=5.43, reference=None, n_shells=2):
+    lattice = lattice_constant / 2 * (np.ones((3, 3)) - np.eye(3))
+    positions = [[0, 0, 0], [0.25, 0.25, 0.25]]
+    return ForceConstantModel(
+        lattice, "Si", reference, positions=positions, n_shells=n_shells
+    )
+
+
+def quartz_positions():
+    """Space group P3_2 2 1: no inversion, six operations, three of them screws."""
+    u, x, y, z = 0.47, 0.414, 0.267, 0.119 + 2 / 3
+    silicon = [[u, 0, 2 / 3], [0, u, 1 / 3], [-u, -u, 0]]
+    turned = [[x, y, z], [-y, x - y, z + 2 / 3], [y - x, -x, z + 1 / 3]]
+    two_fold = [[y, x, -z], [x - y, -y, 1 / 3 - z], [-x, y - x, 2 / 3 - z]]
+    return silicon + turned + two_fold
+
+
+HEXAGONAL = np.array([[1, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, 1]])
+CUBIC_SITES = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+WURTZITE_SITES = [
+    [1 / 3, 2 / 3, 0],
+    [2 / 3, 1 / 3, 0.5],
+    [1 / 3, 2 / 3, 0.38],
+    [2 / 3, 1 / 3, 0.88],
+]
+MONOCLINIC = np.array([[3.0, 0, 0], [0, 3.4, 0], [0.8, 0, 4.1]])
+STRUCTURES = {
+    "perovskite": (3.9 * np.eye(3), ["Sr", "Ti", "O", "O", "O"], CUBIC_SITES, 8),
+    "wurtzite": (
+        HEXAGONAL * [[3.2], [3.2], [5.2]],
+        ["Zn", "Zn", "O", "O"],
+        WURTZITE_SITES,
+        7,
+    ),
+    "quartz": (
+        HEXAGONAL * [[4.91], [4.91], [5.4]],
+        ["Si"] * 3 + ["O"] * 6,
+        quartz_positions(),
+        9,
+    ),
+    "monoclinic": (
+        MONOCLINIC,
+        ["Al", "Al", "O"],
+        [[0.1, 0, 0.2], [-0.1, 0, -0.2], [0.5, 0.5, 0.5]],
+        10,
+    ),
+    "no symmetry": (
+        np.array([[3.0, 0.1, 0.2], [0.3, 3.2, 0.1], [0.5, 0.2, 3.7]]),
+        ["Na", "Cl"],
+        [[0, 0, 0], [0.41, 0.53, 0.47]],
+        7,
+    ),
+}
+
+
+@pytest.fixture(params=STRUCTURES)
+def compound(request):
+    """A model of a crystal with several atoms a cell and arbitrary constants."""
+    lattice, symbols, positions, n_shells = STRUCTURES[request.param]
+    model = ForceConstantModel(
+        lattice, symbols, None, positions=positions, n_shells=n_shells
+    )
+    values = np.random.default_rng(0).uniform(0.5, 1.0, len(model.parameter_names))
+    shells = [int(re.match(r"\d+", name).group()) for name in model.parameter_names]
+    return model.set_params(reference=values / shells)
+
+
+def phonopy_energies(phonons, qpoints):
+    phonons.run_qpoints(qpoints)
+    return phonons.qpoints.frequencies * MEV_PER_THZ
+
+
+def assert_same_energies(energies, expected):
+    # phonopy's unit factor is of CODATA 2014: 1.2e-7 of ours; soft modes lose digits
+    assert_allclose(energies, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+def test_names_tell_shell_element_and_pair():
+    assert diamond().parameter_names == [
+        "1XX Si1-Si2",
+        "1XY Si1-Si2",
+        "2XX Si1-Si1",
+        "2ZZ Si1-Si1",
+        "2XY Si1-Si1",
+        "2XZ Si1-Si1",  # ZX is its negative: no centre of inversion on the bond
+    ]
+    rocksalt = ForceConstantModel(
+        FCC, ["Na", "Cl"], None, positions=[[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    assert rocksalt.parameter_names == [
+        "1XX Na-Cl",
+        "1YY Na-Cl",
+        "2XX Na-Na",
+        "2ZZ Na-Na",
+        "2XY Na-Na",
+    ]
+
+
+def test_each_parameter_is_one_element_of_one_pair(compound):
+    """Of the first bond of its shell: 1 for itself, 0 for the other parameters."""
+    shells = [int(re.match(r"\d+", n).group()) for n in compound.parameter_names]
+    lengths = np.linalg.norm(compound.bonds, axis=1)
+    assert (np.diff(lengths) > -1e-5).all()
+    values = []
+    for name, number in zip(compound.parameter_names, shells, strict=True):
+        stars = np.abs(compound.bond_tensors[np.equal(shells, number)]).sum((0, 2, 3))
+        first = np.flatnonzero(stars)[0]
+        i, j = ("XYZ".index(letter) for letter in name.split()[0][-2:])
+        values.append(compound.bond_tensors[:, first, i, j])
+    assert_allclose(values, np.eye(len(shells)), atol=1e-12)
+
+
+def test_as_many_parameters_as_symfc_finds(compound):
+    """symfc makes the same basis numerically, from a supercell that holds it."""
+    symfc = pytest.importorskip("symfc")
+    cutoff = np.linalg.norm(compound.bonds, axis=1).max() + 1e-3
+    supercell = compound.to_phonopy().supercell
+    basis = symfc.Symfc(supercell, cutoff={2: cutoff}).compute_basis_set(2).basis_set
+    assert basis[2].basis_set.shape[-1] == len(compound.parameter_names)
+
+
+@pytest.mark.parametrize("name", ["quartz", "monoclinic", "no symmetry"])
+def test_the_sum_rule_removes_elements_of_the_farthest_shells(name):
+    lattice, symbols, positions, n_shells = STRUCTURES[name]
+    names = []
+    for n in (n_shells - 1, n_shells):
+        model = ForceConstantModel(
+            lattice, symbols, None, positions=positions, n_shells=n
         )
+        names.append(model.parameter_names)
+    nearest = [name for name in names[0] if int(name[0]) < 4]
+    assert names[1][: len(nearest)] == nearest
+    # one atom of a pair sits on no centre: an antisymmetric part remains to be removed
+    on_sites = model.tensor(np.eye(len(names[1])))[:, : model.n_atoms]
+    assert_allclose(on_sites, on_sites.swapaxes(2, 3), atol=1e-12)
+    assert len(model._crystal().expansion) > len(names[1])
+
+
+def test_tensors_obey_index_exchange_and_the_sum_rule(compound):
+    tensor = compound.tensor(compound.reference)[0]
+    atoms, bonds = compound.bond_atoms, compound.bonds
+    pairs = tensor[compound.n_atoms :]
+    for atom, on_site in enumerate(tensor[: compound.n_atoms]):
+        assert_allclose(on_site + pairs[atoms[:, 0] == atom].sum(axis=0), 0, atol=1e-12)
+        assert_allclose(on_site, on_site.T, atol=1e-12)
+    for (i, j), bond, pair in zip(atoms, bonds, pairs, strict=True):
+        apart = np.linalg.norm(bonds + bond, axis=1) + (atoms != [j, i]).any(axis=1)
+        assert apart.min() < 1e-6
+        assert_allclose(pairs[apart.argmin()], pair.T, atol=1e-12)
+
+
+def test_matrices_are_hermitian_and_turn_with_the_crystal(compound):
+    wavevectors = np.random.default_rng(2).normal(size=(5, 3))
+    n_atoms = compound.n_atoms
+
+    def blocks(points):
+        matrices = compound.dynamical_matrices(compound.reference, points)[0]
+        return matrices.reshape(-1, n_atoms, 3, n_atoms, 3)
+
+    plain = blocks(wavevectors)
+    assert_allclose(plain, plain.conj().transpose(0, 3, 4, 1, 2), atol=1e-10)
+    rotations, permutations = compound.symmetry_operations()
+    for rotation, images in zip(rotations, permutations, strict=True):
+        turned = blocks(wavevectors @ rotation.T)[:, images][:, :, :, images]
+        expected = np.einsum("ij,najbk,lk->naibl", rotation, plain, rotation)
+        assert_allclose(turned, expected, atol=1e-9)
+
+
+def test_the_basis_is_the_derivative_of_the_matrices(compound):
+    wavevectors = np.random.default_rng(3).normal(size=(4, 3))
+    basis = compound.dynamical_matrix_basis(wavevectors)
+    n = len(compound.parameter_names)
+    rows = np.random.default_rng(4).normal(size=(n + 1, n))  # more sets than parameters
+    expected = np.einsum("sp,pnij->snij", rows, basis)
+    assert_allclose(compound.dynamical_matrices(rows, wavevectors), expected, atol=1e-8)
+    single = compound.dynamical_matrices(rows[:1], wavevectors)
+    assert_allclose(single, expected[:1], atol=1e-8)
+    at_once = dynamical_matrix_basis(
+        compound.bonds,
+        compound.bond_atoms,
+        compound.bond_tensors,
+        compound.atomic_masses,
+        wavevectors,
+    )
+    assert_allclose(at_once, basis, atol=1e-10)
+
+
+def test_constants_go_to_phonopy_and_back(compound):
+    qpoints = np.random.default_rng(5).uniform(-1, 1, (50, 3))
+    phonons = compound.to_phonopy()
+    energies = compound.frequencies(compound.reference, qpoints)[0]
+    assert_same_energies(energies, phonopy_energies(phonons, qpoints))
+    back, residual = compound.parameters(phonons, return_residual=True)
+    assert_allclose(back, compound.reference, atol=1e-12)
+    assert residual < 1e-12
+    again = ForceConstantModel.from_phonopy(phonons)
+    assert again.parameter_names == compound.parameter_names
+    assert_allclose(again.reference, compound.reference, atol=1e-12)
+
+
+def test_tensors_give_back_their_parameters(compound):
+    rows = np.random.default_rng(6).normal(size=(3, len(compound.parameter_names)))
+    tensors = compound.tensor(rows)
+    assert_allclose(compound.parameters(tensors), rows, atol=1e-12)
+    back, residual = compound.parameters(tensors[0], return_residual=True)
+    assert_allclose(back, rows[0], atol=1e-12)
+    assert residual < 1e-12
+
+
+def test_rounded_lattices_keep_their_symmetry(compound):
+    """Published cells come with five or six decimals."""
+    rounded = ForceConstantModel(
+        np.round(compound.lattice, 5),
+        compound.symbol,
+        None,
+        positions=np.round(compound.positions, 6),
+        n_shells=compound.n_shells,
+    )
+    assert rounded.parameter_names == compound.parameter_names
+    tensor = rounded.tensor(compound.reference)[0, : compound.n_atoms]
+    assert_allclose(tensor, tensor.swapaxes(1, 2), atol=1e-10)
+
+
+def test_the_residual_is_what_a_shorter_model_leaves_out(aluminium):
+    shorter = ForceConstantModel(FCC, "Al", None, n_shells=1)
+    phonons = aluminium.to_phonopy()
+    parameters, residual = shorter.parameters(phonons, return_residual=True)
+    assert_allclose(parameters, aluminium.reference[:3], atol=1e-12)
+    tensor = aluminium.tensor(aluminium.reference)[0]
+    lost = tensor[13:]  # of the six second neighbours, and with them of the atom itself
+    missing = np.sum(lost**2) + np.sum(lost.sum(axis=0) ** 2)
+    assert_allclose(residual, np.sqrt(missing / np.sum(tensor**2)), rtol=1e-10)
+
+
+FILES = {
+    "Si": ("phonopy_params_Si.yaml", None),
+    "Ge": ("Ge-phonopy.yaml", "Ge-force_constants.hdf5"),
+    "NaCl": ("phonopy_params_NaCl-1.00.yaml.xz", None),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "polar"),
+    [("Si", False), ("Ge", False), ("NaCl", False), ("NaCl", True)],
+)
+def test_files_have_the_frequencies_that_phonopy_finds(data_folder, name, polar):
+    import phonopy
+
+    folder = data_folder / "phonopy"
+    path, constants = [file and folder / file for file in FILES[name]]
+    model = ForceConstantModel.from_phonopy(path, force_constants=constants)
+    assert (model.born_charges is None) == (name != "NaCl")
+    if not polar:
+        model.set_params(born_charges=None, dielectric=None)
+    phonons = phonopy.load(
+        path, force_constants_filename=constants, is_nac=polar, log_level=0
+    )
+    # in farther zones phonopy's lattice sum of the polar term lacks terms
+    qpoints = np.random.default_rng(7).uniform(-0.4, 0.4, (60, 3))
+    qpoints = np.vstack([qpoints, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.25, 0.75]]])
+    expected = phonopy_energies(phonons, qpoints)
+    energies = model.frequencies(model.reference, qpoints)[0]
+    assert_same_energies(energies, expected)
+    assert_same_energies(phonopy_energies(model.to_phonopy(), qpoints), expected)
+    assert model.is_stable(model.reference, mesh=4).all()
+
+
+def test_only_the_named_files_are_read(data_folder, tmp_path, monkeypatch):
+    path = data_folder.resolve() / "phonopy" / "phonopy_params_Si.yaml"
+    (tmp_path / "BORN").write_text("not of this crystal")
+    (tmp_path / "FORCE_CONSTANTS").write_text("not of this crystal")
+    monkeypatch.chdir(tmp_path)
+    assert ForceConstantModel.from_phonopy(path).born_charges is None
+
+
+def test_forces_in_a_file_give_constants_as_in_phonopy(data_folder):
+    """The Ge file holds forces, and the other file constants that were made of them."""
+    import phonopy
+
+    path, constants = (data_folder / "phonopy" / name for name in FILES["Ge"])
+    model = ForceConstantModel.from_phonopy(path)
+    loaded = ForceConstantModel.from_phonopy(phonopy.load(path, log_level=0))
+    assert_allclose(model.reference, loaded.reference, atol=1e-12)
+    stored = ForceConstantModel.from_phonopy(path, force_constants=constants)
+    assert_allclose(model.reference, stored.reference, atol=2e-3)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_images_of_an_atom_share_its_constants_as_in_phonopy(wide):
+    """Without symmetry, (a, a) and (a, -a) fold on one atom of a 2x2x2 supercell."""
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(
+        cell=np.diag([3.0, 3.3, 3.6]),
+        symbols=["Na", "Cl"],
+        scaled_positions=[[0, 0, 0], [0.41, 0.53, 0.47]],
+    )
+    supercell = [[2, 0, 0], [1, 2, 0], [0, 0, 2]] if wide else [2, 2, 2]
+    phonons = Phonopy(cell, supercell_matrix=supercell, primitive_matrix=np.eye(3))
+    n_sites = len(phonons.supercell)
+    phonons.force_constants = np.random.default_rng(8).normal(size=(2, n_sites, 3, 3))
+    phonons.symmetrize_force_constants(level=50)
+    model = ForceConstantModel.from_phonopy(phonons)
+    qpoints = np.random.default_rng(9).uniform(-1, 1, (30, 3))
+    energies = model.frequencies(model.reference, qpoints)[0]
+    assert_same_energies(energies, phonopy_energies(phonons, qpoints))
+    stored = phonopy_energies(model.to_phonopy(), qpoints)
+    assert_same_energies(energies, stored)
+    # constants that are not shared equally need a larger supercell
+    changed = np.random.default_rng(10).normal(size=len(model.parameter_names))
+    assert len(model.to_phonopy().supercell) == n_sites
+    larger = model.to_phonopy(changed)
+    assert len(larger.supercell) > n_sites
+    energies = model.frequencies(changed, qpoints)[0]
+    assert_same_energies(energies, phonopy_energies(larger, qpoints))
+
+
+def test_a_crystal_of_low_symmetry_from_a_calculator():
+    pytest.importorskip("ase")
+    from ase import Atoms
+    from ase.calculators.emt import EMT
+
+    atoms = Atoms(
+        "CuAl2",
+        cell=MONOCLINIC * 1.1,
+        scaled_positions=[[0, 0, 0], [0.48, 0.5, 0.52], [0.51, 0.0, 0.49]],
+        pbc=True,
+    )
+    supercell = [2, 2, 2]
+    model = ForceConstantModel.from_calculator(atoms, EMT(), supercell=supercell)
+    assert model.n_atoms == 3
+    atoms.calc = EMT()
+    phonons = displaced_by_hand(atoms, supercell)
+    qpoints = np.random.default_rng(11).uniform(-1, 1, (50, 3))
+    expected = phonopy_energies(phonons, qpoints)
+    read = ForceConstantModel.from_phonopy(phonons)
+    assert_same_energies(read.frequencies(read.reference, qpoints)[0], expected)
+    # displacements in other directions have other anharmonic errors
+    energies = model.frequencies(model.reference, qpoints)[0]
+    assert_allclose(energies, expected, atol=1e-3 * expected.max())
+
+
+def displaced_by_hand(atoms, supercell):
+    """Force constants with displacements of every atom along every axis."""
+    from ase import Atoms
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(
+        cell=atoms.cell[:],
+        symbols=atoms.get_chemical_symbols(),
+        scaled_positions=atoms.get_scaled_positions(),
+        masses=atoms.get_masses(),
+    )
+    phonons = Phonopy(cell, supercell_matrix=supercell, primitive_matrix=np.eye(3))
+    sites = phonons.supercell
+    constants = np.zeros((len(sites), len(sites), 3, 3))
+    step = 0.01
+    for site, axis in np.ndindex(len(sites), 3):
+        for sign in (1, -1):
+            positions = sites.positions.copy()
+            positions[site, axis] += sign * step
+            image = Atoms(sites.symbols, cell=sites.cell, positions=positions, pbc=True)
+            image.calc = atoms.calc
+            constants[site, :, axis] -= sign * image.get_forces() / (2 * step)
+    phonons.force_constants = constants
+    phonons.symmetrize_force_constants(level=5)
+    return phonons
+
+
+def test_the_default_supercell_of_a_calculator_is_wide():
+    pytest.importorskip("ase")
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    model = ForceConstantModel.from_calculator(
+        bulk("Al", cubic=True), EMT(), n_shells=2
+    )
+    assert model.parameter_names == ["1XX", "1ZZ", "1XY", "2XX", "2YY"]
+    volume = abs(np.linalg.det(np.transpose(model.supercell) @ model.lattice))
+    assert_allclose(volume, (3 * 4.05) ** 3, rtol=1e-6)
+    # EMT's aluminium: phonons within 20 % of measured (X point, 40 and 24 meV)
+    energies = model.frequencies(model.reference, [[0.5, 0.5, 0.0]])[0, 0]
+    assert_allclose(energies, [24.0, 24.0, 40.0], rtol=0.2)
+
+
+def test_a_calculator_must_be_there(monkeypatch):
+    ase = pytest.importorskip("ase")
+    atoms = ase.Atoms("Al", cell=FCC, pbc=True)
+    with pytest.raises(ValueError, match="attach one"):
+        ForceConstantModel.from_calculator(atoms)
+    with pytest.raises(ValueError, match="periodic in three dimensions"):
+        ForceConstantModel.from_calculator(ase.Atoms("Al", cell=FCC), object())
+    monkeypatch.setitem(sys.modules, "ase", None)
+    with pytest.raises(ImportError, match=r"from_calculator needs .*skphonon\[ase\]"):
+        ForceConstantModel.from_calculator(atoms, object())
+
+
+def test_a_conventional_cell_has_the_same_phonons():
+    primitive = diamond(reference=[3.6, 2.4, 0.2, -0.3, 0.1, 0.05])
+    sites = np.vstack([np.zeros((1, 3)), 0.5 * (np.ones((3, 3)) - np.eye(3))])
+    conventional = ForceConstantModel(
+        5.43 * np.eye(3), "Si", None, positions=np.vstack([sites, sites + 0.25])
+    )
+    assert conventional.n_atoms == 8
+    constants = conventional.parameters(primitive.to_phonopy())
+    wavevectors = np.random.default_rng(12).normal(size=(10, 3))
+    folded = conventional.dynamical_matrices(constants, wavevectors)[0]
+    # its zone holds four points of the primitive one
+    corners = conventional.reciprocal_lattice()
+    points = wavevectors[:, None] + np.vstack([np.zeros(3), corners])
+    matrices = primitive.dynamical_matrices(primitive.reference, points.reshape(-1, 3))
+    expected = np.linalg.eigvalsh(matrices[0]).reshape(10, -1)
+    assert_allclose(
+        np.linalg.eigvalsh(folded), np.sort(expected, axis=1), rtol=1e-9, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("supercell", [[3, 3, 3], [4, 4, 4], 3 * (1 - 2 * np.eye(3))])
+def test_any_supercell_that_holds_the_bonds_will_do(supercell):
+    model = diamond(reference=[3.6, 2.4, 0.2, -0.3, 0.1, 0.05])
+    model.set_params(supercell=supercell)
+    matrix = np.diag(supercell) if np.ndim(supercell) == 1 else supercell
+    phonons = model.to_phonopy()
+    n_cells = round(abs(np.linalg.det(np.asarray(matrix))))
+    assert len(phonons.supercell) == 2 * n_cells
+    again = ForceConstantModel.from_phonopy(phonons, n_shells=2)
+    assert_allclose(again.reference, model.reference, atol=1e-12)
+
+
+def test_phonons_do_not_know_how_the_crystal_is_turned(compound):
+    rng = np.random.default_rng(13)
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turned = ForceConstantModel(
+        compound.lattice @ rotation.T,
+        compound.symbol,
+        None,
+        positions=compound.positions,
+        n_shells=compound.n_shells,
+    )
+    assert len(turned.parameter_names) == len(compound.parameter_names)
+    tensor = compound.tensor(compound.reference)[0]
+    images = rotation @ tensor @ rotation.T
+    before = np.hstack([compound.bonds @ rotation.T, compound.bond_atoms])
+    after = np.hstack([turned.bonds, turned.bond_atoms])
+    order = np.linalg.norm(after[:, None] - before, axis=2).argmin(axis=1)
+    n_atoms = compound.n_atoms
+    images[n_atoms:] = images[n_atoms:][order]
+    constants, residual = turned.parameters(images, return_residual=True)
+    assert residual < 1e-9
+    qpoints = rng.uniform(-1, 1, (20, 3))
+    expected = compound.frequencies(compound.reference, qpoints)
+    energies = turned.frequencies(constants, qpoints)
+    assert_allclose(energies, expected, rtol=1e-7, atol=1e-7 * expected.max())
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_other_calculators_have_other_units(compact):
+    """The same crystal in bohr and Ry/bohr^2, as Quantum Espresso has it."""
+    from phonopy import Phonopy
+    from phonopy.physical_units import get_calculator_physical_units
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    model = rocksalt_with_charges()
+    phonons = model.to_phonopy()
+    units = get_calculator_physical_units("qe")
+    bohr = units.distance_to_A
+    cell = phonons.unitcell
+    other = Phonopy(
+        PhonopyAtoms(
+            cell=cell.cell / bohr,
+            symbols=cell.symbols,
+            scaled_positions=cell.scaled_positions,
+        ),
+        supercell_matrix=phonons.supercell_matrix,
+        primitive_matrix=np.eye(3),
+        calculator="qe",
+    )
+    rydberg = units.energy_to_eV
+    other.force_constants = phonons.force_constants * bohr**2 / rydberg
+    if not compact:
+        from phonopy.harmonic.force_constants import compact_fc_to_full_fc
+
+        other.force_constants = compact_fc_to_full_fc(
+            other.primitive, other.force_constants
+        )
+    other.nac_params = {**phonons.nac_params, "factor": units.nac_factor}
+    read = ForceConstantModel.from_phonopy(other, n_shells=2)
+    assert_allclose(read.lattice, model.lattice, rtol=1e-8)
+    assert_allclose(read.reference, model.reference, rtol=1e-8)
+    assert_allclose(read.born_charges, model.born_charges, rtol=1e-8)
+    qpoints = np.random.default_rng(14).uniform(-0.4, 0.4, (10, 3))
+    assert_same_energies(
+        read.frequencies(read.reference, qpoints)[0], phonopy_energies(other, qpoints)
+    )
+
+
+def rocksalt_with_charges():
+    return ForceConstantModel(
+        2.84 * (np.ones((3, 3)) - np.eye(3)),
+        ["Na", "Cl"],
+        [0.8, -0.05, 0.1, -0.05, 0.08],
+        positions=[[0, 0, 0], [0.5, 0.5, 0.5]],
+        supercell=2 * (np.ones((3, 3)) - 2 * np.eye(3)),
+        born_charges=[1.1 * np.eye(3), -1.1 * np.eye(3)],
+        dielectric=2.4 * np.eye(3),
+    )
+
+
+def test_charges_split_the_optical_modes_and_go_to_phonopy():
+    model = rocksalt_with_charges()
+    plain = clone(model).set_params(born_charges=None, dielectric=None)
+    assert plain.dynamical_matrix_offset(np.ones((1, 3))) is None
+    small = [[1e-4, 1e-4, 0.0], [0.0, 0.0, 0.0]]
+    near, centre = model.frequencies(model.reference, small)[0]
+    without = plain.frequencies(model.reference, small)[0]
+    assert_allclose(centre, without[1], atol=1e-5)
+    assert_allclose(near[3:5], without[0, 3:5], rtol=1e-4)  # transverse: as without
+    # Lyddane, Sachs and Teller: e^2 Z^2 / (epsilon_0 epsilon V mu)
+    reduced = 1 / np.sum(1 / model.atomic_masses)
+    volume = abs(np.linalg.det(model.lattice))
+    coulomb = 4 * np.pi * 14.399645 * 1.1**2 / (2.4 * volume * reduced)
+    splitting = near[5] ** 2 - near[4] ** 2
+    assert_allclose(splitting, MEV2_PER_EIGENVALUE * coulomb, rtol=1e-3)
+    again = ForceConstantModel.from_phonopy(model.to_phonopy())
+    assert_allclose(again.born_charges, model.born_charges)
+    assert_allclose(again.dielectric, model.dielectric)
+    # squared energies are exact to 1e-15 of the largest: 1e-6 of the optical ones
+    energies = again.frequencies(again.reference, small)[0]
+    assert_allclose(energies, [near, centre], atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["perovskite", "monoclinic", "diamond"])
+def test_inversion_partners_see_conjugate_matrices(name):
+    if name == "diamond":
+        model = diamond(reference=[3.6, 2.4, 0.2, -0.3, 0.1, 0.05])
+    else:
+        lattice, symbols, positions, _ = STRUCTURES[name]
+        model = ForceConstantModel(lattice, symbols, None, positions=positions)
+        model.reference = np.random.default_rng(15).normal(
+            size=len(model.parameter_names)
+        )
+    partners, n = model.inversion_partners(), model.n_atoms
+    wavevectors = np.random.default_rng(16).normal(size=(4, 3))
+    matrices = model.dynamical_matrices(model.reference, wavevectors)[0]
+    blocks = matrices.reshape(-1, n, 3, n, 3)
+    images = blocks[:, partners][:, :, :, partners]
+    assert_allclose(images, blocks.conj(), atol=1e-9)
+
+
+def test_crystals_without_inversion_have_no_partners():
+    for name in ("wurtzite", "quartz", "no symmetry"):
+        lattice, symbols, positions, _ = STRUCTURES[name]
+        model = ForceConstantModel(lattice, symbols, None, positions=positions)
+        assert model.inversion_partners() is None
+        group = model.point_group()
+        assert any(np.allclose(rotation, -np.eye(3)) for rotation in group)
+        assert len(group) == 2 * len(model.symmetry_operations()[0])
+
+
+@pytest.mark.parametrize("n_points", [4, (3, 4, 2)])
+def test_the_mesh_of_a_compound_stands_for_the_whole_zone(compound, n_points):
+    wavevectors, weights = compound.mesh(n_points)
+    axes = [(np.arange(n) + 0.5) / n for n in np.broadcast_to(n_points, 3)]
+    full = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 3)
+    assert len(wavevectors) < len(full)
+    matrices = compound.dynamical_matrices(compound.reference, wavevectors)[0]
+    squares = np.linalg.eigvalsh(matrices)
+    energies = compound.frequencies(compound.reference, full)[0]
+    for power in (1, 2, 3):
+        mean = weights @ (signed_sqrt(squares) ** power).sum(axis=1)
+        assert_allclose(mean, (energies**power).sum() / len(full), rtol=1e-8)
+
+
+def test_a_table_gives_a_model():
+    """Iron at room temperature: Minkiewicz et al., doi:10.1103/PhysRev.162.528."""
+    bcc = 1.433 * (np.ones((3, 3)) - 2 * np.eye(3))
+    table = {"1XX": 16.88, "1XY": 15.01, "2XX": 14.63, "2YY": 0.55}
+    model = ForceConstantModel.from_table(bcc, "Fe", table, unit="N/m")
+    assert_allclose(model.reference / 0.06241509, list(table.values()), rtol=1e-6)
+    # at H, reciprocal to the cube edge, the neighbours along 111 move against the
+    # atom: m omega^2 = 16 * 1XX
+    energies = model.frequencies(model.reference, [[0.5, -0.5, 0.5]])[0, 0]
+    expected = np.sqrt(16 * 16.88 / (55.845 * 1.66053907e-27)) * 6.58211957e-13
+    assert_allclose(energies, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="missing: 2YY; unknown: 2ZZ"):
+        ForceConstantModel.from_table(
+            bcc, "Fe", {"1XX": 1.0, "1XY": 1.0, "2XX": 1.0, "2ZZ": 1.0}
+        )
+    with pytest.raises(ValueError, match=r"unit must be eV/Angstrom\^2 or N/m"):
+        ForceConstantModel.from_table(bcc, "Fe", table, unit="Ry/au^2")
+
+
+def test_bad_crystals_are_named():
+    def built(*args, **kwargs):
+        return ForceConstantModel(FCC, *args, **kwargs).parameter_names
+
+    with pytest.raises(ValueError, match="one a row of positions, 1; got 2: Na, Cl"):
+        built(["Na", "Cl"], None)
+    with pytest.raises(ValueError, match=r"positions must have shape \(n_atoms, 3\)"):
+        built("Na", None, positions=[0, 0, 0])
+    with pytest.raises(ValueError, match="mass must be positive"):
+        built("Na", None, mass=-1.0)
+    with pytest.raises(ValueError, match="atoms 0 and 1 are 0 Angstrom apart"):
+        built("Na", None, positions=[[0, 0, 0], [1, 0, 0]])
+    with pytest.raises(ValueError, match="must have one mass"):
+        built("Si", None, positions=[[0, 0, 0], [0.25] * 3], mass=[28.0, 30.0])
+    with pytest.raises(ValueError, match="Give supercell or n_shells"):
+        built("Al", None, n_shells=None)
+    with pytest.raises(ValueError, match="three integers or"):
+        built("Al", None, n_shells=None, supercell=[2, 2])
+    model = rocksalt_with_charges().set_params(supercell=None)
+    with pytest.raises(
+        ValueError, match="needs born_charges, dielectric and supercell"
+    ):
+        model.dynamical_matrix_offset(np.ones((1, 3)))
+    with pytest.raises(ValueError, match="at least 1 an axis"):
+        model.mesh((2, 0, 2))
+
+
+def test_bad_constants_are_named(aluminium):
+    phonons = diamond(reference=[3.6, 2.4, 0.2, -0.3, 0.1, 0.05]).to_phonopy()
+    with pytest.raises(ValueError, match="have no counterpart in the supercell"):
+        aluminium.parameters(phonons)
+    with pytest.raises(ValueError, match=r"have shape \(..., 19, 3, 3\)"):
+        aluminium.parameters(np.zeros((3, 3, 3)))
+    with pytest.raises(ValueError, match="cutoff or n_shells may be given, not both"):
+        ForceConstantModel.from_phonopy(phonons, cutoff=3.0, n_shells=2)
+    with pytest.raises(ValueError, match="names the file that goes with the path"):
+        ForceConstantModel.from_phonopy(phonons, force_constants="some.hdf5")
+    with pytest.raises(ValueError, match=r"Keep at most n_shells=\d+ \(cutoff=\d"):
+        ForceConstantModel.from_phonopy(phonons, n_shells=40)
+    phonons.nac_params = {
+        "born": np.zeros((2, 3, 3)),
+        "dielectric": np.eye(3),
+        "factor": 14.4,
+        "method": "wang",
+    }
+    with pytest.raises(ValueError, match="method='wang'"):
+        ForceConstantModel.from_phonopy(phonons)
+    broken = phonons.force_constants.copy()
+    broken[0, 0] *= 1.02
+    phonons.force_constants = broken
+    with pytest.raises(ValueError, match="symmetrize_force_constants"):
+        ForceConstantModel.from_phonopy(phonons)
+
+
+def test_small_errors_of_the_sum_rule_are_projected_out(aluminium):
+    phonons = aluminium.to_phonopy()
+    noisy = phonons.force_constants.copy()
+    noisy[0, 0] *= 1.001
+    phonons.force_constants = noisy
+    model = ForceConstantModel.from_phonopy(phonons)
+    assert_allclose(model.tensor(model.reference)[0].sum(axis=0), 0.0, atol=1e-12)
+    assert_allclose(model.reference, aluminium.reference, atol=1e-10)
+
+
+def test_bad_files_are_named(aluminium, tmp_path):
+    path = tmp_path / "phonopy_params.yaml"
+    aluminium.to_phonopy().save(path, settings={"force_constants": True})
+    text = path.read_text()
+    start = text.index("supercell_matrix:")
+    end = text.index("\n\n", start)
+    path.write_text(text[:start] + text[end:])
+    with pytest.raises(ValueError, match="must hold a supercell"):
+        ForceConstantModel.from_phonopy(path)
+    path.write_text(text.replace('length: "angstrom"', 'length: "au"'))
+    with pytest.raises(ValueError, match="conflicts with calculator"):
+        ForceConstantModel.from_phonopy(path)
+
+
+def test_one_bond_counts_its_images_on_a_supercell():
+    from skphonon.physics._symmetry import n_images
+
+    cube = np.diag([4.0, 4.0, 4.0])
+    vectors = [[1.0, 0, 0], [2.0, 0, 0], [2.0, 2.0, 1.0], [2.0, 2.0, 2.0], [3.0, 0, 0]]
+    expected = [1, 2, 4, 8, 0]
+    assert [n_images(np.array([v]), cube)[0] for v in vectors] == expected

@@ -1,122 +1,99 @@
-"""One-phonon lines against LAPACK, displacements against phonopy and closed forms."""
+"""Dynamical matrices against chains that are solved on paper, and their symmetries."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skphonon import load_aluminium_model
-from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
+from skphonon import ForceConstantModel
+from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 from skphonon.physics.lattice_dynamics import (
-    PACKED,
-    mean_square_displacement,
-    one_phonon_lines,
+    dynamical_matrix_basis,
+    real_form,
+    signed_sqrt,
 )
 
-
-def broadened(energies, strengths, width=1.0):
-    axis = np.linspace(0, 60, 121)[:, None, None]
-    return (strengths * np.exp(-0.5 * ((axis - energies) / width) ** 2)).sum(axis=1)
+WAVEVECTORS = np.random.default_rng(0).uniform(-6, 6, (20, 3))
 
 
-def random_matrices(kind, rng, n=200):
-    """Symmetric matrices in meV^2 with chosen eigenvalues and random eigenvectors."""
-    eigenvalues = {
-        "distinct": rng.uniform(50, 2000, (n, 3)),
-        "two equal": np.sort(rng.uniform(50, 2000, (n, 2)))[:, [0, 1, 1]],
-        "two equal, lowest": np.sort(rng.uniform(50, 2000, (n, 2)))[:, [0, 0, 1]],
-        "nearly equal": 900 + rng.uniform(-1, 1, (n, 3)) * 10.0 ** rng.uniform(-12, 0),
-        "all equal": np.full((n, 3), 900.0),
-        "unstable": rng.uniform(-1000, 2000, (n, 3)),
-    }[kind]
-    rotations = np.linalg.qr(rng.normal(size=(n, 3, 3)))[0]
-    return np.einsum("nij,nj,nkj->nik", rotations, eigenvalues, rotations)
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "distinct",
-        "two equal",
-        "two equal, lowest",
-        "nearly equal",
-        "all equal",
-        "unstable",
-    ],
-)
-def test_lines_agree_with_diagonalisation(kind):
-    rng = np.random.default_rng(0)
-    matrices, q_vectors = random_matrices(kind, rng), rng.normal(size=(3, 200))
-    packed = matrices.reshape(-1, 9)[:, PACKED].T
-    energies, strengths = one_phonon_lines(packed, q_vectors)
-
-    eigenvalues, vectors = np.linalg.eigh(matrices)
-    exact = np.sqrt(np.maximum(eigenvalues, 0)).T
-    projections = np.einsum("in,nij->jn", q_vectors, vectors) ** 2 * (eigenvalues.T > 0)
-    # the cubic's roots are exact to 1e-8 of the largest eigenvalue (2000 meV^2)
-    assert_allclose(energies[::-1] ** 2, exact**2, atol=1e-4)
-    # single strengths of degenerate modes are arbitrary, the spectrum is not
-    assert_allclose(
-        broadened(energies, strengths), broadened(exact, projections), atol=1e-4
+@pytest.fixture(scope="module")
+def rock_salt():
+    return ForceConstantModel(
+        2.8 * (np.ones((3, 3)) - np.eye(3)),
+        ["Na", "Cl"],
+        [0.8, -0.1, 0.1, 0.05, 0.15],
+        positions=[[0, 0, 0], [0.5, 0.5, 0.5]],
     )
 
 
-def test_unstable_modes_scatter_nothing():
-    packed = np.array([-100.0, 400.0, 900.0, 0.0, 0.0, 0.0])[:, None]
-    energies, strengths = one_phonon_lines(packed, np.ones((3, 1)))
-    assert_allclose(energies[:, 0], [30.0, 20.0, 0.0])
-    assert_allclose(strengths[:, 0], [1.0, 1.0, 0.0])
+def test_a_chain_of_one_atom():
+    spacing, stiffness, mass = 2.5, 1.7, 30.0
+    bonds = [[spacing, 0, 0], [-spacing, 0, 0]]
+    tensors = np.zeros((1, 2, 3, 3))
+    tensors[..., 0, 0] = 1.0
+    basis = dynamical_matrix_basis(bonds, [[0, 0]] * 2, tensors, [mass], WAVEVECTORS)
+    assert basis.dtype == float
+    sine = np.sin(WAVEVECTORS[:, 0] * spacing / 2)
+    expected = 4 * stiffness / mass * MEV2_PER_EIGENVALUE * sine**2
+    assert_allclose(stiffness * basis[0, :, 0, 0], expected, rtol=1e-12)
 
 
-def test_strengths_sum_to_q_squared():
+def test_a_chain_of_two_atoms():
+    spacing, light, heavy = 4.0, 20.0, 35.0
+    bonds = np.array([[1.5, 0, 0], [-2.5, 0, 0], [-1.5, 0, 0], [2.5, 0, 0]])
+    ends = [[0, 1], [0, 1], [1, 0], [1, 0]]
+    tensors = np.zeros((2, 4, 3, 3))  # springs of two strengths in turn
+    tensors[0, [0, 2], 0, 0] = 1.0
+    tensors[1, [1, 3], 0, 0] = 1.0
+    first, second = 1.3, 0.6
+    basis = dynamical_matrix_basis(bonds, ends, tensors, [light, heavy], WAVEVECTORS)
+    matrices = (first * basis[0] + second * basis[1])[:, ::3, ::3]
+    sine = np.sin(WAVEVECTORS[:, 0] * spacing / 2)
+    total = (first + second) * (1 / light + 1 / heavy)
+    root = np.sqrt(total**2 - 16 * first * second * sine**2 / (light * heavy))
+    expected = MEV2_PER_EIGENVALUE / 2 * np.stack([total - root, total + root], axis=1)
+    assert_allclose(np.linalg.eigvalsh(matrices), expected, rtol=1e-10)
+
+
+def test_matrices_are_hermitian_and_periodic(rock_salt):
+    reference = rock_salt.reference
+    matrices = rock_salt.dynamical_matrices(reference, WAVEVECTORS)[0]
+    assert_allclose(matrices, matrices.conj().swapaxes(1, 2), atol=1e-12)
+    # phases are those of positions: another zone changes them, not the energies
+    shifted = WAVEVECTORS + rock_salt.reciprocal_lattice()[0]
+    again = rock_salt.dynamical_matrices(reference, shifted)[0]
+    assert np.abs(again - matrices).max() > 1.0
+    assert_allclose(np.linalg.eigvalsh(again), np.linalg.eigvalsh(matrices), rtol=1e-9)
+
+
+def test_translations_cost_nothing(rock_salt):
+    matrix = rock_salt.dynamical_matrices(rock_salt.reference, np.zeros((1, 3)))[0, 0]
+    moved = np.kron(np.sqrt(rock_salt.atomic_masses)[:, None], np.eye(3))
+    assert_allclose(matrix @ moved, 0, atol=1e-10 * np.abs(matrix).max())
+
+
+@pytest.mark.parametrize("partners", [[0, 1], [1, 0], [0, 2, 1], [3, 2, 1, 0]])
+def test_real_form_has_the_same_spectrum(partners):
+    """Random Hermitian matrices with the symmetry of an inversion."""
     rng = np.random.default_rng(1)
-    packed = random_matrices("distinct", rng).reshape(-1, 9)[:, PACKED].T
-    q_vectors = rng.normal(size=(3, 200))
-    _, strengths = one_phonon_lines(packed, q_vectors)
-    assert_allclose(strengths.sum(axis=0), (q_vectors**2).sum(axis=0), rtol=1e-7)
-
-
-@pytest.mark.parametrize("temperature", [0.0, 80.0, 300.0])
-def test_einstein_oscillator(temperature):
-    energy, mass = 25.0, 27.0
-    matrices = energy**2 * np.eye(3)[None]
-    tensor = mean_square_displacement(matrices, [1.0], mass, temperature)
-    coth = 1.0
-    if temperature:
-        coth = 1 / np.tanh(energy / (2 * BOLTZMANN * temperature))
-    expected = HBAR2_PER_AMU / (2 * mass * energy) * coth
-    assert_allclose(tensor, expected * np.eye(3), atol=1e-15)
-
-
-def test_displacements_are_classical_when_hot():
-    model = load_aluminium_model()
-    wavevectors, weights = model.mesh(8)
-    matrices = model.dynamical_matrices(model.reference, wavevectors)[0]
-    mass, temperature = model.atomic_mass, 5000.0
-    quantum = mean_square_displacement(matrices, weights, mass, temperature)
-    # <u u> = kT / m omega^2, D in meV^2
-    inverse = np.einsum("n,nij->ij", weights, np.linalg.inv(matrices))
-    classical = BOLTZMANN * temperature * HBAR2_PER_AMU / mass * inverse
-    assert_allclose(quantum, classical, rtol=1e-3)
-
-
-@pytest.mark.parametrize("temperature", [5.0, 300.0])
-def test_displacements_agree_with_phonopy(temperature):
-    model = load_aluminium_model()
-    wavevectors, weights = model.mesh(8)
-    matrices = model.dynamical_matrices(model.reference, wavevectors)[0]
-    folded = mean_square_displacement(matrices, weights, model.atomic_mass, temperature)
-    phonons = model.to_phonopy()
-    # phonopy puts an even mesh half a step off the zone centre, as ours
-    phonons.run_mesh(
-        [8, 8, 8], is_mesh_symmetry=False, with_eigenvectors=True, is_gamma_center=False
+    n_atoms = len(partners)
+    shape = (4, n_atoms, 3, n_atoms, 3)
+    blocks = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+    blocks += blocks.transpose(0, 3, 4, 1, 2).conj()
+    blocks += blocks[:, partners][:, :, :, partners].conj()
+    matrices = blocks.reshape(4, 3 * n_atoms, 3 * n_atoms)
+    real = real_form(matrices, partners)
+    assert_allclose(real, real.swapaxes(1, 2), atol=1e-12)
+    assert_allclose(np.linalg.eigvalsh(real), np.linalg.eigvalsh(matrices), atol=1e-10)
+    # a vector that is the same on both atoms of a pair lies in the sums alone
+    vector = rng.normal(size=3)
+    numbers = np.arange(n_atoms)
+    factors = np.select(
+        [np.equal(partners, numbers), np.greater(partners, numbers)], [1, 2**0.5], 0
     )
-    phonons.run_thermal_displacement_matrices(temperatures=[temperature], freq_min=0.01)
-    expected = phonons.thermal_displacement_matrices.thermal_displacement_matrices[0, 0]
-    assert_allclose(np.trace(folded), np.trace(expected), rtol=1e-5)
+    same, mapped = np.tile(vector, n_atoms), np.kron(factors, vector)
+    expected = np.einsum("i,nij,j->n", same, matrices, same).real
+    assert_allclose(np.einsum("i,nij,j->n", mapped, real, mapped), expected, rtol=1e-10)
 
 
-def test_unstable_modes_do_not_enter_displacements():
-    matrices = np.diag([-100.0, 400.0, 900.0])[None]
-    tensor = mean_square_displacement(matrices, [1.0], 27.0, 300.0)
-    assert tensor[0, 0] == 0.0
-    assert (np.diagonal(tensor)[1:] > 0).all()
+def test_unstable_modes_have_negative_energies():
+    assert_allclose(signed_sqrt([-4.0, 0.0, 9.0]), [-2.0, 0.0, 3.0])

@@ -16,7 +16,7 @@ from skphonon import (
 )
 from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.physics.scattering import chi_from_sqe
-from skphonon.simulation.powder import independent_directions
+from skphonon.simulation.quadrature import independent_directions
 from skphonon.simulation.resolution import bin_kernel
 
 
@@ -60,7 +60,7 @@ def test_first_moment_is_the_recoil_energy(model, q_resolution):
     energy, q = grid.axes()
     moment = (energy @ chi) * 0.5 / np.pi / 2  # both signs of energy contribute
     mean_square_q = q**2 + 0.25**2 / 12 + q_resolution**2
-    expected = HBAR2_PER_AMU * mean_square_q / (2 * model.atomic_mass)
+    expected = HBAR2_PER_AMU * mean_square_q / (2 * model.atomic_masses[0])
     # 1 %: modes of lowest energy are resolved at |Q| near the zone centres only
     assert_allclose(moment, expected, rtol=1e-2)
     assert_allclose(chi[::-1], -chi, atol=1e-12)
@@ -78,10 +78,11 @@ def test_powder_average_agrees_with_euphonic(model, tmp_path):
         tmp_path / "phonopy.yaml", settings={"force_constants": True}
     )
     crystal = euphonic.ForceConstants.from_phonopy(path=tmp_path)
-    axis = (np.arange(10) + 0.5) / 10
-    mesh = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
-    debye_waller = crystal.calculate_qpoint_phonon_modes(mesh).calculate_debye_waller(
-        temperature * ureg("K")
+    fixed = 0.0104  # Angstrom^2, about that of aluminium
+    debye_waller = euphonic.DebyeWaller(
+        crystal.crystal,
+        fixed / 2 * np.eye(3)[None] * ureg("angstrom^2"),
+        temperature * ureg("K"),
     )
     length = 3.449  # fm; any value: the comparison divides by its square
     edges = np.arange(0.0, 60.0, 0.05)
@@ -112,6 +113,7 @@ def test_powder_average_agrees_with_euphonic(model, tmp_path):
             temperature=temperature,
             energy_resolution=1.5,
             q_resolution=0.0,
+            mean_square_displacement=fixed,
             n_directions=100_000,
         )
         chi = thin.to_image(simulator.simulate(simulator.reference))[0]
@@ -127,25 +129,30 @@ def test_published_simulation_is_reproduced(data_folder, model):
     published = fetch_aluminium_arcs()
     # 50 K and a background in Q^2: what the published simulation shows
     simulator = PowderSimulator(
-        model, published.grid, temperature=50.0, background=[[0.0, 0.0, 0.002]]
+        model,
+        published.grid,
+        temperature=50.0,
+        background=[[0.0, 0.0, 0.002]],
+        tolerance=1e-4,
     )
     simulated = simulator.simulate(published.simulated_target)
-    assert nmse(published.simulated[None], simulated)[0] < 5e-4  # measured: 4.5e-4
+    assert nmse(published.simulated[None], simulated)[0] < 5e-4  # measured: 4.7e-4
 
 
 def test_directions_are_converged(model):
-    """Ten times the directions change a spectrum by an NMSE below 1e-3."""
+    """Ten times the directions change a spectrum by the error that is estimated."""
     grid = SpectrumGrid(
         np.arange(10.25, 45, 0.5), np.arange(0.05, 10.1, 0.1), incident_energy=50.0
     )
     coarse = PowderSimulator(model, grid, temperature=50.0)
-    fine = clone(coarse).set_params(n_directions=10 * coarse.n_directions)
+    fine = clone(coarse).set_params(n_directions=250_000)  # ten times as many
     rng = np.random.default_rng(0)
     rows = coarse.reference * rng.uniform(0.5, 1.5, (8, 5))
     rows = np.vstack([coarse.reference, rows])[model.is_stable([*[rows[0]], *rows])]
     error = nmse(fine.simulate(rows), coarse.simulate(rows))
     assert error.max() < 1e-3
-    assert error[0] < 5e-4  # the reference
+    assert error[0] < 2 * coarse.tolerance  # the reference; an estimate of a mean square
+    assert_allclose(coarse.quadrature_error(rows), error, rtol=0.5)
 
 
 def test_directions_stand_for_the_sphere(model):
@@ -162,13 +169,17 @@ def test_scaling_all_constants_scales_energies(model):
     energy = np.arange(10, 40, 1.0)
     q = np.arange(1, 6, 0.5)
     plain = PowderSimulator(
-        model, SpectrumGrid(energy, q), mean_square_displacement=0.004
+        model,
+        SpectrumGrid(energy, q),
+        mean_square_displacement=0.004,
+        n_directions=1000,
     )
     doubled = PowderSimulator(
         model,
         SpectrumGrid(2 * energy, q),
         energy_resolution=2 * plain.energy_resolution,
         mean_square_displacement=0.004,
+        n_directions=1000,
     )
     # chi'' has 1/E for a phonon and 1/E for the density: a quarter
     assert_allclose(
@@ -190,14 +201,18 @@ def test_unstable_parameters_give_finite_spectra(model, grid):
 
 def test_debye_waller_factor_damps_large_q(model, grid):
     cold, hot = (
-        grid.to_image(PowderSimulator(model, grid, temperature=t).simulate(
-            [model.reference]
-        ))[0]
+        grid.to_image(
+            PowderSimulator(
+                model, grid, temperature=t, n_directions=10_000
+            ).simulate([model.reference])
+        )[0]
         for t in (0.0, 600.0)
     )  # fmt: skip
     ratio = (hot / cold)[0]  # NaN where not visible
     assert (np.diff(ratio[np.isfinite(ratio)]) < 0).all()
-    fixed = PowderSimulator(model, grid, mean_square_displacement=0.0)
+    fixed = PowderSimulator(
+        model, grid, mean_square_displacement=0.0, n_directions=10_000
+    )
     assert (fixed.simulate([model.reference]) >= cold.ravel())[
         :, grid.mask.ravel()
     ].all()

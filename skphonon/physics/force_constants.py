@@ -5,67 +5,95 @@ The energy of a harmonic crystal is
 parameter of a model is an element of :math:`K = -\Phi` for a pair of atoms, in
 eV/Angstrom^2: the convention of the Born-von Karman tables, in which a positive
 diagonal element pulls a displaced atom back. The on-site term follows from the acoustic
-sum rule, :math:`\Phi(0) = \sum_{R \ne 0} K(R)`. Tensors that this module returns are
-:math:`\Phi`, as phonopy has them.
+sum rule, :math:`\Phi_{ii} = \sum_b K(b)` over the bonds b of atom i. Tensors that this
+module returns are :math:`\Phi`, as phonopy has them.
 """
 
-from typing import NamedTuple
+import os
+import re
+from math import lcm
 
 import numpy as np
 
 from skphonon._persistence import VersionedEstimator
 from skphonon._validation import parameter_rows
-from skphonon.physics.lattice_dynamics import dynamical_matrix_basis, signed_sqrt
+from skphonon.physics import _supercells as supercells
+from skphonon.physics import _symmetry as symmetry
+from skphonon.physics._crystal import build_crystal, laue_class
+from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
+from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
+from skphonon.physics.polar import polar_term
 
 __all__ = ["ForceConstantModel"]
 
-# Elements of a symmetric 3 x 3 tensor, in the order in which names are given.
-_ELEMENTS = {
-    "XX": (0, 0),
-    "YY": (1, 1),
-    "ZZ": (2, 2),
-    "XY": (0, 1),
-    "XZ": (0, 2),
-    "YZ": (1, 2),
-}
-_SAME_LENGTH = 1e-5  # Angstrom: lattices come with about this precision
+_TABLE_UNITS = {"eV/Angstrom^2": 1.0, "N/m": EV_PER_A2_PER_NEWTON_PER_METRE}
+_VANISHING = 1e-10  # of the largest constant
 
 
 class ForceConstantModel(VersionedEstimator):
-    r"""Describe a monatomic crystal by its symmetry-independent force constants.
+    r"""Describe a crystal by its symmetry-independent force constants.
 
-    For every shell of neighbours, the point group of the lattice leaves a few elements
-    of the force-constant tensor free; each is a parameter, named by the number of the
-    shell and the element, for the neighbour whose Cartesian components are largest in
-    lexicographic order. For a face-centred cubic crystal with two shells these are
-    ``1XX, 1ZZ, 1XY`` (neighbour along 110) and ``2XX, 2YY`` (along 100). Everything is
-    linear in the parameters.
+    Pairs of atoms that the space group relates, or the exchange of the two atoms, form
+    a shell; shells are numbered by distance over the crystal. Symmetry leaves a few
+    elements of the force-constant tensor of a shell free; each is a parameter, named by
+    the number of the shell and the element for one pair: the one with the lowest first
+    atom, then the lowest second atom, then the bond whose Cartesian components are
+    largest in lexicographic order. For a face-centred cubic crystal with two shells
+    these are ``1XX, 1ZZ, 1XY`` (neighbour along 110) and ``2XX, 2YY`` (along 100).
+    With several atoms a cell the names tell the pair, ``1XX Na-Cl``, or ``1XX Si1-Si2``
+    where the atoms of an element are numbered. Everything is linear in the parameters.
 
-    Crystals with one atom a primitive cell only.
+    On-site terms must be symmetric. In crystals of low symmetry that makes elements of
+    the farthest shells follow from others; they are no parameters. Invariance under
+    rotations of the whole crystal is not imposed, as in phonopy.
 
     Parameters
     ----------
     lattice : array-like of shape (3, 3)
-        Primitive lattice vectors in rows, Cartesian, in Angstrom. The names refer to
-        these Cartesian axes: put the crystal axes along them.
-    symbol : str
-        Chemical symbol; gives the mass, unless `mass` is given.
+        Lattice vectors of a primitive or conventional cell in rows, Cartesian, in
+        Angstrom. The names refer to these Cartesian axes: put the crystal axes along
+        them.
+    symbol : str or sequence of str
+        Chemical symbol of all atoms or one an atom; gives the masses, unless `mass` is
+        given.
     reference : array-like of shape (n_parameters,)
         Reference values of the parameters in eV/Angstrom^2.
+    positions : array-like of shape (n_atoms, 3), default=None
+        Positions in units of the lattice vectors; None is one atom at the origin.
     n_shells : int, default=2
         Number of neighbour shells. Neighbours at one distance that no symmetry relates
-        count as different shells.
-    mass : float, default=None
-        Mass in amu; None takes the mean mass of the element.
+        count as different shells. None takes the shells that fit into `supercell`: all
+        whose bonds are shortest vectors between their atoms there.
+    mass : float or sequence of float, default=None
+        Mass in amu of all atoms or one an atom; None takes the mean masses of the
+        elements.
+    supercell : array-like of int of shape (3, 3) or (3,), default=None
+        The supercell of phonopy that goes with the constants, as its
+        `supercell_matrix` for this cell: the rows of ``supercell.T @ lattice`` are its
+        vectors.
+    born_charges : array-like of shape (n_atoms, 3, 3), default=None
+        Born effective charges of a polar crystal in e. The long-range part of the
+        dynamical matrix needs `dielectric` and `supercell` too, since part of it is in
+        the constants on the supercell.
+    dielectric : array-like of shape (3, 3), default=None
+        High-frequency dielectric tensor, without unit.
 
     Attributes
     ----------
     parameter_names : list of str
         Names of the parameters, in order.
+    symbols : list of str
+        Chemical symbol of each atom of the cell.
+    n_atoms : int
+        Number of atoms in the cell.
+    atomic_masses : ndarray of shape (n_atoms,)
+        Masses in amu.
     bonds : ndarray of shape (n_bonds, 3)
-        Cartesian vectors to all neighbours, in Angstrom.
+        Cartesian vectors from every atom of the cell to its neighbours, in Angstrom.
+    bond_atoms : ndarray of int of shape (n_bonds, 2)
+        Numbers in the cell of the first and the second atom of each bond.
     bond_tensors : ndarray of shape (n_parameters, n_bonds, 3, 3)
-        :math:`\partial K(R) / \partial p` of each parameter and bond.
+        :math:`\partial K(b) / \partial p` of each parameter and bond.
 
     Examples
     --------
@@ -77,26 +105,65 @@ class ForceConstantModel(VersionedEstimator):
     ['1XX', '1ZZ', '1XY', '2XX', '2YY']
     >>> model.frequencies(model.reference, [[0.5, 0.5, 0.0]]).round(2)  # X point
     array([[[22.54, 22.54, 40.45]]])
+
+    Rock salt, two atoms a cell:
+
+    >>> salt = ForceConstantModel(
+    ...     2.82 * (np.ones((3, 3)) - np.eye(3)),
+    ...     ["Na", "Cl"],
+    ...     [0.8, -0.1],
+    ...     positions=[[0, 0, 0], [0.5, 0.5, 0.5]],
+    ...     n_shells=1,
+    ... )
+    >>> salt.parameter_names
+    ['1XX Na-Cl', '1YY Na-Cl']
     """
 
-    def __init__(self, lattice, symbol, reference, *, n_shells=2, mass=None):
+    def __init__(
+        self,
+        lattice,
+        symbol,
+        reference,
+        *,
+        positions=None,
+        n_shells=2,
+        mass=None,
+        supercell=None,
+        born_charges=None,
+        dielectric=None,
+    ):
         self.lattice = lattice
         self.symbol = symbol
         self.reference = reference
+        self.positions = positions
         self.n_shells = n_shells
         self.mass = mass
+        self.supercell = supercell
+        self.born_charges = born_charges
+        self.dielectric = dielectric
 
     @classmethod
-    def from_phonopy(cls, phonopy, *, cutoff=None):
+    def from_phonopy(cls, phonopy, *, cutoff=None, n_shells=None, force_constants=None):
         """Read the force constants of a phonopy calculation.
+
+        Without `cutoff` and `n_shells`, all shells that the supercell holds are kept,
+        and the frequencies of the model are those of phonopy; outer shells whose
+        constants all vanish are left out, as are those which a supercell of lower
+        symmetry than the crystal cuts. Born charges and the dielectric tensor are
+        kept; lengths and constants of any calculator are converted.
 
         Parameters
         ----------
         phonopy : phonopy.Phonopy or path-like
-            A calculation with force constants, or the phonopy YAML file of one.
+            A calculation with force constants, or the phonopy YAML file of one (it may
+            be compressed).
         cutoff : float, default=None
-            Longest bond to keep, in Angstrom. None keeps every shell that lies
-            strictly inside half the shortest vector of the supercell.
+            Longest bond to keep, in Angstrom.
+        n_shells : int, default=None
+            Number of shells to keep.
+        force_constants : path-like, default=None
+            File of the force constants, where the YAML file does not hold them
+            (``force_constants.hdf5`` or ``FORCE_CONSTANTS``).
 
         Returns
         -------
@@ -108,79 +175,217 @@ class ForceConstantModel(VersionedEstimator):
         Raises
         ------
         ValueError
-            If there are no force constants, the primitive cell holds more than one
-            atom, or the cutoff reaches shells that the supercell cannot tell apart.
+            If there are no force constants or no supercell, units contradict one
+            another, the acoustic sum rule is broken by more than 1 % of the largest
+            constant, both `cutoff` and `n_shells` are given, or they reach beyond the
+            supercell.
         """
-        if not hasattr(phonopy, "force_constants"):
-            from phonopy import load
-
-            phonopy = load(phonopy, log_level=0)
-        constants, primitive = phonopy.force_constants, phonopy.primitive
-        if constants is None:
+        if isinstance(phonopy, (str, os.PathLike)):
+            phonopy = supercells.load_phonopy(phonopy, force_constants)
+        elif force_constants is not None:
             raise ValueError(
-                "phonopy holds no force constants. Produce them first "
-                "(Phonopy.produce_force_constants) or load a file that has them."
+                "force_constants names the file that goes with the path of a YAML "
+                "file. Set Phonopy.force_constants instead."
             )
-        if len(primitive) != 1:
+        if cutoff is not None and n_shells is not None:
             raise ValueError(
-                "ForceConstantModel describes crystals with one atom a primitive cell, "
-                f"got {len(primitive)} ({', '.join(primitive.symbols)}). Pass "
-                "primitive_matrix to phonopy if its cell is not primitive."
+                "cutoff or n_shells may be given, not both; got "
+                f"cutoff={cutoff:g}, n_shells={n_shells}."
             )
-        if cutoff is None:
-            shortest = _shortest_vector(phonopy.supercell.cell)
-            cutoff = shortest / 2 - _SAME_LENGTH
-        shells = _shells_within(primitive, cutoff)
-        if not shells:
-            raise ValueError(
-                f"cutoff must reach the nearest neighbours, got {cutoff:g} Angstrom."
-            )
+        stored = supercells.read_supercell(phonopy)
+        lattice, symbols, positions, masses = supercells.read_cell(phonopy)
+        born_charges, dielectric = supercells.read_charges(phonopy)
+        single = len(symbols) == 1
         model = cls(
-            np.array(primitive.cell),
-            primitive.symbols[0],
+            lattice,
+            symbols[0] if single else symbols,
             None,
-            n_shells=len(shells),
-            mass=float(primitive.masses[0]),
+            positions=None if single else positions,
+            n_shells=None,
+            mass=float(masses[0]) if single else masses,
+            supercell=np.rint(stored.lattice @ np.linalg.inv(lattice)).astype(int).T,
+            born_charges=born_charges,
+            dielectric=dielectric,
         )
-        origin = int(primitive.p2s_map[0])
-        row = constants[0 if len(constants) == 1 else origin]
-        model.reference = _fit(model, phonopy.supercell, origin, row)
-        return model
+        if cutoff is not None:
+            n_shells = model._count_within(cutoff)
+        if n_shells is not None:
+            model._check_reach(n_shells)
+            model.n_shells = n_shells
+        model.reference = model.parameters(phonopy)
+        return model if n_shells is not None else model._trimmed()
+
+    @classmethod
+    def from_calculator(
+        cls,
+        atoms,
+        calculator=None,
+        *,
+        supercell=None,
+        displacement=0.01,
+        cutoff=None,
+        n_shells=None,
+    ):
+        """Compute force constants from the forces of an ASE calculator.
+
+        Atoms of a supercell are displaced by phonopy, one at a time, as symmetry
+        requires. Relax the crystal first. Needs ASE (``pip install skphonon[ase]``).
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            The crystal, periodic in three dimensions; any cell of it.
+        calculator : ase.calculators.calculator.Calculator, default=None
+            Gives the forces; None takes the one attached to `atoms`.
+        supercell : array-like of int of shape (3, 3) or (3,), default=None
+            In units of the cell of `atoms`, as phonopy's `supercell_matrix`. None
+            takes the smallest multiples along the three axes that are 12 Angstrom wide.
+        displacement : float, default=0.01
+            Displacement in Angstrom.
+        cutoff : float, default=None
+            As in :meth:`from_phonopy`.
+        n_shells : int, default=None
+            As in :meth:`from_phonopy`.
+
+        Returns
+        -------
+        ForceConstantModel
+            On the primitive cell.
+
+        Raises
+        ------
+        ImportError
+            If ASE is not installed.
+        ValueError
+            If there is no calculator or the crystal is not periodic.
+        """
+        try:
+            import ase  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "ForceConstantModel.from_calculator needs ASE: "
+                "pip install skphonon[ase]."
+            ) from error
+        calculator = atoms.calc if calculator is None else calculator
+        if calculator is None:
+            raise ValueError(
+                "A calculator must give the forces, got none. Pass calculator or "
+                "attach one: atoms.calc = ..."
+            )
+        if not np.all(atoms.pbc):
+            raise ValueError(
+                "atoms must be periodic in three dimensions, got "
+                f"pbc={atoms.pbc.tolist()}. Set atoms.pbc = True."
+            )
+        phonons = supercells.displace(atoms, calculator, supercell, displacement)
+        return cls.from_phonopy(phonons, cutoff=cutoff, n_shells=n_shells)
+
+    @classmethod
+    def from_table(
+        cls,
+        lattice,
+        symbol,
+        constants,
+        *,
+        positions=None,
+        mass=None,
+        unit="eV/Angstrom^2",
+    ):
+        """Make a model of a table of Born-von Karman constants.
+
+        Parameters
+        ----------
+        lattice : array-like of shape (3, 3)
+            Lattice vectors in rows, Cartesian, in Angstrom.
+        symbol : str or sequence of str
+            Chemical symbol of all atoms or one an atom.
+        constants : mapping of str to float
+            Values by name of the parameter; all shells up to the largest number named
+            must be there.
+        positions : array-like of shape (n_atoms, 3), default=None
+            Positions in units of the lattice vectors; None is one atom at the origin.
+        mass : float or sequence of float, default=None
+            Mass in amu; None takes the mean masses of the elements.
+        unit : {"eV/Angstrom^2", "N/m"}, default="eV/Angstrom^2"
+            Unit of the values.
+
+        Returns
+        -------
+        ForceConstantModel
+            Its `reference` holds the values.
+
+        Raises
+        ------
+        ValueError
+            If a parameter has no value or a value no parameter.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skphonon import ForceConstantModel
+        >>> bcc = 1.433 * (np.ones((3, 3)) - 2 * np.eye(3))
+        >>> table = {"1XX": 16.88, "1XY": 15.01, "2XX": 14.63, "2YY": 0.55}
+        >>> model = ForceConstantModel.from_table(bcc, "Fe", table, unit="N/m")
+        >>> model.reference.round(3)
+        array([1.054, 0.937, 0.913, 0.034])
+        """
+        if unit not in _TABLE_UNITS:
+            units = " or ".join(_TABLE_UNITS)
+            raise ValueError(f"unit must be {units}, got {unit!r}.")
+        numbers = [re.match(r"[1-9]\d*", name) for name in constants]
+        n_shells = max((int(n.group()) for n in numbers if n), default=1)
+        model = cls(
+            lattice, symbol, None, positions=positions, n_shells=n_shells, mass=mass
+        )
+        names = model.parameter_names
+        missing = [name for name in names if name not in constants]
+        unknown = [name for name in constants if name not in names]
+        if missing or unknown:
+            raise ValueError(
+                f"constants must name every parameter: {', '.join(names)}; missing: "
+                f"{', '.join(missing) or 'none'}; unknown: "
+                f"{', '.join(unknown) or 'none'}."
+            )
+        values = np.array([constants[name] for name in names], dtype=float)
+        return model.set_params(reference=_TABLE_UNITS[unit] * values)
 
     @property
     def parameter_names(self):
         """Names of the parameters, in order."""
-        return [
-            f"{number}{element}"
-            for number, shell in enumerate(self._shells(), start=1)
-            for element in shell.elements
-        ]
+        return list(self._crystal().names)
+
+    @property
+    def symbols(self):
+        """Chemical symbol of each atom of the cell."""
+        return list(self._crystal().cell.symbols)
+
+    @property
+    def n_atoms(self):
+        """Number of atoms in the cell."""
+        return len(self._crystal().cell)
+
+    @property
+    def atomic_masses(self):
+        """Masses in amu, shape (n_atoms,)."""
+        return np.array(self._crystal().cell.masses)
 
     @property
     def bonds(self):
         """Cartesian vectors to all neighbours, shape (n_bonds, 3), in Angstrom."""
-        return np.concatenate([shell.bonds for shell in self._shells()])
+        return np.concatenate([shell.bonds for shell in self._crystal().shells])
+
+    @property
+    def bond_atoms(self):
+        """First and second atom of each bond, shape (n_bonds, 2)."""
+        return np.concatenate([shell.atoms for shell in self._crystal().shells])
 
     @property
     def bond_tensors(self):
         """Change of K with each parameter, shape (n_parameters, n_bonds, 3, 3)."""
-        shells = self._shells()
-        n_parameters = sum(len(shell.elements) for shell in shells)
-        tensors = np.zeros((n_parameters, sum(len(s.bonds) for s in shells), 3, 3))
-        row = column = 0
-        for shell in shells:
-            next_row, next_column = row + len(shell.elements), column + len(shell.bonds)
-            tensors[row:next_row, column:next_column] = shell.tensors
-            row, column = next_row, next_column
-        return tensors
-
-    @property
-    def atomic_mass(self):
-        """Mass of the atom in amu."""
-        return float(self._cell().masses[0])
+        return self._pairs(self._crystal().expansion.T)
 
     def tensor(self, parameters):
-        """Return the force constants between the atom at the origin and every other.
+        """Return the force constants of every atom of the cell.
 
         Parameters
         ----------
@@ -189,17 +394,82 @@ class ForceConstantModel(VersionedEstimator):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_bonds + 1, 3, 3)
+        ndarray of shape (n_samples, n_atoms + n_bonds, 3, 3)
             The second derivatives of the energy (minus the Born-von Karman
-            constants) in eV/Angstrom^2: the on-site term first, then one for each row
-            of `bonds`. They sum to zero.
+            constants) in eV/Angstrom^2: the on-site term of each atom first, then one
+            for each row of `bonds`. Those of an atom sum to zero.
         """
         rows = parameter_rows(parameters, self.parameter_names)
-        pairs = -np.einsum("sp,prij->srij", rows, self.bond_tensors)
-        return np.concatenate([-pairs.sum(axis=1, keepdims=True), pairs], axis=1)
+        pairs = self._pairs(rows @ self._crystal().expansion.T)
+        first = self.bond_atoms[:, 0]
+        on_site = [pairs[:, first == i].sum(axis=1) for i in range(self.n_atoms)]
+        return np.concatenate([np.stack(on_site, axis=1), -pairs], axis=1)
+
+    def parameters(self, force_constants, *, return_residual=False):
+        """Return the parameters that describe given force constants best.
+
+        The inverse of :meth:`tensor`: a least-squares fit to the constants of pairs.
+
+        Parameters
+        ----------
+        force_constants : array-like or phonopy.Phonopy
+            Tensors of shape (n_atoms + n_bonds, 3, 3) or (n_samples, n_atoms + n_bonds,
+            3, 3) in eV/Angstrom^2 as :meth:`tensor` returns them, or a phonopy
+            calculation of the same crystal with the same axes, in which bonds that fold
+            onto one atom of the supercell share its value.
+        return_residual : bool, default=False
+            Whether to return the residual too.
+
+        Returns
+        -------
+        parameters : ndarray of shape (n_parameters,) or (n_samples, n_parameters)
+            In eV/Angstrom^2.
+        residual : float or ndarray of shape (n_samples,)
+            What the model cannot reproduce of the constants, on-site terms and those
+            beyond its shells included: root mean square over that of the constants.
+            Only where `return_residual` is set.
+
+        Raises
+        ------
+        ValueError
+            If the constants are not of this crystal, or the supercell cannot tell the
+            parameters apart.
+        """
+        crystal, bond_atoms = self._crystal(), self.bond_atoms
+        slots = supercells.lay_out(
+            force_constants, crystal.cell, self.bonds, bond_atoms
+        )
+        tensors = self.bond_tensors.reshape(len(crystal.names), -1, 9)
+        folded = np.zeros((len(tensors), slots.given.shape[1], 9))
+        np.add.at(folded, (slice(None), slots.of_bonds), tensors)
+        reached = np.setdiff1d(slots.of_bonds, slots.of_atoms)
+        parameters, rank = supercells.least_squares(
+            tensors.reshape(len(tensors), -1),
+            folded[:, reached].reshape(len(tensors), -1),
+            -slots.given[:, reached].reshape(len(slots.given), -1),
+        )
+        if rank < len(tensors) and not slots.shortest:
+            raise ValueError(
+                f"The force constants cannot tell {len(tensors)} parameters apart, "
+                f"only {rank}: some neighbours fold onto one atom of the supercell. "
+                "Keep fewer shells or use a larger supercell."
+            )
+        on_site = np.zeros((len(tensors), self.n_atoms, 9))
+        np.add.at(on_site, (slice(None), bond_atoms[:, 0]), tensors)
+        np.add.at(folded, (slice(None), slots.of_atoms), -on_site)
+        given = slots.given.reshape(len(slots.given), -1)
+        misfit = given + parameters @ folded.reshape(len(tensors), -1)
+        residual = np.linalg.norm(misfit, axis=1)
+        residual /= np.linalg.norm(given, axis=1)
+        if slots.single:
+            parameters, residual = parameters[0], float(residual[0])
+        return (parameters, residual) if return_residual else parameters
 
     def dynamical_matrix_basis(self, wavevectors):
         """Return the change of the dynamical matrices with each parameter.
+
+        Phases are those of the vectors from atom to atom, see
+        :func:`~skphonon.physics.lattice_dynamics.dynamical_matrix_basis`.
 
         Parameters
         ----------
@@ -208,11 +478,40 @@ class ForceConstantModel(VersionedEstimator):
 
         Returns
         -------
-        ndarray of shape (n_parameters, n_points, 3, 3)
-            meV^2 for each eV/Angstrom^2.
+        ndarray of shape (n_parameters, n_points, 3 * n_atoms, 3 * n_atoms)
+            meV^2 for each eV/Angstrom^2: real for one atom a cell, complex otherwise.
         """
-        return dynamical_matrix_basis(
-            self.bonds, self.bond_tensors, self.atomic_mass, wavevectors
+        return self._assembled(self._crystal().expansion.T, wavevectors)
+
+    def dynamical_matrix_offset(self, wavevectors):
+        """Return what does not depend on the parameters: the polar term.
+
+        Parameters
+        ----------
+        wavevectors : array-like of shape (n_points, 3)
+            Cartesian, in 1/Angstrom, with the factor 2 pi.
+
+        Returns
+        -------
+        ndarray of shape (n_points, 3 * n_atoms, 3 * n_atoms) or None
+            In meV^2; None where the crystal has no Born charges.
+
+        Raises
+        ------
+        ValueError
+            If Born charges come without a dielectric tensor or supercell.
+        """
+        if not self._is_polar():
+            return None
+        cell = self._crystal().cell
+        return polar_term(
+            cell.cell,
+            cell.scaled_positions,
+            cell.masses,
+            self.born_charges,
+            self.dielectric,
+            supercells.as_matrix(self.supercell),
+            wavevectors,
         )
 
     def dynamical_matrices(self, parameters, wavevectors):
@@ -227,12 +526,17 @@ class ForceConstantModel(VersionedEstimator):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_points, 3, 3)
-            In meV^2: eigenvalues are squared phonon energies.
+        ndarray of shape (n_samples, n_points, 3 * n_atoms, 3 * n_atoms)
+            In meV^2, the polar term included: eigenvalues are squared phonon energies.
         """
         rows = parameter_rows(parameters, self.parameter_names)
-        basis = self.dynamical_matrix_basis(wavevectors)
-        return np.einsum("sp,pnij->snij", rows, basis)
+        if len(rows) > rows.shape[1]:
+            basis = self.dynamical_matrix_basis(wavevectors)
+            matrices = np.tensordot(rows, basis, axes=1)
+        else:
+            matrices = self._assembled(rows @ self._crystal().expansion.T, wavevectors)
+        offset = self.dynamical_matrix_offset(wavevectors)
+        return matrices if offset is None else matrices + offset
 
     def frequencies(self, parameters, qpoints):
         """Return phonon energies.
@@ -242,11 +546,13 @@ class ForceConstantModel(VersionedEstimator):
         parameters : array-like of shape (n_samples, n_parameters)
             Parameter sets in eV/Angstrom^2.
         qpoints : array-like of shape (n_points, 3)
-            Wavevectors in units of the reciprocal primitive lattice, as in phonopy.
+            Wavevectors in units of the reciprocal lattice, as in phonopy. At the zone
+            centre of a polar crystal the non-analytic term, which depends on the
+            direction of approach, is left out.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_points, 3)
+        ndarray of shape (n_samples, n_points, 3 * n_atoms)
             Energies in meV, ascending; unstable modes are negative.
         """
         wavevectors = np.asarray(qpoints, dtype=float) @ self.reciprocal_lattice()
@@ -260,7 +566,7 @@ class ForceConstantModel(VersionedEstimator):
         ----------
         parameters : array-like of shape (n_samples, n_parameters)
             Parameter sets in eV/Angstrom^2.
-        mesh : int, default=8
+        mesh : int or sequence of three int, default=8
             Points along each reciprocal axis of the mesh that is looked at.
 
         Returns
@@ -280,24 +586,54 @@ class ForceConstantModel(VersionedEstimator):
         ndarray of shape (3, 3)
             Reciprocal lattice vectors in rows, 1/Angstrom, with the factor 2 pi.
         """
-        return 2 * np.pi * np.linalg.inv(self._cell().cell).T
+        return 2 * np.pi * np.linalg.inv(self._crystal().cell.cell).T
 
     def point_group(self):
-        """Return the rotations that leave the crystal unchanged.
+        """Return the rotations that leave the phonons unchanged: the Laue class.
 
         Returns
         -------
         ndarray of shape (n_rotations, 3, 3)
-            Cartesian rotation matrices, inversion among them.
+            Cartesian rotation matrices of the space group and of inversion, which the
+            phonons have in any crystal (time reversal).
         """
-        return _cartesian_point_group(self._cell())
+        group = self._crystal().group
+        return np.concatenate([group.cartesian, -group.cartesian])[laue_class(group)]
+
+    def symmetry_operations(self):
+        """Return what the space group does to directions and to the atoms of the cell.
+
+        Returns
+        -------
+        rotations : ndarray of shape (n_operations, 3, 3)
+            Cartesian rotation matrices.
+        permutations : ndarray of int of shape (n_operations, n_atoms)
+            Number of the atom onto which each atom goes, but for lattice translations.
+        """
+        group = self._crystal().group
+        order = len(group.rotations)
+        flat = np.hstack([group.rotations.reshape(order, -1), group.permutations])
+        _, unique = np.unique(flat, axis=0, return_index=True)
+        return group.cartesian[unique], group.permutations[unique]
+
+    def inversion_partners(self):
+        """Return where an inversion of the crystal takes each atom of the cell.
+
+        Returns
+        -------
+        ndarray of int of shape (n_atoms,) or None
+            Number of the image of each atom; None if there is no centre of inversion.
+        """
+        group = self._crystal().group
+        inversions = (group.rotations == -np.eye(3, dtype=int)).all(axis=(1, 2))
+        return group.permutations[inversions.argmax()] if inversions.any() else None
 
     def mesh(self, n_points):
-        """Return a mesh of the Brillouin zone, folded by symmetry.
+        """Return a mesh of the Brillouin zone, folded by the Laue class.
 
         Parameters
         ----------
-        n_points : int
+        n_points : int or sequence of three int
             Points along each reciprocal axis. They lie half a step off the zone
             centre, which is thus left out.
 
@@ -308,16 +644,21 @@ class ForceConstantModel(VersionedEstimator):
         weights : ndarray of shape (n_irreducible,)
             Share of the zone that each stands for; they sum to one.
         """
-        axis = np.arange(1, 2 * n_points, 2)  # in units of 1 / 2n
-        points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
-        points = points.reshape(-1, 3)
-        images = (points @ _rotations(self._cell())) % (2 * n_points)
-        keys = images @ (2 * n_points) ** np.arange(3)
-        _, first, counts = np.unique(
-            keys.min(axis=0), return_index=True, return_counts=True
-        )
-        wavevectors = points[first] / (2 * n_points) @ self.reciprocal_lattice()
-        return wavevectors, counts / len(points)
+        counts = np.broadcast_to(n_points, 3)
+        if counts.min() < 1:
+            raise ValueError(f"n_points must be at least 1 an axis, got {n_points}.")
+        finest = lcm(*counts.tolist())
+        axes = [np.arange(1, 2 * n, 2) * (finest // n) for n in counts]
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        group = self._crystal().group  # coordinates are in units of 1 / (2 finest)
+        place = (2 * finest) ** np.arange(3)
+        rotations = np.concatenate([group.rotations, -group.rotations])
+        stars = np.full(len(points), np.iinfo(int).max)
+        for rotation in rotations[laue_class(group)]:
+            np.minimum(stars, (points @ rotation) % (2 * finest) @ place, out=stars)
+        _, first, members = np.unique(stars, return_index=True, return_counts=True)
+        wavevectors = points[first] / (2 * finest) @ self.reciprocal_lattice()
+        return wavevectors, members / len(points)
 
     def to_phonopy(self, parameters=None):
         """Return phonopy objects with these force constants.
@@ -330,192 +671,152 @@ class ForceConstantModel(VersionedEstimator):
         Returns
         -------
         phonopy.Phonopy or list of phonopy.Phonopy
-            On the smallest multiple of the primitive cell that keeps all neighbours
-            apart: one object for a single parameter set of shape (n_parameters,), a
-            list for an array of them.
+            One object for a single parameter set of shape (n_parameters,), a list for
+            an array of them, on `supercell`. If there is none or phonopy, which shares
+            the constants of an atom among its nearest images, would not interpolate as
+            the model does: on the smallest multiple that keeps all neighbours apart.
+
+        Raises
+        ------
+        ValueError
+            If Born charges tie the constants to `supercell` and it cannot hold them.
         """
         from phonopy import Phonopy
 
         parameters = self.reference if parameters is None else parameters
-        tensors, cell = self.tensor(parameters), self._cell()
-        reach = np.linalg.norm(self.bonds, axis=1).max()
-        multiple = 1
-        while _shortest_vector(multiple * cell.cell) <= 2 * reach + _SAME_LENGTH:
-            multiple += 1
+        cell = self._crystal().cell
         crystals = []
-        for tensor in tensors:
+        for tensor in self.tensor(parameters):
             crystal = Phonopy(
                 cell,
-                supercell_matrix=multiple * np.eye(3, dtype=int),
+                supercell_matrix=self._sufficient_supercell(tensor),
                 primitive_matrix=np.eye(3),
             )
-            atoms = _fold(self.bonds, crystal.supercell, 0)
-            constants = np.zeros((1, len(crystal.supercell), 3, 3))
-            np.add.at(constants[0], np.concatenate([[0], atoms]), tensor)
+            sites, ends = supercells.fold_onto(crystal, self.bonds, self.bond_atoms)
+            constants = np.zeros((self.n_atoms, len(crystal.supercell), 3, 3))
+            atoms = np.arange(self.n_atoms)
+            np.add.at(constants, (atoms, sites), tensor[: self.n_atoms])
+            np.add.at(constants, (self.bond_atoms[:, 0], ends), tensor[self.n_atoms :])
             crystal.force_constants = constants
+            if self._is_polar():
+                crystal.nac_params = {
+                    "born": np.array(self.born_charges, dtype=float),
+                    "dielectric": np.array(self.dielectric, dtype=float),
+                    "factor": supercells.coulomb_factor(),
+                }
             crystals.append(crystal)
         return crystals[0] if np.ndim(parameters) == 1 else crystals
 
-    def _cell(self):
-        from phonopy.structure.atoms import PhonopyAtoms
-
-        lattice = np.asarray(self.lattice, dtype=float)
-        if lattice.shape != (3, 3) or abs(np.linalg.det(lattice)) < _SAME_LENGTH:
+    def _crystal(self):
+        """Return what follows from the structure and the number of shells."""
+        if self.n_shells is None and self.supercell is None:
             raise ValueError(
-                "lattice must hold three independent vectors in rows, shape (3, 3), "
-                f"got shape {lattice.shape}: {lattice.tolist()}."
+                "n_shells=None takes the shells that fit into a supercell, got none. "
+                "Give supercell or n_shells."
             )
-        return PhonopyAtoms(
-            cell=lattice,
-            symbols=[self.symbol],
-            scaled_positions=np.zeros((1, 3)),
-            masses=None if self.mass is None else [self.mass],
-        )
-
-    def _shells(self):
-        if self.n_shells < 1:
+        if self.n_shells is not None and self.n_shells < 1:
             raise ValueError(f"n_shells must be at least 1, got {self.n_shells}.")
-        cell = self._cell()
-        return self._cached("shells", lambda: _first_shells(cell, self.n_shells))
-
-
-class _Shell(NamedTuple):
-    """Neighbours that symmetry relates, and their free tensor elements."""
-
-    bonds: np.ndarray  # (n_bonds, 3)
-    elements: list[str]
-    tensors: np.ndarray  # (n_elements, n_bonds, 3, 3)
-
-
-def _rotations(cell):
-    """Point group of the lattice, acting on fractional coordinates in columns."""
-    from phonopy.structure.symmetry import Symmetry
-
-    return np.asarray(Symmetry(cell).pointgroup_operations)
-
-
-def _cartesian_point_group(cell):
-    return cell.cell.T @ _rotations(cell) @ np.linalg.inv(cell.cell).T
-
-
-def _first_shells(cell, n_shells):
-    cutoff, shells = np.cbrt(cell.volume), []
-    while len(shells) < n_shells:
-        cutoff *= 1.25
-        shells = _shells_within(cell, cutoff)
-    return shells[:n_shells]
-
-
-def _shells_within(cell, cutoff):
-    """Return the shells of neighbours not farther than `cutoff`, nearest first."""
-    rotations, shells = _cartesian_point_group(cell), []
-    bonds = _lattice_vectors(cell.cell, cutoff)
-    while len(bonds):
-        images = rotations @ bonds[0]
-        related = _distances(bonds, images).min(axis=1) < _SAME_LENGTH
-        shells.append(_shell(_largest_first(bonds[related]), rotations))
-        bonds = bonds[~related]
-    return shells
-
-
-def _shell(star, rotations):
-    """Find the tensor elements that symmetry leaves free, and spread them over a star.
-
-    The little group of a bond is averaged over; what is invariant is brought to reduced
-    row echelon form, so that each basis tensor has a one at its own named element and
-    zeros at those of the others.
-    """
-    images = rotations @ star[0]
-    # a bond and its opposite have the same tensor: each atom is an inversion centre
-    little = rotations[
-        np.minimum(
-            np.linalg.norm(images - star[0], axis=1),
-            np.linalg.norm(images + star[0], axis=1),
+        return self._cached(
+            "crystal",
+            lambda: build_crystal(
+                self.lattice,
+                self.symbol,
+                self.positions,
+                self.mass,
+                self.n_shells,
+                self.supercell,
+            ),
         )
-        < _SAME_LENGTH
-    ]
-    units = np.zeros((len(_ELEMENTS), 3, 3))
-    for unit, (i, j) in zip(units, _ELEMENTS.values(), strict=True):
-        unit[i, j] = unit[j, i] = 1.0
-    invariant = np.einsum("gij,ejk,glk->eil", little, units, little) / len(little)
-    flat = invariant[:, *np.transpose(list(_ELEMENTS.values()))]
-    reduced, pivots = _row_echelon(flat)
-    basis = np.einsum("pe,eij->pij", reduced, units)
-    # the rotation that takes the first bond to each member of the star
-    carriers = rotations[_distances(star, images).argmin(axis=1)]
-    return _Shell(
-        bonds=star,
-        elements=[list(_ELEMENTS)[pivot] for pivot in pivots],
-        tensors=np.einsum("rij,pjk,rlk->pril", carriers, basis, carriers),
-    )
 
+    def _pairs(self, elements):
+        """K of every bond (n, n_bonds, 3, 3) for rows of elements of all shells."""
+        tensors, start = [], 0
+        for shell in self._crystal().shells:
+            stop = start + len(shell.elements)
+            tensors.append(np.tensordot(elements[:, start:stop], shell.tensors, axes=1))
+            start = stop
+        return np.concatenate(tensors, axis=1)
 
-def _row_echelon(matrix, tolerance=1e-8):
-    """Reduced row echelon form without its empty rows, and the pivot columns."""
-    rows, pivots = matrix.copy(), []
-    for column in range(rows.shape[1]):
-        top = len(pivots)
-        if top == len(rows):
-            break
-        best = top + int(np.abs(rows[top:, column]).argmax())
-        if abs(rows[best, column]) < tolerance:
-            continue
-        rows[[top, best]] = rows[[best, top]]
-        rows[top] /= rows[top, column]
-        others = np.arange(len(rows)) != top
-        rows[others] -= np.outer(rows[others, column], rows[top])
-        pivots.append(column)
-    return rows[: len(pivots)], pivots
+    def _assembled(self, elements, wavevectors):
+        """Dynamical matrices (n, n_points, 3 n_atoms, 3 n_atoms), no polar term."""
+        points, roots = np.asarray(wavevectors, float), np.sqrt(self.atomic_masses)
+        size, start = 3 * len(roots), 0
+        dtype = float if len(roots) == 1 else complex
+        matrices = np.zeros((len(elements), len(points), size, size), dtype=dtype)
+        for shell in self._crystal().shells:
+            columns = elements[:, start : start + len(shell.elements)]
+            rows = np.flatnonzero(columns.any(axis=1))
+            tensors = np.tensordot(columns[rows], shell.tensors, axes=1)
+            add_bonds(matrices, rows, shell.bonds, shell.atoms, tensors, roots, points)
+            start += len(shell.elements)
+        return matrices
 
+    def _is_polar(self):
+        given = [self.born_charges is not None, self.dielectric is not None]
+        if any(given) and not (all(given) and self.supercell is not None):
+            raise ValueError(
+                "A polar crystal needs born_charges, dielectric and supercell together "
+                "(constants on a supercell hold part of the polar term), got None for "
+                "one of them."
+            )
+        return all(given)
 
-def _lattice_vectors(lattice, cutoff):
-    """Lattice vectors other than zero up to a length, nearest first."""
-    spacings = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    ranges = [np.arange(-n, n + 1) for n in np.ceil(cutoff / spacings).astype(int)]
-    multiples = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    vectors = multiples[multiples.any(axis=1)] @ lattice
-    lengths = np.linalg.norm(vectors, axis=1)
-    order = np.argsort(lengths, kind="stable")
-    return vectors[order[lengths[order] <= cutoff + _SAME_LENGTH]]
+    def _count_within(self, cutoff):
+        crystal = self._crystal()
+        n_shells = len(symmetry.shells_within(crystal.cell, crystal.group, cutoff))
+        if not n_shells:
+            raise ValueError(
+                f"cutoff must reach the nearest neighbours, got {cutoff:g} Angstrom."
+            )
+        return n_shells
 
+    def _check_reach(self, n_shells):
+        crystal = self._crystal()
+        vectors = supercells.as_matrix(self.supercell).T @ crystal.cell.cell
+        shells = symmetry.first_shells(crystal.cell, crystal.group, n_shells)
+        lengths = np.array([np.linalg.norm(shell.bonds[0]) for shell in shells])
+        for number, shell in enumerate(shells):
+            if not symmetry.n_images(shell.bonds, vectors).all():
+                allowed = lengths[lengths < lengths[number] - symmetry.SAME_LENGTH]
+                raise ValueError(
+                    f"The cutoff is beyond the supercell: shell {number + 1} at "
+                    f"{lengths[number]:.4f} Angstrom has shorter images on it. Keep at "
+                    f"most n_shells={number} (cutoff={allowed.max(initial=0):.4f}) or "
+                    "use a larger supercell."
+                )
 
-def _largest_first(vectors):
-    """Order vectors by x, then y, then z, largest first, deaf to rounding."""
-    return vectors[np.lexsort(np.round(-vectors, 4).T[::-1])]
-
-
-def _distances(first, second):
-    return np.linalg.norm(first[:, None] - second[None], axis=-1)
-
-
-def _shortest_vector(lattice):
-    longest = np.linalg.norm(lattice, axis=1).max()
-    return float(np.linalg.norm(_lattice_vectors(lattice, longest)[0]))
-
-
-def _fold(bonds, supercell, origin):
-    """Return the atom of a supercell at the end of each bond from an atom of it."""
-    steps = supercell.positions - supercell.positions[origin] - bonds[:, None]
-    cells = steps @ np.linalg.inv(supercell.cell)
-    steps = (cells - np.rint(cells)) @ supercell.cell
-    return np.linalg.norm(steps, axis=-1).argmin(axis=1)
-
-
-def _fit(model, supercell, origin, constants):
-    """Parameters that reproduce one row of supercell force constants best."""
-    atoms = _fold(model.bonds, supercell, origin)
-    tensors = model.bond_tensors
-    folded = np.zeros((len(tensors), len(supercell), 3, 3))
-    np.add.at(folded, (slice(None), atoms), tensors)
-    reached = np.setdiff1d(atoms, origin)
-    design = folded[:, reached].reshape(len(tensors), -1).T
-    parameters, _, rank, _ = np.linalg.lstsq(
-        design, -constants[reached].ravel(), rcond=None
-    )
-    if rank < len(tensors):
-        raise ValueError(
-            f"The supercell of {len(supercell)} atoms cannot tell "
-            f"{len(tensors)} force constants apart, only {rank}: some neighbours fold "
-            "onto one atom. Lower the cutoff or use a larger supercell."
+    def _trimmed(self):
+        """Return the model without the outermost shells whose constants vanish."""
+        crystal = self._crystal()
+        tensor = np.abs(self.tensor(self.reference)[0, self.n_atoms :]).max(axis=(1, 2))
+        numbers = np.repeat(
+            [shell.number for shell in crystal.shells],
+            [len(shell.bonds) for shell in crystal.shells],
         )
-    return parameters
+        last = int(numbers[tensor > _VANISHING * tensor.max()].max(initial=1))
+        kept = [shell.number for shell in crystal.shells if shell.number <= last]
+        if last == crystal.shells[-1].number or len(kept) < last:
+            return self
+        tensors = self.tensor(self.reference)[0]
+        trimmed = self.__class__(**{**self.get_params(), "n_shells": last})
+        trimmed.reference = trimmed.parameters(
+            tensors[: self.n_atoms + len(trimmed.bonds)]
+        )
+        return trimmed
+
+    def _sufficient_supercell(self, tensor):
+        """Return a supercell on which phonopy interpolates as the model does."""
+        cell, bonds = self._crystal().cell, self.bonds
+        matrix = np.eye(3, dtype=int)
+        if self.supercell is not None:
+            matrix = supercells.as_matrix(self.supercell)
+            pairs, vectors = tensor[self.n_atoms :], matrix.T @ cell.cell
+            if supercells.share_equally(pairs, bonds, self.bond_atoms, vectors):
+                return matrix
+            if self._is_polar():
+                raise ValueError(
+                    "The constants cannot be stored on the supercell that goes with "
+                    "the Born charges: phonopy shares those of an atom equally among "
+                    "its nearest images, but here these differ. Keep fewer shells."
+                )
+        return symmetry.multiple_apart(matrix, cell.cell, bonds)

@@ -1,62 +1,129 @@
-r"""Harmonic lattice dynamics of crystals with one atom a cell, for many parameter sets.
+r"""Harmonic lattice dynamics: dynamical matrices, linear in the force constants.
 
-The dynamical matrix of a set of force constants is linear in them,
+The matrices of a set of constants :math:`c_p` are
 
-.. math:: D(q) = \frac{1}{m} \sum_p c_p \sum_R \frac{\partial K(R)}{\partial c_p}
-                 \,[1 - \cos(q \cdot R)],
+.. math:: D(Q) = \sum_p c_p\,\frac{\partial D(Q)}{\partial c_p} + C(Q),
 
-so its basis is made once for a list of wavevectors and every parameter set is one
-contraction. Matrices are real and symmetric here (each atom is a centre of inversion)
-and in meV^2: an eigenvalue is the squared energy of a phonon, negative where the
-crystal is unstable.
+so their basis is made once for a list of wavevectors and every parameter set is one
+contraction; C is the dipole term of a polar crystal (:mod:`skphonon.physics.polar`).
+All are in meV^2: an eigenvalue is the squared energy of a phonon, negative where the
+crystal is unstable. Lines, intensities and derivatives are in
+:mod:`skphonon.physics.phonon_lines`.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skphonon.physics.constants import HBAR2_PER_AMU, MEV2_PER_EIGENVALUE
-from skphonon.physics.scattering import bose_occupation
+from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 
-__all__ = [
-    "dynamical_matrix_basis",
-    "mean_square_displacement",
-    "one_phonon_lines",
-    "signed_sqrt",
-]
+__all__ = ["dynamical_matrix_basis", "real_form", "signed_sqrt"]
 
 Array = NDArray[np.float64]
-
-#: Packed elements (XX, YY, ZZ, XY, XZ, YZ) of a symmetric matrix, flattened.
-PACKED = np.array([0, 4, 8, 1, 2, 5])
+ComplexArray = NDArray[np.complex128]
 
 
 def dynamical_matrix_basis(
-    bonds: ArrayLike, bond_tensors: ArrayLike, mass: float, wavevectors: ArrayLike
-) -> Array:
-    """Return the derivative of the dynamical matrix with respect to each parameter.
+    bonds: ArrayLike,
+    bond_atoms: ArrayLike,
+    bond_tensors: ArrayLike,
+    masses: ArrayLike,
+    wavevectors: ArrayLike,
+) -> Array | ComplexArray:
+    r"""Return the derivative of the dynamical matrices with respect to each parameter.
+
+    .. math:: D_{ij}(Q) = \frac{1}{\sqrt{m_i m_j}} \Big[\delta_{ij} \sum_{b:\,i \to k}
+              K(b) - \sum_{b:\,i \to j} K(b)\, e^{iQ \cdot b}\Big]
+
+    with b from atom to atom: the matrices are not periodic in Q, and structure factors
+    need no phases of positions.
 
     Parameters
     ----------
     bonds : array-like of shape (n_bonds, 3)
-        Vectors to the neighbours in Angstrom; with each vector, its opposite.
+        Cartesian vectors from atom to atom in Angstrom; with each bond, its opposite.
+    bond_atoms : array-like of int of shape (n_bonds, 2)
+        Numbers of the first and the second atom of each bond.
     bond_tensors : array-like of shape (n_parameters, n_bonds, 3, 3)
         Change of K (minus the second derivative of the energy) of a bond with each
-        parameter.
-    mass : float
-        Mass in amu.
+        parameter; that of the opposite bond is its transpose.
+    masses : array-like of shape (n_atoms,)
+        Masses in amu.
     wavevectors : array-like of shape (n_points, 3)
         Cartesian, in 1/Angstrom, with the factor 2 pi.
 
     Returns
     -------
-    ndarray of shape (n_parameters, n_points, 3, 3)
-        meV^2 for each eV/Angstrom^2.
+    ndarray of shape (n_parameters, n_points, 3 * n_atoms, 3 * n_atoms)
+        meV^2 for each eV/Angstrom^2: real for one atom, which is a centre of inversion,
+        complex otherwise.
     """
-    phases = np.asarray(wavevectors) @ np.asarray(bonds).T
-    # 1 - cos x, written so that it keeps its digits at small x
-    weights = 2 * np.sin(phases / 2) ** 2
-    tensors = MEV2_PER_EIGENVALUE / mass * np.asarray(bond_tensors)
-    return np.einsum("nr,prij->pnij", weights, tensors, optimize=True)
+    points, roots = np.asarray(wavevectors), np.sqrt(np.asarray(masses))
+    size, n_parameters = 3 * len(roots), len(np.asarray(bond_tensors))
+    matrices = np.zeros(
+        (n_parameters, len(points), size, size),
+        dtype=float if len(roots) == 1 else complex,
+    )
+    rows = np.arange(n_parameters)
+    add_bonds(matrices, rows, bonds, bond_atoms, bond_tensors, roots, points)
+    return matrices
+
+
+def add_bonds(
+    matrices: Array | ComplexArray,
+    rows: NDArray[np.intp],
+    bonds: ArrayLike,
+    bond_atoms: ArrayLike,
+    bond_tensors: ArrayLike,
+    mass_roots: Array,
+    wavevectors: Array,
+) -> None:
+    """Add bonds to some of the matrices of :func:`dynamical_matrix_basis`, in place.
+
+    Parameters
+    ----------
+    matrices : ndarray of shape (n, n_points, 3 * n_atoms, 3 * n_atoms)
+        Real for one atom, else complex, in meV^2 for each eV/Angstrom^2.
+    rows : ndarray of int of shape (n_parameters,)
+        Which of the matrices change, no one twice.
+    bonds, bond_atoms, bond_tensors : array-like
+        As in :func:`dynamical_matrix_basis`.
+    mass_roots : ndarray of shape (n_atoms,)
+        Square roots of the masses.
+    wavevectors : ndarray of shape (n_points, 3)
+        Cartesian, in 1/Angstrom.
+    """
+    first, second = np.asarray(bond_atoms).T
+    phases = wavevectors @ np.asarray(bonds).T
+    tensors = MEV2_PER_EIGENVALUE * np.asarray(bond_tensors)
+    if len(mass_roots) == 1:
+        # 1 - cos x, written so that it keeps its digits at small x
+        sums = _weighted(2 * np.sin(phases / 2) ** 2, tensors / mass_roots[0] ** 2)
+        for row, block in zip(rows, sums, strict=True):
+            matrices[row] += block
+        return
+    cosines, sines = np.cos(phases), np.sin(phases)
+    shape = *matrices.shape[:2], len(mass_roots), 3, len(mass_roots), 3
+    blocks = matrices.reshape(shape)
+    for i, j in np.unique(np.stack([first, second], axis=1)[first <= second], axis=0):
+        among = (first == i) & (second == j)
+        scaled = tensors[:, among] / -(mass_roots[i] * mass_roots[j])
+        sums = np.empty((len(rows), len(wavevectors), 3, 3), dtype=complex)
+        sums.real = _weighted(cosines[:, among], scaled)
+        sums.imag = _weighted(sines[:, among], scaled)
+        for row, block in zip(rows, sums, strict=True):
+            blocks[row, :, i, :, j] += block
+            if i != j:
+                blocks[row, :, j, :, i] += block.conj().swapaxes(1, 2)
+    for i in np.unique(first):
+        on_site = tensors[:, first == i].sum(axis=1) / mass_roots[i] ** 2
+        blocks[rows, :, i, :, i] += on_site[:, None]
+
+
+def _weighted(weights: Array, tensors: Array) -> Array:
+    """Sum tensors (n, n_bonds, 3, 3) with weights (n_points, n_bonds)."""
+    columns = tensors.swapaxes(0, 1).reshape(weights.shape[1], -1)
+    sums = (weights @ columns).reshape(len(weights), len(tensors), 3, 3)
+    return sums.swapaxes(0, 1)
 
 
 def signed_sqrt(eigenvalues: ArrayLike) -> Array:
@@ -75,103 +142,51 @@ def signed_sqrt(eigenvalues: ArrayLike) -> Array:
     return np.sign(eigenvalues) * np.sqrt(np.abs(eigenvalues))
 
 
-def mean_square_displacement(
-    matrices: ArrayLike, weights: ArrayLike, mass: float, temperature: float
-) -> Array:
-    r"""Return the thermal mean-square displacement tensor.
+def real_form(matrices: ArrayLike, partners: ArrayLike) -> Array:
+    r"""Return dynamical matrices of a centrosymmetric crystal as real matrices.
 
-    .. math:: U_{\alpha\beta} = \langle u_\alpha u_\beta \rangle = \sum_{q} w_q \sum_j
-              \frac{\hbar^2}{2 m E_{qj}}\,[2 n(E_{qj}) + 1]\,
-              e_{qj\alpha} e_{qj\beta},
-
-    with which the Debye-Waller factor of an intensity is
-    :math:`\exp(-2W) = \exp(-Q \cdot U Q)`. Unstable modes are left out.
+    Inversion takes atom d to its partner, and with the phases :math:`e^{iQ \cdot b}` of
+    bonds b between atoms :math:`D_{\bar d \bar d'} = D_{d d'}^*`. In the basis
+    :math:`(x_d + x_{\bar d}) / \sqrt 2`, :math:`-i (x_d - x_{\bar d}) / \sqrt 2` the
+    matrices are then real, at half the cost to store and diagonalise.
 
     Parameters
     ----------
-    matrices : array-like of shape (..., n_points, 3, 3)
-        Dynamical matrices in meV^2 on a mesh of the Brillouin zone that leaves out the
-        zone centre.
-    weights : array-like of shape (n_points,)
-        Weights of the points, which sum to one.
-    mass : float
-        Mass in amu.
-    temperature : float
-        Temperature in K.
+    matrices : array-like of shape (..., 3 n_atoms, 3 n_atoms)
+        Hermitian.
+    partners : array-like of shape (n_atoms,)
+        Number of the atom that is the image of each under inversion.
 
     Returns
     -------
-    ndarray of shape (..., 3, 3)
-        U in Angstrom^2.
+    ndarray of shape (..., 3 n_atoms, 3 n_atoms)
+        Symmetric; the sum of a pair in the place of its first atom, the difference in
+        that of its partner.
     """
-    eigenvalues, vectors = np.linalg.eigh(np.asarray(matrices))
-    stable = eigenvalues > 0
-    energies = np.sqrt(np.where(stable, eigenvalues, 1.0))
-    amplitudes = (2 * bose_occupation(energies, temperature) + 1) / energies * stable
-    amplitudes *= HBAR2_PER_AMU / (2 * mass) * np.asarray(weights)[:, None]
-    return np.einsum("...nj,...naj,...nbj->...ab", amplitudes, vectors, vectors)
+    matrices, partners = np.asarray(matrices), np.asarray(partners)
+    n_atoms = len(partners)
+    blocks = matrices.reshape(*matrices.shape[:-2], n_atoms, 3, n_atoms, 3)
+    real = np.empty(blocks.shape)
 
+    def block(i, j):
+        return blocks[..., i, :, j, :]
 
-def one_phonon_lines(matrices: Array, q_vectors: Array) -> tuple[Array, Array]:
-    r"""Return the energies of the phonons at Q and how strongly each scatters.
-
-    The intensity :math:`|Q \cdot e_j|^2` needs no eigenvector: the three of them are
-    fixed by the eigenvalues and the moments :math:`Q \cdot Q`, :math:`Q \cdot D Q`
-    and :math:`|DQ|^2`. The eigenvalues come from the trigonometric solution of the
-    cubic (Smith, Commun. ACM 4, 168 (1961), doi:10.1145/355578.366316), which is
-    several times as fast as a general diagonalisation and, at 1e-8 of the largest
-    eigenvalue, exact enough for a spectrum. Where modes are degenerate the split of
-    the intensity between them is arbitrary; their sum is right.
-
-    Parameters
-    ----------
-    matrices : ndarray of shape (6, ..., n_points)
-        Packed dynamical matrices (XX, YY, ZZ, XY, XZ, YZ) in meV^2.
-    q_vectors : ndarray of shape (3, n_points)
-        Momentum transfers, Cartesian, in 1/Angstrom.
-
-    Returns
-    -------
-    energies : ndarray of shape (3, ..., n_points)
-        Energies in meV, highest first; 0 where a mode is unstable.
-    strengths : ndarray of shape (3, ..., n_points)
-        :math:`|Q \cdot e_j|^2` in 1/Angstrom^2; 0 where a mode is unstable.
-    """
-    xx, yy, zz, xy, xz, yz = matrices
-    x, y, z = q_vectors
-    mean = (xx + yy + zz) / 3
-    xx, yy, zz = xx - mean, yy - mean, zz - mean  # traceless part
-
-    half = (xx * xx + yy * yy + zz * zz + 2 * (xy * xy + xz * xz + yz * yz)) / 6
-    half = np.maximum(half, np.finfo(float).tiny ** 0.5)  # three equal modes
-    radius = np.sqrt(half)
-    determinant = (
-        xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
-    )
-    angle = np.arccos(np.clip(determinant / (2 * half * radius), -1.0, 1.0)) / 3
-    cosine = np.cos(angle)  # of 0 to 60 degrees
-    sine = np.sqrt(1 - cosine * cosine)
-    highest, lowest = 2 * cosine, -cosine - np.sqrt(3) * sine
-
-    # moments of the traceless part in units of the radius
-    image_x = (xx * x + xy * y + xz * z) / radius
-    image_y = (xy * x + yy * y + yz * z) / radius
-    image_z = (xz * x + yz * y + zz * z) / radius
-    zeroth = x * x + y * y + z * z
-    first = x * image_x + y * image_y + z * image_z
-    second = image_x * image_x + image_y * image_y + image_z * image_z
-
-    roots = np.stack([highest, lowest])  # for unit radius; the three sum to zero
-    gaps = np.maximum(3 * (roots * roots - 1), np.finfo(float).eps)
-    outer = (second + roots * first + (roots * roots - 3) * zeroth) / gaps
-    outer = np.clip(outer, 0.0, zeroth)
-    # where a root meets the middle one its share is noise: the other one is right
-    excess = np.maximum(outer[0] + outer[1] - zeroth, 0.0)
-    outer -= excess * (gaps < gaps[::-1])
-    middle = np.maximum(zeroth - outer[0] - outer[1], 0.0)
-
-    strengths = np.stack([outer[0], middle, outer[1]])
-    lines = np.stack([highest, -highest - lowest, lowest])
-    eigenvalues = mean + radius * lines
-    strengths *= eigenvalues > 0
-    return np.sqrt(np.maximum(eigenvalues, 0.0)), strengths
+    firsts = [i for i in range(n_atoms) if i <= partners[i]]
+    for i in firsts:
+        for j in firsts:
+            p, q = partners[i], partners[j]
+            same, crossed = block(i, j), block(i, q)
+            if i == p and j == q:
+                real[..., i, :, j, :] = same.real
+            elif i == p:
+                real[..., i, :, j, :] = np.sqrt(2) * same.real
+                real[..., i, :, q, :] = -np.sqrt(2) * same.imag
+            elif j == q:
+                real[..., i, :, j, :] = np.sqrt(2) * same.real
+                real[..., p, :, j, :] = np.sqrt(2) * same.imag
+            else:
+                real[..., i, :, j, :] = same.real + crossed.real
+                real[..., p, :, q, :] = same.real - crossed.real
+                real[..., i, :, q, :] = crossed.imag - same.imag
+                real[..., p, :, j, :] = same.imag + crossed.imag
+    return real.reshape(matrices.shape)

@@ -2,5 +2,16 @@
 
 from skphonon.simulation.grid import SpectrumGrid
 from skphonon.simulation.powder import PowderSimulator
+from skphonon.simulation.resolution import (
+    PolynomialResolution,
+    TabulatedResolution,
+    instrument_resolution,
+)
 
-__all__ = ["PowderSimulator", "SpectrumGrid"]
+__all__ = [
+    "PolynomialResolution",
+    "PowderSimulator",
+    "SpectrumGrid",
+    "TabulatedResolution",
+    "instrument_resolution",
+]

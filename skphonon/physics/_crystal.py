@@ -1,0 +1,107 @@
+"""What a force-constant model is built of: cell, space group, shells and names."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skphonon.physics import _symmetry as symmetry
+from skphonon.physics._supercells import as_matrix
+
+_TOO_CLOSE = 0.1  # Angstrom
+
+
+class Crystal(NamedTuple):
+    """A crystal, and the force constants that symmetry leaves free in it."""
+
+    cell: Any  # phonopy.structure.atoms.PhonopyAtoms
+    group: symmetry.SpaceGroup
+    shells: list[symmetry.Shell]
+    names: list[str]  # of the parameters
+    expansion: np.ndarray  # (n_elements, n_parameters), of the elements of all shells
+
+
+def build_crystal(lattice, symbol, positions, mass, n_shells, supercell):
+    """Return the crystal that these parameters of a model describe."""
+    cell = _cell(lattice, symbol, positions, mass)
+    group = symmetry.space_group(cell)
+    if not np.allclose(cell.masses[group.permutations], cell.masses):
+        raise ValueError(
+            "Atoms that the space group relates must have one mass, got "
+            f"{np.asarray(cell.masses).tolist()}. Give them their mean mass."
+        )
+    if n_shells is None:
+        vectors = as_matrix(supercell).T @ cell.cell
+        shells = symmetry.shells_inside(cell, group, vectors)
+    else:
+        shells = symmetry.first_shells(cell, group, n_shells)
+    independent, expansion = symmetry.sum_rule(shells, len(cell))
+    names = _names(shells, list(cell.symbols))
+    return Crystal(cell, group, shells, [names[i] for i in independent], expansion)
+
+
+def laue_class(group):
+    """Return the number of one of each rotation of a group and its negatives.
+
+    Numbers of negatives follow those of the group.
+    """
+    rotations = np.concatenate([group.rotations, -group.rotations])
+    _, unique = np.unique(rotations.reshape(-1, 9), axis=0, return_index=True)
+    return unique
+
+
+def _cell(lattice, symbol, positions, mass):
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    lattice = np.asarray(lattice, dtype=float)
+    if lattice.shape != (3, 3) or abs(np.linalg.det(lattice)) < symmetry.SAME_LENGTH:
+        raise ValueError(
+            "lattice must hold three independent vectors in rows, shape (3, 3), "
+            f"got shape {lattice.shape}: {lattice.tolist()}."
+        )
+    positions = np.zeros((1, 3)) if positions is None else np.array(positions, float)
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise ValueError(
+            f"positions must have shape (n_atoms, 3), got {positions.shape}."
+        )
+    symbols = [symbol] * len(positions) if isinstance(symbol, str) else list(symbol)
+    if len(symbols) != len(positions):
+        raise ValueError(
+            f"symbol must be one a row of positions, {len(positions)}; got "
+            f"{len(symbols)}: {', '.join(symbols)}."
+        )
+    _check_apart(positions, lattice)
+    masses = None
+    if mass is not None:
+        masses = np.broadcast_to(np.asarray(mass, dtype=float), len(positions))
+        if not (masses > 0).all():
+            raise ValueError(f"mass must be positive, got {masses.tolist()}.")
+    return PhonopyAtoms(
+        cell=lattice, symbols=symbols, scaled_positions=positions, masses=masses
+    )
+
+
+def _check_apart(positions, lattice):
+    steps = positions - positions[:, None]
+    distances = np.linalg.norm((steps - np.rint(steps)) @ lattice, axis=-1)
+    for i, j in np.argwhere(distances < _TOO_CLOSE):
+        if i < j:
+            raise ValueError(
+                f"Atoms must be at different places, but atoms {i} and {j} are "
+                f"{distances[i, j]:.3g} Angstrom apart."
+            )
+
+
+def _names(shells, symbols):
+    """Name every element of every shell."""
+    labels = [
+        f"{symbol}{symbols[: i + 1].count(symbol)}"
+        if symbols.count(symbol) > 1
+        else symbol
+        for i, symbol in enumerate(symbols)
+    ]
+    names = []
+    for shell in shells:
+        i, j = shell.atoms[0]
+        pair = f" {labels[i]}-{labels[j]}" if len(symbols) > 1 else ""
+        names += [f"{shell.number}{element}{pair}" for element in shell.elements]
+    return names

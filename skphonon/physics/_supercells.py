@@ -1,0 +1,367 @@
+"""Force constants as phonopy stores them: on a supercell, in a calculator's units."""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from skphonon.physics._symmetry import SAME_LENGTH, n_images
+
+_SAME_PLACE = 1e-3  # Angstrom: atoms of two descriptions of a crystal
+_WIDTH = 12.0  # Angstrom: of the supercell in which forces are computed
+_UNDETERMINED = 1e-9  # of the largest eigenvalue of a least-squares problem
+_EQUAL = 1e-10  # of the largest constant
+_BROKEN = 1e-2  # share of the largest element that the sum rule may miss
+
+
+class Supercell(NamedTuple):
+    """A supercell and the force constants on it, in Angstrom and eV/Angstrom^2."""
+
+    lattice: np.ndarray  # (3, 3), vectors in rows
+    positions: np.ndarray  # (n_sites, 3), Cartesian
+    symbols: list[str]
+    origins: np.ndarray  # (n_sites,): the site, equal by translation, that has a row
+    rows: np.ndarray  # (n_sites,): the number of that row
+    constants: np.ndarray  # (n_rows, n_sites, 3, 3)
+
+
+class Slots(NamedTuple):
+    """Force constants in a row, and where in it."""
+
+    given: np.ndarray  # (n_samples, n_slots, 3, 3)
+    of_bonds: np.ndarray  # (n_bonds,)
+    of_atoms: np.ndarray  # (n_atoms,): on-site terms
+    shortest: bool  # no bond has a shorter image
+    single: bool
+
+
+def load_phonopy(path, force_constants=None):
+    """Read a phonopy YAML file, and nothing that merely lies beside it."""
+    from phonopy import Phonopy
+    from phonopy.interface.phonopy_yaml import PhonopyYaml
+    from phonopy.structure.cells import guess_primitive_matrix
+    from phonopy.structure.dataset import forces_in_dataset
+
+    content = PhonopyYaml().read(path)
+    if content.supercell_matrix is None:
+        raise ValueError(
+            f"{path} must hold a supercell, got none (no supercell_matrix). Write the "
+            "file with phonopy after the force constants were made."
+        )
+    primitive = content.primitive_matrix
+    if primitive is None:
+        primitive = guess_primitive_matrix(content.unitcell)
+    phonons = Phonopy(
+        content.unitcell,
+        supercell_matrix=content.supercell_matrix,
+        primitive_matrix=primitive,
+        calculator=content.calculator,
+    )
+    phonons.nac_params = content.nac_params
+    if force_constants is not None:
+        phonons.force_constants = _read_constants(force_constants, phonons)
+    elif content.force_constants is not None:
+        phonons.force_constants = content.force_constants
+    elif forces_in_dataset(content.dataset):
+        _produce_constants(phonons, content.dataset)
+    else:
+        raise ValueError(
+            f"{path} holds no force constants and no forces. Name the file that does: "
+            "force_constants='force_constants.hdf5'."
+        )
+    return phonons
+
+
+def _read_constants(path, phonopy):
+    from phonopy.cui.load_helper import read_force_constants_from_hdf5
+    from phonopy.file_IO import parse_FORCE_CONSTANTS
+
+    rows = phonopy.primitive.p2s_map
+    if os.fspath(path).endswith(".hdf5"):
+        return read_force_constants_from_hdf5(
+            filename=path, p2s_map=rows, calculator=phonopy.calculator
+        )
+    return parse_FORCE_CONSTANTS(filename=path, p2s_map=rows)
+
+
+def _produce_constants(phonopy, dataset):
+    """Turn forces into force constants as phonopy.load does."""
+    phonopy.dataset = dataset
+    # displacements of all atoms at once need a regression
+    method = "symfc" if "displacements" in dataset else None
+    phonopy.produce_force_constants(
+        fc_calculator=method, calculate_full_force_constants=False
+    )
+    if method is None:
+        phonopy.symmetrize_force_constants(show_drift=False, use_symfc_projector=True)
+
+
+def displace(atoms, calculator, supercell, displacement):
+    """Return a phonopy object with force constants from the forces of ASE."""
+    from ase import Atoms
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(
+        cell=atoms.cell[:],
+        symbols=atoms.get_chemical_symbols(),
+        scaled_positions=atoms.get_scaled_positions(),
+        masses=atoms.get_masses(),
+    )
+    if supercell is None:
+        widths = 1 / np.linalg.norm(np.linalg.inv(cell.cell), axis=0)
+        supercell = np.ceil(_WIDTH / widths).astype(int)
+    phonons = Phonopy(
+        cell,
+        supercell_matrix=as_matrix(supercell),
+        primitive_matrix=_reduction(cell),
+    )
+    phonons.generate_displacements(distance=displacement)
+    forces = []
+    for displaced in phonons.supercells_with_displacements:
+        image = Atoms(
+            displaced.symbols,
+            cell=displaced.cell,
+            positions=displaced.positions,
+            pbc=True,
+        )
+        image.calc = calculator
+        forces.append(image.get_forces())
+    phonons.forces = forces
+    phonons.produce_force_constants()
+    phonons.symmetrize_force_constants(show_drift=False)
+    return phonons
+
+
+def _reduction(cell):
+    """Return the primitive matrix of a cell, the unit if the cell is primitive."""
+    from phonopy.structure.cells import guess_primitive_matrix
+
+    matrix = guess_primitive_matrix(cell)
+    return np.eye(3) if np.isclose(np.linalg.det(matrix), 1.0) else matrix
+
+
+def as_matrix(supercell):
+    """Return a supercell given by three numbers or a matrix as a matrix of integers."""
+    values = np.asarray(supercell, dtype=float)
+    matrix = np.diag(values) if values.shape == (3,) else values
+    rounded = np.rint(matrix)
+    if (
+        matrix.shape != (3, 3)
+        or np.abs(matrix - rounded).max() > 1e-5
+        or round(np.linalg.det(rounded)) == 0
+    ):
+        raise ValueError(
+            "supercell must be three integers or a (3, 3) matrix of integers with a "
+            f"volume, got {values.tolist()}."
+        )
+    return rounded.astype(int)
+
+
+def read_supercell(phonopy):
+    """Return the supercell and the force constants of a phonopy object."""
+    constants, cell = phonopy.force_constants, phonopy.supercell
+    if constants is None:
+        raise ValueError(
+            "phonopy holds no force constants. Produce them first "
+            "(Phonopy.produce_force_constants) or load a file that has them."
+        )
+    length, constant = _units(phonopy)
+    if len(constants) == len(cell):
+        origins = rows = np.arange(len(cell))
+    else:
+        origins = np.asarray(phonopy.primitive.s2p_map)
+        numbers = phonopy.primitive.p2p_map
+        rows = np.array([numbers[origin] for origin in origins])
+    excess = np.abs(constants.sum(axis=1)).max()
+    largest = np.abs(constants).max()
+    if not excess <= _BROKEN * largest:
+        raise ValueError(
+            "Force constants must obey the acoustic sum rule, got sums over an atom's "
+            f"row of up to {excess:.3g}, the largest element being {largest:.3g}. Call "
+            "Phonopy.symmetrize_force_constants() first, or check the calculation."
+        )
+    return Supercell(
+        length * cell.cell,
+        length * cell.positions,
+        list(cell.symbols),
+        origins,
+        rows,
+        constant * np.asarray(constants),
+    )
+
+
+def read_cell(phonopy):
+    """Return lattice, symbols, scaled positions and masses of the primitive cell."""
+    cell = phonopy.primitive
+    length, _ = _units(phonopy)
+    return (
+        length * np.array(cell.cell),
+        list(cell.symbols),
+        np.array(cell.scaled_positions),
+        np.array(cell.masses),
+    )
+
+
+def read_charges(phonopy):
+    """Return Born charges and dielectric tensor, or twice None.
+
+    The charges absorb a factor of the file that is not the one of its units.
+    """
+    parameters = phonopy.nac_params
+    if parameters is None:
+        return None, None
+    method = parameters.get("method") or "gonze"
+    if method != "gonze":
+        raise ValueError(
+            "The polar term must be that of Gonze and Lee (method='gonze'), phonopy's "
+            f"default, got method={method!r}. Set Phonopy.nac_params accordingly."
+        )
+    length, constant = _units(phonopy)
+    factor = parameters.get("factor")
+    scale = 1.0
+    if factor is not None:
+        scale = np.sqrt(factor * constant * length**3 / coulomb_factor())
+    return scale * np.asarray(parameters["born"]), np.array(parameters["dielectric"])
+
+
+def coulomb_factor():
+    """Return phonopy's value of e^2 / (4 pi epsilon_0) in eV Angstrom."""
+    from phonopy.physical_units import get_calculator_physical_units
+
+    return get_calculator_physical_units().nac_factor
+
+
+def lay_out(force_constants, cell, bonds, bond_atoms):
+    """Lay out given force constants and say where bonds and atoms are in them."""
+    atoms = np.arange(len(cell))
+    if not hasattr(force_constants, "supercell"):
+        given = np.asarray(force_constants, dtype=float)
+        n_slots = len(atoms) + len(bonds)
+        if given.ndim not in (3, 4) or given.shape[-3:] != (n_slots, 3, 3):
+            raise ValueError(
+                "force_constants must be a phonopy object or have shape (..., "
+                f"{n_slots}, 3, 3), on-site terms and bonds; got {given.shape}."
+            )
+        rows = given.reshape(-1, n_slots, 3, 3)
+        of_bonds = len(atoms) + np.arange(len(bonds))
+        return Slots(rows, of_bonds, atoms, True, given.ndim == 3)
+    stored = read_supercell(force_constants)
+    sites = locate(cell, stored)
+    ends = fold(bonds, bond_atoms, sites, stored)
+    n_sites = len(stored.symbols)
+    return Slots(
+        stored.constants[stored.rows[sites]].reshape(1, -1, 3, 3),
+        bond_atoms[:, 0] * n_sites + ends,
+        atoms * n_sites + stored.origins[sites],
+        bool(n_images(bonds, stored.lattice).all()),
+        True,
+    )
+
+
+def least_squares(tensors, folded, targets):
+    """Return parameters that reproduce targets best, and how many those determine.
+
+    What they do not determine gets the smallest force constants of all bonds: images
+    of one atom share its value equally.
+
+    Parameters
+    ----------
+    tensors : ndarray of shape (n_parameters, n_bonds * 9)
+        Change of the constants of every bond with each parameter.
+    folded : ndarray of shape (n_parameters, n_values)
+        Change of the values with each parameter.
+    targets : ndarray of shape (n_samples, n_values)
+        The values.
+    """
+    root = np.linalg.cholesky(tensors @ tensors.T)
+    folded = np.linalg.solve(root, folded)  # of parameters of equal weight
+    sizes, modes = np.linalg.eigh(folded @ folded.T)
+    determined = sizes > _UNDETERMINED * sizes[-1]
+    modes, sizes = modes[:, determined], sizes[determined]
+    solution = targets @ folded.T @ (modes / sizes) @ modes.T
+    return np.linalg.solve(root.T, solution.T).T, int(determined.sum())
+
+
+def share_equally(pairs, bonds, bond_atoms, supercell):
+    """Tell whether all nearest images of an atom have bonds and equal constants."""
+    counts = n_images(bonds, supercell)
+    if not counts.all():
+        return False
+    scaled = bonds @ np.linalg.inv(supercell)
+    for bond in np.flatnonzero(counts > 1):
+        same = (bond_atoms == bond_atoms[bond]).all(axis=1)
+        steps = scaled[same] - scaled[bond]
+        steps = (steps - np.rint(steps)) @ supercell
+        images = pairs[same][np.linalg.norm(steps, axis=1) < SAME_LENGTH]
+        spread = np.abs(images - pairs[bond]).max()
+        if len(images) < counts[bond] or spread > _EQUAL * np.abs(pairs).max():
+            return False
+    return True
+
+
+def fold_onto(phonopy, bonds, bond_atoms):
+    """Return sites of the primitive atoms, and of the end of each of their bonds."""
+    cell, sites = phonopy.supercell, np.asarray(phonopy.primitive.p2s_map)
+    same = np.arange(len(cell))
+    symbols = list(cell.symbols)
+    supercell = Supercell(cell.cell, cell.positions, symbols, same, same, np.empty(0))
+    return sites, fold(bonds, bond_atoms, sites, supercell)
+
+
+def locate(cell, supercell):
+    """Return the site of a supercell where each atom of a phonopy cell lies.
+
+    The two may have different origins.
+    """
+    symbols = np.array(supercell.symbols)
+    density = len(cell) / cell.volume
+    if np.isclose(
+        density, len(symbols) / abs(np.linalg.det(supercell.lattice)), rtol=1e-3
+    ):
+        for site in np.flatnonzero(symbols == cell.symbols[0]):
+            shift = supercell.positions[site] - cell.positions[0]
+            sites, misfit = _nearest_sites(cell.positions + shift, supercell)
+            if misfit < _SAME_PLACE and list(symbols[sites]) == list(cell.symbols):
+                return sites
+    raise ValueError(
+        "The force constants must be of the crystal of the model: the "
+        f"{len(cell)} atoms of its cell ({', '.join(cell.symbols)}) have no "
+        f"counterpart in the supercell of {len(symbols)} atoms."
+    )
+
+
+def fold(bonds, bond_atoms, sites, supercell):
+    """Return the site at the end of each bond, from its first atom's `sites`.
+
+    Where the constants have a row for another site that is equal by translation, the
+    bond starts there.
+    """
+    ends = np.empty(len(bonds), dtype=int)
+    for atom, site in enumerate(sites):
+        among = bond_atoms[:, 0] == atom
+        start = supercell.positions[supercell.origins[site]]
+        ends[among], misfit = _nearest_sites(start + bonds[among], supercell)
+        if misfit > _SAME_PLACE:
+            raise ValueError(
+                "The force constants must be of the crystal of the model: a bond ends "
+                f"{misfit:.3g} Angstrom away from any atom of the supercell."
+            )
+    return ends
+
+
+def _nearest_sites(points, supercell):
+    """Sites at the points, and the largest distance of a point to its site."""
+    inverse = np.linalg.inv(supercell.lattice)
+    steps = (points[:, None] - supercell.positions) @ inverse
+    distances = np.linalg.norm((steps - np.rint(steps)) @ supercell.lattice, axis=-1)
+    sites = distances.argmin(axis=1)
+    return sites, distances.min(axis=1).max(initial=0.0)
+
+
+def _units(phonopy):
+    """Angstrom of a unit of length, and eV/Angstrom^2 of one of force constants."""
+    from phonopy.physical_units import get_calculator_physical_units
+
+    units = get_calculator_physical_units(phonopy.calculator)
+    return units.distance_to_A, units.force_to_eVperA / units.distance_to_A

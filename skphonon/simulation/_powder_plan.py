@@ -1,0 +1,339 @@
+"""Everything of a powder average that does not depend on the parameters, built once."""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from math import gcd
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from skphonon.physics.constants import HBAR2_PER_AMU
+from skphonon.physics.displacements import ZoneMesh
+from skphonon.physics.lattice_dynamics import real_form
+from skphonon.physics.phonon_lines import PACKED
+from skphonon.physics.scattering_lengths import scattering_lengths
+from skphonon.simulation._incoherent import Incoherent
+from skphonon.simulation._powder_engine import Plan, distances
+from skphonon.simulation.quadrature import (
+    energy_axis,
+    independent_directions,
+    line_kernel,
+    radial_samples,
+    sharpened,
+)
+from skphonon.simulation.resolution import bin_kernel, bin_kernel_width_derivative
+
+__all__ = ["make_plan", "settled_plan"]
+
+_BASIS_BYTES = 1 << 29  # a larger basis is made anew for every batch, block by block
+_BUILD = 4096  # points whose basis is made together
+_FEWEST_DIRECTIONS = 1000  # over the sphere, however small |Q| is
+_FIRST_TRY, _LAST_TRY = 2000, 1_000_000  # directions, where a tolerance decides
+_OTHER_TURN = 10_000  # number of another set of directions, equally good
+_COARSE_MESH, _FINE_MESH = 20.0, 60.0  # Angstrom: reach of the mesh of the zone
+_STRETCH = 1e-4  # relative step of the derivative with the scale of the lattice
+
+
+class _Tensors(NamedTuple):
+    """Where tensors live and how precise they are."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def real(self, array):
+        return torch.as_tensor(array).to(device=self.device, dtype=self.dtype)
+
+    def complex(self, array):
+        dtype = torch.complex64 if self.dtype == torch.float32 else torch.complex128
+        return torch.as_tensor(array).to(device=self.device, dtype=dtype)
+
+    def index(self, array):
+        return torch.as_tensor(array).to(device=self.device)
+
+
+def settled_plan(simulator) -> Plan:
+    """Return a plan with the directions asked for, or as many as the tolerance needs.
+
+    Parameters
+    ----------
+    simulator : PowderSimulator
+        With checked settings.
+
+    Returns
+    -------
+    Plan
+        Warns with ConvergenceWarning where the tolerance is out of reach.
+    """
+    if simulator.n_directions is not None:
+        return make_plan(simulator, simulator.n_directions)
+    n_directions, reference = _FIRST_TRY, simulator.reference[None]
+    while True:
+        plan = make_plan(simulator, n_directions)
+        other = make_plan(simulator, n_directions, other=True)
+        # two averages of equal quality differ by twice the error of each
+        error = distances(other, plan, reference)[0] / 2
+        if not error > simulator.tolerance:
+            return plan
+        if n_directions >= _LAST_TRY:
+            break
+        growth = np.clip(1.1 * (error / simulator.tolerance) ** 0.5, 1.3, 8.0)
+        n_directions = min(int(n_directions * growth), _LAST_TRY)
+    warnings.warn(
+        f"{n_directions} directions do not reach tolerance={simulator.tolerance:g}: "
+        f"the error is {error:.1g}. Raise the tolerance, or give the simulator the "
+        "resolution of the instrument.",
+        ConvergenceWarning,
+        stacklevel=5,
+    )
+    return plan
+
+
+def make_plan(simulator, n_directions: int, *, other: bool = False) -> Plan:
+    """Build a plan.
+
+    Parameters
+    ----------
+    simulator : PowderSimulator
+        With checked settings.
+    n_directions : int
+        Directions over the whole sphere at the largest modulus.
+    other : bool, default=False
+        Whether to sample other directions and moduli, which are as good.
+
+    Returns
+    -------
+    Plan
+        On the device of the simulator.
+    """
+    model, grid = simulator.model, simulator.grid
+    to = _Tensors(torch.device(simulator.device), getattr(torch, simulator.dtype))
+    energy_edges, q_edges = grid.edges()
+    sigma, mask = simulator.q_resolution, grid.mask
+    offset, turn = (0.0, _OTHER_TURN) if other else (0.5, 0)
+    radii, step = radial_samples(q_edges, mask, sigma, offset)
+    directions = _directions(model.point_group(), n_directions, radii, turn)
+    sizes = [len(d) for d in directions]
+    q_vectors = np.concatenate(directions) * np.repeat(radii, sizes)[:, None]
+    axis = energy_axis(energy_edges, simulator.energy_resolution)
+    lengths, cross_sections = _cross_sections(simulator)
+    partners = model.inversion_partners()
+    return Plan(
+        mask=mask.ravel(),
+        parameter_names=model.parameter_names,
+        n_directions=n_directions,
+        radii=to.real(radii),
+        q_vectors=to.real(np.ascontiguousarray(q_vectors.T)),
+        shares=to.real(np.repeat(1 / np.array(sizes), sizes)),
+        shells=to.index(np.repeat(np.arange(len(radii)), sizes)),
+        matrices=_kept_matrices(model, partners, q_vectors, to),
+        stretches=lambda points: _stretches(model, partners, q_vectors[points], to),
+        amplitudes=to.real(_real_amplitudes(lengths, partners)),
+        axis=axis,
+        q_kernels=(
+            to.real(bin_kernel(q_edges, radii, sigma) * step),
+            lambda: to.real(bin_kernel_width_derivative(q_edges, radii, sigma) * step),
+        ),
+        energy_kernels=(
+            to.real(_energy_kernel(simulator, axis, bin_kernel)),
+            lambda: to.real(_energy_kernel(simulator, axis, _width_kernel(simulator))),
+        ),
+        mesh=_zone_mesh(simulator, to),
+        temperature=simulator.temperature,
+        displacement=simulator.mean_square_displacement,
+        incoherent=_incoherent(simulator, axis, cross_sections, to),
+        background=_background(simulator, to),
+    )
+
+
+def _directions(group, n_directions, radii, turn):
+    counts = n_directions * (radii / radii[-1]) ** 2
+    return [
+        independent_directions(group, max(int(count), _FEWEST_DIRECTIONS), turn + shell)
+        for shell, count in enumerate(counts)
+    ]
+
+
+def _cross_sections(simulator):
+    """Amplitudes b / sqrt(m) of the atoms and their cross-sections over 4 pi by order.
+
+    In units of the mean cross-section and per atom, or in barn and per formula unit.
+    """
+    model, normalised = simulator.model, simulator.units == "1/meV"
+    symbols, masses = model.symbols, model.atomic_masses
+    if normalised and len(set(symbols)) == 1 and not simulator.incoherent:
+        lengths, incoherent = np.ones(len(symbols)), np.zeros(len(symbols))
+    else:
+        found = scattering_lengths(symbols, values=simulator.scattering_lengths)
+        lengths = found.coherent_length / 10  # square root of barn
+        incoherent = found.incoherent_cross_section / (4 * np.pi)
+    if not simulator.incoherent:
+        incoherent = np.zeros(len(symbols))
+    total = lengths**2 + incoherent
+    counts = [symbols.count(symbol) for symbol in set(symbols)]
+    unit = total.sum() if normalised else gcd(*counts)
+    orders = [incoherent] + [total] * (simulator.n_phonons - 1)
+    return lengths / np.sqrt(unit * masses), np.stack(orders, axis=1) / unit
+
+
+def _real_amplitudes(amplitudes, partners):
+    """Amplitudes in the real form of the dynamical matrices (`real_form`)."""
+    if partners is None:
+        return amplitudes
+    numbers = np.arange(len(partners))
+    factors = np.select([partners == numbers, partners > numbers], [1, 2**0.5], 0)
+    return amplitudes * factors
+
+
+def _kept_matrices(model, partners, q_vectors, to) -> Callable:
+    """Return a function from a slice of points to basis and offset of the matrices."""
+
+    def built(points):
+        return _arranged(
+            model.dynamical_matrix_basis(q_vectors[points]),
+            model.dynamical_matrix_offset(q_vectors[points]),
+            partners,
+            to,
+        )
+
+    n_numbers = len(q_vectors) * len(model.parameter_names) * (3 * model.n_atoms) ** 2
+    if 16 * n_numbers > _BASIS_BYTES:
+        return built
+    starts = range(0, len(q_vectors), _BUILD)
+    blocks = [built(slice(start, start + _BUILD)) for start in starts]
+    packed = blocks[0][0].dim() == 3
+    basis = torch.cat([basis for basis, _ in blocks], dim=-1 if packed else 0)
+    if packed:
+        return lambda points: (basis[..., points], None)
+    if blocks[0][1] is None:
+        return lambda points: (basis[points], None)
+    offset = torch.cat([offset for _, offset in blocks])
+    return lambda points: (basis[points], offset[points])
+
+
+def _arranged(basis, offset, partners, to):
+    """Put matrices in the layout of the engine: packed, real, or complex."""
+    if basis.shape[-1] == 3:
+        packed = basis.reshape(*basis.shape[:2], 9)[:, :, PACKED].transpose(0, 2, 1)
+        return to.real(np.ascontiguousarray(packed)), None
+
+    def converted(matrices):
+        if partners is not None:
+            return to.real(real_form(matrices, partners))
+        return to.complex(np.ascontiguousarray(matrices))
+
+    basis = converted(basis.swapaxes(0, 1))
+    return basis, None if offset is None else converted(offset)
+
+
+def _stretches(model, partners, q_vectors, to):
+    """Differentiate the matrices with a scale of the lattice, by central differences.
+
+    A crystal stretched by s has at Q the matrices of the old one at sQ; the dipole
+    term of a polar one also falls as the density.
+    """
+    scales = (1 + _STRETCH, 1 - _STRETCH)
+    above, below = (model.dynamical_matrix_basis(s * q_vectors) for s in scales)
+    basis = (above - below) / (2 * _STRETCH)
+    above, below = (model.dynamical_matrix_offset(s * q_vectors) for s in scales)
+    offset = None
+    if above is not None:
+        offset = (above / scales[0] ** 3 - below / scales[1] ** 3) / (2 * _STRETCH)
+    return _arranged(basis, offset, partners, to)
+
+
+def _energy_kernel(simulator, axis, kernel):
+    scale = HBAR2_PER_AMU / 2 * (np.pi if simulator.quantity == "chi" else 1.0)
+    return scale * line_kernel(axis, simulator.quantity, simulator.temperature, kernel)
+
+
+def _width_kernel(simulator):
+    """Return the derivative of the kernel with the width, or a factor of it."""
+    if not callable(simulator.energy_resolution):
+        return bin_kernel_width_derivative
+    return lambda edges, points, widths: (
+        widths * bin_kernel_width_derivative(edges, points, widths)
+    )
+
+
+def _zone_mesh(simulator, to):
+    model = simulator.model
+    wavevectors, weights = _extrapolated_mesh(model, _mesh_size(simulator))
+    basis = np.swapaxes(model.dynamical_matrix_basis(wavevectors), 0, 1)
+    offset = model.dynamical_matrix_offset(wavevectors)
+    # with the scale of the lattice only the dipole term changes, at a reduced q
+    stretch = np.zeros_like(basis[:, :1]) if offset is None else -3 * offset[:, None]
+    rotations, permutations = model.symmetry_operations()
+    return ZoneMesh(
+        basis=to.complex(np.concatenate([basis, stretch], axis=1)),
+        offset=None if offset is None else to.complex(offset),
+        weights=to.real(weights),
+        masses=to.real(model.atomic_masses),
+        rotations=to.real(rotations),
+        permutations=to.index(permutations),
+    )
+
+
+def _mesh_size(simulator):
+    if simulator.mesh is None:
+        smooth = simulator.incoherent or simulator.n_phonons > 1
+        reach = _FINE_MESH if smooth else _COARSE_MESH
+        spacings = np.linalg.norm(simulator.model.reciprocal_lattice(), axis=1)
+        return tuple(2 * int(n) for n in np.ceil(reach * spacings / (4 * np.pi)))
+    size = np.asarray(simulator.mesh)
+    if size.shape not in ((), (3,)) or not (size >= 2).all():
+        raise ValueError(
+            "mesh must be a number of points of at least 2, or three of them; got "
+            f"{simulator.mesh!r}."
+        )
+    return tuple(int(n) for n in np.broadcast_to(size, 3))
+
+
+def _extrapolated_mesh(model, size):
+    """Two meshes in one; near the zone centre their error falls as their spacing."""
+    coarse = tuple((n + 1) // 2 for n in size)
+    ratio = np.cbrt(np.prod(size) / np.prod(coarse))
+    (fine_vectors, fine), (coarse_vectors, rest) = model.mesh(size), model.mesh(coarse)
+    weights = np.concatenate([ratio * fine, -rest]) / (ratio - 1)
+    return np.concatenate([fine_vectors, coarse_vectors]), weights
+
+
+def _incoherent(simulator, axis, cross_sections, to):
+    if not simulator.incoherent and simulator.n_phonons == 1:
+        return None
+
+    @cache
+    def recorded(n_points, kernel):
+        numbers = np.arange(-(n_points // 2) - 1, n_points - n_points // 2 + 1)
+        energies = axis.step * numbers
+        values = kernel(axis.edges, energies, axis.widths(energies))
+        if simulator.quantity == "chi":
+            values = values - kernel(axis.edges, -energies, axis.widths(-energies))
+            values *= np.pi
+        values = sharpened(values, axis.smooth)
+        return to.real(np.roll(values, -(n_points // 2), axis=1))
+
+    width_kernel = _width_kernel(simulator)
+    return Incoherent(
+        cross_sections=to.real(cross_sections),
+        axis=axis,
+        temperature=simulator.temperature,
+        kernel=lambda n_points: recorded(n_points, bin_kernel),
+        width_kernel=lambda n_points: recorded(n_points, width_kernel),
+    )
+
+
+def _background(simulator, to):
+    if simulator.background is None:
+        return None
+    coefficients = np.asarray(simulator.background, dtype=float)
+    if coefficients.ndim != 2 or not np.isfinite(coefficients).all():
+        raise ValueError(
+            "background must be a finite array of shape (n_energy_powers, n_q_powers), "
+            f"got {simulator.background!r}. A constant is [[c]], a term in Q^2 is "
+            "[[0, 0, c]]."
+        )
+    values = np.polynomial.polynomial.polygrid2d(*simulator.grid.axes(), coefficients)
+    return to.real(values.ravel())

@@ -1,0 +1,225 @@
+r"""Where a powder average is sampled: directions, moduli and the energy axis of lines.
+
+Lines are collected on a fine, even energy axis by cubic B-splines (four points a line),
+from which a matrix makes the broadened bins. For a smooth function H of energy,
+
+.. math:: H(E) \approx \sum_l B\!\left(\frac{E - E_l}{h}\right)
+          \left[H_l - \tfrac16\,(H_{l+1} - 2 H_l + H_{l-1})\right],
+
+which is exact for cubics (de Boor, *A Practical Guide to Splines*, chapter XII), so
+that the spectrum is a smooth function of the energy of each line.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skphonon.physics.constants import BOLTZMANN
+from skphonon.physics.scattering import bose_occupation
+from skphonon.simulation.resolution import resolve_widths, total_width
+
+__all__ = ["EnergyAxis", "energy_axis", "independent_directions", "radial_samples"]
+
+Array = NDArray[np.float64]
+
+_REACH = 5.0  # widths of the resolution beyond which a line is not seen
+_LINE_STEPS = 3  # points of the energy axis within a width of the resolution
+_SHARP_STEPS = 8  # and of a resolution much narrower than a bin
+_Q_STEPS = 0.8  # samples of |Q| within a width of the resolution: 1e-5 of aliasing
+_SHARP_Q_STEPS = 2  # and where bins are much wider than the resolution
+_ASYMMETRIC = np.array([0.42, 0.27, 0.87])  # lies on no symmetry element
+
+
+class EnergyAxis(NamedTuple):
+    """An even axis in energy on which lines are collected.
+
+    Parameters
+    ----------
+    step : float
+        Distance between points in meV.
+    first : int
+        Number of the first point; point number l lies at l * step.
+    n_points : int
+        Number of points.
+    edges : ndarray of shape (n_energy + 1,)
+        Borders of the energy bins in meV.
+    widths : callable
+        From energies to standard deviations of the resolution in meV.
+    smooth : bool
+        Whether the resolution is resolved by the step.
+    """
+
+    step: float
+    first: int
+    n_points: int
+    edges: Array
+    widths: Callable[[Array], Array]
+    smooth: bool
+
+    def points(self) -> Array:
+        """Return the energies of the points.
+
+        Returns
+        -------
+        ndarray of shape (n_points,)
+            In meV.
+        """
+        numbers = np.arange(self.first, self.first + self.n_points, dtype=float)
+        return self.step * numbers
+
+
+def energy_axis(edges: ArrayLike, resolution) -> EnergyAxis:
+    """Lay an energy axis under the bins of a spectrum.
+
+    Parameters
+    ----------
+    edges : array-like of shape (n_energy + 1,)
+        Borders of the energy bins in meV.
+    resolution : float or callable
+        Standard deviation of the resolution in meV, or a function from energy to it.
+
+    Returns
+    -------
+    EnergyAxis
+        For energies that are not negative, with what splines near zero need below it.
+    """
+    edges = np.asarray(edges, dtype=float)
+
+    def widths(energies):
+        # what lies outside the spectrum is broadened as at its border
+        return resolve_widths(resolution, np.clip(energies, edges[0], edges[-1]))
+
+    seen = widths(np.linspace(edges[0], edges[-1], 4 * len(edges)))
+    width = total_width(edges, seen.min())
+    smooth = bool(seen.min() >= width / _LINE_STEPS)
+    step = width / (_LINE_STEPS if smooth else _SHARP_STEPS)
+    reach = max(_REACH * seen.max(), 2 * step)
+    crosses_zero = edges[0] < 0 < edges[-1]
+    nearest = 0.0 if crosses_zero else max(np.abs(edges).min() - reach, 0.0)
+    first = int(np.floor(nearest / step)) - 2
+    last = int(np.ceil((np.abs(edges).max() + reach) / step)) + 2
+    return EnergyAxis(step, first, last - first + 1, edges, widths, smooth)
+
+
+def line_kernel(axis: EnergyAxis, quantity: str, temperature: float, kernel) -> Array:
+    r"""Return what a line collected on the axis adds to each bin.
+
+    Parameters
+    ----------
+    axis : EnergyAxis
+        The axis.
+    quantity : {"chi", "sqe"}
+        Which function is recorded.
+    temperature : float
+        Temperature in K.
+    kernel : callable
+        Like `bin_kernel`: from edges, line positions and widths to densities.
+
+    Returns
+    -------
+    ndarray of shape (n_energy, n_points)
+        For lines of weight :math:`1/E^2`: times :math:`E` and odd in energy for
+        :math:`\chi''`, or times :math:`\varphi(\pm E)` at :math:`\pm E` for S, with
+        :math:`\varphi(E) = E\,[n(E) + 1]`.
+    """
+    points = axis.points()
+    points = np.concatenate([[points[0] - axis.step], points, [points[-1] + axis.step]])
+    above = kernel(axis.edges, points, axis.widths(points))
+    below = kernel(axis.edges, -points, axis.widths(-points))
+    if quantity == "chi":
+        values = (above - below) * points
+    else:
+        values = above * occupied(points, temperature)
+        values += below * occupied(-points, temperature)
+    return sharpened(values, axis.smooth)
+
+
+def occupied(energies: Array, temperature: float) -> Array:
+    r"""Return :math:`\varphi(E) = E\,[n(E) + 1]` in meV, smooth through zero."""
+    elastic = energies == 0
+    safe = np.where(elastic, 1.0, energies)
+    inelastic = -safe * bose_occupation(-safe, temperature)
+    return np.where(elastic, BOLTZMANN * temperature, inelastic)
+
+
+def sharpened(values: Array, smooth: bool) -> Array:
+    """Return spline coefficients of values sampled along the last axis, less its ends.
+
+    Without smoothness they are the values themselves, which are never negative.
+    """
+    inner = values[:, 1:-1]
+    if not smooth:
+        return inner
+    return inner - (values[:, 2:] - 2 * inner + values[:, :-2]) / 6
+
+
+def radial_samples(
+    edges: ArrayLike, mask: NDArray[np.bool_], sigma: float, offset: float = 0.5
+) -> tuple[Array, float]:
+    r"""Return samples of \|Q\| that cover the visible bins and their resolution.
+
+    Parameters
+    ----------
+    edges : array-like of shape (n_q + 1,)
+        Borders of the bins in 1/Angstrom.
+    mask : ndarray of bool of shape (n_energy, n_q)
+        True where a pixel is visible.
+    sigma : float
+        Standard deviation of the resolution in 1/Angstrom.
+    offset : float, default=0.5
+        Where the samples lie between multiples of their distance; others make another
+        set that is equally good.
+
+    Returns
+    -------
+    samples : ndarray of shape (n_samples,)
+        In 1/Angstrom; never zero.
+    step : float
+        Distance between them: ``bin_kernel(edges, samples, sigma) * step`` is the share
+        of each sample in each bin.
+    """
+    edges = np.asarray(edges, dtype=float)
+    width = total_width(edges, sigma)
+    visible = np.flatnonzero(mask.any(axis=0))
+    first = max(edges[visible[0]] - _REACH * sigma, 0.0)
+    last = edges[visible[-1] + 1] + _REACH * sigma
+    step = width / _Q_STEPS
+    if sigma < 0.7 * step:  # the borders of bins are sharp: keep in step with them
+        bin_width = np.diff(edges).min()
+        step = bin_width / np.ceil(bin_width / width * _SHARP_Q_STEPS)
+        first = edges[0] + np.floor((first - edges[0]) / step) * step
+    n_samples = int(np.ceil((last - first) / step - 1e-6))
+    samples = first + (np.arange(n_samples + 1) + offset) * step
+    return samples[(samples > 0) & (samples < last + step / 2)], step
+
+
+def independent_directions(group, n_directions, turn=0):
+    """Return evenly spread directions, one for each set that symmetry relates.
+
+    Parameters
+    ----------
+    group : ndarray of shape (n_rotations, 3, 3)
+        Cartesian rotations of the point group.
+    n_directions : int
+        Directions over the whole sphere.
+    turn : int, default=0
+        Number of a further, equally good set, shifted against the others, so that
+        neighbouring shells sample different directions.
+
+    Returns
+    -------
+    ndarray of shape (about n_directions / n_rotations, 3)
+        Unit vectors, at least one.
+    """
+    golden = (1 + np.sqrt(5)) / 2
+    position = np.arange(n_directions) + (0.5 + turn * golden) % 1
+    height = 1 - 2 * position / n_directions
+    angle = 2 * np.pi * ((position / golden + turn * np.sqrt(2)) % 1)
+    ring = np.sqrt(1 - height**2)
+    sphere = np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)
+    # the wedge nearest to a direction of no symmetry holds one of each related set
+    closest = (sphere @ (group @ _ASYMMETRIC).T).max(axis=1)
+    inside = sphere @ _ASYMMETRIC >= closest - 1e-12
+    return sphere[inside] if inside.any() else sphere[:1]
