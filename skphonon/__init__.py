@@ -19,6 +19,7 @@ _HOME = {
     "NelderMeadInverter": "skphonon.inversion",
     "PolynomialResolution": "skphonon.simulation",
     "PowderSimulator": "skphonon.simulation",
+    "PowderSpectraStore": "skphonon.datasets",
     "ResimulationScorer": "skphonon.metrics",
     "SpectrumGrid": "skphonon.simulation",
     "TabulatedResolution": "skphonon.simulation",
@@ -31,6 +32,8 @@ _HOME = {
     "make_powder_spectra": "skphonon.datasets",
     "nmse": "skphonon.metrics",
     "normalize_spectra": "skphonon.preprocessing",
+    "open_powder_spectra": "skphonon.datasets",
+    "write_powder_spectra": "skphonon.datasets",
 }
 
 __all__ = ["__version__", *_HOME]

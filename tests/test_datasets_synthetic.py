@@ -1,11 +1,14 @@
 """Training sets: reproducible, bounded, honest about what they are asked for."""
 
+import sys
+
+import joblib
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skphonon import PowderSimulator, SpectrumGrid, load_aluminium_model
-from skphonon.datasets import make_powder_spectra
+from skphonon.datasets import make_powder_spectra, write_powder_spectra
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +26,52 @@ def test_same_seed_same_spectra_whatever_the_number_of_jobs(simulator):
     for a, b, c in zip(first, second, other, strict=True):
         assert_array_equal(a, b)
         assert not np.array_equal(a, c)
+
+
+def test_a_dask_cluster_gives_the_same_spectra(simulator, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    expected = make_powder_spectra(simulator, 200, noise=0.1, random_state=0)
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        with joblib.parallel_config(backend="dask"):
+            X, y = make_powder_spectra(simulator, 200, noise=0.1, random_state=0)
+            store = write_powder_spectra(
+                tmp_path,
+                simulator,
+                200,
+                noise=0.1,
+                random_state=0,
+                shard_size=64,
+                dtype="float64",
+            )
+        used = client.run(lambda: "skphonon.simulation.powder" in sys.modules)
+    for spectra, parameters in ((X, y), store.load()):
+        assert_array_equal(spectra, expected[0])
+        assert_array_equal(parameters, expected[1])
+    assert list(used.values()) == [True, True]
+
+
+def test_noise_depends_on_seed_and_row_alone(simulator):
+    rows = np.tile(simulator.reference, (70, 1))
+    X, _ = make_powder_spectra(simulator, parameters=rows, noise=0.1, random_state=0)
+    part, _ = make_powder_spectra(
+        simulator, 3, parameters=rows, noise=0.1, random_state=0
+    )
+    assert_allclose(part, X[:3], rtol=1e-10)
+    visible = X[:, np.isfinite(X[0])]
+    assert len(np.unique(visible[:, 0])) == len(rows)
+    # White: what neighbouring rows share is what 70 x 43 independent numbers do.
+    residual = visible - visible.mean(axis=0)
+    correlation = np.corrcoef(residual[1:].ravel(), residual[:-1].ravel())[0, 1]
+    assert abs(correlation) < 4 / np.sqrt(residual.size)
 
 
 def test_parameters_spread_uniformly_around_the_reference(simulator):

@@ -13,6 +13,7 @@ from skphonon.physics.displacements import (
     mean_square_displacement,
     partial_lines,
     partial_responses,
+    symmetry_averages,
 )
 
 
@@ -33,8 +34,7 @@ def zone_mesh(model, n_points, folded=True):
         None if offset is None else torch.as_tensor(offset),
         torch.as_tensor(weights),
         torch.as_tensor(model.atomic_masses),
-        torch.as_tensor(rotations),
-        torch.as_tensor(permutations),
+        *map(torch.as_tensor, symmetry_averages(rotations, permutations)),
     )
 
 
@@ -45,8 +45,7 @@ def single_point(matrices, mass):
         None,
         torch.ones(1, dtype=torch.float64),
         torch.tensor([mass], dtype=torch.float64),
-        torch.eye(3, dtype=torch.float64)[None],
-        torch.zeros((1, 1), dtype=torch.int64),
+        *map(torch.as_tensor, symmetry_averages(np.eye(3)[None], [[0]])),
     )
 
 
@@ -128,7 +127,9 @@ def test_displacements_agree_with_phonopy(crystal, temperature):
 
 def test_folded_mesh_gives_what_all_points_give(salt):
     folded, whole = (zone_mesh(salt, 4, folded=f) for f in (True, False))
-    tensors = [mean_square_displacement(m, reference(salt), 80.0) for m in (folded, whole)]
+    tensors = [
+        mean_square_displacement(m, reference(salt), 80.0) for m in (folded, whole)
+    ]
     # a cubic site leaves one number of the tensor, which all points give as its mean
     means = torch.einsum("sdaa->sd", tensors[1]) / 3
     assert_allclose(tensors[0], means[..., None, None].numpy() * np.eye(3), atol=1e-9)
@@ -181,7 +182,9 @@ def test_derivatives_hold_for_degenerate_modes():
         root = np.sqrt(squared)
         return 1 / root / np.tanh(root / (2 * BOLTZMANN * temperature))
 
-    slope = (coth_over_energy(energy**2 + 0.1) - coth_over_energy(energy**2 - 0.1)) / 0.2
+    slope = (
+        coth_over_energy(energy**2 + 0.1) - coth_over_energy(energy**2 - 0.1)
+    ) / 0.2
     expected = HBAR2_PER_AMU / (2 * mass) * slope * change
     assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
 

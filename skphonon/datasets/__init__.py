@@ -6,12 +6,20 @@ from skphonon.datasets._aluminium import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
+from skphonon.datasets._store import (
+    PowderSpectraStore,
+    open_powder_spectra,
+    write_powder_spectra,
+)
 from skphonon.datasets._synthetic import make_powder_spectra
 
 __all__ = [
     "IncompleteDatasetWarning",
+    "PowderSpectraStore",
     "bvk_from_label",
     "fetch_aluminium_arcs",
     "load_aluminium_model",
     "make_powder_spectra",
+    "open_powder_spectra",
+    "write_powder_spectra",
 ]

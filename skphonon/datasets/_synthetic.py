@@ -54,7 +54,8 @@ def make_powder_spectra(
         `n_jobs`.
     n_jobs : int, default=None
         Processes to simulate in, as in joblib; None is one unless a
-        ``joblib.parallel_config`` says otherwise.
+        ``joblib.parallel_config`` says otherwise. Inside
+        ``joblib.parallel_config(backend="dask")`` the workers of a cluster simulate.
     verbose : int, default=0
         Positive shows a progress bar.
 
@@ -71,6 +72,10 @@ def make_powder_spectra(
         If neither or contradictory numbers of samples are given, or spread or noise
         is negative.
 
+    See Also
+    --------
+    write_powder_spectra : The same spectra in files, for more than memory holds.
+
     Examples
     --------
     >>> import numpy as np
@@ -83,23 +88,57 @@ def make_powder_spectra(
     >>> X.shape, y.shape
     ((3, 49), (3, 5))
     """
+    y, noise_seed = draw_parameters(
+        simulator, n_samples, parameters, spread, noise, random_state
+    )
+    X, done = None, 0
+    with (
+        Parallel(n_jobs=n_jobs, return_as="generator") as parallel,
+        tqdm(total=len(y), desc="Simulating", disable=not verbose) as progress,
+    ):
+        for spectra in simulate_chunks(simulator, y, noise, noise_seed, parallel):
+            if X is None:
+                X = np.empty((len(y), spectra.shape[1]))
+            X[done : done + len(spectra)] = spectra
+            done += len(spectra)
+            progress.update(len(spectra))
+    return X, y
+
+
+def draw_parameters(simulator, n_samples, parameters, spread, noise, random_state):
+    """Check what is asked for; return the parameter sets and the seed of the noise.
+
+    Raises
+    ------
+    ValueError
+        If neither or contradictory numbers of samples are given, or spread or noise
+        is negative.
+    """
     if not noise >= 0:
         raise ValueError(f"noise must not be negative, got {noise!r}.")
     rng = check_random_state(random_state)
     y = _parameter_sets(simulator, n_samples, parameters, spread, rng)
-    chunks = [y[start : start + _CHUNK] for start in range(0, len(y), _CHUNK)]
-    simulated = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(simulator.simulate)(chunk) for chunk in chunks
+    return y, int(rng.randint(2**31))
+
+
+def simulate_chunks(simulator, y, noise, noise_seed, parallel, rows=None):
+    """Yield the spectra of some rows of `y`, a few at a time and in order.
+
+    `parallel` is a joblib.Parallel that returns a generator, `rows` a range (None: all
+    rows). The noise of a spectrum depends on `noise_seed` and the number of its row,
+    not on what else is simulated.
+    """
+    rows = range(len(y)) if rows is None else rows
+    return parallel(
+        delayed(_simulate)(
+            simulator,
+            y[start : min(start + _CHUNK, rows.stop)],
+            noise,
+            noise_seed,
+            start,
+        )
+        for start in range(rows.start, rows.stop, _CHUNK)
     )
-    X, done = None, 0
-    with tqdm(total=len(y), desc="Simulating", disable=not verbose) as progress:
-        for spectra in simulated:
-            if X is None:
-                X = np.empty((len(y), spectra.shape[1]))
-            X[done : done + len(spectra)] = _with_noise(spectra, noise, rng)
-            done += len(spectra)
-            progress.update(len(spectra))
-    return X, y
 
 
 def _parameter_sets(simulator, n_samples, parameters, spread, rng):
@@ -129,8 +168,17 @@ def _parameter_sets(simulator, n_samples, parameters, spread, rng):
     return reference + half_width * rng.uniform(-1, 1, (n_samples, len(names)))
 
 
-def _with_noise(spectra, noise, rng):
+def _simulate(simulator, rows, noise, noise_seed, first):
+    spectra = simulator.simulate(rows)
     if noise == 0:
         return spectra
-    scale = noise * np.nanstd(spectra, axis=1, keepdims=True)
-    return spectra + scale * rng.standard_normal(spectra.shape)
+    noisy = spectra.copy()
+    for number, spectrum in enumerate(noisy, start=first):
+        # numpy keeps the stream of a RandomState the same in all its versions
+        seeds = np.random.SeedSequence(noise_seed, spawn_key=(number,))
+        rng = np.random.RandomState(np.random.MT19937(seeds))
+        visible = ~np.isnan(spectrum)
+        values = spectrum[visible]
+        white = rng.standard_normal(values.size)
+        spectrum[visible] += noise * values.std() * white
+    return noisy

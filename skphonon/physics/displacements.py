@@ -16,13 +16,15 @@ their derivatives, by divided differences as in
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 from skphonon.physics.phonon_lines import Lines, Responses, _gaps, _square
 
 __all__ = ["ZoneMesh", "displacement_responses", "mean_square_displacement"]
-__all__ += ["partial_lines", "partial_responses"]
+__all__ += ["partial_lines", "partial_responses", "symmetry_averages"]
 
 
 class ZoneMesh(NamedTuple):
@@ -39,18 +41,16 @@ class ZoneMesh(NamedTuple):
         Share of the zone that each point stands for.
     masses : Tensor of shape (n_atoms,)
         In amu.
-    rotations : Tensor of shape (n_operations, 3, 3)
-        Cartesian rotations of the space group.
-    permutations : Tensor of shape (n_operations, n_atoms)
-        Atom to which each operation takes each atom.
+    of_scalars, of_tensors : Tensor
+        Averages over the space group, as from :func:`symmetry_averages`.
     """
 
     basis: torch.Tensor
     offset: torch.Tensor | None
     weights: torch.Tensor
     masses: torch.Tensor
-    rotations: torch.Tensor
-    permutations: torch.Tensor
+    of_scalars: torch.Tensor
+    of_tensors: torch.Tensor
 
     def matrices(self, rows: torch.Tensor) -> torch.Tensor:
         """Return dynamical matrices.
@@ -82,10 +82,7 @@ class ZoneMesh(NamedTuple):
         Tensor of shape (..., n_atoms)
             The same for equivalent atoms.
         """
-        total = torch.zeros_like(values)
-        for permutation in self.permutations:
-            total.index_add_(-1, permutation, values)
-        return total / len(self.permutations)
+        return values @ self.of_scalars.mT
 
     def turned_into_all_images(self, tensors: torch.Tensor) -> torch.Tensor:
         """Average over the space group.
@@ -100,12 +97,32 @@ class ZoneMesh(NamedTuple):
         Tensor of shape (..., n_atoms, 3, 3)
             What the whole mesh gives.
         """
-        total = torch.zeros_like(tensors)
-        for rotation, permutation in zip(
-            self.rotations, self.permutations, strict=True
-        ):
-            total.index_add_(-3, permutation, rotation @ tensors @ rotation.mT)
-        return total / len(self.rotations)
+        flat = tensors.flatten(-3) @ self.of_tensors.mT
+        return flat.unflatten(-1, tensors.shape[-3:])
+
+
+def symmetry_averages(rotations: ArrayLike, permutations: ArrayLike):
+    """Return the averages of atomic quantities over a space group, as matrices.
+
+    Parameters
+    ----------
+    rotations : array-like of shape (n_operations, 3, 3)
+        Cartesian rotations of the operations.
+    permutations : array-like of int of shape (n_operations, n_atoms)
+        Atom to which each operation takes each atom.
+
+    Returns
+    -------
+    of_scalars : ndarray of shape (n_atoms, n_atoms)
+        Acts on one number an atom.
+    of_tensors : ndarray of shape (9 * n_atoms, 9 * n_atoms)
+        Acts on one flattened tensor of shape (3, 3) an atom.
+    """
+    rotations, permutations = np.asarray(rotations), np.asarray(permutations)
+    n_atoms = permutations.shape[1]
+    moved = np.eye(n_atoms)[permutations].swapaxes(1, 2) / len(permutations)
+    of_tensors = np.einsum("gij,gab,gcd->iacjbd", moved, rotations, rotations)
+    return moved.sum(axis=0), of_tensors.reshape(9 * n_atoms, 9 * n_atoms)
 
 
 def mean_square_displacement(

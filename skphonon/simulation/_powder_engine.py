@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from skphonon.physics.bond_waves import BondWaves
 from skphonon.physics.displacements import (
     ZoneMesh,
     displacement_responses,
@@ -51,8 +52,9 @@ class Plan(NamedTuple):
     q_vectors: torch.Tensor  # (3, n_points), 1/Angstrom
     shares: torch.Tensor  # (n_points,): weight of a point in the average of its shell
     shells: torch.Tensor  # (n_points,): number of its shell
-    matrices: Callable  # slice of points -> basis and offset of their matrices
-    stretches: Callable  # the same, differentiated with a scale of the lattice
+    waves: BondWaves
+    offset: torch.Tensor | None  # dipole term, (n_points, n_modes, n_modes), meV^2
+    stretched_offset: Callable  # slice of points -> its change with a lattice scale
     amplitudes: torch.Tensor  # (n_atoms,): scattering length / sqrt(mass)
     axis: EnergyAxis
     q_kernels: tuple[torch.Tensor, Callable]  # (n_q, n_shells), and d / d sigma
@@ -164,8 +166,9 @@ def images(plan: Plan, rows: torch.Tensor) -> torch.Tensor:
     """Return spectra of a batch, shape (n_samples, n_energy, n_q)."""
     displacements = _displacements(plan, rows)
     collected = _axes(plan, len(rows))
+    weights = plan.waves.weights(rows)
     for points in _blocks(plan, len(rows)):
-        eigenvalues, strengths, index = _lines(plan, points, rows, displacements)
+        eigenvalues, strengths, index = _lines(plan, points, weights, displacements)
         places = place(plan.axis, eigenvalues)
         strengths *= _inverse(eigenvalues) * places.seen
         scatter(collected, index + places.node, places.weights(), strengths)
@@ -204,11 +207,12 @@ def images_and_derivatives(
     )  # fmt: skip
     displacements = _displacements(plan, rows)
     swellings = _swellings(plan, mesh, rows)  # (s, p, d, 6)
+    weights = plan.waves.weights(rows)
     n_changes = swellings.shape[1]
     collected = _axes(plan, len(rows))
     changes = _axes(plan, n_changes * len(rows))
     for points in _blocks(plan, len(rows) * n_changes // 2 + 1):
-        found = _responses(plan, points, rows, displacements, swellings, stretched)
+        found = _responses(plan, points, weights, displacements, swellings, stretched)
         _collect_responses(plan, points, found, collected, changes)
     energy_kernel, q_kernel = plan.energy_kernels[0], plan.q_kernels[0]
     spectra = _record(energy_kernel, collected, q_kernel)
@@ -309,28 +313,37 @@ def _products(q_vectors):
     return torch.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z])
 
 
-def _lines(plan, points, rows, displacements):
+def _lines(plan, points, weights, displacements):
     """Eigenvalues and strengths of a block, and the axis that each line goes to."""
     q_vectors = plan.q_vectors[:, points]
     exponents = displacements @ _products(q_vectors)  # 2W, (s, d, n)
-    matrices, _ = _matrices(plan.matrices(points), rows)
+    matrices = plan.waves.matrices(plan.waves.waves(q_vectors), weights)
+    if plan.offset is not None:
+        matrices = matrices + plan.offset[points, None]
     if len(plan.amplitudes) == 1:
         found = cubic_lines(matrices, q_vectors)
         strengths = found.strengths * _damping(plan, points, exponents)
     else:
         found = lines(matrices, _damped(plan, points, exponents))
         strengths = found.strengths
-    return found.eigenvalues, strengths, _starts(plan, points, len(rows), len(rows))
+    return (
+        found.eigenvalues,
+        strengths,
+        _starts(plan, points, len(displacements), len(displacements)),
+    )
 
 
-def _responses(plan, points, rows, displacements, swellings, stretched):
+def _responses(plan, points, weights, displacements, swellings, stretched):
     """Lines of a block; their derivatives as one pair of tensors for each change."""
     q_vectors = plan.q_vectors[:, points]
     products = _products(q_vectors)
     exponents = displacements @ products
-    matrices, basis = _matrices(plan.matrices(points), rows)
+    waves = plan.waves.waves(q_vectors)
+    matrices, basis = plan.waves.matrices(waves, weights), plan.waves.basis(waves)
+    if plan.offset is not None:
+        matrices = matrices + plan.offset[points, None]
     if stretched:
-        basis = _with_stretch(basis, plan.stretches(points), rows)
+        basis = _with_stretch(plan, points, weights, basis)
     if len(plan.amplitudes) == 1:
         damping = _damping(plan, points, exponents).sqrt()
         found = cubic_responses(matrices, q_vectors[:, None] * damping, basis)
@@ -362,24 +375,16 @@ def _collect_responses(plan, points, found, collected, changes):
         changes = changes[n_samples * plan.axis.n_points :]
 
 
-def _matrices(built, rows):
-    """Dynamical matrices of a block, and their basis."""
-    basis, offset = built
-    if basis.dim() == 3:  # packed, one atom a cell
-        return torch.tensordot(rows, basis, dims=1).transpose(0, 1), basis
-    matrices = (rows.to(basis) @ basis.flatten(2)).unflatten(2, basis.shape[2:])
-    if offset is not None:
-        matrices = matrices + offset[:, None]
-    return matrices, basis
-
-
-def _with_stretch(basis, built, rows):
+def _with_stretch(plan, points, weights, basis):
     """Append the derivative with the scale of the lattice, which varies by sample."""
-    stretch, _ = _matrices(built, rows)
-    if basis.dim() == 3:
-        basis = basis[:, :, None].expand(-1, -1, len(rows), -1)
+    waves = plan.waves.stretches(plan.q_vectors[:, points])
+    stretch = plan.waves.matrices(waves, weights)
+    if len(plan.amplitudes) == 1:
+        basis = basis[:, :, None].expand(-1, -1, stretch.shape[1], -1)
         return torch.cat([basis, stretch[None]])
-    basis = basis[:, None].expand(-1, len(rows), -1, -1, -1)
+    if plan.offset is not None:
+        stretch = stretch + plan.stretched_offset(points)[:, None]
+    basis = basis[:, None].expand(-1, stretch.shape[1], -1, -1, -1)
     return torch.cat([basis, stretch[:, :, None]], dim=2)
 
 

@@ -1,7 +1,6 @@
 """Everything of a powder average that does not depend on the parameters, built once."""
 
 import warnings
-from collections.abc import Callable
 from functools import cache
 from math import gcd
 from typing import NamedTuple
@@ -10,10 +9,10 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
+from skphonon.physics.bond_waves import bond_waves
 from skphonon.physics.constants import HBAR2_PER_AMU
-from skphonon.physics.displacements import ZoneMesh
+from skphonon.physics.displacements import ZoneMesh, symmetry_averages
 from skphonon.physics.lattice_dynamics import real_form
-from skphonon.physics.phonon_lines import PACKED
 from skphonon.physics.scattering_lengths import scattering_lengths
 from skphonon.simulation._incoherent import Incoherent
 from skphonon.simulation._powder_engine import Plan, distances
@@ -28,8 +27,6 @@ from skphonon.simulation.resolution import bin_kernel, bin_kernel_width_derivati
 
 __all__ = ["make_plan", "settled_plan"]
 
-_BASIS_BYTES = 1 << 29  # a larger basis is made anew for every batch, block by block
-_BUILD = 4096  # points whose basis is made together
 _FEWEST_DIRECTIONS = 1000  # over the sphere, however small |Q| is
 _FIRST_TRY, _LAST_TRY = 2000, 1_000_000  # directions, where a tolerance decides
 _OTHER_TURN = 10_000  # number of another set of directions, equally good
@@ -128,8 +125,11 @@ def make_plan(simulator, n_directions: int, *, other: bool = False) -> Plan:
         q_vectors=to.real(np.ascontiguousarray(q_vectors.T)),
         shares=to.real(np.repeat(1 / np.array(sizes), sizes)),
         shells=to.index(np.repeat(np.arange(len(radii)), sizes)),
-        matrices=_kept_matrices(model, partners, q_vectors, to),
-        stretches=lambda points: _stretches(model, partners, q_vectors[points], to),
+        waves=bond_waves(model, to.device, to.dtype),
+        offset=_offset(model, partners, q_vectors, to),
+        stretched_offset=lambda points: _stretched_offset(
+            model, partners, q_vectors[points], to
+        ),
         amplitudes=to.real(_real_amplitudes(lengths, partners)),
         axis=axis,
         q_kernels=(
@@ -187,61 +187,27 @@ def _real_amplitudes(amplitudes, partners):
     return amplitudes * factors
 
 
-def _kept_matrices(model, partners, q_vectors, to) -> Callable:
-    """Return a function from a slice of points to basis and offset of the matrices."""
-
-    def built(points):
-        return _arranged(
-            model.dynamical_matrix_basis(q_vectors[points]),
-            model.dynamical_matrix_offset(q_vectors[points]),
-            partners,
-            to,
-        )
-
-    n_numbers = len(q_vectors) * len(model.parameter_names) * (3 * model.n_atoms) ** 2
-    if 16 * n_numbers > _BASIS_BYTES:
-        return built
-    starts = range(0, len(q_vectors), _BUILD)
-    blocks = [built(slice(start, start + _BUILD)) for start in starts]
-    packed = blocks[0][0].dim() == 3
-    basis = torch.cat([basis for basis, _ in blocks], dim=-1 if packed else 0)
-    if packed:
-        return lambda points: (basis[..., points], None)
-    if blocks[0][1] is None:
-        return lambda points: (basis[points], None)
-    offset = torch.cat([offset for _, offset in blocks])
-    return lambda points: (basis[points], offset[points])
+def _offset(model, partners, q_vectors, to):
+    """Dipole term in the form of the matrices, None for a crystal that is not polar."""
+    offset = model.dynamical_matrix_offset(q_vectors)
+    if offset is None:
+        return None
+    return (
+        to.complex(offset) if partners is None else to.real(real_form(offset, partners))
+    )
 
 
-def _arranged(basis, offset, partners, to):
-    """Put matrices in the layout of the engine: packed, real, or complex."""
-    if basis.shape[-1] == 3:
-        packed = basis.reshape(*basis.shape[:2], 9)[:, :, PACKED].transpose(0, 2, 1)
-        return to.real(np.ascontiguousarray(packed)), None
+def _stretched_offset(model, partners, q_vectors, to):
+    """Differentiate the dipole term with a scale of the lattice.
 
-    def converted(matrices):
-        if partners is not None:
-            return to.real(real_form(matrices, partners))
-        return to.complex(np.ascontiguousarray(matrices))
-
-    basis = converted(basis.swapaxes(0, 1))
-    return basis, None if offset is None else converted(offset)
-
-
-def _stretches(model, partners, q_vectors, to):
-    """Differentiate the matrices with a scale of the lattice, by central differences.
-
-    A crystal stretched by s has at Q the matrices of the old one at sQ; the dipole
-    term of a polar one also falls as the density.
+    A crystal stretched by s has at Q the term of the old one at sQ, over the third
+    power of s: central differences, which err by 1e-8.
     """
-    scales = (1 + _STRETCH, 1 - _STRETCH)
-    above, below = (model.dynamical_matrix_basis(s * q_vectors) for s in scales)
-    basis = (above - below) / (2 * _STRETCH)
-    above, below = (model.dynamical_matrix_offset(s * q_vectors) for s in scales)
-    offset = None
-    if above is not None:
-        offset = (above / scales[0] ** 3 - below / scales[1] ** 3) / (2 * _STRETCH)
-    return _arranged(basis, offset, partners, to)
+    above, below = (
+        _offset(model, partners, scale * q_vectors, to) / scale**3
+        for scale in (1 + _STRETCH, 1 - _STRETCH)
+    )
+    return (above - below) / (2 * _STRETCH)
 
 
 def _energy_kernel(simulator, axis, kernel):
@@ -265,14 +231,14 @@ def _zone_mesh(simulator, to):
     offset = model.dynamical_matrix_offset(wavevectors)
     # with the scale of the lattice only the dipole term changes, at a reduced q
     stretch = np.zeros_like(basis[:, :1]) if offset is None else -3 * offset[:, None]
-    rotations, permutations = model.symmetry_operations()
+    of_scalars, of_tensors = symmetry_averages(*model.symmetry_operations())
     return ZoneMesh(
         basis=to.complex(np.concatenate([basis, stretch], axis=1)),
         offset=None if offset is None else to.complex(offset),
         weights=to.real(weights),
         masses=to.real(model.atomic_masses),
-        rotations=to.real(rotations),
-        permutations=to.index(permutations),
+        of_scalars=to.real(of_scalars),
+        of_tensors=to.real(of_tensors),
     )
 
 

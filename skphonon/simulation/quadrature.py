@@ -30,6 +30,7 @@ _SHARP_STEPS = 8  # and of a resolution much narrower than a bin
 _Q_STEPS = 0.8  # samples of |Q| within a width of the resolution: 1e-5 of aliasing
 _SHARP_Q_STEPS = 2  # and where bins are much wider than the resolution
 _ASYMMETRIC = np.array([0.42, 0.27, 0.87])  # lies on no symmetry element
+_NEAREST = 5  # borders of its wedge that are looked at first
 
 
 class EnergyAxis(NamedTuple):
@@ -220,6 +221,13 @@ def independent_directions(group, n_directions, turn=0):
     ring = np.sqrt(1 - height**2)
     sphere = np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)
     # the wedge nearest to a direction of no symmetry holds one of each related set
-    closest = (sphere @ (group @ _ASYMMETRIC).T).max(axis=1)
-    inside = sphere @ _ASYMMETRIC >= closest - 1e-12
-    return sphere[inside] if inside.any() else sphere[:1]
+    borders = _ASYMMETRIC - group @ _ASYMMETRIC
+    borders = borders[np.linalg.norm(borders, axis=1).argsort()][1:]
+    for border in borders[:_NEAREST]:  # few of the many are left after these
+        sphere = sphere[sphere @ border >= -1e-12]
+    inside = (sphere @ borders.T >= -1e-12).all(axis=1)
+    return (
+        sphere[inside]
+        if inside.any()
+        else _ASYMMETRIC[None] / np.linalg.norm(_ASYMMETRIC)
+    )

@@ -1,0 +1,276 @@
+r"""Dynamical matrices of many wavevectors and parameter sets, by one matrix product.
+
+A dynamical matrix is a sum over bonds b of waves :math:`e^{iQ \cdot b}`. Bonds that are
+equal or opposite share one, so that few real functions of Q are needed,
+
+.. math:: 1,\quad 2 \sin^2(Q \cdot b / 2) = 1 - \cos Q \cdot b,\quad \sin Q \cdot b,
+
+times matrices that are linear in the parameters. Those of a centrosymmetric crystal are
+taken to real form (:func:`~skphonon.physics.lattice_dynamics.real_form`) beforehand;
+matrices of others are complex. The functions keep their digits near the zone centre.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skphonon.physics.constants import MEV2_PER_EIGENVALUE
+from skphonon.physics.lattice_dynamics import real_form
+from skphonon.physics.phonon_lines import PACKED
+
+__all__ = ["BondWaves", "bond_waves"]
+
+_SAME_VECTOR = 1e-5  # Angstrom
+
+
+class _Group(NamedTuple):
+    """Parameters that act on the same bonds."""
+
+    parameters: torch.Tensor  # (n_members,) numbers
+    waves: torch.Tensor  # (n_waves,) numbers of the functions they multiply
+    weights: torch.Tensor  # (n_members, n_waves, n_elements), meV^2
+
+
+class BondWaves(NamedTuple):
+    """Functions of the wavevector and the matrices that they multiply.
+
+    Parameters
+    ----------
+    vectors : Tensor of shape (3, n_vectors)
+        Bonds in Angstrom, one of each opposite pair.
+    groups : list
+        Matrices of the parameters.
+    n_parameters, n_modes : int
+        Sizes.
+    has_sines : bool
+        Whether any matrix needs a sine: not where every atom is a centre of inversion.
+    is_complex : bool
+        Whether the matrices are complex.
+    """
+
+    vectors: torch.Tensor
+    groups: list[_Group]
+    n_parameters: int
+    n_modes: int
+    has_sines: bool
+    is_complex: bool
+
+    def waves(self, q_vectors: torch.Tensor) -> torch.Tensor:
+        """Return the functions at some wavevectors.
+
+        Parameters
+        ----------
+        q_vectors : Tensor of shape (3, n_points)
+            Cartesian, in 1/Angstrom.
+
+        Returns
+        -------
+        Tensor of shape (n_points, n_waves)
+            One, then those of the cosines, then any sines.
+        """
+        half = (q_vectors.mT @ self.vectors) / 2
+        sine = half.sin()
+        waves = [torch.ones_like(half[:, :1]), 2 * sine * sine]
+        if self.has_sines:
+            waves.append(2 * sine * half.cos())  # sin 2x = 2 sin x cos x
+        return torch.cat(waves, dim=1)
+
+    def stretches(self, q_vectors: torch.Tensor) -> torch.Tensor:
+        """Return the derivatives of the functions with a factor of the wavevector.
+
+        Parameters
+        ----------
+        q_vectors : Tensor of shape (3, n_points)
+            Cartesian, in 1/Angstrom.
+
+        Returns
+        -------
+        Tensor of shape (n_points, n_waves)
+            In the order of :meth:`waves`.
+        """
+        phases = q_vectors.mT @ self.vectors
+        waves = [torch.zeros_like(phases[:, :1]), phases * phases.sin()]
+        if self.has_sines:
+            waves.append(phases * phases.cos())
+        return torch.cat(waves, dim=1)
+
+    def weights(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the matrices that the functions of some parameter sets multiply.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_samples, n_parameters)
+            Parameter sets.
+
+        Returns
+        -------
+        Tensor of shape (n_waves, n_samples, n_elements)
+            For :meth:`matrices`; the last two the other way round for 3 x 3 matrices.
+        """
+        n_waves = 1 + self.vectors.shape[1] * (2 if self.has_sines else 1)
+        weights = rows.new_zeros(n_waves, len(rows), self._n_elements())
+        for group in self.groups:
+            chosen = rows[:, group.parameters]
+            added = torch.einsum("sp,pwe->wse", chosen, group.weights)
+            weights.index_add_(0, group.waves, added)
+        return weights.mT.contiguous() if self._is_packed() else weights
+
+    def matrices(self, waves: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Return dynamical matrices.
+
+        Parameters
+        ----------
+        waves : Tensor of shape (n_points, n_waves)
+            As from :meth:`waves` or :meth:`stretches`.
+        weights : Tensor
+            As from :meth:`weights`.
+
+        Returns
+        -------
+        Tensor of shape (n_points, n_samples, n_modes, n_modes)
+            In meV^2; packed, (6, n_samples, n_points), for 3 x 3 matrices.
+        """
+        if self._is_packed():
+            elements = weights.flatten(1).mT @ waves.mT
+            return elements.unflatten(0, weights.shape[1:])
+        return self._shaped(waves @ weights.flatten(1), weights.shape[1])
+
+    def basis(self, waves: torch.Tensor) -> torch.Tensor:
+        """Return the derivatives of the matrices with each parameter.
+
+        Parameters
+        ----------
+        waves : Tensor of shape (n_points, n_waves)
+            As from :meth:`waves`.
+
+        Returns
+        -------
+        Tensor of shape (n_points, n_parameters, n_modes, n_modes)
+            In meV^2 for each eV/Angstrom^2; packed, (n_parameters, 6, n_points), for
+            3 x 3 matrices.
+        """
+        size = (len(waves), self.n_parameters, self._n_elements())
+        basis = waves.new_empty(size)
+        for group in self.groups:
+            weights = group.weights.transpose(0, 1).flatten(1)
+            matrices = waves[:, group.waves] @ weights
+            basis[:, group.parameters] = matrices.unflatten(1, (-1, size[2]))
+        if self._is_packed():
+            return basis.permute(1, 2, 0).contiguous()
+        return self._shaped(basis.flatten(1), self.n_parameters)
+
+    def _shaped(self, elements, number):
+        shape = (len(elements), number, self.n_modes, self.n_modes)
+        if self.is_complex:
+            return torch.view_as_complex(elements.reshape(*shape, 2))
+        return elements.reshape(shape)
+
+    def _is_packed(self):
+        return self.n_modes == 3
+
+    def _n_elements(self):
+        if self._is_packed():
+            return len(PACKED)
+        return self.n_modes**2 * (2 if self.is_complex else 1)
+
+
+def bond_waves(model, device: torch.device, dtype: torch.dtype) -> BondWaves:
+    """Prepare the waves of a force-constant model.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        Its bonds and their tensors.
+    device : torch.device
+        Where tensors shall live.
+    dtype : torch.dtype
+        Their type, real.
+
+    Returns
+    -------
+    BondWaves
+        Without the dipole term of a polar crystal.
+    """
+    tensors, partners = model.bond_tensors, model.inversion_partners()
+    vectors, numbers, signs = _up_to_sign(model.bonds)
+    moved = np.abs(tensors).max(axis=(2, 3)) > 0  # (n_parameters, n_bonds)
+    groups = []
+    for support in np.unique(moved, axis=0):
+        members = np.flatnonzero((moved == support).all(axis=1))
+        bonds = np.flatnonzero(support)
+        waves, weights = _weights(
+            tensors[np.ix_(members, bonds)],
+            model.bond_atoms[bonds],
+            np.sqrt(model.atomic_masses),
+            numbers[bonds],
+            signs[bonds],
+            len(vectors),
+        )
+        weights = torch.as_tensor(_elements(weights, partners))
+        used = torch.nonzero(weights.abs().amax(dim=(0, 2)), as_tuple=True)[0]
+        groups.append(
+            _Group(
+                torch.as_tensor(members).to(device),
+                torch.as_tensor(waves)[used].to(device),
+                weights[:, used].to(device=device, dtype=dtype),
+            )
+        )
+    return BondWaves(
+        torch.as_tensor(vectors.T.copy()).to(device=device, dtype=dtype),
+        groups,
+        len(tensors),
+        3 * model.n_atoms,
+        has_sines=any(int(group.waves.max()) > len(vectors) for group in groups),
+        is_complex=partners is None,
+    )
+
+
+def _elements(weights, partners):
+    """Put complex matrices in the form to be diagonalised, elements last."""
+    if weights.shape[-1] == 3:
+        return weights.real.reshape(*weights.shape[:2], 9)[..., PACKED]
+    if partners is not None:
+        return real_form(weights, partners).reshape(*weights.shape[:2], -1)
+    parts = np.stack([weights.real, weights.imag], axis=-1)
+    return parts.reshape(*weights.shape[:2], -1)
+
+
+def _up_to_sign(bonds: NDArray[np.float64]):
+    """Find distinct vectors up to sign, and number and sign of each bond's."""
+    rounded = np.round(bonds / _SAME_VECTOR).astype(np.int64)
+    leading = np.take_along_axis(rounded, (rounded != 0).argmax(axis=1)[:, None], 1)
+    signs = np.where(leading[:, 0] < 0, -1, 1)
+    near = _merged(bonds * signs[:, None])
+    _, first, numbers = np.unique(near, return_index=True, return_inverse=True)
+    return (bonds * signs[:, None])[first], numbers.reshape(-1), signs
+
+
+def _merged(vectors):
+    """Return the number of the first vector that each is equal to, deaf to rounding."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(vectors)
+    return np.array(
+        [min(near) for near in tree.query_ball_point(vectors, _SAME_VECTOR * 2)]
+    )
+
+
+def _weights(tensors, atoms, roots, numbers, signs, n_vectors):
+    """Complex matrices of the functions that some bonds need, and their numbers."""
+    own, places = np.unique(numbers, return_inverse=True)
+    n_members, n_atoms, n_own = len(tensors), len(roots), len(own)
+    shape = (n_members, 1 + 2 * n_own, n_atoms, 3, n_atoms, 3)
+    weights = np.zeros(shape, dtype=complex)
+    scaled = MEV2_PER_EIGENVALUE * tensors
+    for bond, (i, j) in enumerate(atoms):
+        wave, sign = places.reshape(-1)[bond], signs[bond]
+        between = scaled[:, bond] / (roots[i] * roots[j])
+        weights[:, 0, i, :, i] += scaled[:, bond] / roots[i] ** 2
+        weights[:, 0, i, :, j] -= between
+        weights[:, 1 + wave, i, :, j] += between
+        weights[:, 1 + n_own + wave, i, :, j] -= 1j * sign * between
+    size = 3 * n_atoms
+    waves = np.concatenate([[0], 1 + own, 1 + n_vectors + own])
+    return waves, weights.reshape(n_members, -1, size, size)
