@@ -1,4 +1,4 @@
-"""Lines against LAPACK, their derivatives against torch's through a matrix exponential."""
+"""Lines against LAPACK, derivatives against torch's of a matrix exponential."""
 
 import numpy as np
 import pytest
@@ -175,5 +175,7 @@ def test_float32_keeps_five_digits():
     # a cubic loses half the digits of nearly equal roots: 3e-4 of 2000 meV^2 = 0.6
     assert (rounded.eigenvalues - exact.eigenvalues).abs().max() < 0.6
     assert (rounded.eigenvalues - exact.eigenvalues).abs().median() < 1e-3
-    pair = [broadened(x.eigenvalues.numpy(), x.strengths.numpy()) for x in (exact, rounded)]
+    pair = [
+        broadened(x.eigenvalues.numpy(), x.strengths.numpy()) for x in (exact, rounded)
+    ]
     assert_allclose(pair[1], pair[0], atol=1e-3 * pair[0].max())

@@ -151,7 +151,9 @@ def test_directions_are_converged(model):
     rows = np.vstack([coarse.reference, rows])[model.is_stable([*[rows[0]], *rows])]
     error = nmse(fine.simulate(rows), coarse.simulate(rows))
     assert error.max() < 1e-3
-    assert error[0] < 2 * coarse.tolerance  # the reference; an estimate of a mean square
+    assert (
+        error[0] < 2 * coarse.tolerance
+    )  # the reference; an estimate of a mean square
     assert_allclose(coarse.quadrature_error(rows), error, rtol=0.5)
 
 

@@ -151,14 +151,18 @@ class BondWaves(NamedTuple):
             In meV^2 for each eV/Angstrom^2; packed, (n_parameters, 6, n_points), for
             3 x 3 matrices.
         """
-        size = (len(waves), self.n_parameters, self._n_elements())
-        basis = waves.new_empty(size)
+        n_elements = self._n_elements()
+        if self._is_packed():
+            basis = waves.new_empty(self.n_parameters, n_elements, len(waves))
+            for group in self.groups:
+                weights = group.weights.transpose(1, 2)  # parameter, element, wave
+                basis[group.parameters] = weights @ waves[:, group.waves].mT
+            return basis
+        basis = waves.new_empty(len(waves), self.n_parameters, n_elements)
         for group in self.groups:
             weights = group.weights.transpose(0, 1).flatten(1)
             matrices = waves[:, group.waves] @ weights
-            basis[:, group.parameters] = matrices.unflatten(1, (-1, size[2]))
-        if self._is_packed():
-            return basis.permute(1, 2, 0).contiguous()
+            basis[:, group.parameters] = matrices.unflatten(1, (-1, n_elements))
         return self._shaped(basis.flatten(1), self.n_parameters)
 
     def _shaped(self, elements, number):

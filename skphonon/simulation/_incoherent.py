@@ -9,7 +9,9 @@ with g its density of states, u the mean-square displacement along a line and
 :math:`f^{*n}` the n-fold convolution of f with itself (Sjolander, Ark. Fys. 14, 315
 (1958); Squires, doi:10.1017/CBO9781139107808, section 3.10). With n = 1 and the
 incoherent cross-section this is incoherent one-phonon scattering; exact for
-atoms at sites of cubic symmetry and with u averaged over directions at others.
+atoms at sites of cubic symmetry and with u averaged over directions at others. What a
+mesh misses of u, phonons of long waves and almost no energy, takes part in events of
+several phonons at no energy.
 """
 
 from collections.abc import Callable
@@ -73,7 +75,12 @@ def q_shares(incoherent, radii, displacements):
     return weights * damping[:, :, None]
 
 
-def phonon_spectra(incoherent: Incoherent, mesh: ZoneMesh, rows: torch.Tensor):
+def phonon_spectra(
+    incoherent: Incoherent,
+    mesh: ZoneMesh,
+    rows: torch.Tensor,
+    displacements: torch.Tensor,
+) -> torch.Tensor:
     """Return what 1, 2, ... phonons add at energies of a Fourier transform.
 
     Parameters
@@ -84,6 +91,8 @@ def phonon_spectra(incoherent: Incoherent, mesh: ZoneMesh, rows: torch.Tensor):
         Mesh of the zone.
     rows : Tensor of shape (n_samples, n_parameters)
         Parameter sets.
+    displacements : Tensor of shape (n_samples, n_atoms)
+        Harmonic mean-square displacements along a line, in Angstrom^2.
 
     Returns
     -------
@@ -93,10 +102,16 @@ def phonon_spectra(incoherent: Incoherent, mesh: ZoneMesh, rows: torch.Tensor):
     found = partial_lines(mesh, rows)
     stage = _Stage(incoherent, mesh, found.eigenvalues)
     single = stage.collect(found.strengths / stage.safe, None)
-    return stage.convolved(single)
+    return stage.convolved(single, displacements)
 
 
-def spectra_responses(incoherent: Incoherent, mesh: ZoneMesh, rows: torch.Tensor):
+def spectra_responses(
+    incoherent: Incoherent,
+    mesh: ZoneMesh,
+    rows: torch.Tensor,
+    displacements: torch.Tensor,
+    swellings: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the spectra of `phonon_spectra` and their derivatives.
 
     Parameters
@@ -107,6 +122,10 @@ def spectra_responses(incoherent: Incoherent, mesh: ZoneMesh, rows: torch.Tensor
         Mesh of the zone.
     rows : Tensor of shape (n_samples, n_parameters)
         Parameter sets.
+    displacements : Tensor of shape (n_samples, n_atoms)
+        Harmonic mean-square displacements along a line, in Angstrom^2.
+    swellings : Tensor of shape (n_parameters, n_samples, n_atoms)
+        Their derivatives.
 
     Returns
     -------
@@ -119,14 +138,14 @@ def spectra_responses(incoherent: Incoherent, mesh: ZoneMesh, rows: torch.Tensor
     stage = _Stage(incoherent, mesh, found.eigenvalues)
     single = stage.collect(found.strengths / stage.safe, None)
     changes = []
-    for values, slopes in zip(
-        found.values.unbind(3), found.slopes.unbind(3), strict=True
+    for values, slopes, swelling in zip(
+        found.values.unbind(3), found.slopes.unbind(3), swellings, strict=True
     ):
         level = (values - slopes / stage.safe) / stage.safe
         tilt = slopes / (2 * stage.safe**1.5 * incoherent.axis.step)
         change = stage.collect(level, tilt)
-        changes.append(stage.convolved(single, change))
-    return stage.convolved(single), torch.stack(changes)
+        changes.append(stage.changed(single, displacements, change, swelling))
+    return stage.convolved(single, displacements), torch.stack(changes)
 
 
 class _Stage:
@@ -168,13 +187,29 @@ class _Stage:
             both.index_add_(2, places, collected * factor)
         return both
 
-    def convolved(self, single, change=None):
-        """Convolve f with itself; or return the change of that with a change of f."""
-        orders = range(1, self.n_orders + 1)
-        transform = torch.fft.rfft(single)
-        if change is None:
-            powers = [transform**n for n in orders]
-        else:
-            tilt = torch.fft.rfft(change)
-            powers = [n * transform ** (n - 1) * tilt for n in orders]
-        return torch.fft.irfft(torch.stack(powers, dim=2), n=self.n_points)
+    def convolved(self, single, displacements):
+        """Convolve f with itself."""
+        whole = torch.fft.rfft(_completed(single, displacements))
+        powers = [whole**n for n in range(2, self.n_orders + 1)]
+        return self._spectra(single, powers)
+
+    def changed(self, single, displacements, change, swelling):
+        """Return the change of that with a change of f."""
+        whole = torch.fft.rfft(_completed(single, displacements))
+        tilt = torch.fft.rfft(_completed(change, swelling))
+        orders = range(2, self.n_orders + 1)
+        powers = [n * whole ** (n - 1) * tilt for n in orders]
+        return self._spectra(change, powers)
+
+    def _spectra(self, single, powers):
+        if not powers:
+            return single[:, :, None]
+        higher = torch.fft.irfft(torch.stack(powers, dim=2), n=self.n_points)
+        return torch.cat([single[:, :, None], higher], dim=2)
+
+
+def _completed(single, total):
+    """Add at no energy what f lacks of the mean-square displacement."""
+    completed = single.clone()
+    completed[..., 0] += total - single.sum(dim=-1)
+    return completed

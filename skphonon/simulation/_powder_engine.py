@@ -38,6 +38,7 @@ __all__ = ["Plan", "Simulation", "differentiate", "distances", "simulate"]
 _BATCH = 32  # parameter sets simulated together
 _CHANGES = 1 << 23  # numbers that the derivatives of a batch may take
 _BLOCK = 1 << 14  # matrices of one atom a cell treated together
+_GRADIENT_BLOCK = 1 << 16  # and where they are differentiated, times the parameters
 _ELEMENTS = 1 << 18  # matrix elements of larger cells treated together
 _SOFTEST = 1e-6  # meV^2: softer modes, sound of infinite wavelength, do not scatter
 
@@ -174,7 +175,8 @@ def images(plan: Plan, rows: torch.Tensor) -> torch.Tensor:
         scatter(collected, index + places.node, places.weights(), strengths)
     recorded = _record(plan.energy_kernels[0], collected, plan.q_kernels[0])
     if plan.incoherent is not None:
-        spectra = phonon_spectra(plan.incoherent, plan.mesh, rows)
+        harmonic = _along_a_line(_harmonic(plan, rows))
+        spectra = phonon_spectra(plan.incoherent, plan.mesh, rows, harmonic)
         shares = q_shares(plan.incoherent, plan.radii, _along_a_line(displacements))
         recorded += _smooth(plan, spectra, shares)
     return recorded
@@ -211,7 +213,7 @@ def images_and_derivatives(
     n_changes = swellings.shape[1]
     collected = _axes(plan, len(rows))
     changes = _axes(plan, n_changes * len(rows))
-    for points in _blocks(plan, len(rows) * n_changes // 2 + 1):
+    for points in _blocks(plan, len(rows) * n_changes, _GRADIENT_BLOCK):
         found = _responses(plan, points, weights, displacements, swellings, stretched)
         _collect_responses(plan, points, found, collected, changes)
     energy_kernel, q_kernel = plan.energy_kernels[0], plan.q_kernels[0]
@@ -246,9 +248,9 @@ def _axes(plan, n_axes):
     return plan.radii.new_zeros(len(plan.radii), n_axes, plan.axis.n_points)
 
 
-def _blocks(plan, n_samples):
+def _blocks(plan, n_samples, block=None):
     n_modes = 3 * len(plan.amplitudes)
-    size = _BLOCK if n_modes == 3 else _ELEMENTS // n_modes**2
+    size = (block or _BLOCK) if n_modes == 3 else _ELEMENTS // n_modes**2
     size = max(size // n_samples, 1)
     for start in range(0, len(plan.shells), size):
         yield slice(start, start + size)
@@ -285,7 +287,7 @@ def _inverse(eigenvalues):
 def _displacements(plan, rows):
     """Packed mean-square displacements, (n_samples, n_atoms, 6)."""
     if plan.displacement is None:
-        return _packed(mean_square_displacement(plan.mesh, rows, plan.temperature))
+        return _harmonic(plan, rows)
     fixed = plan.displacement * torch.eye(3).to(plan.radii)
     return _packed(fixed.expand(len(rows), len(plan.amplitudes), 3, 3))
 
@@ -293,9 +295,17 @@ def _displacements(plan, rows):
 def _swellings(plan, mesh, rows):
     """Packed derivatives of the displacements, (s, n_changes, n_atoms, 6)."""
     if plan.displacement is None:
-        return _packed(displacement_responses(mesh, rows, plan.temperature))
+        return _harmonic_swellings(plan, mesh, rows)
     shape = (len(rows), mesh.basis.shape[1], len(plan.amplitudes), 6)
     return plan.radii.new_zeros(shape)
+
+
+def _harmonic(plan, rows):
+    return _packed(mean_square_displacement(plan.mesh, rows, plan.temperature))
+
+
+def _harmonic_swellings(plan, mesh, rows):
+    return _packed(displacement_responses(mesh, rows, plan.temperature))
 
 
 def _packed(tensors):
@@ -423,7 +433,13 @@ def _joined(recorded, seen):
 
 def _smooth_responses(plan, mesh, rows, displacements, swellings, nuisance):
     incoherent = plan.incoherent
-    spectra, changes = spectra_responses(incoherent, mesh, rows)
+    spectra, changes = spectra_responses(
+        incoherent,
+        mesh,
+        rows,
+        _along_a_line(_harmonic(plan, rows)),
+        _along_a_line(_harmonic_swellings(plan, mesh, rows)).transpose(0, 1),
+    )
     kernel = incoherent.kernel(spectra.shape[-1])
     shares = q_shares(incoherent, plan.radii, _along_a_line(displacements))
     recorded, seen = spectra @ kernel.mT, shares @ plan.q_kernels[0].mT

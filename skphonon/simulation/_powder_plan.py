@@ -28,7 +28,7 @@ from skphonon.simulation.resolution import bin_kernel, bin_kernel_width_derivati
 __all__ = ["make_plan", "settled_plan"]
 
 _FEWEST_DIRECTIONS = 1000  # over the sphere, however small |Q| is
-_FIRST_TRY, _LAST_TRY = 2000, 1_000_000  # directions, where a tolerance decides
+_FIRST_TRY, _LAST_TRY = 2000, 300_000  # directions, where a tolerance decides
 _OTHER_TURN = 10_000  # number of another set of directions, equally good
 _COARSE_MESH, _FINE_MESH = 20.0, 60.0  # Angstrom: reach of the mesh of the zone
 _STRETCH = 1e-4  # relative step of the derivative with the scale of the lattice
@@ -80,8 +80,9 @@ def settled_plan(simulator) -> Plan:
         n_directions = min(int(n_directions * growth), _LAST_TRY)
     warnings.warn(
         f"{n_directions} directions do not reach tolerance={simulator.tolerance:g}: "
-        f"the error is {error:.1g}. Raise the tolerance, or give the simulator the "
-        "resolution of the instrument.",
+        f"the error is {error:.1g}. Raise the tolerance, give the simulator the "
+        "resolution of the instrument, or leave the elastic line (and two or three "
+        "widths of the resolution around it) out of the mask of the grid.",
         ConvergenceWarning,
         stacklevel=5,
     )
@@ -226,7 +227,7 @@ def _width_kernel(simulator):
 
 def _zone_mesh(simulator, to):
     model = simulator.model
-    wavevectors, weights = _extrapolated_mesh(model, _mesh_size(simulator))
+    wavevectors, weights, shares = _extrapolated_mesh(model, _mesh_size(simulator))
     basis = np.swapaxes(model.dynamical_matrix_basis(wavevectors), 0, 1)
     offset = model.dynamical_matrix_offset(wavevectors)
     # with the scale of the lattice only the dipole term changes, at a reduced q
@@ -239,6 +240,7 @@ def _zone_mesh(simulator, to):
         masses=to.real(model.atomic_masses),
         of_scalars=to.real(of_scalars),
         of_tensors=to.real(of_tensors),
+        shares=to.real(shares),
     )
 
 
@@ -258,12 +260,16 @@ def _mesh_size(simulator):
 
 
 def _extrapolated_mesh(model, size):
-    """Two meshes in one; near the zone centre their error falls as their spacing."""
+    """Two meshes in one; near the zone centre their error falls as their spacing.
+
+    Densities of states come from the finer one, so that they are not negative.
+    """
     coarse = tuple((n + 1) // 2 for n in size)
     ratio = np.cbrt(np.prod(size) / np.prod(coarse))
     (fine_vectors, fine), (coarse_vectors, rest) = model.mesh(size), model.mesh(coarse)
     weights = np.concatenate([ratio * fine, -rest]) / (ratio - 1)
-    return np.concatenate([fine_vectors, coarse_vectors]), weights
+    shares = np.concatenate([fine, np.zeros_like(rest)])
+    return np.concatenate([fine_vectors, coarse_vectors]), weights, shares
 
 
 def _incoherent(simulator, axis, cross_sections, to):

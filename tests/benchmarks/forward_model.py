@@ -1,8 +1,8 @@
 """Accuracy, speed and memory of the powder simulator, next to other codes.
 
 Run with ``python tests/benchmarks/forward_model.py`` and one thread a process
-(``OMP_NUM_THREADS=1``); ``--only NAME`` runs one part, ``--plots FOLDER`` draws how cost
-grows. Needs the published spectra and phonopy's files (SKPHONON_DATA), and Euphonic.
+(``OMP_NUM_THREADS=1``); ``--only NAME`` runs one part, ``--plots FOLDER`` draws how
+cost grows. Needs the published spectra and phonopy's files (SKPHONON_DATA), and Euphonic.
 Every comparison is a ratio of times in this run.
 """
 
@@ -94,8 +94,8 @@ def accuracy():
     estimate = simulator.quadrature_error(rows)
     print(
         f"{plan.n_directions} directions (tolerance {simulator.tolerance:g}), "
-        f"{plan.q_vectors.shape[1]} points: ten times as many change {len(rows)} stable "
-        f"published sets by {error.mean():.1e} (mean), {error.max():.1e} (largest); "
+        f"{plan.q_vectors.shape[1]} points: ten times as many change {len(rows)} "
+        f"stable published sets by {error.mean():.1e} (mean), {error.max():.1e} (largest); "
         f"estimated {estimate.mean():.1e}, {estimate.max():.1e}"
     )
     single = clone(simulator).set_params(dtype="float32")
@@ -124,8 +124,8 @@ def training_set(n_samples=10_000):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         print(
-            f"{elapsed:.1f} s, {n_samples} spectra, {n_jobs=}; memory beyond the result "
-            f"{(peak - before) / 1024 - X.nbytes / 2**20:.0f} MiB, largest worker "
+            f"{elapsed:.1f} s, {n_samples} spectra, {n_jobs=}; memory beyond the "
+            f"result {(peak - before) / 1024 - X.nbytes / 2**20:.0f} MiB, largest worker "
             f"{workers / 1024:.0f} MiB"
         )
 
@@ -133,31 +133,33 @@ def training_set(n_samples=10_000):
 def gradients():
     """Cost of a Jacobian in forward calls."""
     for name, model in crystals().items():
-        simulator = clone(_map_simulator(name, model, 5000))
         rows = model.reference * np.random.default_rng(0).uniform(
             0.98, 1.02, (16, len(model.reference))
         )
-        for label, sets in {"one set": rows[:1], "16 sets": rows}.items():
-            forward = fastest(lambda sets=sets: simulator.simulate(sets))
-            both = fastest(lambda sets=sets: simulator.jacobian(sets), 3)
-            print(
-                f"{name}, p = {len(model.reference)}, {label}: a Jacobian costs "
-                f"{both / forward:.1f} forward calls"
-            )
+        _gradient_cost(f"{name}, a map", _map_simulator(model, 5000), rows)
     data = published()
     simulator = PowderSimulator(load_aluminium_model(), data.grid, temperature=50.0)
-    rows = data.training_targets[:32]
-    for label, sets in {"one set": rows[:1], "32 sets": rows}.items():
-        forward = fastest(lambda sets=sets: simulator.simulate(sets))
-        both = fastest(lambda sets=sets: simulator.jacobian(sets), 3)
-        print(f"Al, published grid, {label}: {both / forward:.1f} forward calls")
+    _gradient_cost("Al, published grid", simulator, data.training_targets[:32])
 
 
-def _map_simulator(name, model, n_directions):
+def _gradient_cost(label, simulator, rows):
+    for sets in (rows[:1], rows):
+        forward = fastest(lambda sets=sets: simulator.simulate(sets), 9)
+        both = fastest(lambda sets=sets: simulator.jacobian(sets), 5)
+        print(
+            f"{label}, p = {rows.shape[1]}, {len(sets)} sets: a Jacobian costs "
+            f"{both / forward:.1f} forward calls"
+        )
+
+
+def _map_simulator(model, n_directions):
     """A powder map of 60 energies and 50 moduli."""
-    highest = 1.1 * model.frequencies(
-        model.reference, np.random.default_rng(0).uniform(-0.5, 0.5, (100, 3))
-    ).max()
+    highest = (
+        1.1
+        * model.frequencies(
+            model.reference, np.random.default_rng(0).uniform(-0.5, 0.5, (100, 3))
+        ).max()
+    )
     energy = np.linspace(0, highest, 61)[1:]
     return PowderSimulator(
         model,
@@ -174,7 +176,7 @@ def _map_simulator(name, model, n_directions):
 def against_euphonic():
     """One powder map to the same accuracy, each against its own converged map."""
     for name, model in crystals().items():
-        simulator = _map_simulator(name, model, 1)
+        simulator = _map_simulator(model, 1)
         converged = clone(simulator).set_params(n_directions=400_000)
         target = converged.simulate(model.reference)
         for n_directions in np.geomspace(2000, 200_000, 21).astype(int):
@@ -185,7 +187,7 @@ def against_euphonic():
         rng = np.random.default_rng(0)
         rows = model.reference * rng.uniform(0.99, 1.01, (100, len(model.reference)))
         first = min(cold(simulator, model.reference) for _ in range(3))
-        warm = fastest(lambda: simulator.simulate(model.reference))
+        warm = fastest(lambda s=simulator, m=model: s.simulate(m.reference))
         batch = min(cold(simulator, rows) for _ in range(2)) / len(rows)
         points = simulator._plan()[0].q_vectors.shape[1]
 
@@ -259,7 +261,7 @@ class _EuphonicMap:
 def against_phonopy():
     """Cost of a point next to phonopy's own diagonalisation of many q-points."""
     for name, model in crystals().items():
-        simulator = _map_simulator(name, model, 20_000)
+        simulator = _map_simulator(model, 20_000)
         points = simulator._plan()[0].q_vectors.shape[1]
         ours = fastest(lambda s=simulator, m=model: s.simulate(m.reference)) / points
         first = min(cold(simulator, model.reference) for _ in range(3)) / points
