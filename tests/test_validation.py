@@ -294,14 +294,16 @@ def test_powder_average_agrees_with_euphonic(name, request, tmp_path):
 def test_published_simulation_shows_several_phonons(data_folder, aluminium):
     """OCLIMAX's background in Q^2 is multiphonon and incoherent scattering."""
     published = fetch_aluminium_arcs()
-    single = PowderSimulator(aluminium, published.grid, temperature=50.0)
+    single = PowderSimulator(
+        aluminium, published.grid, temperature=50.0, tolerance=1e-4
+    )
     several = clone(single).set_params(n_phonons=4, incoherent=True)
     errors = [
         nmse(published.simulated[None], s.simulate(published.simulated_target))[0]
         for s in (single, several)
     ]
-    assert errors[0] > 9e-4  # measured: 1.1e-3
-    assert errors[1] < 4e-4  # measured: 3.2e-4, with nothing fitted
+    assert errors[0] > 8e-4  # measured: 9.2e-4
+    assert errors[1] < 2.5e-4  # measured: 1.5e-4, with nothing fitted
 
 
 # Sum rules. Integrals over energies of both signs, of bins that hold every line.

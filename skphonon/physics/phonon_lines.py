@@ -241,16 +241,25 @@ def cubic_responses(
         basis = basis[:, :, None]
     elements = basis.unbind(1)
     lam = cubic.eigenvalues
-    slopes = torch.stack([_contract(elements, mode, mode) for mode in u])
-    values = torch.zeros_like(slopes)
+    slopes = lam.new_empty(3, len(basis), *lam.shape[1:])
+    for j in range(3):
+        _contract(elements, u[j], u[j], slopes[j])
+    values, coupling = torch.empty_like(slopes), torch.empty_like(slopes[0])
     scale = lam.abs().amax(dim=0) * _same_root(lam)
     for j, k in ((0, 1), (0, 2), (1, 2)):
-        coupling = _contract(elements, u[j], u[k])
+        _contract(elements, u[j], u[k], coupling)
         gap = lam[j] - lam[k]
         near = gap <= scale
         share = 2 / torch.where(near, torch.inf, gap)
-        values[j].addcmul_(coupling, share)
-        values[k].addcmul_(coupling, share, value=-1)
+        if k == 1:
+            torch.mul(coupling, share, out=values[0])
+            torch.neg(values[0], out=values[1])
+        elif j == 0:
+            values[0].addcmul_(coupling, share)
+            torch.mul(coupling, -share, out=values[2])
+        else:
+            values[1].addcmul_(coupling, share)
+            values[2].addcmul_(coupling, share, value=-1)
         if near.any():
             slopes[j].addcmul_(coupling, near.to(coupling))
             slopes[k].addcmul_(coupling, near.to(coupling))
@@ -258,14 +267,13 @@ def cubic_responses(
     return Responses(lam, (u * amplitudes).sum(dim=1), values, slopes)
 
 
-def _contract(basis, u, v):
-    """U . B v of each parameter, (n_parameters, n_samples, n_points)."""
+def _contract(basis, u, v, total):
+    """U . B v of each parameter, into `total` (n_parameters, n_samples, n_points)."""
     products = [u[a] * v[a] for a in range(3)]
     products += [u[a] * v[b] + u[b] * v[a] for a, b in ((0, 1), (0, 2), (1, 2))]
-    total = basis[0] * products[0]
+    torch.mul(basis[0], products[0], out=total)
     for element, product in zip(basis[1:], products[1:], strict=True):
         total.addcmul_(element, product)
-    return total
 
 
 class _Cubic(NamedTuple):

@@ -37,9 +37,9 @@ __all__ = ["Plan", "Simulation", "differentiate", "distances", "simulate"]
 
 _BATCH = 32  # parameter sets simulated together
 _CHANGES = 1 << 23  # numbers that the derivatives of a batch may take
-_BLOCK = 1 << 14  # matrices of one atom a cell treated together
-_GRADIENT_BLOCK = 1 << 16  # and where they are differentiated, times the parameters
-_ELEMENTS = 1 << 18  # matrix elements of larger cells treated together
+# what is treated together: matrices of one atom a cell, or elements of larger ones
+_BLOCK = (1 << 14, 1 << 18)
+_GRADIENT_BLOCK = (1 << 16, 1 << 20)  # the same, times the number of parameters
 _SOFTEST = 1e-6  # meV^2: softer modes, sound of infinite wavelength, do not scatter
 
 
@@ -168,7 +168,7 @@ def images(plan: Plan, rows: torch.Tensor) -> torch.Tensor:
     displacements = _displacements(plan, rows)
     collected = _axes(plan, len(rows))
     weights = plan.waves.weights(rows)
-    for points in _blocks(plan, len(rows)):
+    for points in _blocks(plan, len(rows), _BLOCK):
         eigenvalues, strengths, index = _lines(plan, points, weights, displacements)
         places = place(plan.axis, eigenvalues)
         strengths *= _inverse(eigenvalues) * places.seen
@@ -248,9 +248,9 @@ def _axes(plan, n_axes):
     return plan.radii.new_zeros(len(plan.radii), n_axes, plan.axis.n_points)
 
 
-def _blocks(plan, n_samples, block=None):
+def _blocks(plan, n_samples, sizes):
     n_modes = 3 * len(plan.amplitudes)
-    size = (block or _BLOCK) if n_modes == 3 else _ELEMENTS // n_modes**2
+    size = sizes[0] if n_modes == 3 else sizes[1] // n_modes**2
     size = max(size // n_samples, 1)
     for start in range(0, len(plan.shells), size):
         yield slice(start, start + size)

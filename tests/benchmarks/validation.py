@@ -216,7 +216,9 @@ def compare_published_spectrum(plots):
         warnings.simplefilter("ignore", IncompleteDatasetWarning)
         published = fetch_aluminium_arcs()
     measured = published.simulated[published.grid.mask.ravel()]
-    single = PowderSimulator(load_aluminium_model(), published.grid, temperature=50.0)
+    single = PowderSimulator(
+        load_aluminium_model(), published.grid, temperature=50.0, tolerance=1e-4
+    )
     simulated = {}
     for settings in (
         {},
