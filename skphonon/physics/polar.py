@@ -52,7 +52,7 @@ class _Dipoles(NamedTuple):
     positions: Array  # (n_atoms, 3), scaled
     reciprocal: Array  # (3, 3), vectors in rows, with 2 pi
     vectors: Array  # (n_vectors, 3), lattice vectors G to sum
-    phases: ComplexArray  # (n_vectors, n_pairs), exp[iG.(r_i - r_j)]
+    moments: Array  # (n_vectors, 10, 2 n_pairs), 1, G, GG times exp[iG.(r_i - r_j)]
     coupling: Array  # (n_pairs, 6, 9), of K K to a block of the matrix, meV^2
     width: float  # 4 Lambda^2
 
@@ -160,6 +160,9 @@ def _dipoles(
     indices = _within(reciprocal, cutoff)
     first, second = np.triu_indices(len(positions))
     phases = np.exp(2j * np.pi * indices @ (positions[first] - positions[second]).T)
+    vectors = indices @ reciprocal
+    squares = vectors[:, _ROWS] * vectors[:, _COLUMNS]
+    powers = np.concatenate([np.ones_like(vectors[:, :1]), vectors, squares], axis=1)
     scale = np.sqrt(4 * np.pi * _COULOMB * MEV2_PER_EIGENVALUE / volume / masses)
     dipoles = np.linalg.solve(stretch, charges) * scale[:, None, None]
     coupling = np.einsum("pca,pdb->pcdab", dipoles[first], dipoles[second])
@@ -169,8 +172,8 @@ def _dipoles(
         (first, second),
         positions,
         reciprocal,
-        indices @ reciprocal,
-        phases,
+        vectors,
+        powers[:, :, None] * phases.view(float)[:, None],
         coupling.reshape(-1, 6, 9),
         width,
     )
@@ -184,13 +187,21 @@ def _interaction(dipoles: _Dipoles, scaled: Array) -> ComplexArray:
     images, lengths = _images(scaled, dipoles.reciprocal)
     nearest = np.take_along_axis(images, lengths.argmin(1)[:, None, None], 1)[:, 0]
     sums = nearest @ dipoles.reciprocal
-    k = sums.T[:, :, None] + dipoles.vectors.T[:, None]
-    squares = k[0] ** 2 + k[1] ** 2 + k[2] ** 2
+    vectors = dipoles.vectors
+    squares = sums @ (2 * vectors.T)
+    squares += (sums**2).sum(axis=1)[:, None]
+    squares += (vectors**2).sum(axis=1)
     squares[squares < _AT_CENTRE**2] = np.inf  # leaves the non-analytic term out
-    damped = np.exp(-squares / dipoles.width) / squares
-    products = (damped * k)[_ROWS] * k[_COLUMNS]  # (6, n_points, n_vectors)
-    tensors = (products @ dipoles.phases.view(float)).view(complex)
-    blocks = np.einsum("snp,psk->npk", tensors, dipoles.coupling, optimize=True)
+    damped = np.exp(squares / -dipoles.width)
+    damped /= squares
+    # K_a K_b of K = k + G, in powers of the one k and the many G
+    zeroth, first, second = np.split(_contract(damped, dipoles.moments), [1, 4], axis=1)
+    tensors = second + (sums[:, _ROWS] * sums[:, _COLUMNS])[..., None] * zeroth
+    tensors += sums[:, _ROWS, None] * first[:, _COLUMNS]
+    tensors += sums[:, _COLUMNS, None] * first[:, _ROWS]
+    blocks = np.einsum(
+        "nsp,psk->npk", tensors.view(complex), dipoles.coupling, optimize=True
+    )
     return blocks * _pair_phases(dipoles, nearest)[..., None].conj()
 
 
@@ -251,7 +262,7 @@ def _contract(rows: Array, values: Array) -> Array:
 
 def _blocks(dipoles: _Dipoles, n_points: int) -> list[slice]:
     """Slices of the points that keep every array of a block small."""
-    n_numbers = max(6 * len(dipoles.vectors), 18 * len(dipoles.coupling))
+    n_numbers = max(2 * len(dipoles.vectors), 18 * len(dipoles.coupling))
     step = max(1, _BLOCK // n_numbers)
     return [slice(start, start + step) for start in range(0, n_points, step)]
 
