@@ -117,27 +117,38 @@ def responses(
         [2 * inverse.to(projections) @ projections, near.to(projections) @ projections],
         dim=2,
     )  # (n, s, 2, j, c)
-    outer = projections.conj()[:, :, None, :, :, None] * coupled[..., None, :]
-    n_points, n_samples, _, n_modes = coupled.shape[:4]
-    shared = basis.dim() == 4
-    if basis.is_complex():
-        outer, basis = (
-            torch.view_as_real(outer),
-            torch.view_as_real(basis.conj_physical()),
-        )
-        outer, basis = outer.flatten(-3), basis.flatten(-3)
-    else:
-        outer, basis = outer.flatten(-2), basis.flatten(-2)
-    n_elements = outer.shape[-1]
-    if shared:
-        weights = outer.reshape(n_points, -1, n_elements) @ basis.mT
-    else:
-        weights = outer.reshape(n_points, n_samples, -1, n_elements) @ basis.mT
-    weights = weights.reshape(n_points, n_samples, 2, n_modes, -1)
+    few = basis.shape[-3] < 2 * basis.shape[-1]
+    weights = (_by_parameter if few else _by_line)(projections, coupled, basis)
     parts = (projections.conj() * amplitudes[:, :, None]).real
     return Responses(
         eigenvalues, parts.sum(dim=-1), weights[:, :, 0], weights[:, :, 1], parts
     )
+
+
+def _by_parameter(projections, coupled, basis):
+    """Re u_j . B v of all lines and both couplings v, (n, s, 2, j, p)."""
+    n_parameters = basis.shape[-3]
+    rows = projections.conj()
+    if basis.dim() == 4:
+        rows = rows.flatten(1, 2)
+    moved = rows @ basis.movedim(-3, -2).flatten(-2)  # u_j . B, all parameters
+    moved = moved.reshape(*projections.shape[:3], n_parameters, -1)
+    return (moved @ coupled.permute(0, 1, 3, 4, 2)).real.permute(0, 1, 4, 2, 3)
+
+
+def _by_line(projections, coupled, basis):
+    """Return the same by outer products, for many parameters."""
+    outer = projections.conj()[:, :, None, :, :, None] * coupled[..., None, :]
+    n_points, n_samples, _, n_modes = coupled.shape[:4]
+    shared = basis.dim() == 4
+    if basis.is_complex():
+        outer = torch.view_as_real(outer).flatten(-3)
+        basis = torch.view_as_real(basis.conj_physical()).flatten(-3)
+    else:
+        outer, basis = outer.flatten(-2), basis.flatten(-2)
+    leading = (n_points, -1) if shared else (n_points, n_samples, -1)
+    weights = outer.reshape(*leading, outer.shape[-1]) @ basis.mT
+    return weights.reshape(n_points, n_samples, 2, n_modes, -1)
 
 
 def _projections(matrices, amplitudes):
