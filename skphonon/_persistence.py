@@ -12,6 +12,7 @@ from collections import OrderedDict
 from threading import Lock
 
 import sklearn
+from joblib.externals import cloudpickle
 from sklearn.base import BaseEstimator
 
 from skphonon._version import __version__
@@ -60,7 +61,7 @@ class VersionedEstimator(BaseEstimator):
 
         Workers that get a pickled copy, and clones in a grid search, share it so.
         """
-        key = type(self), name, pickle.dumps(self.get_params())
+        key = type(self), name, _fingerprint(self.get_params())
         with _LOCK:
             if key in _BUILT:
                 _BUILT.move_to_end(key)
@@ -71,6 +72,14 @@ class VersionedEstimator(BaseEstimator):
             if len(_BUILT) > _KEPT:
                 _BUILT.popitem(last=False)
         return built
+
+
+def _fingerprint(parameters):
+    try:
+        return pickle.dumps(parameters)
+    except (AttributeError, TypeError, pickle.PicklingError):
+        # functions that have no name to import them by, such as a lambda
+        return cloudpickle.dumps(parameters)
 
 
 def _versions():

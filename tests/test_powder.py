@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from skphonon import (
+    PolynomialResolution,
     PowderSimulator,
     SpectrumGrid,
     fetch_aluminium_arcs,
@@ -16,6 +18,7 @@ from skphonon import (
 )
 from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.physics.scattering import chi_from_sqe
+from skphonon.physics.scattering_lengths import scattering_lengths
 from skphonon.simulation.quadrature import independent_directions
 from skphonon.simulation.resolution import bin_kernel
 
@@ -256,12 +259,96 @@ def test_pickles_are_small_and_simulate_the_same(model, grid):
         ({"q_resolution": "wide"}, "'q_resolution'"),
         ({"mean_square_displacement": -1e-3}, "'mean_square_displacement'"),
         ({"n_directions": 0}, "'n_directions'"),
+        ({"tolerance": 0.0}, "'tolerance'"),
+        ({"quantity": "s"}, "'quantity' .* 'chi'"),
+        ({"units": "barn"}, "'units'"),
+        ({"n_phonons": 0}, "'n_phonons'"),
+        ({"dtype": "float16"}, "'dtype'"),
+        ({"device": "no such device"}, "device must be one that torch can use"),
+        ({"mesh": 1}, "'mesh'"),
+        ({"mesh": (4, 4)}, r"three of them; got \(4, 4\)"),
+        ({"energy_resolution": lambda energy: -energy}, "widths of at least 0 meV"),
         ({"background": [0.0, 1.0]}, r"background must be .* Q\^2 is \[\[0, 0, c\]\]"),
     ],
 )
 def test_bad_settings_are_named(model, grid, settings, message):
     with pytest.raises(ValueError, match=message):
         PowderSimulator(model, grid, **settings).simulate([model.reference])
+
+
+def test_an_element_without_scattering_length_is_named(model, grid):
+    unknown = clone(model).set_params(symbol="Po", mass=209.0)
+    simulator = PowderSimulator(unknown, grid, n_directions=500)
+    assert np.isfinite(np.nanmax(simulator.simulate(model.reference)))  # cancels out
+    simulator.set_params(units="barn/meV/sr")
+    with pytest.raises(ValueError, match="Po"):
+        simulator.simulate(model.reference)
+    simulator.set_params(scattering_lengths={"Po": (3.0, 0.1)})
+    assert np.isfinite(np.nanmax(simulator.simulate(model.reference)))
+
+
+def test_gradients_that_do_not_exist_are_named(model, grid):
+    simulator = PowderSimulator(model, grid, n_directions=500, energy_resolution=0.0)
+    with pytest.raises(ValueError, match=r"nuisance must name .* 'colour'"):
+        simulator.jacobian(model.reference, nuisance=["colour"])
+    with pytest.raises(ValueError, match=r"with energy_resolution at energy_resol.*=0"):
+        simulator.jacobian(model.reference, nuisance="energy_resolution")
+
+
+def test_a_tolerance_out_of_reach_is_said(model, monkeypatch):
+    monkeypatch.setattr("skphonon.simulation._powder_plan._LAST_TRY", 3000)
+    grid = SpectrumGrid(np.arange(10, 45, 2.5), np.arange(5, 9, 0.05))
+    simulator = PowderSimulator(
+        model, grid, energy_resolution=0.1, q_resolution=0.01, tolerance=1e-8
+    )
+    with pytest.warns(ConvergenceWarning, match=r"3000 directions do not reach tol.*"):
+        simulator.simulate(model.reference)
+
+
+def test_a_tolerance_is_kept(model, grid):
+    for tolerance in (1e-2, 1e-3):
+        simulator = PowderSimulator(model, grid, tolerance=tolerance)
+        assert simulator.quadrature_error(model.reference)[0] < 2 * tolerance
+
+
+def test_a_constant_function_is_the_constant(model, grid):
+    plain = PowderSimulator(model, grid, n_directions=500, energy_resolution=1.2)
+    function = clone(plain).set_params(energy_resolution=PolynomialResolution([1.2]))
+    assert_allclose(
+        function.simulate(model.reference), plain.simulate(model.reference), rtol=1e-12
+    )
+    wider = clone(plain).set_params(energy_resolution=PolynomialResolution([1.0, 0.1]))
+    assert np.nanstd(wider.simulate(model.reference)) < np.nanstd(
+        plain.simulate(model.reference)
+    )
+    by_width = plain.jacobian(model.reference, nuisance="energy_resolution")[..., -1]
+    anonymous = clone(plain).set_params(energy_resolution=lambda e: 1.2 + 0 * e)
+    assert_array_equal(
+        anonymous.simulate(model.reference), function.simulate(model.reference)
+    )
+    factor = function.jacobian(model.reference, nuisance="energy_resolution")[..., -1]
+    assert_allclose(factor, 1.2 * by_width, rtol=1e-9, atol=1e-15)
+
+
+def test_units_of_a_single_element_differ_by_its_cross_section(model, grid):
+    plain = PowderSimulator(model, grid, n_directions=500)
+    absolute = clone(plain).set_params(units="barn/meV/sr")
+    length = scattering_lengths(["Al"]).coherent_length[0]
+    assert_allclose(
+        absolute.simulate(model.reference),
+        plain.simulate(model.reference) * length**2 / 100,
+        rtol=1e-12,
+    )
+
+
+def test_zero_momentum_and_zero_temperature(model):
+    grid = SpectrumGrid(np.arange(-30.0, 45, 2.5), np.arange(0, 2, 0.25))
+    simulator = PowderSimulator(
+        model, grid, temperature=0.0, quantity="sqe", n_directions=500
+    )
+    image = grid.to_image(simulator.simulate(model.reference))[0]
+    assert np.isfinite(image).all()
+    assert abs(image[grid.energy < -8]).max() < 1e-6 * image.max()
 
 
 def test_a_reference_of_another_model_is_named(model, grid):

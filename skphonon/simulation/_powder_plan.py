@@ -107,7 +107,7 @@ def make_plan(simulator, n_directions: int, *, other: bool = False) -> Plan:
         On the device of the simulator.
     """
     model, grid = simulator.model, simulator.grid
-    to = _Tensors(torch.device(simulator.device), getattr(torch, simulator.dtype))
+    to = _Tensors(_device(simulator.device), getattr(torch, simulator.dtype))
     energy_edges, q_edges = grid.edges()
     sigma, mask = simulator.q_resolution, grid.mask
     offset, turn = (0.0, _OTHER_TURN) if other else (0.5, 0)
@@ -147,6 +147,16 @@ def make_plan(simulator, n_directions: int, *, other: bool = False) -> Plan:
         incoherent=_incoherent(simulator, axis, cross_sections, to),
         background=_background(simulator, to),
     )
+
+
+def _device(name):
+    try:
+        return torch.zeros(0, device=name).device
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(
+            f"device must be one that torch can use here, got {name!r}. 'cpu' always "
+            f"is. torch says: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _directions(group, n_directions, radii, turn):
