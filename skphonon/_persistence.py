@@ -11,8 +11,8 @@ import warnings
 from collections import OrderedDict
 from threading import Lock
 
+import cloudpickle
 import sklearn
-from joblib.externals import cloudpickle
 from sklearn.base import BaseEstimator
 
 from skphonon._version import __version__
