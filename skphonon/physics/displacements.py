@@ -23,8 +23,14 @@ from numpy.typing import ArrayLike
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 from skphonon.physics.phonon_lines import Lines, Responses, _gaps, _square
 
-__all__ = ["ZoneMesh", "displacement_responses", "mean_square_displacement"]
-__all__ += ["partial_lines", "partial_responses", "symmetry_averages"]
+__all__ = [
+    "ZoneMesh",
+    "displacement_responses",
+    "mean_square_displacement",
+    "partial_lines",
+    "partial_responses",
+    "symmetry_averages",
+]
 
 
 class ZoneMesh(NamedTuple):

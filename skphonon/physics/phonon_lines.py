@@ -24,8 +24,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-__all__ = ["PACKED", "Lines", "Responses", "cubic_lines", "cubic_responses", "lines"]
-__all__ += ["responses"]
+__all__ = [
+    "PACKED",
+    "Lines",
+    "Responses",
+    "cubic_lines",
+    "cubic_responses",
+    "lines",
+    "responses",
+]
 
 #: Packed elements (XX, YY, ZZ, XY, XZ, YZ) of a symmetric matrix, flattened.
 PACKED = np.array([0, 4, 8, 1, 2, 5])

@@ -174,7 +174,7 @@ class _Stage:
         ]  # fmt: skip
 
     def collect(self, level, tilt):
-        """F of each atom and sample over both signs of energy, (s, d, n_points)."""
+        """Collect f of each atom over both signs of energy, (s, d, n_points)."""
         visible = (self.safe > 1e-6) * self.scale
         collected = level.new_zeros(self.shape)
         scatter(collected, self.index, self.weights, level * visible)

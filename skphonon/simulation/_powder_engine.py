@@ -101,6 +101,7 @@ def differentiate(
     spectra = np.full((len(rows), plan.mask.size), np.nan)
     changes = np.full((len(rows), plan.mask.size, n_changes), np.nan)
     held = len(plan.radii) * plan.axis.n_points * n_changes
+    held = max(held, 2 * plan.mesh.basis.numel())
     for batch in _batches(len(rows), min(max(_CHANGES // held, 1), _BATCH)):
         recorded, changed = images_and_derivatives(
             plan, _tensor(plan, rows[batch]), nuisance
