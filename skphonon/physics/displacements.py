@@ -44,13 +44,11 @@ class ZoneMesh(NamedTuple):
     offset : Tensor of shape (n_points, n_modes, n_modes) or None
         What does not depend on the parameters.
     weights : Tensor of shape (n_points,)
-        Weight of each point in a mean over the zone; may be negative.
+        Weight of each point in a mean over the zone.
     masses : Tensor of shape (n_atoms,)
         In amu.
     of_scalars, of_tensors : Tensor
         Averages over the space group, as from :func:`symmetry_averages`.
-    shares : Tensor of shape (n_points,), default=None
-        Weights for densities of states, not negative; None takes `weights`.
     """
 
     basis: torch.Tensor
@@ -59,7 +57,6 @@ class ZoneMesh(NamedTuple):
     masses: torch.Tensor
     of_scalars: torch.Tensor
     of_tensors: torch.Tensor
-    shares: torch.Tensor | None = None
 
     def matrices(self, rows: torch.Tensor) -> torch.Tensor:
         """Return dynamical matrices.
@@ -77,16 +74,6 @@ class ZoneMesh(NamedTuple):
         basis = self.basis[:, : rows.shape[1]]
         matrices = torch.einsum("sp,npij->nsij", rows.to(basis), basis)
         return matrices if self.offset is None else matrices + self.offset[:, None]
-
-    def density_weights(self) -> torch.Tensor:
-        """Return the weights for densities of states.
-
-        Returns
-        -------
-        Tensor of shape (n_points,)
-            `shares`, or the weights where there are none.
-        """
-        return self.weights if self.shares is None else self.shares
 
     def same_for_equivalent_atoms(self, values: torch.Tensor) -> torch.Tensor:
         """Average over the atoms that symmetry relates.
@@ -223,7 +210,7 @@ def partial_lines(mesh: ZoneMesh, rows: torch.Tensor) -> Lines:
     """
     eigenvalues, vectors = torch.linalg.eigh(mesh.matrices(rows))
     strengths = _square(vectors).unflatten(2, (-1, 3)).sum(dim=3) / 3  # n s d j
-    strengths = strengths.mT * mesh.density_weights()[:, None, None, None]
+    strengths = strengths.mT * mesh.weights[:, None, None, None]
     return Lines(eigenvalues, mesh.same_for_equivalent_atoms(strengths))
 
 
@@ -247,7 +234,7 @@ def partial_responses(mesh: ZoneMesh, rows: torch.Tensor) -> Responses:
     inverse, near = _gaps(eigenvalues)
     blocks = vectors.unflatten(2, (-1, 3))
     overlap = torch.einsum("nsdal,nsdaj->nsdlj", blocks.conj(), blocks) / 3
-    overlap *= mesh.density_weights()[:, None, None, None, None]
+    overlap *= mesh.weights[:, None, None, None, None]
     inner = _inner(vectors, mesh.basis)
     values, slopes = (
         torch.einsum(

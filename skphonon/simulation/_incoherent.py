@@ -9,9 +9,7 @@ with g its density of states, u the mean-square displacement along a line and
 :math:`f^{*n}` the n-fold convolution of f with itself (Sjolander, Ark. Fys. 14, 315
 (1958); Squires, doi:10.1017/CBO9781139107808, section 3.10). With n = 1 and the
 incoherent cross-section this is incoherent one-phonon scattering; exact for
-atoms at sites of cubic symmetry and with u averaged over directions at others. What a
-mesh misses of u, phonons of long waves and almost no energy, takes part in events of
-several phonons at no energy.
+atoms at sites of cubic symmetry and with u averaged over directions at others.
 """
 
 from collections.abc import Callable
@@ -76,10 +74,7 @@ def q_shares(incoherent, radii, displacements):
 
 
 def phonon_spectra(
-    incoherent: Incoherent,
-    mesh: ZoneMesh,
-    rows: torch.Tensor,
-    displacements: torch.Tensor,
+    incoherent: Incoherent, mesh: ZoneMesh, rows: torch.Tensor
 ) -> torch.Tensor:
     """Return what 1, 2, ... phonons add at energies of a Fourier transform.
 
@@ -91,8 +86,6 @@ def phonon_spectra(
         Mesh of the zone.
     rows : Tensor of shape (n_samples, n_parameters)
         Parameter sets.
-    displacements : Tensor of shape (n_samples, n_atoms)
-        Harmonic mean-square displacements along a line, in Angstrom^2.
 
     Returns
     -------
@@ -102,15 +95,11 @@ def phonon_spectra(
     found = partial_lines(mesh, rows)
     stage = _Stage(incoherent, mesh, found.eigenvalues)
     single = stage.collect(found.strengths / stage.safe, None)
-    return stage.convolved(single, displacements)
+    return stage.convolved(single)
 
 
 def spectra_responses(
-    incoherent: Incoherent,
-    mesh: ZoneMesh,
-    rows: torch.Tensor,
-    displacements: torch.Tensor,
-    swellings: torch.Tensor,
+    incoherent: Incoherent, mesh: ZoneMesh, rows: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the spectra of `phonon_spectra` and their derivatives.
 
@@ -122,10 +111,6 @@ def spectra_responses(
         Mesh of the zone.
     rows : Tensor of shape (n_samples, n_parameters)
         Parameter sets.
-    displacements : Tensor of shape (n_samples, n_atoms)
-        Harmonic mean-square displacements along a line, in Angstrom^2.
-    swellings : Tensor of shape (n_parameters, n_samples, n_atoms)
-        Their derivatives.
 
     Returns
     -------
@@ -138,14 +123,14 @@ def spectra_responses(
     stage = _Stage(incoherent, mesh, found.eigenvalues)
     single = stage.collect(found.strengths / stage.safe, None)
     changes = []
-    for values, slopes, swelling in zip(
-        found.values.unbind(3), found.slopes.unbind(3), swellings, strict=True
+    for values, slopes in zip(
+        found.values.unbind(3), found.slopes.unbind(3), strict=True
     ):
         level = (values - slopes / stage.safe) / stage.safe
         tilt = slopes / (2 * stage.safe**1.5 * incoherent.axis.step)
         change = stage.collect(level, tilt)
-        changes.append(stage.changed(single, displacements, change, swelling))
-    return stage.convolved(single, displacements), torch.stack(changes)
+        changes.append(stage.changed(single, change))
+    return stage.convolved(single), torch.stack(changes)
 
 
 class _Stage:
@@ -187,29 +172,20 @@ class _Stage:
             both.index_add_(2, places, collected * factor)
         return both
 
-    def convolved(self, single, displacements):
+    def convolved(self, single):
         """Convolve f with itself."""
-        whole = torch.fft.rfft(_completed(single, displacements))
-        powers = [whole**n for n in range(2, self.n_orders + 1)]
-        return self._spectra(single, powers)
-
-    def changed(self, single, displacements, change, swelling):
-        """Return the change of that with a change of f."""
-        whole = torch.fft.rfft(_completed(single, displacements))
-        tilt = torch.fft.rfft(_completed(change, swelling))
+        transform = torch.fft.rfft(single)
         orders = range(2, self.n_orders + 1)
-        powers = [n * whole ** (n - 1) * tilt for n in orders]
-        return self._spectra(change, powers)
+        return self._spectra(single, [transform**n for n in orders])
+
+    def changed(self, single, change):
+        """Return the change of that with a change of f."""
+        transform, tilt = torch.fft.rfft(single), torch.fft.rfft(change)
+        orders = range(2, self.n_orders + 1)
+        return self._spectra(change, [n * transform ** (n - 1) * tilt for n in orders])
 
     def _spectra(self, single, powers):
         if not powers:
             return single[:, :, None]
         higher = torch.fft.irfft(torch.stack(powers, dim=2), n=self.n_points)
         return torch.cat([single[:, :, None], higher], dim=2)
-
-
-def _completed(single, total):
-    """Add at no energy what f lacks of the mean-square displacement."""
-    completed = single.clone()
-    completed[..., 0] += total - single.sum(dim=-1)
-    return completed

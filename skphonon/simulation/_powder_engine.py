@@ -176,8 +176,7 @@ def images(plan: Plan, rows: torch.Tensor) -> torch.Tensor:
         scatter(collected, index + places.node, places.weights(), strengths)
     recorded = _record(plan.energy_kernels[0], collected, plan.q_kernels[0])
     if plan.incoherent is not None:
-        harmonic = _along_a_line(_harmonic(plan, rows))
-        spectra = phonon_spectra(plan.incoherent, plan.mesh, rows, harmonic)
+        spectra = phonon_spectra(plan.incoherent, plan.mesh, rows)
         shares = q_shares(plan.incoherent, plan.radii, _along_a_line(displacements))
         recorded += _smooth(plan, spectra, shares)
     return recorded
@@ -288,7 +287,7 @@ def _inverse(eigenvalues):
 def _displacements(plan, rows):
     """Packed mean-square displacements, (n_samples, n_atoms, 6)."""
     if plan.displacement is None:
-        return _harmonic(plan, rows)
+        return _packed(mean_square_displacement(plan.mesh, rows, plan.temperature))
     fixed = plan.displacement * torch.eye(3).to(plan.radii)
     return _packed(fixed.expand(len(rows), len(plan.amplitudes), 3, 3))
 
@@ -296,17 +295,9 @@ def _displacements(plan, rows):
 def _swellings(plan, mesh, rows):
     """Packed derivatives of the displacements, (s, n_changes, n_atoms, 6)."""
     if plan.displacement is None:
-        return _harmonic_swellings(plan, mesh, rows)
+        return _packed(displacement_responses(mesh, rows, plan.temperature))
     shape = (len(rows), mesh.basis.shape[1], len(plan.amplitudes), 6)
     return plan.radii.new_zeros(shape)
-
-
-def _harmonic(plan, rows):
-    return _packed(mean_square_displacement(plan.mesh, rows, plan.temperature))
-
-
-def _harmonic_swellings(plan, mesh, rows):
-    return _packed(displacement_responses(mesh, rows, plan.temperature))
 
 
 def _packed(tensors):
@@ -434,13 +425,7 @@ def _joined(recorded, seen):
 
 def _smooth_responses(plan, mesh, rows, displacements, swellings, nuisance):
     incoherent = plan.incoherent
-    spectra, changes = spectra_responses(
-        incoherent,
-        mesh,
-        rows,
-        _along_a_line(_harmonic(plan, rows)),
-        _along_a_line(_harmonic_swellings(plan, mesh, rows)).transpose(0, 1),
-    )
+    spectra, changes = spectra_responses(incoherent, mesh, rows)
     kernel = incoherent.kernel(spectra.shape[-1])
     shares = q_shares(incoherent, plan.radii, _along_a_line(displacements))
     recorded, seen = spectra @ kernel.mT, shares @ plan.q_kernels[0].mT

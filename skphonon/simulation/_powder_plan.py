@@ -237,7 +237,7 @@ def _width_kernel(simulator):
 
 def _zone_mesh(simulator, to):
     model = simulator.model
-    wavevectors, weights, shares = _extrapolated_mesh(model, _mesh_size(simulator))
+    wavevectors, weights = _weighted_mesh(model, _mesh_size(simulator))
     basis = np.swapaxes(model.dynamical_matrix_basis(wavevectors), 0, 1)
     offset = model.dynamical_matrix_offset(wavevectors)
     # with the scale of the lattice only the dipole term changes, at a reduced q
@@ -250,7 +250,6 @@ def _zone_mesh(simulator, to):
         masses=to.real(model.atomic_masses),
         of_scalars=to.real(of_scalars),
         of_tensors=to.real(of_tensors),
-        shares=to.real(shares),
     )
 
 
@@ -269,17 +268,39 @@ def _mesh_size(simulator):
     return tuple(int(n) for n in np.broadcast_to(size, 3))
 
 
-def _extrapolated_mesh(model, size):
-    """Two meshes in one; near the zone centre their error falls as their spacing.
+def _weighted_mesh(model, size):
+    """Return a mesh whose points next to the zone centre stand for it, too.
 
-    Densities of states come from the finer one, so that they are not negative.
+    Sound gives displacements that go with 1/q^2, to which a mesh converges as its
+    spacing. Their weights are raised so that it has the mean of 1/q^2 over the zone,
+    which is extrapolated from this mesh and a coarser one.
     """
     coarse = tuple((n + 1) // 2 for n in size)
     ratio = np.cbrt(np.prod(size) / np.prod(coarse))
-    (fine_vectors, fine), (coarse_vectors, rest) = model.mesh(size), model.mesh(coarse)
-    weights = np.concatenate([ratio * fine, -rest]) / (ratio - 1)
-    shares = np.concatenate([fine, np.zeros_like(rest)])
-    return np.concatenate([fine_vectors, coarse_vectors]), weights, shares
+    (vectors, weights), other = model.mesh(size), model.mesh(coarse)
+    reciprocal = model.reciprocal_lattice()
+    inverse, inverse_other = (
+        _inverse_square(v, reciprocal) for v in (vectors, other[0])
+    )
+    missing = (weights @ inverse - other[1] @ inverse_other) / (ratio - 1)
+    reduced = vectors @ np.linalg.inv(reciprocal)
+    steps = np.abs(reduced - np.rint(reduced)) * size
+    nearest = (steps < 0.5 + 1e-6).all(axis=1)
+    raised = weights * nearest
+    raised *= 1 + max(missing, 0.0) / (raised @ inverse)
+    others = weights * ~nearest
+    if others.any():
+        raised += others * ((1 - raised.sum()) / others.sum())
+    return vectors, raised / raised.sum()
+
+
+def _inverse_square(vectors, reciprocal):
+    """One over the square of the distance to the nearest reciprocal lattice point."""
+    reduced = vectors @ np.linalg.inv(reciprocal)
+    reduced -= np.rint(reduced)
+    images = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3), axis=-1).reshape(-1, 3)
+    distances = (reduced[:, None] + images) @ reciprocal
+    return 1 / (distances**2).sum(axis=2).min(axis=1)
 
 
 def _incoherent(simulator, axis, cross_sections, to):

@@ -77,7 +77,7 @@ class PowderSimulator(VersionedEstimator):
         Directions over the whole sphere at the largest \|Q\|; fewer, in proportion to
         Q^2, below. Only those that symmetry leaves independent are computed: one in 48
         for a cubic crystal. None takes as many as `tolerance` needs.
-    tolerance : float, default=3e-4
+    tolerance : float, default=1e-4
         Error allowed to the average over directions, as the mean square error over the
         variance of a spectrum, at the reference parameters; see
         :meth:`quadrature_error`. Not used where `n_directions` is given.
@@ -98,9 +98,9 @@ class PowderSimulator(VersionedEstimator):
         :func:`~skphonon.physics.scattering_lengths.scattering_lengths`.
     mesh : int or tuple of 3 int, default=None
         Points along each reciprocal axis, at least 2, of the mesh for displacements and
-        densities of states. A mesh of half as many points lets the error of the zone
-        centre, in inverse proportion to this number, be extrapolated to zero. None
-        reaches 20 Angstrom, 60 where spectra need the latter.
+        densities of states. Points next to the zone centre stand for it as well, so
+        that the error does not go with the spacing. None reaches 20 Angstrom, 60 where
+        spectra need densities.
     device : str, default="cpu"
         Device of torch that computes, such as ``"cuda"``.
     dtype : {"float64", "float32"}, default="float64"
@@ -154,7 +154,7 @@ class PowderSimulator(VersionedEstimator):
         mean_square_displacement=None,
         background=None,
         n_directions=None,
-        tolerance=3e-4,
+        tolerance=1e-4,
         quantity="chi",
         units="1/meV",
         incoherent=False,
