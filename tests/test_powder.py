@@ -203,6 +203,18 @@ def test_unstable_parameters_give_finite_spectra(model, grid):
     assert (spectra[1] == 0).all()
 
 
+def test_soft_crystals_scatter_no_more_than_their_phonons(model, grid):
+    """However close to instability, the Debye-Waller factor damps."""
+    rng = np.random.default_rng(0)
+    rows = model.reference * rng.uniform(0.5, 1.5, (400, 5))
+    assert 20 < (~model.is_stable(rows)).sum() < 100
+    simulator = PowderSimulator(model, grid, n_directions=500)
+    undamped = clone(simulator).set_params(mean_square_displacement=0.0)
+    visible = grid.mask.ravel()
+    damped, most = (s.simulate(rows)[:, visible] for s in (simulator, undamped))
+    assert (damped <= most + 1e-9 * most.max()).all()
+
+
 def test_debye_waller_factor_damps_large_q(model, grid):
     cold, hot = (
         grid.to_image(
