@@ -34,7 +34,7 @@ def simulator():
     grid = SpectrumGrid(
         np.arange(10, 45, 2.5), np.arange(0.5, 9, 0.5), incident_energy=50.0
     )
-    return PowderSimulator(load_aluminium_model(), grid, n_directions=2000)
+    return PowderSimulator(load_aluminium_model(), grid, n_directions=6000)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_grid_search_with_labels_and_without(inverter, simulator, spectra):
 
 def test_the_optimiser_is_cross_validated_like_any_regressor(simulator, spectra):
     X, y = spectra
-    inverter = NelderMeadInverter(simulator, max_evaluations=500, tolerance=0.05)
+    inverter = NelderMeadInverter(simulator, max_evaluations=500, tolerance=0.01)
     scores = cross_val_score(
         inverter, X[:6], y[:6], cv=2, scoring=ResimulationScorer(simulator)
     )
