@@ -38,7 +38,8 @@ def simulator():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDatasetWarning)
         grid = fetch_aluminium_arcs().grid
-    return PowderSimulator(load_aluminium_model(), grid, temperature=50.0)
+    model = load_aluminium_model()
+    return PowderSimulator(model, grid, temperature=50.0, tolerance=3e-4)
 
 
 def make(n_samples, n_jobs):
