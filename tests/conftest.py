@@ -22,6 +22,24 @@ def aluminium_folder(data_folder):
     return _folder(data_folder / "aluminium-arcs-50meV")
 
 
+@pytest.fixture(scope="session")
+def silicon(data_folder):
+    """Silicon of phonopy's example: two atoms that inversion exchanges."""
+    return _example(data_folder, "phonopy_params_Si.yaml")
+
+
+@pytest.fixture(scope="session")
+def salt(data_folder):
+    """Rock salt of phonopy's example, with Born charges."""
+    return _example(data_folder, "phonopy_params_NaCl-1.00.yaml.xz")
+
+
+def _example(folder, name):
+    from skphonon import ForceConstantModel
+
+    return ForceConstantModel.from_phonopy(folder / "phonopy" / name)
+
+
 def _folder(path):
     if not path or not Path(path).is_dir():
         pytest.skip(f"needs SKPHONON_DATA, the folder of real data: no folder {path}")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from skphonon import ForceConstantModel, load_aluminium_model
+from skphonon import load_aluminium_model
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 from skphonon.physics.displacements import (
     ZoneMesh,
@@ -56,20 +56,6 @@ def one_row(*values):
 @pytest.fixture(scope="module")
 def aluminium():
     return load_aluminium_model()
-
-
-@pytest.fixture(scope="module")
-def silicon(data_folder):
-    return ForceConstantModel.from_phonopy(
-        data_folder / "phonopy" / "phonopy_params_Si.yaml"
-    )
-
-
-@pytest.fixture(scope="module")
-def salt(data_folder):
-    return ForceConstantModel.from_phonopy(
-        data_folder / "phonopy" / "phonopy_params_NaCl-1.00.yaml.xz"
-    )
 
 
 @pytest.fixture(params=["aluminium", "silicon", "salt"])

@@ -46,24 +46,10 @@ def aluminium():
 
 
 @pytest.fixture(scope="module")
-def silicon(data_folder):
-    return ForceConstantModel.from_phonopy(
-        data_folder / "phonopy" / "phonopy_params_Si.yaml"
-    )
-
-
-@pytest.fixture(scope="module")
 def germanium(data_folder):
     return ForceConstantModel.from_phonopy(
         data_folder / "phonopy" / "Ge-phonopy.yaml",
         force_constants=data_folder / "phonopy" / "Ge-force_constants.hdf5",
-    )
-
-
-@pytest.fixture(scope="module")
-def salt(data_folder):
-    return ForceConstantModel.from_phonopy(
-        data_folder / "phonopy" / "phonopy_params_NaCl-1.00.yaml.xz"
     )
 
 

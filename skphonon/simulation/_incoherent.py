@@ -22,7 +22,7 @@ from scipy.fft import next_fast_len
 
 from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.physics.displacements import ZoneMesh, partial_lines, partial_responses
-from skphonon.simulation._splines import place, scatter
+from skphonon.simulation._splines import inverse_square, place, scatter
 from skphonon.simulation.quadrature import EnergyAxis, occupied
 
 __all__ = ["Incoherent", "phonon_spectra", "q_shares", "spectra_responses"]
@@ -94,7 +94,7 @@ def phonon_spectra(
     """
     found = partial_lines(mesh, rows)
     stage = _Stage(incoherent, mesh, found.eigenvalues)
-    single = stage.collect(found.strengths / stage.safe, None)
+    single = stage.collect(found.strengths * stage.inverse)
     return stage.convolved(single)
 
 
@@ -121,14 +121,14 @@ def spectra_responses(
     """
     found = partial_responses(mesh, rows)
     stage = _Stage(incoherent, mesh, found.eigenvalues)
-    single = stage.collect(found.strengths / stage.safe, None)
+    single = stage.collect(found.strengths * stage.inverse)
+    tilt = stage.inverse**1.5 / (2 * incoherent.axis.step)
     changes = []
     for values, slopes in zip(
         found.values.unbind(3), found.slopes.unbind(3), strict=True
     ):
-        level = (values - slopes / stage.safe) / stage.safe
-        tilt = slopes / (2 * stage.safe**1.5 * incoherent.axis.step)
-        change = stage.collect(level, tilt)
+        level = (values - slopes * stage.inverse) * stage.inverse
+        change = stage.collect(level, slopes * tilt)
         changes.append(stage.changed(single, change))
     return stage.convolved(single), torch.stack(changes)
 
@@ -144,7 +144,7 @@ class _Stage:
         reach = int(self.n_orders * (highest / step + 3)) + 1
         self.n_points = next_fast_len(2 * reach + 1, real=True)
         self.scale = HBAR2_PER_AMU / (2 * mesh.masses)
-        self.safe = eigenvalues.clamp(min=1e-6)[..., None]
+        self.inverse = inverse_square(eigenvalues)[..., None]
         places = place(self.axis, eigenvalues[..., None])
         self.weights, self.tilts = places.weights(), places.tilts()
         n_samples, n_atoms = eigenvalues.shape[1], len(mesh.masses)
@@ -158,13 +158,12 @@ class _Stage:
             for sign in (1, -1)
         ]  # fmt: skip
 
-    def collect(self, level, tilt):
+    def collect(self, level, tilt=None):
         """Collect f of each atom over both signs of energy, (s, d, n_points)."""
-        visible = (self.safe > 1e-6) * self.scale
         collected = level.new_zeros(self.shape)
-        scatter(collected, self.index, self.weights, level * visible)
+        scatter(collected, self.index, self.weights, level * self.scale)
         if tilt is not None:
-            scatter(collected, self.index, self.tilts, tilt * visible)
+            scatter(collected, self.index, self.tilts, tilt * self.scale)
         both = collected.new_zeros(*self.shape[:2], self.n_points)
         numbers = np.arange(self.axis.first, self.axis.first + self.axis.n_points)
         for sign, factor in zip((1, -1), self.occupied, strict=True):

@@ -30,17 +30,16 @@ from skphonon.simulation._incoherent import (
     q_shares,
     spectra_responses,
 )
-from skphonon.simulation._splines import place, scatter
+from skphonon.simulation._splines import inverse_square, place, scatter
 from skphonon.simulation.quadrature import EnergyAxis
 
-__all__ = ["Plan", "Simulation", "differentiate", "distances", "simulate"]
+__all__ = ["Plan", "Simulation", "bands", "differentiate", "distances", "simulate"]
 
 _BATCH = 32  # parameter sets simulated together
 _CHANGES = 1 << 23  # numbers that the derivatives of a batch may take
 # what is treated together: matrices of one atom a cell, or elements of larger ones
 _BLOCK = (1 << 14, 1 << 18)
 _GRADIENT_BLOCK = (1 << 16, 1 << 20)  # the same, times the number of parameters
-_SOFTEST = 1e-6  # meV^2: softer modes, sound of infinite wavelength, do not scatter
 
 
 class Plan(NamedTuple):
@@ -59,6 +58,7 @@ class Plan(NamedTuple):
     amplitudes: torch.Tensor  # (n_atoms,): scattering length / sqrt(mass)
     axis: EnergyAxis
     q_kernels: tuple[torch.Tensor, Callable]  # (n_q, n_shells), and d / d sigma
+    bands: list  # of the q kernel, as from `bands`
     energy_kernels: tuple[torch.Tensor, Callable]  # (n_energy, n_points), d / d sigma
     mesh: ZoneMesh
     temperature: float  # K
@@ -172,9 +172,9 @@ def images(plan: Plan, rows: torch.Tensor) -> torch.Tensor:
     for points in _blocks(plan, len(rows), _BLOCK):
         eigenvalues, strengths, index = _lines(plan, points, weights, displacements)
         places = place(plan.axis, eigenvalues)
-        strengths *= _inverse(eigenvalues) * places.seen
+        strengths *= inverse_square(eigenvalues) * places.seen
         scatter(collected, index + places.node, places.weights(), strengths)
-    recorded = _record(plan.energy_kernels[0], collected, plan.q_kernels[0])
+    recorded = _record(plan.energy_kernels[0], collected, plan.q_kernels[0], plan.bands)
     if plan.incoherent is not None:
         spectra = phonon_spectra(plan.incoherent, plan.mesh, rows)
         shares = q_shares(plan.incoherent, plan.radii, _along_a_line(displacements))
@@ -217,16 +217,21 @@ def images_and_derivatives(
         found = _responses(plan, points, weights, displacements, swellings, stretched)
         _collect_responses(plan, points, found, collected, changes)
     energy_kernel, q_kernel = plan.energy_kernels[0], plan.q_kernels[0]
-    spectra = _record(energy_kernel, collected, q_kernel)
-    by_parameter = _record(energy_kernel, changes, q_kernel)
+    spectra = _record(energy_kernel, collected, q_kernel, plan.bands)
+    by_parameter = _record(energy_kernel, changes, q_kernel, plan.bands)
     by_parameter = by_parameter.unflatten(0, (n_changes, len(rows)))
+
+    def by_q_resolution():
+        kernel = plan.q_kernels[1]()
+        return _record(energy_kernel, collected, kernel, bands(kernel.cpu().numpy()))
+
     by_nuisance = {
         "energy_resolution": lambda: _record(
-            plan.energy_kernels[1](), collected, q_kernel
+            plan.energy_kernels[1](), collected, q_kernel, plan.bands
         ),
-        "q_resolution": lambda: _record(energy_kernel, collected, plan.q_kernels[1]()),
+        "q_resolution": by_q_resolution,
         "mean_square_displacement": lambda: _record(
-            energy_kernel, collected, -(plan.radii**2) * q_kernel
+            energy_kernel, collected, -(plan.radii**2) * q_kernel, plan.bands
         ),
         "lattice_scale": lambda: by_parameter[-1],
     }
@@ -256,32 +261,26 @@ def _blocks(plan, n_samples, sizes):
         yield slice(start, start + size)
 
 
-def _record(energy_kernel, collected, q_kernel):
+def _record(energy_kernel, collected, q_kernel, q_bands):
     """Turn (n_shells, n_axes, n_points) into images, (n_axes, n_energy, n_q)."""
     by_q = torch.cat(
         [
             torch.tensordot(q_kernel[some, near], collected[near], dims=1)
-            for some, near in _bands(q_kernel)
+            for some, near in q_bands
         ]
     )
     return (by_q @ energy_kernel.mT).permute(1, 2, 0)
 
 
-def _bands(kernel, size=16):
-    """Slices of rows of a banded matrix, each with the columns that are not zero."""
-    occupied = (kernel != 0).cpu()
+def bands(kernel: np.ndarray, size: int = 16) -> list[tuple[slice, slice]]:
+    """Return slices of rows of a banded matrix, with the columns that are not zero."""
+    found = []
     for start in range(0, len(kernel), size):
         some = slice(start, start + size)
-        (columns,) = torch.nonzero(occupied[some].any(dim=0), as_tuple=True)
-        if len(columns):
-            yield some, slice(int(columns[0]), int(columns[-1]) + 1)
-        else:
-            yield some, slice(0, 1)
-
-
-def _inverse(eigenvalues):
-    """1 / E^2, zero for modes too soft to scatter."""
-    return (eigenvalues > _SOFTEST) / eigenvalues.clamp(min=_SOFTEST)
+        columns = np.flatnonzero(kernel[some].any(axis=0))
+        first, last = (columns[0], columns[-1]) if len(columns) else (0, 0)
+        found.append((some, slice(int(first), int(last) + 1)))
+    return found
 
 
 def _displacements(plan, rows):
@@ -363,7 +362,7 @@ def _collect_responses(plan, points, found, collected, changes):
     n_samples, n_axes = collected.shape[1], changes.shape[1]
     places = place(plan.axis, found.eigenvalues)
     weights, tilts = places.weights(), places.tilts()
-    inverse = _inverse(found.eigenvalues) * places.seen
+    inverse = inverse_square(found.eigenvalues) * places.seen
     index = _starts(plan, points, n_samples, n_samples) + places.node
     scatter(collected, index, weights, found.strengths * inverse)
     # F = G(E) / E^2: dF/d(E^2) = G'(E) / 2 E^3 - G / E^4

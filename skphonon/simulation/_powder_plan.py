@@ -15,7 +15,7 @@ from skphonon.physics.displacements import ZoneMesh, symmetry_averages
 from skphonon.physics.lattice_dynamics import real_form
 from skphonon.physics.scattering_lengths import scattering_lengths
 from skphonon.simulation._incoherent import Incoherent
-from skphonon.simulation._powder_engine import Plan, distances
+from skphonon.simulation._powder_engine import Plan, bands, distances
 from skphonon.simulation.quadrature import (
     energy_axis,
     independent_directions,
@@ -118,6 +118,7 @@ def make_plan(simulator, n_directions: int, *, other: bool = False) -> Plan:
     axis = energy_axis(energy_edges, simulator.energy_resolution)
     lengths, cross_sections = _cross_sections(simulator)
     partners = model.inversion_partners()
+    q_kernel = bin_kernel(q_edges, radii, sigma) * step
     return Plan(
         mask=mask.ravel(),
         parameter_names=model.parameter_names,
@@ -133,8 +134,9 @@ def make_plan(simulator, n_directions: int, *, other: bool = False) -> Plan:
         ),
         amplitudes=to.real(_real_amplitudes(lengths, partners)),
         axis=axis,
+        bands=bands(q_kernel),
         q_kernels=(
-            to.real(bin_kernel(q_edges, radii, sigma) * step),
+            to.real(q_kernel),
             lambda: to.real(bin_kernel_width_derivative(q_edges, radii, sigma) * step),
         ),
         energy_kernels=(

@@ -6,7 +6,25 @@ import torch
 
 from skphonon.simulation.quadrature import EnergyAxis
 
-__all__ = ["Places", "place", "scatter"]
+__all__ = ["Places", "inverse_square", "place", "scatter"]
+
+_SOFTEST = 1e-6  # meV^2: softer modes, sound of infinite wavelength, do not scatter
+
+
+def inverse_square(eigenvalues: torch.Tensor) -> torch.Tensor:
+    """Return 1 / E^2 of lines, zero for modes too soft to scatter.
+
+    Parameters
+    ----------
+    eigenvalues : Tensor
+        Squared energies in meV^2.
+
+    Returns
+    -------
+    Tensor
+        In 1/meV^2.
+    """
+    return (eigenvalues > _SOFTEST) / eigenvalues.clamp(min=_SOFTEST)
 
 
 class Places(NamedTuple):

@@ -7,21 +7,19 @@ and Euphonic.
 """
 
 import argparse
-import os
 import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+from forward_model import crystals
+from forward_model import published as published_aluminium
 from sklearn.base import clone
 
 from skphonon import (
-    ForceConstantModel,
-    IncompleteDatasetWarning,
     PowderSimulator,
     SpectrumGrid,
-    fetch_aluminium_arcs,
     load_aluminium_model,
     nmse,
 )
@@ -34,7 +32,6 @@ from skphonon.physics.displacements import mean_square_displacement
 from skphonon.physics.scattering_lengths import scattering_lengths
 from skphonon.simulation.resolution import bin_kernel
 
-FILES = {"Si": "phonopy_params_Si.yaml", "NaCl": "phonopy_params_NaCl-1.00.yaml.xz"}
 TEMPERATURE = 300.0
 MODULI = np.arange(0.5, 8.01, 0.25)
 DIRECTIONS = 10_000  # of Euphonic
@@ -52,15 +49,6 @@ PUBLISHED_B = {
 #: GPa: Kamm and Alers, J. Appl. Phys. 35, 327 (1964), doi:10.1063/1.1713309, at 0 K;
 #: McSkimin and Andreatch, J. Appl. Phys. 35, 2161 (1964), doi:10.1063/1.1702809.
 ELASTIC = {"Al": (114.3, 61.9, 31.6), "Si": (165.7, 63.9, 79.6)}
-
-
-def crystals():
-    folder = Path(os.environ["SKPHONON_DATA"]) / "phonopy"
-    loaded = {
-        name: ForceConstantModel.from_phonopy(folder / file)
-        for name, file in FILES.items()
-    }
-    return {"Al": load_aluminium_model(), **loaded}
 
 
 def even_mesh(n_points):
@@ -214,9 +202,7 @@ def compare_published_spectrum(plots):
         "The published OCLIMAX spectrum, NMSE with nothing fitted, and the background"
     )
     print("c Q^2 (in units of the mean) that a fit would still add")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IncompleteDatasetWarning)
-        published = fetch_aluminium_arcs()
+    published = published_aluminium()
     measured = published.simulated[published.grid.mask.ravel()]
     single = PowderSimulator(
         load_aluminium_model(), published.grid, temperature=50.0, tolerance=1e-4
