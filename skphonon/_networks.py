@@ -2,8 +2,8 @@
 
 Every module is a pure function of its inputs: the random numbers it needs come in
 as an argument and first weights are drawn from a given generator, so nothing here
-touches torch's global random state. A module keeps its layer widths in ``sizes``,
-from which an equal one can be built.
+touches torch's global random state. A module keeps in ``settings`` what an equal one
+can be built from.
 """
 
 from itertools import pairwise
@@ -26,9 +26,10 @@ class DenseNetwork(nn.Module):
 
     def __init__(self, sizes, generator):
         super().__init__()
-        self.sizes = tuple(int(size) for size in sizes)
+        sizes = tuple(int(size) for size in sizes)
+        self.settings = {"sizes": sizes}
         layers = []
-        for n_in, n_out in pairwise(self.sizes):
+        for n_in, n_out in pairwise(sizes):
             layers += [_linear(n_in, n_out, generator), nn.Tanh()]
         self.layers = nn.Sequential(*layers[:-1])
 
@@ -46,36 +47,62 @@ class CodeNetwork(DenseNetwork):
 
     def forward(self, x, noise=None):
         """Return the outputs at the codes, displaced by `noise` spreads if given."""
-        n_codes = self.sizes[0]
+        n_codes = self.settings["sizes"][0]
         codes = x[:, :n_codes]
         if noise is not None:
             codes = codes + noise * x[:, n_codes:]
         return self.layers(codes)
 
 
-class VariationalAutoencoder(nn.Module):
-    """Dense variational autoencoder with one hidden layer on either side.
+class Autoencoder(nn.Module):
+    """Encoder and decoder around a code, deterministic or variational.
+
+    A variational encoder gives the mean and the logarithm of the variance of each
+    number of the code, a deterministic one the code itself.
 
     Parameters
     ----------
     sizes : sequence of int
         Widths of the input, of the hidden layers and of the code.
+    variational : bool
+        Whether codes are distributions.
+    bounded : bool
+        Whether tanh keeps outputs, and codes that are not variational, within 1.
+    image : dict or None
+        Shape, pixels and filters of the convolutions (see ConvolutionalEncoder);
+        None for dense layers.
     generator : torch.Generator
         Source of the first weights.
     """
 
-    def __init__(self, sizes, generator):
+    def __init__(self, sizes, variational, bounded, image, generator):
         super().__init__()
-        n_features, n_hidden, n_codes = self.sizes = tuple(int(size) for size in sizes)
-        self.encoder = DenseNetwork((n_features, n_hidden, 2 * n_codes), generator)
-        self.decoder = DenseNetwork((n_codes, n_hidden, n_features), generator)
+        n_features, n_hidden, n_codes = (int(size) for size in sizes)
+        self.variational = variational
+        self.settings = {
+            "sizes": (n_features, n_hidden, n_codes),
+            "variational": variational,
+            "bounded": bounded,
+            "image": image,
+        }
+        n_outputs = n_codes * (2 if variational else 1)
+        if image is None:
+            encoder = DenseNetwork((n_features, n_hidden, n_outputs), generator)
+            decoder = DenseNetwork((n_codes, n_hidden, n_features), generator)
+        else:
+            encoder = ConvolutionalEncoder(n_hidden, n_outputs, image, generator)
+            decoder = ConvolutionalDecoder(n_hidden, n_codes, image, generator)
+        bounds_codes = bounded and not variational
+        self.encoder = nn.Sequential(encoder, nn.Tanh()) if bounds_codes else encoder
+        self.decoder = nn.Sequential(decoder, nn.Tanh()) if bounded else decoder
 
     def encode(self, x):
-        """Return means and log-variances of the codes, (n_samples, n_codes) each."""
-        return self.encoder(x).chunk(2, dim=1)
+        """Return (mean) codes, and log-variances or None, (n_samples, n_codes)."""
+        codes = self.encoder(x)
+        return codes.chunk(2, dim=1) if self.variational else (codes, None)
 
     def forward(self, x, noise=None):
-        """Return the reconstruction, the means and the log-variances.
+        """Return the reconstruction, the codes and the log-variances.
 
         The code that is decoded is the mean, displaced by `noise` (standard normal
         numbers) times the standard deviation where noise is given.
@@ -85,25 +112,127 @@ class VariationalAutoencoder(nn.Module):
         return self.decoder(code), mean, log_variance
 
 
+class ConvolutionalEncoder(nn.Module):
+    """From the measured pixels of an image to codes, by strided convolutions.
+
+    Pixels that are not measured are zero. Every convolution (3 x 3, stride 2,
+    padding 1) halves the image, rounding up; a dense hidden layer and one of codes
+    follow, with tanh after each but the last.
+
+    Parameters
+    ----------
+    n_hidden, n_outputs : int
+        Widths of the dense layers.
+    image : dict
+        `shape` (height, width), `pixels` (numbers of the measured pixels, in the
+        order of the input) and `filters` (of each convolution).
+    generator : torch.Generator
+        Source of the first weights.
+    """
+
+    def __init__(self, n_hidden, n_outputs, image, generator):
+        super().__init__()
+        self.shape = image["shape"]
+        _register_pixels(self, image)
+        layers = []
+        for n_in, n_out in pairwise((1, *image["filters"])):
+            layers += [_convolution(nn.Conv2d, n_in, n_out, generator), nn.Tanh()]
+        self.convolutions = nn.Sequential(*layers)
+        height, width = image_shapes(image)[-1]
+        n_flat = image["filters"][-1] * height * width
+        self.dense = DenseNetwork((n_flat, n_hidden, n_outputs), generator)
+
+    def forward(self, x):
+        """Return the outputs of shape (n_samples, n_outputs)."""
+        images = x.new_zeros(len(x), self.shape[0] * self.shape[1])
+        images[:, self.pixels] = x
+        images = images.unflatten(1, (1, *self.shape))
+        return self.dense(self.convolutions(images).flatten(1))
+
+
+class ConvolutionalDecoder(nn.Module):
+    """The mirror image of ConvolutionalEncoder, to the measured pixels again.
+
+    Parameters
+    ----------
+    n_hidden, n_codes : int
+        Widths of the dense layers.
+    image : dict
+        As for the encoder.
+    generator : torch.Generator
+        Source of the first weights.
+    """
+
+    def __init__(self, n_hidden, n_codes, image, generator):
+        super().__init__()
+        _register_pixels(self, image)
+        filters, shapes = image["filters"], image_shapes(image)
+        self.first = (filters[-1], *shapes[-1])
+        n_flat = filters[-1] * shapes[-1][0] * shapes[-1][1]
+        self.dense = DenseNetwork((n_codes, n_hidden, n_flat), generator)
+        layers = []
+        for n, n_out in reversed(list(enumerate((1, *filters[:-1])))):
+            # what rounding up lost in the encoder
+            padding = [1 - size % 2 for size in shapes[n]]
+            layers += [
+                nn.Tanh(),
+                _convolution(
+                    nn.ConvTranspose2d,
+                    filters[n],
+                    n_out,
+                    generator,
+                    output_padding=padding,
+                ),
+            ]
+        self.convolutions = nn.Sequential(*layers)
+
+    def forward(self, x):
+        """Return the measured pixels, shape (n_samples, n_features)."""
+        images = self.convolutions(self.dense(x).unflatten(1, self.first))
+        return images.flatten(1)[:, self.pixels]
+
+
+def image_shapes(image):
+    """Return heights and widths of an image, before and after each convolution."""
+    shapes = [tuple(image["shape"])]
+    for _ in image["filters"]:
+        shapes.append(tuple((size + 1) // 2 for size in shapes[-1]))
+    return shapes
+
+
+class ReconstructionLoss(nn.Module):
+    """Mean square error of what a deterministic autoencoder returns."""
+
+    def forward(self, output, target):
+        """Return the loss of `output`, what Autoencoder returns."""
+        return functional.mse_loss(output[0], target)
+
+
 class VariationalLoss(nn.Module):
     """Reconstruction error and Kullback-Leibler divergence, in fixed proportion.
 
     ``(1 - w) * MSE + w * KL``: MSE is averaged over samples and features, KL (of
     the codes from the standard normal distribution) is summed over the dimensions
-    of the code and averaged over samples.
+    of the code and averaged over samples, or summed over those of a batch.
     """
 
-    def __init__(self, kl_weight):
+    def __init__(self, kl_weight, kl_reduction="mean"):
         super().__init__()
         self.kl_weight = kl_weight
+        self.kl_reduction = kl_reduction
 
     def forward(self, output, target):
-        """Return the loss of `output`, what VariationalAutoencoder returns."""
+        """Return the loss of `output`, what a variational Autoencoder returns."""
         reconstruction, mean, log_variance = output
-        excess = mean.square() + log_variance.exp() - log_variance - 1
-        divergence = excess.sum(dim=1).mean() / 2
+        divergence = divergences(mean, log_variance).sum(dim=1)
+        divergence = getattr(divergence, self.kl_reduction)()
         error = functional.mse_loss(reconstruction, target)
         return (1 - self.kl_weight) * error + self.kl_weight * divergence
+
+
+def divergences(mean, log_variance):
+    """Kullback-Leibler divergence of normal distributions from the standard one."""
+    return (mean.square() + log_variance.exp() - log_variance - 1) / 2
 
 
 class RootMeanSquareLoss(nn.Module):
@@ -125,3 +254,17 @@ def _linear(n_in, n_out, generator):
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def _convolution(kind, n_in, n_out, generator, **options):
+    layer = nn.utils.skip_init(
+        kind, n_in, n_out, kernel_size=3, stride=2, padding=1, **options
+    )
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _register_pixels(module, image):
+    pixels = torch.as_tensor(image["pixels"], dtype=torch.long)
+    module.register_buffer("pixels", pixels, persistent=False)

@@ -18,6 +18,7 @@ from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+_FUSING = ("cpu", "cuda")  # devices where a step of the optimizer is one operation
 WARM_UP = 0.1  # part of the epochs in which the cosine schedule rises
 JITTER_LEVELS = (0.01, 1.0)
 
@@ -108,6 +109,8 @@ def build_net(
     three are those of TensorBatches.
     """
     options = {"optimizer__momentum": momentum} if optimizer == "sgd" else {}
+    if torch.device(device).type in _FUSING:
+        options["optimizer__fused"] = True
     net = NeuralNet(
         module,
         criterion,
@@ -224,7 +227,7 @@ def all_or_nothing(net):
 def net_to_arrays(net):
     """Return a trained net as numpy arrays and plain Python objects."""
     return {
-        "sizes": net.module_.sizes,
+        "settings": net.module_.settings,
         "optimizer_name": next(k for k, v in OPTIMIZERS.items() if v is net.optimizer),
         "noise_size": net.iterator_train__noise_size,
         "generator": net.iterator_train__generator.get_state().numpy(),
@@ -241,7 +244,7 @@ def net_from_arrays(saved, module_class, criterion, device):
         device = "cpu"  # trained on a computer that has more
     generator = torch.Generator()
     net = build_net(
-        module_class(saved["sizes"], generator),
+        module_class(**saved["settings"], generator=generator),
         criterion,
         optimizer=saved["optimizer_name"],
         momentum=0.0,  # the saved state of the optimizer brings its own

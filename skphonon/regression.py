@@ -61,20 +61,18 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
     each sample, evenly on a logarithmic scale up to `noise`: predictions then do
     not run wild for codes that lie beside those of the training set.
 
-    The published recipe [1]_ is ``loss="mse", noise=0, optimizer="sgd",
-    learning_rate=0.05, schedule="constant", batch_size=64, max_epochs=2000,
-    patience=None, n_draws=10_000``.
+    The published settings [1]_ are those of :func:`~skphonon.recipes.su_li_2024`.
 
     Parameters
     ----------
-    hidden_sizes : tuple of int, default=(100, 1000, 1000, 100)
+    hidden_sizes : tuple of int, default=(256, 256)
         Units of each hidden layer.
     latent : {"codes", "distribution"}, default="codes"
         What the columns of X are, see above.
     n_draws : int, default=100
         Codes drawn per sample in `predict` with ``latent="distribution"``. A hundred
         give the spread to 7 %.
-    noise : float, default=1.0
+    noise : float, default=0.3
         Largest standard deviation of the noise added to codes in training, in units
         of their spread over the training set. 0: none.
     loss : {"rmse", "mse"}, default="rmse"
@@ -92,7 +90,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
         at `max_epochs`, or no change.
     batch_size : int, default=128
         Samples a step.
-    max_epochs : int, default=80
+    max_epochs : int, default=100
         Passes through the data, at most.
     validation_fraction : float or None, default=0.1
         Part of the samples, chosen at random, that is held out; the weights with the
@@ -174,18 +172,18 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
 
     def __init__(
         self,
-        hidden_sizes=(100, 1000, 1000, 100),
+        hidden_sizes=(256, 256),
         *,
         latent="codes",
         n_draws=100,
-        noise=1.0,
+        noise=0.3,
         loss="rmse",
         optimizer="adam",
         learning_rate=1e-3,
         momentum=0.9,
         schedule="cosine",
         batch_size=128,
-        max_epochs=80,
+        max_epochs=100,
         validation_fraction=0.1,
         patience=20,
         tol=1e-4,

@@ -2,7 +2,7 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skphonon.features import VAEFeatureExtractor
+from skphonon.features import AEFeatureExtractor, VAEFeatureExtractor
 from skphonon.inversion import NelderMeadInverter
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 from skphonon.regression import ForceConstantRegressor
@@ -12,6 +12,10 @@ ESTIMATORS = [
     NelderMeadInverter(tolerance=0.05),  # coarse: the checks run many searches
     VAEFeatureExtractor(3, hidden_size=20, max_epochs=3),
     VAEFeatureExtractor(3, compression=None, output="distribution", max_epochs=2),
+    AEFeatureExtractor(3, hidden_size=20, max_epochs=3),
+    VAEFeatureExtractor(
+        3, architecture="conv", filters=(2, 3), hidden_size=10, max_epochs=2
+    ),
     ForceConstantRegressor((30, 30), learning_rate=0.01, batch_size=16),
 ]
 

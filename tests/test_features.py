@@ -1,4 +1,4 @@
-"""VAEFeatureExtractor on peaks that move and change their width and height."""
+"""Extractors on peaks that move and change their height, and on small images."""
 
 import copy
 import pickle
@@ -12,7 +12,8 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
 from skphonon import VersionMismatchWarning, _training
-from skphonon.features import VAEFeatureExtractor
+from skphonon.features import AEFeatureExtractor, VAEFeatureExtractor
+from skphonon.simulation import SpectrumGrid
 
 
 def peaks(n_samples, seed=0, offset=0.0):
@@ -263,3 +264,183 @@ def test_progress_bar_only_when_asked(X, capsys):
     assert capsys.readouterr().err == ""
     quick(verbose=1).fit(X)
     assert "VAEFeatureExtractor" in capsys.readouterr().err
+
+
+def deterministic(n_components=3, **parameters):
+    settings = quick().get_params()
+    names = AEFeatureExtractor().get_params()
+    settings = {name: settings[name] for name in names} | parameters
+    return AEFeatureExtractor(**settings | {"n_components": n_components})
+
+
+def test_deterministic_codes_reconstruct(X):
+    extractor = deterministic(hidden_size=60, max_epochs=60, learning_rate=0.01).fit(X)
+    assert extractor.score(peaks(100, seed=1)) > 0.98
+    assert list(extractor.get_feature_names_out())[:1] == ["aefeatureextractor0"]
+    # all the spread there is comes from the misfit
+    mean, std = extractor.encode(X)
+    assert_array_equal(mean, extractor.transform(X))
+    noise = 0.1 * np.random.default_rng(0).normal(size=X.shape)
+    noisy = extractor.encode(np.float32(X + noise))[1]
+    assert np.median(noisy) > 3 * np.median(std)
+
+
+def test_posterior_is_the_encoder_alone(trained, X):
+    own = copy.deepcopy(trained).set_params(output="posterior")
+    mean, std = np.split(own.transform(X), 2, axis=1)
+    assert_array_equal(mean, trained.transform(X))
+    assert (std < trained.encode(X)[1]).all()
+
+
+def test_divergence_is_that_of_normal_distributions(trained, X):
+    mean, std = (
+        torch.as_tensor(part)
+        for part in np.split(
+            copy.deepcopy(trained).set_params(output="posterior").transform(X), 2, 1
+        )
+    )
+    prior = torch.distributions.Normal(0.0, 1.0)
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, std), prior
+    )
+    # torch takes the logarithm of a rounded standard deviation
+    assert_allclose(trained.kl_divergence(X), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sum_over_a_batch_is_its_size_times_the_mean(X):
+    """As long as all batches are full and w is small against 1."""
+    common = {"validation_fraction": None, "batch_size": 40, "noise": 0.0}
+    summed = quick(kl_reduction="sum", kl_weight=1e-5, **common).fit(X)
+    averaged = quick(kl_reduction="mean", kl_weight=4e-4, **common).fit(X)
+    other = quick(kl_reduction="mean", kl_weight=1e-5, **common).fit(X)
+    codes = averaged.transform(X)
+    assert_allclose(summed.transform(X), codes, atol=1e-4)
+    assert np.abs(other.transform(X) - codes).max() > 1e-3
+
+
+def test_bounded_networks_stay_within_one(X):
+    extractor = deterministic(bounded=True, compression=None, weighting=None).fit(X)
+    far = np.full((1, 3), 50.0)
+    assert np.abs(extractor.transform(50 * X)).max() <= 1
+    assert np.abs(extractor.inverse_transform(far)).max() <= 1
+    assert np.abs(deterministic(compression=None).fit(X).transform(50 * X)).max() > 1
+
+
+@pytest.mark.parametrize("compression", [None, 20])
+@pytest.mark.parametrize("weighting", [None, 0.0, 0.5, 1.0])
+def test_weighting_scales_what_varies_little(X, weighting, compression):
+    extractor = quick(compression=compression, weighting=weighting, max_epochs=1)
+    extractor.fit(X)
+    inputs = extractor._compress(X)
+    assert_allclose(extractor._expand(inputs), X, atol=0.02)
+    spread = inputs.std(axis=0)
+    if weighting is None:
+        if compression is None:
+            assert_array_equal(inputs, X)
+        else:  # orthonormal: lengths are kept
+            rest = np.square(X - X.mean(axis=0)).sum()
+            assert_allclose(np.square(inputs).sum(), rest, rtol=0.01)
+        return
+    # float32 sums of 400 squares
+    assert_allclose(np.square(inputs).mean(), 1, rtol=1e-3)
+    if weighting == 1:
+        assert_allclose(spread, 1, rtol=0.01)
+
+
+# What follows has 4 x 5 images of which the four corners are not measured.
+MASK = np.ones((4, 5), dtype=bool)
+MASK[::3, ::4] = False
+
+
+def image_grid(mask=MASK):
+    return SpectrumGrid(np.arange(10.0, 14.0), np.arange(1.0, 6.0), mask=mask)
+
+
+def image_rows(n_samples, seed=0):
+    rng = np.random.default_rng(seed)
+    place = rng.uniform(0, 3, size=(n_samples, 1, 1))
+    rows = np.exp(-((np.arange(4)[:, None] - place) ** 2) / (1 + np.arange(5) / 5))
+    return np.float32(rows[:, MASK])
+
+
+def convolutional(kind=VAEFeatureExtractor, **parameters):
+    settings = {
+        "architecture": "conv",
+        "grid": image_grid(),
+        "filters": (4, 6),
+        "hidden_size": 12,
+        "max_epochs": 30,
+        "noise": 0.0,
+        "random_state": 0,
+        "learning_rate": 0.01,
+    }
+    return kind(2, **settings | parameters)
+
+
+@pytest.mark.parametrize("kind", [VAEFeatureExtractor, AEFeatureExtractor])
+def test_convolutions_learn(kind):
+    X = image_rows(300)
+    extractor = convolutional(kind).fit(X)
+    assert extractor.score(image_rows(50, seed=1)) > 0.9
+    loaded = pickle.loads(pickle.dumps(extractor))
+    assert_array_equal(loaded.transform(X), extractor.transform(X))
+
+
+def test_convolutions_see_where_pixels_lie():
+    """A first layer that takes the centre alone gives every other pixel back."""
+    extractor = convolutional(max_epochs=1, filters=(1,)).fit(image_rows(20))
+    encoder = extractor.net_.module_.encoder
+    convolution = encoder.convolutions[0]
+    convolution.weight.data.zero_()
+    convolution.weight.data[0, 0, 1, 1] = 1.0
+    convolution.bias.data.zero_()
+    seen = []
+    handle = encoder.convolutions.register_forward_hook(
+        lambda _, __, output: seen.append(output)
+    )
+    rows = np.float32(np.arange(MASK.sum()))[None] / 20
+    with torch.inference_mode():
+        encoder(torch.as_tensor(rows))
+    handle.remove()
+    image = np.zeros(MASK.shape)
+    image[MASK] = rows[0]
+    assert_allclose(seen[0][0, 0], np.tanh(image[::2, ::2]), rtol=1e-6)
+
+
+def test_published_convolutions_have_the_published_shapes():
+    grid = SpectrumGrid(
+        np.arange(10.25, 45, 0.5), np.arange(0.05, 10.1, 0.1),
+        incident_energy=50.0, two_theta=(1.0, 136.0),
+    )  # fmt: skip
+    X = np.random.default_rng(0).normal(size=(3, grid.mask.sum()))
+    network = (
+        VAEFeatureExtractor(architecture="conv", grid=grid, max_epochs=1)
+        .fit(X)
+        .net_.module_
+    )
+    dense = [
+        layer for layer in network.encoder.dense.layers if hasattr(layer, "weight")
+    ]
+    assert dense[0].in_features == 128 * 9 * 13
+    assert dense[0].out_features == 200
+    paddings = [
+        layer.output_padding
+        for layer in network.decoder.convolutions
+        if hasattr(layer, "output_padding")
+    ]
+    assert [tuple(p) for p in paddings] == [(1, 1), (0, 0), (1, 0)]
+
+
+def test_convolutions_take_whole_images_too():
+    X = np.float32(np.random.default_rng(0).normal(size=(20, MASK.size)))
+    assert convolutional(max_epochs=1).fit(X).transform(X).shape == (20, 2)
+
+
+def test_convolutions_refuse_what_is_no_image():
+    X = image_rows(20)
+    with pytest.raises(ValueError, match=r"each of the 20 visible pixels .* got 16"):
+        convolutional(grid=image_grid(np.ones_like(MASK))).fit(X)
+    with pytest.raises(ValueError, match=r"needs pixels .* compression=3"):
+        convolutional(compression=3).fit(X)
+    with pytest.raises(ValueError, match=r"filters must be positive .* \(4, 0\)"):
+        convolutional(filters=(4, 0)).fit(X)

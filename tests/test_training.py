@@ -9,9 +9,9 @@ from torch.distributions import Normal, kl_divergence
 
 from skphonon import _training
 from skphonon._networks import (
+    Autoencoder,
     CodeNetwork,
     DenseNetwork,
-    VariationalAutoencoder,
     VariationalLoss,
 )
 from skphonon._training import (
@@ -88,7 +88,7 @@ def test_noise_displaces_codes_by_their_spread():
 
 
 def test_autoencoder_decodes_the_mean_without_noise():
-    network = VariationalAutoencoder((4, 6, 2), generator())
+    network = Autoencoder((4, 6, 2), True, False, None, generator())
     x = torch.randn((5, 4), generator=generator(1))
     reconstruction, mean, log_variance = network(x)
     assert_array_equal(reconstruction.detach(), network.decoder(mean).detach())
