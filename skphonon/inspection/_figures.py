@@ -1,0 +1,75 @@
+"""Axes to draw on: those given, or new ones."""
+
+import numpy as np
+
+
+def one_axes(ax, figsize=None):
+    """Return `ax`, or the axes of a new figure.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes or None
+        Axes given.
+    figsize : tuple of float, default=None
+        Size of a new figure in inches.
+
+    Returns
+    -------
+    matplotlib Axes
+    """
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=figsize, layout="constrained")[1]
+
+
+def many_axes(axes, n_panels, *, n_columns, size, share=False):
+    """Return `n_panels` axes, those given or those of a new figure.
+
+    Parameters
+    ----------
+    axes : array-like of matplotlib Axes or None
+        Axes given.
+    n_panels : int
+        Axes needed.
+    n_columns : int
+        Panels side by side in a new figure.
+    size : tuple of float
+        Width and height of a panel in inches.
+    share : bool, default=False
+        Whether the panels of a new figure share both axes.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes of shape (n_panels,)
+
+    Raises
+    ------
+    ValueError
+        If another number of axes is given.
+    """
+    if axes is not None:
+        axes = np.ravel(np.asarray(axes, dtype=object))
+        if len(axes) != n_panels:
+            raise ValueError(
+                f"axes must hold one axes for each of {n_panels} panels, got "
+                f"{len(axes)}."
+            )
+        return axes
+    import matplotlib.pyplot as plt
+
+    n_columns = min(n_columns, n_panels)
+    n_rows = -(-n_panels // n_columns)
+    figure, axes = plt.subplots(
+        n_rows,
+        n_columns,
+        figsize=(n_columns * size[0], n_rows * size[1]),
+        layout="constrained",
+        squeeze=False,
+        sharex=share,
+        sharey=share,
+    )
+    for spare in axes.flat[n_panels:]:
+        figure.delaxes(spare)
+    return axes.ravel()[:n_panels]
