@@ -1,0 +1,143 @@
+"""The pictures of Su and Li's study, from the models that ``su_li_study.py`` kept.
+
+Figs. 2 to 4 and S2 to S5 of the paper, and Table 1, one file each, with the numbers
+behind each picture in a CSV of the same name.
+"""
+
+import warnings
+
+import joblib
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from skphonon.inspection import (
+    LatentCodesDisplay,
+    LatentCorrelationDisplay,
+    LatentSensitivityDisplay,
+    LatentTraversalDisplay,
+    SpectrumProfilesDisplay,
+    TemperatureTrendsDisplay,
+    active_dimensions,
+)
+
+__all__ = ["draw_figures"]
+
+MODELS = ("FCVAE", "CNNVAE", "FCAE", "CNNAE")
+#: Table 1 of the paper: mean NMSE over seven temperatures.
+PUBLISHED = pd.DataFrame(
+    {
+        "simulated": [0.201, 0.212, 0.236, 0.277],
+        "fine-tuned": [0.200, 0.205, 0.249, 0.274],
+        "extended": [0.202, 0.211, 0.256, 0.296],
+    },
+    index=MODELS,
+)
+PUBLISHED_NELDER_MEAD = 0.190
+
+
+def draw_figures(folder, runs, constants, data):
+    """Draw what the models at hand allow; the rest is left out and said."""
+    mpl.use("Agg")
+    (folder / "figures").mkdir(exist_ok=True)
+    table_1(folder, runs)
+    trends(folder, constants, data)
+    for recipe in runs["recipe"].unique():
+        for model in MODELS:
+            path = folder / "models" / f"{recipe}-{model}-30-0-simulated.joblib"
+            if path.exists():
+                latent_space(folder, f"{recipe}-{model}", joblib.load(path), data)
+            else:
+                print(f"no {path.name}: its pictures are left out")
+
+
+def table_1(folder, runs):
+    """Mean NMSE by recipe, model, stage and dimension, over seeds, and the paper's."""
+    networks = runs[runs["n_components"].notna()]
+    keys = ["recipe", "model", "n_components", "stage"]
+    scores = networks.groupby(keys)[["normalized mean", "fitted mean"]]
+    table = scores.agg(["mean", "min", "max", "count"])
+    table.columns = [" ".join(c).replace(" mean", "", 1) for c in table.columns]
+    table = table.reset_index()
+    paper = PUBLISHED.stack().rename("paper")
+    table = table.join(paper, on=["model", "stage"])
+    table.loc[table["n_components"] != 30, "paper"] = float("nan")
+    table.to_csv(folder / "table_1.csv", index=False)
+    print(table.round(4).to_string())
+
+
+def trends(folder, constants, data):
+    """Fig. 3: NMSE and every constant against temperature."""
+    chosen = constants[
+        constants["n_components"].isna() & constants["model"].str.startswith("nelder")
+        | (constants["n_components"] == 30) & (constants["seed"] == 0)
+    ]
+    columns = ["recipe", "model", "stage"]
+    named = chosen[columns].fillna("").agg(" ".join, axis=1)
+    for recipe in chosen["recipe"].unique():
+        series = {}
+        for name, rows in chosen.groupby(named, sort=False):
+            optimised = rows["model"].iloc[0].startswith("nelder")
+            if rows["recipe"].iloc[0] != recipe and not optimised:
+                continue
+            wide = rows.pivot(index="temperature", columns="constant", values="value")
+            spread = rows.pivot(index="temperature", columns="constant", values="std")
+            order = data.simulator.parameter_names
+            temperatures = data.measured.temperature
+            values = wide.loc[temperatures, order].to_numpy()
+            label = rows["model"].iloc[0] if optimised else name.split(" ", 1)[1]
+            if not label.endswith("extended"):
+                series[label] = values, spread.loc[temperatures, order].to_numpy()
+        display = TemperatureTrendsDisplay.from_predictions(
+            series,
+            data.measured.data,
+            temperature=data.measured.temperature,
+            simulator=data.simulator,
+        )
+        keep(folder, f"trends-{recipe}", display, display.data)
+        display.fits.to_csv(folder / "figures" / f"fits-{recipe}.csv", index=False)
+
+
+def latent_space(folder, name, pipeline, data):
+    """Figs. 2, 4 and S2 to S5 of one model."""
+    measured, simulator = data.measured, data.simulator
+    X = data.test("clean")[0]
+    kelvin = [f"{t:.0f} K" for t in measured.temperature]
+    profiles = SpectrumProfilesDisplay.from_estimator(
+        pipeline, measured.data, temperature=measured.temperature, simulator=simulator
+    )
+    keep(folder, f"profiles-{name}", profiles, profiles.data)
+    profiles.peaks.to_csv(folder / "figures" / f"peaks-{name}.csv", index=False)
+    order = {}
+    if name.endswith("VAE"):
+        order = {"dimensions": active_dimensions(pipeline, X).order}
+    codes = LatentCodesDisplay.from_estimator(pipeline, X, measured.data)
+    keep(folder, f"codes-{name}", codes, codes.data, labels=kelvin, **order)
+    # deterministic codes have no scale of their own: move them by half their spread
+    relative = not name.endswith("VAE")
+    for kind, display in (
+        (
+            "sensitivity",
+            LatentSensitivityDisplay.from_estimator(pipeline, X, relative=relative),
+        ),
+        ("correlation", LatentCorrelationDisplay.from_estimator(pipeline, X)),
+        (
+            "traversal",
+            LatentTraversalDisplay.from_estimator(
+                pipeline, X[:1], grid=measured.grid, changes=(0.5,)
+            ),
+        ),
+    ):
+        keep(folder, f"{kind}-{name}", display, display.data, **order)
+
+
+def keep(folder, name, display, data, **options):
+    """Draw a display; write the picture and the numbers behind it."""
+    with warnings.catch_warnings():
+        # two dozen labels are more than a layout can always place
+        warnings.simplefilter("ignore", UserWarning)
+        display.plot(**options)
+        path = folder / "figures" / name
+        display.figure_.savefig(path.with_suffix(".png"), dpi=150, bbox_inches="tight")
+    data.to_csv(path.with_suffix(".csv"))
+    plt.close(display.figure_)
