@@ -12,6 +12,7 @@ from skphonon.simulation.resolution import (
     PolynomialResolution,
     TabulatedResolution,
     bin_kernel,
+    bin_kernel_shift_derivative,
     bin_kernel_width_derivative,
     instrument_resolution,
     resolve_widths,
@@ -86,10 +87,21 @@ def test_a_wider_line_spreads_but_keeps_its_intensity():
     assert_allclose(spread, 2 * sigma, rtol=1e-5)
 
 
+@pytest.mark.parametrize("sigma", [1.5, [0.3, 1.5, 2.2]])
+def test_shift_derivative_against_finite_differences(sigma):
+    above, below = (bin_kernel(EDGES, LINES + s, sigma) for s in (1e-4, -1e-4))
+    slope = bin_kernel_shift_derivative(EDGES, LINES, sigma)
+    assert_allclose(slope, (above - below) / 2e-4, atol=1e-5)
+    assert np.abs(slope).max() > 0.1
+
+
 @pytest.mark.parametrize("sigma", [0.0, -1.0, [1.0, 0.0, 1.0], np.nan])
-def test_no_derivative_without_width(sigma):
+@pytest.mark.parametrize(
+    "derivative", [bin_kernel_shift_derivative, bin_kernel_width_derivative]
+)
+def test_no_derivative_without_width(derivative, sigma):
     with pytest.raises(ValueError, match="sigma must be positive where"):
-        bin_kernel_width_derivative(EDGES, LINES, sigma)
+        derivative(EDGES, LINES, sigma)
 
 
 @pytest.mark.parametrize("sigma", [-1.0, [1.0, -0.5, 0.0], np.nan])

@@ -2,14 +2,16 @@
 
 A store is a folder with ``manifest.json``, which says what was asked for, and shards
 ``shard-00000.h5``, ``shard-00001.h5``, ... of `shard_size` spectra each (the last may
-hold fewer), in datasets ``X`` and ``y``. A file gets its name only when all of it is on
-disk, so that what has a name is whole, whenever a writer was stopped.
+hold fewer), in datasets ``X`` and ``y``, and ``variation`` where more was drawn. A file
+gets its name only when all of it is on disk, so that what has a name is whole, whenever
+a writer was stopped.
 """
 
 import io
 import json
 import os
 from collections import deque
+from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -24,6 +26,7 @@ from tqdm import tqdm
 from skphonon._version import __version__
 from skphonon.datasets._settings import describe, refuse_other_settings
 from skphonon.datasets._synthetic import draw_parameters, simulate_chunks
+from skphonon.datasets._variation import draw_variation, settle_variation
 from skphonon.simulation import SpectrumGrid
 
 __all__ = ["PowderSpectraStore", "open_powder_spectra", "write_powder_spectra"]
@@ -31,6 +34,7 @@ __all__ = ["PowderSpectraStore", "open_powder_spectra", "write_powder_spectra"]
 _FORMAT = "skphonon powder spectra, version 1"
 _MANIFEST = "manifest.json"
 _UNFINISHED = ".part"
+_DRAWN = "variation"  # dataset of what was drawn for each spectrum
 _DTYPES = ("float32", "float64")
 _ROWS_TOGETHER = 16  # spectra compressed together: the least that is read at once
 
@@ -43,6 +47,7 @@ def write_powder_spectra(
     parameters=None,
     spread=0.5,
     noise=0.0,
+    variation=None,
     random_state=None,
     shard_size=1024,
     dtype="float32",
@@ -75,12 +80,15 @@ def write_powder_spectra(
     spread : float or array-like of shape (n_parameters,), default=0.5
         Half-width of the distribution drawn from, relative to the size of each
         reference value.
-    noise : float, default=0.0
+    noise : float or pair of float, default=0.0
         Standard deviation of white noise added to visible pixels, relative to the
-        standard deviation of each spectrum over them.
+        standard deviation of each simulated spectrum over them; or a range of it.
+    variation : dict, default=None
+        What else differs between spectra, as for :func:`make_powder_spectra`.
+        :meth:`PowderSpectraStore.load_variation` tells what was drawn.
     random_state : int or None, default=None
-        Seed of parameters and noise. None takes the seed of the store, and draws one
-        for a new store.
+        Seed of parameters, noise and variation. None takes the seed of the store, and
+        draws one for a new store.
     shard_size : int, default=1024
         Spectra a file. A killed writer loses two shards at most. Memory grows with it,
         and no more than ``shard_size / 32`` workers simulate at the same time.
@@ -132,26 +140,30 @@ def write_powder_spectra(
     _check_layout(shard_size, dtype)
     manifest = _find_manifest(path)
     seed = _seed(random_state, manifest)
-    y, noise_seed = draw_parameters(
-        simulator, n_samples, parameters, spread, noise, seed
-    )
+    ranges = settle_variation(simulator, noise, variation)
+    y, rows_seed = draw_parameters(simulator, n_samples, parameters, spread, seed)
     settings = {
         "skphonon": __version__,
         "simulator": describe(simulator, "simulator"),
         "parameter_names": list(simulator.parameter_names),
         "n_samples": len(y),
         "spread": describe(spread, "spread"),
-        "noise": float(noise),
+        "noise": describe(noise, "noise") if np.ndim(noise) else float(noise),
         "random_state": seed,
         "shard_size": int(shard_size),
         "dtype": str(dtype),
         "parameters": describe(y, "parameters"),
     }
+    if variation:
+        settings["variation"] = {n: list(r) for n, r in ranges.items() if n != "noise"}
     if manifest is None:
         _begin(path, simulator.grid, settings)
     refuse_other_settings(path, _find_manifest(path)["settings"], settings)
-    simulate = partial(simulate_chunks, simulator, y, noise, noise_seed)
-    _write_missing(path, y, simulate, settings, n_jobs, verbose)
+    simulate = partial(simulate_chunks, simulator, y, ranges, rows_seed)
+    draw = partial(draw_variation, simulator, ranges, rows_seed)
+    if not variation and not np.ndim(noise):
+        draw = None
+    _write_missing(path, y, simulate, draw, settings, n_jobs, verbose)
     return PowderSpectraStore(path)
 
 
@@ -306,6 +318,30 @@ class PowderSpectraStore:
             )
         return self[:n_samples]
 
+    def load_variation(self):
+        """Read what was drawn for each spectrum besides its parameters.
+
+        Returns
+        -------
+        DataFrame of shape (n_samples, n_drawn)
+            As :func:`make_powder_spectra` returns it.
+
+        Raises
+        ------
+        ValueError
+            If the store was written without `variation` and with one `noise`.
+        """
+        import pandas as pd
+
+        with self._open(0) as file:
+            if _DRAWN not in file:
+                raise ValueError(
+                    f"Nothing was drawn for the store {self.path} but parameters and "
+                    "noise of one size. Write one with variation, or noise=(low, high)."
+                )
+            columns = list(file[_DRAWN].attrs["columns"])
+        return pd.DataFrame(self._rows(_DRAWN, 0, len(self)), columns=columns)
+
     def batches(self, batch_size, *, shuffle=False, random_state=None):
         """Go through all spectra once, for `partial_fit` or `transform`.
 
@@ -366,10 +402,15 @@ class PowderSpectraStore:
         return rows
 
     def _read(self, shard, name, rows=slice(None)):
+        with self._open(shard) as file:
+            return file[name][rows]
+
+    @contextmanager
+    def _open(self, shard):
         path = _shard_path(self.path, shard)
         try:
             with h5py.File(path, "r") as file:
-                return file[name][rows]
+                yield file
         except (OSError, KeyError) as error:
             raise OSError(
                 f"{path} cannot be read ({error}). Remove it and call "
@@ -436,8 +477,11 @@ def _shard_path(folder, number):
     return folder / f"shard-{number:05d}.h5"
 
 
-def _write_missing(path, y, simulate, settings, n_jobs, verbose):
-    """Simulate and write the shards that are not there."""
+def _write_missing(path, y, simulate, draw, settings, n_jobs, verbose):
+    """Simulate and write the shards that are not there.
+
+    `draw` tells what was drawn for some rows; None where that was nothing.
+    """
     size = settings["shard_size"]
     shards = [range(i * size, min((i + 1) * size, len(y))) for i in _shards(settings)]
     missing = {_shard_path(path, i): rows for i, rows in enumerate(shards)}
@@ -455,23 +499,24 @@ def _write_missing(path, y, simulate, settings, n_jobs, verbose):
             # the workers have the next shard to do while this process writes one
             started.append((file, rows, simulate(parallel, rows=rows)))
             if len(started) > 1:
-                _finish(*started.popleft(), y, settings["dtype"], progress)
+                _finish(*started.popleft(), y, draw, settings["dtype"], progress)
         for shard in started:
-            _finish(*shard, y, settings["dtype"], progress)
+            _finish(*shard, y, draw, settings["dtype"], progress)
     for leftover in path.glob(f".*{_UNFINISHED}"):
         leftover.unlink(missing_ok=True)
 
 
-def _finish(file, rows, simulated, y, dtype, progress):
+def _finish(file, rows, simulated, y, draw, dtype, progress):
     chunks = []
     for spectra in simulated:
         chunks.append(spectra.astype(dtype))
         progress.update(len(spectra))
     X = np.concatenate(chunks)
-    _write_whole(file, _shard_bytes(X, y[rows.start : rows.stop]))
+    drawn = None if draw is None else draw(rows)
+    _write_whole(file, _shard_bytes(X, y[rows.start : rows.stop], drawn))
 
 
-def _shard_bytes(X, y):
+def _shard_bytes(X, y, drawn):
     image = io.BytesIO()
     with h5py.File(image, "w") as file:
         file.create_dataset(
@@ -484,6 +529,9 @@ def _shard_bytes(X, y):
             fletcher32=True,
         )
         file.create_dataset("y", data=y)
+        if drawn is not None:
+            table = np.stack(list(drawn.values()), axis=1)
+            file.create_dataset(_DRAWN, data=table).attrs["columns"] = list(drawn)
     return image.getbuffer()
 
 

@@ -8,6 +8,12 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from skphonon._validation import parameter_rows
+from skphonon.datasets._variation import (
+    disturb,
+    draw_variation,
+    nuisance_of,
+    settle_variation,
+)
 
 __all__ = ["make_powder_spectra"]
 
@@ -21,17 +27,23 @@ def make_powder_spectra(
     parameters=None,
     spread=0.5,
     noise=0.0,
+    variation=None,
+    return_variation=False,
     random_state=None,
     n_jobs=None,
     verbose=0,
 ):
-    """Simulate spectra for many sets of force constants.
+    r"""Simulate spectra for many sets of force constants.
 
     The sets are drawn uniformly around the simulator's reference, each parameter on its
     own, unless they are given. Sets that describe an unstable crystal are kept, as the
     published training set keeps them (a ninth of its labels are): their unstable modes
     scatter nothing. Where that is not wanted, draw parameters, keep those of which
     :meth:`ForceConstantModel.is_stable` holds and pass them.
+
+    With `variation` and `noise` the spectra differ in what an experiment does as well.
+    Each is simulated with its own settings of the instrument; then come background,
+    counting noise, white noise and scale, in this order.
 
     Parameters
     ----------
@@ -45,13 +57,35 @@ def make_powder_spectra(
     spread : float or array-like of shape (n_parameters,), default=0.5
         Half-width of the distribution drawn from, relative to the size of each
         reference value.
-    noise : float, default=0.0
+    noise : float or pair of float, default=0.0
         Standard deviation of white noise added to visible pixels, relative to the
-        standard deviation of each spectrum over them. Noise of the published
-        measurements amounts to about 0.23.
+        standard deviation of each simulated spectrum over them; a pair (low, high)
+        draws one for each spectrum, uniformly. Noise of the published measurements
+        amounts to about 0.23.
+    variation : dict, default=None
+        From names to ranges (low, high), in which a value is drawn for each spectrum,
+        or to a number, which holds for all. Uniformly drawn are
+
+        - the `nuisance_names` of the simulator, with the meaning they have there
+          (:meth:`PowderSimulator.simulate`);
+        - ``"background"``: root mean square over visible pixels of a smooth background,
+          relative to the standard deviation of the simulated spectrum. Its shape is
+          :math:`\sum_{k+l \le 3} c_{kl} P_k(\epsilon) P_l(\kappa)`, with Legendre
+          polynomials of E and :math:`|Q|` mapped on -1 to 1, and :math:`c_{kl}` normal
+          with a standard deviation in proportion to :math:`1/(1+k+l)`. It is of either
+          sign, as what subtraction leaves;
+
+        and, uniformly in their logarithms,
+
+        - ``"counts"``: neutrons in a visible pixel of mean intensity. Pixels become
+          Poisson counts with a mean in proportion to the size of what is shown
+          (:math:`\chi''` or S, with background), put back to its scale and sign;
+        - ``"scale"``: factor of all intensities.
+    return_variation : bool, default=False
+        Whether to return what was drawn.
     random_state : int, RandomState instance or None, default=None
-        Seed of parameters and noise. The same seed gives the same spectra whatever
-        `n_jobs`.
+        Seed of parameters, noise and variation. The same seed gives the same spectra
+        whatever `n_jobs`.
     n_jobs : int, default=None
         Processes to simulate in, as in joblib; None is one unless a
         ``joblib.parallel_config`` says otherwise. Inside
@@ -65,12 +99,17 @@ def make_powder_spectra(
         One spectrum a row, NaN where the instrument cannot see.
     y : ndarray of shape (n_samples, n_parameters)
         The parameters, in the simulator's order.
+    variation : DataFrame of shape (n_samples, n_drawn)
+        What was drawn for each spectrum: ``noise``, what `variation` names, and of a
+        background the coefficients ``background_kl``, in units of the standard
+        deviation of the simulated spectrum. Only if `return_variation`.
 
     Raises
     ------
     ValueError
-        If neither or contradictory numbers of samples are given, or spread or noise
-        is negative.
+        If neither or contradictory numbers of samples are given, spread or noise is
+        negative, or `variation` names what the simulator does not offer or a range that
+        is none.
 
     See Also
     --------
@@ -87,45 +126,55 @@ def make_powder_spectra(
     >>> X, y = make_powder_spectra(simulator, 3, random_state=0)
     >>> X.shape, y.shape
     ((3, 49), (3, 5))
+
+    As an experiment might show them:
+
+    >>> X, y, drawn = make_powder_spectra(
+    ...     simulator, 3, noise=(0, 0.2), random_state=0, return_variation=True,
+    ...     variation={"energy_resolution": (1.2, 1.9), "counts": (50, 500)},
+    ... )
+    >>> list(drawn)
+    ['noise', 'counts', 'energy_resolution']
     """
-    y, noise_seed = draw_parameters(
-        simulator, n_samples, parameters, spread, noise, random_state
-    )
+    ranges = settle_variation(simulator, noise, variation)
+    y, seed = draw_parameters(simulator, n_samples, parameters, spread, random_state)
     X, done = None, 0
     with (
         Parallel(n_jobs=n_jobs, return_as="generator") as parallel,
         tqdm(total=len(y), desc="Simulating", disable=not verbose) as progress,
     ):
-        for spectra in simulate_chunks(simulator, y, noise, noise_seed, parallel):
+        for spectra in simulate_chunks(simulator, y, ranges, seed, parallel):
             if X is None:
                 X = np.empty((len(y), spectra.shape[1]))
             X[done : done + len(spectra)] = spectra
             done += len(spectra)
             progress.update(len(spectra))
-    return X, y
+    if not return_variation:
+        return X, y
+    import pandas as pd  # workers, which start often, do not need it
+
+    drawn = draw_variation(simulator, ranges, seed, range(len(y)))
+    return X, y, pd.DataFrame(drawn)
 
 
-def draw_parameters(simulator, n_samples, parameters, spread, noise, random_state):
-    """Check what is asked for; return the parameter sets and the seed of the noise.
+def draw_parameters(simulator, n_samples, parameters, spread, random_state):
+    """Check what is asked for; return the parameter sets and the seed of the rest.
 
     Raises
     ------
     ValueError
-        If neither or contradictory numbers of samples are given, or spread or noise
-        is negative.
+        If neither or contradictory numbers of samples are given, or spread is negative.
     """
-    if not noise >= 0:
-        raise ValueError(f"noise must not be negative, got {noise!r}.")
     rng = check_random_state(random_state)
     y = _parameter_sets(simulator, n_samples, parameters, spread, rng)
     return y, int(rng.randint(2**31))
 
 
-def simulate_chunks(simulator, y, noise, noise_seed, parallel, rows=None):
+def simulate_chunks(simulator, y, ranges, seed, parallel, rows=None):
     """Yield the spectra of some rows of `y`, a few at a time and in order.
 
     `parallel` is a joblib.Parallel that returns a generator, `rows` a range (None: all
-    rows). The noise of a spectrum depends on `noise_seed` and the number of its row,
+    rows). What is drawn for a spectrum depends on `seed` and the number of its row,
     not on what else is simulated.
     """
     rows = range(len(y)) if rows is None else rows
@@ -133,8 +182,8 @@ def simulate_chunks(simulator, y, noise, noise_seed, parallel, rows=None):
         delayed(_simulate)(
             simulator,
             y[start : min(start + _CHUNK, rows.stop)],
-            noise,
-            noise_seed,
+            ranges,
+            seed,
             start,
         )
         for start in range(rows.start, rows.stop, _CHUNK)
@@ -168,17 +217,13 @@ def _parameter_sets(simulator, n_samples, parameters, spread, rng):
     return reference + half_width * rng.uniform(-1, 1, (n_samples, len(names)))
 
 
-def _simulate(simulator, rows, noise, noise_seed, first):
-    spectra = simulator.simulate(rows)
-    if noise == 0:
-        return spectra
-    noisy = spectra.copy()
-    for number, spectrum in enumerate(noisy, start=first):
-        # numpy keeps the stream of a RandomState the same in all its versions
-        seeds = np.random.SeedSequence(noise_seed, spawn_key=(number,))
-        rng = np.random.RandomState(np.random.MT19937(seeds))
-        visible = ~np.isnan(spectrum)
-        values = spectrum[visible]
-        white = rng.standard_normal(values.size)
-        spectrum[visible] += noise * values.std() * white
-    return noisy
+def _simulate(simulator, y, ranges, seed, first):
+    rows = range(first, first + len(y))
+    drawn = draw_variation(simulator, ranges, seed, rows)
+    nuisance = nuisance_of(drawn)
+    spectra = (
+        simulator.simulate(y, nuisance=nuisance, nuisance_ranges=nuisance_of(ranges))
+        if nuisance
+        else simulator.simulate(y)
+    )
+    return disturb(simulator, spectra, drawn, seed, rows)

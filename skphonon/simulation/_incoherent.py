@@ -42,15 +42,12 @@ class Incoherent(NamedTuple):
     kernel : callable
         From a number of points, at multiples of the step in the order of the Fourier
         transform, to how each is recorded: Tensor of shape (n_energy, n_points).
-    width_kernel : callable
-        Its derivative with respect to the resolution.
     """
 
     cross_sections: torch.Tensor
     axis: EnergyAxis
     temperature: float
     kernel: Callable
-    width_kernel: Callable
 
 
 def q_shares(incoherent, radii, displacements):
@@ -60,16 +57,16 @@ def q_shares(incoherent, radii, displacements):
     ----------
     incoherent : Incoherent
         Settings.
-    radii : Tensor of shape (n_shells,)
+    radii : Tensor of shape (n_shells,) or (n_samples, n_shells)
         Moduli of Q in 1/Angstrom.
     displacements : Tensor of shape (n_samples, n_atoms)
         Mean-square displacements along a line, in Angstrom^2.
     """
     n_orders = incoherent.cross_sections.shape[1]
-    squared = radii * radii
+    squared = (radii * radii).unsqueeze(-2)  # the same for all atoms
     powers = [squared**n / factorial(n) for n in range(1, n_orders + 1)]
     damping = torch.exp(-displacements[..., None] * squared)
-    weights = incoherent.cross_sections[..., None] * torch.stack(powers)
+    weights = incoherent.cross_sections[..., None] * torch.stack(powers, dim=-2)
     return weights * damping[:, :, None]
 
 

@@ -10,20 +10,25 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skphonon.physics.bond_waves import bond_waves
-from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.physics.displacements import ZoneMesh, symmetry_averages
 from skphonon.physics.lattice_dynamics import real_form
 from skphonon.physics.scattering_lengths import scattering_lengths
 from skphonon.simulation._incoherent import Incoherent
+from skphonon.simulation._nuisance import NAMES, base_values, resolution
+from skphonon.simulation._powder_conditions import (
+    conditions,
+    energy_kernel,
+    smooth_kernel,
+)
 from skphonon.simulation._powder_engine import Plan, bands, distances
 from skphonon.simulation.quadrature import (
     energy_axis,
     independent_directions,
-    line_kernel,
     radial_samples,
-    sharpened,
 )
-from skphonon.simulation.resolution import bin_kernel, bin_kernel_width_derivative
+from skphonon.simulation.resolution import (
+    bin_kernel,
+)
 
 __all__ = ["make_plan", "settled_plan"]
 
@@ -51,13 +56,15 @@ class _Tensors(NamedTuple):
         return torch.as_tensor(array).to(device=self.device)
 
 
-def settled_plan(simulator) -> Plan:
+def settled_plan(simulator, ranges) -> Plan:
     """Return a plan with the directions asked for, or as many as the tolerance needs.
 
     Parameters
     ----------
     simulator : PowderSimulator
         With checked settings.
+    ranges : ndarray of shape (2, n_nuisances)
+        As from `nuisance_ranges`.
 
     Returns
     -------
@@ -65,13 +72,15 @@ def settled_plan(simulator) -> Plan:
         Warns with ConvergenceWarning where the tolerance is out of reach.
     """
     if simulator.n_directions is not None:
-        return make_plan(simulator, simulator.n_directions)
+        return make_plan(simulator, simulator.n_directions, ranges)
     n_directions, reference = _FIRST_TRY, simulator.reference[None]
+    plain = (ranges == base_values(simulator)).all()
+    middle = None if plain else ranges.mean(axis=0, keepdims=True)
     while True:
-        plan = make_plan(simulator, n_directions)
-        other = make_plan(simulator, n_directions, other=True)
+        plan = make_plan(simulator, n_directions, ranges)
+        other = make_plan(simulator, n_directions, ranges, other=True)
         # two averages of equal quality differ by twice the error of each
-        error = distances(other, plan, reference)[0] / 2
+        error = distances(other, plan, reference, middle)[0] / 2
         if not error > simulator.tolerance:
             return plan
         if n_directions >= _LAST_TRY:
@@ -89,7 +98,7 @@ def settled_plan(simulator) -> Plan:
     return plan
 
 
-def make_plan(simulator, n_directions: int, *, other: bool = False) -> Plan:
+def make_plan(simulator, n_directions: int, ranges, *, other: bool = False) -> Plan:
     """Build a plan.
 
     Parameters
@@ -98,6 +107,8 @@ def make_plan(simulator, n_directions: int, *, other: bool = False) -> Plan:
         With checked settings.
     n_directions : int
         Directions over the whole sphere at the largest modulus.
+    ranges : ndarray of shape (2, n_nuisances)
+        What the samples of moduli and the axis of energies shall serve.
     other : bool, default=False
         Whether to sample other directions and moduli, which are as good.
 
@@ -111,15 +122,36 @@ def make_plan(simulator, n_directions: int, *, other: bool = False) -> Plan:
     energy_edges, q_edges = grid.edges()
     sigma, mask = simulator.q_resolution, grid.mask
     offset, turn = (0.0, _OTHER_TURN) if other else (0.5, 0)
-    radii, step = radial_samples(q_edges, mask, sigma, offset)
+    low, high = (dict(zip(NAMES, row, strict=True)) for row in ranges)
+    radii, step = radial_samples(
+        q_edges,
+        mask,
+        low["q_resolution"],
+        offset,
+        widest=high["q_resolution"],
+        scales=(low["lattice_scale"], high["lattice_scale"]),
+    )
     directions = _directions(model.point_group(), n_directions, radii, turn)
     sizes = [len(d) for d in directions]
     q_vectors = np.concatenate(directions) * np.repeat(radii, sizes)[:, None]
-    axis = energy_axis(energy_edges, simulator.energy_resolution)
+    axis = energy_axis(
+        energy_edges,
+        simulator.energy_resolution,
+        extremes=[
+            resolution(simulator, value, slope)
+            for value in {low["energy_resolution"], high["energy_resolution"]}
+            for slope in {
+                low["energy_resolution_slope"],
+                high["energy_resolution_slope"],
+            }
+        ],
+        shifts=(-high["energy_offset"], -low["energy_offset"]),
+    )
     lengths, cross_sections = _cross_sections(simulator)
     partners = model.inversion_partners()
     q_kernel = bin_kernel(q_edges, radii, sigma) * step
     return Plan(
+        ranges=ranges,
         mask=mask.ravel(),
         parameter_names=model.parameter_names,
         n_directions=n_directions,
@@ -135,19 +167,14 @@ def make_plan(simulator, n_directions: int, *, other: bool = False) -> Plan:
         amplitudes=to.real(_real_amplitudes(lengths, partners)),
         axis=axis,
         bands=bands(q_kernel),
-        q_kernels=(
-            to.real(q_kernel),
-            lambda: to.real(bin_kernel_width_derivative(q_edges, radii, sigma) * step),
-        ),
-        energy_kernels=(
-            to.real(_energy_kernel(simulator, axis, bin_kernel)),
-            lambda: to.real(_energy_kernel(simulator, axis, _width_kernel(simulator))),
-        ),
+        q_kernel=to.real(q_kernel),
+        energy_kernel=to.real(energy_kernel(simulator, axis, bin_kernel)),
         mesh=_zone_mesh(simulator, to),
         temperature=simulator.temperature,
         displacement=simulator.mean_square_displacement,
         incoherent=_incoherent(simulator, axis, cross_sections, to),
         background=_background(simulator, to),
+        conditions=lambda table: conditions(simulator, axis, radii, step, table, to),
     )
 
 
@@ -223,20 +250,6 @@ def _stretched_offset(model, partners, q_vectors, to):
     return (above - below) / (2 * _STRETCH)
 
 
-def _energy_kernel(simulator, axis, kernel):
-    scale = HBAR2_PER_AMU / 2 * (np.pi if simulator.quantity == "chi" else 1.0)
-    return scale * line_kernel(axis, simulator.quantity, simulator.temperature, kernel)
-
-
-def _width_kernel(simulator):
-    """Return the derivative of the kernel with the width, or a factor of it."""
-    if not callable(simulator.energy_resolution):
-        return bin_kernel_width_derivative
-    return lambda edges, points, widths: (
-        widths * bin_kernel_width_derivative(edges, points, widths)
-    )
-
-
 def _zone_mesh(simulator, to):
     model = simulator.model
     wavevectors, weights = _weighted_mesh(model, _mesh_size(simulator))
@@ -310,23 +323,14 @@ def _incoherent(simulator, axis, cross_sections, to):
         return None
 
     @cache
-    def recorded(n_points, kernel):
-        numbers = np.arange(-(n_points // 2) - 1, n_points - n_points // 2 + 1)
-        energies = axis.step * numbers
-        values = kernel(axis.edges, energies, axis.widths(energies))
-        if simulator.quantity == "chi":
-            values = values - kernel(axis.edges, -energies, axis.widths(-energies))
-            values *= np.pi
-        values = sharpened(values, axis.smooth)
-        return to.real(np.roll(values, -(n_points // 2), axis=1))
+    def recorded(n_points):
+        return to.real(smooth_kernel(simulator, n_points, axis, bin_kernel))
 
-    width_kernel = _width_kernel(simulator)
     return Incoherent(
         cross_sections=to.real(cross_sections),
         axis=axis,
         temperature=simulator.temperature,
-        kernel=lambda n_points: recorded(n_points, bin_kernel),
-        width_kernel=lambda n_points: recorded(n_points, width_kernel),
+        kernel=recorded,
     )
 
 

@@ -15,6 +15,7 @@ averaged over each pixel. Incoherent and multiphonon scattering come in the inco
 approximation.
 """
 
+from collections.abc import Mapping
 from numbers import Real
 
 from skphonon._persistence import VersionedEstimator
@@ -25,16 +26,9 @@ from skphonon._validation import (
     parameter_rows,
     positive,
 )
+from skphonon.simulation import _nuisance
 
 __all__ = ["PowderSimulator"]
-
-#: What else a spectrum can be differentiated with.
-_NUISANCES = (
-    "energy_resolution",
-    "q_resolution",
-    "lattice_scale",
-    "mean_square_displacement",
-)
 
 
 class PowderSimulator(VersionedEstimator):
@@ -79,8 +73,9 @@ class PowderSimulator(VersionedEstimator):
         for a cubic crystal. None takes as many as `tolerance` needs.
     tolerance : float, default=1e-4
         Error allowed to the average over directions, as the mean square error over the
-        variance of a spectrum, at the reference parameters; see
-        :meth:`quadrature_error`. Not used where `n_directions` is given.
+        variance of a spectrum, at the reference parameters and in the middle of the
+        ranges of nuisances; see :meth:`quadrature_error`. Not used where
+        `n_directions` is given.
     quantity : {"chi", "sqe"}, default="chi"
         What a spectrum shows: :math:`\chi''(|Q|, E)` or :math:`S(|Q|, E)`.
     units : {"1/meV", "barn/meV/sr"}, default="1/meV"
@@ -112,6 +107,8 @@ class PowderSimulator(VersionedEstimator):
         Names of the parameters, in order.
     reference : ndarray of shape (n_parameters,)
         Reference values of the parameters in eV/Angstrom^2.
+    nuisance_names : list of str
+        What else may differ between the spectra of a call; see :meth:`simulate`.
 
     Examples
     --------
@@ -124,6 +121,10 @@ class PowderSimulator(VersionedEstimator):
     (1, 49)
     >>> simulator.jacobian([simulator.reference]).shape
     (1, 49, 5)
+    >>> simulator.simulate(
+    ...     [simulator.reference] * 2, nuisance={"energy_resolution": [1.2, 1.9]}
+    ... ).shape
+    (2, 49)
     """
 
     _parameter_constraints = {
@@ -192,13 +193,38 @@ class PowderSimulator(VersionedEstimator):
         """Reference values of the parameters in eV/Angstrom^2."""
         return parameter_rows(self.model.reference, self.parameter_names)[0]
 
-    def simulate(self, parameters):
+    @property
+    def nuisance_names(self):
+        """What may differ between spectra besides the parameters."""
+        return list(_nuisance.NAMES)
+
+    def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
         r"""Simulate spectra.
 
         Parameters
         ----------
         parameters : array-like of shape (n_samples, n_parameters)
             Parameter sets in eV/Angstrom^2.
+        nuisance : dict, default=None
+            What an experiment varies: from names to a number or an array of shape
+            (n_samples,). What is not named is as the simulator has it.
+
+            - ``"energy_resolution"``: standard deviation in meV; where the setting is a
+              function of energy, a factor that multiplies it.
+            - ``"energy_resolution_slope"``: a number :math:`s` between -2 and 2, of a
+              further factor :math:`1 + s\,(E - E_m)/(E_1 - E_0)` of the resolution,
+              with the borders :math:`E_0`, :math:`E_1` of the energy axis and its
+              middle :math:`E_m`.
+            - ``"energy_offset"``: by how much the spectrum is shown at too high an
+              energy, in meV.
+            - ``"q_resolution"``: standard deviation in 1/Angstrom.
+            - ``"lattice_scale"``: factor of the lattice, with all force constants kept.
+            - ``"mean_square_displacement"``: an isotropic
+              :math:`\langle u_x^2 \rangle` in Angstrom^2, added to that of all atoms.
+        nuisance_ranges : dict, default=None
+            From some of these names to pairs of the least and the largest value to
+            prepare for; of others, None takes what the values span. Calls with the same
+            ranges share what is prepared, and a spectrum is the same in all of them.
 
         Returns
         -------
@@ -210,13 +236,18 @@ class PowderSimulator(VersionedEstimator):
         ------
         ValueError
             If a setting is out of range, the number of parameters is wrong or one is
-            not finite.
+            not finite; if a nuisance is unknown, out of range or of another shape, or
+            the lattice varies where `q_resolution` is zero.
         """
-        plan, engine = self._plan()
-        rows = parameter_rows(parameters, plan.parameter_names)
-        return engine.simulate(plan, rows)
+        rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
+        plan, engine = self._plan(ranges)
+        if nuisance is None and nuisance_ranges is None:
+            table = None
+        return engine.simulate(plan, rows, table)
 
-    def jacobian(self, parameters, *, nuisance=(), return_spectra=False):
+    def jacobian(
+        self, parameters, *, nuisance=(), nuisance_ranges=None, return_spectra=False
+    ):
         r"""Return exact derivatives of the spectra.
 
         They hold where modes are degenerate, too: the spectrum is a smooth function of
@@ -227,12 +258,11 @@ class PowderSimulator(VersionedEstimator):
         ----------
         parameters : array-like of shape (n_samples, n_parameters)
             Parameter sets in eV/Angstrom^2.
-        nuisance : sequence of str, default=()
-            What to differentiate with besides: ``"energy_resolution"`` and
-            ``"q_resolution"`` (each for its standard deviation; for a function of
-            energy, a factor that multiplies it), ``"lattice_scale"`` (a factor of the
-            lattice with all force constants kept) and ``"mean_square_displacement"``
-            (an isotropic :math:`\langle u_x^2 \rangle` added to that of all atoms).
+        nuisance : sequence of str or dict, default=()
+            Names of what to differentiate with besides; a dict holds the values at
+            which to do so as well, as for :meth:`simulate`, which explains the names.
+        nuisance_ranges : dict, default=None
+            As for :meth:`simulate`.
         return_spectra : bool, default=False
             Whether to return the spectra as well, which cost nothing more.
 
@@ -247,13 +277,17 @@ class PowderSimulator(VersionedEstimator):
         Raises
         ------
         ValueError
-            As from :meth:`simulate`, or if `nuisance` names something else, or a
-            resolution that is zero.
+            As from :meth:`simulate`, or if a resolution is zero and `nuisance` names
+            what has no derivative then.
         """
-        nuisance = self._checked(nuisance)
-        plan, engine = self._plan()
-        rows = parameter_rows(parameters, plan.parameter_names)
-        changes, spectra = engine.differentiate(plan, rows, nuisance)
+        names = (nuisance,) if isinstance(nuisance, str) else tuple(nuisance)
+        values = nuisance if isinstance(nuisance, Mapping) else None
+        rows, table, ranges = self._asked(parameters, values, nuisance_ranges)
+        _nuisance.check_derivatives(names, table)
+        from skphonon.simulation._powder_derivatives import differentiate
+
+        plan, _ = self._plan(ranges)
+        changes, spectra = differentiate(plan, rows, table, names)
         return (changes, spectra) if return_spectra else changes
 
     def simulate_tensor(self, parameters):
@@ -297,31 +331,28 @@ class PowderSimulator(VersionedEstimator):
         plan, engine = self._plan()
         rows = parameter_rows(parameters, plan.parameter_names)
         finer = self._cached(
-            "finer", lambda: make_plan(self, 4 * plan.n_directions, other=True)
+            "finer",
+            lambda: make_plan(self, 4 * plan.n_directions, plan.ranges, other=True),
         )
         return engine.distances(finer, plan, rows)
 
-    def _plan(self):
+    def _asked(self, parameters, nuisance=None, nuisance_ranges=None):
+        """Return parameter sets, values of all nuisances, and ranges of those."""
+        check_parameters(self)
+        rows = parameter_rows(parameters, self.parameter_names)
+        base = _nuisance.base_values(self)
+        table = _nuisance.nuisance_table(base, nuisance or {}, len(rows))
+        return rows, table, _nuisance.nuisance_ranges(table, nuisance_ranges or {})
+
+    def _plan(self, ranges=None):
         """Return what does not depend on the parameters, and the code to run it."""
         # torch takes seconds to import: only those who simulate wait for it
         from skphonon.simulation import _powder_engine, _powder_plan
 
         def build():
-            check_parameters(self)
-            return _powder_plan.settled_plan(self)
+            return _powder_plan.settled_plan(self, ranges)
 
-        return self._cached("plan", build), _powder_engine
-
-    def _checked(self, nuisance):
-        nuisance = (nuisance,) if isinstance(nuisance, str) else tuple(nuisance)
-        for name in nuisance:
-            if name not in _NUISANCES:
-                raise ValueError(
-                    f"nuisance must name some of {', '.join(_NUISANCES)}; got {name!r}."
-                )
-            if name.endswith("resolution") and getattr(self, name) == 0:
-                raise ValueError(
-                    f"There is no derivative with {name} at {name}=0. Set it to the "
-                    "width of the instrument."
-                )
-        return nuisance
+        if ranges is None:
+            _, _, ranges = self._asked(self.reference)
+        key = "plan", _nuisance.of_a_plan(ranges).tobytes()
+        return self._cached(key, build), _powder_engine

@@ -29,6 +29,7 @@ _LINE_STEPS = 3  # points of the energy axis within a width of the resolution
 _SHARP_STEPS = 8  # and of a resolution much narrower than a bin
 _Q_STEPS = 0.8  # samples of |Q| within a width of the resolution: 1e-5 of aliasing
 _SHARP_Q_STEPS = 2  # and where bins are much wider than the resolution
+_SMOOTH_Q = 0.7  # steps in a width from which on the resolution smooths bins
 _ASYMMETRIC = np.array([0.42, 0.27, 0.87])  # lies on no symmetry element
 _NEAREST = 5  # borders of its wedge that are looked at first
 
@@ -71,7 +72,9 @@ class EnergyAxis(NamedTuple):
         return self.step * numbers
 
 
-def energy_axis(edges: ArrayLike, resolution) -> EnergyAxis:
+def energy_axis(
+    edges: ArrayLike, resolution, *, extremes=None, shifts=(0.0, 0.0)
+) -> EnergyAxis:
     """Lay an energy axis under the bins of a spectrum.
 
     Parameters
@@ -80,6 +83,10 @@ def energy_axis(edges: ArrayLike, resolution) -> EnergyAxis:
         Borders of the energy bins in meV.
     resolution : float or callable
         Standard deviation of the resolution in meV, or a function from energy to it.
+    extremes : sequence of float or callable, default=None
+        The resolutions that the axis shall resolve and reach; None for `resolution`.
+    shifts : pair of float, default=(0.0, 0.0)
+        Least and largest shift of the borders in meV that it shall serve.
 
     Returns
     -------
@@ -87,21 +94,27 @@ def energy_axis(edges: ArrayLike, resolution) -> EnergyAxis:
         For energies that are not negative, with what splines near zero need below it.
     """
     edges = np.asarray(edges, dtype=float)
-
-    def widths(energies):
-        # what lies outside the spectrum is broadened as at its border
-        return resolve_widths(resolution, np.clip(energies, edges[0], edges[-1]))
-
-    seen = widths(np.linspace(edges[0], edges[-1], 4 * len(edges)))
+    inside = np.linspace(edges[0], edges[-1], 4 * len(edges))
+    widths = widths_inside(edges, resolution)
+    served = [resolution] if extremes is None else extremes
+    seen = np.array([widths_inside(edges, r)(inside) for r in served])
     width = total_width(edges, seen.min())
     smooth = bool(seen.min() >= width / _LINE_STEPS)
     step = width / (_LINE_STEPS if smooth else _SHARP_STEPS)
     reach = max(_REACH * seen.max(), 2 * step)
-    crosses_zero = edges[0] < 0 < edges[-1]
-    nearest = 0.0 if crosses_zero else max(np.abs(edges).min() - reach, 0.0)
+    ends = edges[0] + shifts[0], edges[-1] + shifts[1]
+    crosses_zero = ends[0] < 0 < ends[1]
+    nearest = 0.0 if crosses_zero else max(np.abs(ends).min() - reach, 0.0)
     first = int(np.floor(nearest / step)) - 2
-    last = int(np.ceil((np.abs(edges).max() + reach) / step)) + 2
+    last = int(np.ceil((np.abs(ends).max() + reach) / step)) + 2
     return EnergyAxis(step, first, last - first + 1, edges, widths, smooth)
+
+
+def widths_inside(edges: Array, resolution) -> Callable[[Array], Array]:
+    """Return widths of lines by energy; beyond the spectrum, those at its border."""
+    return lambda energies: resolve_widths(
+        resolution, np.clip(energies, edges[0], edges[-1])
+    )
 
 
 def line_kernel(axis: EnergyAxis, quantity: str, temperature: float, kernel) -> Array:
@@ -157,7 +170,13 @@ def sharpened(values: Array, smooth: bool) -> Array:
 
 
 def radial_samples(
-    edges: ArrayLike, mask: NDArray[np.bool_], sigma: float, offset: float = 0.5
+    edges: ArrayLike,
+    mask: NDArray[np.bool_],
+    sigma: float,
+    offset: float = 0.5,
+    *,
+    widest: float | None = None,
+    scales: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[Array, float]:
     r"""Return samples of \|Q\| that cover the visible bins and their resolution.
 
@@ -172,6 +191,11 @@ def radial_samples(
     offset : float, default=0.5
         Where the samples lie between multiples of their distance; others make another
         set that is equally good.
+    widest : float, default=None
+        Another standard deviation, not below `sigma`, that they shall cover.
+    scales : pair of float, default=(1.0, 1.0)
+        Least and largest factor by which the lattice is longer than that to which the
+        samples refer: a sample stands for itself divided by the factor.
 
     Returns
     -------
@@ -180,20 +204,46 @@ def radial_samples(
     step : float
         Distance between them: ``bin_kernel(edges, samples, sigma) * step`` is the share
         of each sample in each bin.
+
+    Raises
+    ------
+    ValueError
+        If the factor varies and there is no resolution to smooth the borders of bins.
     """
     edges = np.asarray(edges, dtype=float)
     width = total_width(edges, sigma)
     visible = np.flatnonzero(mask.any(axis=0))
-    first = max(edges[visible[0]] - _REACH * sigma, 0.0)
-    last = edges[visible[-1] + 1] + _REACH * sigma
+    reach = _REACH * (sigma if widest is None else widest)
+    first = max(edges[visible[0]] - reach, 0.0)
+    last = edges[visible[-1] + 1] + reach
     step = width / _Q_STEPS
-    if sigma < 0.7 * step:  # the borders of bins are sharp: keep in step with them
-        bin_width = np.diff(edges).min()
-        step = bin_width / np.ceil(bin_width / width * _SHARP_Q_STEPS)
-        first = edges[0] + np.floor((first - edges[0]) / step) * step
+    if sigma < _SMOOTH_Q * step:
+        # the borders of bins are sharp: keep in step with them, or make steps fine
+        step, first = (
+            _in_step(edges, width, first)
+            if scales[0] == scales[1]
+            else (_fine_step(sigma), first)
+        )
+    step, first, last = scales[0] * step, scales[0] * first, scales[1] * last
     n_samples = int(np.ceil((last - first) / step - 1e-6))
     samples = first + (np.arange(n_samples + 1) + offset) * step
     return samples[(samples > 0) & (samples < last + step / 2)], step
+
+
+def _in_step(edges, width, first):
+    bin_width = np.diff(edges).min()
+    step = bin_width / np.ceil(bin_width / width * _SHARP_Q_STEPS)
+    return step, edges[0] + np.floor((first - edges[0]) / step) * step
+
+
+def _fine_step(sigma):
+    if sigma == 0:
+        raise ValueError(
+            "q_resolution must be above 0 where lattice_scale varies: borders of bins "
+            "that nothing smooths would move past the samples of |Q|. Give it a width, "
+            "or one lattice_scale to all spectra of a call."
+        )
+    return sigma / _SMOOTH_Q
 
 
 def independent_directions(group, n_directions, turn=0):

@@ -19,6 +19,7 @@ __all__ = [
     "PolynomialResolution",
     "TabulatedResolution",
     "bin_kernel",
+    "bin_kernel_shift_derivative",
     "bin_kernel_width_derivative",
     "instrument_resolution",
     "resolve_widths",
@@ -353,15 +354,55 @@ def bin_kernel_width_derivative(
     ValueError
         If a width is not positive: at 0 the kernel has no derivative.
     """
+    scaled, sigma = _scaled_by_width(edges, samples, sigma)
+    slope = -scaled * np.exp(-(scaled**2) / 2) / (np.sqrt(2 * np.pi) * sigma)
+    return np.diff(slope, axis=0) / np.diff(np.asarray(edges, dtype=float))[:, None]
+
+
+def bin_kernel_shift_derivative(
+    edges: ArrayLike, samples: ArrayLike, sigma: ArrayLike
+) -> Array:
+    r"""Return the derivative of `bin_kernel` with a shift of all lines.
+
+    .. math:: \frac{\partial k}{\partial x} = \frac{1}{\Delta\,\sigma}
+              \left[\varphi\left(\frac{a - x}{\sigma}\right) -
+              \varphi\left(\frac{b - x}{\sigma}\right)\right],
+
+    with :math:`\varphi` the normal density and the other symbols as in `bin_kernel`.
+
+    Parameters
+    ----------
+    edges : array-like of shape (n_bins + 1,)
+        Borders of the bins, increasing.
+    samples : array-like of shape (n_samples,)
+        Positions of the lines, in the unit of `edges`.
+    sigma : float or array-like of shape (n_samples,)
+        Standard deviation of the resolution, one for all lines or one for each.
+
+    Returns
+    -------
+    ndarray of shape (n_bins, n_samples)
+        Per square of the unit of `edges`.
+
+    Raises
+    ------
+    ValueError
+        If a width is not positive: at 0 the kernel has no derivative.
+    """
+    scaled, sigma = _scaled_by_width(edges, samples, sigma)
+    slope = -np.exp(-(scaled**2) / 2) / (np.sqrt(2 * np.pi) * sigma)
+    return np.diff(slope, axis=0) / np.diff(np.asarray(edges, dtype=float))[:, None]
+
+
+def _scaled_by_width(edges, samples, sigma):
+    """Distances of borders from lines in widths, and the widths."""
     edges, sigma = np.asarray(edges, dtype=float), np.asarray(sigma, dtype=float)
     if not (sigma > 0).all():
         raise ValueError(
-            "sigma must be positive where its derivative is asked for, got "
+            "sigma must be positive where a derivative is asked for, got "
             f"{np.min(sigma):g}. Give the resolution a width."
         )
-    scaled = (edges[:, None] - np.asarray(samples, dtype=float)) / sigma
-    slope = -scaled * np.exp(-(scaled**2) / 2) / (np.sqrt(2 * np.pi) * sigma)
-    return np.diff(slope, axis=0) / np.diff(edges)[:, None]
+    return (edges[:, None] - np.asarray(samples, dtype=float)) / sigma, sigma
 
 
 def total_width(edges: ArrayLike, sigma: ArrayLike) -> float:

@@ -160,6 +160,58 @@ def _gradient_cost(label, simulator, rows):
         )
 
 
+VARIED = {
+    "energy_resolution": (1.2, 1.9),
+    "energy_resolution_slope": (-0.3, 0.3),
+    "energy_offset": (-0.3, 0.3),
+    "q_resolution": (0.06, 0.12),
+    "lattice_scale": (0.998, 1.02),
+    "mean_square_displacement": (0.0, 0.012),
+}
+
+
+def vary():
+    """Cost of spectra that each have their own instrument, lattice and damping."""
+    data = published()
+    rng = np.random.default_rng(0)
+    values = {name: rng.uniform(*limits, 64) for name, limits in VARIED.items()}
+    for tolerance in (3e-4, 1e-4):
+        simulator = PowderSimulator(
+            load_aluminium_model(), data.grid, temperature=50.0, tolerance=tolerance
+        )
+        rows = data.training_targets[:64]
+        plain = fastest(lambda s=simulator, r=rows: s.simulate(r)) / 64
+        print(f"Tolerance {tolerance:g}: {plain * 1e3:.2f} ms a spectrum without")
+        for some in (list(VARIED), *([name] for name in VARIED)):
+            nuisance = {name: values[name] for name in some}
+            ranges = {name: VARIED[name] for name in some}
+            varied = fastest(
+                lambda s=simulator, r=rows, n=nuisance, v=ranges: s.simulate(
+                    r, nuisance=n, nuisance_ranges=v
+                )
+            )
+            label = some[0] if len(some) == 1 else "all"
+            print(f"{label}: {varied / 64 * 1e3:.2f} ms, {varied / 64 / plain:.2f}")
+        _vary_accuracy(simulator, rows, values)
+
+
+def _vary_accuracy(simulator, rows, values):
+    stable = simulator.model.is_stable(rows)
+    rows = rows[stable]
+    values = {name: v[stable] for name, v in values.items()}
+    plan, _ = simulator._plan()
+    fine = clone(simulator).set_params(n_directions=10 * plan.n_directions)
+    found = [
+        s.simulate(rows, nuisance=values, nuisance_ranges=VARIED)
+        for s in (fine, simulator)
+    ]
+    error = nmse(*found)
+    print(
+        f"ten times the directions change {len(rows)} stable published sets by "
+        f"{error.mean():.1e} (mean), {error.max():.1e} (largest)"
+    )
+
+
 def _map_simulator(model, n_directions):
     """A powder map of 60 energies and 50 moduli, three widths off the elastic line."""
     highest = (
@@ -391,6 +443,7 @@ PARTS = {
     "accuracy": accuracy,
     "training_set": training_set,
     "gradients": gradients,
+    "vary": vary,
     "against_phonopy": against_phonopy,
     "against_euphonic": against_euphonic,
     "growth": growth,

@@ -31,6 +31,13 @@ from skphonon import (
 )
 
 PLANNED = 1_000_000
+VARIED = {
+    "energy_resolution": (1.2, 1.9),
+    "q_resolution": (0.06, 0.12),
+    "lattice_scale": (0.998, 1.02),
+    "mean_square_displacement": (0.0, 0.012),
+    "background": (0.0, 0.4),
+}
 LEARNT_FROM = 5_000  # spectra that the extractor is fitted to, in memory
 
 
@@ -42,15 +49,23 @@ def simulator():
     return PowderSimulator(model, grid, temperature=50.0, tolerance=3e-4)
 
 
-def make(n_samples, n_jobs):
+def make(n_samples, n_jobs, variation):
     """Return the size of a training set in memory, in bytes."""
-    X, y = make_powder_spectra(simulator(), n_samples, random_state=0, n_jobs=n_jobs)
+    X, y = make_powder_spectra(
+        simulator(), n_samples, variation=variation, random_state=0, n_jobs=n_jobs
+    )
     return X.nbytes + y.nbytes
 
 
-def write(folder, n_samples, n_jobs):
+def write(folder, n_samples, n_jobs, variation):
     write_powder_spectra(
-        folder, simulator(), n_samples, noise=0.2, random_state=0, n_jobs=n_jobs
+        folder,
+        simulator(),
+        n_samples,
+        noise=0.2,
+        variation=variation,
+        random_state=0,
+        n_jobs=n_jobs,
     )
 
 
@@ -104,11 +119,12 @@ def _report(step, sender):
     sender.send((result, seconds, own, worker))
 
 
-def main(n_samples, n_jobs):
+def main(n_samples, n_jobs, vary):
+    variation = VARIED if vary else None
     _, _, empty, _ = measure(nothing)
     print(f"A process that has imported everything holds {empty:.0f} MB")
 
-    size, seconds, own, worker = measure(partial(make, n_samples, n_jobs))
+    size, seconds, own, worker = measure(partial(make, n_samples, n_jobs, variation))
     beyond = own - empty - size / 2**20
     print(
         f"make_powder_spectra, {n_samples} spectra, {n_jobs=}: {seconds:.0f} s; result "
@@ -117,7 +133,7 @@ def main(n_samples, n_jobs):
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "store"
-        write_all = partial(write, folder, n_samples, n_jobs)
+        write_all = partial(write, folder, n_samples, n_jobs, variation)
         _, seconds, own, worker = measure(write_all)
         shards = sorted(folder.glob("shard-*.h5"))
         disk = sum(file.stat().st_size for file in folder.iterdir())
@@ -156,4 +172,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-samples", type=int, default=10_000)
     parser.add_argument("--n-jobs", type=int, default=2)
+    parser.add_argument(
+        "--vary", action="store_true", help="vary what an experiment varies"
+    )
     main(**vars(parser.parse_args()))

@@ -1,0 +1,219 @@
+"""What an experiment makes of each spectrum, besides the crystal: names and values.
+
+Values of all nuisances are a table of shape (n_samples, n_nuisances), ranges one of
+shape (2, n_nuisances), both in the order of `NAMES`.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skphonon.simulation.resolution import resolve_widths
+
+__all__ = [
+    "NAMES",
+    "base_values",
+    "check_derivatives",
+    "nuisance_ranges",
+    "nuisance_table",
+    "of_a_plan",
+    "resolution",
+]
+
+Array = NDArray[np.float64]
+
+#: What may differ between spectra of the same crystal.
+NAMES = (
+    "energy_resolution",
+    "energy_resolution_slope",
+    "energy_offset",
+    "q_resolution",
+    "lattice_scale",
+    "mean_square_displacement",
+)
+
+# open intervals, but for resolutions
+_LIMITS = {
+    "energy_resolution": (0.0, np.inf),
+    "energy_resolution_slope": (-2.0, 2.0),
+    "q_resolution": (0.0, np.inf),
+    "lattice_scale": (0.0, np.inf),
+}
+_ROUNDING = 1e-9  # by which a value may leave its range
+
+
+def base_values(simulator) -> Array:
+    """Return the values that a simulator has by itself.
+
+    Parameters
+    ----------
+    simulator : PowderSimulator
+        With checked settings.
+
+    Returns
+    -------
+    ndarray of shape (n_nuisances,)
+        In the order of `NAMES`.
+    """
+    width = simulator.energy_resolution
+    width = 1.0 if callable(width) else width
+    return np.array([width, 0.0, 0.0, simulator.q_resolution, 1.0, 0.0])
+
+
+def nuisance_table(base: Array, nuisance, n_samples: int) -> Array:
+    """Return the values of all nuisances, one row a sample.
+
+    Parameters
+    ----------
+    base : ndarray of shape (n_nuisances,)
+        As from `base_values`, for what is not named.
+    nuisance : dict
+        From names to a number or an array of shape (n_samples,).
+    n_samples : int
+        Number of samples.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_nuisances)
+        Checked.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or values have another shape or are out of range.
+    """
+    _check_names("nuisance", nuisance)
+    table = np.tile(base, (n_samples, 1))
+    for name, given in nuisance.items():
+        values = np.asarray(given, dtype=float)
+        if values.shape not in ((), (n_samples,)):
+            raise ValueError(
+                f"nuisance {name!r} must be a number or one for each of {n_samples} "
+                f"samples, got shape {values.shape}."
+            )
+        _check_values("nuisance", name, values)
+        table[:, NAMES.index(name)] = values
+    return table
+
+
+def nuisance_ranges(table: Array, ranges) -> Array:
+    """Return the ranges to be prepared for.
+
+    Parameters
+    ----------
+    table : ndarray of shape (n_samples, n_nuisances)
+        Values to come.
+    ranges : dict
+        From names to pairs of the least and the largest value, between which the
+        values lie; for what is not named they are what the values span.
+
+    Returns
+    -------
+    ndarray of shape (2, n_nuisances)
+        Checked.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a range is not one or a value lies outside.
+    """
+    _check_names("nuisance_ranges", ranges)
+    spans = np.stack([table.min(axis=0), table.max(axis=0)])
+    for name, given in ranges.items():
+        pair = np.asarray(given, dtype=float)
+        if pair.shape != (2,) or not pair[0] <= pair[1]:
+            raise ValueError(
+                f"nuisance_ranges of {name!r} must be a pair (low, high), got "
+                f"{given!r}."
+            )
+        _check_values("nuisance_ranges", name, pair)
+        low, high = spans[:, NAMES.index(name)]
+        slack = _ROUNDING * abs(pair).max()
+        if low < pair[0] - slack or high > pair[1] + slack:
+            raise ValueError(
+                f"Values of {name!r} must lie in its range, {pair[0]:g} to "
+                f"{pair[1]:g}; got {low:g} to {high:g}. Widen nuisance_ranges."
+            )
+        spans[:, NAMES.index(name)] = pair
+    return spans
+
+
+def check_derivatives(names, table: Array) -> None:
+    """Refuse derivatives that do not exist.
+
+    Parameters
+    ----------
+    names : tuple of str
+        What to differentiate with.
+    table : ndarray of shape (n_samples, n_nuisances)
+        Where.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or a kernel of no width is to change.
+    """
+    _check_names("nuisance", names)
+    for name in names:
+        width = "energy_resolution" if name.startswith("energy") else "q_resolution"
+        moves = name.startswith(("energy", "q_"))
+        if moves and (table[:, NAMES.index(width)] == 0).any():
+            raise ValueError(
+                f"There is no derivative with {name} at {width}=0. Set it to the width "
+                "of the instrument."
+            )
+
+
+def of_a_plan(ranges: Array) -> Array:
+    """Return the ranges that a plan depends on: of all but the displacement."""
+    return ranges[:, [name != "mean_square_displacement" for name in NAMES]]
+
+
+def resolution(simulator, value: float, slope: float) -> float | Callable:
+    """Return the energy resolution of a sample.
+
+    Parameters
+    ----------
+    simulator : PowderSimulator
+        Its `energy_resolution` and grid.
+    value : float
+        Standard deviation in meV, or a factor of what is a function.
+    slope : float
+        Relative change from the lowest to the highest energy of the grid.
+
+    Returns
+    -------
+    float or callable
+        As the parameter of the simulator.
+    """
+    given = simulator.energy_resolution
+    if slope == 0 and not callable(given):
+        return float(value)
+    edges = simulator.grid.edges()[0]
+    middle, span = (edges[0] + edges[-1]) / 2, edges[-1] - edges[0]
+
+    def widths(energies):
+        of_base = value * resolve_widths(given if callable(given) else 1.0, energies)
+        return of_base * (1 + slope * (energies - middle) / span)
+
+    return widths
+
+
+def _check_names(parameter, given):
+    unknown = [name for name in given if name not in NAMES]
+    if unknown:
+        raise ValueError(
+            f"{parameter} must name some of {', '.join(NAMES)}; got {unknown[0]!r}."
+        )
+
+
+def _check_values(parameter, name, values):
+    low, high = _LIMITS.get(name, (-np.inf, np.inf))
+    good = (values > low) & (values < high)
+    if name.endswith("resolution"):
+        good |= values == 0
+    if not good.all():
+        bad = values[~good][0] if values.ndim else values
+        limits = f"between {low:g} and {high:g}" if name in _LIMITS else "finite"
+        raise ValueError(f"{parameter} {name!r} must be {limits}, got {bad:g}.")
