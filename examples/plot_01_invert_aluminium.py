@@ -14,7 +14,6 @@ are those of Su and Li, https://doi.org/10.48550/arXiv.2404.13507.
 # They are downloaded once, or read from the folder that ``SKPHONON_DATA`` names. Where
 # they cannot be had, spectra are made up, and the first line of the output says so.
 
-import copy
 import warnings
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +21,6 @@ from time import perf_counter
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -36,11 +34,17 @@ from skphonon import (
     PowderSimulator,
     SpectrumGrid,
     VAEFeatureExtractor,
+    attach_card,
+    describe,
     fetch_aluminium_arcs,
+    fine_tune,
     load_aluminium_model,
     make_powder_spectra,
     nmse,
+    normalize_spectra,
+    save_model,
 )
+from skphonon.inspection import SpectrumProfilesDisplay, TemperatureTrendsDisplay
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 
 SETTINGS = {"temperature": 50.0}  # of the crystal in the published training set
@@ -82,11 +86,28 @@ print(f"{source}, at {temperatures} K{reason}")
 # A training set
 # --------------
 # Each constant is drawn between half and one and a half times its value from density
-# functional theory; the lattice dynamics and the powder average follow.
+# functional theory; the lattice dynamics and the powder average follow. What is not
+# known of the experiment is drawn as well, for each spectrum: the resolution, a change
+# of the lattice and of the displacements of atoms, what is left of a background, noise.
+# A network that has not seen these takes them for physics.
 
 started = perf_counter()
 simulator = PowderSimulator(model, measured.grid, **SETTINGS)
-X, y = make_powder_spectra(simulator, 10_000, spread=0.5, random_state=0, n_jobs=-1)
+X, y = make_powder_spectra(
+    simulator,
+    10_000,
+    spread=0.5,
+    noise=(0.0, 0.3),
+    variation={
+        "energy_resolution": (1.2, 1.9),
+        "q_resolution": (0.06, 0.12),
+        "lattice_scale": (0.998, 1.02),
+        "mean_square_displacement": (0.0, 0.012),
+        "background": (0.0, 0.4),
+    },
+    random_state=0,
+    n_jobs=-1,
+)
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=1000, random_state=0
 )
@@ -116,13 +137,7 @@ print(pd.Series(scores, model.parameter_names, name="R2").round(4).to_string())
 # Reconstruction needs no labels. The regressor is then trained again on simulations.
 
 started = perf_counter()
-preprocessor, extractor = copy.deepcopy(inverter[:-1])
-extractor.partial_fit(preprocessor.transform(measured.data))
-tuned = make_pipeline(
-    FrozenEstimator(preprocessor),
-    FrozenEstimator(extractor),
-    ForceConstantRegressor(latent="distribution", random_state=0),
-).fit(X_train, y_train)
+tuned = fine_tune(inverter, measured.data, X_train, y_train)
 print(f"Fine-tuned it in {perf_counter() - started:.0f} s")
 
 # %%
@@ -175,9 +190,8 @@ print("Mean over temperatures:", table.filter(like="NMSE").mean().round(3).to_di
 
 energy, q = measured.grid.axes()
 shown = [0, n_temperatures - 1]
-images = measured.grid.to_image(preprocessor.inverse_transform(
-    preprocessor.transform(np.vstack([measured.data[shown], simulated[shown]]))
-))  # fmt: skip
+rows = np.vstack([measured.data[shown], simulated[shown]])
+images = measured.grid.to_image(normalize_spectra(rows))
 maps, axes = plt.subplots(2, 2, figsize=(8, 6), sharex=True, sharey=True)
 for ax, image in zip(axes.T.flat, images[[0, 1, 2, 3]], strict=True):
     drawn = ax.pcolormesh(q, energy, image, vmin=-0.15, vmax=0.6)
@@ -192,23 +206,13 @@ maps.colorbar(drawn, ax=axes, label=r"normalised $\chi''$")
 # %%
 # Averages over \|Q\|
 # -------------------
+# Dots are measured, lines simulated from the prediction. The table follows the peaks.
 
-curves, ax = plt.subplots(figsize=(6, 6))
-both = np.vstack([measured.data, simulated])
-rows = preprocessor.inverse_transform(preprocessor.transform(both))
-profiles = np.nanmean(measured.grid.to_image(rows), axis=2)
-for index, temperature in enumerate(measured.temperature):
-    shift = 0.15 * index
-    ax.plot(energy, profiles[index] + shift, "k.", markersize=3)
-    ax.plot(energy, profiles[n_temperatures + index] + shift, f"C{index}")
-    height = profiles[n_temperatures + index, -1] + shift
-    ax.annotate(f"{temperature:.0f} K", (energy[-1] + 0.5, height), color=f"C{index}")
-ax.set(
-    xlim=(energy[0] - 1, energy[-1] + 5),
-    xlabel="energy transfer (meV)",
-    ylabel=r"normalised $\chi''$ averaged over $|Q|$, shifted",
-    title="Measured (dots) and re-simulated (lines)",
+profiles = SpectrumProfilesDisplay.from_predictions(
+    measured.data, simulated, temperature=measured.temperature, grid=measured.grid
 )
+curves = profiles.plot().figure_
+print(profiles.peaks.drop(columns="sample").round(2).to_string(index=False))
 
 # %%
 # Phonon dispersion
@@ -254,30 +258,28 @@ ax.legend()
 # %%
 # Constants against temperature
 # -----------------------------
+# Straight lines are fitted to all temperatures. Spearman's rank correlation is -1 for
+# a constant that falls throughout.
 
-trends, axes = plt.subplots(1, n_constants, figsize=(14, 3), layout="constrained")
-for column, (ax, name) in enumerate(zip(axes, model.parameter_names, strict=True)):
-    for label, style, values, errors in [
-        ("trained on simulations", "o-", constants, std[:, column]),
-        ("fine-tuned", "s--", tuned_constants, tuned_std[:, column]),
-        ("Nelder-Mead", "^:", optimised, None),
-    ]:
-        ax.errorbar(
-            measured.temperature,
-            values[:, column],
-            errors,
-            fmt=style,
-            capsize=3,
-            label=label,
-        )
-    ax.set(title=name, xlabel="temperature (K)")
-axes[0].set(ylabel="force constant (eV/Å$^2$)")
-handles, labels = axes[0].get_legend_handles_labels()
-trends.legend(handles, labels, loc="outside lower center", ncols=3)
+display = TemperatureTrendsDisplay.from_predictions(
+    {
+        "trained on simulations": (constants, std),
+        "fine-tuned": (tuned_constants, tuned_std),
+        "Nelder-Mead": optimised,
+    },
+    measured.data,
+    temperature=measured.temperature,
+    simulator=simulator,
+)
+trends = display.plot().figure_
+fits = display.fits.pivot(index="quantity", columns="estimator", values="spearman")
+print(fits.loc[model.parameter_names].round(2).to_string())
 
 # %%
-# The pictures are kept
-# ---------------------
+# Pictures, table and model are kept
+# ----------------------------------
+# The card tells whoever gets the file what the model was trained with, and the file
+# runs nothing when it is read (``load_model``).
 
 folder = Path("results")
 folder.mkdir(exist_ok=True)
@@ -285,4 +287,13 @@ figures = {"maps": maps, "curves": curves, "dispersion": dispersion, "trends": t
 for name, figure in figures.items():
     figure.savefig(folder / f"aluminium_{name}.png", dpi=150)
 table.to_csv(folder / "aluminium_constants.csv")
-print(f"Figures and table are in {folder.resolve()}")
+attach_card(
+    inverter,
+    simulator=simulator,
+    X=X_train,
+    y=y_train,
+    scores={"R2": dict(zip(model.parameter_names, scores.round(4), strict=True))},
+)
+save_model(inverter, folder / "aluminium_model.safetensors", overwrite=True)
+print(describe(inverter))
+print(f"Figures, table and model are in {folder.resolve()}")

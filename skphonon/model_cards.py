@@ -16,8 +16,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from skphonon._settings import describe as describe_setting
 from skphonon._version import __version__
-from skphonon.datasets._settings import describe as describe_setting
 
 __all__ = ["attach_card", "describe"]
 

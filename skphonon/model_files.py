@@ -7,16 +7,15 @@ makes such an instance and hands it the attributes, as unpickling does.
 """
 
 import json
-import os
 from collections import OrderedDict
 from importlib import import_module
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+from skphonon._files import write_whole
 from skphonon._tensor_file import can_hold, from_bytes, to_bytes
 from skphonon._version import __version__
 
@@ -110,7 +109,7 @@ def save_model(estimator, path, *, overwrite=False, trusted=()):
         raise FileExistsError(
             f"{path} is there already. Choose another name, or pass overwrite=True."
         )
-    _write_whole(path, to_bytes(arrays, texts))
+    write_whole(path, to_bytes(arrays, texts))
 
 
 def load_model(path, *, trusted=()):
@@ -320,16 +319,3 @@ def _not_storable(value, name):
         "best_estimator_, for random_state set an int, pass an estimator of your own "
         "in trusted; or use joblib.dump for a file that stays in your group."
     )
-
-
-def _write_whole(path, content):
-    """Write a file that is there in full or, should anything stop it, not at all."""
-    unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # before it gets its name, also if power fails
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -9,13 +9,11 @@ a writer was stopped.
 
 import io
 import json
-import os
 from collections import deque
 from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -23,8 +21,9 @@ from joblib import Parallel
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
+from skphonon._files import UNFINISHED, write_whole
+from skphonon._settings import describe, refuse_other_settings
 from skphonon._version import __version__
-from skphonon.datasets._settings import describe, refuse_other_settings
 from skphonon.datasets._synthetic import draw_parameters, simulate_chunks
 from skphonon.datasets._variation import draw_variation, settle_variation
 from skphonon.simulation import SpectrumGrid
@@ -33,7 +32,6 @@ __all__ = ["PowderSpectraStore", "open_powder_spectra", "write_powder_spectra"]
 
 _FORMAT = "skphonon powder spectra, version 1"
 _MANIFEST = "manifest.json"
-_UNFINISHED = ".part"
 _DRAWN = "variation"  # dataset of what was drawn for each spectrum
 _DTYPES = ("float32", "float64")
 _ROWS_TOGETHER = 16  # spectra compressed together: the least that is read at once
@@ -458,7 +456,7 @@ def _find_manifest(path):
 
 def _begin(path, grid, settings):
     path.mkdir(parents=True, exist_ok=True)
-    known = (_MANIFEST, _UNFINISHED)
+    known = (_MANIFEST, UNFINISHED)
     others = [f.name for f in path.iterdir() if not f.name.endswith(known)]
     if others:
         raise ValueError(
@@ -466,7 +464,7 @@ def _begin(path, grid, settings):
             f"no {_MANIFEST} among {len(others)} entries. Name another folder."
         )
     manifest = {"format": _FORMAT, "grid": _grid_to_json(grid), "settings": settings}
-    _write_whole(path / _MANIFEST, json.dumps(manifest, indent=1).encode())
+    _write(path / _MANIFEST, json.dumps(manifest, indent=1).encode())
 
 
 def _shards(settings):
@@ -502,7 +500,7 @@ def _write_missing(path, y, simulate, draw, settings, n_jobs, verbose):
                 _finish(*started.popleft(), y, draw, settings["dtype"], progress)
         for shard in started:
             _finish(*shard, y, draw, settings["dtype"], progress)
-    for leftover in path.glob(f".*{_UNFINISHED}"):
+    for leftover in path.glob(f".*{UNFINISHED}"):
         leftover.unlink(missing_ok=True)
 
 
@@ -513,7 +511,7 @@ def _finish(file, rows, simulated, y, draw, dtype, progress):
         progress.update(len(spectra))
     X = np.concatenate(chunks)
     drawn = None if draw is None else draw(rows)
-    _write_whole(file, _shard_bytes(X, y[rows.start : rows.stop], drawn))
+    _write(file, _shard_bytes(X, y[rows.start : rows.stop], drawn))
 
 
 def _shard_bytes(X, y, drawn):
@@ -535,21 +533,13 @@ def _shard_bytes(X, y, drawn):
     return image.getbuffer()
 
 
-def _write_whole(path, content):
-    """Write a file that is there in full or, should anything stop it, not at all."""
-    unfinished = path.with_name(f".{path.name}.{uuid4().hex}{_UNFINISHED}")
+def _write(path, content):
     try:
-        with unfinished.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # before it gets its name, also if power fails
-        unfinished.replace(path)
+        write_whole(path, content)
     except FileNotFoundError:
         # another writer completed the store meanwhile and tidied up
         if not path.exists():
             raise
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _grid_to_json(grid):

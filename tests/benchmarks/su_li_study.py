@@ -61,7 +61,7 @@ NOISE = (0.0, 0.3)
 DIMENSIONS = (25, 20, 15, 10, 5, 4, 3)
 STAGES = ("simulated", "fine-tuned", "extended")
 SLICE = 50  # epochs between checkpoints of the published recipe
-CONV_EPOCHS = 10
+CONV_EPOCHS = 8
 
 
 class Run(NamedTuple):
@@ -133,21 +133,30 @@ def make_pipeline_of(run, data, arguments):
             random_state=run.seed,
         )
         return pipeline.set_params(regressor__max_epochs=arguments.regressor_epochs)
-    Extractor = VAEFeatureExtractor if run.model.endswith("VAE") else AEFeatureExtractor
-    conv = {}
+    variational = run.model.endswith("VAE")
+    options, output = {}, "distribution"
     if run.model.startswith("CNN"):
-        conv = {"architecture": "conv", "grid": data.measured.grid}
-        conv |= {"learning_rate": 1e-3, "max_epochs": arguments.conv_epochs}
-        conv |= {"fine_tune_epochs": min(20, arguments.conv_epochs)}
-    extractor = Extractor(
+        # 32 noisy copies of every spectrum would cost more than the training
+        output = "posterior" if variational else "mean"
+        options = {
+            "architecture": "conv",
+            "grid": data.measured.grid,
+            "learning_rate": 1e-3,
+            "max_epochs": arguments.conv_epochs,
+            "fine_tune_epochs": min(20, arguments.conv_epochs),
+        }
+    extractor = (VAEFeatureExtractor if variational else AEFeatureExtractor)(
         run.n_components,
-        output="distribution",
+        output=output,
         device=device,
         random_state=run.seed,
-        **conv,
+        **options,
     )
     regressor = ForceConstantRegressor(
-        latent="distribution", n_draws=10_000, device=device, random_state=run.seed
+        latent="codes" if output == "mean" else "distribution",
+        n_draws=10_000,
+        device=device,
+        random_state=run.seed,
     )
     return Pipeline(
         [
