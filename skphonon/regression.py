@@ -65,14 +65,14 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
 
     Parameters
     ----------
-    hidden_sizes : tuple of int, default=(256, 256)
+    hidden_sizes : tuple of int, default=(512, 512)
         Units of each hidden layer.
     latent : {"codes", "distribution"}, default="codes"
         What the columns of X are, see above.
     n_draws : int, default=100
         Codes drawn per sample in `predict` with ``latent="distribution"``. A hundred
         give the spread to 7 %.
-    noise : float, default=0.3
+    noise : float, default=1.0
         Largest standard deviation of the noise added to codes in training, in units
         of their spread over the training set. 0: none.
     loss : {"rmse", "mse"}, default="rmse"
@@ -172,11 +172,11 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
 
     def __init__(
         self,
-        hidden_sizes=(256, 256),
+        hidden_sizes=(512, 512),
         *,
         latent="codes",
         n_draws=100,
-        noise=0.3,
+        noise=1.0,
         loss="rmse",
         optimizer="adam",
         learning_rate=1e-3,
@@ -374,8 +374,10 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
 
     def _predict(self, net, X, noise=None):
         """Return predictions, and their variances over codes displaced by `noise`."""
-        network = copy.deepcopy(net.module_).double()
-        inputs = torch.as_tensor(self._standardize(X), device=net.device)
+        # rounding is far below the spread of draws, not below what a caller can see
+        dtype = torch.float64 if noise is None else torch.float32
+        network = copy.deepcopy(net.module_).to(dtype)
+        inputs = torch.as_tensor(self._standardize(X), dtype=dtype, device=net.device)
         n_draws = 1 if noise is None else len(noise)
         parts = []
         with torch.inference_mode():
@@ -384,7 +386,9 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
                 drawn = network(rows.repeat_interleave(n_draws, 0), repeated)
                 drawn = drawn.reshape(len(rows), n_draws, -1)
                 parts.append((drawn.mean(1), drawn.var(1, correction=0)))
-        mean, variance = (torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True))
+        mean, variance = (
+            torch.cat(p).cpu().double().numpy() for p in zip(*parts, strict=True)
+        )
         return self.y_mean_ + self.y_scale_ * mean, self.y_scale_**2 * variance
 
     def _draws(self):
@@ -393,7 +397,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
             return None
         generator = torch.Generator().manual_seed(self._draw_seed)
         shape = ((self.n_draws + 1) // 2, self.n_codes_)
-        half = torch.randn(shape, generator=generator, dtype=torch.float64)
+        half = torch.randn(shape, generator=generator)
         # In pairs of opposite sign, so that the mean prediction is not displaced.
         return torch.cat([half, -half])[: self.n_draws].to(self.net_.device)
 
