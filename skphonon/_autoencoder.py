@@ -62,6 +62,7 @@ class SpectrumAutoencoder(
         "grid": [HasMethods(["to_image"]), None],
         "hidden_size": [at_least(1), None],
         "filters": ["array-like"],
+        "residual": ["boolean"],
         "bounded": ["boolean"],
         "noise": [at_least(0, numbers.Real)],
         "compression": [at_least(1), StrOptions({"auto"}), None],
@@ -344,7 +345,12 @@ class SpectrumAutoencoder(
         sizes = (self.n_compressed_, hidden_size, self.n_components_)
         net = build_net(
             Autoencoder(
-                sizes, self._variational, self.bounded, self._image(X), generator
+                sizes,
+                self._variational,
+                self.bounded,
+                self._image(X),
+                self.residual and self.architecture == "dense",
+                generator,
             ),
             self._loss(),
             optimizer=self.optimizer,

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+_SHARP = -6.0  # logarithm of the variance that a code has before training
+
 
 class DenseNetwork(nn.Module):
     """Fully connected network with tanh between its layers, linear at its end.
@@ -36,6 +38,24 @@ class DenseNetwork(nn.Module):
     def forward(self, x):
         """Return the outputs of shape (n_samples, sizes[-1])."""
         return self.layers(x)
+
+
+class ResidualNetwork(DenseNetwork):
+    """Dense network whose outputs correct a linear map of its inputs.
+
+    The first output begins as the first input, the second as the second, and so on.
+    """
+
+    def __init__(self, sizes, generator):
+        super().__init__(sizes, generator)
+        n_in, *_, n_out = self.settings["sizes"]
+        self.linear = nn.Linear(n_in, n_out, bias=False)
+        nn.init.eye_(self.linear.weight)
+        nn.init.zeros_(self.layers[-1].weight)
+
+    def forward(self, x):
+        """Return the outputs of shape (n_samples, sizes[-1])."""
+        return self.linear(x) + self.layers(x)
 
 
 class CodeNetwork(DenseNetwork):
@@ -71,11 +91,14 @@ class Autoencoder(nn.Module):
     image : dict or None
         Shape, pixels and filters of the convolutions (see ConvolutionalEncoder);
         None for dense layers.
+    residual : bool
+        Whether dense layers correct a linear map, from the first inputs to codes and
+        back, and begin with no correction.
     generator : torch.Generator
         Source of the first weights.
     """
 
-    def __init__(self, sizes, variational, bounded, image, generator):
+    def __init__(self, sizes, variational, bounded, image, residual, generator):
         super().__init__()
         n_features, n_hidden, n_codes = (int(size) for size in sizes)
         self.variational = variational
@@ -84,11 +107,16 @@ class Autoencoder(nn.Module):
             "variational": variational,
             "bounded": bounded,
             "image": image,
+            "residual": residual,
         }
         n_outputs = n_codes * (2 if variational else 1)
         if image is None:
-            encoder = DenseNetwork((n_features, n_hidden, n_outputs), generator)
-            decoder = DenseNetwork((n_codes, n_hidden, n_features), generator)
+            layers = ResidualNetwork if residual else DenseNetwork
+            encoder = layers((n_features, n_hidden, n_outputs), generator)
+            decoder = layers((n_codes, n_hidden, n_features), generator)
+            if residual and variational:  # codes are sharp at first
+                nn.init.zeros_(encoder.linear.weight[n_codes:])
+                nn.init.constant_(encoder.layers[-1].bias[n_codes:], _SHARP)
         else:
             encoder = ConvolutionalEncoder(n_hidden, n_outputs, image, generator)
             decoder = ConvolutionalDecoder(n_hidden, n_codes, image, generator)

@@ -16,11 +16,13 @@ References
 
 import json
 import math
+import re
 from hashlib import sha256
 
 import numpy as np
 
 _LENGTH = 8  # bytes that hold the length of the header
+_DEEPEST = 100  # levels of JSON; a pipeline of pipelines has some twenty
 _DTYPES = {
     "BOOL": "|b1",
     "U8": "|u1",
@@ -79,12 +81,40 @@ def from_bytes(content):
     return _arrays(header, data), texts
 
 
+def read_json(text):
+    """Return what a text of JSON says.
+
+    Python's reader calls itself at every bracket, and a library that has raised the
+    limit of recursion lets it run out of memory and take the process with it.
+
+    Parameters
+    ----------
+    text : str
+        From anywhere.
+
+    Returns
+    -------
+    dict, list, str, float, int, bool or None
+        Its content.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or nested more than a hundred deep.
+    """
+    brackets = re.sub(r'"(?:[^"\\]|\\.)*"|[^\[\]{}"]', "", text)
+    depth = np.cumsum([1 if bracket in "[{" else -1 for bracket in brackets])
+    if depth.max(initial=0) > _DEEPEST:
+        raise ValueError(f"it is nested {depth.max()} deep")
+    return json.loads(text)
+
+
 def _split(content):
     length = int.from_bytes(content[:_LENGTH], "little")
     data = content[_LENGTH + length :]
     try:
-        header = json.loads(bytes(content[_LENGTH : _LENGTH + length]).decode())
-    except (ValueError, RecursionError) as error:
+        header = read_json(bytes(content[_LENGTH : _LENGTH + length]).decode())
+    except ValueError as error:
         raise ValueError(
             "its header is not JSON: it is cut off or another kind of file"
         ) from error

@@ -69,6 +69,10 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     filters : tuple of int, default=(32, 64, 128)
         Filters of each convolution (3 x 3, stride 2) of ``architecture="conv"``, from
         the pixels inwards.
+    residual : bool, default=False
+        Whether dense layers are a correction to a linear map, both ways, which begins
+        as the first `n_components` principal components (or features, without
+        `compression`). Not used by convolutions.
     bounded : bool, default=False
         Whether tanh keeps the outputs of the decoder within 1.
     kl_weight : float, default=1e-6
@@ -109,12 +113,12 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     validation_fraction : float or None, default=0.1
         Part of the samples, chosen at random, that `fit` holds out; the weights with
         the lowest loss on them are kept. None: train on all, keep the last.
-    patience : int or None, default=20
-        `fit` stops after so many epochs in which the held-out loss did not fall.
-        None: never.
+    patience : int or None, default=None
+        `fit` stops after so many epochs in which the held-out loss did not fall, which
+        cuts a cosine short. None: never.
     tol : float, default=1e-4
         Relative fall of the held-out loss that counts for `patience`.
-    fine_tune_epochs : int, default=20
+    fine_tune_epochs : int, default=10
         Passes through the data in `partial_fit`, which holds nothing out. After many
         the code also follows noise and background of the few spectra it was tuned
         to, and their standard deviations become too small.
@@ -193,6 +197,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         grid=None,
         hidden_size=None,
         filters=(32, 64, 128),
+        residual=False,
         bounded=False,
         kl_weight=1e-6,
         kl_reduction="mean",
@@ -207,9 +212,9 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         batch_size=64,
         max_epochs=100,
         validation_fraction=0.1,
-        patience=20,
+        patience=None,
         tol=1e-4,
-        fine_tune_epochs=20,
+        fine_tune_epochs=10,
         fine_tune_learning_rate=1e-4,
         device="cpu",
         random_state=None,
@@ -220,6 +225,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         self.grid = grid
         self.hidden_size = hidden_size
         self.filters = filters
+        self.residual = residual
         self.bounded = bounded
         self.kl_weight = kl_weight
         self.kl_reduction = kl_reduction
@@ -316,6 +322,10 @@ class AEFeatureExtractor(SpectrumAutoencoder):
     filters : tuple of int, default=(32, 64, 128)
         Filters of each convolution (3 x 3, stride 2) of ``architecture="conv"``, from
         the pixels inwards.
+    residual : bool, default=False
+        Whether dense layers are a correction to a linear map, both ways, which begins
+        as the first `n_components` principal components (or features, without
+        `compression`). Not used by convolutions.
     bounded : bool, default=False
         Whether tanh keeps the codes and the outputs of the decoder within 1.
     noise : float, default=0.3
@@ -351,12 +361,12 @@ class AEFeatureExtractor(SpectrumAutoencoder):
     validation_fraction : float or None, default=0.1
         Part of the samples, chosen at random, that `fit` holds out; the weights with
         the lowest loss on them are kept. None: train on all, keep the last.
-    patience : int or None, default=20
-        `fit` stops after so many epochs in which the held-out loss did not fall.
-        None: never.
+    patience : int or None, default=None
+        `fit` stops after so many epochs in which the held-out loss did not fall, which
+        cuts a cosine short. None: never.
     tol : float, default=1e-4
         Relative fall of the held-out loss that counts for `patience`.
-    fine_tune_epochs : int, default=20
+    fine_tune_epochs : int, default=10
         Passes through the data in `partial_fit`, which holds nothing out. After many
         the code also follows noise and background of the few spectra it was tuned
         to, and their standard deviations become too small.
@@ -417,6 +427,7 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         grid=None,
         hidden_size=None,
         filters=(32, 64, 128),
+        residual=False,
         bounded=False,
         noise=0.3,
         compression="auto",
@@ -429,9 +440,9 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         batch_size=64,
         max_epochs=100,
         validation_fraction=0.1,
-        patience=20,
+        patience=None,
         tol=1e-4,
-        fine_tune_epochs=20,
+        fine_tune_epochs=10,
         fine_tune_learning_rate=1e-4,
         device="cpu",
         random_state=None,
@@ -442,6 +453,7 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         self.grid = grid
         self.hidden_size = hidden_size
         self.filters = filters
+        self.residual = residual
         self.bounded = bounded
         self.noise = noise
         self.compression = compression

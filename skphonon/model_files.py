@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from skphonon._files import write_whole
-from skphonon._tensor_file import can_hold, from_bytes, to_bytes
+from skphonon._tensor_file import can_hold, from_bytes, read_json, to_bytes
 from skphonon._version import __version__
 
 __all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
@@ -179,7 +179,7 @@ def load_model(path, *, trusted=()):
 
 def _build(texts, arrays, extra):
     try:
-        return _decode(json.loads(texts["model"]), arrays, extra)
+        return _decode(read_json(texts["model"]), arrays, extra)
     except _NONSENSE as error:  # not to be printed: it may hold half an estimator
         raise ValueError(f"{type(error).__name__} in what it says it is") from error
 

@@ -108,6 +108,7 @@ def su_li_2024(
     network = {
         "architecture": "conv" if convolutional else "dense",
         "grid": grid if convolutional else None,
+        "residual": False,
         "bounded": True,
         "compression": None,
         "weighting": None,

@@ -96,7 +96,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
         Part of the samples, chosen at random, that is held out; the weights with the
         lowest error on them are kept. None: train on all and keep the last weights;
         `residual_std_` is then the error on the training set, which is too small.
-    patience : int or None, default=20
+    patience : int or None, default=None
         Stop after so many epochs in which the held-out error did not fall.
         None: never.
     tol : float, default=1e-4
@@ -185,7 +185,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
         batch_size=128,
         max_epochs=100,
         validation_fraction=0.1,
-        patience=20,
+        patience=None,
         tol=1e-4,
         device="cpu",
         random_state=None,

@@ -347,6 +347,20 @@ def test_weighting_scales_what_varies_little(X, weighting, compression):
         assert_allclose(spread, 1, rtol=0.01)
 
 
+def test_a_linear_map_that_is_corrected_is_more_exact(X):
+    """Without noise, what principal components do already need not be learnt."""
+    settings = {"noise": 0.0, "max_epochs": 40, "learning_rate": 1e-3}
+    plain, residual = (
+        deterministic(6, residual=r, **settings).fit(X) for r in (False, True)
+    )
+    new = peaks(100, seed=1)
+    components = PCA(6).fit(X)
+    rest = np.square(new - components.inverse_transform(components.transform(new)))
+    pca = 1 - np.mean(rest.mean(axis=1) / np.square(new).mean(axis=1))
+    assert 1 - residual.score(new) < 0.5 * (1 - pca)
+    assert 1 - residual.score(new) < 0.5 * (1 - plain.score(new))
+
+
 # What follows has 4 x 5 images of which the four corners are not measured.
 MASK = np.ones((4, 5), dtype=bool)
 MASK[::3, ::4] = False

@@ -1,12 +1,20 @@
 """The container of model files: what comes back, and what is refused."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from skphonon._tensor_file import _DTYPES, _checksum, can_hold, from_bytes, to_bytes
+from skphonon._tensor_file import (
+    _DTYPES,
+    _checksum,
+    can_hold,
+    from_bytes,
+    read_json,
+    to_bytes,
+)
 
 TEXTS = {"who": "Ünal", "empty": ""}
 
@@ -111,3 +119,18 @@ def test_another_header_is_refused(header):
 def test_other_content_is_refused(content):
     with pytest.raises(ValueError, match="its header"):
         from_bytes(content)
+
+
+def test_json_is_read_unless_it_is_too_deep():
+    """However far a library has raised the limit of recursion."""
+    text = '{"a": ["[[[", "\\\\", "\\"{{", {"b": [1.5, null]}]}'
+    assert read_json(text) == json.loads(text)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        with pytest.raises(ValueError, match="nested 200000 deep"):
+            read_json("[" * 200_000 + "]" * 200_000)
+        with pytest.raises(ValueError, match="nested"):
+            read_json('{"a":' * 200_000)
+    finally:
+        sys.setrecursionlimit(limit)

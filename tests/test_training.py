@@ -88,13 +88,25 @@ def test_noise_displaces_codes_by_their_spread():
 
 
 def test_autoencoder_decodes_the_mean_without_noise():
-    network = Autoencoder((4, 6, 2), True, False, None, generator())
+    network = Autoencoder((4, 6, 2), True, False, None, False, generator())
     x = torch.randn((5, 4), generator=generator(1))
     reconstruction, mean, log_variance = network(x)
     assert_array_equal(reconstruction.detach(), network.decoder(mean).detach())
     displaced = mean + torch.exp(log_variance / 2)
     drawn = network(x, torch.ones(5, 2))[0]
     assert_array_equal(drawn.detach(), network.decoder(displaced).detach())
+
+
+def test_residual_autoencoder_begins_with_the_first_inputs():
+    """With twice as many inputs as codes the log-variances could take some, too."""
+    network = Autoencoder((6, 5, 2), True, False, None, True, generator())
+    x = torch.randn((5, 6), generator=generator(1))
+    reconstruction, mean, log_variance = network(x)
+    assert_array_equal(mean.detach(), x[:, :2])
+    assert_array_equal(reconstruction[:, :2].detach(), x[:, :2])
+    assert_array_equal(reconstruction[:, 2:].detach(), torch.zeros(5, 4))
+    assert len(torch.unique(log_variance)) == 1
+    assert (log_variance < -1).all()
 
 
 def test_batches_visit_every_sample_once_in_a_new_order():

@@ -144,7 +144,7 @@ def make_pipeline_of(run, data, arguments):
             "grid": data.measured.grid,
             "learning_rate": 1e-3,
             "max_epochs": arguments.conv_epochs,
-            "fine_tune_epochs": min(20, arguments.conv_epochs),
+            "fine_tune_epochs": arguments.conv_epochs,
         }
     extractor = (VAEFeatureExtractor if variational else AEFeatureExtractor)(
         run.n_components,
@@ -354,7 +354,7 @@ def compare_all(data, folder):
     """Run the methods without extractor."""
     for recipe in ("default", "varied"):
         ridge = make_pipeline(
-            MaskedSpectrumPreprocessor(), Ridge(1e-4 if recipe == "default" else 0.1)
+            MaskedSpectrumPreprocessor(), Ridge(1e-4 if recipe == "default" else 10.0)
         )
         compare(f"ridge-{recipe}", ridge, recipe, data, folder)
         dense = make_pipeline(
