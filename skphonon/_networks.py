@@ -91,14 +91,14 @@ class Autoencoder(nn.Module):
     image : dict or None
         Shape, pixels and filters of the convolutions (see ConvolutionalEncoder);
         None for dense layers.
-    residual : bool
-        Whether dense layers correct a linear map, from the first inputs to codes and
-        back, and begin with no correction.
     generator : torch.Generator
         Source of the first weights.
+    residual : bool, default=False
+        Whether dense layers correct a linear map, from the first inputs to codes and
+        back, and begin with no correction.
     """
 
-    def __init__(self, sizes, variational, bounded, image, residual, generator):
+    def __init__(self, sizes, variational, bounded, image, generator, residual=False):
         super().__init__()
         n_features, n_hidden, n_codes = (int(size) for size in sizes)
         self.variational = variational

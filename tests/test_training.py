@@ -88,7 +88,7 @@ def test_noise_displaces_codes_by_their_spread():
 
 
 def test_autoencoder_decodes_the_mean_without_noise():
-    network = Autoencoder((4, 6, 2), True, False, None, False, generator())
+    network = Autoencoder((4, 6, 2), True, False, None, generator())
     x = torch.randn((5, 4), generator=generator(1))
     reconstruction, mean, log_variance = network(x)
     assert_array_equal(reconstruction.detach(), network.decoder(mean).detach())
@@ -99,7 +99,7 @@ def test_autoencoder_decodes_the_mean_without_noise():
 
 def test_residual_autoencoder_begins_with_the_first_inputs():
     """With twice as many inputs as codes the log-variances could take some, too."""
-    network = Autoencoder((6, 5, 2), True, False, None, True, generator())
+    network = Autoencoder((6, 5, 2), True, False, None, generator(), residual=True)
     x = torch.randn((5, 6), generator=generator(1))
     reconstruction, mean, log_variance = network(x)
     assert_array_equal(mean.detach(), x[:, :2])
