@@ -344,8 +344,8 @@ def test_trends_are_drawn_as_they_are(simulator, measured):
     fit = display.fits.query("quantity == 'position'").iloc[0]
     (line, *_) = [line for line in display.axes_[1].lines if line.get_linewidth() == 3]
     assert_allclose(np.diff(line.get_ydata()) / np.diff(line.get_xdata()), fit["slope"])
-    names = [text.get_text() for text in display.axes_[0].get_legend().get_texts()]
-    assert names == ["network", "optimiser"]
+    (legend,) = display.figure_.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["network", "optimiser"]
 
 
 def test_trends_are_drawn_on_given_axes(simulator, measured):
@@ -355,6 +355,9 @@ def test_trends_are_drawn_on_given_axes(simulator, measured):
     assert len(axes[1].lines) == len(axes[1].containers[0].lines[1]) + 2
     with pytest.raises(ValueError, match="each of 3 panels, got 2"):
         display.plot(axes[:2])
+    assert not figure.legends
+    names = [text.get_text() for text in axes[0].get_legend().get_texts()]
+    assert names == ["network", "optimiser"]
 
 
 def test_a_trend_needs_two_temperatures(simulator, measured):

@@ -223,7 +223,12 @@ class TemperatureTrendsDisplay:
         for quantity, ax in panels.items():
             label = "NMSE" if quantity == _NMSE else f"{quantity} ({unit})"
             ax.set(xlabel="temperature (K)", ylabel=label)
-        self.axes_[0].legend(fontsize="small")
+        handles, labels = self.axes_[0].get_legend_handles_labels()
+        if axes is None:  # beside the panels, over none of the points
+            place = {"loc": "outside lower center", "ncols": 3}
+            self.figure_.legend(handles, labels, fontsize="small", **place)
+        else:
+            self.axes_[0].legend(handles, labels, fontsize="small")
         return self
 
 

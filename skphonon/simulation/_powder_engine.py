@@ -114,7 +114,7 @@ def _images(plan, rows, table, batch):
 
 
 def _tensor(plan, rows):
-    return torch.as_tensor(rows).to(plan.radii)
+    return torch.tensor(rows).to(plan.radii)  # a copy: rows may be read-only
 
 
 def _finished(plan, recorded):
