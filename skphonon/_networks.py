@@ -278,16 +278,17 @@ class RootMeanSquareLoss(nn.Module):
 
 
 def _linear(n_in, n_out, generator):
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    device = torch.get_default_device()
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, device=device)
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
 
 
 def _convolution(kind, n_in, n_out, generator, **options):
-    layer = nn.utils.skip_init(
-        kind, n_in, n_out, kernel_size=3, stride=2, padding=1, **options
-    )
+    options |= {"kernel_size": 3, "stride": 2, "padding": 1}
+    device = torch.get_default_device()
+    layer = nn.utils.skip_init(kind, n_in, n_out, device=device, **options)
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer

@@ -243,6 +243,7 @@ def net_from_arrays(saved, module_class, criterion, device):
     except ValueError:
         device = "cpu"  # trained on a computer that has more
     generator = torch.Generator()
+    _check_shapes(saved, module_class)
     net = build_net(
         module_class(**saved["settings"], generator=generator),
         criterion,
@@ -254,6 +255,20 @@ def net_from_arrays(saved, module_class, criterion, device):
     )
     _load_arrays(net, saved)
     return net
+
+
+def _check_shapes(saved, module_class):
+    """Compare weights with settings, before there is memory for what those ask."""
+    with torch.device("meta"):
+        module = module_class(**saved["settings"], generator=torch.Generator())
+    expected = {name: tuple(w.shape) for name, w in module.state_dict().items()}
+    found = {name: np.shape(w) for name, w in saved["weights"].items()}
+    if expected != found:
+        name = next(n for n in {**expected, **found} if expected.get(n) != found.get(n))
+        raise ValueError(
+            f"The weights of a network must fit its settings; {name} must be of shape "
+            f"{expected.get(name)}, got {found.get(name)}."
+        )
 
 
 def _load_arrays(net, saved):

@@ -398,6 +398,16 @@ def test_a_network_without_its_weights_is_refused(content, path):
     assert "no model that can be built here" in refusal(path, forged(model))
 
 
+def test_a_network_cannot_ask_for_more_memory_than_its_weights(spectra, path):
+    """Ten million units in each of two layers are a few hundred terabytes."""
+    X, y = spectra
+    regressor = ForceConstantRegressor((4, 4), max_epochs=1).fit(X[:, 4:], y)
+    regressor.net_.module_.settings = {"sizes": (26, 10**7, 10**7, 3)}
+    save_model(regressor, path)
+    told = "fit its settings; layers.0.weight must be of shape (10000000, 26), got (4,"
+    assert told in refusal(path, path.read_bytes())
+
+
 def test_files_of_others_are_told_apart(path, monkeypatch):
     assert "a safetensors file of None" in refusal(path, to_bytes({}, {}))
     monkeypatch.setattr(model_files, "_FORMAT_VERSION", 2)

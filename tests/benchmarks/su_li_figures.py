@@ -1,7 +1,7 @@
 """The pictures of Su and Li's study, from the models that ``su_li_study.py`` kept.
 
-Figs. 2 to 4 and S2 to S5 of the paper, and Table 1, one file each, with the numbers
-behind each picture in a CSV of the same name.
+Figs. 2 to 4 and S2 to S5 of the paper, one file each, with the numbers behind each
+picture in a CSV of the same name.
 """
 
 import warnings
@@ -9,7 +9,6 @@ import warnings
 import joblib
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import pandas as pd
 
 from skphonon.inspection import (
     LatentCodesDisplay,
@@ -24,23 +23,12 @@ from skphonon.inspection import (
 __all__ = ["draw_figures"]
 
 MODELS = ("FCVAE", "CNNVAE", "FCAE", "CNNAE")
-#: Table 1 of the paper: mean NMSE over seven temperatures.
-PUBLISHED = pd.DataFrame(
-    {
-        "simulated": [0.201, 0.212, 0.236, 0.277],
-        "fine-tuned": [0.200, 0.205, 0.249, 0.274],
-        "extended": [0.202, 0.211, 0.256, 0.296],
-    },
-    index=MODELS,
-)
-PUBLISHED_NELDER_MEAD = 0.190
 
 
 def draw_figures(folder, runs, constants, data):
     """Draw what the models at hand allow; the rest is left out and said."""
     mpl.use("Agg")
     (folder / "figures").mkdir(exist_ok=True)
-    table_1(folder, runs)
     trends(folder, constants, data)
     for recipe in runs["recipe"].unique():
         for model in MODELS:
@@ -49,21 +37,6 @@ def draw_figures(folder, runs, constants, data):
                 latent_space(folder, f"{recipe}-{model}", joblib.load(path), data)
             else:
                 print(f"no {path.name}: its pictures are left out")
-
-
-def table_1(folder, runs):
-    """Mean NMSE by recipe, model, stage and dimension, over seeds, and the paper's."""
-    networks = runs[runs["n_components"].notna()]
-    keys = ["recipe", "model", "n_components", "stage"]
-    scores = networks.groupby(keys)[["normalized mean", "fitted mean"]]
-    table = scores.agg(["mean", "min", "max", "count"])
-    table.columns = [" ".join(c).replace(" mean", "", 1) for c in table.columns]
-    table = table.reset_index()
-    paper = PUBLISHED.stack().rename("paper")
-    table = table.join(paper, on=["model", "stage"])
-    table.loc[table["n_components"] != 30, "paper"] = float("nan")
-    table.to_csv(folder / "table_1.csv", index=False)
-    print(table.round(4).to_string())
 
 
 def trends(folder, constants, data):

@@ -3,17 +3,16 @@
 Run with ``python tests/benchmarks/su_li_study.py --quick`` (minutes) or without
 ``--quick`` (hours; stop it whenever you like, the next call goes on). Everything
 goes to one folder: spectra, a checkpoint of every network, one CSV of figures for
-every run, and at the end ``runs.csv``, ``constants.csv`` and the pictures of
-``su_li_figures.py``. Several calls with different ``--only`` may share the folder;
-give each ``OMP_NUM_THREADS``. Networks train on a GPU where torch sees one. Needs the
-published data (downloaded, or SKPHONON_DATA).
+every run, and at the end ``runs.csv``, ``constants.csv``, the tables of
+``su_li_tables.py`` and the pictures of ``su_li_figures.py``. Several calls with
+different ``--only`` may share the folder; give each ``OMP_NUM_THREADS``. Networks train
+on a GPU where torch sees one. Needs the published data (downloaded, or SKPHONON_DATA).
 
 Recipes: "default", what the estimators do by themselves; "varied", the same trained on
 spectra that differ as measured ones may; "published", :func:`skphonon.su_li_2024`.
 """
 
 import argparse
-import copy
 import os
 import warnings
 from pathlib import Path
@@ -31,6 +30,7 @@ from sklearn.metrics import r2_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from su_li_figures import draw_figures
+from su_li_tables import write_tables
 
 from skphonon import (
     AEFeatureExtractor,
@@ -435,8 +435,8 @@ def main():
         if arguments.only in run.name and not done:
             study(run, data, arguments, folder)
     runs, constants = collect(folder, "runs"), collect(folder, "constants")
-    print(runs.round(4).to_string())
-    draw_figures(folder, runs, constants, copy.copy(data))
+    write_tables(folder, runs, constants, data)
+    draw_figures(folder, runs, constants, data)
 
 
 if __name__ == "__main__":
