@@ -4,9 +4,10 @@ Run with ``python tests/benchmarks/su_li_study.py --quick`` (minutes) or without
 ``--quick`` (hours; stop it whenever you like, the next call goes on). Everything
 goes to one folder: spectra, a checkpoint of every network, one CSV of figures for
 every run, and at the end ``runs.csv``, ``constants.csv``, the tables of
-``su_li_tables.py`` and the pictures of ``su_li_figures.py``. Several calls with
-different ``--only`` may share the folder; give each ``OMP_NUM_THREADS``. Networks train
-on a GPU where torch sees one. Needs the published data (downloaded, or SKPHONON_DATA).
+``su_li_tables.py`` and the pictures of ``su_li_figures.py``. Several calls that train
+different networks (``--only``) may share the folder; give each ``OMP_NUM_THREADS``, and
+let one without ``--only`` collect what they did. Networks train on a GPU where torch
+sees one. Needs the published data (downloaded, or SKPHONON_DATA).
 
 Recipes: "default", what the estimators do by themselves; "varied", the same trained on
 spectra that differ as measured ones may; "published", :func:`skphonon.su_li_2024`.
@@ -406,7 +407,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="reduced size, minutes")
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--only", default="", help="runs whose name has this in it")
+    parser.add_argument("--only", default="", help="networks with this in their name")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--published-epochs", type=int, default=2000)
     parser.add_argument("--regressor-epochs", type=int, default=2000)
@@ -428,15 +429,15 @@ def main():
     arguments = parse()
     folder = arguments.folder
     data = load_data(folder, arguments.samples)
-    if not arguments.only:
-        compare_all(data, folder)
     for run in all_runs(arguments):
         done = (folder / "runs" / f"{run.name}.csv").exists()
         if arguments.only in run.name and not done:
             study(run, data, arguments, folder)
-    runs, constants = collect(folder, "runs"), collect(folder, "constants")
-    write_tables(folder, runs, constants, data)
-    draw_figures(folder, runs, constants, data)
+    if not arguments.only:
+        compare_all(data, folder)
+        runs, constants = collect(folder, "runs"), collect(folder, "constants")
+        write_tables(folder, runs, constants, data)
+        draw_figures(folder, runs, constants, data)
 
 
 if __name__ == "__main__":
