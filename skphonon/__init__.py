@@ -21,6 +21,8 @@ _HOME = {
     "LatentSensitivityDisplay": "skphonon.inspection",
     "LatentTraversalDisplay": "skphonon.inspection",
     "MaskedSpectrumPreprocessor": "skphonon.preprocessing",
+    "IdentifiabilityWarning": "skphonon.inversion",
+    "LeastSquaresInverter": "skphonon.inversion",
     "NelderMeadInverter": "skphonon.inversion",
     "PolynomialResolution": "skphonon.simulation",
     "PowderSimulator": "skphonon.simulation",

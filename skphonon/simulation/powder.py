@@ -109,6 +109,8 @@ class PowderSimulator(VersionedEstimator):
         Reference values of the parameters in eV/Angstrom^2.
     nuisance_names : list of str
         What else may differ between the spectra of a call; see :meth:`simulate`.
+    nuisance_reference : ndarray of shape (n_nuisances,)
+        The values it has unless asked for others.
 
     Examples
     --------
@@ -197,6 +199,11 @@ class PowderSimulator(VersionedEstimator):
     def nuisance_names(self):
         """What may differ between spectra besides the parameters."""
         return list(_nuisance.NAMES)
+
+    @property
+    def nuisance_reference(self):
+        """Values of what `nuisance_names` names, where nothing else is asked for."""
+        return _nuisance.base_values(self)
 
     def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
         r"""Simulate spectra.

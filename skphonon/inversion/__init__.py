@@ -1,0 +1,13 @@
+"""Recover parameters from spectra by optimisation: any simulator, no training set.
+
+The inverters here share the interface of the learned regressors, so that every claim
+can be tested: the network against the optimiser, both on the same spectra.
+"""
+
+from skphonon.inversion._least_squares import (
+    IdentifiabilityWarning,
+    LeastSquaresInverter,
+)
+from skphonon.inversion._nelder_mead import NelderMeadInverter
+
+__all__ = ["IdentifiabilityWarning", "LeastSquaresInverter", "NelderMeadInverter"]

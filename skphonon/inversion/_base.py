@@ -1,0 +1,264 @@
+"""What inverters share: a simulator, a start and a search for each spectrum."""
+
+import warnings
+
+import numpy as np
+from sklearn.base import MultiOutputMixin, RegressorMixin, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.utils import Bunch
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted, validate_data
+from tqdm import tqdm
+
+from skphonon._persistence import VersionedEstimator
+from skphonon._validation import _fit_context
+from skphonon.metrics import shared_pixels
+
+__all__ = ["Inverter"]
+
+# First steps where no targets tell how far the parameters spread: these fractions of
+# the start, the second one of its largest entry, for entries that are zero.
+_STEP, _STEP_AT_ZERO = 0.25, 0.05
+
+
+class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
+    """Base of inverters; subclasses have `_search` and the parameters named here.
+
+    These are `simulator`, `initial`, `n_jobs` and `verbose`.
+    """
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Choose the start and the first steps, and train the emulator if any.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra; NaN marks pixels that were not measured. With a simulator only
+            their number of pixels counts.
+        y : array-like of shape (n_samples, n_parameters) or (n_samples,), \
+                default=None
+            Parameters of these spectra. An emulator cannot do without.
+
+        Returns
+        -------
+        self : estimator
+            The fitted inverter.
+
+        Raises
+        ------
+        ValueError
+            If y is missing and needed, X is not on the grid of the simulator, or
+            y or `initial` has another number of parameters than the simulator.
+        """
+        if y is None and self._emulates:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None. Pass y to train the emulator, or a simulator to do without."
+            )
+        X, y = self._validate(X, y, reset=True)
+        self._single_output = y is not None and y.ndim == 1
+        targets = None if y is None else y.reshape(len(y), -1)
+        if self._emulates:
+            self.simulator_ = Emulator(self.simulator).fit(targets, X)
+        else:
+            self.simulator_ = self.simulator
+        self.start_ = self._choose_start(targets)
+        self.bounds_ = np.outer([-np.inf, np.inf], np.ones(self.start_.size))
+        if self._emulates:
+            self.bounds_ = np.array([targets.min(axis=0), targets.max(axis=0)])
+        self.steps_ = _choose_steps(self.start_, targets)
+        self._last = Bunch()
+        self._check_grid()
+        self._prepare()
+        return self
+
+    @property
+    def n_iter_(self):
+        """Iterations of each search of the last `predict`."""
+        return self._read("n_iter")
+
+    @property
+    def n_evaluations_(self):
+        """Simulations of each search of the last `predict`."""
+        return self._read("n_evaluations")
+
+    @property
+    def loss_(self):
+        """NMSE that each search of the last `predict` reached."""
+        return self._read("loss")
+
+    @property
+    def converged_(self):
+        """Whether each search of the last `predict` met `tolerance`."""
+        return self._read("converged")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.required = self._emulates
+        # Blind to the scale of a row: features without a shape tell it little.
+        tags.regressor_tags.poor_score = True
+        return tags
+
+    @property
+    def _emulates(self):
+        return not hasattr(self.simulator, "simulate")
+
+    def _prepare(self):
+        """Do what else `fit` has to, once all its attributes are there."""
+
+    def _read(self, name):
+        check_is_fitted(self)
+        if name not in self._last:
+            raise AttributeError(f"{name}_ is known after predict; call it first.")
+        return self._last[name]
+
+    def _keep(self, result):
+        """Write down a result and return its parameters as `predict` does."""
+        # In place: predict may not bind attributes (scikit-learn's contract).
+        self._last.update(result)
+        return self._as_targets(result.parameters)
+
+    def _as_targets(self, values):
+        return values[:, 0] if self._single_output else values
+
+    def _search_all(self, X, *of_each):
+        """Return what `_search` finds for each spectrum, given its row of each array.
+
+        That is an OptimizeResult a spectrum; warns of those without success.
+        """
+        spectra, _ = self._validate(X, reset=False)
+        starts = self._starts(X, len(spectra))
+        shared = shared_pixels(spectra, self.simulator_.simulate(starts))
+        parallel = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
+        searches = parallel(
+            delayed(self._search)(spectrum[pixels], pixels, *rest)
+            for spectrum, pixels, *rest in zip(
+                spectra, shared, starts, *of_each, strict=True
+            )
+        )
+        results = list(
+            tqdm(searches, total=len(starts), unit="spectrum", disable=not self.verbose)
+        )
+        converged = np.array([result.success for result in results])
+        if not converged.all():
+            first = np.argmin(converged)
+            warnings.warn(
+                f"{(~converged).sum()} of {len(converged)} searches did not converge "
+                f"(first: sample {first}: {results[first].message}) with "
+                f"max_evaluations={self.max_evaluations} and tolerance="
+                f"{self.tolerance:g}. Raise either, or start closer with initial.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return results
+
+    def _validate(self, X, y=None, *, reset):
+        if y is None:
+            X = validate_data(
+                self, X, reset=reset, dtype=float, ensure_all_finite="allow-nan"
+            )
+            return X, None
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            reset=reset,
+            dtype=float,
+            ensure_all_finite="allow-nan",
+            multi_output=True,
+            y_numeric=True,
+        )
+        return X, y.astype(float)
+
+    def _choose_start(self, targets):
+        if self._emulates:
+            names = [f"y[:, {i}]" for i in range(targets.shape[1])]
+        else:
+            names = self.simulator.parameter_names
+        if targets is not None and targets.shape[1] != len(names):
+            raise ValueError(
+                f"y must have one column for each parameter of the simulator "
+                f"({', '.join(names)}), got {targets.shape[1]} columns."
+            )
+        if self.initial is not None and not hasattr(self.initial, "predict"):
+            start = np.array(self.initial, dtype=float)
+        elif targets is not None:
+            start = targets.mean(axis=0)
+        else:
+            start = np.array(self.simulator.reference, dtype=float)
+        if start.shape != (len(names),) or not np.isfinite(start).all():
+            raise ValueError(
+                f"The start must be {len(names)} finite values, one each of "
+                f"{', '.join(names)}; got shape {start.shape} with "
+                f"{(~np.isfinite(start)).sum()} values that are not finite."
+            )
+        return start
+
+    def _check_grid(self):
+        n_pixels = np.shape(self.simulator_.simulate(self.start_[None]))[1]
+        if n_pixels != self.n_features_in_:
+            raise ValueError(
+                f"X must hold spectra on the grid of the simulator, {n_pixels} pixels "
+                f"each, got {self.n_features_in_}. Simulate on the grid of the "
+                "measurement, and do not drop pixels before this inverter."
+            )
+
+    def _starts(self, X, n_samples):
+        if not hasattr(self.initial, "predict"):
+            starts = np.tile(self.start_, (n_samples, 1))
+            return starts.clip(*self.bounds_)
+        starts = np.asarray(self.initial.predict(X), dtype=float)
+        starts = starts.reshape(n_samples, -1)
+        if starts.shape[1] != self.start_.size or not np.isfinite(starts).all():
+            raise ValueError(
+                f"initial must predict {self.start_.size} finite parameters a "
+                f"spectrum, got an array of shape {starts.shape} with "
+                f"{(~np.isfinite(starts)).sum()} values that are not finite."
+            )
+        return starts.clip(*self.bounds_)
+
+
+class Emulator:
+    """A regressor from parameters to spectra, in the place of a simulator."""
+
+    def __init__(self, regressor):
+        if regressor is None:
+            self.regressor = make_pipeline(
+                StandardScaler(), PolynomialFeatures(2, include_bias=False), Ridge(1e-3)
+            )
+        else:
+            self.regressor = clone(regressor)
+
+    def fit(self, parameters, spectra):
+        """Learn pixels that any spectrum measured, gaps filled with their mean."""
+        measured = np.isfinite(spectra)
+        self.visible = measured.any(axis=0)
+        spectra, measured = spectra[:, self.visible], measured[:, self.visible]
+        if not measured.all():
+            means = np.nanmean(spectra, axis=0)
+            spectra = np.where(measured, spectra, means)
+        self.regressor.fit(parameters, spectra)
+        return self
+
+    def simulate(self, parameters):
+        """Return spectra of shape (n_samples, n_pixels), NaN where never measured."""
+        spectra = np.full((len(parameters), self.visible.size), np.nan)
+        predicted = self.regressor.predict(parameters)
+        spectra[:, self.visible] = predicted.reshape(len(parameters), -1)
+        return spectra
+
+
+def _choose_steps(start, targets):
+    """Return the spread of each parameter, guessed from the start where unknown."""
+    size = np.abs(start)
+    guess = np.where(size > 0, _STEP * size, _STEP_AT_ZERO * size.max())
+    guess[guess == 0] = 1.0
+    if targets is None:
+        return guess
+    spread = targets.std(axis=0)
+    return np.where(spread > 0, spread, guess)

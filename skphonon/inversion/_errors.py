@@ -1,0 +1,199 @@
+r"""Error bars of fitted parameters, and which of them the data determine.
+
+With residuals r in units of their standard deviation and J their derivatives the
+information of independent pixels is :math:`H = J^T J` and the covariance of the
+parameters :math:`H^{-1}`. What a model cannot describe is not independent from pixel
+to pixel: a wrong line shape leaves a ridge of residuals of one sign. The covariance is
+then
+:math:`H^{-1} M H^{-1}` with :math:`M = \sum_{ij} k_{ij}\, r_i r_j\, J_i^T J_j`, where k
+falls from 1 for a pixel with itself to 0 beyond the distance over which residuals are
+correlated (White, doi:10.2307/1912934; Newey and West, doi:10.2307/1913610).
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import correlate1d
+
+__all__ = ["correlation_lengths", "covariance_of", "directions_of", "pixel_noise"]
+
+_UNSEEN = 1e-10  # smallest information, over the largest, that is not rounding
+_ENOUGH = 0.5  # determined: the data at least halve what was uncertain before
+
+
+def covariance_of(derivative, residual, image, prior=None):
+    """Return the covariance of parameters from residuals that may be correlated.
+
+    Parameters
+    ----------
+    derivative : ndarray of shape (n_pixels, n_parameters)
+        Of the residuals, at the optimum.
+    residual : ndarray of shape (n_pixels,)
+        Of unit variance, as far as one knows.
+    image : tuple of (shape, positions) or None
+        Shape of an array of pixels and the places of these in it, for correlated
+        residuals; None takes them to be independent.
+    prior : ndarray of shape (n_parameters, n_parameters), default=None
+        Information there was before.
+
+    Returns
+    -------
+    ndarray of shape (n_parameters, n_parameters)
+        Infinite variances and NaN covariances of what is not determined at all.
+    """
+    information = derivative.T @ derivative
+    if prior is not None:
+        information = information + prior
+    size = np.sqrt(np.diag(information))
+    size[size == 0] = 1.0
+    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    seen = values > _UNSEEN * values[-1]
+    inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
+    inverse /= np.outer(size, size)
+    if image is not None:
+        middle = _scatter(derivative, residual, image)
+        if prior is not None:
+            middle += prior
+        inverse = inverse @ middle @ inverse
+    unseen = (np.abs(vectors[:, ~seen]) > np.sqrt(_UNSEEN)).any(axis=1)
+    inverse[unseen] = inverse[:, unseen] = np.nan
+    inverse[np.diag_indices(len(size))] = np.where(unseen, np.inf, np.diag(inverse))
+    return inverse
+
+
+def _scatter(derivative, residual, image):
+    """Return M, with correlations as far as residuals have them."""
+    shape, positions = image
+    n_pixels, n_parameters = derivative.shape
+    lengths = correlation_lengths(residual, image)
+    steps = derivative * residual[:, None]
+    planes = np.zeros((int(np.prod(shape)), n_parameters))
+    planes[positions] = steps
+    planes = planes.reshape(*shape, n_parameters)
+    for axis, length in enumerate(lengths):
+        # a triangle has no negative frequencies, so that M has no negative values
+        triangle = 1 - np.abs(np.arange(-length, length + 1)) / (length + 1)
+        planes = correlate1d(planes, triangle, axis=axis, mode="constant")
+    blurred = planes.reshape(-1, n_parameters)[positions]
+    few = n_pixels / max(n_pixels - n_parameters, 1)
+    return few * (steps.T @ blurred + blurred.T @ steps) / 2
+
+
+def correlation_lengths(residual, image):
+    """Return over how many pixels residuals are correlated, along each axis.
+
+    Parameters
+    ----------
+    residual : ndarray of shape (n_pixels,)
+        What a model leaves.
+    image : tuple of (shape, positions)
+        As for `covariance_of`.
+
+    Returns
+    -------
+    list of int
+        The first lag, less one, at which the correlation is lost in its own noise.
+    """
+    shape, positions = image
+    plane, mask = np.zeros(int(np.prod(shape))), np.zeros(int(np.prod(shape)))
+    plane[positions], mask[positions] = residual, 1.0
+    plane, mask = plane.reshape(shape), mask.reshape(shape)
+    variance = (plane**2).sum() / mask.sum()
+    lengths = []
+    for axis in range(len(shape)):
+        lag = 1
+        while lag < shape[axis] // 2:
+            near = np.moveaxis(plane, axis, 0)
+            both = np.moveaxis(mask, axis, 0)
+            pairs = (both[lag:] * both[:-lag]).sum()
+            if not pairs:
+                break
+            correlation = (near[lag:] * near[:-lag]).sum() / pairs / variance
+            if correlation < 2 / np.sqrt(pairs):
+                break
+            lag += 1
+        lengths.append(lag - 1)
+    return lengths
+
+
+def pixel_noise(spectrum, image):
+    """Estimate the standard deviation of white noise, by second differences.
+
+    A pixel and its neighbours on both sides differ by what noise does and by the
+    curvature of the spectrum, which is small where pixels are finer than the
+    resolution. Along several axes the smallest figure is taken.
+
+    Parameters
+    ----------
+    spectrum : ndarray of shape (n_pixels,)
+        Measured.
+    image : tuple of (shape, positions)
+        As for `covariance_of`.
+
+    Returns
+    -------
+    float
+        NaN where no pixel has both neighbours.
+    """
+    shape, positions = image
+    plane = np.full(int(np.prod(shape)), np.nan)
+    plane[positions] = spectrum
+    plane = plane.reshape(shape)
+    variances = [np.nan]
+    for axis in range(len(shape)):
+        second = np.diff(plane, 2, axis=axis)
+        second = second[np.isfinite(second)]
+        if second.size:
+            variances.append(np.square(second).mean() / 6)  # 1 + 4 + 1
+    return np.sqrt(np.nanmin(variances)) if len(variances) > 1 else np.nan
+
+
+def directions_of(covariance, names, scales):
+    """Return combinations of parameters, from the best determined to the worst.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (n_parameters, n_parameters)
+        Of a fit; infinite variances are allowed.
+    names : sequence of str
+        Parameters.
+    scales : ndarray of shape (n_parameters,)
+        How far each was uncertain before, the unit in which they are compared.
+
+    Returns
+    -------
+    DataFrame
+        One row a direction: `direction` in words, `uncertainty` in units of the
+        scales, `determined`, and a column for each parameter with its share, the
+        squares of which add up to one.
+    """
+    known = np.isfinite(np.diag(covariance))
+    values, vectors = np.linalg.eigh(
+        (covariance / np.outer(scales, scales))[np.ix_(known, known)]
+    )
+    shares = np.zeros((len(names), len(names)))
+    shares[: known.sum(), known] = vectors.T
+    shares[np.arange(known.sum(), len(names)), np.flatnonzero(~known)] = 1.0
+    uncertainty = np.full(len(names), np.inf)
+    uncertainty[: known.sum()] = np.sqrt(values.clip(0))
+    signs = np.sign(np.take_along_axis(shares, _largest(shares), axis=1))
+    shares *= signs
+    table = {
+        "direction": [_in_words(share, names) for share in shares],
+        "uncertainty": uncertainty,
+        "determined": uncertainty < _ENOUGH,
+    }
+    return pd.DataFrame(table | dict(zip(names, shares.T, strict=True)))
+
+
+def _largest(shares):
+    return np.abs(shares).argmax(axis=1)[:, None]
+
+
+def _in_words(share, names):
+    """Write a direction as a sum, of what is at least a tenth of it."""
+    parts = [
+        f"{'-' if s < 0 else '+'} {abs(s):.2f} {n}"
+        for s, n in sorted(zip(share, names, strict=True), key=lambda p: -abs(p[0]))
+        if s**2 >= 0.1
+    ]
+    return " ".join(parts).removeprefix("+ ")

@@ -1,0 +1,560 @@
+"""Gradient inversion: the best fit the data allow, with error bars."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import OptimizeResult
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from skphonon._validation import HasMethods, StrOptions, at_least, positive
+from skphonon.inversion._base import Inverter
+from skphonon.inversion._errors import directions_of
+from skphonon.inversion._fitting import LOSSES, best_of, error_bars, minimise
+from skphonon.inversion._model import Model, image_shape, polynomial_terms
+from skphonon.inversion._residuals import Problem
+from skphonon.metrics import SCALES
+
+__all__ = ["IdentifiabilityWarning", "LeastSquaresInverter"]
+
+
+class IdentifiabilityWarning(UserWarning):
+    """A spectrum does not determine all that is to be fitted to it."""
+
+
+class LeastSquaresInverter(Inverter):
+    r"""Fit parameters to each spectrum by its gradient, with error bars.
+
+    Parameters of the simulator, and what the instrument leaves unknown (`nuisance`),
+    minimise the sum of squared residuals (Levenberg-Marquardt in a trust region [1]_);
+    a free scale, a background and other contributions enter linearly and are
+    eliminated exactly (variable projection [2]_). The gradient is that of the
+    simulator's `jacobian`.
+
+    Parameters
+    ----------
+    simulator : simulator, regressor or None, default=None
+        What turns parameters into spectra: an object with `simulate` and, unless
+        finite differences are to do, ``jacobian(parameters, return_spectra=True)``;
+        for nuisances both take the `nuisance` and `nuisance_ranges` of
+        :class:`~skphonon.simulation.PowderSimulator`. A scikit-learn regressor is
+        cloned and trained by `fit` as an emulator, from y to X. None is an emulator
+        quadratic in the parameters.
+    nuisance : dict, default=None
+        What else is fitted to each spectrum: from names in the simulator's
+        `nuisance_names` to pairs of the least and the largest value.
+    background : int, array-like of shape (n_terms, n_pixels) or None, default=0
+        Degree, in all, of a polynomial in the axes of the simulator's grid (of a
+        simulator without, in the number of the pixel) that is fitted to each spectrum;
+        or its terms. 0 is a constant.
+    contributions : sequence of simulator, default=()
+        Of the same parameters and grid: what else scatters, each with its own weight,
+        which is not negative. A simulator of one to four phonons beside that of one,
+        for instance, frees the weight of multiphonon scattering.
+    scale : {"fitted", "normalized"}, default="fitted"
+        "normalized" compares spectra that are both normalised, as
+        :func:`skphonon.metrics.nmse` does, and fits nothing that is linear.
+    bounds : pair of array-like, default=None
+        Least and largest values of the parameters, numbers or arrays of shape
+        (n_parameters,). None: infinite; for an emulator, the range of y.
+    prior : pair of array-like, default=None
+        What is known of the parameters beforehand: means of shape (n_parameters,),
+        and standard deviations of that shape or a covariance matrix.
+    initial : array-like of shape (n_parameters,), regressor or None, default=None
+        Where the search starts. A fitted regressor is asked for one start a
+        spectrum; wrap it in :class:`sklearn.frozen.FrozenEstimator`, so that `clone`
+        leaves it fitted. None means the mean of y or, without y, the `reference` of
+        the simulator.
+    n_starts : int, default=1
+        Searches for each spectrum, of which the best is kept. All but the first
+        start at random, about `initial`, one step of `steps_` away.
+    loss : {"linear", "huber", "soft_l1", "cauchy"}, default="linear"
+        All but "linear" give less weight to residuals above `loss_width`.
+    loss_width : float, default=3.0
+        In standard deviations of the residuals.
+    errors : {"residual", "noise"}, default="residual"
+        Where the error bars come from: from the residuals as they are, correlated
+        between pixels where the model is wrong; or from noise alone, as if the model
+        were right.
+    max_evaluations : int, default=100
+        Simulations (with derivatives) after which a search is given up.
+    tolerance : float, default=1e-5
+        A search has converged when the loss, or all parameters, change by less than
+        this fraction.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts. An int makes results reproducible.
+    n_jobs : int or None, default=None
+        Spectra inverted at the same time, in threads unless a
+        :class:`joblib.parallel_config` asks for another backend.
+    verbose : int, default=0
+        Whether to show a progress bar over spectra.
+
+    Attributes
+    ----------
+    simulator_ : object
+        `simulator`, or the emulator that `fit` trained in its place.
+    start_ : ndarray of shape (n_parameters,)
+        Start of the searches, unless `initial` is a regressor.
+    steps_ : ndarray of shape (n_parameters,)
+        How far parameters are expected to move: their standard deviation in y or,
+        without y, a quarter of the start.
+    bounds_ : ndarray of shape (2, n_parameters)
+        Lowest and highest values that a search tries.
+    covariance_ : ndarray of shape (n_samples, n_parameters, n_parameters)
+        Of the parameters of the last `predict`, what is fitted along left open.
+    nuisance_ : DataFrame with n_samples rows
+        What was fitted along in the last `predict`: nuisances, weights of the
+        simulator ("scale") and of `contributions`, and terms of the background.
+    residual_ : ndarray of shape (n_samples, n_pixels)
+        Spectra less their fits in the last `predict`, NaN where not compared.
+    reduced_chi2_ : ndarray of shape (n_samples,)
+        Mean square of the residuals of the last `predict` over that of noise: 1 where
+        the model is right. Noise is what was given or, else, estimated from the
+        differences between neighbouring pixels.
+    identifiable_ : list of DataFrame
+        For each spectrum of the last `predict`, combinations of parameters from the
+        best to the worst determined; see `invert`.
+    loss_ : ndarray of shape (n_samples,)
+        NMSE that each search of the last `predict` reached; of weighted pixels where
+        errors were given.
+    n_iter_, n_evaluations_ : ndarray of shape (n_samples,)
+        Iterations and simulations of each search of the last `predict`.
+    converged_ : ndarray of shape (n_samples,), bool
+        Whether each search of the last `predict` met `tolerance`.
+    n_features_in_ : int
+        Number of pixels of a spectrum.
+
+    See Also
+    --------
+    NelderMeadInverter : Needs no gradient.
+
+    Notes
+    -----
+    `predict` writes the figures of its searches down in the estimator; where several
+    threads share one, read them from what `invert` returns instead.
+
+    References
+    ----------
+    .. [1] M. A. Branch, T. F. Coleman and Y. Li, "A subspace, interior, and conjugate
+       gradient method for large-scale bound-constrained minimization problems",
+       SIAM J. Sci. Comput. 21, 1 (1999), :doi:`10.1137/S1064827595289108`.
+    .. [2] G. H. Golub and V. Pereyra, "The differentiation of pseudo-inverses and
+       nonlinear least squares problems whose variables separate", SIAM J. Numer.
+       Anal. 10, 413 (1973), :doi:`10.1137/0710036`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon.inversion import LeastSquaresInverter
+    >>> class Peak:
+    ...     parameter_names, reference = ["position", "width"], np.array([14.0, 3.0])
+    ...     def simulate(self, parameters):
+    ...         return self.jacobian(parameters, return_spectra=True)[1]
+    ...     def jacobian(self, parameters, return_spectra=False):
+    ...         position, width = np.transpose(parameters)[..., None]
+    ...         x = (np.arange(30.0) - position) / width
+    ...         spectra = np.exp(-(x**2))
+    ...         slopes = 2 * x * spectra / width
+    ...         derivatives = np.stack([slopes, x * slopes], axis=2)
+    ...         return (derivatives, spectra) if return_spectra else derivatives
+    >>> X = Peak().simulate([[15.0, 3.9]])
+    >>> X += 0.01 * np.random.default_rng(0).normal(size=X.shape)
+    >>> inverter = LeastSquaresInverter(Peak()).fit(X)
+    >>> values, std = inverter.predict(X, return_std=True)
+    >>> values.round(2), std.round(2)
+    (array([[14.99,  3.9 ]]), array([[0.02, 0.03]]))
+    """
+
+    _parameter_constraints = {
+        "simulator": [HasMethods(["simulate"]), HasMethods(["fit", "predict"]), None],
+        "nuisance": [dict, None],
+        "background": [at_least(0), "array-like", None],
+        "contributions": [list, tuple],
+        "scale": [StrOptions(set(SCALES))],
+        "bounds": ["array-like", None],
+        "prior": [list, tuple, None],
+        "initial": ["array-like", HasMethods(["predict"]), None],
+        "n_starts": [at_least(1)],
+        "loss": [StrOptions(set(LOSSES))],
+        "loss_width": [positive()],
+        "errors": [StrOptions({"residual", "noise"})],
+        "max_evaluations": [at_least(1)],
+        "tolerance": [positive()],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        simulator=None,
+        *,
+        nuisance=None,
+        background=0,
+        contributions=(),
+        scale="fitted",
+        bounds=None,
+        prior=None,
+        initial=None,
+        n_starts=1,
+        loss="linear",
+        loss_width=3.0,
+        errors="residual",
+        max_evaluations=100,
+        tolerance=1e-5,
+        random_state=None,
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.simulator = simulator
+        self.nuisance = nuisance
+        self.background = background
+        self.contributions = contributions
+        self.scale = scale
+        self.bounds = bounds
+        self.prior = prior
+        self.initial = initial
+        self.n_starts = n_starts
+        self.loss = loss
+        self.loss_width = loss_width
+        self.errors = errors
+        self.max_evaluations = max_evaluations
+        self.tolerance = tolerance
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def predict(self, X, return_std=False, errors=None):
+        """Fit the parameters of each spectrum.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra on the grid of the simulator, in any unit of intensity; NaN
+            marks pixels that were not measured.
+        return_std : bool, default=False
+            Whether to return standard deviations too.
+        errors : array-like of shape (n_samples, n_pixels), default=None
+            Standard deviation of each pixel, positive; pixels where it is NaN are
+            left out. None takes all pixels to be equally uncertain, by as much as
+            the residuals tell.
+
+        Returns
+        -------
+        parameters : ndarray of shape (n_samples, n_parameters) or (n_samples,)
+            In the order of the simulator and the unit of its `reference`;
+            one-dimensional where y was in `fit`.
+        std : ndarray of the same shape
+            Their standard deviations; only with ``return_std=True``. Infinite where
+            the spectrum does not determine a parameter, zero where it ended at a bound.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of pixels or infinite values, a spectrum shares no
+            pixel with its simulation, or errors are not positive.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If searches ended at `max_evaluations`, or a spectrum is constant: its
+            parameters are those of the start and its loss is NaN.
+        IdentifiabilityWarning
+            If a spectrum does not determine a parameter at all.
+        """
+        result = self.invert(X, errors=errors)
+        parameters = self._keep(result)
+        return (parameters, self._as_targets(result.std)) if return_std else parameters
+
+    def invert(self, X, errors=None):
+        """Fit the parameters of each spectrum and tell all about it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra, as for `predict`.
+        errors : array-like of shape (n_samples, n_pixels), default=None
+            As for `predict`.
+
+        Returns
+        -------
+        Bunch
+            With one row or entry a spectrum: `parameters`, `std`, `covariance`,
+            `nuisance`, `residual`, `reduced_chi2`, `loss`, `n_iter`, `n_evaluations`
+            and `converged` as the attributes of that name; and `identifiable`, tables
+            of combinations of parameters from the best to the worst determined:
+            `direction` in words, `uncertainty` in units of `steps_` (or of the
+            standard deviations of the prior), whether it is `determined` (less than
+            half a unit), and the share of each parameter.
+
+        Raises
+        ------
+        ValueError
+            As for `predict`.
+
+        Warns
+        -----
+        ConvergenceWarning, IdentifiabilityWarning
+            As for `predict`.
+        """
+        check_is_fitted(self)
+        errors = self._check_errors(X, errors)
+        seeds = check_random_state(self.random_state).randint(2**31, size=len(errors))
+        results = self._search_all(X, errors, seeds)
+        return self._summary(results)
+
+    @property
+    def covariance_(self):
+        """Covariance of the parameters of the last `predict`."""
+        return self._read("covariance")
+
+    @property
+    def nuisance_(self):
+        """What was fitted along in the last `predict`."""
+        return self._read("nuisance")
+
+    @property
+    def residual_(self):
+        """Spectra less their fits in the last `predict`."""
+        return self._read("residual")
+
+    @property
+    def reduced_chi2_(self):
+        """Mean square of the residuals of the last `predict` over that of noise."""
+        return self._read("reduced_chi2")
+
+    @property
+    def identifiable_(self):
+        """What each spectrum of the last `predict` determines."""
+        return self._read("identifiable")
+
+    def _prepare(self):
+        """Check what is fitted, and where from, against simulator and data."""
+        self._nuisance = dict(self.nuisance or {})
+        self._check_nuisances()
+        if self.scale == "normalized":
+            self._check_normalized()
+        if self.bounds is not None:
+            self.bounds_ = self._check_bounds()
+        self._prior = None if self.prior is None else self._check_prior()
+        if not self._emulates and not hasattr(self.simulator_, "jacobian"):
+            warnings.warn(
+                f"{type(self.simulator_).__name__} has no method jacobian: derivatives "
+                "are finite differences, which take two simulations a parameter.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _check_nuisances(self):
+        known = list(getattr(self.simulator_, "nuisance_names", ()))
+        for name, pair in self._nuisance.items():
+            if name not in known:
+                raise ValueError(
+                    f"nuisance must name what the simulator knows ({', '.join(known)}),"
+                    f" got {name!r}."
+                )
+            if np.shape(pair) != (2,) or not pair[0] < pair[1]:
+                raise ValueError(
+                    f"nuisance {name!r} must have bounds (low, high), got {pair!r}."
+                )
+
+    def _check_normalized(self):
+        linear = self.background is not None and not np.array_equal(self.background, 0)
+        if linear or self.contributions or self.loss != "linear":
+            raise ValueError(
+                "scale='normalized' compares spectra with nothing fitted but the "
+                "parameters, by squares; got a background, contributions or a loss. "
+                "Leave them at their defaults, or use scale='fitted'."
+            )
+
+    def _check_bounds(self):
+        shape = self.bounds_.shape
+        low, high = self.bounds
+        bounds = np.array(
+            [np.broadcast_to(low, shape[1:]), np.broadcast_to(high, shape[1:])], float
+        )
+        if not (bounds[0] < bounds[1]).all():
+            raise ValueError(
+                f"bounds must be low < high for every parameter, got {self.bounds!r}."
+            )
+        start = self.start_
+        if (
+            not hasattr(self.initial, "predict")
+            and ((start < bounds[0]) | (start > bounds[1])).any()
+        ):
+            raise ValueError(
+                f"bounds must include the start, {start}; got {bounds[0]} to "
+                f"{bounds[1]}. Widen them, or start inside with initial."
+            )
+        return bounds
+
+    def _check_prior(self):
+        """Return means, and a root of the information, of parameters and nuisances."""
+        n = self.start_.size
+        mean, spread = (np.asarray(part, dtype=float) for part in self.prior)
+        if mean.shape != (n,) or spread.shape not in ((n,), (n, n)):
+            raise ValueError(
+                f"prior must be means of shape ({n},) and standard deviations of that "
+                f"shape or a covariance of shape ({n}, {n}); got shapes {mean.shape} "
+                f"and {spread.shape}."
+            )
+        covariance = np.diag(spread**2) if spread.ndim == 1 else spread
+        try:
+            root = np.linalg.cholesky(np.linalg.inv(covariance))
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                "prior must have positive standard deviations, or a covariance that is "
+                f"positive definite; got {spread!r}."
+            ) from error
+        extra = len(self._nuisance)
+        root = np.vstack([root, np.zeros((extra, n))])
+        return np.append(mean, np.zeros(extra)), root
+
+    def _check_errors(self, X, errors):
+        """Return a row of errors, or None, for each spectrum."""
+        n_samples = len(self._validate(X, reset=False)[0])
+        if errors is None:
+            return [None] * n_samples
+        if self.scale == "normalized":
+            raise ValueError("errors need scale='fitted', got scale='normalized'.")
+        errors = check_array(errors, dtype=float, ensure_all_finite="allow-nan")
+        if errors.shape != (n_samples, self.n_features_in_):
+            raise ValueError(
+                f"errors must have the shape of X, ({n_samples}, "
+                f"{self.n_features_in_}), got {errors.shape}."
+            )
+        if (errors <= 0).any():
+            row, pixel = np.argwhere(errors <= 0)[0]
+            raise ValueError(
+                "errors must be positive, or NaN for pixels to leave out; got "
+                f"{errors[row, pixel]:g} in row {row}, pixel {pixel}."
+            )
+        if np.isnan(errors).all(axis=1).any():
+            row = np.isnan(errors).all(axis=1).argmax()
+            raise ValueError(f"errors must not be NaN throughout, as in row {row}.")
+        return errors
+
+    def _search(self, spectrum, pixels, start, errors, seed):
+        """Return the best fit of one spectrum from all starts."""
+        if errors is not None:
+            kept = np.isfinite(errors[pixels])
+            pixels, spectrum = pixels & np.isfinite(errors), spectrum[kept]
+        bounds = np.array([*self._nuisance.values()]).reshape(-1, 2).T
+        bounds = np.hstack([self.bounds_, bounds])
+        steps = np.append(self.steps_, np.ptp(bounds[:, start.size :], axis=0) / 4)
+        starts = self._all_starts(start, steps, bounds, seed)
+        terms = self._background_terms()
+        n_weights = 1 + len(self.contributions) + (0 if terms is None else len(terms))
+        row = np.full(self.n_features_in_, np.nan)
+        if np.ptp(spectrum) == 0:
+            return _no_fit(starts[0], n_weights, row, "constant")
+        model = Model([self.simulator_, *self.contributions], self._nuisance, steps)
+        measured = (
+            spectrum,
+            model.on(pixels),
+            None if terms is None else terms[:, pixels].T,
+            None if errors is None else 1 / errors[pixels],
+        )
+        rest = steps, bounds, self._prior, errors is not None
+        found = best_of([minimise(Problem(*measured), x, *rest, self) for x in starts])
+        if not np.isfinite(found.fun):
+            return _no_fit(starts[0], n_weights, row, found.message)
+        image = (
+            image_shape(self.simulator_, self.n_features_in_),
+            np.flatnonzero(pixels),
+        )
+        problem, residual = found.problem, found.evaluation.residual
+        row[pixels] = -residual * problem.unit / problem.weight
+        found.covariance, found.reduced_chi2 = error_bars(
+            found, *rest, image, self.errors == "residual"
+        )
+        found.update(
+            row=row, loss=residual @ residual, weights=found.evaluation.weights
+        )
+        return found
+
+    def _all_starts(self, start, steps, bounds, seed):
+        """Return starts of constants and nuisances, all but the first at random."""
+        names = list(getattr(self.simulator_, "nuisance_names", ()))
+        known = getattr(self.simulator_, "nuisance_reference", None)
+        middle = bounds[:, start.size :].mean(axis=0)
+        if known is not None:
+            middle = np.array([known[names.index(name)] for name in self._nuisance])
+        first = np.append(start, middle)
+        moves = np.random.default_rng(seed).normal(size=(self.n_starts - 1, first.size))
+        return np.vstack([first, first + steps * moves]).clip(*bounds)
+
+    def _background_terms(self):
+        """Return terms of shape (n_terms, n_pixels), or None for no linear terms."""
+        n_pixels = self.n_features_in_
+        if self.scale == "normalized":
+            return None
+        if self.background is None:
+            return np.zeros((0, n_pixels))
+        if np.ndim(self.background) == 0:
+            return polynomial_terms(self.simulator_, self.background, n_pixels)
+        return np.asarray(self.background, dtype=float)
+
+    def _summary(self, results):
+        """Return what `invert` does."""
+        n = self.start_.size
+        covariance = np.stack([r.covariance[:n, :n] for r in results])
+        spread = self.steps_ if self.prior is None else _spread(self.prior[1])
+        return Bunch(
+            parameters=np.array([r.x[:n] for r in results]),
+            std=np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
+            covariance=covariance,
+            nuisance=self._nuisance_table(results),
+            residual=np.stack([r.row for r in results]),
+            reduced_chi2=np.array([r.reduced_chi2 for r in results]),
+            identifiable=[
+                directions_of(c, self._parameter_names(), spread) for c in covariance
+            ],
+            loss=np.array([r.loss for r in results]),
+            n_iter=np.array([r.nit for r in results]),
+            n_evaluations=np.array([r.nfev for r in results]),
+            converged=np.array([r.success for r in results]),
+        )
+
+    def _parameter_names(self):
+        if self._emulates:
+            return [f"y[:, {i}]" for i in range(self.start_.size)]
+        return list(self.simulator_.parameter_names)
+
+    def _nuisance_table(self, results):
+        """Return values of nuisances, contributions and the background by name."""
+        n = self.start_.size
+        n_contributions = len(self.contributions)
+        names = [*self._nuisance, "scale"]
+        names += [f"contribution {i + 1}" for i in range(n_contributions)]
+        values = np.array([np.append(r.x[n:], r.weights) for r in results])
+        names += [f"background {i}" for i in range(values.shape[1] - len(names))]
+        table = pd.DataFrame(values, columns=names)
+        std = [np.sqrt(np.diag(r.covariance)[n:]) for r in results]
+        for name, column in zip(self._nuisance, np.transpose(std), strict=True):
+            table[f"{name} std"] = column
+        return table
+
+
+def _no_fit(x, n_weights, row, message):
+    """Return what stands for a fit where there is none."""
+    return OptimizeResult(
+        x=x,
+        covariance=np.full((x.size, x.size), np.nan),
+        weights=np.full(n_weights, np.nan),
+        row=row,
+        loss=np.nan,
+        reduced_chi2=np.nan,
+        nit=0,
+        nfev=0,
+        success=False,
+        message=message,
+    )
+
+
+def _spread(given):
+    """Return standard deviations from those, or from a covariance."""
+    given = np.asarray(given, dtype=float)
+    return given if given.ndim == 1 else np.sqrt(np.diag(given))

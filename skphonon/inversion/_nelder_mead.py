@@ -1,0 +1,238 @@
+"""The downhill simplex: no gradient, no training set."""
+
+from numbers import Integral
+
+import numpy as np
+from scipy.optimize import OptimizeResult, minimize
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+
+from skphonon._validation import HasMethods, StrOptions, at_least, positive
+from skphonon.inversion._base import Inverter
+from skphonon.metrics import SCALES, nmse
+
+__all__ = ["NelderMeadInverter"]
+
+
+class NelderMeadInverter(Inverter):
+    """Find the parameters whose simulated spectrum is closest to each spectrum.
+
+    `predict` minimises :func:`skphonon.metrics.nmse` between each spectrum and its
+    simulation by the downhill simplex of Nelder and Mead, a spectrum at a time. It
+    needs no training set and no gradient, and it is the baseline that a learned
+    regressor has to beat. It is slow, hundreds of simulations a spectrum, and finds
+    the minimum nearest to its start: do not use it far from a good guess, or for
+    more than about ten parameters.
+
+    Steps are taken in units of the first simplex, so that parameters of different
+    size are treated alike.
+
+    Parameters
+    ----------
+    simulator : simulator, regressor or None, default=None
+        What turns parameters into spectra. An object with a `simulate` method is
+        used as it is; the spectra are then full rows of its grid. A scikit-learn
+        regressor is cloned and trained by `fit` as an emulator, from y to X. None
+        is an emulator quadratic in the parameters.
+    initial : array-like of shape (n_parameters,), regressor or None, default=None
+        Where every search starts. A fitted regressor is asked for one start a
+        spectrum; wrap it in :class:`sklearn.frozen.FrozenEstimator`, so that `clone`
+        leaves it fitted. None means the mean of y or, without y, the `reference` of
+        the simulator.
+    scale : {"normalized", "fitted"}, default="normalized"
+        Which :func:`skphonon.metrics.nmse` is minimised.
+    simplex_size : float, default=1.0
+        Edge of the first simplex along each parameter, in standard deviations of y
+        or, without y, in quarters of the start.
+    max_evaluations : int, default=1000
+        Simulations after which the search for a spectrum is given up.
+    tolerance : float, default=1e-3
+        A search has converged when the simplex is smaller than this fraction of its
+        first size in every direction and the NMSE at its corners differs by less.
+    n_jobs : int or None, default=None
+        Spectra inverted at the same time, in threads unless a
+        :class:`joblib.parallel_config` asks for another backend.
+    verbose : int, default=0
+        Whether to show a progress bar over spectra.
+
+    Attributes
+    ----------
+    simulator_ : object
+        `simulator`, or the emulator that `fit` trained in its place.
+    start_ : ndarray of shape (n_parameters,)
+        Start of the searches, unless `initial` is a regressor.
+    steps_ : ndarray of shape (n_parameters,)
+        Edges of the first simplex, in the unit of the parameters.
+    bounds_ : ndarray of shape (2, n_parameters)
+        Lowest and highest values that a search tries: the range of y for an
+        emulator, which knows nothing beyond, and infinite for a simulator.
+    n_iter_, n_evaluations_ : ndarray of shape (n_samples,)
+        Iterations and simulations of each search of the last `predict`.
+    loss_ : ndarray of shape (n_samples,)
+        NMSE that each search of the last `predict` reached.
+    converged_ : ndarray of shape (n_samples,), bool
+        Whether each search of the last `predict` met `tolerance`.
+    n_features_in_ : int
+        Number of pixels of a spectrum.
+
+    See Also
+    --------
+    skphonon.metrics.ResimulationScorer : Scores predictions without labels.
+
+    Notes
+    -----
+    `predict` writes the figures of its searches down in the estimator; where several
+    threads share one, read them from what `invert` returns instead.
+
+    References
+    ----------
+    .. [1] J. A. Nelder and R. Mead, "A simplex method for function minimization",
+       Comput. J. 7, 308 (1965), :doi:`10.1093/comjnl/7.4.308`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon.inversion import NelderMeadInverter
+    >>> class Peak:
+    ...     parameter_names, reference = ["position", "width"], np.array([4.0, 1.0])
+    ...     def simulate(self, parameters):
+    ...         position, width = np.transpose(parameters)[..., None]
+    ...         return np.exp(-(((np.arange(10.0) - position) / width) ** 2))
+    >>> X = Peak().simulate([[5.0, 1.3], [3.5, 0.9]])
+    >>> NelderMeadInverter(Peak()).fit(X).predict(X).round(2)
+    array([[5. , 1.3],
+           [3.5, 0.9]])
+    """
+
+    _parameter_constraints = {
+        "simulator": [HasMethods(["simulate"]), HasMethods(["fit", "predict"]), None],
+        "initial": ["array-like", HasMethods(["predict"]), None],
+        "scale": [StrOptions(set(SCALES))],
+        "simplex_size": [positive()],
+        "max_evaluations": [at_least(1)],
+        "tolerance": [positive()],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        simulator=None,
+        *,
+        initial=None,
+        scale="normalized",
+        simplex_size=1.0,
+        max_evaluations=1000,
+        tolerance=1e-3,
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.simulator = simulator
+        self.initial = initial
+        self.scale = scale
+        self.simplex_size = simplex_size
+        self.max_evaluations = max_evaluations
+        self.tolerance = tolerance
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def predict(self, X):
+        """Find the parameters of each spectrum.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra on the grid of the simulator, in any unit of intensity; NaN
+            marks pixels that were not measured.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_parameters) or (n_samples,)
+            Parameters in the order of the simulator and the unit of its
+            `reference`; one-dimensional where y was in `fit`.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of pixels or infinite values, or a spectrum
+            shares no pixel with its simulation.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If searches ended at `max_evaluations`, or a spectrum is constant: its
+            parameters are those of the start and its loss is NaN.
+        """
+        return self._keep(self.invert(X))
+
+    def invert(self, X):
+        """Find the parameters of each spectrum and tell how the search went.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra, as for `predict`.
+
+        Returns
+        -------
+        Bunch
+            With one row or entry a spectrum: `parameters` (n_samples,
+            n_parameters), `loss` (NMSE), `n_iter`, `n_evaluations` and `converged`.
+
+        Raises
+        ------
+        ValueError
+            As for `predict`.
+
+        Warns
+        -----
+        ConvergenceWarning
+            As for `predict`.
+        """
+        check_is_fitted(self)
+        results = self._search_all(X)
+        return Bunch(
+            parameters=np.array([result.x for result in results]),
+            loss=np.array([r.fun for r in results]),
+            n_iter=np.array([r.nit for r in results]),
+            n_evaluations=np.array([r.nfev for r in results]),
+            converged=np.array([r.success for r in results]),
+        )
+
+    def _prepare(self):
+        self.steps_ = self.simplex_size * self.steps_
+
+    def _search(self, spectrum, pixels, start):
+        """Minimise the NMSE of one spectrum, by steps from the start."""
+        origin = np.zeros(start.size)
+        if np.ptp(spectrum) == 0:
+            return OptimizeResult(
+                x=start, fun=np.nan, nit=0, nfev=0, success=False, message="constant"
+            )
+        lower, upper = (self.bounds_ - start) / self.steps_
+
+        def excess(x):
+            return ((x - x.clip(lower, upper)) ** 2).sum()
+
+        def misfit(x):
+            parameters = start + self.steps_ * x.clip(lower, upper)
+            simulated = self.simulator_.simulate(parameters[None])[:, pixels]
+            if not np.isfinite(simulated).all():
+                return np.inf
+            # A simplex clipped to the bounds would collapse: lead it back instead.
+            return nmse(spectrum, simulated, scale=self.scale)[0] + excess(x)
+
+        result = minimize(
+            misfit,
+            origin,
+            method="Nelder-Mead",
+            options={
+                "initial_simplex": np.vstack([origin, np.eye(start.size)]),
+                "maxfev": self.max_evaluations,
+                "xatol": self.tolerance,
+                "fatol": self.tolerance,
+            },
+        )
+        result.fun -= excess(result.x)
+        result.x = start + self.steps_ * result.x.clip(lower, upper)
+        return result
