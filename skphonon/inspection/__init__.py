@@ -1,9 +1,11 @@
-"""Look into a fitted model: statistics of its latent space, and pictures.
+"""Look into a fitted model: latent spaces, physics with error bars, and pictures.
 
 A Display holds the numbers of a picture in pandas tables and draws them when its
 `plot` is called. Everything here asks models through their public methods only.
 """
 
+from skphonon.inspection._band_paths import high_symmetry_path
+from skphonon.inspection._dispersion import DensityOfStatesDisplay, PhononBandsDisplay
 from skphonon.inspection._latent import (
     active_dimensions,
     latent_correlation,
@@ -15,18 +17,32 @@ from skphonon.inspection._latent_displays import (
     LatentCorrelationDisplay,
     LatentSensitivityDisplay,
 )
+from skphonon.inspection._parameter_draws import ParameterDraws, draw_parameters
 from skphonon.inspection._profiles import SpectrumProfilesDisplay
+from skphonon.inspection._thermal import (
+    ElasticConstantsDisplay,
+    HeatCapacityDisplay,
+    ThermalDisplacementsDisplay,
+)
 from skphonon.inspection._traversal import LatentTraversalDisplay
 from skphonon.inspection._trends import TemperatureTrendsDisplay
 
 __all__ = [
+    "DensityOfStatesDisplay",
+    "ElasticConstantsDisplay",
+    "HeatCapacityDisplay",
     "LatentCodesDisplay",
     "LatentCorrelationDisplay",
     "LatentSensitivityDisplay",
     "LatentTraversalDisplay",
+    "ParameterDraws",
+    "PhononBandsDisplay",
     "SpectrumProfilesDisplay",
     "TemperatureTrendsDisplay",
+    "ThermalDisplacementsDisplay",
     "active_dimensions",
+    "draw_parameters",
+    "high_symmetry_path",
     "latent_correlation",
     "latent_sensitivity",
     "latent_traversal",

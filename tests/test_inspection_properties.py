@@ -1,0 +1,439 @@
+"""Draws, tables and pictures of physical properties with their uncertainty."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skphonon import ForceConstantModel, load_aluminium_model
+from skphonon.inspection import (
+    DensityOfStatesDisplay,
+    ElasticConstantsDisplay,
+    HeatCapacityDisplay,
+    ParameterDraws,
+    PhononBandsDisplay,
+    ThermalDisplacementsDisplay,
+    draw_parameters,
+    high_symmetry_path,
+)
+from skphonon.physics.constants import MEV_PER_THZ
+from skphonon.physics.elasticity import elastic_constants
+from skphonon.physics.thermodynamics import (
+    density_of_states,
+    displacement_tensors,
+    heat_capacity,
+)
+
+mpl.use("Agg")
+
+COVARIANCE = 1e-4 * np.array(
+    [
+        [4.0, -3.0, 1.0, 0.0, 0.0],
+        [-3.0, 5.0, 0.0, 0.5, 0.0],
+        [1.0, 0.0, 2.0, 0.0, 0.3],
+        [0.0, 0.5, 0.0, 1.0, -0.4],
+        [0.0, 0.0, 0.3, -0.4, 1.0],
+    ]
+)
+COLUMNS = ["value", "std", "low", "high"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_aluminium_model()
+
+
+@pytest.fixture(scope="module")
+def fit(model):
+    return draw_parameters(model, covariance=COVARIANCE, n_draws=4000, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def few(fit):
+    return fit._replace(draws=fit.draws[:30])
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_left():
+    yield
+    plt.close("all")
+
+
+def as_propagated(data, gradient):
+    """Hold the error bars of draws against the first-order formula.
+
+    4000 draws give a standard deviation to 1.1 % and its quantiles to 1.7 %; what is
+    beyond first order in changes of a few per cent is less.
+    """
+    expected = np.sqrt(np.einsum("vp,pr,vr->v", gradient, COVARIANCE, gradient))
+    assert_allclose(data["std"], expected, rtol=0.05)
+    assert_allclose((data["high"] - data["low"]) / 2, expected, rtol=0.08)
+
+
+def gradient(function, at, step=1e-4):
+    """Derivatives (n_values, n_parameters) by central differences."""
+    steps = step * np.eye(len(at))
+    ends = [np.ravel(function(at + s)) - np.ravel(function(at - s)) for s in steps]
+    return np.transpose(ends) / (2 * step)
+
+
+# --- draws
+
+
+def test_draws_have_the_covariance_asked_for(model, fit):
+    assert fit.model is model
+    assert_array_equal(fit.parameters, model.reference)
+    found = np.cov(fit.draws.T)
+    # relative error of a variance from n draws is sqrt(2/n), 0.022; five of them
+    assert_allclose(found, COVARIANCE, atol=0.11 * COVARIANCE.max())
+    error = np.sqrt(np.diag(COVARIANCE) / len(fit.draws))
+    assert (np.abs(fit.draws.mean(axis=0) - model.reference) < 4 * error).all()
+
+
+def test_a_singular_covariance_draws_in_its_plane(model):
+    direction = np.array([1.0, -1.0, 2.0, 0.0, 0.5])
+    given = draw_parameters(
+        model, covariance=0.01 * np.outer(direction, direction), random_state=0
+    )
+    shifts = given.draws - model.reference
+    assert shifts.std() > 0.01
+    assert np.linalg.matrix_rank(shifts, tol=1e-6) == 1
+
+
+def test_standard_deviations_are_a_diagonal_covariance(model):
+    std = np.array([0.1, 0.0, 0.2, 0.05, 0.1])
+    options = {"n_draws": 2000, "random_state": 3}
+    draws = draw_parameters(model, std=std, **options).draws
+    assert_allclose(draws.std(axis=0), std, rtol=0.08, atol=1e-9)
+    assert_array_equal(draws, draw_parameters(model, std=std, **options).draws)
+
+
+def test_given_draws_are_kept_and_none_are_made_of_nothing(model):
+    draws = model.reference + np.arange(3)[:, None]
+    given = draw_parameters(model, model.reference + 1, draws=draws)
+    assert_array_equal(given.draws, draws)
+    assert_array_equal(given.parameters, model.reference + 1)
+    assert draw_parameters(model).draws.shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"std": [0.1] * 4}, "one column each of 1XX"),
+        ({"std": [-0.1] * 5}, "std must not be negative"),
+        ({"covariance": np.eye(4)}, r"shape \(5, 5\), got shape \(4, 4\)"),
+        ({"covariance": np.full((5, 5), np.inf)}, "needs a prior"),
+        ({"covariance": -np.eye(5)}, "positive semidefinite"),
+        ({"covariance": np.triu(np.ones((5, 5)))}, "an asymmetry of 1"),
+        ({"draws": np.full((2, 5), np.nan)}, "must be finite"),
+        ({"std": np.ones(5), "covariance": np.eye(5)}, "got 2 of them"),
+        ({"parameters": np.ones((2, 5))}, "one spectrum at a time"),
+    ],
+)
+def test_bad_uncertainty(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        draw_parameters(model, **options)
+
+
+# --- bands
+
+
+def test_bands_are_those_of_phonopy_with_first_order_errors(model, fit):
+    path = [[("Γ", (0, 0, 0)), ("P", (0.35, 0.2, -0.1))]]
+    data = PhononBandsDisplay.from_draws(fit, path=path, n_points=4).data
+    data = data[data["distance"] > 0]
+    q = data[["q1", "q2", "q3"]].to_numpy()
+    phonons = model.to_phonopy()
+    phonons.run_qpoints(q)
+    expected = MEV_PER_THZ * phonons.qpoints.frequencies
+    modes = data["mode"].to_numpy()
+    assert_allclose(data["value"], expected[range(len(q)), modes], rtol=1e-5)
+
+    def energies(p):
+        return model.frequencies(p, q)[0][range(len(q)), modes]
+
+    as_propagated(data, gradient(energies, model.reference))
+
+
+def test_several_crystals_share_the_path_of_the_first(few):
+    sets = {"50 K": few, "Cowley": draw_parameters(load_aluminium_model("cowley-1974"))}
+    display = PhononBandsDisplay.from_draws(sets, n_points=5)
+    first, second = (rows for _, rows in display.data.groupby("name", sort=False))
+    assert_array_equal(first["distance"], second["distance"])
+    assert (first["low"] <= first["high"]).all()
+    assert second[["std", "low", "high"]].isna().all(axis=None)
+    cowley = sets["Cowley"].model
+    at = second.query("mode == 2")
+    expected = cowley.frequencies(cowley.reference, at[["q1", "q2", "q3"]])[0, :, 2]
+    assert_allclose(at["value"], expected)
+
+
+def test_the_picture_of_bands_is_its_data(few, model):
+    # Γ to X is (0, x, x); its images, and a point of another cell; one off the path
+    measured = pd.DataFrame(
+        {
+            "q1": [0.25, 0.25, 4.25, 0.11],
+            "q2": [0.25, 0.00, 0.00, 0.27],
+            "q3": [0.00, 0.25, -2.75, 0.39],
+            "energy": [20.0, 21.0, 22.0, 23.0],
+            "std": 0.5,
+        }
+    )
+    with pytest.warns(UserWarning, match="1 of 4 measured points are not on the path"):
+        display = PhononBandsDisplay.from_draws(few, n_points=11, measured=measured)
+    to_x = display.ticks["distance"][1]
+    assert_allclose(to_x, 2 * np.pi / 4.04)
+    assert_allclose(display.measured["distance"], to_x / 2)
+    assert display.measured["energy"].tolist() == [20.0, 21.0, 22.0]
+    ax = display.plot(line_kw={"color": "red"}).ax_
+    assert display.figure_ is ax.figure
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["Γ", "X", "K", "Γ", "L"]
+    bands = [line for line in ax.lines if line.get_color() == "red"]
+    assert len(bands) == 6  # three modes on two lines
+    rows = display.data.query("line == 1 and mode == 2")
+    assert_allclose(bands[-1].get_xydata(), rows[["distance", "value"]])
+    assert len([c for c in ax.collections if "Fill" in type(c).__name__]) == 6
+
+
+def test_unstable_draws_are_drawn_below_zero(model):
+    given = ParameterDraws(model, -model.reference, np.empty((0, 5)))
+    display = PhononBandsDisplay.from_draws(given, n_points=3)
+    assert (display.data["value"] <= 0).all()
+    assert display.plot().ax_.get_ylim()[0] < -30
+
+
+def test_polar_bands_reach_the_longitudinal_limit(salt):
+    """At the zone centre the branch of a direction is what it is beside it."""
+    display = PhononBandsDisplay.from_draws(draw_parameters(salt), n_points=9)
+    highest = display.data.query("mode == 5 and step == 0")["value"].to_numpy()
+    centre = salt.frequencies(salt.reference, [[0.0, 0.0, 0.0]])[0, 0]
+    assert highest[0] > centre[5] + 5
+    near = salt.frequencies(salt.reference, [[0.0, 0.01, 0.01]])[0, 0]
+    assert_allclose(highest[0], near[5], rtol=1e-3)
+
+
+# --- paths
+
+
+@pytest.mark.parametrize(
+    ("lattice", "positions", "labels"),
+    [
+        (2.0 * (np.ones((3, 3)) - np.eye(3)), None, "Γ X X K Γ L"),
+        (1.4 * (np.ones((3, 3)) - 2 * np.eye(3)), None, "Γ H P P Γ N"),
+        (3.0 * np.eye(3), None, "Γ X M M Γ R"),
+        (np.diag([3.0, 3.0, 4.0]), None, "Γ X M M Γ Z"),
+        (np.diag([3.0, 3.5, 4.0]), None, "Γ X S Y Y Γ Z"),
+        (
+            [[3.2, 0, 0], [-1.6, 1.6 * np.sqrt(3), 0], [0, 0, 5.2]],
+            [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]],
+            "Γ M K K Γ A",
+        ),
+    ],
+)
+def test_points_of_usual_paths_are_special(lattice, positions, labels):
+    """Every label names one point of high symmetry, in a turned crystal too."""
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    model = ForceConstantModel(
+        np.array(lattice) @ turn, "Mg", None, positions=positions
+    )
+    path = high_symmetry_path(model)
+    assert " ".join(label for line in path for label, _ in line) == labels
+    stars = {}
+    for label, point in (pair for line in path for pair in line):
+        stars.setdefault(label, []).append(star(model, point))
+    order = len(model.point_group())
+    for found in stars.values():
+        assert len(found[0]) <= order / 4  # of a general point: the whole order
+        for other in found[1:]:
+            assert_allclose(other, found[0], atol=1e-6)
+
+
+def star(model, point):
+    """The distinct images of a wavevector, reduced and sorted."""
+    reciprocal = model.reciprocal_lattice()
+    images = point @ reciprocal @ model.point_group() @ np.linalg.inv(reciprocal)
+    images = (images + 1e-7) % 1.0 - 1e-7
+    return np.unique(images.round(6) + 0.0, axis=0)
+
+
+def test_a_face_centred_path_is_the_same_of_any_cell():
+    primitive = load_aluminium_model()
+    corners = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    cubic = ForceConstantModel(4.04 * np.eye(3), "Al", None, positions=corners)
+    wavevectors = [
+        [point @ m.reciprocal_lattice() for line in high_symmetry_path(m)
+         for _, point in line]
+        for m in (primitive, cubic)
+    ]  # fmt: skip
+    lengths = np.linalg.norm(wavevectors, axis=2) * 4.04 / (2 * np.pi)
+    expected = np.sqrt([0, 1, 2, 9 / 8, 0, 0.75])  # Γ X X K Γ L, |q| in 2 pi / a
+    assert_allclose(lengths, [expected, expected], atol=1e-12)
+
+
+def test_unusual_lattices_and_lines_are_refused(few):
+    base_centred = ForceConstantModel(
+        [[2.0, 1.5, 0], [-2.0, 1.5, 0], [0, 0, 5]], "Mg", None
+    )
+    with pytest.raises(ValueError, match=r"orthorhombic C .* Give path"):
+        high_symmetry_path(base_centred)
+    with pytest.raises(ValueError, match="two or more points"):
+        PhononBandsDisplay.from_draws(few, path=[[("Γ", (0, 0, 0))]])
+    with pytest.raises(ValueError, match="n_points must be at least 2"):
+        PhononBandsDisplay.from_draws(few, n_points=1)
+
+
+# --- densities of states, heat capacities, displacements, elastic constants
+
+
+def test_density_of_states(model, fit):
+    options = {"energy": [15.0, 20.0, 39.0], "width": 2.0, "mesh": 6}
+    display = DensityOfStatesDisplay.from_draws(fit, **options)
+
+    def densities(p):
+        return density_of_states(model, p, **options)
+
+    assert_allclose(display.data["value"], densities(model.reference)[0])
+    as_propagated(display.data, gradient(densities, model.reference))
+
+
+def test_energies_of_a_density_hold_all_modes(few):
+    unstable = few._replace(parameters=-few.parameters, draws=few.draws[:0])
+    sets = {"one": few, "upside down": unstable}
+    display = DensityOfStatesDisplay.from_draws(sets, width=1.0, mesh=6)
+    for _, rows in display.data.groupby("name"):
+        assert_allclose(rows["value"].sum() * 0.5, 3, rtol=1e-4)
+    lines = display.plot().ax_.lines
+    assert [line.get_label() for line in lines] == ["one", "upside down"]
+    one = display.data.query("name == 'one'")
+    assert_allclose(lines[0].get_xydata(), one[["energy", "value"]])
+
+
+def test_heat_capacity(model, fit):
+    options = {"temperature": [50.0, 150.0], "mesh": 6}
+    display = HeatCapacityDisplay.from_draws(fit, **options)
+
+    def capacities(p):
+        return heat_capacity(model, p, **options)
+
+    assert_allclose(display.data["value"], capacities(model.reference)[0])
+    as_propagated(display.data, gradient(capacities, model.reference))
+    (line,) = display.plot().ax_.lines
+    assert_allclose(line.get_xydata(), display.data[["temperature", "value"]])
+
+
+def test_thermal_displacements(model, fit):
+    options = {"temperature": [0.0, 300.0], "mesh": 6}
+    display = ThermalDisplacementsDisplay.from_draws(fit, **options)
+
+    def displacements(p):
+        return displacement_tensors(model, p, **options)[:, :, 0, 0, 0]
+
+    rows = display.data.query("component == 'xx'")
+    assert_allclose(rows["value"], displacements(model.reference)[0])
+    as_propagated(rows, gradient(displacements, model.reference))
+    mean = display.data.query("component == 'mean'")
+    assert_allclose(mean[COLUMNS], rows[COLUMNS], rtol=1e-9)  # a cubic site
+    (ax,) = display.plot().axes_
+    assert_allclose(ax.lines[0].get_xydata(), mean[["temperature", "value"]])
+
+
+def test_displacements_of_atoms_that_differ(salt, silicon):
+    fits = {"salt": draw_parameters(salt)}
+    display = ThermalDisplacementsDisplay.from_draws(fits, temperature=[300], mesh=4)
+    assert display.data["atom"].unique().tolist() == ["Na1", "Cl2"]
+    tensors = displacement_tensors(salt, salt.reference, 300, mesh=4)[0, 0]
+    found = display.data.query("component == 'zz'")["value"]
+    assert_allclose(found, tensors[:, 2, 2])
+    assert len(display.plot().axes_) == 2
+    with pytest.raises(ValueError, match="component must be one of mean, xx"):
+        display.plot(component="x")
+    both = ThermalDisplacementsDisplay.from_draws(
+        draw_parameters(silicon), temperature=[300], mesh=4
+    )
+    assert both.data["atom"].unique().tolist() == ["Si1"]
+
+
+def test_elastic_constants(model, fit):
+    display = ElasticConstantsDisplay.from_draws(fit)
+
+    def constants(p):
+        return elastic_constants(model, p)[0, [0, 0, 3], [0, 1, 3]]
+
+    assert display.data["constant"].tolist() == ["C11", "C12", "C44"]
+    assert_allclose(display.data["value"], constants(model.reference))
+    as_propagated(display.data, gradient(constants, model.reference))
+    measured = {"C44": 31.6, "C11": 114.3}
+    ax = display.plot(measured=measured).ax_
+    (points,) = (c.lines[0] for c in ax.containers)
+    assert_allclose(points.get_ydata(orig=False), display.data["value"])
+    bars = next(c for c in ax.collections if c.get_label() == "measured")
+    assert_allclose([s[0, 1] for s in bars.get_segments()], [31.6, 114.3])
+
+
+def test_elastic_constants_of_a_hexagonal_crystal_warn():
+    model = ForceConstantModel(
+        [[3.2, 0, 0], [-1.6, 1.6 * np.sqrt(3), 0], [0, 0, 5.2]],
+        "Mg",
+        None,
+        positions=[[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]],
+    )
+    parameters = 1 + np.random.default_rng(5).random(len(model.parameter_names))
+    with pytest.warns(UserWarning, match="change as the crystal is turned"):
+        data = ElasticConstantsDisplay.from_draws(
+            draw_parameters(model, parameters)
+        ).data
+    names = ["C11", "C12", "C13", "C33", "C44", "C66"]
+    assert data["constant"].tolist() == names
+    value = data.set_index("constant")["value"]
+    assert_allclose(value["C66"], (value["C11"] - value["C12"]) / 2)
+
+
+# --- what all displays do
+
+
+def test_unstable_draws_are_counted_and_left_out(model, few):
+    draws = np.concatenate([few.draws, -few.draws[:3]])
+    given = few._replace(draws=draws)
+    with pytest.warns(UserWarning, match="3 of 33 draws of 'fit' describe an unstable"):
+        data = HeatCapacityDisplay.from_draws(
+            {"fit": given}, temperature=[100.0], mesh=4
+        ).data
+    expected = HeatCapacityDisplay.from_draws(
+        {"fit": few}, temperature=[100.0], mesh=4
+    ).data
+    assert_allclose(data[COLUMNS], expected[COLUMNS])
+
+
+def test_unstable_best_constants_have_no_value(few):
+    given = few._replace(parameters=-few.parameters)
+    with pytest.warns(UserWarning, match="The best constants describe an unstable"):
+        data = ThermalDisplacementsDisplay.from_draws(
+            given, temperature=[100.0], mesh=4
+        ).data
+    assert data["value"].isna().all()
+    assert data["std"].notna().all()
+
+
+def test_intervals_have_the_level_asked_for(fit):
+    narrow, wide = (
+        HeatCapacityDisplay.from_draws(
+            fit, temperature=[100.0], mesh=4, level=level
+        ).data.iloc[0]
+        for level in (0.6827, 0.9545)
+    )
+    # one and two standard deviations of a nearly normal distribution
+    ratio = (wide["high"] - wide["low"]) / (narrow["high"] - narrow["low"])
+    assert_allclose(ratio, 2, rtol=0.06)
+    with pytest.raises(ValueError, match="level must be between 0 and 1"):
+        HeatCapacityDisplay.from_draws(fit, temperature=[1.0], level=68)
+
+
+def test_something_else_than_draws_is_refused(model):
+    with pytest.raises(TypeError, match=r"got ForceConstantModel\."):
+        HeatCapacityDisplay.from_draws(model, temperature=[1.0])
+    with pytest.raises(TypeError, match="got ndarray fit"):
+        PhononBandsDisplay.from_draws({"fit": model.reference})
+    with pytest.raises(ValueError, match="at least one"):
+        ElasticConstantsDisplay.from_draws({})
