@@ -1,14 +1,16 @@
 """Every public estimator keeps scikit-learn's contract, with no expected failure."""
 
+import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skphonon.features import AEFeatureExtractor, VAEFeatureExtractor
-from skphonon.inversion import NelderMeadInverter
+from skphonon.inversion import LeastSquaresInverter, NelderMeadInverter
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 from skphonon.regression import ForceConstantRegressor
 
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
+    LeastSquaresInverter(),
     NelderMeadInverter(tolerance=0.05),  # coarse: the checks run many searches
     VAEFeatureExtractor(3, hidden_size=20, max_epochs=3),
     VAEFeatureExtractor(3, compression=None, output="distribution", max_epochs=2),
@@ -20,6 +22,8 @@ ESTIMATORS = [
 ]
 
 
+# of an emulator of noise, on which scikit-learn turns what searches for an optimum
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator_follows_the_contract(estimator, check):
     check(estimator)

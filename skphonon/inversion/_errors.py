@@ -3,16 +3,17 @@ r"""Error bars of fitted parameters, and which of them the data determine.
 With residuals r in units of their standard deviation and J their derivatives the
 information of independent pixels is :math:`H = J^T J` and the covariance of the
 parameters :math:`H^{-1}`. What a model cannot describe is not independent from pixel
-to pixel: a wrong line shape leaves a ridge of residuals of one sign. The covariance is
-then
-:math:`H^{-1} M H^{-1}` with :math:`M = \sum_{ij} k_{ij}\, r_i r_j\, J_i^T J_j`, where k
-falls from 1 for a pixel with itself to 0 beyond the distance over which residuals are
-correlated (White, doi:10.2307/1912934; Newey and West, doi:10.2307/1913610).
+to pixel: a wrong line shape leaves a ridge of residuals of one sign. Generalised to
+residuals of covariance C, that of parameters is :math:`H^{-1} J^T C J H^{-1}`. C is
+taken to depend on the distance between pixels alone, and estimated from the residuals
+by averaging over pairs of pixels, as far as they are correlated. (Products of single
+residuals in the place of C, as econometrists use, would not do: with J they add up to
+zero at an optimum, and to little over the size of a phonon branch.)
 """
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import correlate1d
+from scipy.fft import irfftn, next_fast_len, rfftn
 
 __all__ = ["correlation_lengths", "covariance_of", "directions_of", "pixel_noise"]
 
@@ -46,7 +47,7 @@ def covariance_of(derivative, residual, image, prior=None):
     size = np.sqrt(np.diag(information))
     size[size == 0] = 1.0
     values, vectors = np.linalg.eigh(information / np.outer(size, size))
-    seen = values > _UNSEEN * values[-1]
+    seen = values > _UNSEEN * values.max(initial=0)
     inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
     inverse /= np.outer(size, size)
     if image is not None:
@@ -64,18 +65,30 @@ def _scatter(derivative, residual, image):
     """Return M, with correlations as far as residuals have them."""
     shape, positions = image
     n_pixels, n_parameters = derivative.shape
-    lengths = correlation_lengths(residual, image)
-    steps = derivative * residual[:, None]
-    planes = np.zeros((int(np.prod(shape)), n_parameters))
-    planes[positions] = steps
-    planes = planes.reshape(*shape, n_parameters)
-    for axis, length in enumerate(lengths):
-        # a triangle has no negative frequencies, so that M has no negative values
-        triangle = 1 - np.abs(np.arange(-length, length + 1)) / (length + 1)
-        planes = correlate1d(planes, triangle, axis=axis, mode="constant")
-    blurred = planes.reshape(-1, n_parameters)[positions]
-    few = n_pixels / max(n_pixels - n_parameters, 1)
-    return few * (steps.T @ blurred + blurred.T @ steps) / 2
+    plane = np.zeros((2, int(np.prod(shape))))
+    plane[0, positions], plane[1, positions] = residual, 1.0
+    # the sums over pairs of pixels at each distance, zeros around against wrapping
+    padded = [next_fast_len(2 * n, real=True) for n in shape]
+    axes = tuple(range(1, len(shape) + 1))
+    power = np.abs(rfftn(plane.reshape(2, *shape), padded, axes)) ** 2
+    together, pairs = irfftn(power, padded, axes)
+    kernel = together / np.maximum(pairs, 1)
+    for axis, length in enumerate(correlation_lengths(residual, image)):
+        lag = np.abs(np.fft.fftfreq(padded[axis], 1 / padded[axis]))
+        fade = np.clip(1 - lag / (2 * length + 2), 0, None) * (lag <= length)
+        kernel = np.moveaxis(np.moveaxis(kernel, axis, -1) * fade, -1, axis)
+    planes = np.zeros((n_parameters, int(np.prod(shape))))
+    planes[:, positions] = derivative.T
+    blurred = irfftn(
+        rfftn(planes.reshape(-1, *shape), padded, axes)
+        * rfftn(kernel, padded, tuple(range(len(shape)))),
+        padded,
+        axes,
+    )[(slice(None), *(slice(n) for n in shape))]
+    middle = blurred.reshape(n_parameters, -1)[:, positions] @ derivative
+    # correlated pixels count for fewer, of which each parameter takes one
+    n_free = n_pixels * kernel.flat[0] / max(kernel.sum(), kernel.flat[0])
+    return (middle + middle.T) / 2 * n_free / max(n_free - n_parameters, 1)
 
 
 def correlation_lengths(residual, image):
@@ -101,7 +114,7 @@ def correlation_lengths(residual, image):
     lengths = []
     for axis in range(len(shape)):
         lag = 1
-        while lag < shape[axis] // 2:
+        while variance > np.finfo(float).tiny and lag < shape[axis] // 2:
             near = np.moveaxis(plane, axis, 0)
             both = np.moveaxis(mask, axis, 0)
             pairs = (both[lag:] * both[:-lag]).sum()

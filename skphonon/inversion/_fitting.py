@@ -16,6 +16,7 @@ LOSSES = {
 }
 _PASSES = 8  # noise and weights depend on the fit, and the fit on them
 _AT_BOUND = 1e-6  # of a step
+_FLAT = 1e-14  # a gradient that leads nowhere
 
 
 def minimise(problem, start, steps, bounds, prior, errors_given, settings):
@@ -105,15 +106,17 @@ def _search(problem, start, steps, bounds, prior, noise, settings):
         x_scale=steps,
         ftol=settings.tolerance,
         xtol=settings.tolerance,
-        gtol=None,
+        gtol=_FLAT,
         max_nfev=settings.max_evaluations,
     )
+    flat = not found.jac.any()
+    message = "no parameter changes the simulation" if flat else "too many evaluations"
     return OptimizeResult(
         x=found.x,
         cost=found.cost,
         nit=found.njev,
-        success=found.status > 0,
-        message="too many evaluations" if found.status == 0 else found.message,
+        success=found.status > 0 and not flat,
+        message=message,
     )
 
 
@@ -145,26 +148,27 @@ def error_bars(result, steps, bounds, prior, errors_given, image, correlated):
     reduced_chi2 : float
         Over the noise given, or that between neighbouring pixels.
     """
-    problem, (residual, derivative, weights) = result.problem, result.evaluation
+    problem, (residual, derivative, _, n_fitted) = result.problem, result.evaluation
     residual, derivative = residual * problem.unit, derivative * problem.unit
-    n_free = max(residual.size - result.x.size - weights.size, 1)
+    n_free = max(residual.size - result.x.size - n_fitted, 1)
     square = residual @ residual / n_free
-    variance = 1.0 if errors_given else square
+    variance = 1.0 if errors_given else max(square, np.finfo(float).tiny)
     at_bound = (np.abs(result.x - bounds) < _AT_BOUND * steps).any(axis=0)
     free = ~at_bound
     scale = np.sqrt(variance)
     covariance = np.zeros((result.x.size,) * 2)
     before = None if prior is None else (prior[1] @ prior[1].T)[np.ix_(free, free)]
-    covariance[np.ix_(free, free)] = covariance_of(
-        derivative[:, free] / scale,
-        residual / scale,
-        image if correlated else None,
-        before,
-    )
+    if free.any():
+        covariance[np.ix_(free, free)] = covariance_of(
+            derivative[:, free] / scale,
+            residual / scale,
+            image if correlated else None,
+            before,
+        )
     if errors_given:
         return covariance, square
     noise = pixel_noise(problem.spectrum, image)
-    return covariance, square / np.nanmin([noise**2, square])
+    return covariance, square / (np.nanmin([noise**2, square]) or 1.0)
 
 
 def _residual(problem, x, weight):
@@ -177,5 +181,5 @@ def _noise_of(problem, x, weight, robust):
     residual = _residual(problem, x, weight)
     if robust:
         return 1.4826 * np.median(np.abs(residual)) or 1.0  # of a normal distribution
-    n_free = residual.size - x.size - problem(x).weights.size
+    n_free = residual.size - x.size - problem(x).n_fitted
     return np.sqrt(residual @ residual / max(n_free, 1)) or 1.0

@@ -53,9 +53,10 @@ class LeastSquaresInverter(Inverter):
         Of the same parameters and grid: what else scatters, each with its own weight,
         which is not negative. A simulator of one to four phonons beside that of one,
         for instance, frees the weight of multiphonon scattering.
-    scale : {"fitted", "normalized"}, default="fitted"
-        "normalized" compares spectra that are both normalised, as
-        :func:`skphonon.metrics.nmse` does, and fits nothing that is linear.
+    scale : {"fitted", "absolute", "normalized"}, default="fitted"
+        "absolute" takes spectra to be in the unit of the simulator. "normalized"
+        compares spectra that are both normalised, as :func:`skphonon.metrics.nmse`
+        does, and fits nothing that is linear.
     bounds : pair of array-like, default=None
         Least and largest values of the parameters, numbers or arrays of shape
         (n_parameters,). None: infinite; for an emulator, the range of y.
@@ -164,7 +165,7 @@ class LeastSquaresInverter(Inverter):
     >>> inverter = LeastSquaresInverter(Peak()).fit(X)
     >>> values, std = inverter.predict(X, return_std=True)
     >>> values.round(2), std.round(2)
-    (array([[14.99,  3.9 ]]), array([[0.02, 0.03]]))
+    (array([[15.03,  3.9 ]]), array([[0.01, 0.02]]))
     """
 
     _parameter_constraints = {
@@ -172,7 +173,7 @@ class LeastSquaresInverter(Inverter):
         "nuisance": [dict, None],
         "background": [at_least(0), "array-like", None],
         "contributions": [list, tuple],
-        "scale": [StrOptions(set(SCALES))],
+        "scale": [StrOptions({*SCALES, "absolute"})],
         "bounds": ["array-like", None],
         "prior": [list, tuple, None],
         "initial": ["array-like", HasMethods(["predict"]), None],
@@ -262,11 +263,14 @@ class LeastSquaresInverter(Inverter):
             If searches ended at `max_evaluations`, or a spectrum is constant: its
             parameters are those of the start and its loss is NaN.
         IdentifiabilityWarning
-            If a spectrum does not determine a parameter at all.
+            With ``return_std=True``, if a spectrum does not determine a parameter.
         """
-        result = self.invert(X, errors=errors)
+        result = self._invert(X, errors)
         parameters = self._keep(result)
-        return (parameters, self._as_targets(result.std)) if return_std else parameters
+        if not return_std:
+            return parameters
+        self._warn_of_unseen(result.std)
+        return parameters, self._as_targets(result.std)
 
     def invert(self, X, errors=None):
         """Fit the parameters of each spectrum and tell all about it.
@@ -299,11 +303,9 @@ class LeastSquaresInverter(Inverter):
         ConvergenceWarning, IdentifiabilityWarning
             As for `predict`.
         """
-        check_is_fitted(self)
-        errors = self._check_errors(X, errors)
-        seeds = check_random_state(self.random_state).randint(2**31, size=len(errors))
-        results = self._search_all(X, errors, seeds)
-        return self._summary(results)
+        result = self._invert(X, errors)
+        self._warn_of_unseen(result.std)
+        return result
 
     @property
     def covariance_(self):
@@ -330,6 +332,27 @@ class LeastSquaresInverter(Inverter):
         """What each spectrum of the last `predict` determines."""
         return self._read("identifiable")
 
+    def _invert(self, X, errors):
+        check_is_fitted(self)
+        errors = self._check_errors(X, errors)
+        # the same for every spectrum, whichever others there are
+        moves = check_random_state(self.random_state).normal(
+            size=(self.n_starts - 1, self.start_.size + len(self._nuisance))
+        )
+        return self._summary(self._search_all(X, errors, [moves] * len(errors)))
+
+    def _warn_of_unseen(self, std):
+        unseen = np.isinf(std)
+        if unseen.any():
+            names = np.array(self._parameter_names())[unseen.any(axis=0)]
+            warnings.warn(
+                f"{unseen.any(axis=1).sum()} of {len(unseen)} spectra (first: sample "
+                f"{unseen.any(axis=1).argmax()}) do not determine {', '.join(names)}, "
+                "alone or together. Leave them out of the model, or give a prior.",
+                IdentifiabilityWarning,
+                stacklevel=3,
+            )
+
     def _prepare(self):
         """Check what is fitted, and where from, against simulator and data."""
         self._nuisance = dict(self.nuisance or {})
@@ -339,6 +362,7 @@ class LeastSquaresInverter(Inverter):
         if self.bounds is not None:
             self.bounds_ = self._check_bounds()
         self._prior = None if self.prior is None else self._check_prior()
+        self._check_terms()
         if not self._emulates and not hasattr(self.simulator_, "jacobian"):
             warnings.warn(
                 f"{type(self.simulator_).__name__} has no method jacobian: derivatives "
@@ -368,6 +392,21 @@ class LeastSquaresInverter(Inverter):
                 "parameters, by squares; got a background, contributions or a loss. "
                 "Leave them at their defaults, or use scale='fitted'."
             )
+
+    def _check_terms(self):
+        shape = np.shape(self._background_terms())
+        if self.scale != "normalized" and shape[1:] != (self.n_features_in_,):
+            raise ValueError(
+                "background must be a degree, or terms of shape (n_terms, "
+                f"{self.n_features_in_}), got shape {shape}."
+            )
+        for other in self.contributions:
+            names = getattr(other, "parameter_names", self._parameter_names())
+            if list(names) != self._parameter_names():
+                raise ValueError(
+                    "contributions must be simulators of the same parameters, "
+                    f"{', '.join(self._parameter_names())}; one has {', '.join(names)}."
+                )
 
     def _check_bounds(self):
         shape = self.bounds_.shape
@@ -436,7 +475,7 @@ class LeastSquaresInverter(Inverter):
             raise ValueError(f"errors must not be NaN throughout, as in row {row}.")
         return errors
 
-    def _search(self, spectrum, pixels, start, errors, seed):
+    def _search(self, spectrum, pixels, start, errors, moves):
         """Return the best fit of one spectrum from all starts."""
         if errors is not None:
             kept = np.isfinite(errors[pixels])
@@ -444,7 +483,7 @@ class LeastSquaresInverter(Inverter):
         bounds = np.array([*self._nuisance.values()]).reshape(-1, 2).T
         bounds = np.hstack([self.bounds_, bounds])
         steps = np.append(self.steps_, np.ptp(bounds[:, start.size :], axis=0) / 4)
-        starts = self._all_starts(start, steps, bounds, seed)
+        starts = self._all_starts(start, steps, bounds, moves)
         terms = self._background_terms()
         n_weights = 1 + len(self.contributions) + (0 if terms is None else len(terms))
         row = np.full(self.n_features_in_, np.nan)
@@ -456,6 +495,7 @@ class LeastSquaresInverter(Inverter):
             model.on(pixels),
             None if terms is None else terms[:, pixels].T,
             None if errors is None else 1 / errors[pixels],
+            self.scale != "absolute",
         )
         rest = steps, bounds, self._prior, errors is not None
         found = best_of([minimise(Problem(*measured), x, *rest, self) for x in starts])
@@ -475,7 +515,7 @@ class LeastSquaresInverter(Inverter):
         )
         return found
 
-    def _all_starts(self, start, steps, bounds, seed):
+    def _all_starts(self, start, steps, bounds, moves):
         """Return starts of constants and nuisances, all but the first at random."""
         names = list(getattr(self.simulator_, "nuisance_names", ()))
         known = getattr(self.simulator_, "nuisance_reference", None)
@@ -483,7 +523,6 @@ class LeastSquaresInverter(Inverter):
         if known is not None:
             middle = np.array([known[names.index(name)] for name in self._nuisance])
         first = np.append(start, middle)
-        moves = np.random.default_rng(seed).normal(size=(self.n_starts - 1, first.size))
         return np.vstack([first, first + steps * moves]).clip(*bounds)
 
     def _background_terms(self):

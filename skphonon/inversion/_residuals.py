@@ -25,6 +25,7 @@ class Evaluation(NamedTuple):
     residual: np.ndarray  # (n_pixels,)
     derivative: np.ndarray  # (n_pixels, n_parameters)
     weights: np.ndarray  # of the contributions, then of the background
+    n_fitted: int  # of the weights
 
 
 class Problem:
@@ -42,40 +43,33 @@ class Problem:
         and simulation are normalised, each by its own mean and range.
     weight : ndarray of shape (n_pixels,), default=None
         Of each residual; None: all equal.
+    free_scale : bool, default=True
+        Whether the first contribution has a weight of its own, or 1.
 
     Attributes
     ----------
     unit : float
         What residuals are divided by: a spectrum that is explained by its (weighted)
         mean alone has a sum of squares of one.
-    n_linear : int
-        Number of linear parameters, the contributions left out.
     n_evaluations : int
         Simulations so far.
     """
 
-    def __init__(self, spectrum, model, background, weight=None):
-        self.model, self.background = model, background
+    def __init__(self, spectrum, model, background, weight=None, free_scale=True):
+        self.model, self.background, self.free_scale = model, background, free_scale
         self.spectrum = spectrum
         self.weight = np.ones(len(spectrum)) if weight is None else weight
+        square = self.weight**2
+        mean = square @ spectrum / square.sum()
+        self.unit = np.sqrt(square @ (spectrum - mean) ** 2)
         self.n_evaluations = 0
         self._seen = None, None
 
-    @property
-    def unit(self):
-        """Spread of the spectrum, the unit of residuals."""
-        square = self.weight**2
-        mean = square @ self.spectrum / square.sum()
-        return np.sqrt(square @ (self.spectrum - mean) ** 2)
-
-    @property
-    def n_linear(self):
-        """Number of terms of the background."""
-        return 0 if self.background is None else self.background.shape[1]
-
     def reweighted(self, weight):
         """Return the same problem with other weights."""
-        problem = Problem(self.spectrum, self.model, self.background, weight)
+        problem = Problem(
+            self.spectrum, self.model, self.background, weight, self.free_scale
+        )
         problem.n_evaluations = self.n_evaluations
         return problem
 
@@ -99,31 +93,40 @@ class Problem:
         change = db[b.argmax()] - db[b.argmin()]
         db = (db - np.outer(shown, change)) / size
         unit = np.sqrt(a @ a)
-        return Evaluation((shown - a) / unit, db / unit, np.array([1 / size]))
+        return Evaluation((shown - a) / unit, db / unit, np.array([1 / size]), 2)
 
     def _project(self, contributions, derivatives):
         """Take out what weights of the contributions and background can explain."""
-        scaled = self.weight[:, None]
-        target = self.weight * self.spectrum
-        used = np.ones(len(contributions), dtype=bool)
+        columns = (np.vstack([contributions, self.background.T]) * self.weight).T
+        target = self.spectrum * self.weight
+        n_spectra, weights = len(contributions), np.zeros(columns.shape[1])
+        free = np.ones(len(weights), dtype=bool)
+        if not self.free_scale:
+            weights[0], free[0] = 1.0, False
+            target = target - columns[:, 0]
         while True:
-            columns = np.hstack([contributions[used].T, self.background]) * scaled
-            sizes = np.linalg.norm(columns, axis=0)
-            sizes[sizes == 0] = 1.0
-            q, strength, turn = np.linalg.svd(columns / sizes, full_matrices=False)
-            told = strength > _ALIKE * strength[0]
-            q, turn = q[:, told], turn[told] / strength[told, None]
-            weights = turn.T @ (q.T @ target) / sizes
-            negative = weights[: used.sum()] < 0
+            basis, weights[free] = _solve(columns[:, free], target)
+            negative = free[:n_spectra] & (weights[:n_spectra] < 0)
             if not negative.any():
                 break
             # intensities are never turned upside down
-            used[np.flatnonzero(used)[weights[: used.sum()].argmin()]] = False
-        n_used = used.sum()
-        derivative = np.tensordot(weights[:n_used], derivatives[used], 1) * scaled
-        derivative -= q @ (q.T @ derivative)
-        of_all = np.zeros(len(used) + self.n_linear)
-        of_all[: len(used)][used] = weights[:n_used]
-        of_all[len(used) :] = weights[n_used:]
-        residual = columns @ weights - target
-        return Evaluation(residual / self.unit, derivative / self.unit, of_all)
+            turned = np.where(negative, weights[:n_spectra], 0).argmin()
+            weights[turned], free[turned] = 0.0, False
+        derivative = np.tensordot(weights[:n_spectra], derivatives, 1)
+        derivative = derivative * self.weight[:, None]
+        derivative -= basis @ (basis.T @ derivative)
+        residual = columns[:, free] @ weights[free] - target
+        n_fitted = len(weights) - (not self.free_scale)
+        return Evaluation(
+            residual / self.unit, derivative / self.unit, weights, n_fitted
+        )
+
+
+def _solve(columns, target):
+    """Return an orthogonal basis of columns and the weights that come closest."""
+    sizes = np.linalg.norm(columns, axis=0)
+    sizes[sizes == 0] = 1.0
+    basis, strengths, turn = np.linalg.svd(columns / sizes, full_matrices=False)
+    told = strengths > _ALIKE * strengths.max(initial=0)
+    basis, turn = basis[:, told], turn[told] / strengths[told, None]
+    return basis, turn.T @ (basis.T @ target) / sizes

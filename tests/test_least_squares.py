@@ -1,0 +1,508 @@
+"""Gradient inversion, against scipy's curve_fit, closed forms and counted coverage."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.ndimage import gaussian_filter1d
+from scipy.optimize import approx_fprime, curve_fit
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsRegressor
+
+from skphonon.inversion import (
+    IdentifiabilityWarning,
+    LeastSquaresInverter,
+    NelderMeadInverter,
+)
+from skphonon.inversion._errors import correlation_lengths, pixel_noise
+from skphonon.inversion._model import polynomial_terms
+from skphonon.inversion._residuals import Problem
+from skphonon.metrics import ResimulationScorer, nmse
+
+PIXELS = np.arange(60.0)
+HIDDEN = [0, 59]
+
+
+class Peaks(BaseEstimator):
+    """Two Gaussian peaks; the instrument's width is a nuisance."""
+
+    parameter_names = ("position", "distance", "height")
+    reference = np.array([18.0, 20.0, 0.8])
+    nuisance_names = ("width",)
+    nuisance_reference = np.array([4.0])
+    x, hidden = PIXELS, HIDDEN
+
+    def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
+        return self.jacobian(
+            parameters,
+            nuisance=nuisance,
+            nuisance_ranges=nuisance_ranges,
+            return_spectra=True,
+        )[1]
+
+    def jacobian(
+        self, parameters, *, nuisance=None, nuisance_ranges=None, return_spectra=False
+    ):
+        position, distance, height = np.transpose(parameters)[..., None]
+        width = np.broadcast_to((nuisance or {}).get("width", 4.0), len(parameters))
+        width = width[:, None]
+        near, far = ((self.x - at) / width for at in (position, position + distance))
+        one, two = np.exp(-(near**2)), np.exp(-(far**2))
+        slope, other = 2 * near * one / width, height * 2 * far * two / width
+        columns = [slope + other, other, two]
+        if nuisance:
+            columns.append(near * slope + far * other)
+        derivatives, spectra = np.stack(columns, axis=2), one + height * two
+        derivatives[:, self.hidden] = spectra[:, self.hidden] = np.nan
+        return (derivatives, spectra) if return_spectra else derivatives
+
+
+class Plain(BaseEstimator):
+    """The same peaks, of a simulator that knows no derivatives."""
+
+    parameter_names, reference = Peaks.parameter_names, Peaks.reference
+
+    def simulate(self, parameters):
+        return Peaks().simulate(parameters)
+
+
+@pytest.fixture
+def truth():
+    rng = np.random.default_rng(0)
+    return Peaks.reference * rng.uniform(0.85, 1.15, size=(4, 3))
+
+
+def noisy(truth, noise=0.02, seed=1, width=4.0):
+    X = Peaks().simulate(truth, nuisance={"width": width})
+    return X + noise * np.random.default_rng(seed).normal(size=X.shape)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"scale": "normalized"},
+        {},
+        {"background": None},
+        {"background": 2},
+        {"nuisance": {"width": (2.0, 8.0)}},
+        {"loss": "soft_l1"},
+        {"errors": "noise"},
+    ],
+    ids=str,
+)
+def test_recovers_what_the_simulator_made(truth, settings):
+    width = 5.0 if "nuisance" in settings else 4.0
+    X = 100 * Peaks().simulate(truth, nuisance={"width": width})
+    if settings.get("background", 0) is not None:
+        X -= 7
+    if settings.get("background") == 2:
+        X += 3 * PIXELS - 0.1 * PIXELS**2
+    inverter = LeastSquaresInverter(Peaks(), **settings).fit(X)
+    assert_allclose(inverter.predict(X), truth, rtol=1e-4)
+    assert inverter.converged_.all()
+    assert (inverter.loss_ < 1e-8).all()
+    assert (inverter.n_evaluations_ < 60).all()
+    assert_allclose(inverter.nuisance_.get("width", width), width, rtol=1e-4)
+    if "scale" not in settings:
+        assert_allclose(inverter.nuisance_["scale"], 100, rtol=1e-3)
+
+
+def test_values_and_errors_are_those_of_a_fit_of_everything_at_once(truth):
+    """Nothing is eliminated in curve_fit: scale, line and width are searched."""
+    X = 50 * noisy(truth) + 0.2 * PIXELS
+    errors = np.random.default_rng(3).uniform(0.5, 2, size=X.shape)
+    inverter = LeastSquaresInverter(
+        Peaks(),
+        background=1,
+        nuisance={"width": (1.0, 9.0)},
+        errors="noise",
+        tolerance=1e-10,
+    ).fit(X)
+    found, std = inverter.predict(X, return_std=True, errors=errors)
+    seen = np.isfinite(X[0])
+
+    def model(_, *p):
+        spectrum = Peaks().simulate([p[:3]], nuisance={"width": p[3]})[0, seen]
+        return p[4] * spectrum + p[5] + p[6] * PIXELS[seen]
+
+    for row in range(4):
+        start = [*Peaks.reference, 4.0, 50.0, 0.0, 0.2]
+        best, covariance = curve_fit(
+            model,
+            PIXELS[seen],
+            X[row, seen],
+            start,
+            errors[row, seen],
+            absolute_sigma=True,
+        )
+        assert_allclose(found[row], best[:3], rtol=1e-5)
+        # both linearise; curve_fit by finite differences
+        assert_allclose(inverter.covariance_[row], covariance[:3, :3], rtol=2e-3)
+        width, scale = inverter.nuisance_.loc[row, ["width", "scale"]]
+        assert_allclose([width, scale], best[3:5], rtol=1e-5)
+        assert_allclose(
+            inverter.nuisance_["width std"][row] ** 2, covariance[3, 3], rtol=2e-3
+        )
+        residual = X[row, seen] - model(None, *best)
+        assert_allclose(inverter.residual_[row, seen], residual, atol=1e-4)
+        square = np.square(residual / errors[row, seen]).sum() / (seen.sum() - 7)
+        assert_allclose(inverter.reduced_chi2_[row], square, rtol=1e-6)
+    assert np.isnan(inverter.residual_[:, HIDDEN]).all()
+    assert_allclose(std**2, np.diagonal(inverter.covariance_, axis1=1, axis2=2))
+
+
+@pytest.mark.parametrize("background", [None, 0, 2])
+def test_gradient_of_what_is_left_after_projection(truth, background):
+    X = noisy(truth)[0, 1:-1] + 0.01 * PIXELS[1:-1]
+
+    def model(p):
+        derivatives, spectra = Peaks().jacobian([p], return_spectra=True)
+        return spectra[:, 1:-1], derivatives[:, 1:-1]
+
+    terms = None
+    if background is not None:
+        terms = polynomial_terms(Peaks(), background, 60)[:, 1:-1].T
+    problem = Problem(X, model, terms, None if terms is None else 1 + 0 * X)
+
+    def half_square(p):
+        return np.square(problem(p).residual).sum() / 2
+
+    found = problem(Peaks.reference)
+    expected = approx_fprime(Peaks.reference, half_square, 1e-6)
+    assert_allclose(found.residual @ found.derivative, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["normalized", "fitted"])
+def test_loss_is_the_nmse_and_not_above_the_simplex(truth, scale):
+    X = noisy(truth, 0.1)
+    inverter = LeastSquaresInverter(Peaks(), scale=scale).fit(X)
+    found = inverter.predict(X)
+    assert_allclose(inverter.loss_, nmse(X, Peaks().simulate(found), scale=scale))
+    simplex = NelderMeadInverter(Peaks(), scale=scale, tolerance=1e-6).fit(X)
+    simplex.predict(X)
+    assert_allclose(inverter.loss_, simplex.loss_, rtol=1e-4)
+    assert (10 * inverter.n_evaluations_ < simplex.n_evaluations_).all()
+
+
+@pytest.mark.parametrize("errors", ["noise", "residual"])
+def test_intervals_cover_as_often_as_they_say(errors):
+    """300 spectra of one crystal: 68 % within one standard deviation, 95 % in two."""
+    parameters = np.tile(Peaks.reference, (300, 1))
+    X = noisy(parameters, 0.05, width=4.3)
+    inverter = LeastSquaresInverter(
+        Peaks(), background=1, nuisance={"width": (2.0, 8.0)}, errors=errors
+    ).fit(X)
+    found, std = inverter.predict(X, return_std=True)
+    away = np.abs(found - parameters) / std
+    # three standard deviations of a count of 300
+    assert_allclose((away < 1).mean(axis=0), 0.683, atol=0.08)
+    assert_allclose((away < 1.96).mean(axis=0), 0.95, atol=0.04)
+    assert_allclose(inverter.reduced_chi2_.mean(), 1.0, atol=0.15)
+
+
+class FinePeaks(Peaks):
+    """Ten pixels where the others have one."""
+
+    x, hidden = np.arange(600) / 10, [0, 599]
+
+
+def test_errors_know_of_residuals_that_hang_together():
+    """Noise of neighbouring pixels is alike, as where a line shape is wrong."""
+    parameters = np.tile(Peaks.reference, (200, 1))
+    X = FinePeaks().simulate(parameters)
+    noise = np.random.default_rng(0).normal(size=X.shape)
+    X += 0.2 * gaussian_filter1d(noise, 4.0, axis=1)
+    covered = {}
+    for errors in ("noise", "residual"):
+        inverter = LeastSquaresInverter(FinePeaks(), errors=errors).fit(X)
+        found, std = inverter.predict(X, return_std=True)
+        covered[errors] = (np.abs(found - parameters) < std).mean()
+    assert covered["noise"] < 0.4
+    assert 0.6 < covered["residual"] < 0.75
+
+
+def test_lengths_of_correlation_and_noise_of_pixels():
+    rng = np.random.default_rng(0)
+    white = rng.normal(size=(40, 50))
+    image = white.shape, np.arange(white.size)
+    assert correlation_lengths(white.ravel(), image) == [0, 0]
+    alike = gaussian_filter1d(white, 2.0, axis=1)
+    first, second = correlation_lengths(alike.ravel(), image)
+    assert first <= 1
+    assert 3 <= second <= 8
+    smooth = np.sin(np.arange(40) / 8)[:, None] * np.cos(np.arange(50) / 9)
+    assert_allclose(pixel_noise((smooth + 0.1 * white).ravel(), image), 0.1, rtol=0.06)
+    assert np.isnan(pixel_noise(np.ones(2), ((2,), np.arange(2))))
+
+
+class Lines(BaseEstimator):
+    """Linear in its parameters, so that fits have a closed form."""
+
+    parameter_names, reference = ("a", "b"), np.array([1.0, 1.0])
+    design = np.stack([np.linspace(0, 1, 30), np.linspace(0, 1, 30) ** 2])
+
+    def simulate(self, parameters):
+        return np.asarray(parameters) @ self.design
+
+    def jacobian(self, parameters, return_spectra=False):
+        slopes = np.tile(self.design.T, (len(parameters), 1, 1))
+        return (slopes, self.simulate(parameters)) if return_spectra else slopes
+
+
+@pytest.mark.parametrize("known_errors", [True, False])
+@pytest.mark.parametrize("as_matrix", [True, False])
+def test_prior_and_data_meet_where_precisions_say(known_errors, as_matrix):
+    mean, spread = np.array([1.5, 1.0]), np.array([0.05, 0.2])
+    X = Lines().simulate([[2.0, 0.5]])
+    X += 0.1 * np.random.default_rng(0).normal(size=X.shape)
+    prior = (mean, np.diag(spread**2) if as_matrix else spread)
+    inverter = LeastSquaresInverter(
+        Lines(), scale="absolute", background=None, prior=prior, errors="noise"
+    ).fit(X)
+    errors = np.full_like(X, 0.1) if known_errors else None
+    found, std = inverter.predict(X, return_std=True, errors=errors)
+    noise = 0.1
+    if not known_errors:
+        noise = np.sqrt(np.square(inverter.residual_).sum() / 28)
+    before, data = np.diag(1 / spread**2), Lines.design @ Lines.design.T / noise**2
+    covariance = np.linalg.inv(before + data)
+    expected = covariance @ (before @ mean + Lines.design @ X[0] / noise**2)
+    assert_allclose(found[0], expected, rtol=1e-4)
+    assert_allclose(std[0], np.sqrt(np.diag(covariance)), rtol=1e-4)
+
+
+def test_absolute_intensities_are_not_scaled(truth):
+    X = noisy(truth, 0.01)
+    inverter = LeastSquaresInverter(Peaks(), scale="absolute").fit(X)
+    inverter.predict(X)
+    assert_array_equal(inverter.nuisance_["scale"], 1.0)
+    inverter.predict(2 * X)
+    assert (inverter.loss_ > 0.05).all()
+
+
+def test_contributions_have_weights_that_are_not_negative(truth):
+    class Slow(BaseEstimator):
+        """What else the same crystal scatters: broader."""
+
+        def jacobian(self, parameters, return_spectra=False):
+            wide = {"width": np.full(len(parameters), 12.0)}
+            derivatives, spectra = Peaks().jacobian(
+                parameters, nuisance=wide, return_spectra=True
+            )
+            return derivatives[:, :, :3], spectra
+
+    broad = Peaks().simulate(truth, nuisance={"width": 12.0})
+    for weight, expected in ((0.5, 0.5), (0.0, 0.0), (-0.1, 0.0)):
+        X = Peaks().simulate(truth) + weight * broad
+        inverter = LeastSquaresInverter(Peaks(), contributions=[Slow()]).fit(X)
+        found = inverter.predict(X)
+        assert_allclose(inverter.nuisance_["contribution 1"], expected, atol=1e-4)
+        if weight >= 0:
+            assert_allclose(found, truth, rtol=1e-3)
+
+
+def test_dead_pixels_do_not_move_a_robust_fit(truth):
+    X = noisy(truth)
+    expected = LeastSquaresInverter(Peaks()).fit(X).predict(X)
+    X[:, [12, 40, 44]] = 3.0
+    away = {}
+    for loss in ("linear", "huber", "soft_l1", "cauchy"):
+        found = LeastSquaresInverter(Peaks(), loss=loss).fit(X).predict(X)
+        away[loss] = np.abs(found - expected).max()
+    assert away["linear"] > 0.5
+    assert max(away["huber"], away["soft_l1"]) < 0.2
+    assert away["cauchy"] < 0.1
+
+
+def test_several_starts_find_what_one_does_not():
+    X = noisy(Peaks.reference[None], 0.01)
+    far = [30.0, 20.0, 0.8]  # both peaks beside those of the spectrum
+    settings = {"initial": far, "random_state": 0}
+    one = LeastSquaresInverter(Peaks(), **settings).fit(X)
+    with pytest.warns(ConvergenceWarning, match="no parameter changes the simulation"):
+        one.predict(X)
+    many = LeastSquaresInverter(Peaks(), n_starts=20, **settings).fit(X)
+    assert_allclose(many.predict(X)[0], Peaks.reference, atol=0.2)
+    assert 100 * many.loss_[0] < one.loss_[0]
+    assert_array_equal(many.predict(X), many.predict(X))
+    assert many.n_evaluations_[0] > one.n_evaluations_[0]
+
+
+def test_a_fitted_regressor_proposes_the_start(truth):
+    rng = np.random.default_rng(5)
+    y = Peaks.reference * rng.uniform(0.5, 1.5, size=(400, 3))
+    X = Peaks().simulate(y)
+    nearest = KNeighborsRegressor().fit(np.nan_to_num(X), y)
+
+    class Guess(BaseEstimator):
+        def predict(self, X):
+            return nearest.predict(np.nan_to_num(X))
+
+    guided = LeastSquaresInverter(Peaks(), initial=Guess()).fit(X)
+    measured = noisy(truth)
+    assert_allclose(guided.predict(measured), truth, rtol=0.05)
+    assert guided.converged_.all()
+    assert clone(guided).fit(X).predict(measured).shape == (4, 3)
+
+
+def test_differences_stand_in_for_derivatives_and_say_so(truth):
+    X = noisy(truth)
+    with pytest.warns(UserWarning, match="Plain has no method jacobian"):
+        plain = LeastSquaresInverter(Plain()).fit(X)
+    found, std = plain.predict(X, return_std=True)
+    exact = LeastSquaresInverter(Peaks()).fit(X)
+    expected, expected_std = exact.predict(X, return_std=True)
+    assert_allclose(found, expected, rtol=1e-4)
+    assert_allclose(std, expected_std, rtol=1e-2)
+
+
+def test_what_a_spectrum_does_not_determine_is_named():
+    class Blind(Lines):
+        """Only the sum of its first two parameters shows."""
+
+        parameter_names, reference = ("a", "b", "c"), np.array([1.0, 1.0, 1.0])
+        design = np.stack([*Lines.design[[0, 0]], Lines.design[1]])
+
+    X = Blind().simulate([[1.2, 0.9, 2.0]])
+    X += 0.01 * np.random.default_rng(0).normal(size=X.shape)
+    settings = {"scale": "absolute", "background": None, "errors": "noise"}
+    inverter = LeastSquaresInverter(Blind(), **settings).fit(X)
+    with pytest.warns(IdentifiabilityWarning, match="do not determine a, b, alone"):
+        found, std = inverter.predict(X, return_std=True)
+    assert_allclose(found[0, :2].sum(), 2.1, atol=0.05)
+    assert np.isinf(std[0, :2]).all()
+    assert np.isfinite(std[0, 2])
+    table = inverter.identifiable_[0]
+    assert table["determined"].tolist() == [True, False, False]
+    assert table["direction"][0] == "1.00 c"
+    helped = LeastSquaresInverter(
+        Blind(), **settings, prior=([1, 1, 2], [0.3, 0.3, 1.0])
+    ).fit(X)
+    found, std = helped.predict(X, return_std=True)
+    # equally uncertain before, each takes half of what the sum tells
+    assert_allclose(found[0, 0], found[0, 1], rtol=1e-3)
+    assert_allclose(std[0, :2], 0.3 / np.sqrt(2), rtol=0.02)
+    worst = helped.identifiable_[0]["direction"].tolist()[-1]
+    assert worst in ("0.71 a - 0.71 b", "0.71 b - 0.71 a")
+
+
+def test_bounds_hold_and_an_active_one_has_no_error(truth):
+    X = noisy(np.tile(Peaks.reference, (2, 1)))
+    low, high = [10.0, 10.0, 0.1], [30.0, 30.0, 0.6]
+    inverter = LeastSquaresInverter(
+        Peaks(), bounds=(low, high), initial=[18, 20, 0.5]
+    ).fit(X)
+    found, std = inverter.predict(X, return_std=True)
+    assert_allclose(found[:, 2], 0.6, rtol=1e-4)
+    assert (found[:, 2] <= 0.6).all()
+    assert_allclose(std[:, 2], 0, atol=1e-12)
+    assert (std[:, :2] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bounds": (0.0, [30.0, 30.0, 0.5])}, "bounds must include the start"),
+        ({"bounds": (2.0, 1.0)}, "bounds must be low < high"),
+        ({"nuisance": {"colour": (0, 1)}}, r"must name .*\(width\), got 'colour'"),
+        ({"nuisance": {"width": (2, 2)}}, "'width' must have bounds"),
+        ({"prior": ([1, 2], [1, 1, 1])}, r"prior must be means of shape \(3,\)"),
+        ({"prior": ([1, 2, 3], -np.eye(3))}, "prior must have positive"),
+        ({"scale": "normalized", "background": 1}, "nothing fitted but"),
+        ({"scale": "normalized", "loss": "huber"}, "nothing fitted but"),
+        ({"background": np.ones((2, 7))}, r"background must .* \(n_terms, 60\)"),
+        ({"contributions": [Lines()]}, "contributions must"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_work_are_refused(truth, settings, message):
+    with pytest.raises(ValueError, match=message):
+        LeastSquaresInverter(Peaks(), **settings).fit(noisy(truth))
+
+
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        (np.ones((2, 60)), "the shape of X"),
+        (-np.ones((4, 60)), "must be positive.*got -1 in row 0, pixel 0"),
+        (np.full((4, 60), np.nan), "must not be NaN throughout, as in row 0"),
+    ],
+    ids=["shape", "sign", "nan"],
+)
+def test_errors_that_are_none_are_refused(truth, errors, message):
+    X = noisy(truth)
+    inverter = LeastSquaresInverter(Peaks()).fit(X)
+    with pytest.raises(ValueError, match=message):
+        inverter.predict(X, errors=errors)
+
+
+def test_pixels_without_error_are_left_out(truth):
+    X = noisy(truth)
+    errors = np.full_like(X, 0.02)
+    inverter = LeastSquaresInverter(Peaks()).fit(X)
+    gaps = X.copy()
+    gaps[:, 20:24] = np.nan
+    expected = inverter.predict(gaps, errors=errors)
+    X[:, 20:24], errors[:, 20:24] = 1e6, np.nan
+    assert_allclose(inverter.predict(X, errors=errors), expected)
+
+
+def test_a_constant_spectrum_has_no_fit(truth):
+    X = noisy(truth)
+    X[1] = 3.0
+    inverter = LeastSquaresInverter(Peaks(), nuisance={"width": (2.0, 6.0)}).fit(X)
+    with pytest.warns(ConvergenceWarning, match="first: sample 1: constant"):
+        found, std = inverter.predict(X, return_std=True)
+    assert_array_equal(found[1], Peaks.reference)
+    assert np.isnan(std[1]).all()
+    assert np.isnan(inverter.loss_[1])
+    assert_array_equal(inverter.converged_, [True, False, True, True])
+    assert np.isnan(inverter.residual_[1]).all()
+    assert inverter.identifiable_[1]["determined"].sum() == 0
+
+
+def test_searches_that_run_out_are_reported(truth):
+    X = noisy(truth)
+    inverter = LeastSquaresInverter(Peaks(), max_evaluations=2).fit(X)
+    with pytest.warns(ConvergenceWarning, match="too many evaluations"):
+        inverter.predict(X)
+    assert not inverter.converged_.any()
+
+
+def test_threads_and_pickles_give_the_same(truth):
+    X = noisy(truth)
+    inverter = LeastSquaresInverter(Peaks(), n_jobs=2).fit(X)
+    found = inverter.predict(X)
+    assert_array_equal(LeastSquaresInverter(Peaks()).fit(X).predict(X), found)
+    again = pickle.loads(pickle.dumps(inverter))
+    assert_array_equal(again.predict(X), found)
+    assert_array_equal(again.covariance_, inverter.covariance_)
+
+
+def test_grid_search_chooses_by_simulating_again(truth):
+    X = noisy(truth) + 0.02 * PIXELS
+    search = GridSearchCV(
+        LeastSquaresInverter(Peaks()),
+        {"background": [0, 1]},
+        scoring=ResimulationScorer(Peaks()),
+        cv=2,
+    )
+    assert search.fit(X).best_params_["background"] in (0, 1)
+    frozen = FrozenEstimator(search.best_estimator_)
+    assert clone(frozen).predict(X).shape == (4, 3)
+
+
+def test_an_emulator_is_trained_where_there_is_no_simulator():
+    rng = np.random.default_rng(3)
+    y = Peaks.reference * rng.uniform(0.95, 1.05, size=(300, 3))
+    X = Peaks().simulate(y)
+    inverter = LeastSquaresInverter().fit(X[:260], y[:260])
+    found = inverter.predict(X[260:])
+    # quadratic over changes of a twentieth
+    assert_allclose(found, y[260:], atol=0.1)
+    assert (found >= inverter.bounds_[0]).all()
+    assert (found <= inverter.bounds_[1]).all()
