@@ -1,0 +1,206 @@
+"""Gradient inversion: its optima, its speed, and how often its error bars are right.
+
+Run with ``python tests/benchmarks/error_bars.py [starts] [roads] [coverage]`` (minutes
+each; all of them if none is named). Needs the published data (downloaded, or
+SKPHONON_DATA).
+
+starts
+    From starts up to 50 % off, for every measured spectrum: time, loss and how often
+    the best loss is found, beside Nelder-Mead; five constants and nothing else.
+roads
+    Measured spectra by Nelder-Mead, least squares, a network and a network whose
+    prediction least squares starts from: NMSE, constants, error bars, seconds.
+coverage
+    Simulations with what an experiment varies: how often a true constant lies within
+    the 68 % and the 95 % interval of least squares and of the network.
+"""
+
+import argparse
+import warnings
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+
+from skphonon import (
+    ForceConstantRegressor,
+    IncompleteDatasetWarning,
+    LeastSquaresInverter,
+    MaskedSpectrumPreprocessor,
+    NelderMeadInverter,
+    PowderSimulator,
+    VAEFeatureExtractor,
+    fetch_aluminium_arcs,
+    load_aluminium_model,
+    make_powder_spectra,
+    nmse,
+)
+
+#: What is fitted along, and between which values.
+NUISANCE = {
+    "energy_resolution": (1.0, 3.0),
+    "energy_resolution_slope": (-1.0, 1.5),
+    "q_resolution": (0.05, 0.2),
+    "lattice_scale": (0.99, 1.03),
+    "mean_square_displacement": (-0.0035, 0.04),
+}
+#: What training and test spectra vary.
+VARIATION = {
+    "energy_resolution": (1.2, 1.9),
+    "q_resolution": (0.06, 0.12),
+    "lattice_scale": (0.998, 1.02),
+    "mean_square_displacement": (0.0, 0.012),
+    "background": (0.0, 0.4),
+}
+FOUND = 1e-4  # a loss this close to the lowest, relatively, is the optimum
+
+
+def starts(measured, simulator, n_starts):
+    """Compare inverters from starts that are off by up to 50 %."""
+    rng = np.random.default_rng(0)
+    factors = rng.uniform(0.5, 1.5, size=(n_starts, len(simulator.reference)))
+    rows = []
+    for number, start in enumerate(simulator.reference * factors):
+        for scale in ("fitted", "normalized"):
+            for inverter in (NelderMeadInverter, LeastSquaresInverter):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    one = inverter(simulator, initial=start, scale=scale)
+                    one.fit(measured.data)
+                    began = perf_counter()
+                    one.predict(measured.data)
+                seconds = (perf_counter() - began) / len(measured.data)
+                for kelvin, loss in zip(measured.temperature, one.loss_, strict=True):
+                    rows.append(
+                        (number, scale, inverter.__name__, kelvin, loss, seconds)
+                    )
+    columns = ["start", "scale", "inverter", "K", "loss", "seconds"]
+    table = pd.DataFrame(rows, columns=columns)
+    lowest = table.groupby(["scale", "K"])["loss"].transform("min")
+    table["found"] = table["loss"] < lowest * (1 + FOUND)
+    table["loss ratio"] = table["loss"] / lowest
+    summary = table.groupby(["scale", "inverter"])[
+        ["loss", "loss ratio", "found", "seconds"]
+    ]
+    print(summary.mean().round(4).to_string())
+    for scale, group in summary.mean().groupby(level=0):
+        ratio = group["seconds"].xs("LeastSquaresInverter", level=1).iloc[0]
+        ratio /= group["seconds"].xs("NelderMeadInverter", level=1).iloc[0]
+        print(f"{scale}: time of least squares over that of Nelder-Mead {ratio:.3f}")
+
+
+def train(simulator, n_samples):
+    """Return a network for spectra that differ as measured ones do."""
+    X, y = make_powder_spectra(
+        simulator,
+        n_samples,
+        noise=(0.0, 0.3),
+        variation=VARIATION,
+        random_state=0,
+        n_jobs=-1,
+        verbose=1,
+    )
+    network = make_pipeline(
+        MaskedSpectrumPreprocessor(),
+        VAEFeatureExtractor(output="distribution", random_state=0),
+        ForceConstantRegressor(latent="distribution", random_state=0),
+    )
+    return network.fit(X, y)
+
+
+def least_squares(simulator, **options):
+    """Return least squares with everything an experiment leaves open."""
+    return LeastSquaresInverter(simulator, nuisance=NUISANCE, background=3, **options)
+
+
+def roads(measured, simulator, network):
+    """Invert every measured spectrum in all ways."""
+    guided = FrozenEstimator(network)
+    ways = {
+        "Nelder-Mead": NelderMeadInverter(simulator, scale="fitted"),
+        "least squares": LeastSquaresInverter(simulator),
+        "network": network,
+        "with nuisances": least_squares(simulator),
+        "network, then with nuisances": least_squares(simulator, initial=guided),
+    }
+    rows = []
+    for name, way in ways.items():
+        if name != "network":
+            way.fit(measured.data)
+            way.predict(measured.data[:1])  # prepares what is shared
+        began = perf_counter()
+        if name == "Nelder-Mead":
+            values, std = way.predict(measured.data), np.nan
+        else:
+            values, std = way.predict(measured.data, return_std=True)
+        seconds = (perf_counter() - began) / len(values)
+        errors = nmse(measured.data, simulator.simulate(values), scale="fitted")
+        if hasattr(way, "residual_"):
+            errors = way.loss_
+        std = np.broadcast_to(std, values.shape)
+        for kelvin, error, value, bar in zip(
+            measured.temperature, errors, values, std, strict=True
+        ):
+            cells = {
+                c: f"{v:.3f} ± {s:.3f}"
+                for c, v, s in zip(simulator.parameter_names, value, bar, strict=True)
+            }
+            row = {"way": name, "K": kelvin, "NMSE": round(error, 4), **cells}
+            rows.append(row | {"seconds": round(seconds, 2)})
+        if hasattr(way, "n_evaluations_"):
+            print(name, "evaluations", way.n_evaluations_)
+    print(pd.DataFrame(rows).to_string(index=False))
+
+
+def coverage(simulator, network, n_samples):
+    """Count true constants in intervals, on spectra that were not trained on."""
+    X, y = make_powder_spectra(
+        simulator, n_samples, noise=0.23, variation=VARIATION, random_state=1, n_jobs=-1
+    )
+    rows = []
+    for name, way in {
+        "network": network,
+        "least squares": least_squares(simulator, n_jobs=2),
+        "least squares, noise": least_squares(simulator, errors="noise", n_jobs=2),
+    }.items():
+        if name != "network":
+            way.fit(X)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values, std = way.predict(X, return_std=True)
+        away = np.abs(values - y) / std
+        for column, constant in enumerate(simulator.parameter_names):
+            rows.append(
+                {
+                    "way": name,
+                    "constant": constant,
+                    "68 %": np.mean(away[:, column] < 0.994),
+                    "95 %": np.mean(away[:, column] < 1.96),
+                    "error": np.sqrt(np.mean((values - y)[:, column] ** 2)),
+                    "spread": y[:, column].std(),
+                }
+            )
+    print(pd.DataFrame(rows).round(4).to_string(index=False))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["starts", "roads", "coverage"])
+    parser.add_argument("--starts", type=int, default=10)
+    parser.add_argument("--train", type=int, default=8000)
+    parser.add_argument("--samples", type=int, default=500)
+    arguments = parser.parse_args()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDatasetWarning)
+        measured = fetch_aluminium_arcs()
+    simulator = PowderSimulator(load_aluminium_model(), measured.grid, temperature=50.0)
+    if "starts" in arguments.parts:
+        starts(measured, simulator, arguments.starts)
+    if {"roads", "coverage"} & set(arguments.parts):
+        network = train(simulator, arguments.train)
+    if "roads" in arguments.parts:
+        roads(measured, simulator, network)
+    if "coverage" in arguments.parts:
+        coverage(simulator, network, arguments.samples)
