@@ -17,10 +17,38 @@ from skorch.helper import predefined_split
 from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 _FUSING = ("cpu", "cuda")  # devices where a step of the optimizer is one operation
 WARM_UP = 0.1  # part of the epochs in which the cosine schedule rises
 JITTER_LEVELS = (0.01, 1.0)
+_MEMORY = (0.9, 0.99)  # betas of ClippedAdam
+_STEEPEST = 1.0  # largest gradient, as a norm, of ClippedAdam
+
+
+class ClippedAdam(torch.optim.Adam):
+    """Adam for high learning rates: it sees steep places coming, and slows there.
+
+    The scale of a weight's gradients is remembered over a hundred steps instead of a
+    thousand, and a gradient longer than 1 is shortened to that.
+    """
+
+    def __init__(self, params, lr, **options):
+        super().__init__(params, lr, betas=_MEMORY, **options)
+
+    def step(self, closure):
+        """Take a step; the closure computes gradients and returns the loss."""
+        with torch.enable_grad():
+            loss = closure()
+        weights = [w for group in self.param_groups for w in group["params"]]
+        torch.nn.utils.clip_grad_norm_(weights, _STEEPEST)
+        super().step()
+        return loss
+
+
+OPTIMIZERS = {
+    "adam": torch.optim.Adam,
+    "clipped-adam": ClippedAdam,
+    "sgd": torch.optim.SGD,
+}
 
 
 class TensorBatches:

@@ -79,8 +79,8 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
         What training minimises over the standardised targets: the mean of their root
         mean square errors, or of their mean square errors. With the latter a target
         that the spectra hardly determine keeps the others from being refined.
-    optimizer : {"adam", "sgd"}, default="adam"
-        Rule of the steps.
+    optimizer : {"adam", "clipped-adam", "sgd"}, default="adam"
+        Rule of the steps; see :class:`~skphonon.features.VAEFeatureExtractor`.
     learning_rate : float, default=0.001
         Highest learning rate.
     momentum : float, default=0.9

@@ -207,7 +207,7 @@ def test_hold_out_takes_the_stated_fraction():
     assert len(hold_out(5, 0.1, generator())) == 0
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "clipped-adam", "sgd"])
 def test_stored_net_trains_on_like_the_original(data, optimizer):
     x, y = data
     settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01}

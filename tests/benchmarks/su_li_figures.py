@@ -75,6 +75,7 @@ def latent_space(folder, name, pipeline, data):
     """Figs. 2, 4 and S2 to S5 of one model."""
     measured, simulator = data.measured, data.simulator
     X = data.test("clean")[0]
+    few = X[:100]  # enough for a mean, and convolutions are slow
     kelvin = [f"{t:.0f} K" for t in measured.temperature]
     profiles = SpectrumProfilesDisplay.from_estimator(
         pipeline, measured.data, temperature=measured.temperature, simulator=simulator
@@ -91,7 +92,7 @@ def latent_space(folder, name, pipeline, data):
     for kind, display in (
         (
             "sensitivity",
-            LatentSensitivityDisplay.from_estimator(pipeline, X, relative=relative),
+            LatentSensitivityDisplay.from_estimator(pipeline, few, relative=relative),
         ),
         ("correlation", LatentCorrelationDisplay.from_estimator(pipeline, X)),
         (

@@ -89,7 +89,7 @@ def score(values, kind):
     """Return an R2; how far below -1 it is says nothing."""
     if np.mean(values) < -1:
         return "< -1"
-    return cell(values, 4 if kind == "clean" else 3, spread=kind == "varied")
+    return cell(values, 4 if kind == "clean" else 3, spread=False)
 
 
 def of_30(table):
