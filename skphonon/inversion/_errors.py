@@ -87,7 +87,8 @@ def _scatter(derivative, residual, image):
     )[(slice(None), *(slice(n) for n in shape))]
     middle = blurred.reshape(n_parameters, -1)[:, positions] @ derivative
     # correlated pixels count for fewer, of which each parameter takes one
-    n_free = n_pixels * kernel.flat[0] / max(kernel.sum(), kernel.flat[0])
+    alike = max(kernel.sum() / kernel.flat[0], 1) if kernel.flat[0] else 1
+    n_free = n_pixels / alike
     return (middle + middle.T) / 2 * n_free / max(n_free - n_parameters, 1)
 
 
