@@ -16,7 +16,7 @@ __all__ = [
     "ThermalDisplacementsDisplay",
 ]
 
-_COMPONENTS = {"xx": 0, "yy": 1, "zz": 2, "yz": 3, "xz": 4, "xy": 5}
+_COMPONENTS = ("mean", "xx", "yy", "zz", "yz", "xz", "xy")  # as VOIGT has them
 _TOLERATED_VIOLATION = 0.05
 _SAME = 1e-9
 
@@ -186,7 +186,7 @@ class ThermalDisplacementsDisplay:
             axes = {
                 "temperature": kelvins,
                 "atom": labels,
-                "component": ["mean", *_COMPONENTS],
+                "component": _COMPONENTS,
             }
             places = pd.MultiIndex.from_product(axes.values(), names=axes)
             mean = np.trace(tensors, axis1=3, axis2=4)[..., None] / 3

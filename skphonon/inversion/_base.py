@@ -25,9 +25,10 @@ _STEP, _STEP_AT_ZERO = 0.25, 0.05
 
 
 class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
-    """Base of inverters; subclasses have `_search` and the parameters named here.
+    """Base of inverters, which have the parameters named here.
 
-    These are `simulator`, `initial`, `n_jobs` and `verbose`.
+    These are `simulator`, `initial`, `n_jobs`, `verbose` and those that end a search,
+    `max_evaluations` and `tolerance`.
     """
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -126,8 +127,8 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     def _as_targets(self, values):
         return values[:, 0] if self._single_output else values
 
-    def _search_all(self, X, *of_each):
-        """Return what `_search` finds for each spectrum, given its row of each array.
+    def _search_all(self, search, X, *of_each):
+        """Return what `search` finds for each spectrum, given its row of each array.
 
         That is an OptimizeResult a spectrum; warns of those without success.
         """
@@ -136,7 +137,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         shared = shared_pixels(spectra, self.simulator_.simulate(starts))
         parallel = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
         searches = parallel(
-            delayed(self._search)(spectrum[pixels], pixels, *rest)
+            delayed(search)(spectrum[pixels], pixels, *rest)
             for spectrum, pixels, *rest in zip(
                 spectra, shared, starts, *of_each, strict=True
             )
@@ -176,10 +177,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         return X, y.astype(float)
 
     def _choose_start(self, targets):
-        if self._emulates:
-            names = [f"y[:, {i}]" for i in range(targets.shape[1])]
-        else:
-            names = self.simulator.parameter_names
+        names = self._parameter_names(targets.shape[1] if self._emulates else None)
         if targets is not None and targets.shape[1] != len(names):
             raise ValueError(
                 f"y must have one column for each parameter of the simulator "
@@ -198,6 +196,12 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 f"{(~np.isfinite(start)).sum()} values that are not finite."
             )
         return start
+
+    def _parameter_names(self, n_emulated):
+        """Return names, those of the columns of y for an emulator of so many."""
+        if self._emulates:
+            return [f"y[:, {i}]" for i in range(n_emulated)]
+        return list(self.simulator.parameter_names)
 
     def _check_grid(self):
         n_pixels = np.shape(self.simulator_.simulate(self.start_[None]))[1]

@@ -1,6 +1,7 @@
 """Gradient inversion: the best fit the data allow, with error bars."""
 
 import warnings
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -334,17 +335,20 @@ class LeastSquaresInverter(Inverter):
 
     def _invert(self, X, errors):
         check_is_fitted(self)
-        errors = self._check_errors(X, errors)
+        of_each = () if errors is None else (self._check_errors(X, errors),)
         # the same for every spectrum, whichever others there are
         moves = check_random_state(self.random_state).normal(
             size=(self.n_starts - 1, self.start_.size + len(self._nuisance))
         )
-        return self._summary(self._search_all(X, errors, [moves] * len(errors)))
+        search = partial(self._search, moves=moves, terms=self._background_terms())
+        return self._summary(self._search_all(search, X, *of_each))
 
     def _warn_of_unseen(self, std):
         unseen = np.isinf(std)
         if unseen.any():
-            names = np.array(self._parameter_names())[unseen.any(axis=0)]
+            names = np.array(self._parameter_names(self.start_.size))[
+                unseen.any(axis=0)
+            ]
             warnings.warn(
                 f"{unseen.any(axis=1).sum()} of {len(unseen)} spectra (first: sample "
                 f"{unseen.any(axis=1).argmax()}) do not determine {', '.join(names)}, "
@@ -400,12 +404,13 @@ class LeastSquaresInverter(Inverter):
                 "background must be a degree, or terms of shape (n_terms, "
                 f"{self.n_features_in_}), got shape {shape}."
             )
+        expected = self._parameter_names(self.start_.size)
         for other in self.contributions:
-            names = getattr(other, "parameter_names", self._parameter_names())
-            if list(names) != self._parameter_names():
+            names = list(getattr(other, "parameter_names", expected))
+            if names != expected:
                 raise ValueError(
                     "contributions must be simulators of the same parameters, "
-                    f"{', '.join(self._parameter_names())}; one has {', '.join(names)}."
+                    f"{', '.join(expected)}; one has {', '.join(names)}."
                 )
 
     def _check_bounds(self):
@@ -452,10 +457,8 @@ class LeastSquaresInverter(Inverter):
         return np.append(mean, np.zeros(extra)), root
 
     def _check_errors(self, X, errors):
-        """Return a row of errors, or None, for each spectrum."""
+        """Return a row of errors for each spectrum."""
         n_samples = len(self._validate(X, reset=False)[0])
-        if errors is None:
-            return [None] * n_samples
         if self.scale == "normalized":
             raise ValueError("errors need scale='fitted', got scale='normalized'.")
         errors = check_array(errors, dtype=float, ensure_all_finite="allow-nan")
@@ -475,7 +478,7 @@ class LeastSquaresInverter(Inverter):
             raise ValueError(f"errors must not be NaN throughout, as in row {row}.")
         return errors
 
-    def _search(self, spectrum, pixels, start, errors, moves):
+    def _search(self, spectrum, pixels, start, errors=None, *, moves, terms):
         """Return the best fit of one spectrum from all starts."""
         if errors is not None:
             kept = np.isfinite(errors[pixels])
@@ -484,7 +487,6 @@ class LeastSquaresInverter(Inverter):
         bounds = np.hstack([self.bounds_, bounds])
         steps = np.append(self.steps_, np.ptp(bounds[:, start.size :], axis=0) / 4)
         starts = self._all_starts(start, steps, bounds, moves)
-        terms = self._background_terms()
         n_weights = 1 + len(self.contributions) + (0 if terms is None else len(terms))
         row = np.full(self.n_features_in_, np.nan)
         if np.ptp(spectrum) == 0:
@@ -539,6 +541,7 @@ class LeastSquaresInverter(Inverter):
     def _summary(self, results):
         """Return what `invert` does."""
         n = self.start_.size
+        names = self._parameter_names(n)
         covariance = np.stack([r.covariance[:n, :n] for r in results])
         spread = self.steps_ if self.prior is None else _spread(self.prior[1])
         return Bunch(
@@ -548,19 +551,12 @@ class LeastSquaresInverter(Inverter):
             nuisance=self._nuisance_table(results),
             residual=np.stack([r.row for r in results]),
             reduced_chi2=np.array([r.reduced_chi2 for r in results]),
-            identifiable=[
-                directions_of(c, self._parameter_names(), spread) for c in covariance
-            ],
+            identifiable=[directions_of(c, names, spread) for c in covariance],
             loss=np.array([r.loss for r in results]),
             n_iter=np.array([r.nit for r in results]),
             n_evaluations=np.array([r.nfev for r in results]),
             converged=np.array([r.success for r in results]),
         )
-
-    def _parameter_names(self):
-        if self._emulates:
-            return [f"y[:, {i}]" for i in range(self.start_.size)]
-        return list(self.simulator_.parameter_names)
 
     def _nuisance_table(self, results):
         """Return values of nuisances, contributions and the background by name."""

@@ -190,7 +190,7 @@ class NelderMeadInverter(Inverter):
             As for `predict`.
         """
         check_is_fitted(self)
-        results = self._search_all(X)
+        results = self._search_all(self._search, X)
         return Bunch(
             parameters=np.array([result.x for result in results]),
             loss=np.array([r.fun for r in results]),
