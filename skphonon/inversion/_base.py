@@ -3,11 +3,8 @@
 import warnings
 
 import numpy as np
-from sklearn.base import MultiOutputMixin, RegressorMixin, clone
+from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -15,6 +12,7 @@ from tqdm import tqdm
 
 from skphonon._persistence import VersionedEstimator
 from skphonon._validation import _fit_context
+from skphonon.inversion._emulator import Emulator
 from skphonon.metrics import shared_pixels
 
 __all__ = ["Inverter"]
@@ -225,36 +223,6 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 f"{(~np.isfinite(starts)).sum()} values that are not finite."
             )
         return starts.clip(*self.bounds_)
-
-
-class Emulator:
-    """A regressor from parameters to spectra, in the place of a simulator."""
-
-    def __init__(self, regressor):
-        if regressor is None:
-            self.regressor = make_pipeline(
-                StandardScaler(), PolynomialFeatures(2, include_bias=False), Ridge(1e-3)
-            )
-        else:
-            self.regressor = clone(regressor)
-
-    def fit(self, parameters, spectra):
-        """Learn pixels that any spectrum measured, gaps filled with their mean."""
-        measured = np.isfinite(spectra)
-        self.visible = measured.any(axis=0)
-        spectra, measured = spectra[:, self.visible], measured[:, self.visible]
-        if not measured.all():
-            means = np.nanmean(spectra, axis=0)
-            spectra = np.where(measured, spectra, means)
-        self.regressor.fit(parameters, spectra)
-        return self
-
-    def simulate(self, parameters):
-        """Return spectra of shape (n_samples, n_pixels), NaN where never measured."""
-        spectra = np.full((len(parameters), self.visible.size), np.nan)
-        predicted = self.regressor.predict(parameters)
-        spectra[:, self.visible] = predicted.reshape(len(parameters), -1)
-        return spectra
 
 
 def _choose_steps(start, targets):
