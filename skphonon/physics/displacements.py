@@ -151,11 +151,7 @@ def mean_square_displacement(
         In Angstrom^2.
     """
     eigenvalues, vectors = torch.linalg.eigh(mesh.matrices(rows))
-    amplitudes, _ = _thermal(eigenvalues, temperature)
-    amplitudes = amplitudes * mesh.weights[:, None, None]
-    vectors = vectors.unflatten(2, (-1, 3))  # n s d a j
-    weighted = vectors * amplitudes[:, :, None, None]
-    tensors = torch.einsum("nsdaj,nsdbj->sdab", weighted, vectors.conj())
+    tensors = _thermal_tensors(eigenvalues, vectors, mesh.weights, temperature)
     return _by_mass(mesh, tensors)
 
 
@@ -187,7 +183,7 @@ def displacement_responses(
     inner = _inner(vectors, mesh.basis) * differences[:, :, None]
     blocks = vectors.unflatten(2, (-1, 3))
     half = torch.einsum("nspij,nsdbj->nspdib", inner, blocks.conj())
-    tensors = torch.einsum("nsdai,nspdib->spdab", blocks, half)
+    tensors = torch.einsum("nsdai,nspdib->spdab", blocks, half).real
     return _by_mass(mesh, tensors)
 
 
@@ -257,6 +253,15 @@ def _inner(vectors, basis):
     return vectors.mH @ (basis[:, None] @ vectors)
 
 
+def _thermal_tensors(eigenvalues, vectors, weights, temperature):
+    """Displacement tensors of atoms of 1 amu, (s, d, 3, 3), of modes (n, s, ...)."""
+    amplitudes, _ = _thermal(eigenvalues, temperature)
+    amplitudes = amplitudes * weights[:, None, None]
+    vectors = vectors.unflatten(2, (-1, 3))  # n s d a j
+    weighted = vectors * amplitudes[:, :, None, None]
+    return torch.einsum("nsdaj,nsdbj->sdab", weighted, vectors.conj()).real
+
+
 def _thermal(eigenvalues, temperature):
     """hbar^2/(2 E) coth(E / 2kT) of 1 amu and its derivative with E^2, 0 if unstable.
 
@@ -271,10 +276,9 @@ def _thermal(eigenvalues, temperature):
         slope = (1 - coth * coth) / (2 * BOLTZMANN * temperature)
     value = coth / energies
     derivative = (slope - value) / (2 * energies**2)
-    scale = HBAR2_PER_AMU / 2 * stable
+    scale = HBAR2_PER_AMU / 2 * stable.to(energies)
     return scale * value, scale * derivative
 
 
 def _by_mass(mesh, tensors):
-    tensors = tensors.real / mesh.masses[:, None, None]
-    return mesh.turned_into_all_images(tensors)
+    return mesh.turned_into_all_images(tensors / mesh.masses[:, None, None])

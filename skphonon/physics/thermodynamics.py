@@ -1,16 +1,13 @@
 r"""Densities of states, heat capacity and displacements of many parameter sets.
 
-Means over a mesh of the Brillouin zone in the harmonic approximation, with
-:math:`x = E / k_B T` for a mode of energy E:
+Means over a mesh of the Brillouin zone in the harmonic approximation. The heat capacity
+at constant volume is, with :math:`x = E / k_B T` for a mode of energy E,
 
-.. math:: C_V = N_A k_B \sum_q w_q \sum_j \frac{x^2 e^{-x}}{(1 - e^{-x})^2},\qquad
-          U_d = \mathrm{Re} \sum_q w_q \sum_j \frac{\hbar^2}{2 m_d E}
-          \coth\frac{x}{2}\, e_{dqj} e_{dqj}^\dagger
+.. math:: C_V = N_A k_B \sum_q w_q \sum_j \frac{x^2 e^{-x}}{(1 - e^{-x})^2}
 
-(Born and Huang, *Dynamical Theory of Crystal Lattices*, ISBN 978-0-19-850369-9). U is
-the mean-square displacement tensor of atom d; the Debye-Waller factor of an intensity
-is :math:`\exp(-2W)` with :math:`2W = Q \cdot U_d Q`. Of an unstable crystal, which has
-modes of imaginary frequency on the mesh, neither exists: NaN.
+(Born and Huang, *Dynamical Theory of Crystal Lattices*, ISBN 978-0-19-850369-9). The
+displacement tensors are those of :mod:`skphonon.physics.displacements`. Of an unstable
+crystal, which has modes of imaginary frequency on the mesh, neither exists: NaN.
 """
 
 from collections.abc import Iterator
@@ -21,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import constants as si
 
 from skphonon._validation import parameter_rows
-from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
+from skphonon.physics.constants import BOLTZMANN
 from skphonon.physics.lattice_dynamics import signed_sqrt
 
 if TYPE_CHECKING:
@@ -74,7 +71,7 @@ def density_of_states(
         raise ValueError(f"width must be above 0 meV, got {width!r}.")
     rows = parameter_rows(parameters, model.parameter_names)
     density = np.zeros((len(rows), len(energy)))
-    for matrices, weights in _blocks(model, rows, mesh):
+    for matrices, weights in _blocks(model, rows, *model.mesh(mesh)):
         modes = signed_sqrt(np.linalg.eigvalsh(matrices))
         height = weights / (width * np.sqrt(2 * np.pi))
         for total, energies in zip(density, modes, strict=True):  # points, modes
@@ -117,8 +114,9 @@ def heat_capacity(
     kelvins = _kelvins(temperature)
     rows = parameter_rows(parameters, model.parameter_names)
     capacity = np.zeros((len(rows), len(kelvins)))
-    for matrices, weights in _blocks(model, rows, mesh):
-        energies = _energies(np.linalg.eigvalsh(matrices))
+    for matrices, weights in _blocks(model, rows, *model.mesh(mesh)):
+        eigenvalues = np.linalg.eigvalsh(matrices)
+        energies = np.sqrt(np.where(eigenvalues > 0, eigenvalues, np.nan))
         for number in np.flatnonzero(kelvins > 0):
             x = energies / (BOLTZMANN * kelvins[number])
             of_modes = (x / np.expm1(-x)) ** 2 * np.exp(-x)
@@ -162,57 +160,44 @@ def displacement_tensors(
         If a temperature is negative, a number of points odd, or an argument has a
         wrong shape.
     """
+    import torch
+
+    from skphonon.physics.displacements import _thermal_tensors, symmetry_averages
+
     kelvins = _kelvins(temperature)
     rows = parameter_rows(parameters, model.parameter_names)
+    tensors = np.zeros((len(rows), len(kelvins), model.n_atoms, 3, 3))
+    for block in _blocks(model, rows, *_extrapolating_mesh(model, mesh)):
+        matrices, weights = map(torch.as_tensor, block)
+        eigenvalues, vectors = torch.linalg.eigh(matrices.swapaxes(0, 1))
+        for number, kelvin in enumerate(kelvins):
+            found = _thermal_tensors(eigenvalues, vectors, weights, kelvin)
+            tensors[:, number] += found.numpy()
+        tensors[(eigenvalues.amin(dim=(0, 2)) <= 0).numpy()] = np.nan
+    tensors /= model.atomic_masses[:, None, None]
+    _, of_tensors = symmetry_averages(*model.symmetry_operations())
+    flat = tensors.reshape(*tensors.shape[:2], -1) @ of_tensors.T
+    return flat.reshape(tensors.shape)
+
+
+def _extrapolating_mesh(model, mesh) -> tuple[Array, Array]:
+    """Return points and weights of twice a mesh less one of half as many points."""
     counts = np.broadcast_to(mesh, 3)
     if (counts % 2).any():
         raise ValueError(
             f"mesh must be of even numbers of points, got {mesh}: one of half as many "
             "is used beside it."
         )
-    fine, coarse = (
-        _displacements_on(model, rows, kelvins, tuple(n)) for n in (counts, counts // 2)
-    )
-    return _over_the_group(model, 2 * fine - coarse)
+    (points, weights), (coarse, of_coarse) = model.mesh(counts), model.mesh(counts // 2)
+    return np.concatenate([points, coarse]), np.concatenate([2 * weights, -of_coarse])
 
 
-def _displacements_on(model, rows, kelvins, mesh) -> Array:
-    """Return displacement tensors of a folded mesh, not yet those of the crystal."""
-    tensors = np.zeros((len(rows), len(kelvins), model.n_atoms, 3, 3))
-    for matrices, weights in _blocks(model, rows, mesh):
-        eigenvalues, vectors = np.linalg.eigh(matrices)
-        energies = _energies(eigenvalues)
-        vectors = vectors.reshape(*vectors.shape[:2], -1, 3, vectors.shape[-1])
-        for number, kelvin in enumerate(kelvins):
-            half = energies / (2 * BOLTZMANN * kelvin) if kelvin else np.inf
-            amplitudes = HBAR2_PER_AMU / (2 * energies * np.tanh(half))
-            weighted = vectors * (amplitudes * weights[:, None])[:, :, None, None]
-            products = np.einsum("sndaj,sndbj->sdab", weighted, vectors.conj())
-            tensors[:, number] += products.real
-    return tensors / model.atomic_masses[:, None, None]
-
-
-def _blocks(model, rows, mesh) -> Iterator[tuple[NDArray, Array]]:
+def _blocks(model, rows, wavevectors, weights) -> Iterator[tuple[NDArray, Array]]:
     """Yield dynamical matrices (n_samples, n, ., .) of points and their weights."""
-    wavevectors, weights = model.mesh(mesh)
     size = max(1, _BLOCK // (len(rows) * (3 * model.n_atoms) ** 2))
     for start in range(0, len(weights), size):
         block = slice(start, start + size)
         yield model.dynamical_matrices(rows, wavevectors[block]), weights[block]
-
-
-def _energies(eigenvalues) -> Array:
-    """Return energies in meV, NaN where a mode is unstable."""
-    return np.sqrt(np.where(eigenvalues > 0, eigenvalues, np.nan))
-
-
-def _over_the_group(model, tensors) -> Array:
-    """Return the mean of tensors (..., n_atoms, 3, 3) over the space group."""
-    rotations, permutations = model.symmetry_operations()
-    mean = np.zeros_like(tensors)
-    for rotation, images in zip(rotations, permutations, strict=True):
-        mean[..., images, :, :] += rotation @ tensors @ rotation.T
-    return mean / len(rotations)
 
 
 def _kelvins(temperature) -> Array:
