@@ -116,6 +116,11 @@ def test_sound_is_linear_and_vanishes_at_the_zone_centre(aluminium):
     assert_allclose(energies[2], 2 * energies[1], rtol=1e-6)
 
 
+def test_a_change_of_the_cell_handed_out_is_not_one_of_the_model(aluminium):
+    aluminium.cell.masses = [1.0]
+    assert_allclose(aluminium.atomic_masses, 26.98, rtol=1e-4)
+
+
 def test_isotope_shifts_frequencies_by_the_root_of_the_mass(aluminium):
     heavy = ForceConstantModel(FCC, "Al", aluminium.reference, mass=4 * 26.9815385)
     qpoints = [[0.1, 0.3, 0.2]]

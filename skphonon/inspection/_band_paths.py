@@ -84,14 +84,9 @@ def high_symmetry_path(model):
     >>> path[0][1][1]  # X, in the reciprocal lattice of the primitive cell
     array([0. , 0.5, 0.5])
     """
-    from phonopy.structure.atoms import PhonopyAtoms
     from phonopy.structure.symmetry import Symmetry
 
-    positions = np.zeros((1, 3)) if model.positions is None else model.positions
-    cell = PhonopyAtoms(
-        cell=model.lattice, symbols=model.symbols, scaled_positions=positions
-    )
-    group = Symmetry(cell).dataset
+    group = Symmetry(model.cell).dataset
     system = next(s for s, last in _LAST_NUMBER.items() if group.number <= last)
     kind = f"{system} {group.international[0]}"
     if kind not in _PATHS:

@@ -82,6 +82,8 @@ class ForceConstantModel(VersionedEstimator):
     ----------
     parameter_names : list of str
         Names of the parameters, in order.
+    cell : phonopy.structure.atoms.PhonopyAtoms
+        The cell with its atoms, a copy.
     symbols : list of str
         Chemical symbol of each atom of the cell.
     n_atoms : int
@@ -355,19 +357,24 @@ class ForceConstantModel(VersionedEstimator):
         return list(self._crystal().names)
 
     @property
+    def cell(self):
+        """The cell with its atoms, as phonopy has it."""
+        return self._crystal().cell.copy()  # equal models share that of the crystal
+
+    @property
     def symbols(self):
         """Chemical symbol of each atom of the cell."""
-        return list(self._crystal().cell.symbols)
+        return list(self.cell.symbols)
 
     @property
     def n_atoms(self):
         """Number of atoms in the cell."""
-        return len(self._crystal().cell)
+        return len(self.cell)
 
     @property
     def atomic_masses(self):
         """Masses in amu, shape (n_atoms,)."""
-        return np.array(self._crystal().cell.masses)
+        return self.cell.masses
 
     @property
     def bonds(self):
@@ -503,7 +510,7 @@ class ForceConstantModel(VersionedEstimator):
         """
         if not self._is_polar():
             return None
-        cell = self._crystal().cell
+        cell = self.cell
         return polar_term(
             cell.cell,
             cell.scaled_positions,
@@ -586,7 +593,7 @@ class ForceConstantModel(VersionedEstimator):
         ndarray of shape (3, 3)
             Reciprocal lattice vectors in rows, 1/Angstrom, with the factor 2 pi.
         """
-        return 2 * np.pi * np.linalg.inv(self._crystal().cell.cell).T
+        return 2 * np.pi * np.linalg.inv(self.cell.cell).T
 
     def point_group(self):
         """Return the rotations that leave the phonons unchanged: the Laue class.
@@ -684,11 +691,10 @@ class ForceConstantModel(VersionedEstimator):
         from phonopy import Phonopy
 
         parameters = self.reference if parameters is None else parameters
-        cell = self._crystal().cell
         crystals = []
         for tensor in self.tensor(parameters):
             crystal = Phonopy(
-                cell,
+                self.cell,
                 supercell_matrix=self._sufficient_supercell(tensor),
                 primitive_matrix=np.eye(3),
             )
@@ -806,11 +812,11 @@ class ForceConstantModel(VersionedEstimator):
 
     def _sufficient_supercell(self, tensor):
         """Return a supercell on which phonopy interpolates as the model does."""
-        cell, bonds = self._crystal().cell, self.bonds
+        lattice, bonds = self.cell.cell, self.bonds
         matrix = np.eye(3, dtype=int)
         if self.supercell is not None:
             matrix = supercells.as_matrix(self.supercell)
-            pairs, vectors = tensor[self.n_atoms :], matrix.T @ cell.cell
+            pairs, vectors = tensor[self.n_atoms :], matrix.T @ lattice
             if supercells.share_equally(pairs, bonds, self.bond_atoms, vectors):
                 return matrix
             if self._is_polar():
@@ -819,4 +825,4 @@ class ForceConstantModel(VersionedEstimator):
                     "the Born charges: phonopy shares those of an atom equally among "
                     "its nearest images, but here these differ. Keep fewer shells."
                 )
-        return symmetry.multiple_apart(matrix, cell.cell, bonds)
+        return symmetry.multiple_apart(matrix, lattice, bonds)
