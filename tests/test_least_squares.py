@@ -19,7 +19,7 @@ from skphonon.inversion import (
     NelderMeadInverter,
 )
 from skphonon.inversion._errors import correlation_lengths, pixel_noise
-from skphonon.inversion._model import polynomial_terms
+from skphonon.inversion._model import background_terms, parts_of
 from skphonon.inversion._residuals import Problem
 from skphonon.metrics import ResimulationScorer, nmse
 
@@ -165,8 +165,9 @@ def test_gradient_of_what_is_left_after_projection(truth, background):
 
     terms = None
     if background is not None:
-        terms = polynomial_terms(Peaks(), background, 60)[:, 1:-1].T
-    problem = Problem(X, model, terms, None if terms is None else 1 + 0 * X)
+        (part,) = parts_of(Peaks(), 60)
+        terms = [background_terms(background, part)[:, 1:-1].T]
+    problem = Problem(X, model, terms)
 
     def half_square(p):
         return np.square(problem(p).residual).sum() / 2
@@ -185,7 +186,7 @@ def test_loss_is_the_nmse_and_not_above_the_simplex(truth, scale):
     simplex = NelderMeadInverter(Peaks(), scale=scale, tolerance=1e-6).fit(X)
     simplex.predict(X)
     assert_allclose(inverter.loss_, simplex.loss_, rtol=1e-4)
-    assert (10 * inverter.n_evaluations_ < simplex.n_evaluations_).all()
+    assert (6 * inverter.n_evaluations_ < simplex.n_evaluations_).all()
 
 
 @pytest.mark.parametrize("errors", ["noise", "residual"])
@@ -288,6 +289,9 @@ def test_contributions_have_weights_that_are_not_negative(truth):
     class Slow(BaseEstimator):
         """What else the same crystal scatters: broader."""
 
+        def simulate(self, parameters):
+            return self.jacobian(parameters, return_spectra=True)[1]
+
         def jacobian(self, parameters, return_spectra=False):
             wide = {"width": np.full(len(parameters), 12.0)}
             derivatives, spectra = Peaks().jacobian(
@@ -318,18 +322,30 @@ def test_dead_pixels_do_not_move_a_robust_fit(truth):
     assert away["cauchy"] < 0.1
 
 
-def test_several_starts_find_what_one_does_not():
+def test_candidates_and_several_starts_find_what_one_does_not():
     X = noisy(Peaks.reference[None], 0.01)
     far = [30.0, 20.0, 0.8]  # both peaks beside those of the spectrum
     settings = {"initial": far, "random_state": 0}
-    one = LeastSquaresInverter(Peaks(), **settings).fit(X)
+    one = LeastSquaresInverter(Peaks(), n_candidates=1, **settings).fit(X)
     with pytest.warns(ConvergenceWarning, match="no parameter changes the simulation"):
         one.predict(X)
+    for options in ({"n_candidates": 64}, {"n_starts": 4}):
+        many = LeastSquaresInverter(Peaks(), **options, **settings).fit(X)
+        assert_allclose(many.predict(X)[0], Peaks.reference, atol=0.2)
+        assert 100 * many.loss_[0] < one.loss_[0]
+        assert_array_equal(many.predict(X), many.predict(X))
+
+
+def test_several_starts_about_a_proposal():
+    class Guess(BaseEstimator):
+        def predict(self, X):
+            return np.tile([30.0, 20.0, 0.8], (len(X), 1))
+
+    X = noisy(Peaks.reference[None], 0.01)
+    settings = {"initial": Guess(), "random_state": 0}
     many = LeastSquaresInverter(Peaks(), n_starts=20, **settings).fit(X)
     assert_allclose(many.predict(X)[0], Peaks.reference, atol=0.2)
-    assert 100 * many.loss_[0] < one.loss_[0]
-    assert_array_equal(many.predict(X), many.predict(X))
-    assert many.n_evaluations_[0] > one.n_evaluations_[0]
+    assert many.n_evaluations_[0] > 40
 
 
 def test_a_fitted_regressor_proposes_the_start(truth):
@@ -475,9 +491,11 @@ def test_searches_that_run_out_are_reported(truth):
 
 def test_threads_and_pickles_give_the_same(truth):
     X = noisy(truth)
-    inverter = LeastSquaresInverter(Peaks(), n_jobs=2).fit(X)
+    settings = {"random_state": 0}
+    inverter = LeastSquaresInverter(Peaks(), n_jobs=2, **settings).fit(X)
     found = inverter.predict(X)
-    assert_array_equal(LeastSquaresInverter(Peaks()).fit(X).predict(X), found)
+    single = LeastSquaresInverter(Peaks(), **settings).fit(X)
+    assert_array_equal(single.predict(X), found)
     again = pickle.loads(pickle.dumps(inverter))
     assert_array_equal(again.predict(X), found)
     assert_array_equal(again.covariance_, inverter.covariance_)

@@ -21,7 +21,7 @@ _UNSEEN = 1e-10  # smallest information, over the largest, that is not rounding
 _ENOUGH = 0.5  # determined: the data at least halve what was uncertain before
 
 
-def covariance_of(derivative, residual, image, prior=None):
+def covariance_of(derivative, residual, pieces, prior=None):
     """Return the covariance of parameters from residuals that may be correlated.
 
     Parameters
@@ -30,9 +30,9 @@ def covariance_of(derivative, residual, image, prior=None):
         Of the residuals, at the optimum.
     residual : ndarray of shape (n_pixels,)
         Of unit variance, as far as one knows.
-    image : tuple of (shape, positions) or None
-        Shape of an array of pixels and the places of these in it, for correlated
-        residuals; None takes them to be independent.
+    pieces : list of tuple (slice, (shape, positions)) or None
+        Pixels that may be correlated: which they are, the shape of an array and their
+        places in it. None takes all to be independent.
     prior : ndarray of shape (n_parameters, n_parameters), default=None
         Information there was before.
 
@@ -50,8 +50,12 @@ def covariance_of(derivative, residual, image, prior=None):
     seen = values > _UNSEEN * values.max(initial=0)
     inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
     inverse /= np.outer(size, size)
-    if image is not None:
-        middle = _scatter(derivative, residual, image)
+    if pieces is not None:
+        found = [_scatter(derivative[i], residual[i], image) for i, image in pieces]
+        middle = sum(part for part, _ in found)
+        # correlated pixels count for fewer, of which each parameter takes one
+        n_free = sum(number for _, number in found)
+        middle *= n_free / max(n_free - len(size), 1)
         if prior is not None:
             middle += prior
         inverse = inverse @ middle @ inverse
@@ -62,9 +66,14 @@ def covariance_of(derivative, residual, image, prior=None):
 
 
 def _scatter(derivative, residual, image):
-    """Return M, with correlations as far as residuals have them."""
+    """Return M, with correlations as far as residuals have them, and a number.
+
+    That is how many independent pixels there are.
+    """
     shape, positions = image
     n_pixels, n_parameters = derivative.shape
+    if not residual.any():
+        return np.zeros((n_parameters, n_parameters)), n_pixels
     plane = np.zeros((2, int(np.prod(shape))))
     plane[0, positions], plane[1, positions] = residual, 1.0
     # the sums over pairs of pixels at each distance, zeros around against wrapping
@@ -86,10 +95,8 @@ def _scatter(derivative, residual, image):
         axes,
     )[(slice(None), *(slice(n) for n in shape))]
     middle = blurred.reshape(n_parameters, -1)[:, positions] @ derivative
-    # correlated pixels count for fewer, of which each parameter takes one
-    alike = max(kernel.sum() / kernel.flat[0], 1) if kernel.flat[0] else 1
-    n_free = n_pixels / alike
-    return (middle + middle.T) / 2 * n_free / max(n_free - n_parameters, 1)
+    alike = max(kernel.sum() / kernel.flat[0], 1)
+    return (middle + middle.T) / 2, n_pixels / alike
 
 
 def correlation_lengths(residual, image):
@@ -100,7 +107,7 @@ def correlation_lengths(residual, image):
     residual : ndarray of shape (n_pixels,)
         What a model leaves.
     image : tuple of (shape, positions)
-        As for `covariance_of`.
+        Shape of an array, and the places of these pixels in it.
 
     Returns
     -------
@@ -141,7 +148,7 @@ def pixel_noise(spectrum, image):
     spectrum : ndarray of shape (n_pixels,)
         Measured.
     image : tuple of (shape, positions)
-        As for `covariance_of`.
+        Shape of an array, and the places of these pixels in it.
 
     Returns
     -------

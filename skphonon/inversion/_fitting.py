@@ -1,11 +1,13 @@
-"""The search for the parameters of one spectrum, and what its optimum tells."""
+"""The search for the parameters of one row, and what its optimum tells."""
+
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult, least_squares
 
 from skphonon.inversion._errors import covariance_of, pixel_noise
 
-__all__ = ["LOSSES", "best_of", "error_bars", "minimise"]
+__all__ = ["LOSSES", "Task", "best_of", "error_bars", "minimise", "most_promising"]
 
 #: Weight of a squared residual z, in units of the width, of each loss.
 LOSSES = {
@@ -17,58 +19,93 @@ LOSSES = {
 _PASSES = 8  # noise and weights depend on the fit, and the fit on them
 _AT_BOUND = 1e-6  # of a step
 _FLAT = 1e-14  # a gradient that leads nowhere
+_EXACT = 1e-9  # residuals below this fraction of the contrast are rounding
 
 
-def minimise(problem, start, steps, bounds, prior, errors_given, settings):
-    """Fit one spectrum, from one start.
+class Task(NamedTuple):
+    """What a search is about, besides the spectra."""
+
+    steps: np.ndarray  # (n_parameters,), the size of a change
+    bounds: np.ndarray  # (2, n_parameters)
+    prior: tuple | None  # means, and a matrix L with L L^T the information before
+    errors_given: bool  # whether weighted residuals are in standard deviations
+    settings: object  # LeastSquaresInverter: its loss and when to stop
+
+
+def most_promising(problem, candidates, spectra, n_kept):
+    """Return the candidates that come closest, the closest first.
 
     Parameters
     ----------
     problem : Problem
-        The spectrum; with errors given, weighted by their inverse.
-    start, steps : ndarray of shape (n_parameters,)
-        Where to begin, and the size of a change.
-    bounds : ndarray of shape (2, n_parameters)
-        Least and largest values.
-    prior : tuple of ndarray or None
-        Means (n_parameters,), and a matrix L (n_parameters, n_rows) with L L^T the
-        information there was before.
-    errors_given : bool
-        Whether weighted residuals are in units of their standard deviation.
-    settings : LeastSquaresInverter
-        `loss`, `loss_width`, `max_evaluations` and `tolerance`.
+        What is compared.
+    candidates : ndarray of shape (n_candidates, n_parameters)
+        Sets of parameters.
+    spectra : ndarray of shape (n_candidates, n_contributions, n_pixels)
+        Their simulations.
+    n_kept : int
+        How many to return.
+
+    Returns
+    -------
+    ndarray of shape (n_kept, n_parameters)
+        Fewer if there are fewer.
+    """
+    slopes = np.empty((*spectra.shape[1:], 0))
+    residuals = [problem.compare(each, slopes).residual for each in spectra]
+    losses = np.array([residual @ residual for residual in residuals])
+    # NaN comes last
+    return candidates[np.argsort(losses, kind="stable")[:n_kept]]
+
+
+def minimise(problem, start, task):
+    """Fit one row, from one start.
+
+    Parameters
+    ----------
+    problem : Problem
+        The spectra; with errors given, weighted by their inverse.
+    start : ndarray of shape (n_parameters,)
+        Where to begin.
+    task : Task
+        What to do.
 
     Returns
     -------
     OptimizeResult
-        `x`, `fun` (sum of squares, with that of the prior), `problem` as weighted in
-        the end, `evaluation` at x, `noise` (unit of the weighted residuals), `nit`,
-        `nfev`, `success` and `message`.
+        `x`, `fun` (the lower the likelier), `problem` as weighted in the end,
+        `evaluation` at x, `residual` in the unit of the spectra, `nit`, `nfev`,
+        `success` and `message`.
     """
-    x, noise, nit = start.clip(*bounds), 1.0, 0
+    settings, given = task.settings, problem.weight
+    x, nit = start.clip(*task.bounds), 0
     plain = settings.loss == "linear"
-    given = problem.weight
+    # how strong parts are, beside each other and the prior, is known after a round
+    unknown = not task.errors_given and (
+        task.prior is not None or len(problem.parts) > 1
+    )
     for round_ in range(_PASSES):
         before = x
-        # how strong the data are, beside the prior, is known after the first round
-        active = prior if errors_given or round_ else None
-        found = _search(problem, x, steps, bounds, active, noise, settings)
+        found = _search(problem, x, task, first=round_ == 0)
         x, nit = found.x, nit + found.nit
-        if not errors_given:
-            noise = _noise_of(problem, x, given, robust=not plain)
-        settled = np.abs(x - before) <= 10 * settings.tolerance * steps
-        needs_more = not plain or (prior is not None and not errors_given)
-        if not found.success or not needs_more or (round_ and settled.all()):
+        settled = np.abs(x - before) <= 10 * settings.tolerance * task.steps
+        residual = problem(x).residual * problem.unit / problem.weight
+        noise = np.ones(len(given))
+        if not task.errors_given:
+            n_free = max(len(given) - len(x) - problem(x).n_fitted, 1)
+            noise = _noise_of(problem, residual * given, n_free, robust=not plain)
+        if not found.success or (plain and not unknown) or (round_ and settled.all()):
             break
-        if not plain:
-            z = (_residual(problem, x, given) / (noise * settings.loss_width)) ** 2
-            problem = problem.reweighted(given * np.sqrt(LOSSES[settings.loss](z)))
+        z = (residual * given / (noise * settings.loss_width)) ** 2
+        weight = given / noise * np.sqrt(LOSSES[settings.loss](z))
+        problem = problem.reweighted(weight)
+    likelihood = np.square(residual * given / noise).sum() + 2 * np.log(noise).sum()
     return OptimizeResult(
         x=x,
-        fun=2 * found.cost,
+        fun=likelihood + _prior_rows(task, x) @ _prior_rows(task, x),
         problem=problem,
         evaluation=problem(x),
-        noise=noise,
+        residual=residual,
         nit=nit,
         nfev=problem.n_evaluations,
         success=found.success,
@@ -76,34 +113,33 @@ def minimise(problem, start, steps, bounds, prior, errors_given, settings):
     )
 
 
-def _search(problem, start, steps, bounds, prior, noise, settings):
+def _search(problem, start, task, first):
     """Run scipy's least squares, with the rows of the prior below those of pixels."""
+    with_prior = task.prior is not None and (task.errors_given or not first)
 
     def residual(x):
         rows = problem(x).residual
-        if prior is None:
+        if not with_prior:
             return rows
-        mean, root = prior
-        return np.concatenate([rows, (x - mean) @ root * noise / problem.unit])
+        return np.concatenate([rows, _prior_rows(task, x) / problem.unit])
 
     def derivative(x):
         rows = problem(x).derivative
-        return (
-            rows
-            if prior is None
-            else np.vstack([rows, prior[1].T * noise / problem.unit])
-        )
+        if not with_prior:
+            return rows
+        return np.vstack([rows, task.prior[1].T / problem.unit])
 
     if not np.isfinite(problem(start).residual).all():
         return OptimizeResult(
-            x=start, cost=np.nan, nit=0, success=False, message="no finite simulation"
+            x=start, nit=0, success=False, message="no finite simulation"
         )
+    settings = task.settings
     found = least_squares(
         residual,
         start,
         derivative,
-        bounds=bounds,
-        x_scale=steps,
+        bounds=task.bounds,
+        x_scale=task.steps,
         ftol=settings.tolerance,
         xtol=settings.tolerance,
         gtol=_FLAT,
@@ -113,7 +149,6 @@ def _search(problem, start, steps, bounds, prior, noise, settings):
     message = "no parameter changes the simulation" if flat else "too many evaluations"
     return OptimizeResult(
         x=found.x,
-        cost=found.cost,
         nit=found.njev,
         success=found.status > 0 and not flat,
         message=message,
@@ -121,23 +156,23 @@ def _search(problem, start, steps, bounds, prior, noise, settings):
 
 
 def best_of(results):
-    """Return the result of the lowest sum of squares, with the cost of all."""
+    """Return the likeliest result, with the cost of all."""
     best = min(results, key=lambda r: (not np.isfinite(r.fun), r.fun))
     best.nfev, best.nit = (sum(r[name] for r in results) for name in ("nfev", "nit"))
     return best
 
 
-def error_bars(result, steps, bounds, prior, errors_given, image, correlated):
+def error_bars(result, task, images, correlated):
     """Return the covariance and the reduced chi^2 of a fit.
 
     Parameters
     ----------
     result : OptimizeResult
         Of `minimise`.
-    steps, bounds, prior, errors_given
+    task : Task
         As for `minimise`.
-    image : tuple of (shape, positions)
-        Where on the detector the pixels are (see `covariance_of`).
+    images : list of tuple (shape, positions)
+        Where on the detector the pixels of each part are (see `covariance_of`).
     correlated : bool
         Whether residuals tell the covariance themselves.
 
@@ -152,34 +187,51 @@ def error_bars(result, steps, bounds, prior, errors_given, image, correlated):
     residual, derivative = residual * problem.unit, derivative * problem.unit
     n_free = max(residual.size - result.x.size - n_fitted, 1)
     square = residual @ residual / n_free
-    variance = 1.0 if errors_given else max(square, np.finfo(float).tiny)
-    at_bound = (np.abs(result.x - bounds) < _AT_BOUND * steps).any(axis=0)
-    free = ~at_bound
-    scale = np.sqrt(variance)
+    scale = 1.0
+    if not task.errors_given:
+        scale = np.sqrt(max(square, np.finfo(float).tiny))
+    free = ~(np.abs(result.x - task.bounds) < _AT_BOUND * task.steps).any(axis=0)
     covariance = np.zeros((result.x.size,) * 2)
-    before = None if prior is None else (prior[1] @ prior[1].T)[np.ix_(free, free)]
+    before = None
+    if task.prior is not None:
+        before = (task.prior[1] @ task.prior[1].T)[np.ix_(free, free)]
     if free.any():
+        pieces = list(zip(problem.parts, images, strict=True))
         covariance[np.ix_(free, free)] = covariance_of(
             derivative[:, free] / scale,
             residual / scale,
-            image if correlated else None,
+            pieces if correlated else None,
             before,
         )
-    if errors_given:
-        return covariance, square
-    noise = pixel_noise(problem.spectrum, image)
-    return covariance, square / (np.nanmin([noise**2, square]) or 1.0)
+    if not task.errors_given:
+        excess = 0.0
+        for part, image in zip(problem.parts, images, strict=True):
+            left = np.square(result.residual[part]).sum()
+            noise = pixel_noise(problem.spectra[part], image) ** 2
+            n_pixels = result.residual[part].size
+            excess += left / (np.nanmin([noise, left / max(n_pixels, 1)]) or 1.0)
+        square = excess / n_free
+    return covariance, square
 
 
-def _residual(problem, x, weight):
-    """Return residuals, weighted as asked instead of as the problem does."""
-    return problem(x).residual * problem.unit / problem.weight * weight
+def _prior_rows(task, x):
+    """Return what stands for the prior among weighted residuals."""
+    if task.prior is None:
+        return np.zeros(0)
+    mean, root = task.prior
+    return (x - mean) @ root
 
 
-def _noise_of(problem, x, weight, robust):
-    """Estimate the standard deviation of weighted residuals."""
-    residual = _residual(problem, x, weight)
-    if robust:
-        return 1.4826 * np.median(np.abs(residual)) or 1.0  # of a normal distribution
-    n_free = residual.size - x.size - problem(x).n_fitted
-    return np.sqrt(residual @ residual / max(n_free, 1)) or 1.0
+def _noise_of(problem, weighted, n_free, robust):
+    """Return the standard deviation of the weighted residuals of each pixel's part."""
+    noise = np.ones(len(weighted))
+    for part in problem.parts:
+        residual = weighted[part]
+        if not residual.size:
+            continue
+        if robust:
+            size = 1.4826 * np.median(np.abs(residual))  # of a normal distribution
+        else:
+            size = np.sqrt(np.square(residual).mean() * len(weighted) / n_free)
+        noise[part] = max(size, _EXACT * np.ptp(problem.spectra[part])) or 1.0
+    return noise

@@ -2,19 +2,27 @@
 
 import warnings
 from functools import partial
+from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
-import pandas as pd
 from scipy.optimize import OptimizeResult
-from sklearn.utils import Bunch, check_random_state
+from scipy.stats import norm, qmc
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skphonon._validation import HasMethods, StrOptions, at_least, positive
 from skphonon.inversion._base import Inverter
-from skphonon.inversion._errors import directions_of
-from skphonon.inversion._fitting import LOSSES, best_of, error_bars, minimise
-from skphonon.inversion._model import Model, image_shape, polynomial_terms
+from skphonon.inversion._fitting import (
+    LOSSES,
+    Task,
+    best_of,
+    error_bars,
+    minimise,
+    most_promising,
+)
+from skphonon.inversion._model import Model, background_terms, parts_of
+from skphonon.inversion._report import no_fit, summary
 from skphonon.inversion._residuals import Problem
 from skphonon.metrics import SCALES
 
@@ -69,9 +77,14 @@ class LeastSquaresInverter(Inverter):
         spectrum; wrap it in :class:`sklearn.frozen.FrozenEstimator`, so that `clone`
         leaves it fitted. None means the mean of y or, without y, the `reference` of
         the simulator.
+    n_candidates : int, default=32
+        Sets of parameters about the start, one step of `steps_` away, that are
+        simulated first, once for all spectra: a search begins at the one that comes
+        closest to its spectrum. 1 begins at the start, as do searches from what a
+        regressor proposes.
     n_starts : int, default=1
-        Searches for each spectrum, of which the best is kept. All but the first
-        start at random, about `initial`, one step of `steps_` away.
+        Searches for each spectrum, of which the best is kept: from the best candidates
+        or, where a regressor proposes, from there and at random about it.
     loss : {"linear", "huber", "soft_l1", "cauchy"}, default="linear"
         All but "linear" give less weight to residuals above `loss_width`.
     loss_width : float, default=3.0
@@ -86,7 +99,7 @@ class LeastSquaresInverter(Inverter):
         A search has converged when the loss, or all parameters, change by less than
         this fraction.
     random_state : int, RandomState instance or None, default=None
-        Determines the starts. An int makes results reproducible.
+        Determines candidates and starts, in `fit`. An int makes results reproducible.
     n_jobs : int or None, default=None
         Spectra inverted at the same time, in threads unless a
         :class:`joblib.parallel_config` asks for another backend.
@@ -178,6 +191,7 @@ class LeastSquaresInverter(Inverter):
         "bounds": ["array-like", None],
         "prior": [list, tuple, None],
         "initial": ["array-like", HasMethods(["predict"]), None],
+        "n_candidates": [at_least(1)],
         "n_starts": [at_least(1)],
         "loss": [StrOptions(set(LOSSES))],
         "loss_width": [positive()],
@@ -200,6 +214,7 @@ class LeastSquaresInverter(Inverter):
         bounds=None,
         prior=None,
         initial=None,
+        n_candidates=32,
         n_starts=1,
         loss="linear",
         loss_width=3.0,
@@ -218,6 +233,7 @@ class LeastSquaresInverter(Inverter):
         self.bounds = bounds
         self.prior = prior
         self.initial = initial
+        self.n_candidates = n_candidates
         self.n_starts = n_starts
         self.loss = loss
         self.loss_width = loss_width
@@ -336,12 +352,28 @@ class LeastSquaresInverter(Inverter):
     def _invert(self, X, errors):
         check_is_fitted(self)
         of_each = () if errors is None else (self._check_errors(X, errors),)
-        # the same for every spectrum, whichever others there are
-        moves = check_random_state(self.random_state).normal(
-            size=(self.n_starts - 1, self.start_.size + len(self._nuisance))
+        parts = parts_of(self.simulator_, self.n_features_in_)
+        task = self._task(errors is not None)
+        model = Model(
+            [self.simulator_, *self.contributions], self._nuisance, task.steps
         )
-        search = partial(self._search, moves=moves, terms=self._background_terms())
-        return self._summary(self._search_all(search, X, *of_each))
+        background = 0 if self.scale == "normalized" else self.background
+        search = partial(
+            self._search,
+            task=task,
+            model=model,
+            parts=parts,
+            terms=[background_terms(background, part) for part in parts],
+            candidates=self._candidates(task, model),
+        )
+        return summary(
+            self._search_all(search, X, *of_each),
+            self._parameter_names(self.start_.size),
+            list(self._nuisance),
+            parts,
+            len(self.contributions),
+            self.steps_ if self.prior is None else _spread(self.prior[1]),
+        )
 
     def _warn_of_unseen(self, std):
         unseen = np.isinf(std)
@@ -359,8 +391,8 @@ class LeastSquaresInverter(Inverter):
 
     def _prepare(self):
         """Check what is fitted, and where from, against simulator and data."""
-        self._nuisance = dict(self.nuisance or {})
-        self._check_nuisances()
+        self._seed = check_random_state(self.random_state).randint(2**31)
+        self._nuisance = self._check_nuisances()
         if self.scale == "normalized":
             self._check_normalized()
         if self.bounds is not None:
@@ -376,9 +408,13 @@ class LeastSquaresInverter(Inverter):
             )
 
     def _check_nuisances(self):
+        """Return the bounds of each nuisance, those that a name stands for included."""
         known = list(getattr(self.simulator_, "nuisance_names", ()))
-        for name, pair in self._nuisance.items():
-            if name not in known:
+        bounds = {}
+        for name, pair in (self.nuisance or {}).items():
+            meant = [each for each in known if each == name]
+            meant = meant or [each for each in known if each.startswith(f"{name} (")]
+            if not meant:
                 raise ValueError(
                     f"nuisance must name what the simulator knows ({', '.join(known)}),"
                     f" got {name!r}."
@@ -387,22 +423,25 @@ class LeastSquaresInverter(Inverter):
                 raise ValueError(
                     f"nuisance {name!r} must have bounds (low, high), got {pair!r}."
                 )
+            bounds |= dict.fromkeys(meant, pair)
+        return bounds
 
     def _check_normalized(self):
         linear = self.background is not None and not np.array_equal(self.background, 0)
-        if linear or self.contributions or self.loss != "linear":
+        several = len(parts_of(self.simulator_, self.n_features_in_)) > 1
+        if linear or self.contributions or self.loss != "linear" or several:
             raise ValueError(
-                "scale='normalized' compares spectra with nothing fitted but the "
-                "parameters, by squares; got a background, contributions or a loss. "
-                "Leave them at their defaults, or use scale='fitted'."
+                "scale='normalized' compares single spectra with nothing fitted but "
+                "the parameters, by squares; got a background, contributions, a loss "
+                "or several spectra a row. Use scale='fitted'."
             )
 
     def _check_terms(self):
-        shape = np.shape(self._background_terms())
-        if self.scale != "normalized" and shape[1:] != (self.n_features_in_,):
+        given = self.background
+        if np.ndim(given) and np.shape(given)[1:] != (self.n_features_in_,):
             raise ValueError(
                 "background must be a degree, or terms of shape (n_terms, "
-                f"{self.n_features_in_}), got shape {shape}."
+                f"{self.n_features_in_}), got shape {np.shape(given)}."
             )
         expected = self._parameter_names(self.start_.size)
         for other in self.contributions:
@@ -478,115 +517,107 @@ class LeastSquaresInverter(Inverter):
             raise ValueError(f"errors must not be NaN throughout, as in row {row}.")
         return errors
 
-    def _search(self, spectrum, pixels, start, errors=None, *, moves, terms):
-        """Return the best fit of one spectrum from all starts."""
+    def _task(self, errors_given):
+        """Return steps, bounds and prior of parameters and nuisances."""
+        low, high = np.array([*self._nuisance.values()]).reshape(-1, 2).T
+        return Task(
+            np.append(self.steps_, (high - low) / 4),
+            np.hstack([self.bounds_, [low, high]]),
+            self._prior,
+            errors_given,
+            self,
+        )
+
+    def _candidates(self, task, model):
+        """Return sets of parameters about the start and their simulations, or None."""
+        if self.n_candidates == 1 or hasattr(self.initial, "predict"):
+            return None
+        first = self._with_nuisances(self.start_, task.bounds)
+        cube = qmc.LatinHypercube(first.size, rng=self._seed)
+        moves = norm.ppf(cube.random(self.n_candidates - 1))
+        rows = np.vstack([first, first + task.steps * moves]).clip(*task.bounds)
+        return rows, model.simulate(rows)
+
+    def _with_nuisances(self, start, bounds):
+        """Return a start with the nuisances that the simulator has by itself."""
+        middle = bounds[:, start.size :].mean(axis=0)
+        known = getattr(self.simulator_, "nuisance_reference", None)
+        if known is not None:
+            names = list(self.simulator_.nuisance_names)
+            middle = [known[names.index(name)] for name in self._nuisance]
+        return np.append(start, middle).clip(*bounds)
+
+    def _search(
+        self,
+        spectra,
+        pixels,
+        start,
+        errors=None,
+        *,
+        task,
+        model,
+        parts,
+        terms,
+        candidates,
+    ):
+        """Return the best fit of one row from all its starts."""
         if errors is not None:
-            kept = np.isfinite(errors[pixels])
-            pixels, spectrum = pixels & np.isfinite(errors), spectrum[kept]
-        bounds = np.array([*self._nuisance.values()]).reshape(-1, 2).T
-        bounds = np.hstack([self.bounds_, bounds])
-        steps = np.append(self.steps_, np.ptp(bounds[:, start.size :], axis=0) / 4)
-        starts = self._all_starts(start, steps, bounds, moves)
-        n_weights = 1 + len(self.contributions) + (0 if terms is None else len(terms))
-        row = np.full(self.n_features_in_, np.nan)
-        if np.ptp(spectrum) == 0:
-            return _no_fit(starts[0], n_weights, row, "constant")
-        model = Model([self.simulator_, *self.contributions], self._nuisance, steps)
-        measured = (
-            spectrum,
+            spectra = spectra[np.isfinite(errors[pixels])]
+            pixels = pixels & np.isfinite(errors)
+        seen = [pixels[part.pixels] for part in parts]
+        ends = np.cumsum([0, *(visible.sum() for visible in seen)])
+        problem = Problem(
+            spectra,
             model.on(pixels),
-            None if terms is None else terms[:, pixels].T,
+            [each[:, mask].T for each, mask in zip(terms, seen, strict=True)],
+            [slice(*pair) for pair in pairwise(ends)],
             None if errors is None else 1 / errors[pixels],
             self.scale != "absolute",
         )
-        rest = steps, bounds, self._prior, errors is not None
-        found = best_of([minimise(Problem(*measured), x, *rest, self) for x in starts])
+        starts = self._all_starts(start, task, problem, pixels, candidates)
+        found = self._best_fit(problem, starts, task)
         if not np.isfinite(found.fun):
-            return _no_fit(starts[0], n_weights, row, found.message)
-        image = (
-            image_shape(self.simulator_, self.n_features_in_),
-            np.flatnonzero(pixels),
-        )
-        problem, residual = found.problem, found.evaluation.residual
-        row[pixels] = -residual * problem.unit / problem.weight
+            n_terms = 0 if self.scale == "normalized" else len(terms[0])
+            shape = len(parts), 1 + len(self.contributions) + n_terms
+            return no_fit(starts[0], len(pixels), shape, found.message)
+        images = [
+            (part.shape, np.flatnonzero(mask))
+            for part, mask in zip(parts, seen, strict=True)
+        ]
         found.covariance, found.reduced_chi2 = error_bars(
-            found, *rest, image, self.errors == "residual"
+            found, task, images, self.errors == "residual"
         )
-        found.update(
-            row=row, loss=residual @ residual, weights=found.evaluation.weights
-        )
+        row = np.full(len(pixels), np.nan)
+        row[pixels] = -found.residual
+        residual, _, weights, _ = found.evaluation
+        found.update(row=row, loss=residual @ residual, weights=weights)
         return found
 
-    def _all_starts(self, start, steps, bounds, moves):
-        """Return starts of constants and nuisances, all but the first at random."""
-        names = list(getattr(self.simulator_, "nuisance_names", ()))
-        known = getattr(self.simulator_, "nuisance_reference", None)
-        middle = bounds[:, start.size :].mean(axis=0)
-        if known is not None:
-            middle = np.array([known[names.index(name)] for name in self._nuisance])
-        first = np.append(start, middle)
-        return np.vstack([first, first + steps * moves]).clip(*bounds)
-
-    def _background_terms(self):
-        """Return terms of shape (n_terms, n_pixels), or None for no linear terms."""
-        n_pixels = self.n_features_in_
-        if self.scale == "normalized":
-            return None
-        if self.background is None:
-            return np.zeros((0, n_pixels))
-        if np.ndim(self.background) == 0:
-            return polynomial_terms(self.simulator_, self.background, n_pixels)
-        return np.asarray(self.background, dtype=float)
-
-    def _summary(self, results):
-        """Return what `invert` does."""
-        n = self.start_.size
-        names = self._parameter_names(n)
-        covariance = np.stack([r.covariance[:n, :n] for r in results])
-        spread = self.steps_ if self.prior is None else _spread(self.prior[1])
-        return Bunch(
-            parameters=np.array([r.x[:n] for r in results]),
-            std=np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
-            covariance=covariance,
-            nuisance=self._nuisance_table(results),
-            residual=np.stack([r.row for r in results]),
-            reduced_chi2=np.array([r.reduced_chi2 for r in results]),
-            identifiable=[directions_of(c, names, spread) for c in covariance],
-            loss=np.array([r.loss for r in results]),
-            n_iter=np.array([r.nit for r in results]),
-            n_evaluations=np.array([r.nfev for r in results]),
-            converged=np.array([r.success for r in results]),
+    def _all_starts(self, start, task, problem, pixels, candidates):
+        """Return where searches begin: the best candidates, or about a proposal."""
+        first = self._with_nuisances(start, task.bounds)
+        if not problem.unit:
+            return first[None]
+        if candidates is not None:
+            rows, spectra = candidates
+            return most_promising(problem, rows, spectra[..., pixels], self.n_starts)
+        moves = np.random.default_rng(self._seed).normal(
+            size=(self.n_starts - 1, first.size)
         )
+        return np.vstack([first, first + task.steps * moves]).clip(*task.bounds)
 
-    def _nuisance_table(self, results):
-        """Return values of nuisances, contributions and the background by name."""
-        n = self.start_.size
-        n_contributions = len(self.contributions)
-        names = [*self._nuisance, "scale"]
-        names += [f"contribution {i + 1}" for i in range(n_contributions)]
-        values = np.array([np.append(r.x[n:], r.weights) for r in results])
-        names += [f"background {i}" for i in range(values.shape[1] - len(names))]
-        table = pd.DataFrame(values, columns=names)
-        std = [np.sqrt(np.diag(r.covariance)[n:]) for r in results]
-        for name, column in zip(self._nuisance, np.transpose(std), strict=True):
-            table[f"{name} std"] = column
-        return table
-
-
-def _no_fit(x, n_weights, row, message):
-    """Return what stands for a fit where there is none."""
-    return OptimizeResult(
-        x=x,
-        covariance=np.full((x.size, x.size), np.nan),
-        weights=np.full(n_weights, np.nan),
-        row=row,
-        loss=np.nan,
-        reduced_chi2=np.nan,
-        nit=0,
-        nfev=0,
-        success=False,
-        message=message,
-    )
+    def _best_fit(self, problem, starts, task):
+        """Search from all starts; without a free scale only once its best is known."""
+        if not problem.unit:
+            return OptimizeResult(fun=np.nan, message="constant")
+        found = best_of([minimise(problem, start, task) for start in starts])
+        if self.scale != "normalized" or not np.isfinite(found.fun):
+            return found
+        # extreme pixels make a rugged landscape, in which one starts near the end
+        rugged = Problem(problem.spectra, problem.model, None)
+        result = minimise(rugged, found.x, task)
+        result.nit, result.nfev = result.nit + found.nit, result.nfev + found.nfev
+        return result
 
 
 def _spread(given):

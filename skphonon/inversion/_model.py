@@ -1,11 +1,57 @@
-"""What a simulator says of one spectrum: contributions, derivatives, backgrounds."""
+"""What a simulator says of one row: contributions, derivatives, backgrounds, parts."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
-__all__ = ["Model", "image_shape", "polynomial_terms"]
+__all__ = ["Model", "Part", "background_terms", "parts_of"]
 
 _DIFFERENCE = 1e-4  # step of finite differences, of the step of a parameter
+
+
+class Part(NamedTuple):
+    """One spectrum of a row."""
+
+    name: str  # empty where it is the only one
+    pixels: slice
+    axes: list  # of its grid, the last one changing fastest
+
+    @property
+    def shape(self):
+        """Shape of the array of its pixels."""
+        return tuple(len(axis) for axis in self.axes)
+
+    def label(self, name):
+        """Return a name for what belongs to this part."""
+        return f"{name} ({self.name})" if self.name else name
+
+
+def parts_of(simulator, n_pixels):
+    """Return the spectra in a row of a simulator, one unless it has `parts`.
+
+    Parameters
+    ----------
+    simulator : simulator
+        Its `parts`, if any, are a dict from names to pairs of a slice and the simulator
+        of the pixels there; its `grid`, if any, has axes.
+    n_pixels : int
+        Pixels of a row.
+
+    Returns
+    -------
+    list of Part
+        In the order of their pixels. Without a grid the axis is the number of the
+        pixel.
+    """
+    parts = getattr(simulator, "parts", {"": (slice(0, n_pixels), simulator)})
+    found = []
+    for name, (pixels, part) in parts.items():
+        grid = getattr(part, "grid", None)
+        number = [np.arange(pixels.stop - pixels.start)]
+        axes = number if grid is None else list(grid.axes())
+        found.append(Part(name, pixels, axes))
+    return found
 
 
 class Model:
@@ -34,6 +80,14 @@ class Model:
 
         return model
 
+    def simulate(self, rows):
+        """Return spectra of shape (n_rows, n_contributions, n_pixels)."""
+        return np.stack([self._simulate(s, rows) for s in self.simulators], axis=1)
+
+    def _simulate(self, simulator, rows):
+        n_constants = rows.shape[1] - len(self.nuisance)
+        return simulator.simulate(rows[:, :n_constants], **self._nuisances(rows))
+
     def _differentiate(self, simulator, parameters):
         """Return a spectrum (n_pixels,) and derivatives (n_pixels, n_parameters)."""
         n_constants = len(parameters) - len(self.nuisance)
@@ -48,7 +102,7 @@ class Model:
         rows = parameters + np.concatenate(
             [0 * step[None], np.diag(step), -np.diag(step)]
         )
-        spectra = simulator.simulate(rows[:, :n_constants], **self._nuisances(rows))
+        spectra = self._simulate(simulator, rows)
         up, down = np.split(spectra[1:], 2)
         return spectra[0], ((up - down) / (2 * step[:, None])).T
 
@@ -63,39 +117,33 @@ class Model:
         }
 
 
-def image_shape(simulator, n_pixels):
-    """Return the shape of the array of pixels that a row is."""
-    grid = getattr(simulator, "grid", None)
-    return (n_pixels,) if grid is None else tuple(grid.shape)
-
-
-def polynomial_terms(simulator, degree, n_pixels):
-    """Return polynomials in the axes of the grid, up to a degree in all.
+def background_terms(background, part):
+    """Return the terms of the background of one spectrum.
 
     Parameters
     ----------
-    simulator : simulator
-        With a `grid` or without.
-    degree : int
-        Largest sum of powers.
-    n_pixels : int
-        Pixels of a row.
+    background : int, ndarray of shape (n_terms, n_pixels) or None
+        Degree of a polynomial in the axes, in all; terms, of all parts; or nothing.
+    part : Part
+        Which spectrum.
 
     Returns
     -------
-    ndarray of shape (n_terms, n_pixels)
-        Products of Chebyshev polynomials, the constant first.
+    ndarray of shape (n_terms, n_pixels_of_part)
+        For a degree products of Chebyshev polynomials, the constant first.
     """
-    grid = getattr(simulator, "grid", None)
-    axes = [np.arange(n_pixels)] if grid is None else grid.axes()
+    if background is None:
+        return np.zeros((0, int(np.prod(part.shape))))
+    if np.ndim(background):
+        return np.asarray(background, dtype=float)[:, part.pixels]
     powers = []
-    for axis in axes:
+    for axis in part.axes:
         span = np.ptp(axis) or 1.0
         scaled = 2 * (np.asarray(axis, float) - np.min(axis)) / span - 1
-        powers.append(chebyshev.chebvander(scaled, degree).T)
+        powers.append(chebyshev.chebvander(scaled, background).T)
     terms = []
-    for orders in np.ndindex(*[degree + 1] * len(axes)):
-        if sum(orders) <= degree:
+    for orders in np.ndindex(*[background + 1] * len(powers)):
+        if sum(orders) <= background:
             term = np.ones(())
             for values, order in zip(powers, orders, strict=True):
                 term = np.multiply.outer(term, values[order])

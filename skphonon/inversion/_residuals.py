@@ -1,4 +1,4 @@
-r"""One spectrum and its simulation: residuals, derivatives, what enters linearly.
+r"""A row of spectra and its simulation: residuals, derivatives, what enters linearly.
 
 Contributions of unknown weight, a background among them, enter a spectrum linearly.
 For every set of the other parameters their best weights are known in closed form, so
@@ -20,27 +20,30 @@ _ALIKE = 1e-10  # columns that differ by less, of their length, are one
 
 
 class Evaluation(NamedTuple):
-    """Residuals at some parameters, in units of the spread of the spectrum."""
+    """Residuals at some parameters, in units of the spread of the spectra."""
 
     residual: np.ndarray  # (n_pixels,)
     derivative: np.ndarray  # (n_pixels, n_parameters)
-    weights: np.ndarray  # of the contributions, then of the background
+    weights: np.ndarray  # of each part: its contributions, then its background
     n_fitted: int  # of the weights
 
 
 class Problem:
-    """Residuals of one spectrum as a function of what is not linear.
+    """Residuals of one row of spectra as a function of what is not linear.
 
     Parameters
     ----------
-    spectrum : ndarray of shape (n_pixels,)
-        Measured, where it and the simulation are.
+    spectra : ndarray of shape (n_pixels,)
+        Measured, where they and the simulation are: one spectrum or several.
     model : callable
         From parameters to contributions (n_contributions, n_pixels) and their
         derivatives (n_contributions, n_pixels, n_parameters).
-    background : ndarray of shape (n_pixels, n_terms) or None
-        Terms of free weight. None: neither a background nor a free scale; spectrum
-        and simulation are normalised, each by its own mean and range.
+    backgrounds : list of ndarray of shape (n_pixels_of_part, n_terms), or None
+        Terms of free weight, a part having its own. None: neither a background nor a
+        free scale; spectrum and simulation are normalised, each by its own mean and
+        range.
+    parts : list of slice, default=None
+        Pixels of each spectrum; None: there is one.
     weight : ndarray of shape (n_pixels,), default=None
         Of each residual; None: all equal.
     free_scale : bool, default=True
@@ -49,26 +52,32 @@ class Problem:
     Attributes
     ----------
     unit : float
-        What residuals are divided by: a spectrum that is explained by its (weighted)
-        mean alone has a sum of squares of one.
+        What residuals are divided by: spectra that are explained by their (weighted)
+        means alone have a sum of squares of one.
     n_evaluations : int
         Simulations so far.
     """
 
-    def __init__(self, spectrum, model, background, weight=None, free_scale=True):
-        self.model, self.background, self.free_scale = model, background, free_scale
-        self.spectrum = spectrum
-        self.weight = np.ones(len(spectrum)) if weight is None else weight
-        square = self.weight**2
-        mean = square @ spectrum / square.sum()
-        self.unit = np.sqrt(square @ (spectrum - mean) ** 2)
+    def __init__(
+        self, spectra, model, backgrounds, parts=None, weight=None, free_scale=True
+    ):
+        self.model, self.backgrounds, self.free_scale = model, backgrounds, free_scale
+        self.spectra = spectra
+        self.parts = [slice(0, len(spectra))] if parts is None else parts
+        self.weight = np.ones(len(spectra)) if weight is None else weight
+        self.unit = np.sqrt(sum(self._contrast(part) for part in self.parts))
         self.n_evaluations = 0
         self._seen = None, None
 
     def reweighted(self, weight):
         """Return the same problem with other weights."""
         problem = Problem(
-            self.spectrum, self.model, self.background, weight, self.free_scale
+            self.spectra,
+            self.model,
+            self.backgrounds,
+            self.parts,
+            weight,
+            self.free_scale,
         )
         problem.n_evaluations = self.n_evaluations
         return problem
@@ -78,27 +87,51 @@ class Problem:
         seen, evaluation = self._seen
         if seen is None or not np.array_equal(seen, parameters):
             self.n_evaluations += 1
-            evaluate = self._compare if self.background is None else self._project
-            evaluation = evaluate(*self.model(parameters))
+            evaluation = self.compare(*self.model(parameters))
             self._seen = np.array(parameters), evaluation
         return evaluation
 
-    def _compare(self, contributions, derivatives):
+    def compare(self, contributions, derivatives):
+        """Return the Evaluation of what a model gave, or of a part of its columns."""
+        if self.backgrounds is None:
+            return self._normalised(contributions, derivatives)
+        found = [
+            self._project(part, terms, contributions[:, part], derivatives[:, part])
+            for part, terms in zip(self.parts, self.backgrounds, strict=True)
+        ]
+        residual, derivative, weights, n_fitted = zip(*found, strict=True)
+        return Evaluation(
+            np.concatenate(residual) / self.unit,
+            np.concatenate(derivative) / self.unit,
+            np.stack(weights),
+            sum(n_fitted),
+        )
+
+    def _contrast(self, part):
+        """Return the weighted sum of squares about the mean."""
+        square, spectrum = self.weight[part] ** 2, self.spectra[part]
+        if not square.size:
+            return 0.0
+        return square @ (spectrum - square @ spectrum / square.sum()) ** 2
+
+    def _normalised(self, contributions, derivatives):
         """Compare spectra that are normalised alike, weights being equal."""
         (b,), (db,) = contributions, derivatives
-        a = _normalize(self.spectrum[None])[0]
+        a = _normalize(self.spectra[None])[0]
         shown = _normalize(b[None], constant_to_zero=True)[0]
         size = np.ptp(b) or 1.0
         db = db - db.mean(axis=0)
         change = db[b.argmax()] - db[b.argmin()]
         db = (db - np.outer(shown, change)) / size
         unit = np.sqrt(a @ a)
-        return Evaluation((shown - a) / unit, db / unit, np.array([1 / size]), 2)
+        weights = np.array([[1 / size]])
+        return Evaluation((shown - a) / unit, db / unit, weights, 2)
 
-    def _project(self, contributions, derivatives):
+    def _project(self, part, terms, contributions, derivatives):
         """Take out what weights of the contributions and background can explain."""
-        columns = (np.vstack([contributions, self.background.T]) * self.weight).T
-        target = self.spectrum * self.weight
+        weight = self.weight[part]
+        columns = (np.vstack([contributions, terms.T]) * weight).T
+        target = self.spectra[part] * weight
         n_spectra, weights = len(contributions), np.zeros(columns.shape[1])
         free = np.ones(len(weights), dtype=bool)
         if not self.free_scale:
@@ -113,13 +146,12 @@ class Problem:
             turned = np.where(negative, weights[:n_spectra], 0).argmin()
             weights[turned], free[turned] = 0.0, False
         derivative = np.tensordot(weights[:n_spectra], derivatives, 1)
-        derivative = derivative * self.weight[:, None]
+        derivative = derivative * weight[:, None]
         derivative -= basis @ (basis.T @ derivative)
         residual = columns[:, free] @ weights[free] - target
-        n_fitted = len(weights) - (not self.free_scale)
-        return Evaluation(
-            residual / self.unit, derivative / self.unit, weights, n_fitted
-        )
+        if not len(target):  # not measured in this row
+            return residual, derivative, np.full(len(weights), np.nan), 0
+        return residual, derivative, weights, len(weights) - (not self.free_scale)
 
 
 def _solve(columns, target):

@@ -1,0 +1,96 @@
+"""What an inversion tells of its spectra, one row or entry each."""
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import OptimizeResult
+from sklearn.utils import Bunch
+
+from skphonon.inversion._errors import directions_of
+
+__all__ = ["no_fit", "summary"]
+
+
+def no_fit(x, n_pixels, weights_shape, message):
+    """Return what stands for a fit where there is none.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_parameters,)
+        Where a search would have started.
+    n_pixels : int
+        Pixels of a row.
+    weights_shape : tuple of int
+        Parts, and weights of each.
+    message : str
+        Why.
+
+    Returns
+    -------
+    OptimizeResult
+        With NaN for all that is not known.
+    """
+    return OptimizeResult(
+        x=x,
+        covariance=np.full((x.size, x.size), np.nan),
+        weights=np.full(weights_shape, np.nan),
+        row=np.full(n_pixels, np.nan),
+        loss=np.nan,
+        reduced_chi2=np.nan,
+        nit=0,
+        nfev=0,
+        success=False,
+        message=message,
+    )
+
+
+def summary(results, names, nuisances, parts, n_contributions, spread):
+    """Return what `LeastSquaresInverter.invert` does.
+
+    Parameters
+    ----------
+    results : list of OptimizeResult
+        Of each row.
+    names, nuisances : list of str
+        What was searched for, in order.
+    parts : list of Part
+        Spectra of a row.
+    n_contributions : int
+        Besides the first.
+    spread : ndarray of shape (n_parameters,)
+        How far parameters were uncertain before.
+
+    Returns
+    -------
+    Bunch
+        As documented there.
+    """
+    n = len(names)
+    covariance = np.stack([r.covariance[:n, :n] for r in results])
+    return Bunch(
+        parameters=np.array([r.x[:n] for r in results]),
+        std=np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
+        covariance=covariance,
+        nuisance=_nuisance_table(results, n, nuisances, parts, n_contributions),
+        residual=np.stack([r.row for r in results]),
+        reduced_chi2=np.array([r.reduced_chi2 for r in results]),
+        identifiable=[directions_of(c, names, spread) for c in covariance],
+        loss=np.array([r.loss for r in results]),
+        n_iter=np.array([r.nit for r in results]),
+        n_evaluations=np.array([r.nfev for r in results]),
+        converged=np.array([r.success for r in results]),
+    )
+
+
+def _nuisance_table(results, n, nuisances, parts, n_contributions):
+    """Return values of nuisances, contributions and backgrounds by name."""
+    weights = np.stack([r.weights for r in results])
+    linear = ["scale", *(f"contribution {i + 1}" for i in range(n_contributions))]
+    linear += [f"background {i}" for i in range(weights.shape[2] - len(linear))]
+    columns = {name: [r.x[n + i] for r in results] for i, name in enumerate(nuisances)}
+    for i, part in enumerate(parts):
+        for j, name in enumerate(linear):
+            columns[part.label(name)] = weights[:, i, j]
+    for i, name in enumerate(nuisances):
+        variance = [r.covariance[n + i, n + i] for r in results]
+        columns[f"{name} std"] = np.sqrt(variance)
+    return pd.DataFrame(columns)
