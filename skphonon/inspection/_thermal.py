@@ -104,8 +104,7 @@ class HeatCapacityDisplay:
         HeatCapacityDisplay
             This display.
         """
-        self.ax_ = one_axes(ax, figsize=(5, 3.5))
-        self.figure_ = self.ax_.figure
+        self.figure_, self.ax_ = one_axes(ax, figsize=(5, 3.5))
         options = {"line_kw": line_kw, "band_kw": band_kw}
         draw_curves(self.ax_, self.data, "temperature", **options)
         self.ax_.set(xlabel="temperature (K)", ylabel=r"$C_V$ (J/K/mol of cells)")
@@ -226,8 +225,7 @@ class ThermalDisplacementsDisplay:
             )
         shown = self.data[self.data["component"] == component]
         atoms = shown.groupby("atom", sort=False)
-        self.axes_ = many_axes(axes, len(atoms), n_columns=3, size=(4, 3))
-        self.figure_ = self.axes_[0].figure
+        self.figure_, self.axes_ = many_axes(axes, len(atoms), n_columns=3, size=(4, 3))
         for ax, (atom, rows) in zip(self.axes_, atoms, strict=True):
             draw_curves(ax, rows, "temperature", line_kw=line_kw, band_kw=band_kw)
             ax.set(xlabel="temperature (K)", ylabel=rf"$U$ of {atom} (Å$^2$)")
@@ -333,8 +331,7 @@ class ElasticConstantsDisplay:
         ElasticConstantsDisplay
             This display.
         """
-        self.ax_ = one_axes(ax, figsize=(5, 3.5))
-        self.figure_ = self.ax_.figure
+        self.figure_, self.ax_ = one_axes(ax, figsize=(5, 3.5))
         constants = list(self.data["constant"].unique())
         sets = self.data.groupby("name", sort=False)
         for number, (name, rows) in enumerate(sets):
