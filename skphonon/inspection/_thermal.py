@@ -182,11 +182,7 @@ class ThermalDisplacementsDisplay:
             atoms = np.unique(permutations.min(axis=0))  # one of each orbit
             tensors = displacement_tensors(model, rows, kelvins, mesh=mesh)[:, :, atoms]
             labels = [f"{model.symbols[i]}{i + 1}" for i in atoms]
-            axes = {
-                "temperature": kelvins,
-                "atom": labels,
-                "component": _COMPONENTS,
-            }
+            axes = {"temperature": kelvins, "atom": labels, "component": _COMPONENTS}
             places = pd.MultiIndex.from_product(axes.values(), names=axes)
             mean = np.trace(tensors, axis1=3, axis2=4)[..., None] / 3
             elements = tensors[..., *np.transpose(VOIGT)]
