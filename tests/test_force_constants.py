@@ -845,6 +845,8 @@ def test_bad_crystals_are_named():
         ValueError, match="needs born_charges, dielectric and supercell"
     ):
         model.dynamical_matrix_offset(np.ones((1, 3)))
+    with pytest.raises(ValueError, match=r"one number or three.* got \(4, 4\)"):
+        model.mesh((4, 4))
     with pytest.raises(ValueError, match="at least 1 an axis"):
         model.mesh((2, 0, 2))
 

@@ -280,6 +280,8 @@ def test_unusual_lattices_and_lines_are_refused(few):
         high_symmetry_path(base_centred)
     with pytest.raises(ValueError, match="two or more points"):
         PhononBandsDisplay.from_draws(few, path=[[("Γ", (0, 0, 0))]])
+    with pytest.raises(ValueError, match=r"two or more points .* got \('Γ'"):
+        PhononBandsDisplay.from_draws(few, path=[("Γ", (0, 0, 0)), ("X", (1, 0, 0))])
     with pytest.raises(ValueError, match="n_points must be at least 2"):
         PhononBandsDisplay.from_draws(few, n_points=1)
 

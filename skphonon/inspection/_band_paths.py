@@ -134,12 +134,12 @@ def sampled_path(model, path, n_points):
     if model.born_charges is not None:
         fractions[[0, -1]] += [_NEAR_CENTRE, -_NEAR_CENTRE]
     for number, line in enumerate(path):
-        labels, corners = [p[0] for p in line], np.array([p[1] for p in line], float)
-        if len(line) < 2 or corners.shape != (len(line), 3):
+        if len(line) < 2 or any(len(p) != 2 or np.shape(p[1]) != (3,) for p in line):
             raise ValueError(
                 "Each line of path must hold two or more points (label, (q1, q2, q3)), "
                 f"got {line!r}."
             )
+        labels, corners = [p[0] for p in line], np.array([p[1] for p in line], float)
         ticks.append((labels[0], distance))
         for label, start, end in zip(labels[1:], corners, corners[1:], strict=False):
             length = np.linalg.norm((end - start) @ model.reciprocal_lattice())

@@ -133,8 +133,7 @@ class PhononBandsDisplay:
         PhononBandsDisplay
             This display.
         """
-        self.ax_ = one_axes(ax, figsize=(6, 4))
-        self.figure_ = self.ax_.figure
+        self.figure_, self.ax_ = one_axes(ax, figsize=(6, 4))
         if self.measured is not None:
             dots = {"fmt": ".", "color": "black", "label": "measured", "zorder": 3}
             self.ax_.errorbar(
@@ -250,8 +249,7 @@ class DensityOfStatesDisplay:
         DensityOfStatesDisplay
             This display.
         """
-        self.ax_ = one_axes(ax, figsize=(5, 3.5))
-        self.figure_ = self.ax_.figure
+        self.figure_, self.ax_ = one_axes(ax, figsize=(5, 3.5))
         draw_curves(self.ax_, self.data, "energy", line_kw=line_kw, band_kw=band_kw)
         self.ax_.set(xlabel="energy (meV)", ylabel="density of states (1/meV/cell)")
         self.ax_.set_ylim(bottom=0)

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def one_axes(ax, figsize=None):
-    """Return `ax`, or the axes of a new figure.
+    """Return `ax` with its figure, or a new figure with axes.
 
     Parameters
     ----------
@@ -15,17 +15,18 @@ def one_axes(ax, figsize=None):
 
     Returns
     -------
-    matplotlib Axes
+    figure : matplotlib Figure
+    ax : matplotlib Axes
     """
     if ax is not None:
-        return ax
+        return ax.figure, ax
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=figsize, layout="constrained")[1]
+    return plt.subplots(figsize=figsize, layout="constrained")
 
 
 def many_axes(axes, n_panels, *, n_columns, size, share=False):
-    """Return `n_panels` axes, those given or those of a new figure.
+    """Return `n_panels` axes with their figure, those given or new ones.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ def many_axes(axes, n_panels, *, n_columns, size, share=False):
 
     Returns
     -------
-    ndarray of matplotlib Axes of shape (n_panels,)
+    figure : matplotlib Figure
+    axes : ndarray of matplotlib Axes of shape (n_panels,)
 
     Raises
     ------
@@ -56,7 +58,7 @@ def many_axes(axes, n_panels, *, n_columns, size, share=False):
                 f"axes must hold one axes for each of {n_panels} panels, got "
                 f"{len(axes)}."
             )
-        return axes
+        return axes[0].figure, axes
     import matplotlib.pyplot as plt
 
     n_columns = min(n_columns, n_panels)
@@ -72,4 +74,4 @@ def many_axes(axes, n_panels, *, n_columns, size, share=False):
     )
     for spare in axes.flat[n_panels:]:
         figure.delaxes(spare)
-    return axes.ravel()[:n_panels]
+    return figure, axes.ravel()[:n_panels]

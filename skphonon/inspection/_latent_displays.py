@@ -119,8 +119,7 @@ class LatentCodesDisplay:
         """
         import matplotlib as mpl
 
-        self.ax_ = one_axes(ax, figsize=(10, 4))
-        self.figure_ = self.ax_.figure
+        self.figure_, self.ax_ = one_axes(ax, figsize=(10, 4))
         means = self._table("mean", _SIMULATED)
         shown = list(means if dimensions is None else dimensions)
         place = np.arange(len(shown))
@@ -232,8 +231,7 @@ class LatentSensitivityDisplay:
         LatentSensitivityDisplay
             This display.
         """
-        self.ax_ = one_axes(ax, figsize=(8, 3))
-        self.figure_ = self.ax_.figure
+        self.figure_, self.ax_ = one_axes(ax, figsize=(8, 3))
         shown = self.data.index if dimensions is None else np.asarray(dimensions)
         place = np.arange(len(shown))
         self.ax_.bar(place, self.data["sensitivity"].loc[shown], **(bar_kw or {}))
@@ -314,8 +312,7 @@ class LatentCorrelationDisplay:
         LatentCorrelationDisplay
             This display.
         """
-        self.ax_ = one_axes(ax, figsize=(5, 4))
-        self.figure_ = self.ax_.figure
+        self.figure_, self.ax_ = one_axes(ax, figsize=(5, 4))
         shown = self.data.index if dimensions is None else np.asarray(dimensions)
         style = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r", **(image_kw or {})}
         image = self.ax_.imshow(self.data.loc[shown, shown], **style)

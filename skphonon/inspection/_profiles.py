@@ -212,8 +212,7 @@ class SpectrumProfilesDisplay:
         SpectrumProfilesDisplay
             This display.
         """
-        self.ax_ = one_axes(ax, figsize=(6, 7))
-        self.figure_ = self.ax_.figure
+        self.figure_, self.ax_ = one_axes(ax, figsize=(6, 7))
         if spacing is None:
             spacing = np.ptp(self.data["simulated"].dropna()) / 2
         dots = {"color": "black", "marker": ".", "linestyle": "", "markersize": 4}

@@ -104,8 +104,7 @@ class HeatCapacityDisplay:
         HeatCapacityDisplay
             This display.
         """
-        self.ax_ = one_axes(ax, figsize=(5, 3.5))
-        self.figure_ = self.ax_.figure
+        self.figure_, self.ax_ = one_axes(ax, figsize=(5, 3.5))
         options = {"line_kw": line_kw, "band_kw": band_kw}
         draw_curves(self.ax_, self.data, "temperature", **options)
         self.ax_.set(xlabel="temperature (K)", ylabel=r"$C_V$ (J/K/mol of cells)")
@@ -183,11 +182,7 @@ class ThermalDisplacementsDisplay:
             atoms = np.unique(permutations.min(axis=0))  # one of each orbit
             tensors = displacement_tensors(model, rows, kelvins, mesh=mesh)[:, :, atoms]
             labels = [f"{model.symbols[i]}{i + 1}" for i in atoms]
-            axes = {
-                "temperature": kelvins,
-                "atom": labels,
-                "component": _COMPONENTS,
-            }
+            axes = {"temperature": kelvins, "atom": labels, "component": _COMPONENTS}
             places = pd.MultiIndex.from_product(axes.values(), names=axes)
             mean = np.trace(tensors, axis1=3, axis2=4)[..., None] / 3
             elements = tensors[..., *np.transpose(VOIGT)]
@@ -226,8 +221,7 @@ class ThermalDisplacementsDisplay:
             )
         shown = self.data[self.data["component"] == component]
         atoms = shown.groupby("atom", sort=False)
-        self.axes_ = many_axes(axes, len(atoms), n_columns=3, size=(4, 3))
-        self.figure_ = self.axes_[0].figure
+        self.figure_, self.axes_ = many_axes(axes, len(atoms), n_columns=3, size=(4, 3))
         for ax, (atom, rows) in zip(self.axes_, atoms, strict=True):
             draw_curves(ax, rows, "temperature", line_kw=line_kw, band_kw=band_kw)
             ax.set(xlabel="temperature (K)", ylabel=rf"$U$ of {atom} (Å$^2$)")
@@ -333,8 +327,7 @@ class ElasticConstantsDisplay:
         ElasticConstantsDisplay
             This display.
         """
-        self.ax_ = one_axes(ax, figsize=(5, 3.5))
-        self.figure_ = self.ax_.figure
+        self.figure_, self.ax_ = one_axes(ax, figsize=(5, 3.5))
         constants = list(self.data["constant"].unique())
         sets = self.data.groupby("name", sort=False)
         for number, (name, rows) in enumerate(sets):

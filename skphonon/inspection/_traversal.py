@@ -120,10 +120,9 @@ class LatentTraversalDisplay:
             raise ValueError(f"change must be one of {[*changes]}, got {change}.")
         rows = self.data.xs(change, level="change")
         rows = rows if dimensions is None else rows.loc[list(dimensions)]
-        self.axes_ = many_axes(
+        self.figure_, self.axes_ = many_axes(
             axes, len(rows), n_columns=n_columns, size=(1.9, 1.7), share=True
         )
-        self.figure_ = self.axes_[0].figure
         limit = np.nanmax(np.abs(rows.to_numpy()))
         style = {"vmin": -limit, "vmax": limit, "cmap": "RdBu_r", **(image_kw or {})}
         energy, q = self.grid.axes()

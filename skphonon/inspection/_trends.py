@@ -201,8 +201,9 @@ class TemperatureTrendsDisplay:
         """
         quantities = self.data["quantity"].unique()
         names = self.data["estimator"].unique()
-        self.axes_ = many_axes(axes, len(quantities), n_columns=3, size=(3.5, 2.7))
-        self.figure_ = self.axes_[0].figure
+        self.figure_, self.axes_ = many_axes(
+            axes, len(quantities), n_columns=3, size=(3.5, 2.7)
+        )
         points = {"fmt": "o", "markersize": 4, "capsize": 2, **(errorbar_kw or {})}
         line = {"linestyle": "--", "linewidth": 1, **(line_kw or {})}
         panels = dict(zip(quantities, self.axes_, strict=True))

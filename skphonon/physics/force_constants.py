@@ -651,9 +651,12 @@ class ForceConstantModel(VersionedEstimator):
         weights : ndarray of shape (n_irreducible,)
             Share of the zone that each stands for; they sum to one.
         """
+        if np.shape(n_points) not in ((), (3,)) or np.min(n_points) < 1:
+            raise ValueError(
+                "n_points must be one number or three, at least 1 an axis; got "
+                f"{n_points}."
+            )
         counts = np.broadcast_to(n_points, 3)
-        if counts.min() < 1:
-            raise ValueError(f"n_points must be at least 1 an axis, got {n_points}.")
         finest = lcm(*counts.tolist())
         axes = [np.arange(1, 2 * n, 2) * (finest // n) for n in counts]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -182,7 +182,7 @@ def displacement_tensors(
 
 def _extrapolating_mesh(model, mesh) -> tuple[Array, Array]:
     """Return points and weights of twice a mesh less one of half as many points."""
-    counts = np.broadcast_to(mesh, 3)
+    counts = np.asarray(mesh)
     if (counts % 2).any():
         raise ValueError(
             f"mesh must be of even numbers of points, got {mesh}: one of half as many "
