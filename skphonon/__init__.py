@@ -20,6 +20,7 @@ _HOME = {
     "HeatCapacityDisplay": "skphonon.inspection",
     "IdentifiabilityWarning": "skphonon.inversion",
     "IncompleteDatasetWarning": "skphonon.datasets",
+    "JointSimulator": "skphonon.simulation",
     "LatentCodesDisplay": "skphonon.inspection",
     "LatentCorrelationDisplay": "skphonon.inspection",
     "LatentSensitivityDisplay": "skphonon.inspection",

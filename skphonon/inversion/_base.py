@@ -71,8 +71,8 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             self.bounds_ = np.array([targets.min(axis=0), targets.max(axis=0)])
         self.steps_ = _choose_steps(self.start_, targets)
         self._last = Bunch()
-        self._check_grid()
         self._prepare()
+        self._check_grid()
         return self
 
     @property
@@ -110,6 +110,10 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     def _prepare(self):
         """Do what else `fit` has to, once all its attributes are there."""
 
+    def _simulate(self, parameters):
+        """Return spectra, to see what pixels they have."""
+        return self.simulator_.simulate(parameters)
+
     def _read(self, name):
         check_is_fitted(self)
         if name not in self._last:
@@ -132,7 +136,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         """
         spectra, _ = self._validate(X, reset=False)
         starts = self._starts(X, len(spectra))
-        shared = shared_pixels(spectra, self.simulator_.simulate(starts))
+        shared = shared_pixels(spectra, self._simulate(starts))
         parallel = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
         searches = parallel(
             delayed(search)(spectrum[pixels], pixels, *rest)
@@ -202,7 +206,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         return list(self.simulator.parameter_names)
 
     def _check_grid(self):
-        n_pixels = np.shape(self.simulator_.simulate(self.start_[None]))[1]
+        n_pixels = np.shape(self._simulate(self.start_[None]))[1]
         if n_pixels != self.n_features_in_:
             raise ValueError(
                 f"X must hold spectra on the grid of the simulator, {n_pixels} pixels "

@@ -354,9 +354,7 @@ class LeastSquaresInverter(Inverter):
         of_each = () if errors is None else (self._check_errors(X, errors),)
         parts = parts_of(self.simulator_, self.n_features_in_)
         task = self._task(errors is not None)
-        model = Model(
-            [self.simulator_, *self.contributions], self._nuisance, task.steps
-        )
+        model = self._model(task.steps)
         background = 0 if self.scale == "normalized" else self.background
         search = partial(
             self._search,
@@ -527,6 +525,15 @@ class LeastSquaresInverter(Inverter):
             errors_given,
             self,
         )
+
+    def _model(self, steps):
+        return Model([self.simulator_, *self.contributions], self._nuisance, steps)
+
+    def _simulate(self, parameters):
+        """As a search does it, so that what is prepared serves both."""
+        task = self._task(errors_given=False)
+        rows = [self._with_nuisances(start, task.bounds) for start in parameters]
+        return self._model(task.steps).simulate(np.array(rows))[:, 0]
 
     def _candidates(self, task, model):
         """Return sets of parameters about the start and their simulations, or None."""

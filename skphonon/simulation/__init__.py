@@ -1,6 +1,7 @@
 """What an instrument would record: physics, grid and resolution together."""
 
 from skphonon.simulation.grid import SpectrumGrid
+from skphonon.simulation.joint import JointSimulator
 from skphonon.simulation.powder import PowderSimulator
 from skphonon.simulation.resolution import (
     PolynomialResolution,
@@ -9,6 +10,7 @@ from skphonon.simulation.resolution import (
 )
 
 __all__ = [
+    "JointSimulator",
     "PolynomialResolution",
     "PowderSimulator",
     "SpectrumGrid",

@@ -1,0 +1,391 @@
+"""Several measurements of one sample as one row of spectra."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from skphonon._persistence import VersionedEstimator
+from skphonon._validation import at_least, check_parameters, parameter_rows
+
+__all__ = ["JointSimulator"]
+
+
+class JointSimulator(VersionedEstimator):
+    """Simulate several measurements of one sample, one beside the other in a row.
+
+    Measurements may differ in temperature, incident energy, grid and all else that a
+    simulator sets. They share their parameters, or each parameter is a polynomial in
+    what tells them apart (`at`). Its own parameters are values of that polynomial, at
+    `degree` + 1 places evenly spaced from the lowest to the highest of `at`: in the
+    unit of the parameter, with its reference and its bounds.
+
+    :class:`~skphonon.inversion.LeastSquaresInverter` gives each measurement a scale, a
+    background and a noise of its own.
+
+    Parameters
+    ----------
+    simulators : dict
+        From names of the measurements to simulators of the same parameters, such as
+        :class:`PowderSimulator`.
+    at : array-like of shape (n_measurements,), default=None
+        Where each measurement was made, such as its temperature in K. Not needed
+        where all parameters are shared.
+    degree : int or dict, default=0
+        Of the polynomials: of all parameters, or from some of their names to theirs,
+        others being 0. Less than the number of different places.
+    shared_nuisances : sequence of str, default=()
+        Nuisances that have one value for all measurements, such as the scale of a
+        lattice that two incident energies saw. Of others each has its own, named
+        ``"energy_resolution (50 K)"`` for the measurement named ``"50 K"``.
+
+    Attributes
+    ----------
+    parameter_names : list of str
+        The name of a shared parameter as it is; others as in ``"1XX at 50"``.
+    reference : ndarray of shape (n_parameters,)
+        Reference values.
+    nuisance_names : list of str
+        Shared ones, then those of each measurement.
+    nuisance_reference : ndarray of shape (n_nuisances,)
+        Their values unless asked for others.
+    parts : dict
+        From names to pairs of the slice of a row that belongs to the measurement and
+        its simulator.
+
+    See Also
+    --------
+    LeastSquaresInverter : Takes this in the place of a single simulator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import JointSimulator, PowderSimulator, SpectrumGrid
+    >>> from skphonon import load_aluminium_model
+    >>> grid = SpectrumGrid(np.arange(10, 45, 5.0), np.arange(1, 8, 1.0))
+    >>> model = load_aluminium_model()
+    >>> cold, hot = (PowderSimulator(model, grid, temperature=t) for t in (50, 640))
+    >>> joint = JointSimulator(
+    ...     {"50 K": cold, "640 K": hot}, at=[50, 640], degree={"1XX": 1}
+    ... )
+    >>> joint.parameter_names
+    ['1XX at 50', '1XX at 640', '1ZZ', '1XY', '2XX', '2YY']
+    >>> joint.simulate([joint.reference]).shape
+    (1, 98)
+    >>> bool(np.allclose(joint.parameters_at([joint.reference], 300), cold.reference))
+    True
+    """
+
+    _parameter_constraints = {
+        "simulators": [Mapping],
+        "at": ["array-like", None],
+        "degree": [at_least(0), dict],
+        "shared_nuisances": [list, tuple],
+    }
+
+    def __init__(self, simulators, *, at=None, degree=0, shared_nuisances=()):
+        self.simulators = simulators
+        self.at = at
+        self.degree = degree
+        self.shared_nuisances = shared_nuisances
+
+    @property
+    def parameter_names(self):
+        """Names of the parameters, in order."""
+        names = []
+        for name, places in self._places().items():
+            names += (
+                [name] if len(places) == 1 else [f"{name} at {p:g}" for p in places]
+            )
+        return names
+
+    @property
+    def reference(self):
+        """Reference values of the parameters."""
+        base = next(iter(self._checked().values())).reference
+        n_places = [len(places) for places in self._places().values()]
+        return np.repeat(np.asarray(base, dtype=float), n_places)
+
+    @property
+    def nuisance_names(self):
+        """What may differ between rows besides the parameters."""
+        return list(self._nuisances())
+
+    @property
+    def nuisance_reference(self):
+        """Values of what `nuisance_names` names, where nothing else is asked for."""
+        simulators = self._checked()
+        values = []
+        for owners in self._nuisances().values():
+            measurement, name = owners[0]
+            one = simulators[measurement]
+            values.append(one.nuisance_reference[list(one.nuisance_names).index(name)])
+        return np.array(values)
+
+    @property
+    def parts(self):
+        """Slices of a row, and their simulators, by the name of the measurement."""
+        found, end = {}, 0
+        for name, simulator in self._checked().items():
+            begin, end = end, end + _n_pixels(simulator)
+            found[name] = slice(begin, end), simulator
+        return found
+
+    def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
+        """Simulate rows of spectra.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets.
+        nuisance, nuisance_ranges : dict, default=None
+            Values and ranges by names in `nuisance_names`; see
+            :meth:`PowderSimulator.simulate`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_pixels)
+            Spectra of all measurements, one beside the other.
+
+        Raises
+        ------
+        ValueError
+            If the settings do not fit together, parameters have another shape or a
+            nuisance is unknown.
+        """
+        rows = parameter_rows(parameters, self.parameter_names)
+        spectra = []
+        for name, simulator in self._checked().items():
+            options = self._options(name, nuisance, nuisance_ranges)
+            spectra.append(simulator.simulate(rows @ self._mixing(name).T, **options))
+        return np.hstack(spectra)
+
+    def jacobian(
+        self, parameters, *, nuisance=None, nuisance_ranges=None, return_spectra=False
+    ):
+        """Return derivatives of rows of spectra.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets.
+        nuisance : dict, default=None
+            Values of the nuisances to differentiate with besides, by names in
+            `nuisance_names`.
+        nuisance_ranges : dict, default=None
+            As for `simulate`.
+        return_spectra : bool, default=False
+            Whether to return the spectra as well.
+
+        Returns
+        -------
+        jacobian : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
+            Derivatives in the order of the parameters and then of `nuisance`.
+        spectra : ndarray of shape (n_samples, n_pixels)
+            As from `simulate`; only if `return_spectra`.
+
+        Raises
+        ------
+        ValueError
+            As from `simulate`.
+        """
+        rows = parameter_rows(parameters, self.parameter_names)
+        asked = list(nuisance or {})
+        changes, spectra = [], []
+        for name, simulator in self._checked().items():
+            mixing = self._mixing(name)
+            change, spectrum = simulator.jacobian(
+                rows @ mixing.T,
+                return_spectra=True,
+                **self._options(name, nuisance, nuisance_ranges),
+            )
+            n_base, n_own = mixing.shape
+            columns = [asked.index(label) for label in self._owned(name, asked)]
+            of_all = np.zeros((*spectrum.shape, n_own + len(asked)))
+            of_all[..., :n_own] = change[..., :n_base] @ mixing
+            of_all[..., n_own + np.array(columns, dtype=int)] = change[..., n_base:]
+            changes.append(of_all)
+            spectra.append(spectrum)
+        jacobian = np.concatenate(changes, axis=1)
+        return (jacobian, np.hstack(spectra)) if return_spectra else jacobian
+
+    def join(self, spectra):
+        """Put the spectra of all measurements side by side, as `simulate` does.
+
+        Parameters
+        ----------
+        spectra : dict
+            From names of measurements to arrays of shape (n_samples, n_pixels) or
+            (n_pixels,), on the grids of their simulators. A measurement that is left
+            out is NaN.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_pixels)
+            Rows of all measurements.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or a spectrum has another number of pixels.
+        """
+        parts = self.parts
+        unknown = set(spectra) - set(parts)
+        if unknown or not spectra:
+            raise ValueError(
+                f"spectra must be named as the measurements, {', '.join(parts)}; got "
+                f"{', '.join(map(str, spectra)) or 'none'}."
+            )
+        rows = {name: np.atleast_2d(each) for name, each in spectra.items()}
+        n_samples = len(next(iter(rows.values())))
+        n_pixels = max(pixels.stop for pixels, _ in parts.values())
+        joined = np.full((n_samples, n_pixels), np.nan)
+        for name, each in rows.items():
+            pixels, _ = parts[name]
+            expected = n_samples, pixels.stop - pixels.start
+            if each.shape != expected:
+                raise ValueError(
+                    f"The spectra of {name!r} must have shape {expected}, got "
+                    f"{each.shape}."
+                )
+            joined[:, pixels] = each
+        return joined
+
+    def parameters_at(self, parameters, at, covariance=None):
+        """Return the parameters that a measurement would see.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Sets of the parameters here.
+        at : float
+            Where, on the axis of `at`.
+        covariance : array-like of shape (n_samples, n_parameters, n_parameters), \
+                default=None
+            Of the parameters here, such as `covariance_` of
+            :class:`~skphonon.inversion.LeastSquaresInverter`.
+
+        Returns
+        -------
+        values : ndarray of shape (n_samples, n_simulator_parameters)
+            Parameters of the single simulators.
+        covariance : ndarray of shape (n_samples, n_simulator_parameters, \
+                n_simulator_parameters)
+            Of these; only if one was given.
+
+        Raises
+        ------
+        ValueError
+            If the number of parameters is wrong.
+        """
+        rows = parameter_rows(parameters, self.parameter_names)
+        mixing = self._mixing_at(float(at))
+        values = rows @ mixing.T
+        if covariance is None:
+            return values
+        return values, mixing @ np.asarray(covariance, dtype=float) @ mixing.T
+
+    def _checked(self):
+        """Return the simulators, once the settings are known to fit together."""
+        check_parameters(self)
+        simulators = dict(self.simulators)
+        if not simulators:
+            raise ValueError("simulators must name at least one simulator, got none.")
+        names = [list(each.parameter_names) for each in simulators.values()]
+        for name, own in zip(simulators, names, strict=True):
+            if own != names[0]:
+                raise ValueError(
+                    f"simulators must have the same parameters, {', '.join(names[0])}; "
+                    f"{name!r} has {', '.join(own)}."
+                )
+        return simulators
+
+    def _places(self):
+        """Return where each parameter of the simulators has a value of its own."""
+        names = list(next(iter(self._checked().values())).parameter_names)
+        degree = self.degree
+        if not isinstance(degree, Mapping):
+            degree = dict.fromkeys(names, degree)
+        at = self._at()
+        highest = len(np.unique(at)) - 1
+        places = {name: [0.0] for name in names}
+        for name, power in degree.items():
+            if name not in places or not 0 <= power <= highest:
+                raise ValueError(
+                    f"degree must be 0 to {highest}, one less than there are different "
+                    f"places in at, of parameters among {', '.join(names)}; got "
+                    f"{power} of {name!r}."
+                )
+            if power:
+                places[name] = np.linspace(at.min(), at.max(), power + 1)
+        return places
+
+    def _at(self):
+        """Return the place of each measurement, all the same where none is given."""
+        n = len(self.simulators)
+        at = np.zeros(n) if self.at is None else np.asarray(self.at, dtype=float)
+        if at.shape != (n,) or not np.isfinite(at).all():
+            raise ValueError(
+                f"at must be one finite number for each of the {n} simulators, got "
+                f"{self.at!r}."
+            )
+        return at
+
+    def _mixing(self, measurement):
+        """Return the matrix from the parameters here to those of a measurement."""
+        return self._mixing_at(self._at()[list(self.simulators).index(measurement)])
+
+    def _mixing_at(self, place):
+        blocks = [_lagrange(nodes, place) for nodes in self._places().values()]
+        return block_diag(*blocks)
+
+    def _nuisances(self):
+        """Return who owns each nuisance: pairs of a measurement and its own name."""
+        owners = {name: [] for name in self.shared_nuisances}
+        for measurement, simulator in self._checked().items():
+            for name in getattr(simulator, "nuisance_names", ()):
+                label = name if name in owners else f"{name} ({measurement})"
+                owners.setdefault(label, []).append((measurement, name))
+        orphans = [name for name, found in owners.items() if not found]
+        if orphans:
+            raise ValueError(
+                "shared_nuisances must be nuisances of the simulators, got "
+                f"{', '.join(orphans)}."
+            )
+        return owners
+
+    def _owned(self, measurement, labels):
+        """Return what a measurement itself calls those of its nuisances."""
+        nuisances = self._nuisances()
+        unknown = set(labels) - set(nuisances)
+        if unknown:
+            raise ValueError(
+                f"nuisance must name some of {', '.join(nuisances)}; got "
+                f"{', '.join(sorted(unknown))}."
+            )
+        owned = ((each, dict(nuisances[each]).get(measurement)) for each in labels)
+        return {label: name for label, name in owned if name is not None}
+
+    def _options(self, measurement, nuisance, ranges):
+        """Return the options of a call of one simulator; those without know none."""
+        options = {}
+        for option, given in (("nuisance", nuisance), ("nuisance_ranges", ranges)):
+            owned = self._owned(measurement, given or ())
+            if owned:
+                options[option] = {own: given[label] for label, own in owned.items()}
+        return options
+
+
+def _lagrange(nodes, place):
+    """Return the weight that the value at each node has at a place, as a row."""
+    span = np.ptp(nodes) or 1.0
+    x = (np.append(nodes, place) - nodes[0]) / span
+    powers = np.vander(x, len(nodes))
+    return np.linalg.solve(powers[:-1].T, powers[-1])[None]
+
+
+def _n_pixels(simulator):
+    grid = getattr(simulator, "grid", None)
+    if grid is not None:
+        return grid.n_pixels
+    return np.shape(simulator.simulate(simulator.reference[None]))[1]
