@@ -22,6 +22,7 @@ from skphonon.inversion._errors import correlation_lengths, pixel_noise
 from skphonon.inversion._model import background_terms, parts_of
 from skphonon.inversion._residuals import Problem
 from skphonon.metrics import ResimulationScorer, nmse
+from skphonon.simulation import SpectrumGrid
 
 PIXELS = np.arange(60.0)
 HIDDEN = [0, 59]
@@ -175,6 +176,26 @@ def test_gradient_of_what_is_left_after_projection(truth, background):
     found = problem(Peaks.reference)
     expected = approx_fprime(Peaks.reference, half_square, 1e-6)
     assert_allclose(found.residual @ found.derivative, expected, atol=1e-6)
+
+
+def test_polynomials_of_all_axes_together_and_of_each():
+    class Plane:
+        """Only its grid counts."""
+
+        grid = SpectrumGrid(np.arange(4.0), np.arange(5.0))
+
+    (part,) = parts_of(Plane(), 20)
+    energy, q = np.meshgrid(*part.axes, indexing="ij")
+    for degrees, powers in {
+        1: [(0, 0), (0, 1), (1, 0)],
+        (1, 2): [(0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (1, 2)],
+    }.items():
+        terms = background_terms(degrees, part)
+        wanted = np.array([(energy**a * q**b).ravel() for a, b in powers])
+        # as many, and each in the span of the others
+        assert terms.shape == wanted.shape
+        weights, *_ = np.linalg.lstsq(terms.T, wanted.T)
+        assert_allclose(terms.T @ weights, wanted.T, atol=1e-10)
 
 
 @pytest.mark.parametrize("scale", ["normalized", "fitted"])
@@ -431,6 +452,7 @@ def test_bounds_hold_and_an_active_one_has_no_error(truth):
         ({"scale": "normalized", "background": 1}, "nothing fitted but"),
         ({"scale": "normalized", "loss": "huber"}, "nothing fitted but"),
         ({"background": np.ones((2, 7))}, r"background must .* \(n_terms, 60\)"),
+        ({"background": (1, 2)}, "1 degrees for as many axes"),
         ({"contributions": [Lines()]}, "contributions must"),
     ],
     ids=str,

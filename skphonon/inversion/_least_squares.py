@@ -54,10 +54,12 @@ class LeastSquaresInverter(Inverter):
     nuisance : dict, default=None
         What else is fitted to each spectrum: from names in the simulator's
         `nuisance_names` to pairs of the least and the largest value.
-    background : int, array-like of shape (n_terms, n_pixels) or None, default=0
-        Degree, in all, of a polynomial in the axes of the simulator's grid (of a
-        simulator without, in the number of the pixel) that is fitted to each spectrum;
-        or its terms. 0 is a constant.
+    background : int, tuple of int, array-like of shape (n_terms, n_pixels) or None, \
+            default=0
+        Degree of a polynomial in the axes of the simulator's grid (of a simulator
+        without, in the number of the pixel) that is fitted to each spectrum: of all
+        axes together or, as a tuple, of each, such as ``(2, 8)`` in energy and
+        \|Q\|; or its terms. 0 is a constant.
     contributions : sequence of simulator, default=()
         Of the same parameters and grid: what else scatters, each with its own weight,
         which is not negative. A simulator of one to four phonons beside that of one,
@@ -435,11 +437,15 @@ class LeastSquaresInverter(Inverter):
             )
 
     def _check_terms(self):
-        given = self.background
-        if np.ndim(given) and np.shape(given)[1:] != (self.n_features_in_,):
+        given, n_pixels = self.background, self.n_features_in_
+        n_axes = len(parts_of(self.simulator_, n_pixels)[0].axes)
+        degrees = np.shape(given) == (n_axes,) and all(
+            isinstance(degree, Integral) and degree >= 0 for degree in given
+        )
+        if np.ndim(given) and not degrees and np.shape(given)[1:] != (n_pixels,):
             raise ValueError(
-                "background must be a degree, or terms of shape (n_terms, "
-                f"{self.n_features_in_}), got shape {np.shape(given)}."
+                f"background must be a degree, {n_axes} degrees for as many axes, or "
+                f"terms of shape (n_terms, {n_pixels}); got {given!r}."
             )
         expected = self._parameter_names(self.start_.size)
         for other in self.contributions:

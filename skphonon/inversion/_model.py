@@ -122,28 +122,31 @@ def background_terms(background, part):
 
     Parameters
     ----------
-    background : int, ndarray of shape (n_terms, n_pixels) or None
-        Degree of a polynomial in the axes, in all; terms, of all parts; or nothing.
+    background : int, tuple of int, ndarray of shape (n_terms, n_pixels) or None
+        Degree of a polynomial, in all axes together or in each; terms, of all parts; or
+        nothing.
     part : Part
         Which spectrum.
 
     Returns
     -------
     ndarray of shape (n_terms, n_pixels_of_part)
-        For a degree products of Chebyshev polynomials, the constant first.
+        For degrees products of Chebyshev polynomials, the constant first.
     """
     if background is None:
         return np.zeros((0, int(np.prod(part.shape))))
-    if np.ndim(background):
+    if np.ndim(background) == 2:
         return np.asarray(background, dtype=float)[:, part.pixels]
+    together = np.ndim(background) == 0
+    degrees = [background] * len(part.axes) if together else background
     powers = []
-    for axis in part.axes:
+    for axis, degree in zip(part.axes, degrees, strict=True):
         span = np.ptp(axis) or 1.0
         scaled = 2 * (np.asarray(axis, float) - np.min(axis)) / span - 1
-        powers.append(chebyshev.chebvander(scaled, background).T)
+        powers.append(chebyshev.chebvander(scaled, degree).T)
     terms = []
-    for orders in np.ndindex(*[background + 1] * len(powers)):
-        if sum(orders) <= background:
+    for orders in np.ndindex(*(degree + 1 for degree in degrees)):
+        if not together or sum(orders) <= background:
             term = np.ones(())
             for values, order in zip(powers, orders, strict=True):
                 term = np.multiply.outer(term, values[order])
