@@ -1,0 +1,255 @@
+r"""
+One spectrum by four roads, and how sure each can be
+====================================================
+
+A powder spectrum of aluminium is inverted by a simplex, by exact gradients, by a network
+that learnt from simulations, and by gradients that start from what the network proposes.
+Then: how often are the error bars right, does the spectrum belong to those that the
+network knows, and what does the uncertainty of the constants make of the dispersion?
+"""
+
+# %%
+# The spectrum
+# ------------
+# Measured on ARCS at 50 K; where the data cannot be had, one is simulated, and the first
+# line of the output says so.
+
+import warnings
+from time import perf_counter
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import Bunch
+
+from skphonon import (
+    CalibratedRegressor,
+    ForceConstantRegressor,
+    IncompleteDatasetWarning,
+    LeastSquaresInverter,
+    MaskedSpectrumPreprocessor,
+    NelderMeadInverter,
+    OutOfDistributionWarning,
+    PowderSimulator,
+    SpectrumGrid,
+    VAEFeatureExtractor,
+    draw_parameters,
+    fetch_aluminium_arcs,
+    load_aluminium_model,
+    make_powder_spectra,
+    nmse,
+)
+from skphonon.inspection import PhononBandsDisplay, ReliabilityDisplay
+
+model = load_aluminium_model()
+
+
+def make_up_spectrum():
+    """Simulate a spectrum with noise on the grid of the measured ones."""
+    grid = SpectrumGrid(
+        np.arange(10.25, 45, 0.5),
+        np.arange(0.05, 10.1, 0.1),
+        incident_energy=50.0,
+        two_theta=(1.0, 136.0),
+    )
+    simulator = PowderSimulator(model, grid, temperature=50.0)
+    data, _ = make_powder_spectra(
+        simulator, parameters=[simulator.reference], noise=0.23, random_state=0
+    )
+    return Bunch(data=data, grid=grid)
+
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDatasetWarning)
+        every = fetch_aluminium_arcs()
+    measured = Bunch(data=every.data[every.temperature == 50], grid=every.grid)
+    print("Spectrum measured on ARCS at 50 K")
+except OSError as error:
+    measured = make_up_spectrum()
+    print(f"SYNTHETIC spectrum with noise, not a measured one ({error})")
+simulator = PowderSimulator(model, measured.grid, temperature=50.0)
+
+# %%
+# A network
+# ---------
+# It is trained on simulations that vary as experiments do. A regressor knows its own
+# errors from samples of its training set; 300 spectra that it has never seen correct
+# them (:class:`~skphonon.calibration.CalibratedRegressor`).
+
+VARIATION = {
+    "energy_resolution": (1.2, 1.9),
+    "q_resolution": (0.06, 0.12),
+    "lattice_scale": (0.985, 1.02),
+    "mean_square_displacement": (0.0, 0.012),
+    "background": (0.0, 0.4),
+}
+
+
+def draw(n_samples, seed):
+    """Simulate spectra with all that an experiment varies."""
+    return make_powder_spectra(
+        simulator,
+        n_samples,
+        noise=(0.1, 0.3),
+        variation=VARIATION,
+        random_state=seed,
+    )
+
+
+X, y = draw(4000, 0)
+network = make_pipeline(
+    MaskedSpectrumPreprocessor(),
+    VAEFeatureExtractor(output="distribution", max_epochs=60, random_state=0),
+    ForceConstantRegressor(latent="distribution", random_state=0),
+)
+started = perf_counter()
+network.fit(X, y)
+print(f"Trained in {perf_counter() - started:.0f} s")
+sure = CalibratedRegressor(FrozenEstimator(network)).fit(*draw(300, 1))
+
+# %%
+# Does the spectrum belong to those the network knows?
+# -----------------------------------------------------
+# `predict` warns where it does not, and says why: a shifted axis, another crystal, a
+# background that no training spectrum had.
+
+preprocessor, extractor, _ = network.named_steps.values()
+shifted, _ = make_powder_spectra(
+    simulator,
+    parameters=[simulator.reference],
+    noise=0.2,
+    variation={"energy_offset": 2.0},
+    random_state=0,
+)
+dead = np.random.default_rng(0).random(measured.data.shape) < 0.02
+spectra = {
+    "as measured": measured.data,
+    "one pixel in fifty dead": np.where(dead, np.nanmin(measured.data), measured.data),
+    "simulated, 2 meV off": shifted,
+}
+rows = np.vstack(list(spectra.values()))
+rows[:, np.isnan(measured.data[0])] = np.nan
+table = extractor.typicality(preprocessor.transform(rows))
+table.insert(0, "spectrum", list(spectra))
+print(table.round(4).to_string(index=False))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", OutOfDistributionWarning)
+    network.predict(rows[1:])
+print(*(warning.message for warning in caught), sep="\n")
+
+# %%
+# Four roads
+# ----------
+# Gradients also fit the resolution, the lattice, the displacements and a background, so
+# that their error (NMSE) is that of a richer model. Nelder-Mead has no error bars.
+
+NUISANCE = {
+    "energy_resolution": (1.0, 3.0),
+    "energy_resolution_slope": (-1.0, 1.5),
+    "q_resolution": (0.05, 0.2),
+    "lattice_scale": (0.97, 1.03),
+    "mean_square_displacement": (-0.0035, 0.04),
+}
+
+
+def least_squares(**options):
+    """Fit everything that an experiment leaves open along with the constants."""
+    return LeastSquaresInverter(
+        simulator, nuisance=NUISANCE, background=3, random_state=0, **options
+    )
+
+
+roads = {
+    "Nelder-Mead": NelderMeadInverter(simulator, scale="fitted"),
+    "least squares": least_squares(),
+    "network": sure,
+    "network, then least squares": least_squares(initial=FrozenEstimator(network)),
+}
+results, lines = {}, []
+for name, road in roads.items():
+    if road is not sure:
+        road.fit(measured.data)
+        road.predict(measured.data)  # the first call prepares grids for directions
+    started = perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutOfDistributionWarning)  # seen above
+        if name == "Nelder-Mead":
+            values, std = road.predict(measured.data), np.full((1, 5), np.nan)
+        else:
+            values, std = road.predict(measured.data, return_std=True)
+    seconds = perf_counter() - started
+    error = nmse(measured.data, simulator.simulate(values), scale="fitted")[0]
+    error = road.loss_[0] if hasattr(road, "loss_") else error
+    results[name] = values[0], std[0]
+    cells = {
+        constant: f"{value:.3f} ± {bar:.3f}"
+        for constant, value, bar in zip(
+            model.parameter_names, values[0], std[0], strict=True
+        )
+    }
+    lines.append(
+        {"road": name, "NMSE": round(error, 3), **cells, "s": round(seconds, 2)}
+    )
+print(pd.DataFrame(lines).to_string(index=False))
+
+# %%
+# What the spectrum determines, by the covariance of least squares: from the best known
+# combination of constants to the worst.
+
+print(roads["least squares"].identifiable_[0].iloc[:, :3].to_string(index=False))
+
+# %%
+# What least squares fits, and what it leaves
+# -------------------------------------------
+
+image = measured.grid.to_image(measured.data)[0]
+left = measured.grid.to_image(roads["least squares"].residual_)[0]
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.5), sharey=True, layout="constrained")
+limit = np.nanmax(image)
+titles = ("measured", "fitted", "left over")
+for ax, shown, title in zip(axes, (image, image - left, left), titles, strict=True):
+    ax.pcolormesh(measured.grid.q, measured.grid.energy, shown, vmax=limit)
+    ax.set(title=title, xlabel="|Q| (1/Å)")
+axes[0].set_ylabel("energy (meV)")
+
+# %%
+# Are the error bars right?
+# -------------------------
+# On simulated spectra the true constants are known. Thirty are few, and the band in the
+# picture says how few; the guide, :doc:`/how_sure`, has the figures for 500.
+
+X_test, y_test = draw(200, 2)
+reliability = ReliabilityDisplay.from_estimator(
+    {"network, calibrated": sure}, X_test, y_test, targets=model.parameter_names
+)
+few = ReliabilityDisplay.from_estimator(
+    {"least squares": roads["least squares"]},
+    X_test[:30],
+    y_test[:30],
+    targets=model.parameter_names,
+)
+ReliabilityDisplay(data=pd.concat([reliability.data, few.data])).plot()
+
+# %%
+# From constants to a dispersion, with its uncertainty
+# ----------------------------------------------------
+# Cowley fitted phonons measured on a single crystal at 80 K, with constants that reach
+# further; shown is what those of the first two shells give.
+
+roads["least squares"].predict(measured.data)
+cowley = load_aluminium_model("cowley-1974")
+PhononBandsDisplay.from_draws(
+    {
+        "least squares": draw_parameters(
+            model,
+            results["least squares"][0],
+            covariance=roads["least squares"].covariance_[0],
+            random_state=0,
+        ),
+        "Cowley 1974, two shells": draw_parameters(cowley),
+    }
+).plot()
+plt.show()
