@@ -1,12 +1,11 @@
 """Predicted constants and the fit to the spectra against temperature."""
 
-import inspect
-
 import numpy as np
 import pandas as pd
 from scipy.stats import linregress, rankdata
 from sklearn.utils.validation import check_consistent_length
 
+from skphonon._validation import gives_std
 from skphonon.inspection._figures import many_axes
 from skphonon.metrics import nmse
 
@@ -101,7 +100,7 @@ class TemperatureTrendsDisplay:
         if not isinstance(estimator, dict):
             estimator = {type(estimator).__name__: estimator}
         predictions = {
-            name: e.predict(X, return_std=True) if _gives_std(e) else e.predict(X)
+            name: e.predict(X, return_std=True) if gives_std(e) else e.predict(X)
             for name, e in estimator.items()
         }
         return cls.from_predictions(
@@ -230,13 +229,6 @@ class TemperatureTrendsDisplay:
         else:
             self.axes_[0].legend(handles, labels, fontsize="small")
         return self
-
-
-def _gives_std(estimator):
-    """Tell whether the last step of an estimator predicts standard deviations."""
-    while hasattr(estimator, "steps"):
-        estimator = estimator[-1]
-    return "return_std" in inspect.signature(estimator.predict).parameters
 
 
 def _series(name, temperature, error, constants, std, simulator):
