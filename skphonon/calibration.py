@@ -22,6 +22,7 @@ from skphonon._validation import HasMethods, Interval, _fit_context, gives_std
 __all__ = ["CalibratedRegressor"]
 
 _ONE_SIGMA = 0.6827  # of a normal distribution within one standard deviation
+_ROUNDING = 1e-9  # 0.55 of 20 comes out above 11
 
 
 class CalibratedRegressor(MetaEstimatorMixin, RegressorMixin, VersionedEstimator):
@@ -76,8 +77,8 @@ class CalibratedRegressor(MetaEstimatorMixin, RegressorMixin, VersionedEstimator
     A standard deviation that is infinite (of a parameter that a spectrum does not
     determine) or zero (where a search ended at a bound) is no scale for errors. Such
     predictions are left out of the calibration, and get infinite standard deviations
-    and intervals; what is said above holds for the others. So do all, where the
-    calibration samples are too few for the coverage, n < c/(1 - c).
+    and intervals; what is said above holds for the others. Where the calibration
+    samples are too few for a coverage, n < c/(1 - c), all intervals are infinite.
 
     References
     ----------
@@ -247,7 +248,7 @@ class CalibratedRegressor(MetaEstimatorMixin, RegressorMixin, VersionedEstimator
         """Return the least factor that covers so much, for each target (last axis)."""
         n = np.isfinite(self.scores_).sum(axis=0)
         # of so many and the new sample, each as likely to be in any place
-        rank = np.ceil(np.multiply.outer(coverage, n + 1)).astype(int)
+        rank = np.ceil(np.multiply.outer(coverage, n + 1) - _ROUNDING).astype(int)
         known = rank <= n
         rows = np.where(known, rank, 1) - 1
         return np.where(known, self.scores_[rows, np.arange(len(n))], np.inf)

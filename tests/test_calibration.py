@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skphonon.calibration import CalibratedRegressor
+from skphonon.inversion import LeastSquaresInverter
 from skphonon.model_files import load_model, save_model
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 from skphonon.regression import ForceConstantRegressor
@@ -105,6 +106,8 @@ def test_factors_are_order_statistics():
     assert_array_equal(one.factors_, [4.0])
     assert_array_equal(one.predict_interval([[1.0]], coverage=0.9), [[[-5.0]], [[5.0]]])
     assert_array_equal(one.predict_interval([[1.0]])[1], [[np.inf]])  # ten are too few
+    one = told(np.ones((19, 1)), np.arange(1.0, 20.0)[:, None])
+    assert_array_equal(one.predict_interval([[1.0]], coverage=0.55)[1], [[11.0]])
 
 
 def test_what_is_no_scale_is_left_out():
@@ -198,6 +201,42 @@ def test_networks_are_calibrated_through_pipelines(tmp_path):
         pickle.loads(pickle.dumps(one)),
     ]:
         assert_array_equal(copy.predict_interval(X[:5]), (low, high))
+
+
+class Peak(BaseEstimator):
+    """One peak; the first pixel is hidden."""
+
+    parameter_names, reference = ["position", "width"], np.array([14.0, 3.0])
+
+    def simulate(self, parameters):
+        return self.jacobian(parameters, return_spectra=True)[1]
+
+    def jacobian(self, parameters, return_spectra=False):
+        position, width = np.transpose(parameters)[..., None]
+        x = (np.arange(30.0) - position) / width
+        spectra = np.exp(-(x**2))
+        slopes = 2 * x * spectra / width
+        derivatives = np.stack([slopes, x * slopes], axis=2)
+        spectra[:, 0] = derivatives[:, 0] = np.nan
+        return (derivatives, spectra) if return_spectra else derivatives
+
+
+def test_least_squares_is_calibrated_where_it_is_told_a_wrong_noise():
+    rng = np.random.default_rng(0)
+    y = Peak.reference * rng.uniform(0.8, 1.2, size=(400, 2))
+    X = Peak().simulate(y) + 0.02 * rng.normal(size=(400, 30))
+    errors = np.full((400, 30), 0.01)
+
+    class Hopeful(LeastSquaresInverter):
+        def predict(self, X, return_std=False):
+            return super().predict(X, return_std, errors=errors[: len(X)])
+
+    inverter = Hopeful(Peak(), errors="noise").fit(X[:1])
+    one = CalibratedRegressor(FrozenEstimator(inverter)).fit(X[:200], y[:200])
+    # 200 samples know a quantile of 68 % to 7 %
+    assert_allclose(one.factors_, 2, rtol=0.2)
+    low, high = one.predict_interval(X[200:], coverage=0.9)
+    assert_allclose(covered(y[200:], low, high), 0.9, atol=0.08)  # 2 % twice
 
 
 def test_a_search_finds_parameters_inside():

@@ -6,7 +6,7 @@ from scipy.special import ndtri
 from scipy.stats import binom
 
 from skphonon._validation import gives_std
-from skphonon.inspection._figures import many_axes
+from skphonon.inspection._figures import add_legend, many_axes
 
 __all__ = ["ReliabilityDisplay"]
 
@@ -166,7 +166,7 @@ class ReliabilityDisplay:
                 ylabel="observed coverage",
                 aspect="equal",
             )
-        self.axes_[0].legend(fontsize="small")
+        add_legend(self.axes_, beside=axes is None)
         return self
 
 

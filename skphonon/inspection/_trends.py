@@ -6,7 +6,7 @@ from scipy.stats import linregress, rankdata
 from sklearn.utils.validation import check_consistent_length
 
 from skphonon._validation import gives_std
-from skphonon.inspection._figures import many_axes
+from skphonon.inspection._figures import add_legend, many_axes
 from skphonon.metrics import nmse
 
 __all__ = ["TemperatureTrendsDisplay"]
@@ -222,12 +222,7 @@ class TemperatureTrendsDisplay:
         for quantity, ax in panels.items():
             label = "NMSE" if quantity == _NMSE else f"{quantity} ({unit})"
             ax.set(xlabel="temperature (K)", ylabel=label)
-        handles, labels = self.axes_[0].get_legend_handles_labels()
-        if axes is None:  # beside the panels, over none of the points
-            place = {"loc": "outside lower center", "ncols": 3}
-            self.figure_.legend(handles, labels, fontsize="small", **place)
-        else:
-            self.axes_[0].legend(handles, labels, fontsize="small")
+        add_legend(self.axes_, beside=axes is None)
         return self
 
 
