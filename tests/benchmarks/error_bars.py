@@ -63,9 +63,9 @@ VARIATION = {
     "background": (0.0, 0.4),
 }
 NOISE = 0.23  # as measured
-#: Averages over directions, of test spectra (they err by 2e-6) and of fits to them. What
-#: they err by is alike in neighbouring pixels, unlike noise: the default tolerance of
-#: 1e-4, good enough for a network, moves a fit by half an error bar.
+#: Averages over directions, of test spectra (they err by 2e-6) and of fits to them.
+#: Such errors are alike in neighbouring pixels, unlike noise: the default of 1e-4,
+#: good enough for a network, moves a fit by half an error bar.
 TRUE_DIRECTIONS, FITTED_TOLERANCE = 300_000, 1e-5
 FOUND = 1e-4  # a loss this close to the lowest, relatively, is the optimum
 
