@@ -13,6 +13,7 @@ from skphonon._version import __version__
 
 _HOME = {
     "AEFeatureExtractor": "skphonon.features",
+    "CalibratedRegressor": "skphonon.calibration",
     "DensityOfStatesDisplay": "skphonon.inspection",
     "ElasticConstantsDisplay": "skphonon.inspection",
     "ForceConstantModel": "skphonon.physics.force_constants",
@@ -33,6 +34,7 @@ _HOME = {
     "PolynomialResolution": "skphonon.simulation",
     "PowderSimulator": "skphonon.simulation",
     "PowderSpectraStore": "skphonon.datasets",
+    "ReliabilityDisplay": "skphonon.inspection",
     "ResimulationScorer": "skphonon.metrics",
     "SpectrumGrid": "skphonon.simulation",
     "SpectrumProfilesDisplay": "skphonon.inspection",

@@ -4,6 +4,7 @@ The only module that touches private scikit-learn names: ``_fit_context`` (which
 runs ``_parameter_constraints`` before ``fit``) and the constraint vocabulary.
 """
 
+import inspect
 import numbers
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "_fit_context",
     "at_least",
     "check_parameters",
+    "gives_std",
     "increasing_axis",
     "parameter_rows",
     "positive",
@@ -59,6 +61,23 @@ def check_parameters(estimator):
         {name: parameters[name] for name in constraints},
         caller_name=type(estimator).__name__,
     )
+
+
+def gives_std(estimator):
+    """Tell whether the last step of an estimator predicts standard deviations.
+
+    Parameters
+    ----------
+    estimator : estimator with a `predict` method
+        Regressor, or pipeline or FrozenEstimator of one.
+
+    Returns
+    -------
+    bool
+    """
+    while hasattr(estimator, "steps"):
+        estimator = estimator[-1]
+    return "return_std" in inspect.signature(estimator.predict).parameters
 
 
 def increasing_axis(values, name):

@@ -23,6 +23,7 @@ __all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
 
 TRUSTED_TYPES = {
     "AEFeatureExtractor": "skphonon",
+    "CalibratedRegressor": "skphonon",
     "ForceConstantModel": "skphonon",
     "ForceConstantRegressor": "skphonon",
     "MaskedSpectrumPreprocessor": "skphonon",

@@ -1,8 +1,10 @@
 """Every public estimator keeps scikit-learn's contract, with no expected failure."""
 
 import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from skphonon.calibration import CalibratedRegressor
 from skphonon.features import AEFeatureExtractor, VAEFeatureExtractor
 from skphonon.inversion import LeastSquaresInverter, NelderMeadInverter
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
@@ -19,6 +21,7 @@ ESTIMATORS = [
         3, architecture="conv", filters=(2, 3), hidden_size=10, max_epochs=2
     ),
     ForceConstantRegressor((30, 30), learning_rate=0.01, batch_size=16),
+    CalibratedRegressor(GaussianProcessRegressor(alpha=0.1), random_state=0),
 ]
 
 

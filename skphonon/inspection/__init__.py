@@ -19,6 +19,7 @@ from skphonon.inspection._latent_displays import (
 )
 from skphonon.inspection._parameter_draws import ParameterDraws, draw_parameters
 from skphonon.inspection._profiles import SpectrumProfilesDisplay
+from skphonon.inspection._reliability import ReliabilityDisplay
 from skphonon.inspection._thermal import (
     ElasticConstantsDisplay,
     HeatCapacityDisplay,
@@ -37,6 +38,7 @@ __all__ = [
     "LatentTraversalDisplay",
     "ParameterDraws",
     "PhononBandsDisplay",
+    "ReliabilityDisplay",
     "SpectrumProfilesDisplay",
     "TemperatureTrendsDisplay",
     "ThermalDisplacementsDisplay",

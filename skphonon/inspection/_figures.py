@@ -1,4 +1,4 @@
-"""Axes to draw on: those given, or new ones."""
+"""Axes to draw on, those given or new ones, and their legend."""
 
 import numpy as np
 
@@ -75,3 +75,22 @@ def many_axes(axes, n_panels, *, n_columns, size, share=False):
     for spare in axes.flat[n_panels:]:
         figure.delaxes(spare)
     return figure, axes.ravel()[:n_panels]
+
+
+def add_legend(axes, *, beside):
+    """Draw one legend for panels that all show the same things as the first.
+
+    Parameters
+    ----------
+    axes : ndarray of matplotlib Axes
+        The panels.
+    beside : bool
+        Whether to put it below them all, over none of the points, for which a figure
+        needs a layout of its own; else on the first.
+    """
+    handles, labels = axes[0].get_legend_handles_labels()
+    if beside:
+        place = {"loc": "outside lower center", "ncols": 3}
+        axes[0].figure.legend(handles, labels, fontsize="small", **place)
+    else:
+        axes[0].legend(handles, labels, fontsize="small")

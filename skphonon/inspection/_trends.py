@@ -1,13 +1,12 @@
 """Predicted constants and the fit to the spectra against temperature."""
 
-import inspect
-
 import numpy as np
 import pandas as pd
 from scipy.stats import linregress, rankdata
 from sklearn.utils.validation import check_consistent_length
 
-from skphonon.inspection._figures import many_axes
+from skphonon._validation import gives_std
+from skphonon.inspection._figures import add_legend, many_axes
 from skphonon.metrics import nmse
 
 __all__ = ["TemperatureTrendsDisplay"]
@@ -101,7 +100,7 @@ class TemperatureTrendsDisplay:
         if not isinstance(estimator, dict):
             estimator = {type(estimator).__name__: estimator}
         predictions = {
-            name: e.predict(X, return_std=True) if _gives_std(e) else e.predict(X)
+            name: e.predict(X, return_std=True) if gives_std(e) else e.predict(X)
             for name, e in estimator.items()
         }
         return cls.from_predictions(
@@ -224,20 +223,8 @@ class TemperatureTrendsDisplay:
         for quantity, ax in panels.items():
             label = "NMSE" if quantity == _NMSE else f"{quantity} ({unit})"
             ax.set(xlabel="temperature (K)", ylabel=label)
-        handles, labels = self.axes_[0].get_legend_handles_labels()
-        if axes is None:  # beside the panels, over none of the points
-            place = {"loc": "outside lower center", "ncols": 3}
-            self.figure_.legend(handles, labels, fontsize="small", **place)
-        else:
-            self.axes_[0].legend(handles, labels, fontsize="small")
+        add_legend(self.axes_, beside=axes is None)
         return self
-
-
-def _gives_std(estimator):
-    """Tell whether the last step of an estimator predicts standard deviations."""
-    while hasattr(estimator, "steps"):
-        estimator = estimator[-1]
-    return "return_std" in inspect.signature(estimator.predict).parameters
 
 
 def _series(name, temperature, error, constants, std, simulator):
