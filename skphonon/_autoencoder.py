@@ -26,6 +26,14 @@ from skphonon._training import (
     new_generator,
     train,
 )
+from skphonon._typicality import (
+    combine,
+    comparable,
+    misfits,
+    p_values,
+    warn_of_foreign,
+    whitening,
+)
 from skphonon._validation import (
     HasMethods,
     Interval,
@@ -39,9 +47,11 @@ __all__ = ["SpectrumAutoencoder"]
 
 _SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
 _N_DISPLACED = 32  # copies of a spectrum, which know a spread to 12 %
+_ROWS_IN_CACHE = 128
 _ROWS_AT_ONCE = 2048  # bounds the memory of convolutions
 _COMPRESSION = 64  # components of compression="auto"
 _HIDDEN_SIZE = {"dense": 400, "conv": 200}
+_N_TYPICAL = 2000  # spectra, at most, that p-values are learnt from
 
 
 class SpectrumAutoencoder(
@@ -79,6 +89,7 @@ class SpectrumAutoencoder(
         "tol": [at_least(0, numbers.Real)],
         "fine_tune_epochs": [at_least(1)],
         "fine_tune_learning_rate": [positive()],
+        "warn_below": [Interval(numbers.Real, 0, 1, closed="both"), None],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -107,8 +118,10 @@ class SpectrumAutoencoder(
         ValueError
             If training diverges, or torch cannot use the device.
         """
-        net, inputs = self._set_up(X)
+        net, X = self._set_up(X)
+        inputs = self._compress(X)
         generator = net.iterator_train__generator
+        held_out = hold_out(len(X), self.validation_fraction, generator)
         self.history_ = train(
             net,
             inputs,
@@ -117,13 +130,14 @@ class SpectrumAutoencoder(
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             schedule=self.schedule,
-            held_out=hold_out(len(inputs), self.validation_fraction, generator),
+            held_out=held_out,
             patience=self.patience,
             tol=self.tol,
             verbose=self.verbose,
             name=type(self).__name__,
         )
         self.net_ = net
+        self._learn_what_is_typical(X, held_out)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -134,6 +148,11 @@ class SpectrumAutoencoder(
         `fine_tune_learning_rate`; the principal components stay as they are. On an
         unfitted estimator the network is first set up as `fit` does it.
         Interrupted, it leaves the network as it was before.
+
+        The spectra belong to the training set from then on: as many as `reference_` has
+        rows, or more, replace it. For n of them, fewer, `allowance_` is set so that the
+        most unusual is as unusual as the most unusual of n reference spectra. What is
+        no farther off than measured spectra were is then not foreign any more.
 
         Parameters
         ----------
@@ -152,13 +171,17 @@ class SpectrumAutoencoder(
         ValueError
             If training diverges, or torch cannot use the device.
         """
-        if self.__sklearn_is_fitted__():
-            net, inputs = self.net_, self._compress(self._validate(X))
+        is_new, remembered = not self.__sklearn_is_fitted__(), None
+        if not is_new:
+            if hasattr(self, "reference_"):
+                remembered = self._remember()
+            net, X = self.net_, self._validate(X)
             net.criterion_ = self._loss()
             net.iterator_train__jitter = self._jitter()
         else:
-            net, inputs = self._set_up(X)
+            net, X = self._set_up(X)
             self.history_ = []
+        inputs = self._compress(X)
         with all_or_nothing(net):
             history = train(
                 net,
@@ -172,6 +195,10 @@ class SpectrumAutoencoder(
             )
         self.history_ = [*self.history_, *history]
         self.net_ = net
+        if is_new:
+            self._learn_what_is_typical(X)
+        elif remembered is not None:
+            self._update_what_is_typical(X, remembered)
         return self
 
     def transform(self, X):
@@ -185,12 +212,48 @@ class SpectrumAutoencoder(
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            Mean codes, float32. With ``output="distribution"`` the standard
-            deviations follow: ``(n_samples, 2 * n_components)``.
+            Mean codes, float32. Unless ``output="mean"`` the standard deviations
+            follow: ``(n_samples, 2 * n_components)``.
+
+        Warns
+        -----
+        OutOfDistributionWarning
+            If spectra are unlike those of the training set, see `score_samples`.
+            Whether any is foreign is decided for all spectra of the call together, by
+            the false discovery rate [1]_ with level `warn_below`.
+
+        References
+        ----------
+        .. [1] Y. Benjamini and Y. Hochberg,
+           https://doi.org/10.1111/j.2517-6161.1995.tb02031.x
         """
-        if self.output == "distribution":
-            return np.hstack(self.encode(X))
-        return self._mean_codes(X)
+        X = self._spectra(X)
+        codes = self._codes(self._compress(X))
+        # A network that was stored without reference still transforms.
+        if self.warn_below is not None and hasattr(self, "reference_"):
+            statistics = self._statistics(X, codes[:, : self.n_components_])
+            p = self._p_values(statistics)
+            name = type(self).__name__
+            reference = comparable(self.reference_) + self.allowance_
+            warn_of_foreign(statistics, p, reference, self.warn_below, name)
+        return codes
+
+    def fit_transform(self, X, y=None):
+        """Train a new network on spectra and return their codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, finite and on a common scale of about 1.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            What `transform` gives, which never warns of the spectra it was trained on.
+        """
+        return self.fit(X)._codes(self._network_inputs(X))
 
     def encode(self, X):
         """Return means and standard deviations of codes, whatever `output` is.
@@ -205,26 +268,62 @@ class SpectrumAutoencoder(
         mean, std : ndarray of shape (n_samples, n_components)
             Normal distribution of each code, float32.
         """
-        inputs = self._network_inputs(X)
-        scale = torch.as_tensor(self._input_scale(), device=self.net_.device)
-        # The same noise for every spectrum: none depends on its neighbours.
-        generator = torch.Generator().manual_seed(self._noise_seed)
-        noise = torch.randn((_N_DISPLACED, len(scale)), generator=generator)
-        noise = noise.to(scale) * scale
+        return self._encode(self._network_inputs(X))
 
-        def distribution(inputs):
-            network = self.net_.module_
-            reconstruction, mean, log_variance = network(inputs)
-            misfit = ((inputs - reconstruction) / scale).square().mean(1, keepdim=True)
-            variance = torch.zeros_like(mean)
-            if log_variance is not None:
-                variance += log_variance.exp()
-            for row in noise:
-                displaced, _ = network.encode(inputs + misfit.sqrt() * row)
-                variance += (displaced - mean).square() / _N_DISPLACED
-            return mean, variance.sqrt()
+    def score_samples(self, X):
+        """Return p-values of spectra: how often a training spectrum is as unusual.
 
-        return self._apply(distribution, inputs)
+        There are two tests (`typicality` tells them apart), of what the network cannot
+        return and of the code; twice the smaller p-value holds for both. Every spectrum
+        is judged on its own.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            From 0, unlike any training spectrum, to 1. Spectra like those of `fit` are
+            below p with a probability of about p, or less. With n rows in `reference_`
+            none is below ``2 / (n + 1)`` unless n is 100 or more.
+
+        Raises
+        ------
+        AttributeError
+            If the network was trained by a version that stored no `reference_`.
+        """
+        return combine(self._judge(X)[1])
+
+    def typicality(self, X):
+        """Return how far spectra are from those of the training set, by either test.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`.
+
+        Returns
+        -------
+        DataFrame of shape (n_samples, 4)
+            ``misfit``: the part of the mean square of a spectrum that the network does
+            not return and that is no white noise, below 0 where there is none.
+            ``distance``: Mahalanobis distance of the mean code from the mean of
+            training spectra, in units of its root mean square there. ``p_misfit`` and
+            ``p_distance``: the probability that a training spectrum has as much. For
+            distances above 1, where networks err more, misfits are compared after
+            division by the square of the distance.
+
+        Raises
+        ------
+        AttributeError
+            If the network was trained by a version that stored no `reference_`.
+        """
+        import pandas as pd  # what only predicts does not need it
+
+        columns = ["misfit", "distance", "p_misfit", "p_distance"]
+        return pd.DataFrame(np.hstack(self._judge(X)), columns=columns)
 
     def inverse_transform(self, X):
         """Return the spectra that belong to codes.
@@ -253,10 +352,7 @@ class SpectrumAutoencoder(
                 f"Codes must have {n_codes} columns, or {2 * n_codes} for means and "
                 f"standard deviations, as transform gives them; got {codes.shape[1]}."
             )
-        (outputs,) = self._apply(
-            lambda part: (self.net_.module_.decoder(part),), codes[:, :n_codes]
-        )
-        return self._expand(outputs)
+        return self._decode(codes[:, :n_codes])
 
     def score(self, X, y=None):
         """Return how well spectra survive compression: one minus the mean NMSE.
@@ -276,8 +372,8 @@ class SpectrumAutoencoder(
         float
             1 for perfect reconstruction; 0 is what a spectrum of zeros would get.
         """
-        again = self.inverse_transform(self._mean_codes(X))
-        X = self._validate(X)
+        X = self._spectra(X)
+        again = self._decode(self._mean_codes(self._compress(X)))
         error = np.square(X - again).mean(axis=1)
         return float(1 - np.mean(error / np.square(X).mean(axis=1)))
 
@@ -309,9 +405,105 @@ class SpectrumAutoencoder(
         """Return a module from outputs and targets to the loss."""
         raise NotImplementedError
 
-    def _mean_codes(self, X):
-        inputs = self._network_inputs(X)
+    def _codes(self, inputs):
+        """Return what `transform` gives, of inputs to the network."""
+        if self.output == "distribution":
+            return np.hstack(self._encode(inputs))
+        return self._mean_codes(inputs)
+
+    def _mean_codes(self, inputs):
         return self._apply(lambda part: self.net_.module_.encode(part)[:1], inputs)[0]
+
+    def _encode(self, inputs):
+        scale = torch.as_tensor(self._input_scale(), device=self.net_.device)
+        # The same noise for every spectrum: none depends on its neighbours.
+        generator = torch.Generator().manual_seed(self._noise_seed)
+        noise = torch.randn((_N_DISPLACED, len(scale)), generator=generator)
+        noise = noise.to(scale) * scale
+
+        def distribution(inputs):
+            network = self.net_.module_
+            reconstruction, mean, log_variance = network(inputs)
+            misfit = ((inputs - reconstruction) / scale).square().mean(1, keepdim=True)
+            variance = torch.zeros_like(mean)
+            if log_variance is not None:
+                variance += log_variance.exp()
+            for row in noise:
+                displaced, _ = network.encode(inputs + misfit.sqrt() * row)
+                variance += (displaced - mean).square() / _N_DISPLACED
+            return mean, variance.sqrt()
+
+        return self._apply(distribution, inputs)
+
+    def _decode(self, codes):
+        decoder = self.net_.module_.decoder
+        return self._expand(self._apply(lambda part: (decoder(part),), codes)[0])
+
+    def _statistics(self, X, codes):
+        """Return misfits and distances, (n_samples, 2), of spectra and mean codes."""
+        some = [slice(n, n + _ROWS_IN_CACHE) for n in range(0, len(X), _ROWS_IN_CACHE)]
+        misfit = [misfits(X[rows], self._decode(codes[rows])) for rows in some]
+        offsets = (codes - self.code_mean_) @ self.code_whitening_
+        distance = np.linalg.norm(offsets, axis=1)
+        return np.column_stack([np.concatenate(misfit), distance])
+
+    def _p_values(self, statistics):
+        values = comparable(statistics) - self.allowance_
+        columns = zip(values.T, comparable(self.reference_).T, strict=True)
+        return np.column_stack([p_values(*column) for column in columns])
+
+    def _judge(self, X):
+        """Return statistics and p-values, both of shape (n_samples, 2)."""
+        X = self._spectra(X)
+        if not hasattr(self, "reference_"):
+            raise AttributeError(
+                f"p-values need reference_, which this {type(self).__name__} lacks: an "
+                "earlier version of skphonon trained it. Fit it again."
+            )
+        statistics = self._statistics(X, self._mean_codes(self._compress(X)))
+        return statistics, self._p_values(statistics)
+
+    def _learn_what_is_typical(self, X, held_out=()):
+        """Take statistics of spectra that were not trained on, or else of all."""
+        kept = np.setdiff1d(np.arange(len(X)), held_out)
+        trained, fresh = (
+            X[rows[:: -(-len(rows) // _N_TYPICAL)]]
+            for rows in (kept, held_out if len(held_out) else kept)
+        )
+        trained_codes, codes = (
+            self._mean_codes(self._compress(part)) for part in (trained, fresh)
+        )
+        self.code_mean_, self.code_whitening_ = whitening(trained_codes)
+        self.reference_codes_ = codes
+        self.reference_ = self._statistics(fresh, codes)
+        self.allowance_ = np.zeros(2)
+
+    def _update_what_is_typical(self, X, remembered):
+        """Account for training on X: what changed for others, and that X is typical.
+
+        Reference spectra are not kept. In their place stand those `remembered`, which
+        the network made of their codes before the training, and their misfits then.
+        """
+        if len(X) >= len(self.reference_):
+            self._learn_what_is_typical(X)
+            return
+        spectra, misfit = remembered
+        codes = self._mean_codes(self._compress(spectra))
+        statistics = self._statistics(spectra, codes)
+        worse = np.maximum(statistics[:, 0] - misfit, 0)
+        statistics[:, 0] = self.reference_[:, 0] + worse
+        self.reference_, self.reference_codes_ = statistics, codes
+        farthest = comparable(
+            self._statistics(X, self._mean_codes(self._compress(X)))
+        ).max(axis=0)
+        usual = np.quantile(comparable(statistics), len(X) / (len(X) + 1), axis=0)
+        self.allowance_ = np.maximum(farthest - usual, self.allowance_)
+
+    def _remember(self):
+        """Return what the network makes of the codes of reference, and its misfits."""
+        spectra = self._decode(self.reference_codes_)
+        codes = self._mean_codes(self._compress(spectra))
+        return spectra, self._statistics(spectra, codes)[:, 0]
 
     def _apply(self, function, rows):
         """Return the arrays that `function` makes of tensors, some rows at a time."""
@@ -321,8 +513,11 @@ class SpectrumAutoencoder(
         return tuple(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True))
 
     def _network_inputs(self, X):
+        return self._compress(self._spectra(X))
+
+    def _spectra(self, X):
         check_is_fitted(self)
-        return self._compress(self._validate(X))
+        return self._validate(X)
 
     def _validate(self, X, reset=False):
         # One spectrum spans nothing, neither components nor codes.
@@ -332,8 +527,9 @@ class SpectrumAutoencoder(
         )
 
     def _set_up(self, X):
-        """Forget the past; return a new net and the compressed spectra."""
-        vars(self).pop("net_", None)
+        """Forget the past; return a new net and the spectra."""
+        for learnt in ("net_", "reference_"):
+            vars(self).pop(learnt, None)
         X = self._validate(X, reset=True)
         device = choose_device(self.device)
         random_state = check_random_state(self.random_state)
@@ -360,7 +556,7 @@ class SpectrumAutoencoder(
             noise_size=self.n_components_ if self._variational else 0,
             jitter=self._jitter(),
         )
-        return net, self._compress(X)
+        return net, X
 
     def _image(self, X):
         """Return how the features of X lie in an image, None for dense networks."""
