@@ -26,14 +26,7 @@ from skphonon._training import (
     new_generator,
     train,
 )
-from skphonon._typicality import (
-    combine,
-    comparable,
-    misfits,
-    p_values,
-    warn_of_foreign,
-    whitening,
-)
+from skphonon._typicality import TypicalityMixin
 from skphonon._validation import (
     HasMethods,
     Interval,
@@ -47,15 +40,16 @@ __all__ = ["SpectrumAutoencoder"]
 
 _SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
 _N_DISPLACED = 32  # copies of a spectrum, which know a spread to 12 %
-_ROWS_IN_CACHE = 128
 _ROWS_AT_ONCE = 2048  # bounds the memory of convolutions
 _COMPRESSION = 64  # components of compression="auto"
 _HIDDEN_SIZE = {"dense": 400, "conv": 200}
-_N_TYPICAL = 2000  # spectra, at most, that p-values are learnt from
 
 
 class SpectrumAutoencoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionedEstimator
+    TypicalityMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    VersionedEstimator,
 ):
     """Train a network to return spectra through a code; give the code.
 
@@ -171,10 +165,9 @@ class SpectrumAutoencoder(
         ValueError
             If training diverges, or torch cannot use the device.
         """
-        is_new, remembered = not self.__sklearn_is_fitted__(), None
+        is_new = not self.__sklearn_is_fitted__()
         if not is_new:
-            if hasattr(self, "reference_"):
-                remembered = self._remember()
+            remembered = self._remember()
             net, X = self.net_, self._validate(X)
             net.criterion_ = self._loss()
             net.iterator_train__jitter = self._jitter()
@@ -197,7 +190,7 @@ class SpectrumAutoencoder(
         self.net_ = net
         if is_new:
             self._learn_what_is_typical(X)
-        elif remembered is not None:
+        else:
             self._update_what_is_typical(X, remembered)
         return self
 
@@ -229,13 +222,7 @@ class SpectrumAutoencoder(
         """
         X = self._spectra(X)
         codes = self._codes(self._compress(X))
-        # A network that was stored without reference still transforms.
-        if self.warn_below is not None and hasattr(self, "reference_"):
-            statistics = self._statistics(X, codes[:, : self.n_components_])
-            p = self._p_values(statistics)
-            name = type(self).__name__
-            reference = comparable(self.reference_) + self.allowance_
-            warn_of_foreign(statistics, p, reference, self.warn_below, name)
+        self._warn_of_foreign(X, codes[:, : self.n_components_])
         return codes
 
     def fit_transform(self, X, y=None):
@@ -269,61 +256,6 @@ class SpectrumAutoencoder(
             Normal distribution of each code, float32.
         """
         return self._encode(self._network_inputs(X))
-
-    def score_samples(self, X):
-        """Return p-values of spectra: how often a training spectrum is as unusual.
-
-        There are two tests (`typicality` tells them apart), of what the network cannot
-        return and of the code; twice the smaller p-value holds for both. Every spectrum
-        is judged on its own.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra, prepared like those of `fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            From 0, unlike any training spectrum, to 1. Spectra like those of `fit` are
-            below p with a probability of about p, or less. With n rows in `reference_`
-            none is below ``2 / (n + 1)`` unless n is 100 or more.
-
-        Raises
-        ------
-        AttributeError
-            If the network was trained by a version that stored no `reference_`.
-        """
-        return combine(self._judge(X)[1])
-
-    def typicality(self, X):
-        """Return how far spectra are from those of the training set, by either test.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra, prepared like those of `fit`.
-
-        Returns
-        -------
-        DataFrame of shape (n_samples, 4)
-            ``misfit``: the part of the mean square of a spectrum that the network does
-            not return and that is no white noise, below 0 where there is none.
-            ``distance``: Mahalanobis distance of the mean code from the mean of
-            training spectra, in units of its root mean square there. ``p_misfit`` and
-            ``p_distance``: the probability that a training spectrum has as much. For
-            distances above 1, where networks err more, misfits are compared after
-            division by the square of the distance.
-
-        Raises
-        ------
-        AttributeError
-            If the network was trained by a version that stored no `reference_`.
-        """
-        import pandas as pd  # what only predicts does not need it
-
-        columns = ["misfit", "distance", "p_misfit", "p_distance"]
-        return pd.DataFrame(np.hstack(self._judge(X)), columns=columns)
 
     def inverse_transform(self, X):
         """Return the spectra that belong to codes.
@@ -373,7 +305,7 @@ class SpectrumAutoencoder(
             1 for perfect reconstruction; 0 is what a spectrum of zeros would get.
         """
         X = self._spectra(X)
-        again = self._decode(self._mean_codes(self._compress(X)))
+        again = self._decode(self._encoded(X))
         error = np.square(X - again).mean(axis=1)
         return float(1 - np.mean(error / np.square(X).mean(axis=1)))
 
@@ -411,6 +343,9 @@ class SpectrumAutoencoder(
             return np.hstack(self._encode(inputs))
         return self._mean_codes(inputs)
 
+    def _encoded(self, X):
+        return self._mean_codes(self._compress(X))
+
     def _mean_codes(self, inputs):
         return self._apply(lambda part: self.net_.module_.encode(part)[:1], inputs)[0]
 
@@ -438,72 +373,6 @@ class SpectrumAutoencoder(
     def _decode(self, codes):
         decoder = self.net_.module_.decoder
         return self._expand(self._apply(lambda part: (decoder(part),), codes)[0])
-
-    def _statistics(self, X, codes):
-        """Return misfits and distances, (n_samples, 2), of spectra and mean codes."""
-        some = [slice(n, n + _ROWS_IN_CACHE) for n in range(0, len(X), _ROWS_IN_CACHE)]
-        misfit = [misfits(X[rows], self._decode(codes[rows])) for rows in some]
-        offsets = (codes - self.code_mean_) @ self.code_whitening_
-        distance = np.linalg.norm(offsets, axis=1)
-        return np.column_stack([np.concatenate(misfit), distance])
-
-    def _p_values(self, statistics):
-        values = comparable(statistics) - self.allowance_
-        columns = zip(values.T, comparable(self.reference_).T, strict=True)
-        return np.column_stack([p_values(*column) for column in columns])
-
-    def _judge(self, X):
-        """Return statistics and p-values, both of shape (n_samples, 2)."""
-        X = self._spectra(X)
-        if not hasattr(self, "reference_"):
-            raise AttributeError(
-                f"p-values need reference_, which this {type(self).__name__} lacks: an "
-                "earlier version of skphonon trained it. Fit it again."
-            )
-        statistics = self._statistics(X, self._mean_codes(self._compress(X)))
-        return statistics, self._p_values(statistics)
-
-    def _learn_what_is_typical(self, X, held_out=()):
-        """Take statistics of spectra that were not trained on, or else of all."""
-        kept = np.setdiff1d(np.arange(len(X)), held_out)
-        trained, fresh = (
-            X[rows[:: -(-len(rows) // _N_TYPICAL)]]
-            for rows in (kept, held_out if len(held_out) else kept)
-        )
-        trained_codes, codes = (
-            self._mean_codes(self._compress(part)) for part in (trained, fresh)
-        )
-        self.code_mean_, self.code_whitening_ = whitening(trained_codes)
-        self.reference_codes_ = codes
-        self.reference_ = self._statistics(fresh, codes)
-        self.allowance_ = np.zeros(2)
-
-    def _update_what_is_typical(self, X, remembered):
-        """Account for training on X: what changed for others, and that X is typical.
-
-        Reference spectra are not kept. In their place stand those `remembered`, which
-        the network made of their codes before the training, and their misfits then.
-        """
-        if len(X) >= len(self.reference_):
-            self._learn_what_is_typical(X)
-            return
-        spectra, misfit = remembered
-        codes = self._mean_codes(self._compress(spectra))
-        statistics = self._statistics(spectra, codes)
-        worse = np.maximum(statistics[:, 0] - misfit, 0)
-        statistics[:, 0] = self.reference_[:, 0] + worse
-        self.reference_, self.reference_codes_ = statistics, codes
-        farthest = comparable(
-            self._statistics(X, self._mean_codes(self._compress(X)))
-        ).max(axis=0)
-        usual = np.quantile(comparable(statistics), len(X) / (len(X) + 1), axis=0)
-        self.allowance_ = np.maximum(farthest - usual, self.allowance_)
-
-    def _remember(self):
-        """Return what the network makes of the codes of reference, and its misfits."""
-        spectra = self._decode(self.reference_codes_)
-        codes = self._mean_codes(self._compress(spectra))
-        return spectra, self._statistics(spectra, codes)[:, 0]
 
     def _apply(self, function, rows):
         """Return the arrays that `function` makes of tensors, some rows at a time."""

@@ -12,6 +12,7 @@ from scipy.stats import false_discovery_control
 
 __all__ = [
     "OutOfDistributionWarning",
+    "TypicalityMixin",
     "combine",
     "comparable",
     "misfits",
@@ -28,6 +29,8 @@ _SMALLEST_SPREAD = 1e-4  # of codes, relative to the largest
 _TAIL = 0.1  # part of the reference that a power law is fitted to
 _FEWEST_IN_TAIL = 10
 _ROUNDING = 1e-5
+_MOST_IN_REFERENCE = 2000
+_ROWS_IN_CACHE = 128
 
 
 class OutOfDistributionWarning(UserWarning):
@@ -168,7 +171,7 @@ def warn_of_foreign(statistics, p, reference, level, name):
     statistics, p : ndarray of shape (n_samples, 2)
         Misfits and distances, and their p-values.
     reference : ndarray of shape (n_reference, 2)
-        Comparable statistics of reference spectra.
+        Comparable statistics of typical spectra.
     level : float
         Probability that spectra of which none is foreign cause a warning.
     name : str
@@ -203,5 +206,144 @@ def warn_of_foreign(statistics, p, reference, level, name):
         "make_powder_spectra), fine-tune on them (partial_fit), or fit along what is "
         "unknown (nuisance in LeastSquaresInverter).",
         OutOfDistributionWarning,
-        stacklevel=4,  # through transform and what scikit-learn wraps it in
+        stacklevel=5,  # through transform and what scikit-learn wraps it in
     )
+
+
+class TypicalityMixin:
+    """Tests of an autoencoder for spectra that it was not trained on.
+
+    The estimator offers `_spectra` (to validate), `_encoded` and `_decode`. It calls
+    `_learn_what_is_typical` when it was trained, `_remember` before it is trained on,
+    and `_update_what_is_typical` after that.
+    """
+
+    def score_samples(self, X):
+        """Return p-values of spectra: how often a training spectrum is as unusual.
+
+        There are two tests (`typicality` tells them apart), of what the network cannot
+        return and of the code; twice the smaller p-value holds for both. Every spectrum
+        is judged on its own.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            From 0, unlike any training spectrum, to 1. Spectra like those of `fit` are
+            below p with a probability of about p, or less. With n rows in `reference_`
+            none is below ``2 / (n + 1)`` unless n is 100 or more.
+
+        Raises
+        ------
+        AttributeError
+            If the network was trained by a version that stored no `reference_`.
+        """
+        return combine(self._judge(X)[1])
+
+    def typicality(self, X):
+        """Return how far spectra are from those of the training set, by either test.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`.
+
+        Returns
+        -------
+        DataFrame of shape (n_samples, 4)
+            ``misfit``: the part of the mean square of a spectrum that the network does
+            not return and that is no white noise, below 0 where there is none.
+            ``distance``: Mahalanobis distance of the mean code from the mean of
+            training spectra, in units of its root mean square there. ``p_misfit`` and
+            ``p_distance``: the probability that a training spectrum has as much. For
+            distances above 1, where networks err more, misfits are compared after
+            division by the square of the distance.
+
+        Raises
+        ------
+        AttributeError
+            If the network was trained by a version that stored no `reference_`.
+        """
+        import pandas as pd  # what only predicts does not need it
+
+        columns = ["misfit", "distance", "p_misfit", "p_distance"]
+        return pd.DataFrame(np.hstack(self._judge(X)), columns=columns)
+
+    def _judge(self, X):
+        """Return statistics and p-values, both of shape (n_samples, 2)."""
+        X = self._spectra(X)
+        if not hasattr(self, "reference_"):
+            raise AttributeError(
+                f"p-values need reference_, which this {type(self).__name__} lacks: an "
+                "earlier version of skphonon trained it. Fit it again."
+            )
+        statistics = self._statistics(X, self._encoded(X))
+        return statistics, self._p_values(statistics)
+
+    def _warn_of_foreign(self, X, codes):
+        if self.warn_below is None or not hasattr(self, "reference_"):
+            return  # without reference: trained by an earlier version
+        statistics, name = self._statistics(X, codes), type(self).__name__
+        p, typical = self._p_values(statistics), self._typical()
+        warn_of_foreign(statistics, p, typical, self.warn_below, name)
+
+    def _statistics(self, X, codes):
+        """Return misfits and distances, (n_samples, 2), of spectra and mean codes."""
+        some = [slice(n, n + _ROWS_IN_CACHE) for n in range(0, len(X), _ROWS_IN_CACHE)]
+        misfit = [misfits(X[rows], self._decode(codes[rows])) for rows in some]
+        offsets = (codes - self.code_mean_) @ self.code_whitening_
+        distance = np.linalg.norm(offsets, axis=1)
+        return np.column_stack([np.concatenate(misfit), distance])
+
+    def _p_values(self, statistics):
+        columns = zip(comparable(statistics).T, self._typical().T, strict=True)
+        return np.column_stack([p_values(*column) for column in columns])
+
+    def _typical(self):
+        return comparable(self.reference_) + self.allowance_
+
+    def _learn_what_is_typical(self, X, held_out=()):
+        """Take statistics of spectra that were not trained on, or else of all."""
+        kept = np.setdiff1d(np.arange(len(X)), held_out)
+        trained, fresh = (
+            X[rows[:: -(-len(rows) // _MOST_IN_REFERENCE)]]
+            for rows in (kept, held_out if len(held_out) else kept)
+        )
+        self.code_mean_, self.code_whitening_ = whitening(self._encoded(trained))
+        self.reference_codes_ = self._encoded(fresh)
+        self.reference_ = self._statistics(fresh, self.reference_codes_)
+        self.allowance_ = np.zeros(2)
+
+    def _remember(self):
+        """Return spectra that stand for those of reference, and their misfits, or None.
+
+        They are what the network makes of the codes of reference, which are kept.
+        """
+        if not hasattr(self, "reference_"):
+            return None
+        spectra = self._decode(self.reference_codes_)
+        return spectra, self._statistics(spectra, self._encoded(spectra))[:, 0]
+
+    def _update_what_is_typical(self, X, remembered):
+        """Account for training on X: X is typical now, others may be returned worse.
+
+        `remembered` is what `_remember` gave before.
+        """
+        if remembered is None:
+            return
+        if len(X) >= len(self.reference_):
+            self._learn_what_is_typical(X)
+            return
+        spectra, misfit = remembered
+        codes = self._encoded(spectra)
+        statistics = self._statistics(spectra, codes)
+        statistics[:, 0] = np.maximum(statistics[:, 0] - misfit, 0)
+        statistics[:, 0] += self.reference_[:, 0]
+        self.reference_, self.reference_codes_ = statistics, codes
+        usual = np.quantile(comparable(statistics), len(X) / (len(X) + 1), axis=0)
+        found = comparable(self._statistics(X, self._encoded(X)))
+        self.allowance_ = np.maximum(found.max(axis=0) - usual, self.allowance_)
