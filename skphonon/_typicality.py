@@ -43,8 +43,8 @@ def misfits(X, reconstructed):
     The variance v of white noise is estimated from the median difference between
     residuals of neighbouring features, which neither smooth misfits nor single pixels
     change. What the mean square residual has beyond ``v * (1 + 6.3 / sqrt(n))``,
-    relative to the mean square of the spectrum, is the misfit: structure, and pixels
-    that are off.
+    relative to the mean square of the spectrum, is the misfit: structure, pixels that
+    are off, and noise that is stronger in some pixels than in others.
 
     Parameters
     ----------
@@ -256,7 +256,9 @@ class TypicalityMixin:
         -------
         DataFrame of shape (n_samples, 4)
             ``misfit``: the part of the mean square of a spectrum that the network does
-            not return and that is no white noise, below 0 where there is none.
+            not return and that is no white noise, below 0 where there is none. Features
+            that are neighbours must be so in the spectrum. Counting noise is part of
+            it, unless the training spectra have as much.
             ``distance``: Mahalanobis distance of the mean code from the mean of
             training spectra, in units of its root mean square there. ``p_misfit`` and
             ``p_distance``: the probability that a training spectrum has as much. For
