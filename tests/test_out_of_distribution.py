@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from skphonon import OutOfDistributionWarning, load_model, save_model
+from skphonon import (
+    MaskedSpectrumPreprocessor,
+    OutOfDistributionWarning,
+    PowderSimulator,
+    SpectrumGrid,
+    load_aluminium_model,
+    load_model,
+    make_powder_spectra,
+    save_model,
+)
 from skphonon._typicality import misfits, p_values, warn_of_foreign, whitening
 from skphonon.features import AEFeatureExtractor, VAEFeatureExtractor
 from skphonon.recipes import fine_tune
@@ -252,3 +262,72 @@ def test_models_without_reference_transform_and_say_what_they_lack(trained):
 def test_a_level_is_a_probability(value):
     with pytest.raises(ValueError, match="warn_below"):
         quick(warn_below=value).fit(peaks(20))
+
+
+# What follows is aluminium on a coarse grid.
+
+
+@pytest.fixture(scope="module")
+def aluminium():
+    grid = SpectrumGrid(
+        np.arange(10, 45, 2.0), np.arange(0.5, 10, 0.3), incident_energy=50.0
+    )
+    return PowderSimulator(load_aluminium_model(), grid, tolerance=1e-3)
+
+
+def spectra(simulator, n_samples=60, seed=1, **variation):
+    X, _ = make_powder_spectra(
+        simulator, n_samples, spread=0.3, noise=(0.0, 0.2), random_state=seed,
+        variation=variation,
+    )  # fmt: skip
+    return X
+
+
+@pytest.fixture(scope="module")
+def front(aluminium):
+    extractor = VAEFeatureExtractor(
+        8, hidden_size=100, validation_fraction=0.2, random_state=0
+    )
+    front = make_pipeline(MaskedSpectrumPreprocessor(), extractor)
+    return front.fit(spectra(aluminium, 1000, seed=0))
+
+
+def part_below(front, X, level=1e-3):
+    return np.mean(front[1].score_samples(front[0].transform(X)) < level)
+
+
+def empty_can(X, grid):
+    energy, q = grid.axes()
+    hump = np.exp(-(((energy - 22) / 11) ** 2))[:, None] * (q / q.max()) ** 2
+    can = (hump + np.exp(-(energy - 10) / 3)[:, None]).reshape(-1)
+    return X + np.nanstd(X, axis=1, keepdims=True) * can / can[grid.mask.ravel()].std()
+
+
+def dead_pixels(X):
+    return np.where(np.random.default_rng(0).uniform(size=X.shape) < 0.05, 0 * X, X)
+
+
+def test_new_spectra_of_aluminium_are_not_foreign(aluminium, front):
+    new = spectra(aluminium, 400, seed=2)
+    # 4 are expected; 200 held-out spectra tell the level within a factor of two or so
+    assert part_below(front, new, 0.01) <= 0.03
+    front.transform(new[:100])
+
+
+def test_spectra_foreign_to_aluminium_are(aluminium, front):
+    copper = clone(aluminium)
+    copper.model.set_params(
+        symbol="Cu",
+        lattice=aluminium.model.lattice * 3.61 / 4.04,
+        reference=aluminium.model.reference * 1.3,
+    )
+    alike = spectra(aluminium)
+    blurred = {"energy_resolution": 1.54 * 200 / 50}  # in proportion to incident energy
+    strange = [spectra(copper), empty_can(alike, aluminium.grid), dead_pixels(alike)]
+    for X in strange:  # measured: 1, 1, 0.97
+        assert part_below(front, X) > 0.8
+        with pytest.warns(OutOfDistributionWarning, match="of 60 spectra"):
+            front.transform(X)
+    # these are nearly other crystals of the training set; measured: 0.23 and 0.42
+    for X in (spectra(aluminium, **blurred), spectra(aluminium, energy_offset=5.0)):
+        assert part_below(front, X) > 0.1
