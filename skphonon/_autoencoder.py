@@ -328,7 +328,7 @@ class SpectrumAutoencoder(
         return state
 
     def __setstate__(self, state):
-        super().__setstate__(state)
+        super().__setstate__({"warn_below": None, **state})  # models without reference
         saved = vars(self).pop("_net_arrays", None)
         if saved is not None:
             self.net_ = net_from_arrays(saved, Autoencoder, self._loss(), self.device)

@@ -247,15 +247,21 @@ def test_references_are_small_and_travel(trained, tmp_path):
 
 def test_models_without_reference_transform_and_say_what_they_lack(trained):
     """Models that an earlier version trained."""
-    old, X = copy.deepcopy(trained), FOREIGN["dead pixels"]
-    for name in ("reference_", "reference_codes_", "allowance_"):
-        delattr(old, name)
+    old, X = VAEFeatureExtractor(), FOREIGN["dead pixels"]
+    state = trained.__getstate__()
+    for name in ("warn_below", "reference_", "reference_codes_", "allowance_"):
+        del state[name]
+    old.__setstate__(state)
+    clone(old)
     assert_array_equal(old.transform(X), trained.encode(X)[0])
     for method in (old.score_samples, old.typicality):
         with pytest.raises(AttributeError, match="p-values need reference_"):
             method(X)
     assert not hasattr(old.partial_fit(X), "reference_")
     assert hasattr(old.fit(X), "reference_")
+    # where the parameter is there, it does not ask for what is not
+    del old.set_params(warn_below=1e-3).reference_
+    old.transform(X)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, "often"])
