@@ -29,6 +29,7 @@ _HOME = {
     "LeastSquaresInverter": "skphonon.inversion",
     "MaskedSpectrumPreprocessor": "skphonon.preprocessing",
     "NelderMeadInverter": "skphonon.inversion",
+    "OutOfDistributionWarning": "skphonon.features",
     "ParameterDraws": "skphonon.inspection",
     "PhononBandsDisplay": "skphonon.inspection",
     "PolynomialResolution": "skphonon.simulation",

@@ -26,6 +26,7 @@ from skphonon._training import (
     new_generator,
     train,
 )
+from skphonon._typicality import TypicalityMixin
 from skphonon._validation import (
     HasMethods,
     Interval,
@@ -45,7 +46,10 @@ _HIDDEN_SIZE = {"dense": 400, "conv": 200}
 
 
 class SpectrumAutoencoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionedEstimator
+    TypicalityMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    VersionedEstimator,
 ):
     """Train a network to return spectra through a code; give the code.
 
@@ -79,6 +83,7 @@ class SpectrumAutoencoder(
         "tol": [at_least(0, numbers.Real)],
         "fine_tune_epochs": [at_least(1)],
         "fine_tune_learning_rate": [positive()],
+        "warn_below": [Interval(numbers.Real, 0, 1, closed="both"), None],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -107,8 +112,10 @@ class SpectrumAutoencoder(
         ValueError
             If training diverges, or torch cannot use the device.
         """
-        net, inputs = self._set_up(X)
+        net, X = self._set_up(X)
+        inputs = self._compress(X)
         generator = net.iterator_train__generator
+        held_out = hold_out(len(X), self.validation_fraction, generator)
         self.history_ = train(
             net,
             inputs,
@@ -117,13 +124,14 @@ class SpectrumAutoencoder(
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             schedule=self.schedule,
-            held_out=hold_out(len(inputs), self.validation_fraction, generator),
+            held_out=held_out,
             patience=self.patience,
             tol=self.tol,
             verbose=self.verbose,
             name=type(self).__name__,
         )
         self.net_ = net
+        self._learn_what_is_typical(X, held_out)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -134,6 +142,11 @@ class SpectrumAutoencoder(
         `fine_tune_learning_rate`; the principal components stay as they are. On an
         unfitted estimator the network is first set up as `fit` does it.
         Interrupted, it leaves the network as it was before.
+
+        The spectra belong to the training set from then on: as many as `reference_` has
+        rows, or more, replace it. For n of them, fewer, `allowance_` is set so that the
+        most unusual is as unusual as the most unusual of n reference spectra. What is
+        no farther off than measured spectra were is then not foreign any more.
 
         Parameters
         ----------
@@ -152,13 +165,16 @@ class SpectrumAutoencoder(
         ValueError
             If training diverges, or torch cannot use the device.
         """
-        if self.__sklearn_is_fitted__():
-            net, inputs = self.net_, self._compress(self._validate(X))
+        is_new = not self.__sklearn_is_fitted__()
+        if not is_new:
+            remembered = self._remember()
+            net, X = self.net_, self._validate(X)
             net.criterion_ = self._loss()
             net.iterator_train__jitter = self._jitter()
         else:
-            net, inputs = self._set_up(X)
+            net, X = self._set_up(X)
             self.history_ = []
+        inputs = self._compress(X)
         with all_or_nothing(net):
             history = train(
                 net,
@@ -172,6 +188,10 @@ class SpectrumAutoencoder(
             )
         self.history_ = [*self.history_, *history]
         self.net_ = net
+        if is_new:
+            self._learn_what_is_typical(X)
+        else:
+            self._update_what_is_typical(X, remembered)
         return self
 
     def transform(self, X):
@@ -185,12 +205,42 @@ class SpectrumAutoencoder(
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            Mean codes, float32. With ``output="distribution"`` the standard
-            deviations follow: ``(n_samples, 2 * n_components)``.
+            Mean codes, float32. Unless ``output="mean"`` the standard deviations
+            follow: ``(n_samples, 2 * n_components)``.
+
+        Warns
+        -----
+        OutOfDistributionWarning
+            If spectra are unlike those of the training set, see `score_samples`.
+            Whether any is foreign is decided for all spectra of the call together, by
+            the false discovery rate [1]_ with level `warn_below`.
+
+        References
+        ----------
+        .. [1] Y. Benjamini and Y. Hochberg,
+           https://doi.org/10.1111/j.2517-6161.1995.tb02031.x
         """
-        if self.output == "distribution":
-            return np.hstack(self.encode(X))
-        return self._mean_codes(X)
+        X = self._spectra(X)
+        codes = self._codes(self._compress(X))
+        self._warn_of_foreign(X, codes[:, : self.n_components_])
+        return codes
+
+    def fit_transform(self, X, y=None):
+        """Train a new network on spectra and return their codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, finite and on a common scale of about 1.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            What `transform` gives, which never warns of the spectra it was trained on.
+        """
+        return self.fit(X)._codes(self._network_inputs(X))
 
     def encode(self, X):
         """Return means and standard deviations of codes, whatever `output` is.
@@ -205,26 +255,7 @@ class SpectrumAutoencoder(
         mean, std : ndarray of shape (n_samples, n_components)
             Normal distribution of each code, float32.
         """
-        inputs = self._network_inputs(X)
-        scale = torch.as_tensor(self._input_scale(), device=self.net_.device)
-        # The same noise for every spectrum: none depends on its neighbours.
-        generator = torch.Generator().manual_seed(self._noise_seed)
-        noise = torch.randn((_N_DISPLACED, len(scale)), generator=generator)
-        noise = noise.to(scale) * scale
-
-        def distribution(inputs):
-            network = self.net_.module_
-            reconstruction, mean, log_variance = network(inputs)
-            misfit = ((inputs - reconstruction) / scale).square().mean(1, keepdim=True)
-            variance = torch.zeros_like(mean)
-            if log_variance is not None:
-                variance += log_variance.exp()
-            for row in noise:
-                displaced, _ = network.encode(inputs + misfit.sqrt() * row)
-                variance += (displaced - mean).square() / _N_DISPLACED
-            return mean, variance.sqrt()
-
-        return self._apply(distribution, inputs)
+        return self._encode(self._network_inputs(X))
 
     def inverse_transform(self, X):
         """Return the spectra that belong to codes.
@@ -253,10 +284,7 @@ class SpectrumAutoencoder(
                 f"Codes must have {n_codes} columns, or {2 * n_codes} for means and "
                 f"standard deviations, as transform gives them; got {codes.shape[1]}."
             )
-        (outputs,) = self._apply(
-            lambda part: (self.net_.module_.decoder(part),), codes[:, :n_codes]
-        )
-        return self._expand(outputs)
+        return self._decode(codes[:, :n_codes])
 
     def score(self, X, y=None):
         """Return how well spectra survive compression: one minus the mean NMSE.
@@ -276,8 +304,8 @@ class SpectrumAutoencoder(
         float
             1 for perfect reconstruction; 0 is what a spectrum of zeros would get.
         """
-        again = self.inverse_transform(self._mean_codes(X))
-        X = self._validate(X)
+        X = self._spectra(X)
+        again = self._decode(self._encoded(X))
         error = np.square(X - again).mean(axis=1)
         return float(1 - np.mean(error / np.square(X).mean(axis=1)))
 
@@ -300,7 +328,7 @@ class SpectrumAutoencoder(
         return state
 
     def __setstate__(self, state):
-        super().__setstate__(state)
+        super().__setstate__({"warn_below": None, **state})  # models without reference
         saved = vars(self).pop("_net_arrays", None)
         if saved is not None:
             self.net_ = net_from_arrays(saved, Autoencoder, self._loss(), self.device)
@@ -309,9 +337,42 @@ class SpectrumAutoencoder(
         """Return a module from outputs and targets to the loss."""
         raise NotImplementedError
 
-    def _mean_codes(self, X):
-        inputs = self._network_inputs(X)
+    def _codes(self, inputs):
+        """Return what `transform` gives, of inputs to the network."""
+        if self.output == "distribution":
+            return np.hstack(self._encode(inputs))
+        return self._mean_codes(inputs)
+
+    def _encoded(self, X):
+        return self._mean_codes(self._compress(X))
+
+    def _mean_codes(self, inputs):
         return self._apply(lambda part: self.net_.module_.encode(part)[:1], inputs)[0]
+
+    def _encode(self, inputs):
+        scale = torch.as_tensor(self._input_scale(), device=self.net_.device)
+        # The same noise for every spectrum: none depends on its neighbours.
+        generator = torch.Generator().manual_seed(self._noise_seed)
+        noise = torch.randn((_N_DISPLACED, len(scale)), generator=generator)
+        noise = noise.to(scale) * scale
+
+        def distribution(inputs):
+            network = self.net_.module_
+            reconstruction, mean, log_variance = network(inputs)
+            misfit = ((inputs - reconstruction) / scale).square().mean(1, keepdim=True)
+            variance = torch.zeros_like(mean)
+            if log_variance is not None:
+                variance += log_variance.exp()
+            for row in noise:
+                displaced, _ = network.encode(inputs + misfit.sqrt() * row)
+                variance += (displaced - mean).square() / _N_DISPLACED
+            return mean, variance.sqrt()
+
+        return self._apply(distribution, inputs)
+
+    def _decode(self, codes):
+        decoder = self.net_.module_.decoder
+        return self._expand(self._apply(lambda part: (decoder(part),), codes)[0])
 
     def _apply(self, function, rows):
         """Return the arrays that `function` makes of tensors, some rows at a time."""
@@ -321,8 +382,11 @@ class SpectrumAutoencoder(
         return tuple(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True))
 
     def _network_inputs(self, X):
+        return self._compress(self._spectra(X))
+
+    def _spectra(self, X):
         check_is_fitted(self)
-        return self._compress(self._validate(X))
+        return self._validate(X)
 
     def _validate(self, X, reset=False):
         # One spectrum spans nothing, neither components nor codes.
@@ -332,8 +396,9 @@ class SpectrumAutoencoder(
         )
 
     def _set_up(self, X):
-        """Forget the past; return a new net and the compressed spectra."""
-        vars(self).pop("net_", None)
+        """Forget the past; return a new net and the spectra."""
+        for learnt in ("net_", "reference_"):
+            vars(self).pop(learnt, None)
         X = self._validate(X, reset=True)
         device = choose_device(self.device)
         random_state = check_random_state(self.random_state)
@@ -360,7 +425,7 @@ class SpectrumAutoencoder(
             noise_size=self.n_components_ if self._variational else 0,
             jitter=self._jitter(),
         )
-        return net, self._compress(X)
+        return net, X
 
     def _image(self, X):
         """Return how the features of X lie in an image, None for dense networks."""

@@ -11,9 +11,10 @@ import numpy as np
 
 from skphonon._autoencoder import SpectrumAutoencoder
 from skphonon._networks import ReconstructionLoss, VariationalLoss, divergences
+from skphonon._typicality import OutOfDistributionWarning
 from skphonon._validation import Interval, StrOptions
 
-__all__ = ["AEFeatureExtractor", "VAEFeatureExtractor"]
+__all__ = ["AEFeatureExtractor", "OutOfDistributionWarning", "VAEFeatureExtractor"]
 
 
 class VAEFeatureExtractor(SpectrumAutoencoder):
@@ -126,6 +127,10 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         to, and their standard deviations become too small.
     fine_tune_learning_rate : float, default=1e-4
         Learning rate in `partial_fit`, constant.
+    warn_below : float or None, default=0.001
+        `transform` warns of foreign spectra (:class:`OutOfDistributionWarning`) where
+        `score_samples`, corrected for the number of spectra in the call, is below. That
+        is the probability of a false alarm. None: never.
     device : str, default="cpu"
         Where torch computes: "cpu", "cuda", or "auto" for a GPU where there is one.
         A pickle made on a GPU loads on the CPU where there is none.
@@ -152,6 +157,18 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     history_ : list of dict
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
         The held-out loss is at the mean code, the training loss at sampled codes.
+    reference_ : ndarray of shape (n_reference, 2)
+        Misfits and distances (see `typicality`) of the spectra that `fit` held out, at
+        most 2000. Where nothing was held out they are those of training spectra, which
+        are smaller: p-values are then too small.
+    reference_codes_ : ndarray of shape (n_reference, `n_components_`)
+        Mean codes of these spectra.
+    allowance_ : ndarray of shape (2,)
+        How much more misfit and distance is typical since `partial_fit`.
+    code_mean_ : ndarray of shape (`n_components_`,)
+        Mean of the mean codes of training spectra.
+    code_whitening_ : ndarray of shape (`n_components_`, `n_components_`)
+        What turns offsets from it into vectors as long as the `distance`.
     n_features_in_ : int
         Features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -218,6 +235,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         tol=1e-4,
         fine_tune_epochs=10,
         fine_tune_learning_rate=1e-4,
+        warn_below=1e-3,
         device="cpu",
         random_state=None,
         verbose=0,
@@ -246,29 +264,10 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         self.tol = tol
         self.fine_tune_epochs = fine_tune_epochs
         self.fine_tune_learning_rate = fine_tune_learning_rate
+        self.warn_below = warn_below
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
-
-    def transform(self, X):
-        """Return the codes of spectra.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra, prepared like those of `fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components)
-            Mean codes, float32. Unless ``output="mean"`` the standard deviations
-            follow: ``(n_samples, 2 * n_components)``.
-        """
-        if self.output != "posterior":
-            return super().transform(X)
-        inputs = self._network_inputs(X)
-        mean, log_variance = self._apply(self.net_.module_.encode, inputs)
-        return np.hstack([mean, np.exp(log_variance / 2)])
 
     def kl_divergence(self, X):
         """Return how far the distribution of each code is from the prior.
@@ -290,6 +289,12 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         inputs = self._network_inputs(X)
         encode = self.net_.module_.encode
         return self._apply(lambda part: (divergences(*encode(part)),), inputs)[0]
+
+    def _codes(self, inputs):
+        if self.output != "posterior":
+            return super()._codes(inputs)
+        mean, log_variance = self._apply(self.net_.module_.encode, inputs)
+        return np.hstack([mean, np.exp(log_variance / 2)])
 
     def _loss(self):
         return VariationalLoss(self.kl_weight, self.kl_reduction)
@@ -376,6 +381,10 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         to, and their standard deviations become too small.
     fine_tune_learning_rate : float, default=1e-4
         Learning rate in `partial_fit`, constant.
+    warn_below : float or None, default=0.001
+        `transform` warns of foreign spectra (:class:`OutOfDistributionWarning`) where
+        `score_samples`, corrected for the number of spectra in the call, is below. That
+        is the probability of a false alarm. None: never.
     device : str, default="cpu"
         Where torch computes: "cpu", "cuda", or "auto" for a GPU where there is one.
         A pickle made on a GPU loads on the CPU where there is none.
@@ -401,6 +410,18 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         Inputs of the network: principal components, or `n_features_in_`.
     history_ : list of dict
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
+    reference_ : ndarray of shape (n_reference, 2)
+        Misfits and distances (see `typicality`) of the spectra that `fit` held out, at
+        most 2000. Where nothing was held out they are those of training spectra, which
+        are smaller: p-values are then too small.
+    reference_codes_ : ndarray of shape (n_reference, `n_components_`)
+        Mean codes of these spectra.
+    allowance_ : ndarray of shape (2,)
+        How much more misfit and distance is typical since `partial_fit`.
+    code_mean_ : ndarray of shape (`n_components_`,)
+        Mean of the mean codes of training spectra.
+    code_whitening_ : ndarray of shape (`n_components_`, `n_components_`)
+        What turns offsets from it into vectors as long as the `distance`.
     n_features_in_ : int
         Features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -448,6 +469,7 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         tol=1e-4,
         fine_tune_epochs=10,
         fine_tune_learning_rate=1e-4,
+        warn_below=1e-3,
         device="cpu",
         random_state=None,
         verbose=0,
@@ -474,6 +496,7 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         self.tol = tol
         self.fine_tune_epochs = fine_tune_epochs
         self.fine_tune_learning_rate = fine_tune_learning_rate
+        self.warn_below = warn_below
         self.device = device
         self.random_state = random_state
         self.verbose = verbose

@@ -1,0 +1,351 @@
+"""How far a spectrum lies from those a network was trained on.
+
+Two statistics: the misfit, which is what the network can neither return nor take for
+noise, and the distance of the code from the mean code of training spectra. Each becomes
+a p-value by its place among the values of reference spectra.
+"""
+
+import warnings
+
+import numpy as np
+from scipy.stats import false_discovery_control
+
+__all__ = [
+    "OutOfDistributionWarning",
+    "TypicalityMixin",
+    "combine",
+    "comparable",
+    "misfits",
+    "p_values",
+    "warn_of_foreign",
+    "whitening",
+]
+
+_NORMAL_QUARTILE = 0.6745  # of the standard normal distribution
+# White noise of variance v in n pixels leaves a misfit of 0 +- 2.1 v / sqrt(n) (by
+# simulation); a misfit counts beyond three times that.
+_NOISE_MARGIN = 6.3
+_SMALLEST_SPREAD = 1e-4  # of codes, relative to the largest
+_TAIL = 0.1  # part of the reference that a power law is fitted to
+_FEWEST_IN_TAIL = 10
+_ROUNDING = 1e-5
+_MOST_IN_REFERENCE = 2000
+_ROWS_IN_CACHE = 128
+
+
+class OutOfDistributionWarning(UserWarning):
+    """Spectra are unlike those that an extractor was trained on."""
+
+
+def misfits(X, reconstructed):
+    """Return how much of each spectrum is neither returned nor white noise.
+
+    The variance v of white noise is estimated from the median difference between
+    residuals of neighbouring features, which neither smooth misfits nor single pixels
+    change. What the mean square residual has beyond ``v * (1 + 6.3 / sqrt(n))``,
+    relative to the mean square of the spectrum, is the misfit: structure, pixels that
+    are off, and noise that is stronger in some pixels than in others.
+
+    Parameters
+    ----------
+    X, reconstructed : ndarray of shape (n_samples, n_features)
+        Spectra, and what a network makes of them.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        0 or less where noise is all there is.
+    """
+    n_features = X.shape[1]
+    residual = X - reconstructed
+    noise = np.zeros(len(X))
+    if n_features > 1:
+        steps = np.abs(np.diff(residual, axis=1))
+        middle = (n_features - 1) // 2
+        steps.partition(middle, axis=1)
+        noise += np.square(steps[:, middle] / _NORMAL_QUARTILE) / 2
+    excess = np.square(residual).mean(axis=1, dtype=float)
+    excess -= noise * (1 + _NOISE_MARGIN / np.sqrt(n_features))
+    size = np.square(X).mean(axis=1, dtype=float)
+    return excess / np.maximum(size, np.finfo(float).tiny)
+
+
+def whitening(codes):
+    """Return the mean of codes, and the map that makes their offsets comparable.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, n_components)
+        Codes of training spectra.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_components,)
+        Their mean.
+    whiten : ndarray of shape (n_components, n_components)
+        The length of ``(c - mean) @ whiten`` is the distance of a code c, the
+        Mahalanobis distance in units of its root mean square over these codes.
+    """
+    mean = codes.mean(axis=0, dtype=float)
+    offsets = codes - mean
+    variance, axes = np.linalg.eigh(offsets.T @ offsets / len(codes))
+    # A direction that no training code takes is not quite forbidden.
+    least = _SMALLEST_SPREAD**2 * (variance[-1] if variance[-1] > 0 else 1.0)
+    return mean, axes / np.sqrt(len(mean) * np.maximum(variance, least))
+
+
+def comparable(statistics):
+    """Return statistics of which each column can be compared between spectra.
+
+    Networks err more where training spectra are rare, as those of unstable crystals
+    are: by the square of the distance about. Misfits at distances above 1 are divided
+    by that.
+
+    Parameters
+    ----------
+    statistics : ndarray of shape (n_samples, 2)
+        Misfits and distances.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, 2)
+        Misfits at a usual distance, and distances.
+    """
+    misfit, distance = statistics.T
+    return np.column_stack([misfit / _excuse(distance), distance])
+
+
+def _excuse(distance):
+    return np.maximum(np.square(distance), 1.0)
+
+
+def p_values(values, reference):
+    """Return the probability of values as large as these, given a sample.
+
+    Within the sample it is the part of it that is as large; the value itself counts, so
+    that none is impossible. Above the 90th percentile, in a sample of a hundred or
+    more, a power law [1]_ of the offset from the median takes over.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values,)
+        Values of a statistic.
+    reference : ndarray of shape (n_reference,)
+        Sample.
+
+    Returns
+    -------
+    ndarray of shape (n_values,)
+        Between 0 and 1.
+
+    References
+    ----------
+    .. [1] B. M. Hill, https://doi.org/10.1214/aos/1176343247
+    """
+    n, reference = len(reference), np.sort(reference)
+    # A spectrum of the reference is as large as itself, however float32 sums round.
+    rounded = values - _ROUNDING * np.abs(reference).max()
+    p = (1 + n - np.searchsorted(reference, rounded)) / (1 + n)
+    n_tail = int(_TAIL * n)
+    if n_tail < _FEWEST_IN_TAIL:
+        return p
+    median = np.median(reference)
+    begin, *tail = reference[-n_tail - 1 :] - median
+    if not 0 < begin < tail[-1]:
+        return p
+    exponent = 1 / np.log(np.divide(tail, begin)).mean()
+    ratio = np.maximum((values - median) / begin, 1.0)
+    return np.where(ratio > 1, (1 + n_tail) / (1 + n) * ratio**-exponent, p)
+
+
+def combine(p):
+    """Return one p-value a row: twice the smallest, for two tests."""
+    return np.minimum(p.shape[1] * p.min(axis=1), 1.0)
+
+
+def warn_of_foreign(statistics, p, reference, level, name):
+    """Warn if some spectra are foreign at a level that holds for all of them together.
+
+    Parameters
+    ----------
+    statistics, p : ndarray of shape (n_samples, 2)
+        Misfits and distances, and their p-values.
+    reference : ndarray of shape (n_reference, 2)
+        Comparable statistics of typical spectra.
+    level : float
+        Probability that spectra of which none is foreign cause a warning.
+    name : str
+        Of the estimator.
+
+    Warns
+    -----
+    OutOfDistributionWarning
+        Saying how many, which is the first, by which test and how far it is off.
+    """
+    combined = combine(p)
+    foreign = np.flatnonzero(false_discovery_control(combined) < level)
+    if not len(foreign):
+        return
+    row = foreign[0]
+    misfit, distance = statistics[row]
+    usual_misfit, usual_distance = np.quantile(reference, 0.99, axis=0)
+    reasons = (
+        f"{misfit:.2%} of its mean square is neither reproduced nor white noise; 99 % "
+        "of training spectra, had they such a code, would be below "
+        f"{max(usual_misfit, 0) * _excuse(distance):.2%}",
+        f"its code is {distance:.2f} times the usual distance from the mean code; 99 % "
+        f"of training spectra are below {usual_distance:.2f}",
+    )
+    told = [why for why, each in zip(reasons, p[row], strict=True) if 2 * each < level]
+    warnings.warn(
+        f"{len(foreign)} of {len(p)} spectra are unlike those that {name} was trained "
+        f"on. The first is row {row} (p = {combined[row]:.1g}): {', and '.join(told)}. "
+        "What is predicted from such codes is a guess. Check the material, the "
+        "incident energy, the axes, the background and bad pixels. If the spectra are "
+        "right, train on spectra that vary as they do (variation in "
+        "make_powder_spectra), fine-tune on them (partial_fit), or fit along what is "
+        "unknown (nuisance in LeastSquaresInverter).",
+        OutOfDistributionWarning,
+        stacklevel=5,  # through transform and what scikit-learn wraps it in
+    )
+
+
+class TypicalityMixin:
+    """Tests of an autoencoder for spectra that it was not trained on.
+
+    The estimator offers `_spectra` (to validate), `_encoded` and `_decode`. It calls
+    `_learn_what_is_typical` when it was trained, `_remember` before it is trained on,
+    and `_update_what_is_typical` after that.
+    """
+
+    def score_samples(self, X):
+        """Return p-values of spectra: how often a training spectrum is as unusual.
+
+        There are two tests (`typicality` tells them apart), of what the network cannot
+        return and of the code; twice the smaller p-value holds for both. Every spectrum
+        is judged on its own.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            From 0, unlike any training spectrum, to 1. Spectra like those of `fit` are
+            below p with a probability of about p, or less. With n rows in `reference_`
+            none is below ``2 / (n + 1)`` unless n is 100 or more.
+
+        Raises
+        ------
+        AttributeError
+            If the network was trained by a version that stored no `reference_`.
+        """
+        return combine(self._judge(X)[1])
+
+    def typicality(self, X):
+        """Return how far spectra are from those of the training set, by either test.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`.
+
+        Returns
+        -------
+        DataFrame of shape (n_samples, 4)
+            ``misfit``: the part of the mean square of a spectrum that the network does
+            not return and that is no white noise, below 0 where there is none. Features
+            that are neighbours must be so in the spectrum. Counting noise is part of
+            it, unless the training spectra have as much.
+            ``distance``: Mahalanobis distance of the mean code from the mean of
+            training spectra, in units of its root mean square there. ``p_misfit`` and
+            ``p_distance``: the probability that a training spectrum has as much. For
+            distances above 1, where networks err more, misfits are compared after
+            division by the square of the distance.
+
+        Raises
+        ------
+        AttributeError
+            If the network was trained by a version that stored no `reference_`.
+        """
+        import pandas as pd  # what only predicts does not need it
+
+        columns = ["misfit", "distance", "p_misfit", "p_distance"]
+        return pd.DataFrame(np.hstack(self._judge(X)), columns=columns)
+
+    def _judge(self, X):
+        """Return statistics and p-values, both of shape (n_samples, 2)."""
+        X = self._spectra(X)
+        if not hasattr(self, "reference_"):
+            raise AttributeError(
+                f"p-values need reference_, which this {type(self).__name__} lacks: an "
+                "earlier version of skphonon trained it. Fit it again."
+            )
+        statistics = self._statistics(X, self._encoded(X))
+        return statistics, self._p_values(statistics)
+
+    def _warn_of_foreign(self, X, codes):
+        if self.warn_below is None or not hasattr(self, "reference_"):
+            return  # without reference: trained by an earlier version
+        statistics, name = self._statistics(X, codes), type(self).__name__
+        p, typical = self._p_values(statistics), self._typical()
+        warn_of_foreign(statistics, p, typical, self.warn_below, name)
+
+    def _statistics(self, X, codes):
+        """Return misfits and distances, (n_samples, 2), of spectra and mean codes."""
+        some = [slice(n, n + _ROWS_IN_CACHE) for n in range(0, len(X), _ROWS_IN_CACHE)]
+        misfit = [misfits(X[rows], self._decode(codes[rows])) for rows in some]
+        offsets = (codes - self.code_mean_) @ self.code_whitening_
+        distance = np.linalg.norm(offsets, axis=1)
+        return np.column_stack([np.concatenate(misfit), distance])
+
+    def _p_values(self, statistics):
+        columns = zip(comparable(statistics).T, self._typical().T, strict=True)
+        return np.column_stack([p_values(*column) for column in columns])
+
+    def _typical(self):
+        return comparable(self.reference_) + self.allowance_
+
+    def _learn_what_is_typical(self, X, held_out=()):
+        """Take statistics of spectra that were not trained on, or else of all."""
+        kept = np.setdiff1d(np.arange(len(X)), held_out)
+        trained, fresh = (
+            X[rows[:: -(-len(rows) // _MOST_IN_REFERENCE)]]
+            for rows in (kept, held_out if len(held_out) else kept)
+        )
+        self.code_mean_, self.code_whitening_ = whitening(self._encoded(trained))
+        self.reference_codes_ = self._encoded(fresh)
+        self.reference_ = self._statistics(fresh, self.reference_codes_)
+        self.allowance_ = np.zeros(2)
+
+    def _remember(self):
+        """Return spectra that stand for those of reference, and their misfits, or None.
+
+        They are what the network makes of the codes of reference, which are kept.
+        """
+        if not hasattr(self, "reference_"):
+            return None
+        spectra = self._decode(self.reference_codes_)
+        return spectra, self._statistics(spectra, self._encoded(spectra))[:, 0]
+
+    def _update_what_is_typical(self, X, remembered):
+        """Account for training on X: X is typical now, others may be returned worse.
+
+        `remembered` is what `_remember` gave before.
+        """
+        if remembered is None:
+            return
+        if len(X) >= len(self.reference_):
+            self._learn_what_is_typical(X)
+            return
+        spectra, misfit = remembered
+        codes = self._encoded(spectra)
+        statistics = self._statistics(spectra, codes)
+        statistics[:, 0] = np.maximum(statistics[:, 0] - misfit, 0)
+        statistics[:, 0] += self.reference_[:, 0]
+        self.reference_, self.reference_codes_ = statistics, codes
+        usual = np.quantile(comparable(statistics), len(X) / (len(X) + 1), axis=0)
+        found = comparable(self._statistics(X, self._encoded(X)))
+        self.allowance_ = np.maximum(found.max(axis=0) - usual, self.allowance_)
