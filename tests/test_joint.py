@@ -273,6 +273,8 @@ def test_powders_of_two_incident_energies():
     assert_array_equal(changes[:, :70, :6], slow)
     assert_array_equal(changes[:, 70:], fast)
     assert not changes[:, :70, 6][np.isfinite(spectra[:, :70])].any()
+    soft = joint.reference * [-1, 1, 1, 1, 1]
+    assert_array_equal(joint.is_stable([joint.reference, soft]), [True, False])
 
 
 @pytest.mark.parametrize(

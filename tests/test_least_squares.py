@@ -546,3 +546,19 @@ def test_an_emulator_is_trained_where_there_is_no_simulator():
     assert_allclose(found, y[260:], atol=0.1)
     assert (found >= inverter.bounds_[0]).all()
     assert (found <= inverter.bounds_[1]).all()
+
+
+def test_error_bars_of_unstable_crystals_do_not_hold(truth):
+    class Stiff(Peaks):
+        """Crystals are stable while their peaks are apart."""
+
+        def is_stable(self, parameters):
+            return np.asarray(parameters)[:, 1] > 19.0
+
+    X = noisy(np.array([[18.0, 20.0, 0.8], [18.0, 17.0, 0.8]]))
+    inverter = LeastSquaresInverter(Stiff()).fit(X)
+    message = r"1 of 2 spectra \(first: sample 1\) are fitted best by a crystal with"
+    with pytest.warns(IdentifiabilityWarning, match=message):
+        inverter.predict(X, return_std=True)
+    inverter.predict(X)  # says nothing of error bars
+    inverter.predict(X[:1], return_std=True)

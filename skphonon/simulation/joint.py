@@ -209,6 +209,26 @@ class JointSimulator(VersionedEstimator):
         jacobian = np.concatenate(changes, axis=1)
         return (jacobian, np.hstack(spectra)) if return_spectra else jacobian
 
+    def is_stable(self, parameters):
+        """Tell whether the crystals of all measurements have real frequencies only.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+            True where each simulator that can tell says so.
+        """
+        rows = parameter_rows(parameters, self.parameter_names)
+        stable = np.ones(len(rows), dtype=bool)
+        for name, simulator in self._checked().items():
+            if hasattr(simulator, "is_stable"):
+                stable &= simulator.is_stable(rows @ self._mixing(name).T)
+        return stable
+
     def join(self, spectra):
         """Put the spectra of all measurements side by side, as `simulate` does.
 

@@ -343,6 +343,21 @@ class PowderSimulator(VersionedEstimator):
         )
         return engine.distances(finer, plan, rows)
 
+    def is_stable(self, parameters):
+        """Tell whether crystals have real frequencies only.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets in eV/Angstrom^2.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+            As from :meth:`ForceConstantModel.is_stable`.
+        """
+        return self.model.is_stable(parameters)
+
     def _asked(self, parameters, nuisance=None, nuisance_ranges=None):
         """Return parameter sets, values of all nuisances, and ranges of those."""
         check_parameters(self)

@@ -82,7 +82,7 @@ def freedom(measured, model):
             seconds = perf_counter() - began
             row = {"fitted along": name, "K": kelvin, "NMSE": inverter.loss_[0]}
             row |= {"chi2": inverter.reduced_chi2_[0], "seconds": seconds}
-            rows.append(row | _cells(simulator, values[0], std[0]))
+            rows.append(row | _cells(simulator.parameter_names, values[0], std[0]))
     table = pd.DataFrame(rows)
     print(table.round(4).to_string(index=False))
     order = list(ways)
@@ -112,46 +112,63 @@ def joint(measured, model):
             )
             row = {"degree": degree, "K": kelvin, "NMSE": inverter.loss_[0]}
             row["seconds"] = seconds
-            one = next(iter(simulators.values()))
-            rows.append(row | _cells(one, here[0], np.sqrt(np.diag(covariance[0]))))
+            std = np.sqrt(np.diag(covariance[0]))
+            rows.append(row | _cells(model.parameter_names, here[0], std))
     print(pd.DataFrame(rows).round(4).to_string(index=False))
 
 
 def published(measured, model):
     """Print constants and the distance of dispersions from published ones."""
+    third = _with_third_neighbours(model)
     rows = []
     for kelvin, source in PUBLISHED.items():
         if kelvin not in measured.temperature:
             continue
         theirs = load_aluminium_model(source)
-        row = measured.temperature.tolist().index(kelvin)
-        simulator = PowderSimulator(model, measured.grid, temperature=kelvin)
-        inverter = LeastSquaresInverter(
-            simulator, nuisance=NUISANCE, background=3, random_state=0
-        ).fit(measured.data[[row]])
-        values, std = inverter.predict(measured.data[[row]], return_std=True)
-        cells = {"K": kelvin, "way": "least squares"}
-        rows.append(cells | _cells(simulator, values[0], std[0]))
-        rows.append({"K": kelvin, "way": source} | _cells(simulator, theirs.reference))
-        away = (values[0] - theirs.reference) / std[0]
-        rows.append({"K": kelvin, "way": "in standard deviations"})
-        rows[-1] |= dict(zip(simulator.parameter_names, away.round(1), strict=True))
-        covariance = inverter.covariance_[0]
-        ours = draw_parameters(model, values[0], covariance=covariance, random_state=0)
-        bands = PhononBandsDisplay.from_draws(
-            {"ours": ours, source: draw_parameters(theirs)}
-        ).data
-        found, other = (
-            bands[bands["name"] == name].reset_index() for name in ("ours", source)
-        )
-        gap = found["value"] - other["value"]
-        print(
-            f"{kelvin:g} K: dispersion {np.sqrt(np.mean(gap**2)):.2f} meV (root mean "
-            f"square) from {source}, {np.abs(gap).max():.2f} at most, of "
-            f"{other['value'].max():.1f}; its standard deviation is "
-            f"{found['std'].mean():.2f} on average"
-        )
+        spectrum = measured.data[measured.temperature == kelvin]
+        for shells, crystal in (("two shells", model), ("three shells", third)):
+            found, covariance = _fit(spectrum, crystal, measured.grid, kelvin)
+            std = np.sqrt(np.diag(covariance))
+            away = (found[:5] - theirs.reference) / std[:5]
+            cells = {"K": kelvin, "constants": shells}
+            rows.append(cells | _cells(model.parameter_names, found, std))
+            cells["constants"] = "less published, in standard deviations"
+            names = model.parameter_names
+            rows.append(cells | dict(zip(names, away.round(1), strict=True)))
+            bands = PhononBandsDisplay.from_draws(
+                {
+                    "found": draw_parameters(
+                        crystal, found, covariance=covariance, random_state=0
+                    ),
+                    source: draw_parameters(theirs),
+                }
+            ).data
+            ours, other = (
+                bands[bands["name"] == name].reset_index() for name in ("found", source)
+            )
+            gap = ours["value"] - other["value"]
+            print(
+                f"{kelvin:g} K, {shells}: dispersion {np.sqrt(np.mean(gap**2)):.2f} "
+                f"meV (root mean square) from {source}, {np.abs(gap).max():.2f} at "
+                f"most, of {other['value'].max():.1f}; its standard deviation is "
+                f"{ours['std'].mean():.2f} on average"
+            )
+        cells = {"K": kelvin, "constants": source}
+        rows.append(cells | _cells(model.parameter_names, theirs.reference))
     print(pd.DataFrame(rows).to_string(index=False, na_rep=""))
+
+
+def _fit(spectrum, model, grid, kelvin):
+    """Return constants and their covariance, far ones with a prior."""
+    reference = model.reference
+    inverter = LeastSquaresInverter(
+        PowderSimulator(model, grid, temperature=kelvin),
+        nuisance=NUISANCE,
+        background=3,
+        prior=(reference, np.where(reference == 0, FAR, 1.0)),
+        random_state=0,
+    ).fit(spectrum)
+    return inverter.predict(spectrum)[0], inverter.covariance_[0]
 
 
 def _with_third_neighbours(model):
@@ -162,16 +179,11 @@ def _with_third_neighbours(model):
     return ForceConstantModel(lattice, "Al", reference, n_shells=3)
 
 
-def _cells(simulator, values, std=None):
-    if std is None:
-        return {
-            name: f"{value:.3f}"
-            for name, value in zip(simulator.parameter_names, values, strict=True)
-        }
-    return {
-        name: f"{value:.3f} ± {bar:.3f}"
-        for name, value, bar in zip(simulator.parameter_names, values, std, strict=True)
-    }
+def _cells(names, values, std=None):
+    """Return values with error bars, by the names of the first of them."""
+    bars = [""] * len(values) if std is None else [f" ± {bar:.3f}" for bar in std]
+    texts = (f"{value:.3f}{bar}" for value, bar in zip(values, bars, strict=True))
+    return dict(zip(names, texts, strict=False))
 
 
 if __name__ == "__main__":
