@@ -31,6 +31,7 @@ from skphonon import (
     IncompleteDatasetWarning,
     MaskedSpectrumPreprocessor,
     NelderMeadInverter,
+    OutOfDistributionWarning,
     PowderSimulator,
     SpectrumGrid,
     VAEFeatureExtractor,
@@ -145,7 +146,8 @@ print(f"Fine-tuned it in {perf_counter() - started:.0f} s")
 # -------------------------------------------
 # What tells how good a prediction is, without labels: the spectrum simulated from it,
 # against the measured one. ``scale="fitted"`` leaves scale and offset free, because one
-# noisy pixel moves the normalisation.
+# noisy pixel moves the normalisation. The network says that the measured spectra are
+# unlike those it was trained on (a part of them no simulation has), until it is tuned.
 
 started = perf_counter()
 baseline = NelderMeadInverter(simulator, scale="fitted").fit(X_train, y_train)
@@ -153,7 +155,10 @@ optimised = baseline.predict(measured.data)
 seconds = (perf_counter() - started) / len(optimised)
 print(f"Nelder-Mead took {seconds:.1f} s a spectrum")
 
-constants, std = inverter.predict(measured.data, return_std=True)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", OutOfDistributionWarning)
+    constants, std = inverter.predict(measured.data, return_std=True)
+print(*(f"Note: {warning.message}" for warning in caught), sep="\n")
 tuned_constants, tuned_std = tuned.predict(measured.data, return_std=True)
 simulated = simulator.simulate(constants)
 
