@@ -58,7 +58,10 @@ def covariance_of(derivative, residual, pieces, prior=None):
         middle *= n_free / max(n_free - len(size), 1)
         if prior is not None:
             middle += prior
-        inverse = inverse @ middle @ inverse
+        # an estimate of correlations may leave directions of negative variance
+        spread, axes = np.linalg.eigh(middle / np.outer(size, size))
+        root = inverse @ (size[:, None] * axes * np.sqrt(spread.clip(0)))
+        inverse = root @ root.T
     unseen = (np.abs(vectors[:, ~seen]) > np.sqrt(_UNSEEN)).any(axis=1)
     inverse[unseen] = inverse[:, unseen] = np.nan
     inverse[np.diag_indices(len(size))] = np.where(unseen, np.inf, np.diag(inverse))
