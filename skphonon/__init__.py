@@ -51,6 +51,7 @@ _HOME = {
     "describe": "skphonon.model_cards",
     "draw_parameters": "skphonon.inspection",
     "fetch_aluminium_arcs": "skphonon.datasets",
+    "fetch_la2nio4": "skphonon.datasets",
     "fine_tune": "skphonon.recipes",
     "high_symmetry_path": "skphonon.inspection",
     "instrument_resolution": "skphonon.simulation",

@@ -23,6 +23,12 @@ def aluminium_folder(data_folder):
 
 
 @pytest.fixture(scope="session")
+def la2nio4_folder(data_folder):
+    """Folder of the spin-wave map of La2NiO4."""
+    return _folder(data_folder / "la2nio4")
+
+
+@pytest.fixture(scope="session")
 def silicon(data_folder):
     """Silicon of phonopy's example: two atoms that inversion exchanges."""
     return _example(data_folder, "phonopy_params_Si.yaml")

@@ -7,12 +7,11 @@ read where SKPHONON_DATA has them.
 import hashlib
 import io
 import pickle
-import threading
 import typing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from local_server import Repository, running_repository
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skphonon.datasets import (
@@ -78,47 +77,20 @@ def contents(stand_ins, expect, monkeypatch):
     return stand_ins
 
 
-class Repository(ThreadingHTTPServer):
-    """Serve `bodies` by path; `announced` overrides a Content-Length."""
-
-    daemon_threads = False  # closing the server waits for its answers
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.bodies, self.announced, self.requested = {}, {}, []
-        self.url = f"http://127.0.0.1:{self.server_port}/"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        path = self.path.removeprefix("/")
-        self.server.requested.append(path)
-        if path not in self.server.bodies:
-            self.send_error(404)
-            return
-        body = self.server.bodies[path]
-        self.send_response(200)
-        self.send_header("Content-Length", self.server.announced.get(path, len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        """Keep quiet."""
-
-
 @pytest.fixture
 def repository(contents, monkeypatch):
     """Local server with every file, in the place of the public repository."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Repository() as server:
+    with running_repository() as server:
         for name, content in contents.items():
             server.bodies[_aluminium._FILES[name].path] = content
-        monkeypatch.setattr(_aluminium, "_BASE_URL", server.url)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+        use_url(server.url, monkeypatch)
         yield server
-        server.shutdown()
-        thread.join()
+
+
+def use_url(url, monkeypatch):
+    published = _aluminium._PUBLISHED._replace(base_url=url)
+    monkeypatch.setattr(_aluminium, "_PUBLISHED", published)
 
 
 def write(folder, contents, names=None):
@@ -200,7 +172,7 @@ def test_connection_lost_half_way(repository, tmp_path):
 def test_no_server(repository, tmp_path, monkeypatch):
     with Repository() as closed:
         pass
-    monkeypatch.setattr(_aluminium, "_BASE_URL", closed.url)
+    use_url(closed.url, monkeypatch)
     with pytest.raises(OSError, match="Check the connection"):
         fetch_aluminium_arcs(tmp_path)
     assert files_in(tmp_path) == []

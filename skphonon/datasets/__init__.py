@@ -6,6 +6,7 @@ from skphonon.datasets._aluminium import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
+from skphonon.datasets._la2nio4 import fetch_la2nio4
 from skphonon.datasets._store import (
     PowderSpectraStore,
     open_powder_spectra,
@@ -18,6 +19,7 @@ __all__ = [
     "PowderSpectraStore",
     "bvk_from_label",
     "fetch_aluminium_arcs",
+    "fetch_la2nio4",
     "load_aluminium_model",
     "make_powder_spectra",
     "open_powder_spectra",

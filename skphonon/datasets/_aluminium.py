@@ -4,21 +4,16 @@ Force constants are Born-von Karman constants in eV/Angstrom^2, positive where t
 force restores, in the order ``1XX, 1ZZ, 1XY, 2XX, 2YY``; the bond to a first
 neighbour lies along [110], to a second along [100].
 
-A data file is trusted for its sha256 alone, wherever it came from, and reading it
-runs no code that it may hold.
+Reading a data file runs no code that it may hold.
 """
 
-import hashlib
 import io
-import os
 import warnings
-from importlib import resources
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import Bunch
 
+from skphonon.datasets._published import PublishedFiles, RemoteFile, description
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.simulation.grid import SpectrumGrid
@@ -35,8 +30,6 @@ _PUBLISHED_FITS = {
     "gilat-nicklow-1966": (4.0496, [9.808, -1.616, 11.424, 2.494, -0.515]),
 }
 
-_BASE_URL = "https://raw.githubusercontent.com/suyaokun/2DPhononINS-ML/c9bed3a/"
-_FOLDER = "aluminium-arcs-50meV"
 _SIMULATED = "simulated_1.pt"
 _LABELS = "x_record"
 _SPECTRUM = "exp_chi_{}K_mean.pt"
@@ -50,32 +43,31 @@ _SPECTRUM_SHA256 = {
     640: "11261bf2735ec0dee5bf630a3bdcae6309d97338e3e8bdce20f3142966ccb3c0",
 }
 
-
-class _RemoteFile(NamedTuple):
-    path: str
-    sha256: str
-
-
 _ENERGY = np.linspace(10.25, 44.75, 70)  # meV, bin centres
 _Q = np.linspace(0.05, 10.05, 101)  # 1/Angstrom, bin centres
 _INCIDENT_ENERGY = 50.0  # meV
 _TWO_THETA = (1.0, 136.0)  # degree, about: the mask comes from the files
 
 _FILES = {
-    _SIMULATED: _RemoteFile(
+    _SIMULATED: RemoteFile(
         "data/1.pt",
         "bc37e89ad4cced04d3acc04e14829fbdfe31f3ae3afde409844f16048d7185de",
     ),
-    _LABELS: _RemoteFile(
+    _LABELS: RemoteFile(
         "dataset/x_record",
         "6ced8c9a2794759a8441e2bd4249ad91fc2bb8a0131e864e106a967aba073b3e",
     ),
 } | {
-    _SPECTRUM.format(temperature): _RemoteFile(
+    _SPECTRUM.format(temperature): RemoteFile(
         f"dataset/exp_23379_sub/{_SPECTRUM.format(temperature)}", sha256
     )
     for temperature, sha256 in _SPECTRUM_SHA256.items()
 }
+_PUBLISHED = PublishedFiles(
+    "https://raw.githubusercontent.com/suyaokun/2DPhononINS-ML/c9bed3a/",
+    "aluminium-arcs-50meV",
+    _FILES,
+)
 
 
 class IncompleteDatasetWarning(UserWarning):
@@ -264,8 +256,7 @@ def fetch_aluminium_arcs(data_home=None, *, download_if_missing=True, return_X_y
     >>> measured.grid.to_image(measured.data).shape  # doctest: +SKIP
     (7, 70, 101)
     """
-    home, download, advice = _source(data_home, download_if_missing)
-    paths = _locate(home, download=download)
+    paths, home, advice = _PUBLISHED.find(data_home, download_if_missing)
     missing = _missing_temperatures(paths, home, advice)
     if missing:
         warnings.warn(
@@ -291,69 +282,8 @@ def fetch_aluminium_arcs(data_home=None, *, download_if_missing=True, return_X_y
         simulated=simulated,
         simulated_target=training_targets[0].copy(),
         training_targets=training_targets,
-        DESCR=_description(),
+        DESCR=description("aluminium_arcs"),
     )
-
-
-def _source(data_home, download_if_missing):
-    """Return the folder to look in, whether to fill it, and advice if it is not."""
-    import pooch
-
-    folder = os.environ.get("SKPHONON_DATA")
-    if data_home is None and folder:
-        advice = (
-            f"Add the files to that folder, named by SKPHONON_DATA, from {_BASE_URL}; "
-            "or unset SKPHONON_DATA or pass data_home to have them downloaded."
-        )
-        return Path(folder), False, advice
-    home = pooch.os_cache("skphonon") if data_home is None else data_home
-    advice = (
-        "Pass download_if_missing=True to have the files downloaded, or copy them "
-        f"there from {_BASE_URL}."
-    )
-    return Path(home).expanduser(), download_if_missing, advice
-
-
-def _locate(home, *, download):
-    """Return the path of every file found, or downloaded where that is allowed."""
-    paths = {}
-    for name, remote in _FILES.items():
-        places = home / _FOLDER / name, home / name, home / remote.path
-        path = next((place for place in places if place.is_file()), None)
-        if path is None and download:
-            path = _download(name, home / _FOLDER)
-        if path is not None:
-            paths[name] = path
-    return paths
-
-
-def _download(name, folder):
-    """Download one file, leaving it in `folder` only if it is the published one."""
-    import pooch
-
-    remote = _FILES[name]
-    url = _BASE_URL + remote.path
-    try:
-        path = pooch.retrieve(
-            url,
-            f"sha256:{remote.sha256}",
-            fname=name,
-            path=folder,
-            # The files are small; a stream would be left open by an HTTP error.
-            downloader=pooch.HTTPDownloader(stream=False),
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"{url} must be the published file, got another one, which was "
-            f"discarded: {error} Try again later; if it stays so, the download is "
-            "being altered on the way or the repository has changed."
-        ) from error
-    except OSError as error:
-        raise OSError(
-            f"Could not download {url} to {folder}: {error}. Check the connection "
-            f"and try again, or copy the file there under the name {name}."
-        ) from error
-    return Path(path)
 
 
 def _missing_temperatures(paths, home, advice):
@@ -364,8 +294,8 @@ def _missing_temperatures(paths, home, advice):
         absent = ", ".join(name for name in _FILES if name not in paths)
         raise FileNotFoundError(
             f"{home} must hold {_SIMULATED}, {_LABELS} and at least one measured "
-            f"spectrum, in a subfolder {_FOLDER} or directly. Not found: {absent}. "
-            f"{advice}"
+            f"spectrum, in a subfolder {_PUBLISHED.folder} or directly. "
+            f"Not found: {absent}. {advice}"
         )
     return missing
 
@@ -374,29 +304,15 @@ def _read_spectrum(name, paths):
     """Read one image as a row; `weights_only` keeps the pickle from running code."""
     import torch
 
-    tensor = torch.load(io.BytesIO(_read_verified(name, paths)), weights_only=True)
+    tensor = torch.load(io.BytesIO(_PUBLISHED.read(name, paths)), weights_only=True)
     return tensor.numpy().astype(float).ravel()
 
 
 def _read_labels(paths):
     """Read the lines ``n [f1, f2, f3, f4, f5]`` of the label file."""
-    text = _read_verified(_LABELS, paths).decode("ascii")
+    text = _PUBLISHED.read(_LABELS, paths).decode("ascii")
     numbers = text.translate(str.maketrans("[],", "   ")).split()
     return np.array(numbers, dtype=float).reshape(-1, 6)[:, 1:]
-
-
-def _read_verified(name, paths):
-    """Return what a file holds, once its hash has shown that it is the right one."""
-    remote = _FILES[name]
-    content = paths[name].read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != remote.sha256:
-        raise ValueError(
-            f"{paths[name]} must have sha256 {remote.sha256}, got {digest}: it is "
-            "damaged, or not the published file. Delete it, to have it downloaded at "
-            f"the next call, or put {_BASE_URL}{remote.path} in its place."
-        )
-    return content
 
 
 def _grid(spectrum):
@@ -409,8 +325,3 @@ def _grid(spectrum):
         two_theta=_TWO_THETA,
         mask=mask,
     )
-
-
-def _description():
-    folder = resources.files("skphonon.datasets") / "descr"
-    return (folder / "aluminium_arcs.rst").read_text(encoding="utf-8")

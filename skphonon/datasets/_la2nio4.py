@@ -1,0 +1,180 @@
+"""La2NiO4: a map of its spin waves along a path through the Brillouin zone.
+
+Wavevectors are h, k, l in reciprocal lattice units of the square lattice of nickel;
+energies and exchange constants are in meV, exchange positive where it favours
+antiparallel spins.
+"""
+
+import io
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from skphonon.datasets._published import PublishedFiles, RemoteFile, description
+
+_LATTICE_CONSTANT = 3.89  # Angstrom
+_PUBLISHED_EXCHANGE = {"J": 29.00, "J'": 1.67}  # meV
+
+_ENERGY = "Elist_path2_woBG.csv"
+_WAVEVECTORS = "Qlist_path2_woBG.csv"
+_INTENSITY = "Sqw_path2.csv"
+_WITHOUT_BACKGROUND = "Sqw_path2_woBG.csv"
+_VARIANCE = "Err_path2.csv"
+
+# At this commit all five contents are there, some under names that changed later; the
+# errors are missing from later commits.
+_PUBLISHED = PublishedFiles(
+    "https://raw.githubusercontent.com/slaclab/neural-representation-sqw/"
+    "ccea381516df711668ceb758c90199ea6eb736c7/",
+    "la2nio4",
+    {
+        _ENERGY: RemoteFile(
+            "data_experimental/Elist.csv",
+            "14afd9253a300c66ca3335f749a6aaddc03e9b712c66827d7113f7bf4887d5ab",
+        ),
+        _WAVEVECTORS: RemoteFile(
+            "data_experimental/Qlist_path2.csv",
+            "32a96f7bbedf04d9876c0b43542da6d6ffb09d115a48574e20d1684b213832d8",
+        ),
+        _INTENSITY: RemoteFile(
+            "data_experimental/Sqw_path2.csv",
+            "45601712c9403711589cf517d37ecd25f16c3abcfabf75be5d4647fcde3ed3ce",
+        ),
+        _WITHOUT_BACKGROUND: RemoteFile(
+            "data_experimental/Sqw_path2_woBG.csv",
+            "76153c1a2c6c4574dbe3db86f74086b436d2114716e098631a96ee4df7f5ca60",
+        ),
+        _VARIANCE: RemoteFile(
+            "data_experimental/Err_path2_woBG.csv",
+            "27af06ed31f7bf5c86731507e64fa71f9ef3a7845d3e4007bc8db14fb4b34a8f",
+        ),
+    },
+)
+
+
+def fetch_la2nio4(data_home=None, *, download_if_missing=True):
+    """Load the spin-wave map of La2NiO4 measured along a path of wavevectors.
+
+    One image of S(Q, E) of the square-lattice spin-1 antiferromagnet, 121 energies by
+    217 wavevectors, with its errors and the authors' background-subtracted map [1]_.
+    Files come from the authors' repository, 1.4 MB in all, and every one is checked
+    against its sha256 each time it is read.
+
+    Where files are looked for: in `data_home` if given, else in the folder that the
+    environment variable ``SKPHONON_DATA`` names, else in the user's cache. The
+    first and the last are filled by downloading; ``SKPHONON_DATA`` is only read.
+    The files may lie in the subfolder ``la2nio4``, where downloads go, or in the
+    folder itself.
+
+    A pixel that no detector reached is NaN; one that was reached, but where nothing
+    was counted, is 0 and has no error. Keep the latter in a fit that needs no errors;
+    in one that does, such as chi-square, use the pixels with finite errors and know
+    that leaving the empty ones out favours a higher intensity above 130 meV.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        Folder that holds, or will hold, the data.
+    download_if_missing : bool, default=True
+        Whether to download files that are not there.
+
+    Returns
+    -------
+    Bunch
+        With the attributes
+
+        - data : ndarray of shape (1, 26257). Measured intensity, arbitrary units,
+          energy-major; NaN where nothing was measured.
+        - errors : ndarray of shape (1, 26257). Standard deviations of `data`; NaN
+          also where nothing was counted.
+        - counts : ndarray of shape (1, 26257). Neutrons that a pixel is worth,
+          ``(data / errors)**2``; 0 where nothing was counted, else about
+          1 or more.
+        - without_background : ndarray of shape (1, 26257). `data` less the authors'
+          background; negative in places.
+        - energy : ndarray of shape (121,). Energy transfers, meV.
+        - wavevectors : ndarray of shape (217, 3). h, k, l in reciprocal lattice
+          units, in the order of the path.
+        - coordinates : ndarray of shape (26257, 4). h, k, l and energy of every
+          pixel: row i belongs to column i of `data`.
+        - mask : ndarray of bool of shape (121, 217). True where a pixel was measured.
+        - lattice_constant : float. Of the square lattice, Angstrom.
+        - parameter_names : list of str. Exchange with the nearest neighbours, J, and
+          along the diagonal of the square, J'.
+        - published_parameters : ndarray of shape (2,). The authors' analytical fit,
+          meV.
+        - DESCR : str. Description, origin and licence of the data.
+
+    Raises
+    ------
+    OSError
+        If files are missing and were not or could not be downloaded.
+    ValueError
+        If a file is not the published one, by its sha256.
+
+    References
+    ----------
+    .. [1] S. R. Chitturi et al., "Capturing dynamical correlations using implicit
+           neural representations", https://doi.org/10.1038/s41467-023-41378-4
+
+    Examples
+    --------
+    >>> from skphonon.datasets import fetch_la2nio4
+    >>> measured = fetch_la2nio4()  # doctest: +SKIP
+    >>> measured.data.reshape(measured.mask.shape).shape  # doctest: +SKIP
+    (121, 217)
+    >>> seen = measured.mask.ravel()  # doctest: +SKIP
+    >>> measured.coordinates[seen].shape, measured.data[0, seen].shape  # doctest: +SKIP
+    ((26235, 4), (26235,))
+    """
+    paths, home, advice = _PUBLISHED.find(data_home, download_if_missing)
+    absent = [name for name in _PUBLISHED.files if name not in paths]
+    if absent:
+        raise FileNotFoundError(
+            f"{home} must hold {', '.join(_PUBLISHED.files)}, in a subfolder "
+            f"{_PUBLISHED.folder} or directly. Not found: {', '.join(absent)}. {advice}"
+        )
+    energy, wavevectors = _read(_ENERGY, paths), _read(_WAVEVECTORS, paths).T
+    return Bunch(
+        **_intensities(paths),
+        energy=energy,
+        wavevectors=wavevectors,
+        coordinates=_coordinates(energy, wavevectors),
+        lattice_constant=_LATTICE_CONSTANT,
+        parameter_names=list(_PUBLISHED_EXCHANGE),
+        published_parameters=np.array(list(_PUBLISHED_EXCHANGE.values())),
+        DESCR=description("la2nio4"),
+    )
+
+
+def _read(name, paths):
+    """Read numbers separated by commas; there is no header."""
+    return np.loadtxt(io.BytesIO(_PUBLISHED.read(name, paths)), delimiter=",")
+
+
+def _intensities(paths):
+    """Return the maps as rows, and which pixels were measured."""
+    data, without_background, variance = (
+        _read(name, paths) for name in [_INTENSITY, _WITHOUT_BACKGROUND, _VARIANCE]
+    )
+    # The authors subtracted their background wherever they had measured.
+    mask = (data != 0) | (without_background != 0)
+    # Where nothing was counted, the file holds a stand-in for the variance.
+    variance = np.where(data != 0, variance, np.nan)
+    counts = np.where(data != 0, data**2 / variance, 0.0)
+    rows = {
+        "data": data,
+        "errors": np.sqrt(variance),
+        "counts": counts,
+        "without_background": without_background,
+    }
+    rows = {name: np.where(mask, a, np.nan).reshape(1, -1) for name, a in rows.items()}
+    return {**rows, "mask": mask}
+
+
+def _coordinates(energy, wavevectors):
+    """Return h, k, l, E of every pixel, energy-major."""
+    n_energy, n_wavevectors = energy.size, len(wavevectors)
+    return np.column_stack(
+        [np.tile(wavevectors, (n_energy, 1)), np.repeat(energy, n_wavevectors)]
+    )
