@@ -54,12 +54,11 @@ class LeastSquaresInverter(Inverter):
     nuisance : dict, default=None
         What else is fitted to each spectrum: from names in the simulator's
         `nuisance_names` to pairs of the least and the largest value.
-    background : int, tuple of int, array-like of shape (n_terms, n_pixels) or None, \
-            default=0
+    background : int, tuple of int, array-like or None, default=0
         Degree of a polynomial in the axes of the simulator's grid (of a simulator
         without, in the number of the pixel) that is fitted to each spectrum: of all
-        axes together or, as a tuple, of each, such as ``(2, 8)`` in energy and
-        \|Q\|; or its terms. 0 is a constant.
+        axes together or, as a tuple, of each, such as ``(2, 8)`` in energy and \|Q\|;
+        or its terms, of shape (n_terms, n_pixels). 0 is a constant.
     contributions : sequence of simulator, default=()
         Of the same parameters and grid: what else scatters, each with its own weight,
         which is not negative. A simulator of one to four phonons beside that of one,
