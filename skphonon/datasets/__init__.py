@@ -6,6 +6,7 @@ from skphonon.datasets._aluminium import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
+from skphonon.datasets._la2nio4_model import load_la2nio4_model
 from skphonon.datasets._store import (
     PowderSpectraStore,
     open_powder_spectra,
@@ -19,6 +20,7 @@ __all__ = [
     "bvk_from_label",
     "fetch_aluminium_arcs",
     "load_aluminium_model",
+    "load_la2nio4_model",
     "make_powder_spectra",
     "open_powder_spectra",
     "write_powder_spectra",
