@@ -84,8 +84,8 @@ def _checked(given, name, n_spins, cell):
     wrong |= (rows[:, 0] == rows[:, 1]) & ~rows[:, 2:].any(axis=1)
     if wrong.any():
         raise ValueError(
-            f"Bonds of exchange {name!r} must join two of the spins 0 to {n_spins - 1}, "
-            "the second displaced by vectors of the magnetic cell; got "
+            f"Bonds of exchange {name!r} must join two of the spins 0 to "
+            f"{n_spins - 1}, the second displaced by vectors of the magnetic cell; got "
             f"{rows[wrong.argmax()].tolist()}."
         )
     both = np.concatenate([rows, np.c_[rows[:, [1, 0]], -rows[:, 2:]]])

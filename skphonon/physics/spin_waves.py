@@ -378,4 +378,3 @@ class SpinWaveModel(VersionedEstimator):
             for ion in set(ions)
         }
         return np.stack([factors[ion] for ion in ions], axis=1)
-

@@ -127,9 +127,8 @@ def _derivatives(plan, rows, table, names):
     found, factors, scales = _modes(plan, rows, table)
     modes = responses(found, plan.amplitudes, plan.basis)
     seen = _occupied(plan, scales * modes.eigenvalues, factors)
-    columns = list(
-        zip(modes.values.unbind(-1), (modes.slopes * scales[..., None]).unbind(-1))
-    )
+    slopes = scales[..., None] * modes.slopes
+    columns = list(zip(modes.values.unbind(-1), slopes.unbind(-1), strict=True))
     if "renormalization" in names:
         moved = modes.strengths * modes.eigenvalues
         columns.append((torch.zeros_like(moved), moved))

@@ -213,6 +213,7 @@ class SpectrumGrid(_Pixels):
         energy, q = (_bin_edges(axis) for axis in self.axes())
         return energy, np.maximum(q, 0.0)
 
+
 class PathGrid(_Pixels):
     """Lay out spectra at a list of wavevectors, such as a path through the zone.
 
