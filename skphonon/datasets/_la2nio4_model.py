@@ -19,9 +19,9 @@ def load_la2nio4_model():
               A = 4 J - 4 J' (1 - \cos 2\pi h \cos 2\pi k),\quad
               B = 2 J (\cos 2\pi h + \cos 2\pi k).
 
-    Planes are not coupled, and there is no anisotropy: magnons are gapless, below
-    about 20 meV the crystal is not. Moments lie in the plane, in two equal domains at
-    right angles, and have the form factor of Ni2+.
+    Planes are not coupled, and there is no anisotropy, so that magnons are gapless.
+    Moments are taken to lie in the plane, in two equal domains at right angles, and
+    have the form factor of Ni2+.
 
     Returns
     -------
