@@ -248,6 +248,7 @@ class SpinWaveModel(VersionedEstimator):
         energies, strengths = lines(
             found, torch.as_tensor(self.amplitudes(wavevectors))
         )
+        energies[~found.modes.any(dim=-1)] = 0.0  # Goldstone modes
         energies[~found.stable] = torch.nan
         energies, order = energies.sort(dim=-1)
         strengths = strengths.gather(-1, order)
