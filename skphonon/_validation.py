@@ -28,6 +28,7 @@ __all__ = [
     "parameter_rows",
     "positive",
     "validate_parameter_constraints",
+    "wavevector_rows",
 ]
 
 
@@ -154,6 +155,38 @@ def parameter_rows(parameters, names):
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         raise ValueError(
             f"parameters must be finite, got NaN or infinity in {bad.size} of "
+            f"{len(rows)} rows (first: row {bad[0]})."
+        )
+    return rows
+
+
+def wavevector_rows(wavevectors):
+    """Return `wavevectors` as a float64 array with one row a wavevector.
+
+    Parameters
+    ----------
+    wavevectors : array-like of shape (n_q, 3)
+        In units of the reciprocal lattice.
+
+    Returns
+    -------
+    ndarray of shape (n_q, 3)
+
+    Raises
+    ------
+    ValueError
+        If there is none, they have another shape, or a value is not finite.
+    """
+    rows = np.asarray(wavevectors, dtype=float)
+    if rows.ndim != 2 or rows.shape[1] != 3 or not len(rows):
+        raise ValueError(
+            "wavevectors must have shape (n_q, 3), with h, k and l in rows; got shape "
+            f"{rows.shape}."
+        )
+    if not np.isfinite(rows).all():
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        raise ValueError(
+            f"wavevectors must be finite, got NaN or infinity in {bad.size} of "
             f"{len(rows)} rows (first: row {bad[0]})."
         )
     return rows

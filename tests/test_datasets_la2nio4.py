@@ -122,14 +122,14 @@ def test_bunch_of_stand_ins(published, tmp_path):
     write(tmp_path)
     measured = fetch_la2nio4(tmp_path)
     nan = np.nan
-    assert_array_equal(measured.mask, [[True, True, True], [True, True, False]])
+    assert_array_equal(measured.grid.mask, [[True, True, True], [True, True, False]])
     assert_array_equal(measured.data, [[4, 6, 0, 3, 2, nan]])
     assert_array_equal(measured.without_background, [[3, 5, -1, 2, 1, nan]])
     assert_array_equal(measured.errors, [[2, 3, nan, 3, 0.5**0.5, nan]])
     assert_array_equal(measured.counts, [[4, 4, 0, 1, 8, nan]])
-    assert_array_equal(measured.energy, [20, 30])
+    assert_array_equal(measured.grid.energy, [20, 30])
     assert_array_equal(
-        measured.wavevectors, [[0.5, 0.5, 0], [0.75, 0.25, 0], [1, 0, 0]]
+        measured.grid.wavevectors, [[0.5, 0.5, 0], [0.75, 0.25, 0], [1, 0, 0]]
     )
     assert_array_equal(measured.coordinates[1], [0.75, 0.25, 0, 20])
     assert_array_equal(measured.coordinates[3], [0.5, 0.5, 0, 30])
@@ -145,13 +145,13 @@ def measured(la2nio4_folder):
 
 
 def test_published_axes(measured):
-    assert_array_equal(measured.energy, np.arange(20, 141))
-    assert measured.wavevectors.shape == (217, 3)
-    steps = np.linalg.norm(np.diff(measured.wavevectors, axis=0), axis=1)
+    assert_array_equal(measured.grid.energy, np.arange(20, 141))
+    assert measured.grid.wavevectors.shape == (217, 3)
+    steps = np.linalg.norm(np.diff(measured.grid.wavevectors, axis=0), axis=1)
     corners = np.flatnonzero(steps == 0) + 1
     assert_array_equal(corners, [37, 90, 127, 164])
     starts = [[0.5, 0.5, 0], [0.5, 0, 0], [0.75, 0.25, 0], [1, 0, 0]]
-    assert_array_equal(measured.wavevectors[corners], starts)
+    assert_array_equal(measured.grid.wavevectors[corners], starts)
     assert steps[steps > 0].min() > 0.0096  # no other jump, and no other rest
     assert steps.max() < 0.0099
     assert measured.coordinates.shape == (26257, 4)
@@ -159,13 +159,13 @@ def test_published_axes(measured):
 
 def test_published_zeros(measured):
     """Few were not measured, side by side; at high energy zeros are Poisson's."""
-    assert (~measured.mask).sum() == 22
-    energies, columns = np.nonzero(~measured.mask)
+    assert (~measured.grid.mask).sum() == 22
+    energies, columns = np.nonzero(~measured.grid.mask)
     assert energies.max() == 7
-    near = measured.wavevectors[columns] - [1, 0, 0]
+    near = measured.grid.wavevectors[columns] - [1, 0, 0]
     assert np.linalg.norm(near, axis=1).max() < 0.13
     for row in [measured.data, measured.without_background, measured.counts]:
-        assert_array_equal(np.isfinite(row[0]), measured.mask.ravel())
+        assert_array_equal(np.isfinite(row[0]), measured.grid.mask.ravel())
     empty = measured.counts == 0
     assert_array_equal(empty, measured.data == 0)
     assert empty.sum() == 377
@@ -183,7 +183,8 @@ def test_published_errors_are_variances(measured):
 
 def test_neighbours_scatter_as_the_errors_say(measured):
     image, errors = (
-        row.reshape(measured.mask.shape) for row in [measured.data, measured.errors]
+        row.reshape(measured.grid.mask.shape)
+        for row in [measured.data, measured.errors]
     )
     bend = image[:, 1:-1] - (image[:, :-2] + image[:, 2:]) / 2
     variance = errors**2
@@ -197,7 +198,7 @@ def test_neighbours_scatter_as_the_errors_say(measured):
 
 def test_background_depends_on_energy_alone(measured):
     difference = measured.data - measured.without_background
-    background = difference.reshape(measured.mask.shape)
+    background = difference.reshape(measured.grid.mask.shape)
     assert np.ptp(background, axis=1)[8:].max() < 1e-12
     assert_allclose(np.nanmean(background, axis=1)[[0, -1]], [8.918, 0.131], atol=1e-3)
 
@@ -205,11 +206,13 @@ def test_background_depends_on_energy_alone(measured):
 def test_orientation_follows_the_dispersion(measured):
     """The fitted model's spin waves lie along the ridge, in this orientation only."""
     (j, j_diagonal), z_c = measured.published_parameters, 1.083
-    x, y = np.cos(2 * np.pi * measured.wavevectors[:, :2].T)
+    x, y = np.cos(2 * np.pi * measured.grid.wavevectors[:, :2].T)
     a = 4 * (j - j_diagonal * (1 - x * y))
     b = 2 * j * (x + y)
     magnon = z_c * np.sqrt(np.maximum(a**2 - b**2, 0))
-    distance = (measured.energy[:, None] - magnon) / 5  # meV, about the ridge's width
+    distance = (
+        measured.grid.energy[:, None] - magnon
+    ) / 5  # meV, about the ridge's width
     strength = (a - b) / np.maximum(magnon, 5)  # at magnons in the window, exactly
     expected = strength * np.exp(-(distance**2) / 2)
 
@@ -217,7 +220,7 @@ def test_orientation_follows_the_dispersion(measured):
         seen = np.isfinite(image)
         return np.corrcoef(image[seen], expected[seen])[0, 1]
 
-    image = measured.without_background.reshape(measured.mask.shape)
+    image = measured.without_background.reshape(measured.grid.mask.shape)
     wrong = [image[:, ::-1], image[::-1], image.reshape(217, 121).T]
     assert correlation(image) > 0.4
     assert max(map(correlation, wrong)) < 0.1

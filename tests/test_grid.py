@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skphonon import SpectrumGrid
+from skphonon import PathGrid, SpectrumGrid
 from skphonon.physics.scattering import momentum_transfer
 
 ENERGY, Q = np.arange(10.0, 45.0, 5.0), np.arange(0.5, 9.0, 0.5)
@@ -92,3 +92,41 @@ def test_rows_of_another_grid_are_refused():
         grid.to_image(np.zeros((1, 120)))
     with pytest.raises(ValueError, match=r"\(n_samples, 7, 17\), got \(17, 7\)"):
         grid.to_rows(np.zeros((17, 7)))
+
+
+PATH = [[0.5, 0.0, 0.0], [0.5, 0.25, 0.0], [0.5, 0.5, 0.0], [0.5, 0.25, 0.0]]
+
+
+def test_path_keeps_the_order_of_its_wavevectors():
+    grid = PathGrid(ENERGY, PATH)
+    assert grid.shape == (ENERGY.size, 4)
+    energy, number = grid.axes()
+    assert_array_equal(energy, ENERGY)
+    assert_array_equal(number, [0, 1, 2, 3])
+    assert_allclose(grid.edges(), np.arange(7.5, 45.0, 5.0))
+    assert grid.mask.all()
+
+
+def test_path_has_the_mask_that_was_measured():
+    mask = np.ones((ENERGY.size, 4), dtype=bool)
+    mask[2, 1] = False
+    grid = PathGrid(ENERGY, PATH, mask=mask)
+    rows = clone(grid).to_rows(np.ones(grid.shape))
+    assert_array_equal(np.isnan(grid.to_image(rows[0])), ~mask)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"energy": [3.0, 2.0]}, "energy must be strictly increasing"),
+        ({"wavevectors": [[0.5, 0.5]]}, "h, k and l in rows"),
+        ({"wavevectors": np.empty((0, 3))}, "h, k and l in rows"),
+        ({"wavevectors": [[0.5, np.inf, 0.0]]}, "wavevectors must be finite"),
+        ({"mask": np.ones((2, 2))}, "mask must have the shape of the grid"),
+        ({"mask": np.zeros((ENERGY.size, 4))}, "at least one visible pixel"),
+    ],
+)
+def test_bad_paths_are_named(arguments, message):
+    grid = PathGrid(**{"energy": ENERGY, "wavevectors": PATH, **arguments})
+    with pytest.raises(ValueError, match=message):
+        _ = grid.mask, grid.axes()

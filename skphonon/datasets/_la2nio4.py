@@ -11,8 +11,12 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skphonon.datasets._published import PublishedFiles, RemoteFile, description
+from skphonon.physics.spin_waves import SpinWaveModel
+from skphonon.simulation.grid import PathGrid
 
-_LATTICE_CONSTANT = 3.89  # Angstrom
+_LATTICE_CONSTANT = 3.89  # Angstrom, of the square of nickel
+_STACKING = 12.55  # Angstrom
+_RENORMALIZATION = 1.083
 _PUBLISHED_EXCHANGE = {"J": 29.00, "J'": 1.67}  # meV
 
 _ENERGY = "Elist_path2_woBG.csv"
@@ -92,12 +96,10 @@ def fetch_la2nio4(data_home=None, *, download_if_missing=True):
           1 or more.
         - without_background : ndarray of shape (1, 26257). `data` less the authors'
           background; negative in places.
-        - energy : ndarray of shape (121,). Energy transfers, meV.
-        - wavevectors : ndarray of shape (217, 3). h, k, l in reciprocal lattice
-          units, in the order of the path.
+        - grid : PathGrid. Energies, 121 in meV, wavevectors, 217 in reciprocal
+          lattice units and in the order of the path, and what was measured.
         - coordinates : ndarray of shape (26257, 4). h, k, l and energy of every
           pixel: row i belongs to column i of `data`.
-        - mask : ndarray of bool of shape (121, 217). True where a pixel was measured.
         - lattice_constant : float. Of the square lattice, Angstrom.
         - parameter_names : list of str. Exchange with the nearest neighbours, J, and
           along the diagonal of the square, J'.
@@ -121,9 +123,9 @@ def fetch_la2nio4(data_home=None, *, download_if_missing=True):
     --------
     >>> from skphonon.datasets import fetch_la2nio4
     >>> measured = fetch_la2nio4()  # doctest: +SKIP
-    >>> measured.data.reshape(measured.mask.shape).shape  # doctest: +SKIP
-    (121, 217)
-    >>> seen = measured.mask.ravel()  # doctest: +SKIP
+    >>> measured.grid.to_image(measured.data).shape  # doctest: +SKIP
+    (1, 121, 217)
+    >>> seen = measured.grid.mask.ravel()  # doctest: +SKIP
     >>> measured.coordinates[seen].shape, measured.data[0, seen].shape  # doctest: +SKIP
     ((26235, 4), (26235,))
     """
@@ -135,15 +137,67 @@ def fetch_la2nio4(data_home=None, *, download_if_missing=True):
             f"{_PUBLISHED.folder} or directly. Not found: {', '.join(absent)}. {advice}"
         )
     energy, wavevectors = _read(_ENERGY, paths), _read(_WAVEVECTORS, paths).T
+    rows, mask = _intensities(paths)
     return Bunch(
-        **_intensities(paths),
-        energy=energy,
-        wavevectors=wavevectors,
+        **rows,
+        grid=PathGrid(energy, wavevectors, mask=mask),
         coordinates=_coordinates(energy, wavevectors),
         lattice_constant=_LATTICE_CONSTANT,
         parameter_names=list(_PUBLISHED_EXCHANGE),
         published_parameters=np.array(list(_PUBLISHED_EXCHANGE.values())),
         DESCR=description("la2nio4"),
+    )
+
+
+def load_la2nio4_model():
+    r"""Make a spin-wave model of La2NiO4 with published constants.
+
+    Spins of 1 on a square lattice with exchange J along its sides and J' along its
+    diagonals, in meV, each bond counted once. With wavevectors in units of the
+    reciprocal square lattice,
+
+    .. math:: E = Z_c \sqrt{A^2 - B^2},\quad
+              A = 4 J - 4 J' (1 - \cos 2\pi h \cos 2\pi k),\quad
+              B = 2 J (\cos 2\pi h + \cos 2\pi k).
+
+    Planes are not coupled, and there is no anisotropy, so that magnons are gapless.
+    Moments are taken to lie in the plane, in two equal domains at right angles, and
+    have the form factor of Ni2+.
+
+    Returns
+    -------
+    SpinWaveModel
+        Its `reference` is J = 29.00 and J' = 1.67 meV, an analytical fit to measured
+        magnons [1]_; :math:`Z_c` = 1.083 is what reproduces published simulations with
+        these constants. Theory has 1.079 for J' = 0 to first order in 1/S [2]_.
+
+    References
+    ----------
+    .. [1] S. R. Chitturi et al., Nat. Commun. 14, 5852 (2023),
+       https://doi.org/10.1038/s41467-023-41378-4
+    .. [2] T. Oguchi, Phys. Rev. 117, 117 (1960),
+       https://doi.org/10.1103/PhysRev.117.117
+
+    Examples
+    --------
+    >>> from skphonon.datasets import load_la2nio4_model
+    >>> model = load_la2nio4_model()
+    >>> model.parameter_names
+    ['J', "J'"]
+    >>> energies, _ = model.modes([model.reference], [[0.5, 0, 0], [0.25, 0.25, 0]])
+    >>> energies[0, :, 0].round(1)
+    array([111.2, 118.4])
+    """
+    return SpinWaveModel(
+        np.diag([_LATTICE_CONSTANT, _LATTICE_CONSTANT, _STACKING]),
+        [1, -1],
+        {"J": _LATTICE_CONSTANT, "J'": np.sqrt(2) * _LATTICE_CONSTANT},
+        list(_PUBLISHED_EXCHANGE.values()),
+        positions=[[0, 0, 0], [1, 0, 0]],
+        magnetic_cell=[[1, 1, 0], [1, -1, 0], [0, 0, 1]],
+        axis=[[1, 1, 0], [1, -1, 0]],
+        ions="Ni2+",
+        renormalization=_RENORMALIZATION,
     )
 
 
@@ -169,7 +223,7 @@ def _intensities(paths):
         "without_background": without_background,
     }
     rows = {name: np.where(mask, a, np.nan).reshape(1, -1) for name, a in rows.items()}
-    return {**rows, "mask": mask}
+    return rows, mask
 
 
 def _coordinates(energy, wavevectors):

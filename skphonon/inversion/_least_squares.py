@@ -400,9 +400,9 @@ class LeastSquaresInverter(Inverter):
         if not stable.all():
             warnings.warn(
                 f"{(~stable).sum()} of {len(stable)} spectra (first: sample "
-                f"{stable.argmin()}) are fitted best by a crystal with imaginary "
-                "frequencies, the modes of which scatter nothing: its error bars do "
-                "not hold. Give bounds or a prior, or fit along what the model lacks.",
+                f"{stable.argmin()}) are fitted best by what is not stable: modes of "
+                "imaginary frequency scatter nothing, and its error bars do not hold. "
+                "Give bounds or a prior, or fit along what the model lacks.",
                 IdentifiabilityWarning,
                 stacklevel=3,
             )

@@ -1,4 +1,4 @@
-"""Laws of nature: scattering, force constants and lattice dynamics.
+"""Laws of nature: scattering, lattice dynamics and spin waves.
 
 Pure functions and models; no instrument in sight.
 """

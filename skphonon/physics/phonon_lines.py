@@ -31,6 +31,7 @@ __all__ = [
     "cubic_lines",
     "cubic_responses",
     "lines",
+    "response_weights",
     "responses",
 ]
 
@@ -119,6 +120,30 @@ def responses(
         of each component of :math:`v` in each strength.
     """
     eigenvalues, projections = _projections(matrices, amplitudes)
+    values, slopes = response_weights(eigenvalues, projections, basis)
+    parts = (projections.conj() * amplitudes[:, :, None]).real
+    return Responses(eigenvalues, parts.sum(dim=-1), values, slopes, parts)
+
+
+def response_weights(
+    eigenvalues: torch.Tensor, projections: torch.Tensor, basis: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weights that make up the derivatives of a function of a matrix.
+
+    Parameters
+    ----------
+    eigenvalues : Tensor of shape (n_points, n_samples, n_modes)
+        Of the matrices.
+    projections : Tensor of shape (n_points, n_samples, n_modes, n_components)
+        Projections :math:`u_j` of the amplitudes on each mode.
+    basis : Tensor of shape (n_points, n_parameters, n_components, n_components)
+        Derivatives of the matrices; or with an axis of samples after the first.
+
+    Returns
+    -------
+    values, slopes : Tensor of shape (n_points, n_samples, n_modes, n_parameters)
+        Weights of the function at the eigenvalues, and of its derivative there.
+    """
     inverse, near = _gaps(eigenvalues)
     coupled = torch.stack(
         [2 * inverse.to(projections) @ projections, near.to(projections) @ projections],
@@ -126,10 +151,7 @@ def responses(
     )  # (n, s, 2, j, c)
     few = basis.shape[-3] < 2 * basis.shape[-1]
     weights = (_by_parameter if few else _by_line)(projections, coupled, basis)
-    parts = (projections.conj() * amplitudes[:, :, None]).real
-    return Responses(
-        eigenvalues, parts.sum(dim=-1), weights[:, :, 0], weights[:, :, 1], parts
-    )
+    return weights[:, :, 0], weights[:, :, 1]
 
 
 def _by_parameter(projections, coupled, basis):

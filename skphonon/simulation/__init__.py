@@ -1,6 +1,6 @@
 """What an instrument would record: physics, grid and resolution together."""
 
-from skphonon.simulation.grid import SpectrumGrid
+from skphonon.simulation.grid import PathGrid, SpectrumGrid
 from skphonon.simulation.joint import JointSimulator
 from skphonon.simulation.powder import PowderSimulator
 from skphonon.simulation.resolution import (
@@ -8,12 +8,15 @@ from skphonon.simulation.resolution import (
     TabulatedResolution,
     instrument_resolution,
 )
+from skphonon.simulation.spin_wave import SpinWaveSimulator
 
 __all__ = [
     "JointSimulator",
+    "PathGrid",
     "PolynomialResolution",
     "PowderSimulator",
     "SpectrumGrid",
+    "SpinWaveSimulator",
     "TabulatedResolution",
     "instrument_resolution",
 ]

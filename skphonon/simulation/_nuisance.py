@@ -39,6 +39,7 @@ _LIMITS = {
     "energy_resolution_slope": (-2.0, 2.0),
     "q_resolution": (0.0, np.inf),
     "lattice_scale": (0.0, np.inf),
+    "renormalization": (0.0, np.inf),
 }
 _ROUNDING = 1e-9  # by which a value may leave its range
 
@@ -61,7 +62,7 @@ def base_values(simulator) -> Array:
     return np.array([width, 0.0, 0.0, simulator.q_resolution, 1.0, 0.0])
 
 
-def nuisance_table(base: Array, nuisance, n_samples: int) -> Array:
+def nuisance_table(base: Array, nuisance, n_samples: int, names=NAMES) -> Array:
     """Return the values of all nuisances, one row a sample.
 
     Parameters
@@ -72,6 +73,8 @@ def nuisance_table(base: Array, nuisance, n_samples: int) -> Array:
         From names to a number or an array of shape (n_samples,).
     n_samples : int
         Number of samples.
+    names : tuple of str, default=NAMES
+        What there is, in order.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def nuisance_table(base: Array, nuisance, n_samples: int) -> Array:
     ValueError
         If a name is unknown, or values have another shape or are out of range.
     """
-    _check_names("nuisance", nuisance)
+    _check_names("nuisance", nuisance, names)
     table = np.tile(base, (n_samples, 1))
     for name, given in nuisance.items():
         values = np.asarray(given, dtype=float)
@@ -93,11 +96,11 @@ def nuisance_table(base: Array, nuisance, n_samples: int) -> Array:
                 f"samples, got shape {values.shape}."
             )
         _check_values("nuisance", name, values)
-        table[:, NAMES.index(name)] = values
+        table[:, names.index(name)] = values
     return table
 
 
-def nuisance_ranges(table: Array, ranges) -> Array:
+def nuisance_ranges(table: Array, ranges, names=NAMES) -> Array:
     """Return the ranges to be prepared for.
 
     Parameters
@@ -107,6 +110,8 @@ def nuisance_ranges(table: Array, ranges) -> Array:
     ranges : dict
         From names to pairs of the least and the largest value, between which the
         values lie; for what is not named they are what the values span.
+    names : tuple of str, default=NAMES
+        What there is, in order.
 
     Returns
     -------
@@ -118,7 +123,7 @@ def nuisance_ranges(table: Array, ranges) -> Array:
     ValueError
         If a name is unknown, a range is not one or a value lies outside.
     """
-    _check_names("nuisance_ranges", ranges)
+    _check_names("nuisance_ranges", ranges, names)
     spans = np.stack([table.min(axis=0), table.max(axis=0)])
     for name, given in ranges.items():
         pair = np.asarray(given, dtype=float)
@@ -128,18 +133,18 @@ def nuisance_ranges(table: Array, ranges) -> Array:
                 f"{given!r}."
             )
         _check_values("nuisance_ranges", name, pair)
-        low, high = spans[:, NAMES.index(name)]
+        low, high = spans[:, names.index(name)]
         slack = _ROUNDING * abs(pair).max()
         if low < pair[0] - slack or high > pair[1] + slack:
             raise ValueError(
                 f"Values of {name!r} must lie in its range, {pair[0]:g} to "
                 f"{pair[1]:g}; got {low:g} to {high:g}. Widen nuisance_ranges."
             )
-        spans[:, NAMES.index(name)] = pair
+        spans[:, names.index(name)] = pair
     return spans
 
 
-def check_derivatives(names, table: Array) -> None:
+def check_derivatives(names, table: Array, known=NAMES) -> None:
     """Refuse derivatives that do not exist.
 
     Parameters
@@ -148,17 +153,19 @@ def check_derivatives(names, table: Array) -> None:
         What to differentiate with.
     table : ndarray of shape (n_samples, n_nuisances)
         Where.
+    known : tuple of str, default=NAMES
+        What there is, in order.
 
     Raises
     ------
     ValueError
         If a name is unknown, or a kernel of no width is to change.
     """
-    _check_names("nuisance", names)
+    _check_names("nuisance", names, known)
     for name in names:
         width = "energy_resolution" if name.startswith("energy") else "q_resolution"
         moves = name.startswith(("energy", "q_"))
-        if moves and (table[:, NAMES.index(width)] == 0).any():
+        if moves and (table[:, known.index(width)] == 0).any():
             raise ValueError(
                 f"There is no derivative with {name} at {width}=0. Set it to the width "
                 "of the instrument."
@@ -200,11 +207,11 @@ def resolution(simulator, value: float, slope: float) -> float | Callable:
     return widths
 
 
-def _check_names(parameter, given):
-    unknown = [name for name in given if name not in NAMES]
+def _check_names(parameter, given, known):
+    unknown = [name for name in given if name not in known]
     if unknown:
         raise ValueError(
-            f"{parameter} must name some of {', '.join(NAMES)}; got {unknown[0]!r}."
+            f"{parameter} must name some of {', '.join(known)}; got {unknown[0]!r}."
         )
 
 

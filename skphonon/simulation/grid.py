@@ -1,65 +1,20 @@
-"""The pixels of a powder spectrum: axes, kinematic window, image and row."""
+"""The pixels of spectra: axes, what was measured, image and row."""
 
 import numpy as np
 
 from skphonon._persistence import VersionedEstimator
-from skphonon._validation import increasing_axis
+from skphonon._validation import increasing_axis, wavevector_rows
 from skphonon.physics.scattering import final_energy, kinematic_mask
 
-__all__ = ["SpectrumGrid"]
+__all__ = ["PathGrid", "SpectrumGrid"]
 
 
-class SpectrumGrid(VersionedEstimator):
-    """Lay out a powder spectrum: its two axes and what the instrument can see.
+class _Pixels(VersionedEstimator):
+    """Images, rows and the mask of a grid.
 
-    An image has energy in rows and momentum transfer in columns; a row is that image
-    flattened, energy-major, with NaN where nothing was measured.
-
-    Parameters
-    ----------
-    energy : array-like of shape (n_energy,)
-        Bin centres of the energy transfer in meV, increasing; positive is neutron
-        energy loss.
-    q : array-like of shape (n_q,)
-        Bin centres of the momentum transfer in 1/Angstrom, increasing, not negative.
-    incident_energy : float, default=None
-        Energy of the incoming neutron in meV. None stands for an instrument that sees
-        every pixel.
-    two_theta : tuple of float, default=(0.0, 180.0)
-        Smallest and largest scattering angle of the detectors, in degrees.
-    mask : array-like of bool of shape (n_energy, n_q), default=None
-        True where a pixel was measured. It takes the place of the window computed from
-        `incident_energy` and `two_theta`.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        ``(n_energy, n_q)``.
-    n_pixels : int
-        Number of columns of a row.
-    mask : ndarray of bool of shape (n_energy, n_q)
-        True where a pixel is visible: the mask given or, without one, the kinematic
-        window at the centre of each pixel.
-
-    Examples
-    --------
-    >>> from skphonon.simulation import SpectrumGrid
-    >>> grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 9.0], incident_energy=50.0)
-    >>> grid.mask
-    array([[ True,  True,  True],
-           [False,  True, False]])
-    >>> grid.to_image([[1, 2, 3, 4, 5, 6]]).shape
-    (1, 2, 3)
+    Subclasses take a parameter `mask`; `axes` returns both their axes, checked, and
+    `_window` what is visible where no mask is given.
     """
-
-    def __init__(
-        self, energy, q, *, incident_energy=None, two_theta=(0.0, 180.0), mask=None
-    ):
-        self.energy = energy
-        self.q = q
-        self.incident_energy = incident_energy
-        self.two_theta = two_theta
-        self.mask = mask
 
     def get_params(self, deep=True):
         """Return the constructor's arguments as they were given.
@@ -78,9 +33,9 @@ class SpectrumGrid(VersionedEstimator):
 
     @property
     def shape(self):
-        """Number of energies and of momentum transfers."""
-        energy, q = self.axes()
-        return energy.size, q.size
+        """Number of energies and of columns."""
+        energy, columns = self.axes()
+        return len(energy), len(columns)
 
     @property
     def n_pixels(self):
@@ -91,65 +46,25 @@ class SpectrumGrid(VersionedEstimator):
     @property
     def mask(self):
         """True where a pixel is visible, an array of shape (n_energy, n_q)."""
-        energy, q = self.axes()
-        if self._mask is not None:
-            mask = np.asarray(self._mask, dtype=bool)
-            if mask.shape != (energy.size, q.size):
-                raise ValueError(
-                    f"mask must have the shape of the grid, {(energy.size, q.size)}, "
-                    f"got {mask.shape}."
-                )
-        elif self.incident_energy is None:
-            mask = np.ones((energy.size, q.size), dtype=bool)
+        if self._mask is None:
+            mask = self._window()
         else:
-            mask = kinematic_mask(energy, q, self.incident_energy, self.two_theta)
+            mask = np.asarray(self._mask, dtype=bool)
+            if mask.shape != self.shape:
+                raise ValueError(
+                    f"mask must have the shape of the grid, {self.shape}, got "
+                    f"{mask.shape}."
+                )
         if not mask.any():
             raise ValueError(
-                "The grid must hold at least one visible pixel, got none. Check q "
-                "against the kinematic window of incident_energy="
-                f"{self.incident_energy} meV, two_theta={self.two_theta} degrees."
+                "The grid must hold at least one visible pixel, got none. Check the "
+                "mask or, without one, the axes against the kinematic window."
             )
         return mask
 
     @mask.setter
     def mask(self, mask):
         self._mask = mask
-
-    def axes(self):
-        """Return both axes, checked.
-
-        Returns
-        -------
-        energy : ndarray of shape (n_energy,)
-            Energy transfer in meV.
-        q : ndarray of shape (n_q,)
-            Momentum transfer in 1/Angstrom.
-
-        Raises
-        ------
-        ValueError
-            If an axis is empty, not finite or not increasing, q is negative, or the
-            energy transfer exceeds the incident energy.
-        """
-        energy, q = increasing_axis(self.energy, "energy"), increasing_axis(self.q, "q")
-        if q[0] < 0:
-            raise ValueError(f"q must not be negative, got a minimum of {q[0]:g} 1/A.")
-        if self.incident_energy is not None:
-            final_energy(energy, self.incident_energy)
-        return energy, q
-
-    def edges(self):
-        """Return the borders of the bins, halfway between their centres.
-
-        Returns
-        -------
-        energy : ndarray of shape (n_energy + 1,)
-            Borders in meV.
-        q : ndarray of shape (n_q + 1,)
-            Borders in 1/Angstrom, none below zero.
-        """
-        energy, q = (_bin_edges(axis) for axis in self.axes())
-        return energy, np.maximum(q, 0.0)
 
     def to_image(self, X):
         """Turn rows into images.
@@ -202,6 +117,173 @@ class SpectrumGrid(VersionedEstimator):
                 f", got {images.shape}. Rows are energies, columns are q."
             )
         return np.where(self.mask, images, np.nan).reshape(-1, self.n_pixels)
+
+
+class SpectrumGrid(_Pixels):
+    """Lay out a powder spectrum: its two axes and what the instrument can see.
+
+    An image has energy in rows and momentum transfer in columns; a row is that image
+    flattened, energy-major, with NaN where nothing was measured.
+
+    Parameters
+    ----------
+    energy : array-like of shape (n_energy,)
+        Bin centres of the energy transfer in meV, increasing; positive is neutron
+        energy loss.
+    q : array-like of shape (n_q,)
+        Bin centres of the momentum transfer in 1/Angstrom, increasing, not negative.
+    incident_energy : float, default=None
+        Energy of the incoming neutron in meV. None stands for an instrument that sees
+        every pixel.
+    two_theta : tuple of float, default=(0.0, 180.0)
+        Smallest and largest scattering angle of the detectors, in degrees.
+    mask : array-like of bool of shape (n_energy, n_q), default=None
+        True where a pixel was measured. It takes the place of the window computed from
+        `incident_energy` and `two_theta`.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(n_energy, n_q)``.
+    n_pixels : int
+        Number of columns of a row.
+    mask : ndarray of bool of shape (n_energy, n_q)
+        True where a pixel is visible: the mask given or, without one, the kinematic
+        window at the centre of each pixel.
+
+    Examples
+    --------
+    >>> from skphonon.simulation import SpectrumGrid
+    >>> grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 9.0], incident_energy=50.0)
+    >>> grid.mask
+    array([[ True,  True,  True],
+           [False,  True, False]])
+    >>> grid.to_image([[1, 2, 3, 4, 5, 6]]).shape
+    (1, 2, 3)
+    """
+
+    def __init__(
+        self, energy, q, *, incident_energy=None, two_theta=(0.0, 180.0), mask=None
+    ):
+        self.energy = energy
+        self.q = q
+        self.incident_energy = incident_energy
+        self.two_theta = two_theta
+        self.mask = mask
+
+    def axes(self):
+        """Return both axes, checked.
+
+        Returns
+        -------
+        energy : ndarray of shape (n_energy,)
+            Energy transfer in meV.
+        q : ndarray of shape (n_q,)
+            Momentum transfer in 1/Angstrom.
+
+        Raises
+        ------
+        ValueError
+            If an axis is empty, not finite or not increasing, q is negative, or the
+            energy transfer exceeds the incident energy.
+        """
+        energy, q = increasing_axis(self.energy, "energy"), increasing_axis(self.q, "q")
+        if q[0] < 0:
+            raise ValueError(f"q must not be negative, got a minimum of {q[0]:g} 1/A.")
+        if self.incident_energy is not None:
+            final_energy(energy, self.incident_energy)
+        return energy, q
+
+    def _window(self):
+        energy, q = self.axes()
+        if self.incident_energy is None:
+            return np.ones((energy.size, q.size), dtype=bool)
+        return kinematic_mask(energy, q, self.incident_energy, self.two_theta)
+
+    def edges(self):
+        """Return the borders of the bins, halfway between their centres.
+
+        Returns
+        -------
+        energy : ndarray of shape (n_energy + 1,)
+            Borders in meV.
+        q : ndarray of shape (n_q + 1,)
+            Borders in 1/Angstrom, none below zero.
+        """
+        energy, q = (_bin_edges(axis) for axis in self.axes())
+        return energy, np.maximum(q, 0.0)
+
+
+class PathGrid(_Pixels):
+    """Lay out spectra at a list of wavevectors, such as a path through the zone.
+
+    An image has energy in rows and wavevectors in columns; a row is that image
+    flattened, energy-major, with NaN where nothing was measured.
+
+    Parameters
+    ----------
+    energy : array-like of shape (n_energy,)
+        Bin centres of the energy transfer in meV, increasing; positive is neutron
+        energy loss.
+    wavevectors : array-like of shape (n_q, 3)
+        h, k and l in rows, in units of the reciprocal lattice. Any order; they may
+        repeat.
+    mask : array-like of bool of shape (n_energy, n_q), default=None
+        True where a pixel was measured. None: everywhere.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(n_energy, n_q)``.
+    n_pixels : int
+        Number of columns of a row.
+
+    Examples
+    --------
+    >>> from skphonon.simulation import PathGrid
+    >>> grid = PathGrid([20.0, 21.0], [[0.5, 0, 0], [0.5, 0.25, 0], [0.5, 0.5, 0]])
+    >>> grid.shape
+    (2, 3)
+    >>> grid.axes()[1]
+    array([0, 1, 2])
+    """
+
+    def __init__(self, energy, wavevectors, *, mask=None):
+        self.energy = energy
+        self.wavevectors = wavevectors
+        self.mask = mask
+
+    def axes(self):
+        """Return both axes, checked.
+
+        Returns
+        -------
+        energy : ndarray of shape (n_energy,)
+            Energy transfer in meV.
+        number : ndarray of shape (n_q,)
+            Number of the wavevector, from 0: a list of wavevectors has no scale.
+
+        Raises
+        ------
+        ValueError
+            If the energies are not increasing or not finite, or the wavevectors are not
+            finite or have another shape.
+        """
+        energy = increasing_axis(self.energy, "energy")
+        return energy, np.arange(len(wavevector_rows(self.wavevectors)))
+
+    def edges(self):
+        """Return the borders of the energy bins, halfway between their centres.
+
+        Returns
+        -------
+        ndarray of shape (n_energy + 1,)
+            Borders in meV.
+        """
+        return _bin_edges(self.axes()[0])
+
+    def _window(self):
+        return np.ones(self.shape, dtype=bool)
 
 
 def _bin_edges(centres):

@@ -1,0 +1,274 @@
+r"""The spectrum of a magnet: scattering by magnons along a path or on a list of points.
+
+Linear spin-wave theory (:mod:`skphonon.physics.spin_waves`) gives energies and
+intensities of the magnons of a collinear magnet. A magnon of energy :math:`E_j`
+appears as
+
+.. math:: I_j\,\{[n(E_j) + 1]\,\delta(E - E_j) + n(E_j)\,\delta(E + E_j)\},
+
+with the Bose occupation n, broadened by the instrument and averaged over each bin of
+energy; :math:`\chi'' = \pi\,[1 - \exp(-E / k_B T)]\,S`.
+"""
+
+from collections.abc import Mapping
+from numbers import Real
+
+import numpy as np
+
+from skphonon._persistence import VersionedEstimator
+from skphonon._validation import (
+    StrOptions,
+    at_least,
+    check_parameters,
+    parameter_rows,
+)
+from skphonon.simulation import _nuisance
+from skphonon.simulation.resolution import resolve_widths
+
+__all__ = ["SpinWaveSimulator"]
+
+_NUISANCES = ("energy_resolution", "renormalization")
+
+
+class SpinWaveSimulator(VersionedEstimator):
+    r"""Simulate the scattering of neutrons by the magnons of a collinear magnet.
+
+    Parameters are those of the model; one call simulates any number of sets. A
+    wavevector at which the assumed order is unstable scatters nothing, and neither does
+    a Goldstone mode at its very wavevector, which is Bragg scattering. Spectra are
+    finite wherever the grid has a pixel; :meth:`is_stable` tells whether to trust them.
+
+    Parameters
+    ----------
+    model : SpinWaveModel
+        The magnet and its named constants.
+    grid : PathGrid
+        Energies, which may be of both signs, and wavevectors.
+    energy_resolution : float or callable
+        Standard deviation in meV of a Gaussian resolution: a constant, or a function
+        of energy transfer (an array in meV), as for
+        :class:`~skphonon.simulation.PowderSimulator`. It is that at the energy where a
+        neutron is counted. The width of the bins comes on top.
+    temperature : float, default=0.0
+        Temperature in K, for the occupation of magnons.
+    quantity : {"sqe", "chi"}, default="sqe"
+        What a spectrum shows: S(Q, E), in 1/meV per spin (see
+        :mod:`skphonon.physics.spin_waves`), or :math:`\chi''(Q, E)`.
+
+    Attributes
+    ----------
+    parameter_names : list of str
+        Names of the parameters, in order.
+    reference : ndarray of shape (n_parameters,)
+        Reference values of the parameters in meV.
+    nuisance_names : list of str
+        What else may differ between the spectra of a call; see :meth:`simulate`.
+    nuisance_reference : ndarray of shape (n_nuisances,)
+        The values it has unless asked for others.
+
+    See Also
+    --------
+    PowderSimulator : Phonons of a powder.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import PathGrid, SpinWaveSimulator, load_la2nio4_model
+    >>> path = np.linspace([0.5, 0, 0], [0.5, 0.5, 0], 5)
+    >>> grid = PathGrid(np.arange(20.0, 140.0, 10.0), path)
+    >>> simulator = SpinWaveSimulator(
+    ...     load_la2nio4_model(), grid, energy_resolution=4.0
+    ... )
+    >>> simulator.parameter_names
+    ['J', "J'"]
+    >>> simulator.simulate([[29.0, 1.67], [31.0, 0.0]]).shape
+    (2, 60)
+    >>> simulator.jacobian([simulator.reference]).shape
+    (1, 60, 2)
+    """
+
+    _parameter_constraints = {
+        "energy_resolution": [at_least(0, Real), callable],
+        "temperature": [at_least(0, Real)],
+        "quantity": [StrOptions({"sqe", "chi"})],
+    }
+
+    def __init__(
+        self, model, grid, *, energy_resolution, temperature=0.0, quantity="sqe"
+    ):
+        self.model = model
+        self.grid = grid
+        self.energy_resolution = energy_resolution
+        self.temperature = temperature
+        self.quantity = quantity
+
+    @property
+    def parameter_names(self):
+        """Names of the parameters, in order."""
+        return self.model.parameter_names
+
+    @property
+    def reference(self):
+        """Reference values of the parameters in meV."""
+        return parameter_rows(self.model.reference, self.parameter_names)[0]
+
+    @property
+    def nuisance_names(self):
+        """What may differ between spectra besides the parameters."""
+        return list(_NUISANCES)
+
+    @property
+    def nuisance_reference(self):
+        """Values of what `nuisance_names` names, where nothing else is asked for."""
+        width = self.energy_resolution
+        return np.array([1.0 if callable(width) else width, self.model.renormalization])
+
+    def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
+        r"""Simulate spectra.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets in meV.
+        nuisance : dict, default=None
+            What an experiment varies: from names to a number or an array of shape
+            (n_samples,). What is not named is as the simulator has it.
+
+            - ``"energy_resolution"``: standard deviation in meV; where the setting is a
+              function of energy, a factor that multiplies it.
+            - ``"renormalization"``: :math:`Z_c`, which multiplies all energies.
+        nuisance_ranges : dict, default=None
+            From some of these names to pairs of the least and the largest value, which
+            are checked; nothing else depends on them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_pixels)
+            S or :math:`\chi''`, averaged over each bin of energy; NaN where the grid
+            says that nothing was measured.
+
+        Raises
+        ------
+        ValueError
+            If a setting is out of range, the number of parameters is wrong or one is
+            not finite; if a nuisance is unknown, out of range or of another shape.
+        """
+        rows, table = self._asked(parameters, nuisance, nuisance_ranges)
+        from skphonon.simulation import _spin_wave_engine
+
+        return _spin_wave_engine.simulate(self._plan(), rows, table)
+
+    def jacobian(
+        self, parameters, *, nuisance=(), nuisance_ranges=None, return_spectra=False
+    ):
+        """Return exact derivatives of the spectra, also where modes are degenerate.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets in meV.
+        nuisance : sequence of str or dict, default=()
+            Names of what to differentiate with besides; a dict holds the values at
+            which to do so as well, as for :meth:`simulate`, which explains the names.
+        nuisance_ranges : dict, default=None
+            As for :meth:`simulate`.
+        return_spectra : bool, default=False
+            Whether to return the spectra as well, which cost nothing more.
+
+        Returns
+        -------
+        jacobian : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
+            Derivatives in the order of the parameters and then of `nuisance`; NaN
+            where nothing was measured.
+        spectra : ndarray of shape (n_samples, n_pixels)
+            As from :meth:`simulate`; only if `return_spectra`.
+
+        Raises
+        ------
+        ValueError
+            As from :meth:`simulate`, or if the resolution is zero and `nuisance` names
+            it.
+        """
+        names = (nuisance,) if isinstance(nuisance, str) else tuple(nuisance)
+        values = nuisance if isinstance(nuisance, Mapping) else None
+        rows, table = self._asked(parameters, values, nuisance_ranges)
+        _nuisance.check_derivatives(names, table, _NUISANCES)
+        from skphonon.simulation import _spin_wave_engine
+
+        changes, spectra = _spin_wave_engine.differentiate(
+            self._plan(), rows, table, names
+        )
+        return (changes, spectra) if return_spectra else changes
+
+    def simulate_tensor(self, parameters):
+        """Simulate spectra as part of a torch computation.
+
+        Gradients flow back to the parameters through :meth:`jacobian`; second
+        derivatives do not exist.
+
+        Parameters
+        ----------
+        parameters : Tensor of shape (n_samples, n_parameters)
+            Parameter sets in meV.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_pixels)
+            As from :meth:`simulate`, in the type and on the device of `parameters`.
+            Leave out the NaN before anything is summed:
+            ``spectra[:, grid.mask.ravel()]``.
+        """
+        from skphonon.simulation._powder_engine import Simulation
+
+        return Simulation.apply(parameters, self)
+
+    def is_stable(self, parameters):
+        """Tell whether the assumed order is stable.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets in meV.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+            As from :meth:`SpinWaveModel.is_stable`, on its mesh and at the wavevectors
+            of the grid.
+        """
+        at_grid = self.model.is_stable(parameters, self.grid.wavevectors)
+        return at_grid & self.model.is_stable(parameters)
+
+    def _asked(self, parameters, nuisance, nuisance_ranges):
+        """Return parameter sets and values of all nuisances, checked."""
+        check_parameters(self)
+        rows = parameter_rows(parameters, self.parameter_names)
+        table = _nuisance.nuisance_table(
+            self.nuisance_reference, nuisance or {}, len(rows), _NUISANCES
+        )
+        _nuisance.nuisance_ranges(table, nuisance_ranges or {}, _NUISANCES)
+        return rows, table
+
+    def _plan(self):
+        """Return what does not depend on the parameters."""
+        # torch takes seconds to import: only those who simulate wait for it
+        import torch
+
+        from skphonon.simulation._spin_wave_engine import Plan
+
+        def build():
+            wavevectors, edges = self.grid.wavevectors, self.grid.edges()
+            width = self.energy_resolution
+            width = resolve_widths(width if callable(width) else 1.0, edges)
+            return Plan(
+                basis=torch.as_tensor(self.model.matrix_basis(wavevectors)),
+                amplitudes=torch.as_tensor(self.model.amplitudes(wavevectors))[:, None],
+                signs=torch.as_tensor(self.model.signs),
+                edges=torch.as_tensor(edges),
+                widths=torch.as_tensor(width),
+                mask=self.grid.mask.ravel(),
+                temperature=self.temperature,
+                quantity=self.quantity,
+            )
+
+        return self._cached("plan", build)
