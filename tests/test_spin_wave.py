@@ -208,12 +208,64 @@ def test_unstable_order_scatters_nothing_and_is_told():
     assert_allclose(jacobian[2], 0)
 
 
+def test_resolution_in_q_is_an_average_over_wavevectors():
+    """Against 4,000 draws of wavevectors about each, in all three directions.
+
+    Below 10 meV the path meets a Goldstone mode, the intensity of which diverges.
+    """
+    energy = ENERGY[2:]
+    settings = {"energy": energy, "energy_resolution": 3.0}
+    sharp = simulator(**settings)
+    found = simulator(q_resolution=0.03, **settings).simulate(POINT)
+    to_rlu = np.asarray(sharp.model.lattice) / (2 * np.pi)
+    draws = 0.03 * np.random.default_rng(0).normal(size=(4000, 3)) @ to_rlu.T
+    around = (PATH[:, None] + draws).reshape(-1, 3)
+    cloud = simulator(path=around, **settings).simulate(POINT)
+    cloud = cloud.reshape(len(energy), len(PATH), -1)
+    error = 4 * cloud.std(axis=-1) / np.sqrt(4000)
+    expected = cloud.mean(axis=-1)
+    # the tails beyond 2.4 standard deviations are the other part of the difference
+    away = np.abs(found.reshape(expected.shape) - expected)
+    assert (away < error + 0.01 * expected.max()).all()
+    narrow = sharp.simulate(POINT).reshape(expected.shape)
+    assert np.abs(narrow - expected).max() > 0.2 * expected.max()
+
+
+def test_derivatives_with_a_resolution_in_q():
+    made = simulator(q_resolution=0.02, energy=ENERGY[2:])
+    nuisance = {
+        "energy_resolution": [3.0, 5.0],
+        "q_resolution": [0.03, 0.02],
+        "renormalization": [1.0, 1.1],
+    }
+    rows = np.array([[28.0, 3.0], [30.0, 1.0]])
+    changes = made.jacobian(rows, nuisance=nuisance)
+    assert changes.shape == (2, made.grid.n_pixels, 5)
+    for column, step in enumerate([1e-4, 1e-4, 1e-4, 1e-4, 1e-5]):
+        ends = []
+        for sign in (1, -1):
+            moved = rows.copy()
+            values = {name: np.array(given) for name, given in nuisance.items()}
+            if column < 2:
+                moved[:, column] += sign * step
+            else:
+                name = list(nuisance)[column - 2]
+                values[name] = values[name] + sign * step
+            ends.append(made.simulate(moved, nuisance=values))
+        expected = (ends[0] - ends[1]) / (2 * step)
+        size = np.abs(expected).max()
+        assert_allclose(changes[..., column], expected, atol=1e-4 * size)
+    with pytest.raises(ValueError, match="no derivative with q_resolution at q_res"):
+        simulator().jacobian(POINT, nuisance="q_resolution")
+
+
 def test_contract_survives_clones_and_pickles():
     made = simulator()
     assert made.parameter_names == ["J", "J'"]
     assert_allclose(made.reference, [29.0, 1.67])
-    assert made.nuisance_names == ["energy_resolution", "renormalization"]
-    assert_allclose(made.nuisance_reference, [4.0, 1.083])
+    names = ["energy_resolution", "renormalization", "q_resolution"]
+    assert made.nuisance_names == names
+    assert_allclose(made.nuisance_reference, [4.0, 1.083, 0.0])
     expected = made.simulate(POINT)
     for copy in (clone(made), pickle.loads(pickle.dumps(made))):
         assert_allclose(copy.simulate(POINT), expected)

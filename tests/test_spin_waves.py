@@ -298,3 +298,15 @@ def test_bad_arguments_are_named():
         square().modes([[1.0, 0.0]], [[0.5, 0.5]])
     with pytest.raises(ValueError, match="finite"):
         square().modes([[1.0, 0.0]], [[0.5, np.nan, 0]])
+
+
+def test_axes_of_dispersion():
+    """Of a plane, a chain along an edge and a chain askew."""
+    axes = load_la2nio4_model().dispersive_axes()
+    assert axes.shape == (2, 3)
+    assert_allclose(axes @ axes.T, np.eye(2), atol=1e-12)
+    assert_allclose(axes[:, 2], 0, atol=1e-12)
+    askew = SpinWaveModel(
+        np.diag([3.0, 4.0, 9.0]), [1], {"J": [[0, 0, 1, 1, 0]]}, [-1.0]
+    )
+    assert_allclose(np.abs(askew.dispersive_axes()), [[0.6, 0.8, 0.0]])

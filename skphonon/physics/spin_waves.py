@@ -49,6 +49,7 @@ __all__ = ["SpinWaveModel"]
 _MESH = 12  # wavevectors along each axis at which stability is checked
 _BLOCK = 1 << 20  # matrix elements that are treated together
 _EXACT = 1e-12  # of an imaginary part that is rounding
+_FLAT = 1e-8  # of bonds, relative to the longest, that leave a direction out
 
 
 class SpinWaveModel(VersionedEstimator):
@@ -253,6 +254,23 @@ class SpinWaveModel(VersionedEstimator):
         energies, order = energies.sort(dim=-1)
         strengths = strengths.gather(-1, order)
         return self.renormalization * energies.numpy(), strengths.numpy()
+
+    def dispersive_axes(self):
+        """Return the directions along which magnons disperse.
+
+        Returns
+        -------
+        ndarray of shape (n_axes, 3)
+            Orthonormal, Cartesian: three, or fewer for planes and chains.
+
+        Raises
+        ------
+        ValueError
+            If the model does not describe a magnet.
+        """
+        steps = np.concatenate([steps for _, steps in self._bonds()]) @ self._lattice()
+        _, lengths, axes = np.linalg.svd(steps)
+        return axes[: np.sum(lengths > _FLAT * lengths.max(initial=0))]
 
     def is_stable(self, parameters, wavevectors=None):
         """Tell whether the assumed order has the lowest energy nearby.

@@ -23,7 +23,8 @@ class Plan(NamedTuple):
     """What does not depend on the parameters."""
 
     basis: torch.Tensor  # (n_q, n_parameters, n_spins, n_spins)
-    amplitudes: torch.Tensor  # (n_q, 1, n_spins)
+    amplitudes: torch.Tensor  # (n_q, 1, n_spins), with the root of the point's share
+    n_points: int  # of q for one wavevector, one after the other
     signs: torch.Tensor  # (n_spins,)
     edges: torch.Tensor  # (n_energy + 1,), meV
     widths: torch.Tensor  # (n_energy + 1,), of the resolution times its nuisance
@@ -172,6 +173,7 @@ def _cumulative(z):
 
 
 def _binned(plan, kernel, weights):
-    """Image of lines, averaged over each bin, (n_samples, n_energy, n_q)."""
+    """Image of lines, averaged over each bin, (n_samples, n_energy, n_wavevectors)."""
     below = (weights[..., None, :] @ kernel)[..., 0, :]  # (n_q, n_samples, borders)
+    below = below.unflatten(0, (-1, plan.n_points)).sum(1)
     return (below.diff(dim=-1) / plan.edges.diff()).permute(1, 2, 0)
