@@ -47,7 +47,7 @@ from skphonon._validation import (
 
 __all__ = ["ExtrapolationWarning", "ImplicitSpectrumModel"]
 
-_ROWS_AT_ONCE = 4096  # what stays in the cache of a processor
+_ROWS_AT_ONCE = 1024  # what stays in the cache of a processor
 
 
 class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
@@ -160,8 +160,9 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
     ----------
     .. [1] V. Sitzmann et al., "Implicit neural representations with periodic activation
        functions", 2020, https://doi.org/10.48550/arXiv.2006.09661
-    .. [2] S. R. Chitturi et al., "Capturing dynamical correlations using implicit neural
-       representations", Nat. Commun. 14, 5852 (2023), :doi:`10.1038/s41467-023-41378-4`
+    .. [2] S. R. Chitturi et al., "Capturing dynamical correlations using implicit
+       neural representations", Nat. Commun. 14, 5852 (2023),
+       :doi:`10.1038/s41467-023-41378-4`
 
     Examples
     --------
@@ -440,6 +441,7 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_pixels)
+            In the unit of the training set.
 
         Warns
         -----

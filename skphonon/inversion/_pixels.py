@@ -33,6 +33,7 @@ _STEP, _STEP_AT_ZERO = 0.25, 0.05  # of the reference, and of its largest entry
 _ALIKE = 0.02  # of the half width of the bounds, beside error bars
 _AT_BOUND = 1e-9
 _CANDIDATES_AT_ONCE = 16
+_LOOKS = 2  # candidates are judged by this part of a batch
 
 
 def _counts_alone(inverter):
@@ -80,11 +81,12 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         without them, two quarters of its reference to both sides.
     n_starts : int, default=10
         Searches.
-    n_candidates : int, default=64
+    n_candidates : int, default=256
         Sets of parameters, drawn evenly within the bounds, of which the one that comes
         closest is where a search starts; each search has its own.
     batch_size : int, default=2048
-        Pixels, chosen at random, that searches see. The best of them is refined on all.
+        Pixels that searches see, chosen at random (where few pixels have counts, all
+        of these are among them); candidates are judged by half of them.
     max_steps : int, default=50
         Steps of a search, at most.
     tolerance : float, default=1e-4
@@ -136,8 +138,9 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
 
     References
     ----------
-    .. [1] S. R. Chitturi et al., "Capturing dynamical correlations using implicit neural
-       representations", Nat. Commun. 14, 5852 (2023), :doi:`10.1038/s41467-023-41378-4`
+    .. [1] S. R. Chitturi et al., "Capturing dynamical correlations using implicit
+       neural representations", Nat. Commun. 14, 5852 (2023),
+       :doi:`10.1038/s41467-023-41378-4`
 
     Examples
     --------
@@ -182,7 +185,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         background=0,
         bounds=None,
         n_starts=10,
-        n_candidates=64,
+        n_candidates=256,
         batch_size=2048,
         max_steps=50,
         tolerance=1e-4,
@@ -389,40 +392,43 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
             )
 
     def _fit(self, pixels, before=None):
-        """Search on some pixels, or all and from before; refine on all."""
+        """Search on some pixels; refine the best end, and what was before, on all."""
         random_state = check_random_state(self.random_state)
-        if before is None:
-            batch = self._batch(pixels, random_state)
-            starts = self._choose_starts(batch, self.n_starts, random_state)
-        else:
-            batch = pixels
-            fresh = self._choose_starts(batch, 1, random_state)
-            starts = np.vstack([fresh, self._to_unit(before)])
-        ends, found, converged, curve = self._search(batch, starts)
-        best = int(np.argmin(np.where(np.isnan(found.loss), np.inf, found.loss)))
+        batch = self._batch(pixels, random_state)
+        starts = [self._choose_start(batch, random_state) for _ in range(self.n_starts)]
+        ends, found, converged, curve = self._search(batch, np.array(starts))
+        best = _lowest(found.loss)
         self.loss_curve_ = curve[:, best]
         self.restarts_ = self._table(ends, found, converged, best)
-        if batch is not pixels:
-            ends, found, converged, _ = self._search(pixels, ends[[best]])
-            best = 0
+        proposed = [ends[best]]
+        if before is not None:
+            proposed.append(self._to_unit(before))
+        ends, found, converged, _ = self._search(pixels, np.array(proposed))
+        best = _lowest(found.loss)
         self._keep(ends[best], found.rows([best]))
         if not converged[best]:
             warnings.warn(
                 f"The fit did not converge within max_steps={self.max_steps} to "
-                f"tolerance={self.tolerance:g}. Raise either, or more pixels are needed "
-                "to determine the parameters.",
+                f"tolerance={self.tolerance:g}. Raise either, or give it more pixels: "
+                "these may not determine the parameters.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
         return self
 
     def _batch(self, pixels, random_state):
+        """Return some pixels; where few have counts all of those, and some without."""
         n_pixels = len(pixels.intensity)
         if n_pixels <= self.batch_size:
             return pixels
-        chosen = random_state.permutation(n_pixels)[: self.batch_size]
-        empty = np.ptp(pixels.intensity[chosen]) == 0
-        return pixels if empty else pixels.part(chosen)
+        counted = np.flatnonzero(pixels.intensity)
+        if self.loss != "poisson" or 2 * len(counted) > self.batch_size:
+            return pixels.part(random_state.permutation(n_pixels)[: self.batch_size])
+        empty = random_state.permutation(np.flatnonzero(pixels.intensity == 0))
+        n_kept = self.batch_size - len(counted)
+        batch = pixels.part(np.append(counted, empty[:n_kept]))
+        batch.exposure[len(counted) :] *= len(empty) / n_kept  # they stand for all
+        return batch
 
     def _keep(self, end, found):
         self.parameters_ = self._from_unit(end)
@@ -451,18 +457,14 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         table["agrees"] = (np.abs(parameters - parameters[best]) <= near).all(axis=1)
         return pd.DataFrame(table)
 
-    def _choose_starts(self, pixels, n_starts, random_state):
-        """Return the best of some candidates for each start."""
-        n_parameters, starts = self._box.shape[1], []
-        for _ in range(n_starts):
-            rows = random_state.uniform(-1, 1, (self.n_candidates, n_parameters))
-            losses = [
-                self._compare(pixels, part, derivatives=False).loss
-                for part in np.array_split(rows, -(-len(rows) // _CANDIDATES_AT_ONCE))
-            ]
-            losses = np.concatenate(losses)
-            starts.append(rows[np.argmin(np.where(np.isnan(losses), np.inf, losses))])
-        return np.array(starts)
+    def _choose_start(self, pixels, random_state):
+        """Return the best of some candidates, judged by some of the pixels."""
+        n_looked_at = max(self.batch_size // _LOOKS, 1)
+        some = pixels.part(slice(None, None, -(-len(pixels.intensity) // n_looked_at)))
+        rows = random_state.uniform(-1, 1, (self.n_candidates, self._box.shape[1]))
+        parts = np.array_split(rows, -(-len(rows) // _CANDIDATES_AT_ONCE))
+        losses = [self._compare(some, part, derivatives=False).loss for part in parts]
+        return rows[_lowest(np.concatenate(losses))]
 
     def _search(self, pixels, starts):
         return search(
@@ -492,6 +494,10 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     def _to_unit(self, parameters):
         low, high = self._box
         return ((2 * parameters - low - high) / (high - low)).clip(-1, 1)
+
+
+def _lowest(losses):
+    return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
 
 
 class _LogPlane:
