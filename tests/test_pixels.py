@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 
-from skphonon import ImplicitSpectrumModel, PixelInverter
+from skphonon import ExtrapolationWarning, ImplicitSpectrumModel, PixelInverter
 from skphonon.inversion._pixel_fitting import Pixels, background_terms, compare
 
 TRUTH = np.array([12.0, 5.0])
@@ -296,6 +296,32 @@ def test_what_is_not_determined_has_no_error_bar(X):
     assert_allclose(inverter.parameters_[0], TRUTH[0], atol=4 * inverter.std_[0])
 
 
+def test_parameters_without_a_spectrum_are_avoided(X):
+    class Unstable(Ridge):
+        def jacobian_at(self, coordinates, parameters, return_spectra=False):
+            slopes, spectra = super().jacobian_at(coordinates, parameters, True)
+            spectra[np.ravel(parameters)[::2] > 12.5] = np.nan
+            return (slopes, spectra) if return_spectra else slopes
+
+    inverter = PixelInverter(Unstable(), loss="poisson", random_state=0)
+    assert_allclose(inverter.fit(X, counts(X)).parameters_, TRUTH, atol=0.5)
+    with pytest.raises(ValueError, match="finite at all pixels for some"):
+        inverter.set_params(bounds=[[13.0, 0.0], [20.0, 10.0]]).fit(X, counts(X))
+
+
+def test_few_counts_among_many_pixels():
+    X = np.random.default_rng(0).uniform([0, 0], [2, 30], size=(20000, 2))
+    y = counts(X, height=0.05, background=0.005)  # in two pixels of a hundred
+    inverter = PixelInverter(Ridge(), loss="poisson", batch_size=1000, random_state=0)
+    inverter.fit(X, y)
+    assert 100 < y.sum() < 500
+    assert inverter.restarts_["agrees"].all()
+    # the batch has all counts, and empty pixels that stand for the others
+    on_some = inverter.restarts_.loc[0, ["gap", "slope"]].to_numpy(dtype=float)
+    assert (np.abs(on_some - inverter.parameters_) < 3 * inverter.std_).all()
+    assert (np.abs(TRUTH - inverter.parameters_) < 3 * inverter.std_).all()
+
+
 def test_a_search_cut_short_says_so(X):
     inverter = PixelInverter(Ridge(), max_steps=1, n_candidates=1, random_state=0)
     with pytest.warns(ConvergenceWarning, match="max_steps=1"):
@@ -349,3 +375,5 @@ def test_a_network_is_a_model(X):
     assert_array_equal(inverter.model_.bounds_, network.bounds_)
     # within a few per cent of the box, as well as it has learnt
     assert_allclose(inverter.parameters_, TRUTH, atol=0.15)
+    with pytest.warns(ExtrapolationWarning, match="training (box|set)"):
+        inverter.predict([[5.0, 20.0]])

@@ -108,49 +108,46 @@ def compare(pixels, spectra, derivatives):
     """
     f, slopes = spectra, derivatives
     if pixels.loss == "correlation":
-        f = np.log1p(np.maximum(f, 0))
+        f = np.log1p(np.maximum(spectra, 0))
         slopes = ((spectra > 0) / np.exp(f))[..., None] * slopes
-    elif pixels.loss == "poisson":
-        f = np.maximum(f, 0)
-    basis = np.concatenate(
-        [
-            f[..., None],
-            np.broadcast_to(pixels.terms, (*f.shape, pixels.terms.shape[1])),
-        ],
-        axis=2,
-    )
-    basis = basis * pixels.exposure[:, None]
-    y, weight = pixels.intensity, np.broadcast_to(pixels.weight, f.shape)
-    linear = _solve(basis, weight, y)
+    terms = np.broadcast_to(pixels.terms, (*f.shape, pixels.terms.shape[1]))
+    basis = np.concatenate([f[..., None], terms], axis=2) * pixels.exposure[:, None]
+    y = pixels.intensity
     if pixels.loss == "poisson":
-        faint = _FAINT * y.mean()
-        for _ in range(_REWEIGHTED):
-            mean = np.maximum(_dot(basis, linear.clip(0)), faint)
-            weight = 1 / mean
-            linear = _solve(basis, weight, y).clip(0)
-        fitted = np.maximum(_dot(basis, linear), faint)
-        weight = 1 / fitted
+        linear, fitted, weight = _fit_counts(basis.clip(0), y)
     else:
+        weight = np.broadcast_to(pixels.weight, f.shape)
+        linear = _solve(basis, weight, y)
         fitted = _dot(basis, linear)
     slopes = linear[:, :1, None] * pixels.exposure[:, None] * slopes
-    along = _solve(basis, weight, slopes)
-    slopes = slopes - basis @ along
+    slopes = slopes - basis @ _solve(basis, weight, slopes)
     residual = y - fitted
-    loss = _loss(pixels, fitted, residual, weight, linear)
+    if pixels.loss == "poisson":
+        loss = 2 * (xlogy(y, y / fitted) - residual).mean(axis=1)
+    elif pixels.loss == "chi2":
+        loss = (weight * residual**2).mean(axis=1)
+    else:
+        loss = 1 - _correlation(pixels, residual, linear[:, 0])
     return Comparison(loss, linear, residual, weight, slopes)
 
 
-def _loss(pixels, fitted, residual, weight, linear):
-    y = pixels.intensity
-    if pixels.loss == "poisson":
-        return 2 * (xlogy(y, y / fitted) - y + fitted).mean(axis=1)
-    square = (weight * residual**2).sum(axis=1)
-    if pixels.loss == "chi2":
-        return square / y.size
-    only = (pixels.terms * pixels.exposure[:, None])[None]
-    alone = y - _dot(only, _solve(only, pixels.weight[None], y))
-    part = 1 - square / (pixels.weight * alone**2).sum()
-    return 1 - np.sign(linear[:, 0]) * np.sqrt(part.clip(0))
+def _fit_counts(basis, y):
+    """Return coefficients, none negative, expectations and weights of counts."""
+    faint = _FAINT * y.mean() or 1.0
+    fitted = np.full(basis.shape[:2], max(y.mean(), faint))
+    for _ in range(_REWEIGHTED):
+        linear = _solve(basis, 1 / fitted, y).clip(0)
+        fitted = np.maximum(_dot(basis, linear), faint)
+    return linear, fitted, 1 / fitted
+
+
+def _correlation(pixels, residual, scale):
+    """Return correlations, with the background taken off both sides."""
+    y, weight = pixels.intensity, pixels.weight[None]
+    terms = (pixels.terms * pixels.exposure[:, None])[None]
+    alone = (weight * (y - _dot(terms, _solve(terms, weight, y))) ** 2).sum()
+    left = (weight * residual**2).sum(axis=1)
+    return np.sign(scale) * np.sqrt((1 - left / alone).clip(0) if alone else 0 * left)
 
 
 def _dot(basis, linear):

@@ -133,6 +133,9 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
 
     Notes
     -----
+    Single events are binned first, as by :func:`numpy.histogramdd`: pixels without a
+    count tell as much as those with one.
+
     :func:`~sklearn.base.clone` forgets what a model has learnt; wrap it in
     :class:`sklearn.frozen.FrozenEstimator` for a grid search.
 
@@ -397,14 +400,14 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         batch = self._batch(pixels, random_state)
         starts = [self._choose_start(batch, random_state) for _ in range(self.n_starts)]
         ends, found, converged, curve = self._search(batch, np.array(starts))
-        best = _lowest(found.loss)
+        best = found.loss.argmin()
         self.loss_curve_ = curve[:, best]
         self.restarts_ = self._table(ends, found, converged, best)
         proposed = [ends[best]]
         if before is not None:
             proposed.append(self._to_unit(before))
         ends, found, converged, _ = self._search(pixels, np.array(proposed))
-        best = _lowest(found.loss)
+        best = found.loss.argmin()
         self._keep(ends[best], found.rows([best]))
         if not converged[best]:
             warnings.warn(
@@ -464,7 +467,14 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         rows = random_state.uniform(-1, 1, (self.n_candidates, self._box.shape[1]))
         parts = np.array_split(rows, -(-len(rows) // _CANDIDATES_AT_ONCE))
         losses = [self._compare(some, part, derivatives=False).loss for part in parts]
-        return rows[_lowest(np.concatenate(losses))]
+        losses = np.concatenate(losses)
+        if not np.isfinite(losses).any():
+            raise ValueError(
+                "The model must be finite at all pixels for some parameters within the "
+                f"bounds, {self._box.tolist()}; it was for none of {len(rows)} sets. "
+                "Leave out pixels that it does not know, or change the bounds."
+            )
+        return rows[losses.argmin()]
 
     def _search(self, pixels, starts):
         return search(
@@ -485,7 +495,11 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         else:
             spectra = self.model_.simulate_at(pixels.coordinates, parameters)
             slopes = np.empty((*spectra.shape, 0))
-        return compare(pixels, spectra, slopes)
+        bad = ~np.isfinite(spectra).all(axis=1)  # such as unstable ground states
+        spectra = np.where(bad[:, None], 0.0, spectra)
+        slopes = np.where(bad[:, None, None], 0.0, slopes)
+        found = compare(pixels, spectra, slopes)
+        return found._replace(loss=np.where(bad, np.inf, found.loss))
 
     def _from_unit(self, rows):
         low, high = self._box
@@ -494,10 +508,6 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     def _to_unit(self, parameters):
         low, high = self._box
         return ((2 * parameters - low - high) / (high - low)).clip(-1, 1)
-
-
-def _lowest(losses):
-    return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
 
 
 class _LogPlane:
