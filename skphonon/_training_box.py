@@ -66,7 +66,7 @@ def warn_of_box(values, ranges, names, *, stacklevel):
             f"{names[column]} is {values[row, column]:g}, trained from {low[column]:g} "
             f"to {high[column]:g}. Keep within, or train on a larger box.",
             ExtrapolationWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=stacklevel,
         )
 
 
@@ -84,5 +84,5 @@ def warn_of_gaps(coordinates, ranges, anchors, radius, *, stacklevel):
             f"{looked_at[distances.argmax()].round(3).tolist()}. Train on the "
             "coordinates of the measurement.",
             ExtrapolationWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=stacklevel,
         )

@@ -420,8 +420,7 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        self._warn_of(X[:, : self._n_coordinates], gaps_too=True)
-        self._warn_of(X[:, self._n_coordinates :], self._n_coordinates)
+        self._warn_of_both(*np.split(X, [self._n_coordinates], axis=1))
         network = self._network()
         inputs = torch.as_tensor(scale(X, self.ranges_), device=self.net_.device)
         with torch.inference_mode():
@@ -449,6 +448,7 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
             As for `predict`.
         """
         rows, coordinates = self._places(coordinates, parameters)
+        self._warn_of_both(coordinates, rows)
         return self._evaluate(coordinates, rows, derivatives=False)[0]
 
     def jacobian_at(self, coordinates, parameters, return_spectra=False):
@@ -476,6 +476,7 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
             As for `predict`.
         """
         rows, coordinates = self._places(coordinates, parameters)
+        self._warn_of_both(coordinates, rows)
         spectra, derivatives = self._evaluate(coordinates, rows, derivatives=True)
         return (derivatives, spectra) if return_spectra else derivatives
 
@@ -671,8 +672,6 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
                 f"coordinates must have {self._n_coordinates} columns, as in training, "
                 f"got {coordinates.shape[1]}."
             )
-        self._warn_of(coordinates, gaps_too=True)
-        self._warn_of(rows, self._n_coordinates)
         return rows, coordinates
 
     def _learnt_from_simulator(self, name):
@@ -721,15 +720,20 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
         slopes = torch.stack(slopes).cpu().numpy() * 2 / np.where(widths > 0, widths, 2)
         return spectra, by_output[..., None] * slopes
 
+    def _warn_of_both(self, coordinates, parameters):
+        """Warn at the caller of the public method that calls this."""
+        self._warn_of(coordinates, gaps_too=True)
+        self._warn_of(parameters, self._n_coordinates)
+
     def _warn_of(self, values, first=0, gaps_too=False):
-        """Warn, at the caller of a public method, of values in columns from `first`."""
+        """Warn of values in columns from `first`, five calls up."""
         columns = slice(first, first + values.shape[1])
         names = [f"coordinate {n}" for n in range(self._n_coordinates)]
         names += [f"parameter {name}" for name in self.parameter_names]
         ranges = self.ranges_[columns]
-        warn_of_box(values, ranges, names[columns], stacklevel=4)
+        warn_of_box(values, ranges, names[columns], stacklevel=5)
         if gaps_too and self._n_coordinates:
-            warn_of_gaps(values, ranges, self._anchors, self._radius, stacklevel=4)
+            warn_of_gaps(values, ranges, self._anchors, self._radius, stacklevel=5)
 
 
 def _check_ranges(ranges, n_features):

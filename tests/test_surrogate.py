@@ -1,5 +1,6 @@
 """ImplicitSpectrumModel: a network that stands for a simulator one can look into."""
 
+import copy
 import pickle
 import warnings
 
@@ -405,10 +406,18 @@ def test_warns_of_coordinates_outside(model):
 
 
 def test_warns_of_parameters_outside(model):
-    with pytest.warns(ExtrapolationWarning, match="parameter width is 3.5, .* 2 to 3"):
-        model.simulate([14.0, 3.5])
-    with pytest.warns(ExtrapolationWarning, match="by up to 100%"):
-        model.predict([[3.0, 10.0, 24.0, 2.5]])
+    calls = [
+        lambda: model.simulate([14.0, 3.5]),
+        lambda: model.jacobian([14.0, 3.5]),
+        lambda: model.jacobian_at([[3.0, 10.0]], [14.0, 3.5]),
+        lambda: model.predict([[3.0, 10.0, 14.0, 3.5]]),
+        lambda: copy.deepcopy(model).partial_fit([[3.0, 10.0, 14.0, 3.5]], [1.0]),
+    ]
+    for call in calls:
+        message = "by up to 50% .* parameter width is 3.5, trained from 2 to 3"
+        with pytest.warns(ExtrapolationWarning, match=message) as log:
+            call()
+        assert log[0].filename == __file__
 
 
 def test_warns_of_another_path():
