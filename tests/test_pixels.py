@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
+from scipy.special import xlogy
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -82,6 +83,32 @@ def test_counts_are_fitted_by_their_likelihood(X):
     best = minimize(misfit, [*TRUTH, 2.0, 0.3], method="Nelder-Mead", tol=1e-9)
     found = *inverter.parameters_, inverter.scale_, *inverter.background_
     assert_allclose(found, best.x, rtol=2e-3)
+
+
+@pytest.mark.parametrize("degree", [0, 8])
+def test_scale_and_background_of_counts_are_the_likeliest(X, degree):
+    y = counts(X, height=0.5, background=0.1)
+    terms = background_terms(X[:, 1], degree, (0.0, 30.0))
+    row = np.array([[11.0, 6.0]])
+    basis = np.column_stack([Ridge().simulate_at(X, row)[0], terms])
+
+    def deviance(linear):
+        mean = np.maximum(basis @ linear, 1e-9)
+        slope = 2 * basis.T @ (1 - y / mean) / len(y)
+        return 2 * (xlogy(y, y / mean) - y + mean).mean(), slope
+
+    best = minimize(
+        deviance,
+        np.full(basis.shape[1], 0.1),
+        jac=True,
+        bounds=[(0, None)] * basis.shape[1],
+        options={"ftol": 1e-14, "gtol": 1e-10, "maxiter": 10000},
+    )
+    ones = np.ones(len(y))
+    pixels = Pixels("poisson", X, y, ones, ones, terms)
+    found = compare(pixels, Ridge().simulate_at(X, row), np.zeros((1, len(y), 0)))
+    assert_allclose(found.loss[0], best.fun, rtol=1e-5)
+    assert (found.linear >= 0).all()
 
 
 def test_gradient_is_that_of_the_loss(X):

@@ -15,15 +15,16 @@ between logarithms is of the same kind: with a scale and a constant free,
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import nnls
 from scipy.special import comb, xlogy
 
 from skphonon.inversion._errors import covariance_of
 
 __all__ = ["Pixels", "background_terms", "compare", "covariance", "search"]
 
-_REWEIGHTED = 10  # weights of counts depend on the fit, and the fit on them
+_REWEIGHTED = 8  # weights of counts depend on the fit, and the fit on them
 _FAINT = 1e-3  # smallest expectation, of the mean of the counts
-_SINGULAR = 1e-12
+_SINGULAR = 1e-10
 _LONGEST = 0.5  # step, where 2 is the width of the bounds
 _DAMPING, _STUCK = 1e-3, 1e8
 
@@ -136,7 +137,7 @@ def _fit_counts(basis, y):
     faint = _FAINT * y.mean() or 1.0
     fitted = np.full(basis.shape[:2], max(y.mean(), faint))
     for _ in range(_REWEIGHTED):
-        linear = _solve(basis, 1 / fitted, y).clip(0)
+        linear = _solve_positive(basis, 1 / fitted, y)
         fitted = np.maximum(_dot(basis, linear), faint)
     return linear, fitted, 1 / fitted
 
@@ -156,14 +157,30 @@ def _dot(basis, linear):
 
 def _solve(basis, weight, values):
     """Return weighted least squares, of values (n,) or (R, n, p), for each basis."""
+    gram, wanted, size = _normal_equations(basis, weight, values)
+    inverse = np.linalg.pinv(gram, rcond=_SINGULAR, hermitian=True)
+    if values.ndim == 1:
+        return _dot(inverse, wanted) / size
+    return inverse @ wanted / size[..., None]
+
+
+def _solve_positive(basis, weight, values):
+    """Return weighted least squares of values (n,), no coefficient negative."""
+    gram, wanted, size = _normal_equations(basis, weight, values)
+    roots = np.linalg.cholesky(gram + _SINGULAR * np.eye(gram.shape[1]))
+    aims = np.linalg.solve(roots, wanted[..., None])[..., 0]
+    found = [nnls(root.T, aim)[0] for root, aim in zip(roots, aims, strict=True)]
+    return np.array(found) / size
+
+
+def _normal_equations(basis, weight, values):
+    """Return the Gram matrix of a basis of unit length, products, and lengths."""
     weighted = np.swapaxes(basis * weight[..., None], 1, 2)
     gram, wanted = weighted @ basis, weighted @ values
     size = np.sqrt(np.diagonal(gram, axis1=1, axis2=2))
     size = np.where(size > 0, size, 1.0)
-    inverse = np.linalg.pinv(
-        gram / (size[:, :, None] * size[:, None]), rcond=_SINGULAR, hermitian=True
-    ) / (size[:, :, None] * size[:, None])
-    return inverse @ wanted if values.ndim == 3 else _dot(inverse, wanted)
+    wanted = wanted / (size if values.ndim == 1 else size[..., None])
+    return gram / (size[:, :, None] * size[:, None]), wanted, size
 
 
 def search(objective, starts, bounds, *, max_steps, tolerance):
