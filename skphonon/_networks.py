@@ -6,6 +6,7 @@ touches torch's global random state. A module keeps in ``settings`` what an equa
 can be built from.
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -72,6 +73,81 @@ class CodeNetwork(DenseNetwork):
         if noise is not None:
             codes = codes + noise * x[:, n_codes:]
         return self.layers(codes)
+
+
+class SineNetwork(nn.Module):
+    """Fully connected network with sines between its layers, linear at its end.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Width of the input, of each hidden layer and of the output.
+    omega_0 : float or None
+        Highest angular frequency, for inputs within 1, of the first sines of a new
+        network: inputs are multiplied by up to this in total, phases are anywhere, and
+        later layers keep the spread of what they are given [1]_ (the factor of the
+        reference's later layers is part of the weights here). None: the uniform
+        distribution, of width one over the root of the inputs, that torch gives to
+        any layer.
+    generator : torch.Generator
+        Source of the first weights.
+
+    References
+    ----------
+    .. [1] V. Sitzmann et al., https://doi.org/10.48550/arXiv.2006.09661
+    """
+
+    def __init__(self, sizes, omega_0, generator):
+        super().__init__()
+        sizes = tuple(int(size) for size in sizes)
+        self.settings = {"sizes": sizes, "omega_0": omega_0}
+        self.layers = nn.ModuleList()
+        for n, (n_in, n_out) in enumerate(pairwise(sizes)):
+            layer = _skip_init(nn.Linear, n_in, n_out)
+            widths = [n_in**-0.5] * 2
+            if omega_0 is not None:
+                first = omega_0 / n_in, math.pi
+                widths = ((6 / n_in) ** 0.5, n_in**-0.5) if n else first
+            for values, width in zip(layer.parameters(), widths, strict=True):
+                nn.init.uniform_(values, -width, width, generator=generator)
+            self.layers.append(layer)
+
+    def forward(self, x):
+        """Return the outputs of shape (n_samples, sizes[-1])."""
+        for layer in self.layers[:-1]:
+            x = torch.sin(layer(x))
+        return self.layers[-1](x)
+
+    def along(self, places, parameters, derivatives=False):
+        """Return outputs at many places for one set of the last inputs.
+
+        Parameters
+        ----------
+        places : Tensor of shape (n_places, n_coordinates)
+            First inputs.
+        parameters : Tensor of shape (n_parameters,)
+            The others.
+        derivatives : bool
+            Whether to differentiate by the parameters, layer by layer.
+
+        Returns
+        -------
+        outputs : Tensor of shape (n_places,)
+        derivatives : Tensor of shape (n_places, n_parameters) or None
+        """
+        first, *others = self.layers
+        by_place, by_parameter = first.weight.split(
+            [places.shape[1], len(parameters)], dim=1
+        )
+        x = torch.addmm(by_parameter @ parameters + first.bias, places, by_place.T)
+        slopes = by_parameter.T[:, None] if derivatives else None
+        for layer in others:
+            if derivatives:
+                slopes = (slopes * torch.cos(x)) @ layer.weight.T
+            x = layer(torch.sin(x))
+        if derivatives:
+            slopes = slopes[..., 0].expand(len(parameters), len(x)).T
+        return x[:, 0], slopes
 
 
 class Autoencoder(nn.Module):
@@ -278,8 +354,7 @@ class RootMeanSquareLoss(nn.Module):
 
 
 def _linear(n_in, n_out, generator):
-    device = torch.get_default_device()
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, device=device)
+    layer = _skip_init(nn.Linear, n_in, n_out)
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
@@ -287,11 +362,15 @@ def _linear(n_in, n_out, generator):
 
 def _convolution(kind, n_in, n_out, generator, **options):
     options |= {"kernel_size": 3, "stride": 2, "padding": 1}
-    device = torch.get_default_device()
-    layer = nn.utils.skip_init(kind, n_in, n_out, device=device, **options)
+    layer = _skip_init(kind, n_in, n_out, **options)
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def _skip_init(kind, n_in, n_out, **options):
+    device = torch.get_default_device()
+    return nn.utils.skip_init(kind, n_in, n_out, device=device, **options)
 
 
 def _register_pixels(module, image):

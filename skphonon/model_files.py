@@ -26,6 +26,7 @@ TRUSTED_TYPES = {
     "CalibratedRegressor": "skphonon",
     "ForceConstantModel": "skphonon",
     "ForceConstantRegressor": "skphonon",
+    "ImplicitSpectrumModel": "skphonon",
     "MaskedSpectrumPreprocessor": "skphonon",
     "PolynomialResolution": "skphonon",
     "PowderSimulator": "skphonon",

@@ -6,9 +6,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skphonon.calibration import CalibratedRegressor
 from skphonon.features import AEFeatureExtractor, VAEFeatureExtractor
-from skphonon.inversion import LeastSquaresInverter, NelderMeadInverter
+from skphonon.inversion import (
+    LeastSquaresInverter,
+    NelderMeadInverter,
+    PixelInverter,
+)
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 from skphonon.regression import ForceConstantRegressor
+from skphonon.surrogate import ImplicitSpectrumModel
 
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
@@ -21,12 +26,18 @@ ESTIMATORS = [
         3, architecture="conv", filters=(2, 3), hidden_size=10, max_epochs=2
     ),
     ForceConstantRegressor((30, 30), learning_rate=0.01, batch_size=16),
+    ImplicitSpectrumModel((20, 20), batch_size=16, max_epochs=40),
+    ImplicitSpectrumModel((20, 20), target="linear", batch_size=16, max_epochs=20),
+    PixelInverter(n_starts=2),
+    PixelInverter(n_starts=2, loss="poisson"),
+    PixelInverter(n_starts=2, loss="chi2", errors="noise"),
     CalibratedRegressor(GaussianProcessRegressor(alpha=0.1), random_state=0),
 ]
 
 
 # of an emulator of noise, on which scikit-learn turns what searches for an optimum
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::skphonon.ExtrapolationWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator_follows_the_contract(estimator, check):
     check(estimator)

@@ -9,5 +9,11 @@ from skphonon.inversion._least_squares import (
     LeastSquaresInverter,
 )
 from skphonon.inversion._nelder_mead import NelderMeadInverter
+from skphonon.inversion._pixels import PixelInverter
 
-__all__ = ["IdentifiabilityWarning", "LeastSquaresInverter", "NelderMeadInverter"]
+__all__ = [
+    "IdentifiabilityWarning",
+    "LeastSquaresInverter",
+    "NelderMeadInverter",
+    "PixelInverter",
+]

@@ -1,0 +1,534 @@
+"""Fit parameters to pixels, wherever they are, and to counts as they arrive."""
+
+import numbers
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.base import RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skphonon._persistence import VersionedEstimator
+from skphonon._validation import (
+    HasMethods,
+    StrOptions,
+    _fit_context,
+    at_least,
+    positive,
+)
+from skphonon.inversion._pixel_fitting import (
+    Pixels,
+    background_terms,
+    compare,
+    covariance,
+    search,
+)
+
+__all__ = ["PixelInverter"]
+
+_STEP, _STEP_AT_ZERO = 0.25, 0.05  # of the reference, and of its largest entry
+_ALIKE = 0.02  # of the half width of the bounds, beside error bars
+_AT_BOUND = 1e-9
+_CANDIDATES_AT_ONCE = 16
+_LOOKS = 2  # candidates are judged by this part of a batch
+
+
+def _counts_alone(inverter):
+    if inverter.loss != "poisson":
+        raise AttributeError(
+            f"partial_fit adds up counts and needs loss='poisson', got "
+            f"loss={inverter.loss!r}."
+        )
+    return True
+
+
+class PixelInverter(RegressorMixin, VersionedEstimator):
+    r"""Fit the parameters of a differentiable model to pixels.
+
+    A row of X is the coordinates of a pixel, y its intensity: pixels may be few, lie
+    anywhere and in any order, as detectors see them, and there is no peak to be found.
+    The model is one that knows intensities and derivatives at any coordinates, such as
+    an :class:`~skphonon.surrogate.ImplicitSpectrumModel`. Its parameters are searched
+    from several starts at once, on some of the pixels, and the best end is refined on
+    all. Where spectra have a grid, :class:`LeastSquaresInverter` does more: nuisances,
+    priors, and error bars that know of correlated residuals.
+
+    ``loss="correlation"`` is that of [1]_: one less Pearson's correlation between
+    :math:`\log(1 + S)` of data and of model, both in about the same unit. "chi2"
+    compares intensities, "poisson" counts by their likelihood. In all of them a scale
+    and a background are fitted along, and eliminated exactly; that leaves steps of
+    Gauss and Newton in place of the thousands of gradient steps of [1]_.
+
+    Parameters
+    ----------
+    model : model or None, default=None
+        An object with ``simulate_at(coordinates, parameters)``,
+        ``jacobian_at(coordinates, parameters, return_spectra=True)``,
+        `parameter_names`, `reference` and, if it has them, `bounds_`. None is
+        the exponential of a plane in the coordinates, to try things with.
+    loss : {"correlation", "chi2", "poisson"}, default="correlation"
+        What is minimised. `partial_fit` adds up counts, and is there with "poisson"
+        alone.
+    background : int or None, default=0
+        Degree of a polynomial in the last coordinate, the energy, that is fitted along:
+        0 is a constant. With "correlation" it belongs to the logarithm, and is at
+        least a constant; with "poisson" it is not negative. None: no background.
+    bounds : pair of array-like of shape (n_parameters,), default=None
+        Least and largest values of the parameters. None: `bounds_` of the model or,
+        without them, two quarters of its reference to both sides.
+    n_starts : int, default=10
+        Searches.
+    n_candidates : int, default=256
+        Sets of parameters, drawn evenly within the bounds, of which the one that comes
+        closest is where a search starts; each search has its own.
+    batch_size : int, default=2048
+        Pixels that searches see, chosen at random (where few pixels have counts, all
+        of these are among them); candidates are judged by half of them.
+    max_steps : int, default=50
+        Steps of a search, at most.
+    tolerance : float, default=1e-4
+        A search has converged when its step is smaller than this fraction of half the
+        width of the bounds.
+    errors : {"residual", "noise"}, default="residual"
+        Where the error bars come from: from the residual of each pixel, whatever its
+        noise; or from the errors given, the statistics of counts, or one noise for
+        all pixels. Both take pixels to be independent and the model to be right.
+    random_state : int, RandomState instance or None, default=None
+        Determines candidates and pixels. An int makes results reproducible.
+
+    Attributes
+    ----------
+    parameters_ : ndarray of shape (n_parameters,)
+        The best fit, in the order of the model.
+    std_ : ndarray of shape (n_parameters,)
+        Standard deviations; infinite where the pixels do not determine a parameter,
+        zero where it ended at a bound.
+    covariance_ : ndarray of shape (n_parameters, n_parameters)
+        Of the parameters, scale and background left open.
+    scale_, background_ : float and ndarray of shape (n_terms,)
+        What the model is multiplied by, and coefficients of Bernstein polynomials.
+    loss_ : float
+        Reached on all pixels: 1 - r, chi^2 a pixel, or deviance a pixel.
+    loss_curve_ : ndarray of shape (n_steps + 1,)
+        Of the search that came out best, on its pixels.
+    restarts_ : DataFrame with n_starts rows
+        Where each search ended: parameters, `loss` on its pixels, `converged`, and
+        whether it `agrees` with the best one, within three standard deviations on so
+        many pixels.
+    n_counts_ : float
+        Counts seen by `partial_fit`.
+    model_ : object
+        `model`, or what stands for it.
+    n_features_in_ : int
+        Coordinates of a pixel.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    LeastSquaresInverter : Fits spectra on the grid of a simulator.
+
+    Notes
+    -----
+    Single events are binned first, as by :func:`numpy.histogramdd`: pixels without a
+    count tell as much as those with one.
+
+    :func:`~sklearn.base.clone` forgets what a model has learnt; wrap it in
+    :class:`sklearn.frozen.FrozenEstimator` for a grid search.
+
+    References
+    ----------
+    .. [1] S. R. Chitturi et al., "Capturing dynamical correlations using implicit
+       neural representations", Nat. Commun. 14, 5852 (2023),
+       :doi:`10.1038/s41467-023-41378-4`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import PixelInverter
+    >>> class Peak:
+    ...     parameter_names, reference = ["position"], np.array([14.0])
+    ...     def simulate_at(self, coordinates, parameters):
+    ...         return self.jacobian_at(coordinates, parameters, True)[1]
+    ...     def jacobian_at(self, coordinates, parameters, return_spectra=False):
+    ...         x = np.ravel(coordinates) - np.reshape(parameters, (-1, 1))
+    ...         spectra = np.exp(-(x**2) / 8)
+    ...         slopes = (x / 4 * spectra)[..., None]
+    ...         return (slopes, spectra) if return_spectra else slopes
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(0, 30, size=(500, 1))
+    >>> counts = rng.poisson(20 * Peak().simulate_at(X, [[16.0]])[0] + 1)
+    >>> inverter = PixelInverter(Peak(), loss="poisson", random_state=0).fit(X, counts)
+    >>> inverter.parameters_.round(1), inverter.std_.round(2)
+    (array([16.]), array([0.06]))
+    """
+
+    _parameter_constraints = {
+        "model": [HasMethods(["simulate_at", "jacobian_at"]), None],
+        "loss": [StrOptions({"correlation", "chi2", "poisson"})],
+        "background": [at_least(0), None],
+        "bounds": ["array-like", None],
+        "n_starts": [at_least(1)],
+        "n_candidates": [at_least(1)],
+        "batch_size": [at_least(1)],
+        "max_steps": [at_least(1)],
+        "tolerance": [positive(numbers.Real)],
+        "errors": [StrOptions({"residual", "noise"})],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        model=None,
+        *,
+        loss="correlation",
+        background=0,
+        bounds=None,
+        n_starts=10,
+        n_candidates=256,
+        batch_size=2048,
+        max_steps=50,
+        tolerance=1e-4,
+        errors="residual",
+        random_state=None,
+    ):
+        self.model = model
+        self.loss = loss
+        self.background = background
+        self.bounds = bounds
+        self.n_starts = n_starts
+        self.n_candidates = n_candidates
+        self.batch_size = batch_size
+        self.max_steps = max_steps
+        self.tolerance = tolerance
+        self.errors = errors
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, errors=None):
+        """Fit the parameters to pixels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pixels, n_coordinates)
+            Where the pixels are, as the model has its coordinates.
+        y : array-like of shape (n_pixels,)
+            Intensities, or counts with ``loss="poisson"``; leave out pixels that were
+            not measured. Not negative, but with ``loss="chi2"``.
+        errors : array-like of shape (n_pixels,), default=None
+            Standard deviations of intensities, for ``loss="chi2"``. None takes all
+            pixels to be equally uncertain.
+
+        Returns
+        -------
+        PixelInverter
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If intensities are NaN, negative, all the same or without a count, errors
+            are not positive or of no use, or bounds do not fit the model.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the fit ended at `max_steps`.
+        """
+        X, y = self._start_anew(X, y)
+        return self._fit(self._pixels(X, y, errors))
+
+    @available_if(_counts_alone)
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, exposure=1.0):
+        """Add counts to those seen so far, and update the fit from where it stood.
+
+        A pixel is known by its coordinates, which must be the same numbers each time.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pixels, n_coordinates)
+            Pixels that were measured since the last call, those without a count too.
+        y : array-like of shape (n_pixels,)
+            Counts there.
+        exposure : float or array-like of shape (n_pixels,), default=1.0
+            For how long, or by how many neutrons: in any unit, if always the same.
+
+        Returns
+        -------
+        PixelInverter
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`, or if the exposure is not positive. Where no counts have come
+            yet, that nothing was there is kept.
+
+        Warns
+        -----
+        ConvergenceWarning
+            As for `fit`.
+        """
+        is_new = not hasattr(self, "_seen")
+        if is_new:
+            X, y = self._start_anew(X, y)
+        else:
+            X, y = validate_data(self, X, y, reset=False, dtype=float, y_numeric=True)
+        exposure = np.broadcast_to(np.asarray(exposure, dtype=float), y.shape)
+        if not (exposure > 0).all():
+            raise ValueError(f"exposure must be positive, got {exposure.min():g}.")
+        self._refuse_negative(y)
+        before = getattr(self, "parameters_", None)
+        rows = np.column_stack([X, y, exposure])
+        if not is_new:
+            rows = np.vstack([self._seen, rows])
+        places, inverse = np.unique(rows[:, :-2], axis=0, return_inverse=True)
+        counts, exposures = (
+            np.bincount(inverse.ravel(), column) for column in rows[:, -2:].T
+        )
+        self._seen = np.column_stack([places, counts, exposures])
+        self.n_counts_ = float(counts.sum())
+        return self._fit(self._pixels(places, counts, None, exposures), before)
+
+    def predict(self, X):
+        """Return the intensities of the fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pixels, n_coordinates)
+            Any coordinates that the model knows.
+
+        Returns
+        -------
+        ndarray of shape (n_pixels,)
+            In the unit of y, background included; after `partial_fit` counts for an
+            exposure of 1.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=float)
+        spectrum = self.model_.simulate_at(X, self.parameters_[None])[0]
+        in_logarithms = self.loss == "correlation"
+        if in_logarithms:
+            spectrum = np.log1p(spectrum.clip(0))
+        fitted = self.scale_ * spectrum + self._terms(X) @ self.background_
+        return np.expm1(fitted) if in_logarithms else fitted
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self.loss != "chi2"
+        tags.regressor_tags.poor_score = True  # a model fits what it is a model of
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "parameters_")
+
+    def _start_anew(self, X, y):
+        for learnt in ("parameters_", "_seen", "n_counts_"):
+            vars(self).pop(learnt, None)
+        X, y = validate_data(
+            self, X, y, dtype=float, y_numeric=True, ensure_min_samples=2
+        )
+        self.model_ = _LogPlane(X) if self.model is None else self.model
+        self._span = X[:, -1].min(), X[:, -1].max()
+        self._box = self._choose_box()
+        return X, y
+
+    def _choose_box(self):
+        """Return least and largest parameters."""
+        names = list(self.model_.parameter_names)
+        reference = np.asarray(self.model_.reference, dtype=float)
+        if self.bounds is not None:
+            box = np.asarray(self.bounds, dtype=float)
+        elif hasattr(self.model_, "bounds_"):
+            box = self.model_.bounds_
+        else:
+            size = np.abs(reference)
+            step = np.where(size > 0, _STEP * size, _STEP_AT_ZERO * size.max() or 1.0)
+            box = np.array([reference - 2 * step, reference + 2 * step])
+        if box.shape != (2, len(names)) or not (box[1] > box[0]).all():
+            raise ValueError(
+                "bounds must hold least and largest values, the latter above, of "
+                f"{', '.join(names)}; got {box.tolist()}."
+            )
+        return box
+
+    def _terms(self, X):
+        degree = self.background
+        if self.loss == "correlation":
+            degree = degree or 0
+        return background_terms(X[:, -1], degree, self._span)
+
+    def _pixels(self, X, y, errors, exposure=None):
+        self._refuse_negative(y)
+        if not y.any() or (np.ptp(y) == 0 and self.loss == "correlation"):
+            raise ValueError(
+                f"Intensities must differ to be fitted, got {len(y)} of {y[0]:g}. "
+                "Wait for counts, or look at what y holds."
+            )
+        weight = np.ones(len(y)) if errors is None else self._weights(errors, len(y))
+        self._noise_known = errors is not None or self.loss == "poisson"
+        exposure = np.ones(len(y)) if exposure is None else exposure
+        y = np.log1p(y) if self.loss == "correlation" else y
+        return Pixels(self.loss, X, y, weight, exposure, self._terms(X))
+
+    def _weights(self, errors, n_pixels):
+        errors = np.asarray(errors, dtype=float)
+        fits = self.loss == "chi2" and errors.shape == (n_pixels,)
+        if not fits or not (errors > 0).all():
+            raise ValueError(
+                f"errors must be positive, one for each of {n_pixels} intensities, and "
+                f"need loss='chi2'; got loss={self.loss!r} and shape {errors.shape} "
+                f"with {(~(errors > 0)).sum()} that are not positive."
+            )
+        return errors**-2.0
+
+    def _refuse_negative(self, y):
+        if self.loss != "chi2" and (y < 0).any():
+            raise ValueError(
+                f"Intensities must not be negative with loss={self.loss!r}, got "
+                f"{(y < 0).sum()} of {len(y)} below zero, the least {y.min():g}. Clip "
+                "them at zero, or use loss='chi2'."
+            )
+
+    def _fit(self, pixels, before=None):
+        """Search on some pixels; refine the best end, and what was before, on all."""
+        random_state = check_random_state(self.random_state)
+        batch = self._batch(pixels, random_state)
+        starts = [self._choose_start(batch, random_state) for _ in range(self.n_starts)]
+        ends, found, converged, curve = self._search(batch, np.array(starts))
+        best = found.loss.argmin()
+        self.loss_curve_ = curve[:, best]
+        self.restarts_ = self._table(ends, found, converged, best)
+        proposed = [ends[best]]
+        if before is not None:
+            proposed.append(self._to_unit(before))
+        ends, found, converged, _ = self._search(pixels, np.array(proposed))
+        best = found.loss.argmin()
+        self._keep(ends[best], found.rows([best]))
+        if not converged[best]:
+            warnings.warn(
+                f"The fit did not converge within max_steps={self.max_steps} to "
+                f"tolerance={self.tolerance:g}. Raise either, or give it more pixels: "
+                "these may not determine the parameters.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _batch(self, pixels, random_state):
+        """Return some pixels; where few have counts all of those, and some without."""
+        n_pixels = len(pixels.intensity)
+        if n_pixels <= self.batch_size:
+            return pixels
+        counted = np.flatnonzero(pixels.intensity)
+        if self.loss != "poisson" or 2 * len(counted) > self.batch_size:
+            return pixels.part(random_state.permutation(n_pixels)[: self.batch_size])
+        empty = random_state.permutation(np.flatnonzero(pixels.intensity == 0))
+        n_kept = self.batch_size - len(counted)
+        batch = pixels.part(np.append(counted, empty[:n_kept]))
+        batch.exposure[len(counted) :] *= len(empty) / n_kept  # they stand for all
+        return batch
+
+    def _keep(self, end, found):
+        self.parameters_ = self._from_unit(end)
+        self.covariance_ = self._covariance(end, found)
+        self.std_ = np.sqrt(np.diag(self.covariance_))
+        self.scale_, self.background_ = float(found.linear[0, 0]), found.linear[0, 1:]
+        self.loss_ = float(found.loss[0])
+
+    def _covariance(self, end, found):
+        half = np.diff(self._box, axis=0)[0] / 2
+        free = np.abs(end) < 1 - _AT_BOUND
+        result = np.zeros((len(end), len(end)))
+        if free.any():
+            part = found._replace(slopes=found.slopes[..., free])
+            result[np.ix_(free, free)] = covariance(
+                part, self.errors == "residual", self._noise_known
+            ) * np.outer(half[free], half[free])
+        return result
+
+    def _table(self, ends, found, converged, best):
+        std = np.sqrt(np.diag(self._covariance(ends[best], found.rows([best]))))
+        parameters = self._from_unit(ends)
+        near = 3 * std + _ALIKE * np.diff(self._box, axis=0) / 2
+        table = dict(zip(self.model_.parameter_names, parameters.T, strict=True))
+        table["loss"], table["converged"] = found.loss, converged
+        table["agrees"] = (np.abs(parameters - parameters[best]) <= near).all(axis=1)
+        return pd.DataFrame(table)
+
+    def _choose_start(self, pixels, random_state):
+        """Return the best of some candidates, judged by some of the pixels."""
+        n_looked_at = max(self.batch_size // _LOOKS, 1)
+        some = pixels.part(slice(None, None, -(-len(pixels.intensity) // n_looked_at)))
+        rows = random_state.uniform(-1, 1, (self.n_candidates, self._box.shape[1]))
+        parts = np.array_split(rows, -(-len(rows) // _CANDIDATES_AT_ONCE))
+        losses = [self._compare(some, part, derivatives=False).loss for part in parts]
+        losses = np.concatenate(losses)
+        if not np.isfinite(losses).any():
+            raise ValueError(
+                "The model must be finite at all pixels for some parameters within the "
+                f"bounds, {self._box.tolist()}; it was for none of {len(rows)} sets. "
+                "Leave out pixels that it does not know, or change the bounds."
+            )
+        return rows[losses.argmin()]
+
+    def _search(self, pixels, starts):
+        return search(
+            lambda rows: self._compare(pixels, rows),
+            starts,
+            np.outer([-1.0, 1.0], np.ones(starts.shape[1])),
+            max_steps=self.max_steps,
+            tolerance=self.tolerance,
+        )
+
+    def _compare(self, pixels, rows, derivatives=True):
+        parameters = self._from_unit(rows)
+        if derivatives:
+            slopes, spectra = self.model_.jacobian_at(
+                pixels.coordinates, parameters, return_spectra=True
+            )
+            slopes = slopes * (np.diff(self._box, axis=0) / 2)
+        else:
+            spectra = self.model_.simulate_at(pixels.coordinates, parameters)
+            slopes = np.empty((*spectra.shape, 0))
+        bad = ~np.isfinite(spectra).all(axis=1)  # such as unstable ground states
+        spectra = np.where(bad[:, None], 0.0, spectra)
+        slopes = np.where(bad[:, None, None], 0.0, slopes)
+        found = compare(pixels, spectra, slopes)
+        return found._replace(loss=np.where(bad, np.inf, found.loss))
+
+    def _from_unit(self, rows):
+        low, high = self._box
+        return (low + high) / 2 + rows * (high - low) / 2
+
+    def _to_unit(self, parameters):
+        low, high = self._box
+        return ((2 * parameters - low - high) / (high - low)).clip(-1, 1)
+
+
+class _LogPlane:
+    """The exponential of a plane, in coordinates scaled by those of some pixels."""
+
+    def __init__(self, X):
+        self.center, spread = X.mean(axis=0), X.std(axis=0)
+        self.spread = np.where(spread > 0, spread, 1.0)
+        self.parameter_names = [f"slope {n}" for n in range(X.shape[1])]
+        self.reference = np.zeros(X.shape[1])
+        self.bounds_ = np.outer([-3.0, 3.0], np.ones(X.shape[1]))
+
+    def simulate_at(self, coordinates, parameters):
+        """Return intensities of shape (n_samples, n_pixels)."""
+        return np.exp(parameters @ self._scaled(coordinates).T)
+
+    def jacobian_at(self, coordinates, parameters, return_spectra=False):
+        """Return derivatives, and intensities if asked."""
+        spectra = self.simulate_at(coordinates, parameters)
+        slopes = spectra[..., None] * self._scaled(coordinates)
+        return (slopes, spectra) if return_spectra else slopes
+
+    def _scaled(self, coordinates):
+        return (coordinates - self.center) / self.spread
