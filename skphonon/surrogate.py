@@ -421,7 +421,7 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         self._warn_of_both(*np.split(X, [self._n_coordinates], axis=1))
-        network = self._network()
+        network = copy.deepcopy(self.net_.module_).double()  # rounding can be seen here
         inputs = torch.as_tensor(scale(X, self.ranges_), device=self.net_.device)
         with torch.inference_mode():
             parts = [network(rows)[:, 0] for rows in inputs.split(_ROWS_AT_ONCE)]
@@ -659,10 +659,6 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
             return self.unit * target, slope
         return self.unit * np.expm1(target), slope * np.exp(target)
 
-    def _network(self):
-        """Return the network in double precision, for callers that see rounding."""
-        return copy.deepcopy(self.net_.module_).double()
-
     def _places(self, coordinates, parameters):
         check_is_fitted(self)
         rows = parameter_rows(parameters, self.parameter_names)
@@ -703,8 +699,8 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
         n = self._n_coordinates
         places = scale(coordinates, self.ranges_[:n])
         scaled = scale(rows, self.ranges_[n:])
-        network = self._network()
-        kind = {"dtype": torch.float64, "device": self.net_.device}
+        network = self.net_.module_
+        kind = {"dtype": torch.float32, "device": self.net_.device}
         places = torch.as_tensor(places, **kind).split(_ROWS_AT_ONCE)
         outputs, slopes = [], []
         with torch.inference_mode():
@@ -713,7 +709,9 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
                 outputs.append(torch.cat([value for value, _ in found]))
                 if derivatives:
                     slopes.append(torch.cat([slope for _, slope in found]))
-        spectra, by_output = self._intensity(torch.stack(outputs).cpu().numpy())
+        spectra, by_output = self._intensity(
+            torch.stack(outputs).cpu().double().numpy()
+        )
         if not derivatives:
             return spectra, None
         widths = np.diff(self.ranges_[n:], axis=1).ravel()

@@ -351,8 +351,9 @@ def test_few_counts_among_many_pixels():
 
 def test_a_search_cut_short_says_so(X):
     inverter = PixelInverter(Ridge(), max_steps=1, n_candidates=1, random_state=0)
-    with pytest.warns(ConvergenceWarning, match="max_steps=1"):
+    with pytest.warns(ConvergenceWarning, match="max_steps=1") as log:
         inverter.fit(X, counts(X))
+    assert log[0].filename == __file__
 
 
 @pytest.mark.parametrize("loss", ["correlation", "poisson"])

@@ -129,10 +129,10 @@ def test_derivatives_are_those_of_the_network(model, new):
     derivatives, spectra = model.jacobian(new[:3], return_spectra=True)
     assert_array_equal(spectra, model.simulate(new[:3]))
     assert_array_equal(derivatives, model.jacobian(new[:3]))
-    for number, step in enumerate(np.eye(2) * 1e-4):
+    for number, step in enumerate(np.eye(2) * 0.01):
         up, down = model.simulate(new[:3] + step), model.simulate(new[:3] - step)
-        # in double precision: an error of the second order in 1e-4, and rounding
-        assert_allclose(derivatives[..., number], (up - down) / 2e-4, atol=1e-6)
+        # in single precision: rounding over 0.02, and an error of the second order
+        assert_allclose(derivatives[..., number], (up - down) / 0.02, atol=1e-3)
 
 
 def test_derivatives_are_those_of_autograd():
@@ -153,12 +153,13 @@ def test_one_answer_by_every_door(model, new):
     places = np.column_stack([np.tile(q, len(energy)), np.repeat(energy, len(q))])
     places = places[visible]
     spectra = model.simulate(new[:2])[:, visible]
-    assert_allclose(model.simulate_at(places, new[:2]), spectra)
+    assert_array_equal(model.simulate_at(places, new[:2]), spectra)
     rows = np.hstack([places, np.tile(new[0], (len(places), 1))])
-    assert_allclose(model.predict(rows), spectra[0])
+    # which is in double precision, of intensities up to 5
+    assert_allclose(model.predict(rows), spectra[0], atol=1e-4)
     derivatives, again = model.jacobian_at(places, new[:2], return_spectra=True)
-    assert_allclose(again, spectra)
-    assert_allclose(derivatives, model.jacobian(new[:2])[:, visible])
+    assert_array_equal(again, spectra)
+    assert_array_equal(derivatives, model.jacobian(new[:2])[:, visible])
 
 
 def test_the_contract_of_simulators(model, simulator):

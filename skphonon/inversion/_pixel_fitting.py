@@ -35,7 +35,7 @@ class Pixels(NamedTuple):
     loss: str
     coordinates: np.ndarray  # (n, n_coordinates)
     intensity: np.ndarray  # (n,), of correlations the logarithm
-    weight: np.ndarray  # (n,), of squared residuals
+    weight: np.ndarray  # (n,), of squared residuals; of counts, how often they count
     exposure: np.ndarray  # (n,)
     terms: np.ndarray  # (n, n_terms), of the background
 
@@ -115,7 +115,7 @@ def compare(pixels, spectra, derivatives):
     basis = np.concatenate([f[..., None], terms], axis=2) * pixels.exposure[:, None]
     y = pixels.intensity
     if pixels.loss == "poisson":
-        linear, fitted, weight = _fit_counts(basis.clip(0), y)
+        linear, fitted, weight = _fit_counts(basis.clip(0), y, pixels.weight)
     else:
         weight = np.broadcast_to(pixels.weight, f.shape)
         linear = _solve(basis, weight, y)
@@ -124,7 +124,7 @@ def compare(pixels, spectra, derivatives):
     slopes = slopes - basis @ _solve(basis, weight, slopes)
     residual = y - fitted
     if pixels.loss == "poisson":
-        loss = 2 * (xlogy(y, y / fitted) - residual).mean(axis=1)
+        loss = 2 * (pixels.weight * (xlogy(y, y / fitted) - residual)).mean(axis=1)
     elif pixels.loss == "chi2":
         loss = (weight * residual**2).mean(axis=1)
     else:
@@ -132,14 +132,14 @@ def compare(pixels, spectra, derivatives):
     return Comparison(loss, linear, residual, weight, slopes)
 
 
-def _fit_counts(basis, y):
+def _fit_counts(basis, y, multiplicity):
     """Return coefficients, none negative, expectations and weights of counts."""
     faint = _FAINT * y.mean() or 1.0
     fitted = np.full(basis.shape[:2], max(y.mean(), faint))
     for _ in range(_REWEIGHTED):
-        linear = _solve_positive(basis, 1 / fitted, y)
+        linear = _solve_positive(basis, multiplicity / fitted, y)
         fitted = np.maximum(_dot(basis, linear), faint)
-    return linear, fitted, 1 / fitted
+    return linear, fitted, multiplicity / fitted
 
 
 def _correlation(pixels, residual, scale):

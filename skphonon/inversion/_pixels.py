@@ -31,6 +31,7 @@ __all__ = ["PixelInverter"]
 
 _STEP, _STEP_AT_ZERO = 0.25, 0.05  # of the reference, and of its largest entry
 _ALIKE = 0.02  # of the half width of the bounds, beside error bars
+_REFINED = 3  # ends of searches that are tried on all pixels
 _AT_BOUND = 1e-9
 _CANDIDATES_AT_ONCE = 16
 _LOOKS = 2  # candidates are judged by this part of a batch
@@ -52,7 +53,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     anywhere and in any order, as detectors see them, and there is no peak to be found.
     The model is one that knows intensities and derivatives at any coordinates, such as
     an :class:`~skphonon.surrogate.ImplicitSpectrumModel`. Its parameters are searched
-    from several starts at once, on some of the pixels, and the best end is refined on
+    from several starts at once, on some of the pixels, and the best ends are refined on
     all. Where spectra have a grid, :class:`LeastSquaresInverter` does more: nuisances,
     priors, and error bars that know of correlated residuals.
 
@@ -85,8 +86,8 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         Sets of parameters, drawn evenly within the bounds, of which the one that comes
         closest is where a search starts; each search has its own.
     batch_size : int, default=2048
-        Pixels that searches see, chosen at random (where few pixels have counts, all
-        of these are among them); candidates are judged by half of them.
+        Pixels that searches see, chosen at random (of counts, as many without one as
+        with one); candidates are judged by half of them.
     max_steps : int, default=50
         Steps of a search, at most.
     tolerance : float, default=1e-4
@@ -395,7 +396,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
             )
 
     def _fit(self, pixels, before=None):
-        """Search on some pixels; refine the best end, and what was before, on all."""
+        """Search on some pixels; refine the best ends, and what was before, on all."""
         random_state = check_random_state(self.random_state)
         batch = self._batch(pixels, random_state)
         starts = [self._choose_start(batch, random_state) for _ in range(self.n_starts)]
@@ -403,10 +404,10 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         best = found.loss.argmin()
         self.loss_curve_ = curve[:, best]
         self.restarts_ = self._table(ends, found, converged, best)
-        proposed = [ends[best]]
+        proposed = _distinct(ends[found.loss.argsort()])[:_REFINED]
         if before is not None:
-            proposed.append(self._to_unit(before))
-        ends, found, converged, _ = self._search(pixels, np.array(proposed))
+            proposed = np.vstack([proposed, self._to_unit(before)])
+        ends, found, converged, _ = self._search(pixels, proposed)
         best = found.loss.argmin()
         self._keep(ends[best], found.rows([best]))
         if not converged[best]:
@@ -415,23 +416,30 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
                 f"tolerance={self.tolerance:g}. Raise either, or give it more pixels: "
                 "these may not determine the parameters.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return self
 
     def _batch(self, pixels, random_state):
-        """Return some pixels; where few have counts all of those, and some without."""
-        n_pixels = len(pixels.intensity)
-        if n_pixels <= self.batch_size:
+        """Return some pixels, of counts as many without a count as with, if there are.
+
+        Each then stands for as many of its kind as there are more.
+        """
+        order = random_state.permutation(len(pixels.intensity))
+        if len(order) <= self.batch_size:
             return pixels
-        counted = np.flatnonzero(pixels.intensity)
-        if self.loss != "poisson" or 2 * len(counted) > self.batch_size:
-            return pixels.part(random_state.permutation(n_pixels)[: self.batch_size])
-        empty = random_state.permutation(np.flatnonzero(pixels.intensity == 0))
-        n_kept = self.batch_size - len(counted)
-        batch = pixels.part(np.append(counted, empty[:n_kept]))
-        batch.exposure[len(counted) :] *= len(empty) / n_kept  # they stand for all
-        return batch
+        if self.loss != "poisson":
+            return pixels.part(order[: self.batch_size])
+        counted = pixels.intensity[order] > 0
+        n_counted = min(counted.sum(), max(self.batch_size // 2, 1))
+        kinds = order[counted], order[~counted]
+        kept = [kinds[0][:n_counted], kinds[1][: self.batch_size - n_counted]]
+        weight = [
+            np.full(len(some), len(all_) / max(len(some), 1))
+            for some, all_ in zip(kept, kinds, strict=True)
+        ]
+        batch = pixels.part(np.concatenate(kept))
+        return batch._replace(weight=np.concatenate(weight))
 
     def _keep(self, end, found):
         self.parameters_ = self._from_unit(end)
@@ -508,6 +516,15 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     def _to_unit(self, parameters):
         low, high = self._box
         return ((2 * parameters - low - high) / (high - low)).clip(-1, 1)
+
+
+def _distinct(rows):
+    """Return rows that are not alike, each the first of its kind."""
+    kept = rows[:1]
+    for row in rows[1:]:
+        if (np.abs(row - kept).max(axis=1) > _ALIKE).all():
+            kept = np.vstack([kept, row])
+    return kept
 
 
 class _LogPlane:
