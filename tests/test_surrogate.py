@@ -452,3 +452,13 @@ def test_global_generators_are_left_alone(rows):
 def test_coordinates_need_the_columns_of_training(model):
     with pytest.raises(ValueError, match="must have 2 columns"):
         model.simulate_at([[1.0, 2.0, 3.0]], [14.0, 2.5])
+
+
+def test_rounding_below_zero_is_zero():
+    X = np.random.default_rng(0).uniform(size=(200, 2))
+    y = X[:, 0]
+    y[:20] = -1e-12
+    settings = {"hidden_sizes": (8,), "max_epochs": 1, "random_state": 0}
+    ImplicitSpectrumModel(**settings).fit(X, y)
+    with pytest.raises(ValueError, match="must not be negative"):
+        ImplicitSpectrumModel(**settings).fit(X, y - 1e-3)
