@@ -61,8 +61,8 @@ def spin_waves(grid):
     return SpinWaveSimulator(
         load_la2nio4_model(),
         grid,
-        energy_resolution=4.0,
-        q_resolution=0.03,
+        energy_resolution=3.2,
+        q_resolution=0.054,
         temperature=10.0,
     )
 
@@ -98,8 +98,9 @@ def fits(measured, model):
     """Fit the measured map in several ways."""
     seen = measured.grid.mask.ravel()
     X, y = measured.coordinates[seen], measured.data[0, seen]
+    flat = measured.without_background[0, seen].clip(0)
     for name, intensity, options in (
-        ("correlation", y, {"loss": "correlation", "background": 0}),
+        ("correlation, subtracted", flat, {"loss": "correlation", "background": 0}),
         ("correlation, degree 4", y, {"loss": "correlation", "background": 4}),
         ("counts", measured.counts[0, seen], {"loss": "poisson", "background": 4}),
     ):
