@@ -100,7 +100,7 @@ class LeastSquaresInverter(Inverter):
         A search has converged when the loss, or all parameters, change by less than
         this fraction.
     random_state : int, RandomState instance or None, default=None
-        Determines candidates and starts, in `fit`. An int makes results reproducible.
+        Determines candidates and starts, in `fit`; None takes the same each time.
     n_jobs : int or None, default=None
         Spectra inverted at the same time, in threads unless a
         :class:`joblib.parallel_config` asks for another backend.
@@ -409,7 +409,9 @@ class LeastSquaresInverter(Inverter):
 
     def _prepare(self):
         """Check what is fitted, and where from, against simulator and data."""
-        self._seed = check_random_state(self.random_state).randint(2**31)
+        self._seed = 0
+        if self.random_state is not None:
+            self._seed = check_random_state(self.random_state).randint(2**31)
         self._nuisance = self._check_nuisances()
         if self.scale == "normalized":
             self._check_normalized()
