@@ -14,15 +14,13 @@ from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skphonon._networks import Autoencoder
-from skphonon._persistence import VersionedEstimator
 from skphonon._training import (
     OPTIMIZERS,
+    NetworkEstimator,
     all_or_nothing,
     build_net,
     choose_device,
     hold_out,
-    net_from_arrays,
-    net_to_arrays,
     new_generator,
     train,
 )
@@ -49,7 +47,7 @@ class SpectrumAutoencoder(
     TypicalityMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    VersionedEstimator,
+    NetworkEstimator,
 ):
     """Train a network to return spectra through a code; give the code.
 
@@ -57,7 +55,7 @@ class SpectrumAutoencoder(
     to train (`_loss`), and store the parameters named in `_parameter_constraints`.
     """
 
-    _transient = ("net_",)
+    _network = Autoencoder
     _variational = False
 
     _parameter_constraints = {
@@ -313,29 +311,13 @@ class SpectrumAutoencoder(
     def _n_features_out(self):
         return self.n_components_ * (1 if self.output == "mean" else 2)
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "net_")
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
-    def __getstate__(self):
-        state = super().__getstate__()
-        if self.__sklearn_is_fitted__():
-            state["_net_arrays"] = net_to_arrays(self.net_)
-        return state
-
     def __setstate__(self, state):
         super().__setstate__({"warn_below": None, **state})  # models without reference
-        saved = vars(self).pop("_net_arrays", None)
-        if saved is not None:
-            self.net_ = net_from_arrays(saved, Autoencoder, self._loss(), self.device)
-
-    def _loss(self):
-        """Return a module from outputs and targets to the loss."""
-        raise NotImplementedError
 
     def _codes(self, inputs):
         """Return what `transform` gives, of inputs to the network."""

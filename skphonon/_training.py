@@ -17,6 +17,8 @@ from skorch.helper import predefined_split
 from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
+from skphonon._persistence import VersionedEstimator
+
 _FUSING = ("cpu", "cuda")  # devices where a step of the optimizer is one operation
 WARM_UP = 0.1  # part of the epochs in which the cosine schedule rises
 JITTER_LEVELS = (0.01, 1.0)
@@ -49,6 +51,36 @@ OPTIMIZERS = {
     "clipped-adam": ClippedAdam,
     "sgd": torch.optim.SGD,
 }
+
+
+class NetworkEstimator(VersionedEstimator):
+    """Base of estimators with a net, `net_`, which is kept in files as arrays.
+
+    Subclasses say of which class its module is (`_network`) and with which loss it is
+    trained (`_loss`).
+    """
+
+    _transient = ("net_",)
+    _network = None
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if self.__sklearn_is_fitted__():
+            state["_net_arrays"] = net_to_arrays(self.net_)
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        saved = vars(self).pop("_net_arrays", None)
+        if saved is not None:
+            self.net_ = net_from_arrays(saved, self._network, self._loss(), self.device)
+
+    def _loss(self):
+        """Return a module from outputs and targets to the loss."""
+        raise NotImplementedError
 
 
 class TensorBatches:
@@ -250,6 +282,15 @@ def all_or_nothing(net):
     except BaseException:
         _load_arrays(net, saved)
         raise
+
+
+def layer_sizes(n_inputs, hidden_sizes, n_outputs):
+    """Return the units of all layers, the hidden ones checked."""
+    if min(hidden_sizes, default=1) < 1:
+        raise ValueError(
+            f"hidden_sizes must be positive numbers of units, got {hidden_sizes!r}."
+        )
+    return (n_inputs, *hidden_sizes, n_outputs)
 
 
 def net_to_arrays(net):

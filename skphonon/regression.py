@@ -11,14 +11,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from skphonon._networks import CodeNetwork, RootMeanSquareLoss
-from skphonon._persistence import VersionedEstimator
 from skphonon._training import (
     OPTIMIZERS,
+    NetworkEstimator,
     build_net,
     choose_device,
     hold_out,
-    net_from_arrays,
-    net_to_arrays,
+    layer_sizes,
     new_generator,
     train,
 )
@@ -36,7 +35,7 @@ LOSSES = {"rmse": RootMeanSquareLoss, "mse": nn.MSELoss}
 _ROWS_AT_ONCE = 8192  # bounds the memory of predictions
 
 
-class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimator):
+class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
     """Predict force constants from latent codes with a dense network.
 
     The network (tanh between layers, linear at the end) is trained on standardised
@@ -148,7 +147,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
     ((4, 2), (4, 2))
     """
 
-    _transient = ("net_",)
+    _network = CodeNetwork
 
     _parameter_constraints = {
         "hidden_sizes": ["array-like"],
@@ -300,32 +299,14 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, VersionedEstimato
             y, std = y.ravel(), std.ravel()
         return (y, std) if return_std else y
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "net_")
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if self.__sklearn_is_fitted__():
-            state["_net_arrays"] = net_to_arrays(self.net_)
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        saved = vars(self).pop("_net_arrays", None)
-        if saved is not None:
-            loss = LOSSES[self.loss]()
-            self.net_ = net_from_arrays(saved, CodeNetwork, loss, self.device)
+    def _loss(self):
+        return LOSSES[self.loss]()
 
     def _build_net(self, n_targets, generator):
-        if min(self.hidden_sizes, default=1) < 1:
-            raise ValueError(
-                "hidden_sizes must be positive numbers of units, got "
-                f"{self.hidden_sizes!r}."
-            )
-        sizes = (self.n_codes_, *self.hidden_sizes, n_targets)
+        sizes = layer_sizes(self.n_codes_, self.hidden_sizes, n_targets)
         return build_net(
             CodeNetwork(sizes, generator),
-            LOSSES[self.loss](),
+            self._loss(),
             optimizer=self.optimizer,
             momentum=self.momentum,
             device=choose_device(self.device),

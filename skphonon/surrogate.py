@@ -17,15 +17,14 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import nn
 
 from skphonon._networks import SineNetwork
-from skphonon._persistence import VersionedEstimator
 from skphonon._simulations import draw_simulations
 from skphonon._training import (
+    NetworkEstimator,
     all_or_nothing,
     build_net,
     choose_device,
     hold_out,
-    net_from_arrays,
-    net_to_arrays,
+    layer_sizes,
     new_generator,
     train,
 )
@@ -51,7 +50,7 @@ _ROWS_AT_ONCE = 1024  # what stays in the cache of a processor
 _ROUNDING = 1e-9  # of the highest intensity
 
 
-class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
+class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
     r"""Learn intensity as a smooth function of coordinates and parameters.
 
     A network with sines between its layers (an implicit neural representation [1]_)
@@ -182,7 +181,7 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
     (1, 3, 1)
     """
 
-    _transient = ("net_",)
+    _network = SineNetwork
 
     _parameter_constraints = {
         "hidden_sizes": ["array-like"],
@@ -554,26 +553,10 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
         check_is_fitted(self)
         return self.ranges_[self._n_coordinates :].T
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "net_")
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.positive_only = self.target == "log1p"
         return tags
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if self.__sklearn_is_fitted__():
-            state["_net_arrays"] = net_to_arrays(self.net_)
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        saved = vars(self).pop("_net_arrays", None)
-        if saved is not None:
-            loss = nn.MSELoss()
-            self.net_ = net_from_arrays(saved, SineNetwork, loss, self.device)
 
     @property
     def _n_coordinates(self):
@@ -634,16 +617,14 @@ class ImplicitSpectrumModel(RegressorMixin, VersionedEstimator):
         )
         return self
 
+    def _loss(self):
+        return nn.MSELoss()
+
     def _build_net(self, generator):
-        if min(self.hidden_sizes, default=1) < 1:
-            raise ValueError(
-                "hidden_sizes must be positive numbers of units, got "
-                f"{self.hidden_sizes!r}."
-            )
-        sizes = (self.n_features_in_, *self.hidden_sizes, 1)
+        sizes = layer_sizes(self.n_features_in_, self.hidden_sizes, 1)
         return build_net(
             SineNetwork(sizes, self.omega_0, generator),
-            nn.MSELoss(),
+            self._loss(),
             optimizer=self.optimizer,
             momentum=0.0,
             device=choose_device(self.device),
