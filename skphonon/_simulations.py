@@ -4,6 +4,9 @@ import numpy as np
 from sklearn.utils import Bunch
 from tqdm.auto import tqdm
 
+from skphonon._validation import check_box
+from skphonon.simulation.grid import pixel_coordinates
+
 __all__ = ["draw_simulations"]
 
 _CHUNK = 16  # simulations between two looks at the progress bar
@@ -84,13 +87,12 @@ def _box(simulator, bounds, spread):
         box = np.array([reference - half, reference + half])
     else:
         box = np.asarray(bounds, dtype=float)
-    if box.shape != (2, len(names)) or not (box[1] > box[0]).all():
-        raise ValueError(
-            "bounds must hold least and largest values, the latter above, of "
-            f"{', '.join(names)}; got {box.tolist()}. Without bounds they follow from "
-            "spread and the reference of the simulator, which must not be zero."
-        )
-    return box
+    return check_box(
+        box,
+        names,
+        " Without bounds they follow from spread and the reference of the simulator, "
+        "which must not be zero.",
+    )
 
 
 def _draw(simulator, n_simulations, box, random_state):
@@ -119,11 +121,7 @@ def _places(simulator, coordinates, visible):
                 "Where the pixels are must be known; this simulator has no grid. Give "
                 "coordinates, one row a pixel."
             )
-        energy, q = grid.axes()
-        q = np.reshape(getattr(grid, "wavevectors", q), (len(q), -1))
-        coordinates = np.column_stack(
-            [np.tile(q, (len(energy), 1)), np.repeat(energy, len(q))]
-        )
+        coordinates = pixel_coordinates(grid)
     places = np.asarray(coordinates, dtype=float)
     if places.ndim != 2 or len(places) != len(visible):
         raise ValueError(

@@ -123,6 +123,35 @@ def increasing_axis(values, name):
     return axis
 
 
+def check_box(box, names, advice=""):
+    """Return bounds of parameters, refusing what are none.
+
+    Parameters
+    ----------
+    box : ndarray of shape (2, n_parameters)
+        Least and largest values.
+    names : sequence of str
+        The parameters.
+    advice : str, default=""
+        What the error adds.
+
+    Returns
+    -------
+    ndarray of shape (2, n_parameters)
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, or a largest value is not above the least.
+    """
+    if box.shape != (2, len(names)) or not (box[1] > box[0]).all():
+        raise ValueError(
+            "bounds must hold least and largest values, the latter above, of "
+            f"{', '.join(names)}; got {box.tolist()}.{advice}"
+        )
+    return box
+
+
 def parameter_rows(parameters, names):
     """Return `parameters` as a float64 array with one row a parameter set.
 

@@ -12,7 +12,7 @@ from sklearn.utils import Bunch
 
 from skphonon.datasets._published import PublishedFiles, RemoteFile, description
 from skphonon.physics.spin_waves import SpinWaveModel
-from skphonon.simulation.grid import PathGrid
+from skphonon.simulation.grid import PathGrid, pixel_coordinates
 
 _LATTICE_CONSTANT = 3.89  # Angstrom, of the square of nickel
 _STACKING = 12.55  # Angstrom
@@ -138,10 +138,11 @@ def fetch_la2nio4(data_home=None, *, download_if_missing=True):
         )
     energy, wavevectors = _read(_ENERGY, paths), _read(_WAVEVECTORS, paths).T
     rows, mask = _intensities(paths)
+    grid = PathGrid(energy, wavevectors, mask=mask)
     return Bunch(
         **rows,
-        grid=PathGrid(energy, wavevectors, mask=mask),
-        coordinates=_coordinates(energy, wavevectors),
+        grid=grid,
+        coordinates=pixel_coordinates(grid),
         lattice_constant=_LATTICE_CONSTANT,
         parameter_names=list(_PUBLISHED_EXCHANGE),
         published_parameters=np.array(list(_PUBLISHED_EXCHANGE.values())),
@@ -224,11 +225,3 @@ def _intensities(paths):
     }
     rows = {name: np.where(mask, a, np.nan).reshape(1, -1) for name, a in rows.items()}
     return rows, mask
-
-
-def _coordinates(energy, wavevectors):
-    """Return h, k, l, E of every pixel, energy-major."""
-    n_energy, n_wavevectors = energy.size, len(wavevectors)
-    return np.column_stack(
-        [np.tile(wavevectors, (n_energy, 1)), np.repeat(energy, n_wavevectors)]
-    )

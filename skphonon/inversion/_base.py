@@ -15,7 +15,7 @@ from skphonon._validation import _fit_context
 from skphonon.inversion._emulator import Emulator
 from skphonon.metrics import shared_pixels
 
-__all__ = ["Inverter"]
+__all__ = ["Inverter", "choose_steps"]
 
 # First steps where no targets tell how far the parameters spread: these fractions of
 # the start, the second one of its largest entry, for entries that are zero.
@@ -69,7 +69,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         self.bounds_ = np.outer([-np.inf, np.inf], np.ones(self.start_.size))
         if self._emulates:
             self.bounds_ = np.array([targets.min(axis=0), targets.max(axis=0)])
-        self.steps_ = _choose_steps(self.start_, targets)
+        self.steps_ = choose_steps(self.start_, targets)
         self._last = Bunch()
         self._prepare()
         self._check_grid()
@@ -229,7 +229,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         return starts.clip(*self.bounds_)
 
 
-def _choose_steps(start, targets):
+def choose_steps(start, targets=None):
     """Return the spread of each parameter, guessed from the start where unknown."""
     size = np.abs(start)
     guess = np.where(size > 0, _STEP * size, _STEP_AT_ZERO * size.max())

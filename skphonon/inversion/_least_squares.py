@@ -432,8 +432,8 @@ class LeastSquaresInverter(Inverter):
         known = list(getattr(self.simulator_, "nuisance_names", ()))
         bounds = {}
         for name, pair in (self.nuisance or {}).items():
-            meant = [each for each in known if each == name]
-            meant = meant or [each for each in known if each.startswith(f"{name} (")]
+            several = [each for each in known if each.startswith(f"{name} (")]
+            meant = [name] if name in known else several
             if not meant:
                 raise ValueError(
                     f"nuisance must name what the simulator knows ({', '.join(known)}),"

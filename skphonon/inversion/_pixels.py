@@ -17,8 +17,10 @@ from skphonon._validation import (
     StrOptions,
     _fit_context,
     at_least,
+    check_box,
     positive,
 )
+from skphonon.inversion._base import choose_steps
 from skphonon.inversion._pixel_fitting import (
     Pixels,
     background_terms,
@@ -29,7 +31,6 @@ from skphonon.inversion._pixel_fitting import (
 
 __all__ = ["PixelInverter"]
 
-_STEP, _STEP_AT_ZERO = 0.25, 0.05  # of the reference, and of its largest entry
 _ALIKE = 0.02  # of the half width of the bounds, beside error bars
 _REFINED = 3  # ends of searches that are tried on all pixels
 _AT_BOUND = 1e-9
@@ -347,15 +348,9 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         elif hasattr(self.model_, "bounds_"):
             box = self.model_.bounds_
         else:
-            size = np.abs(reference)
-            step = np.where(size > 0, _STEP * size, _STEP_AT_ZERO * size.max() or 1.0)
+            step = choose_steps(reference)
             box = np.array([reference - 2 * step, reference + 2 * step])
-        if box.shape != (2, len(names)) or not (box[1] > box[0]).all():
-            raise ValueError(
-                "bounds must hold least and largest values, the latter above, of "
-                f"{', '.join(names)}; got {box.tolist()}."
-            )
-        return box
+        return check_box(box, names)
 
     def _terms(self, X):
         degree = self.background

@@ -6,7 +6,7 @@ from skphonon._persistence import VersionedEstimator
 from skphonon._validation import increasing_axis, wavevector_rows
 from skphonon.physics.scattering import final_energy, kinematic_mask
 
-__all__ = ["PathGrid", "SpectrumGrid"]
+__all__ = ["PathGrid", "SpectrumGrid", "pixel_coordinates"]
 
 
 class _Pixels(VersionedEstimator):
@@ -284,6 +284,23 @@ class PathGrid(_Pixels):
 
     def _window(self):
         return np.ones(self.shape, dtype=bool)
+
+
+def pixel_coordinates(grid):
+    """Return where the pixels of a row are: |Q|, or h, k and l, and then the energy.
+
+    Parameters
+    ----------
+    grid : object
+        With `axes`, energy first; its `wavevectors`, if any, tell what columns are.
+
+    Returns
+    -------
+    ndarray of shape (n_pixels, n_coordinates)
+    """
+    energy, q = grid.axes()
+    q = np.reshape(getattr(grid, "wavevectors", q), (len(q), -1))
+    return np.column_stack([np.tile(q, (len(energy), 1)), np.repeat(energy, len(q))])
 
 
 def _bin_edges(centres):

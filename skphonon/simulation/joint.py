@@ -154,11 +154,14 @@ class JointSimulator(VersionedEstimator):
             nuisance is unknown.
         """
         rows = parameter_rows(parameters, self.parameter_names)
-        spectra = []
-        for name, simulator in self._checked().items():
-            options = self._options(name, nuisance, nuisance_ranges)
-            spectra.append(simulator.simulate(rows @ self._mixing(name).T, **options))
-        return np.hstack(spectra)
+        return np.hstack(
+            [
+                simulator.simulate(rows @ mixing.T, **options)
+                for simulator, mixing, options, _ in self._each(
+                    nuisance, nuisance_ranges
+                )
+            ]
+        )
 
     def jacobian(
         self, parameters, *, nuisance=None, nuisance_ranges=None, return_spectra=False
@@ -192,15 +195,12 @@ class JointSimulator(VersionedEstimator):
         rows = parameter_rows(parameters, self.parameter_names)
         asked = list(nuisance or {})
         changes, spectra = [], []
-        for name, simulator in self._checked().items():
-            mixing = self._mixing(name)
+        for simulator, mixing, options, owned in self._each(nuisance, nuisance_ranges):
             change, spectrum = simulator.jacobian(
-                rows @ mixing.T,
-                return_spectra=True,
-                **self._options(name, nuisance, nuisance_ranges),
+                rows @ mixing.T, return_spectra=True, **options
             )
             n_base, n_own = mixing.shape
-            columns = [asked.index(label) for label in self._owned(name, asked)]
+            columns = [asked.index(label) for label in owned]
             of_all = np.zeros((*spectrum.shape, n_own + len(asked)))
             of_all[..., :n_own] = change[..., :n_base] @ mixing
             of_all[..., n_own + np.array(columns, dtype=int)] = change[..., n_base:]
@@ -224,9 +224,9 @@ class JointSimulator(VersionedEstimator):
         """
         rows = parameter_rows(parameters, self.parameter_names)
         stable = np.ones(len(rows), dtype=bool)
-        for name, simulator in self._checked().items():
+        for simulator, mixing, _, _ in self._each():
             if hasattr(simulator, "is_stable"):
-                stable &= simulator.is_stable(rows @ self._mixing(name).T)
+                stable &= simulator.is_stable(rows @ mixing.T)
         return stable
 
     def join(self, spectra):
@@ -299,7 +299,7 @@ class JointSimulator(VersionedEstimator):
             If the number of parameters is wrong.
         """
         rows = parameter_rows(parameters, self.parameter_names)
-        mixing = self._mixing_at(float(at))
+        mixing = _mixing(self._places(), float(at))
         values = rows @ mixing.T
         if covariance is None:
             return values
@@ -351,13 +351,33 @@ class JointSimulator(VersionedEstimator):
             )
         return at
 
-    def _mixing(self, measurement):
-        """Return the matrix from the parameters here to those of a measurement."""
-        return self._mixing_at(self._at()[list(self.simulators).index(measurement)])
+    def _each(self, nuisance=None, ranges=None):
+        """Yield each simulator, its mixing, options of its call and its nuisances.
 
-    def _mixing_at(self, place):
-        blocks = [_lagrange(nodes, place) for nodes in self._places().values()]
-        return block_diag(*blocks)
+        The mixing is the matrix from the parameters here to its own; the nuisances are
+        those of `nuisance` that it owns, by their labels here.
+        """
+        places, nuisances = self._places(), self._nuisances()
+        given = {"nuisance": nuisance or {}, "nuisance_ranges": ranges or {}}
+        for labels in given.values():
+            unknown = set(labels) - set(nuisances)
+            if unknown:
+                raise ValueError(
+                    f"nuisance must name some of {', '.join(nuisances)}; got "
+                    f"{', '.join(sorted(unknown))}."
+                )
+        for (name, simulator), at in zip(
+            self._checked().items(), self._at(), strict=True
+        ):
+            own = {label: dict(owners).get(name) for label, owners in nuisances.items()}
+            options = {
+                option: {own[label]: labels[label] for label in labels if own[label]}
+                for option, labels in given.items()
+            }
+            # those without nuisances know no such option
+            options = {option: values for option, values in options.items() if values}
+            owned = [label for label in given["nuisance"] if own[label]]
+            yield simulator, _mixing(places, at), options, owned
 
     def _nuisances(self):
         """Return who owns each nuisance: pairs of a measurement and its own name."""
@@ -374,26 +394,10 @@ class JointSimulator(VersionedEstimator):
             )
         return owners
 
-    def _owned(self, measurement, labels):
-        """Return what a measurement itself calls those of its nuisances."""
-        nuisances = self._nuisances()
-        unknown = set(labels) - set(nuisances)
-        if unknown:
-            raise ValueError(
-                f"nuisance must name some of {', '.join(nuisances)}; got "
-                f"{', '.join(sorted(unknown))}."
-            )
-        owned = ((each, dict(nuisances[each]).get(measurement)) for each in labels)
-        return {label: name for label, name in owned if name is not None}
 
-    def _options(self, measurement, nuisance, ranges):
-        """Return the options of a call of one simulator; those without know none."""
-        options = {}
-        for option, given in (("nuisance", nuisance), ("nuisance_ranges", ranges)):
-            owned = self._owned(measurement, given or ())
-            if owned:
-                options[option] = {own: given[label] for label, own in owned.items()}
-        return options
+def _mixing(places, at):
+    """Return the matrix from values at nodes to those at a place."""
+    return block_diag(*(_lagrange(nodes, at) for nodes in places.values()))
 
 
 def _lagrange(nodes, place):
