@@ -297,6 +297,7 @@ def pixel_coordinates(grid):
     Returns
     -------
     ndarray of shape (n_pixels, n_coordinates)
+        In 1/A or r.l.u., and meV; in the order of a row.
     """
     energy, q = grid.axes()
     q = np.reshape(getattr(grid, "wavevectors", q), (len(q), -1))
