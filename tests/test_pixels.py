@@ -59,17 +59,23 @@ def test_exact_intensities_give_exact_parameters(X, loss):
         assert_allclose(inverter.background_, [0.5], rtol=1e-3)
 
 
-def test_correlation_is_pearsons(X):
+@pytest.mark.parametrize("unit", [1.0, 0.05])
+def test_correlation_is_pearsons(X, unit):
     y = counts(X)
-    inverter = PixelInverter(Ridge(), random_state=0).fit(X, y)
+    inverter = PixelInverter(Ridge(), unit=unit, random_state=0).fit(X, y)
+
+    def logarithms(parameters):
+        return np.log1p(Ridge().simulate_at(X, parameters[None])[0] / unit)
 
     def dissimilarity(parameters):
-        simulated = np.log1p(Ridge().simulate_at(X, parameters[None])[0])
-        return 1 - np.corrcoef(np.log1p(y), simulated)[0, 1]
+        return 1 - np.corrcoef(np.log1p(y), logarithms(parameters))[0, 1]
 
     best = minimize(dissimilarity, TRUTH, method="Nelder-Mead", tol=1e-8)
     assert_allclose(inverter.loss_, best.fun)
     assert_allclose(inverter.parameters_, best.x, atol=2e-3)
+    fitted = np.log1p(inverter.predict(X))
+    line = np.polyfit(logarithms(inverter.parameters_), np.log1p(y), 1)
+    assert_allclose(fitted, np.polyval(line, logarithms(inverter.parameters_)))
 
 
 def test_counts_are_fitted_by_their_likelihood(X):

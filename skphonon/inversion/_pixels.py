@@ -59,10 +59,10 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     priors, and error bars that know of correlated residuals.
 
     ``loss="correlation"`` is that of [1]_: one less Pearson's correlation between
-    :math:`\log(1 + S)` of data and of model, both in about the same unit. "chi2"
-    compares intensities, "poisson" counts by their likelihood. In all of them a scale
-    and a background are fitted along, and eliminated exactly; that leaves steps of
-    Gauss and Newton in place of the thousands of gradient steps of [1]_.
+    :math:`\log(1 + y)` of data and :math:`\log(1 + S / \mathrm{unit})` of the model.
+    "chi2" compares intensities, "poisson" counts by their likelihood. In all of them a
+    scale and a background are fitted along, and eliminated exactly; that leaves steps
+    of Gauss and Newton in place of the thousands of gradient steps of [1]_.
 
     Parameters
     ----------
@@ -78,6 +78,10 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         Degree of a polynomial in the last coordinate, the energy, that is fitted along:
         0 is a constant. With "correlation" it belongs to the logarithm, and is at
         least a constant; with "poisson" it is not negative. None: no background.
+    unit : float, default=1.0
+        Intensity of the model that stands for one of y in the logarithms of
+        "correlation". Best such that both are about alike, as logarithms differ in
+        shape otherwise; the other losses do not need it.
     bounds : pair of array-like of shape (n_parameters,), default=None
         Least and largest values of the parameters. None: `bounds_` of the model or,
         without them, two quarters of its reference to both sides.
@@ -172,6 +176,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         "model": [HasMethods(["simulate_at", "jacobian_at"]), None],
         "loss": [StrOptions({"correlation", "chi2", "poisson"})],
         "background": [at_least(0), None],
+        "unit": [positive(numbers.Real)],
         "bounds": ["array-like", None],
         "n_starts": [at_least(1)],
         "n_candidates": [at_least(1)],
@@ -188,6 +193,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         *,
         loss="correlation",
         background=0,
+        unit=1.0,
         bounds=None,
         n_starts=10,
         n_candidates=256,
@@ -200,6 +206,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         self.model = model
         self.loss = loss
         self.background = background
+        self.unit = unit
         self.bounds = bounds
         self.n_starts = n_starts
         self.n_candidates = n_candidates
@@ -315,7 +322,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         spectrum = self.model_.simulate_at(X, self.parameters_[None])[0]
         in_logarithms = self.loss == "correlation"
         if in_logarithms:
-            spectrum = np.log1p(spectrum.clip(0))
+            spectrum = np.log1p(spectrum.clip(0) / self.unit)
         fitted = self.scale_ * spectrum + self._terms(X) @ self.background_
         return np.expm1(fitted) if in_logarithms else fitted
 
@@ -501,6 +508,8 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         bad = ~np.isfinite(spectra).all(axis=1)  # such as unstable ground states
         spectra = np.where(bad[:, None], 0.0, spectra)
         slopes = np.where(bad[:, None, None], 0.0, slopes)
+        if self.loss == "correlation":
+            spectra, slopes = spectra / self.unit, slopes / self.unit
         found = compare(pixels, spectra, slopes)
         return found._replace(loss=np.where(bad, np.inf, found.loss))
 
