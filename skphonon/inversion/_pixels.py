@@ -35,7 +35,9 @@ _ALIKE = 0.02  # of the half width of the bounds, beside error bars
 _REFINED = 3  # ends of searches that are tried on all pixels
 _AT_BOUND = 1e-9
 _CANDIDATES_AT_ONCE = 16
-_LOOKS = 2  # candidates are judged by this part of a batch
+_LOOKS = 2  # candidates are first judged by this part of a batch
+_SHORTLIST = 8  # candidates, of each start, that are judged by more pixels
+_JUDGES = 2**15  # pixels, at most
 
 
 def _counts_alone(inverter):
@@ -400,15 +402,19 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     def _fit(self, pixels, before=None):
         """Search on some pixels; refine the best ends, and what was before, on all."""
         random_state = check_random_state(self.random_state)
-        batch = self._batch(pixels, random_state)
-        starts = [self._choose_start(batch, random_state) for _ in range(self.n_starts)]
+        batch = self._batch(pixels, self.batch_size, random_state)
+        jury = self._batch(pixels, max(_JUDGES, self.batch_size), random_state)
+        starts = [
+            self._choose_start(batch, jury, random_state) for _ in range(self.n_starts)
+        ]
         ends, found, converged, curve = self._search(batch, np.array(starts))
         best = found.loss.argmin()
         self.loss_curve_ = curve[:, best]
         self.restarts_ = self._table(ends, found, converged, best)
-        proposed = _distinct(ends[found.loss.argsort()])[:_REFINED]
+        proposed = _distinct(np.vstack([ends[found.loss.argsort()], starts]))
         if before is not None:
             proposed = np.vstack([proposed, self._to_unit(before)])
+        proposed = proposed[self._judge(jury, proposed).argsort()[:_REFINED]]
         ends, found, converged, _ = self._search(pixels, proposed)
         best = found.loss.argmin()
         self._keep(ends[best], found.rows([best]))
@@ -422,24 +428,24 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
             )
         return self
 
-    def _batch(self, pixels, random_state):
+    def _batch(self, pixels, size, random_state):
         """Return some pixels, of counts as many without a count as with, if there are.
 
-        Each then stands for as many of its kind as there are more.
+        Each then stands for as many of its kind as there are more. They are taken at
+        regular distances: of neighbours on a grid, that tells sums much better than
+        chance.
         """
-        order = random_state.permutation(len(pixels.intensity))
-        if len(order) <= self.batch_size:
+        n_pixels = len(pixels.intensity)
+        if n_pixels <= size:
             return pixels
         if self.loss != "poisson":
-            return pixels.part(order[: self.batch_size])
-        counted = pixels.intensity[order] > 0
-        n_counted = min(counted.sum(), max(self.batch_size // 2, 1))
-        kinds = order[counted], order[~counted]
-        kept = [kinds[0][:n_counted], kinds[1][: self.batch_size - n_counted]]
-        weight = [
-            np.full(len(some), len(all_) / max(len(some), 1))
-            for some, all_ in zip(kept, kinds, strict=True)
-        ]
+            return pixels.part(random_state.permutation(n_pixels)[:size])
+        counted = np.flatnonzero(pixels.intensity > 0)
+        empty = np.flatnonzero(pixels.intensity == 0)
+        n_counted = min(len(counted), max(size // 2, 1))
+        kinds = (counted, n_counted), (empty, min(len(empty), size - n_counted))
+        kept = [_spread(all_, n, random_state) for all_, n in kinds]
+        weight = [np.full(n, len(all_) / max(n, 1)) for all_, n in kinds]
         batch = pixels.part(np.concatenate(kept))
         return batch._replace(weight=np.concatenate(weight))
 
@@ -470,21 +476,26 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         table["agrees"] = (np.abs(parameters - parameters[best]) <= near).all(axis=1)
         return pd.DataFrame(table)
 
-    def _choose_start(self, pixels, random_state):
-        """Return the best of some candidates, judged by some of the pixels."""
+    def _choose_start(self, batch, jury, random_state):
+        """Return the best of some candidates: some pixels shortlist, more choose."""
         n_looked_at = max(self.batch_size // _LOOKS, 1)
-        some = pixels.part(slice(None, None, -(-len(pixels.intensity) // n_looked_at)))
+        some = batch.part(slice(None, None, -(-len(batch.intensity) // n_looked_at)))
         rows = random_state.uniform(-1, 1, (self.n_candidates, self._box.shape[1]))
-        parts = np.array_split(rows, -(-len(rows) // _CANDIDATES_AT_ONCE))
-        losses = [self._compare(some, part, derivatives=False).loss for part in parts]
-        losses = np.concatenate(losses)
+        losses = self._judge(some, rows)
         if not np.isfinite(losses).any():
             raise ValueError(
                 "The model must be finite at all pixels for some parameters within the "
                 f"bounds, {self._box.tolist()}; it was for none of {len(rows)} sets. "
                 "Leave out pixels that it does not know, or change the bounds."
             )
-        return rows[losses.argmin()]
+        rows = rows[losses.argsort()[:_SHORTLIST]]
+        return rows[self._judge(jury, rows).argmin()]
+
+    def _judge(self, pixels, rows):
+        """Return the loss of each row."""
+        parts = np.array_split(rows, -(-len(rows) // _CANDIDATES_AT_ONCE))
+        losses = [self._compare(pixels, part, derivatives=False).loss for part in parts]
+        return np.concatenate(losses)
 
     def _search(self, pixels, starts):
         return search(
@@ -520,6 +531,14 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     def _to_unit(self, parameters):
         low, high = self._box
         return ((2 * parameters - low - high) / (high - low)).clip(-1, 1)
+
+
+def _spread(numbers, n, random_state):
+    """Return n of the numbers, at regular distances from a random beginning."""
+    if not n:
+        return numbers[:0]
+    places = (np.arange(n) + random_state.uniform()) * (len(numbers) / n)
+    return numbers[places.astype(int)]
 
 
 def _distinct(rows):

@@ -123,9 +123,7 @@ def fits(measured, widths, model):
     intensities = flat, y, measured.counts[0, seen]
     for (name, options), intensity in zip(LOSSES.items(), intensities, strict=True):
         for kind, n_starts in ((model, 20), (exact, 1)):
-            inverter = PixelInverter(
-                kind, n_starts=n_starts, n_candidates=64, random_state=0, **options
-            )
+            inverter = PixelInverter(kind, n_starts=n_starts, random_state=0, **options)
             started = perf_counter()
             inverter.fit(X, intensity)
             label = "exact" if kind is exact else "network"
@@ -150,7 +148,7 @@ def least_squares(measured):
     print(f"least squares: J {j:.2f}({dj:.2f}) J' {k:.2f}({dk:.2f}) {seconds:.1f} s")
 
 
-def counts(measured, widths, model):
+def counts(measured, model):
     """Let counts arrive, drawn from the measured map; and draw each number anew."""
     seen = measured.grid.mask.ravel()
     X, y = measured.coordinates[seen], measured.data[0, seen]
@@ -163,9 +161,9 @@ def counts(measured, widths, model):
         inverter.partial_fit(X, arrived, exposure=target - total)
         total = target
         seconds = perf_counter() - started
-        told(f"{widths}, {inverter.n_counts_:8.0f} counts arrived", inverter, seconds)
+        told(f"{inverter.n_counts_:8.0f} counts arrived", inverter, seconds)
     asymptote = inverter.parameters_
-    for target in COUNTS:
+    for target in COUNTS[:6]:
         ends, stds = [], []
         for _ in range(10):
             inverter.fit(X, rng.poisson(target * y / y.sum()))
@@ -174,7 +172,7 @@ def counts(measured, widths, model):
         off = np.array(ends) - asymptote
         lost = (np.abs(off[:, 0]) > 3).sum()
         print(
-            f"{widths}, {target:6d} counts: off by {np.median(off, axis=0).round(2)}, "
+            f"{target:6d} counts: off by {np.median(off, axis=0).round(2)}, "
             f"rms {np.sqrt((off**2).mean(axis=0)).round(2)}, "
             f"error bar {np.median(stds, axis=0).round(2)}, lost {lost} of 10",
             flush=True,
@@ -235,9 +233,9 @@ if __name__ == "__main__":
             train(measured, widths, file, arguments.simulations)
         if "fits" in arguments.parts:
             fits(measured, widths, joblib.load(file))
-        if "counts" in arguments.parts:
-            counts(measured, widths, joblib.load(file))
     if "fits" in arguments.parts:
         least_squares(measured)
+    if "counts" in arguments.parts:
+        counts(measured, joblib.load(arguments.folder / "la2nio4-both.joblib"))
     if "aluminium" in arguments.parts:
         aluminium()
