@@ -32,12 +32,12 @@ from skphonon.inversion._pixel_fitting import (
 __all__ = ["PixelInverter"]
 
 _ALIKE = 0.02  # of the half width of the bounds, beside error bars
-_REFINED = 3  # ends of searches that are tried on all pixels
+_REFINED = 3  # ends of searches, and as many candidates, are refined on all pixels
 _AT_BOUND = 1e-9
 _CANDIDATES_AT_ONCE = 16
 _LOOKS = 2  # candidates are first judged by this part of a batch
-_SHORTLIST = 8  # candidates, of each start, that are judged by more pixels
-_JUDGES = 2**15  # pixels, at most
+_SHORTLIST = 8  # candidates, of each start, are then judged by more pixels
+_JUDGES = 2**13  # pixels, at most
 
 
 def _counts_alone(inverter):
@@ -403,18 +403,22 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         """Search on some pixels; refine the best ends, and what was before, on all."""
         random_state = check_random_state(self.random_state)
         batch = self._batch(pixels, self.batch_size, random_state)
-        jury = self._batch(pixels, max(_JUDGES, self.batch_size), random_state)
-        starts = [
-            self._choose_start(batch, jury, random_state) for _ in range(self.n_starts)
-        ]
-        ends, found, converged, curve = self._search(batch, np.array(starts))
+        lists = [self._shortlist(batch, random_state) for _ in range(self.n_starts)]
+        ends, found, converged, curve = self._search(
+            batch, np.array([rows[0] for rows in lists])
+        )
         best = found.loss.argmin()
         self.loss_curve_ = curve[:, best]
         self.restarts_ = self._table(ends, found, converged, best)
-        proposed = _distinct(np.vstack([ends[found.loss.argsort()], starts]))
+        jury = self._batch(pixels, max(_JUDGES, self.batch_size), random_state)
+        # a narrow minimum is found by a search, one that few counts blur by the lists
+        proposed = [
+            self._best(jury, ends[found.loss.argsort()]),
+            self._best(jury, np.vstack(lists)),
+        ]
         if before is not None:
-            proposed = np.vstack([proposed, self._to_unit(before)])
-        proposed = proposed[self._judge(jury, proposed).argsort()[:_REFINED]]
+            proposed.append(self._to_unit(before)[None])
+        proposed = _distinct(np.vstack(proposed))
         ends, found, converged, _ = self._search(pixels, proposed)
         best = found.loss.argmin()
         self._keep(ends[best], found.rows([best]))
@@ -476,8 +480,8 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         table["agrees"] = (np.abs(parameters - parameters[best]) <= near).all(axis=1)
         return pd.DataFrame(table)
 
-    def _choose_start(self, batch, jury, random_state):
-        """Return the best of some candidates: some pixels shortlist, more choose."""
+    def _shortlist(self, batch, random_state):
+        """Return the best of some candidates, the very best first."""
         n_looked_at = max(self.batch_size // _LOOKS, 1)
         some = batch.part(slice(None, None, -(-len(batch.intensity) // n_looked_at)))
         rows = random_state.uniform(-1, 1, (self.n_candidates, self._box.shape[1]))
@@ -488,8 +492,12 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
                 f"bounds, {self._box.tolist()}; it was for none of {len(rows)} sets. "
                 "Leave out pixels that it does not know, or change the bounds."
             )
-        rows = rows[losses.argsort()[:_SHORTLIST]]
-        return rows[self._judge(jury, rows).argmin()]
+        return rows[losses.argsort()[:_SHORTLIST]]
+
+    def _best(self, pixels, rows):
+        """Return those of the rows that differ and come closest."""
+        rows = _distinct(rows)
+        return rows[self._judge(pixels, rows).argsort()[:_REFINED]]
 
     def _judge(self, pixels, rows):
         """Return the loss of each row."""

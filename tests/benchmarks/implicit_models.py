@@ -20,7 +20,7 @@ aluminium
 import argparse
 import warnings
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import joblib
 import numpy as np
@@ -124,10 +124,10 @@ def fits(measured, widths, model):
     for (name, options), intensity in zip(LOSSES.items(), intensities, strict=True):
         for kind, n_starts in ((model, 20), (exact, 1)):
             inverter = PixelInverter(kind, n_starts=n_starts, random_state=0, **options)
-            started = perf_counter()
+            started = process_time()
             inverter.fit(X, intensity)
             label = "exact" if kind is exact else "network"
-            told(f"{widths}, {label}, {name}", inverter, perf_counter() - started)
+            told(f"{widths}, {label}, {name}", inverter, process_time() - started)
             if kind is model:
                 print(f"    {inverter.restarts_['agrees'].sum()} of 20 starts agree")
 
@@ -141,10 +141,10 @@ def least_squares(measured):
         n_candidates=8,
         random_state=0,
     ).fit(measured.data)
-    started = perf_counter()
+    started = process_time()
     result = exact.invert(measured.data, errors=measured.errors)
     (j, k), (dj, dk) = result.parameters[0], result.std[0]
-    seconds = perf_counter() - started
+    seconds = process_time() - started
     print(f"least squares: J {j:.2f}({dj:.2f}) J' {k:.2f}({dk:.2f}) {seconds:.1f} s")
 
 
@@ -157,10 +157,10 @@ def counts(measured, model):
     total = 0
     for target in COUNTS:
         arrived = rng.poisson((target - total) * y / y.sum())
-        started = perf_counter()
+        started = process_time()
         inverter.partial_fit(X, arrived, exposure=target - total)
         total = target
-        seconds = perf_counter() - started
+        seconds = process_time() - started
         told(f"{inverter.n_counts_:8.0f} counts arrived", inverter, seconds)
     asymptote = inverter.parameters_
     for target in COUNTS[:6]:
