@@ -114,7 +114,7 @@ def differentiate(
     spectra = np.zeros((len(rows), *plan.mask.shape, 1))
     changes = np.zeros((len(rows), *plan.mask.shape, n_columns))
     n_modes = 3 * plan.amplitudes.shape[1]
-    per_column = n_columns * (4 * n_modes**2 + 24 * n_modes + 3 * len(plan.mask))
+    per_column = n_columns * (2 * n_modes**2 + 16 * n_modes + 2 * len(plan.mask))
     for batch in _batches(plan, len(rows), per_column):
         added = recording.displacements[batch]
         crystals = _crystals(plan, rows[batch], added, responding=True)
@@ -283,31 +283,26 @@ def _changes(plan, columns, crystals, lines):
 
 
 def _recorded(places, parts, table):
-    """Spectra of columns, (n_columns, n_samples, n_kinds, n_energy).
+    """Spectra of columns, (n_samples, n_columns, n_kinds, n_energy).
 
     The parts, of shape (n_columns, n_samples, n_modes, n_kinds), multiply the shares
     and, if there are two, the tilts.
     """
     rows, which = table
-    shape = parts[0].shape
     values = parts[0][..., None] * places.weights[..., None, :]
     if len(parts) > 1:
         values += parts[1][..., None] * places.tilts[..., None, :]
-    values = values.transpose(2, 3).flatten(3)  # (n, s, kind, 4 j)
-    starts = places.node + which[:, None]
-    index = (starts[..., None] + torch.arange(4)).flatten(2)
+    values = values.permute(1, 0, 3, 2, 4).flatten(3)  # (s, n, kind, 4 j)
+    starts = places.node.transpose(0, 1) + which[:, None, None]
+    index = (starts[..., None] + torch.arange(4)).to(torch.int32).flatten(2)
     index = index[:, :, None].expand(values.shape)
     n_rows, n_entries = values.shape[:3].numel(), values.shape[3]
+    ends = np.arange(0, n_rows * n_entries + 1, n_entries, dtype=np.int32)
     matrix = csr_array(
-        (
-            values.numpy().reshape(-1),
-            index.to(torch.int32).numpy().reshape(-1),
-            np.arange(0, n_rows * n_entries + 1, n_entries, dtype=np.int32),
-        ),
+        (values.numpy().reshape(-1), index.numpy().reshape(-1), ends),
         shape=(n_rows, len(rows)),
     )
-    found = torch.from_numpy(matrix @ rows)
-    return found.unflatten(0, (shape[0], shape[1], shape[3]))
+    return torch.from_numpy(matrix @ rows).unflatten(0, values.shape[:3])
 
 
 def _add(plan, columns, images, seen):
@@ -316,10 +311,10 @@ def _add(plan, columns, images, seen):
     targets = slice(starts[columns.start], starts[columns.stop])
     counts = np.diff(starts[columns.start : columns.stop + 1])
     if (counts > 1).any():
-        seen = seen.repeat_interleave(torch.as_tensor(counts), dim=0)
+        seen = seen.repeat_interleave(torch.as_tensor(counts), dim=1)
     if plan.shares[0] != 1:
-        seen = seen * plan.shares[targets, None, None, None]
-    images.index_add_(2, plan.pixels[targets], seen.permute(1, 3, 0, 2))
+        seen = seen * plan.shares[targets, None, None]
+    images.index_add_(2, plan.pixels[targets], seen.permute(0, 3, 1, 2))
 
 
 def _finished(plan, images):

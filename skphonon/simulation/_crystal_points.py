@@ -77,7 +77,10 @@ def fold(wavevectors: Array, rotations: Array) -> Points:
             kept[less] = new[less]
     place, zone, within, zones = best
     _, first, point = np.unique(place, return_index=True, return_inverse=True)
-    pairs = np.stack([point.reshape(-1), zone], axis=1)
+    # in the order given: neighbours in the result are then written together
+    ranks = np.argsort(np.argsort(first))
+    first = np.sort(first)
+    pairs = np.stack([ranks[point.reshape(-1)], zone], axis=1)
     order = np.lexsort(pairs.T[::-1])
     new = np.r_[True, (np.diff(pairs[order], axis=0) != 0).any(axis=1)]
     starts = np.flatnonzero(new)
