@@ -348,8 +348,8 @@ def test_blocks_take_no_more_than_the_memory_asked_for(germanium, monkeypatch):
     largest = []
     recorded = _crystal_engine._recorded
 
-    def watched(places, parts, table):
-        found = recorded(places, parts, table)
+    def watched(lines, parts, table):
+        found = recorded(lines, parts, table)
         largest.append(found.nbytes + parts[0].nbytes * 6)  # values and two indices
         return found
 
