@@ -201,7 +201,7 @@ class _Lines(NamedTuple):
     """Lines of a block of columns, and of the points whose phonons these share."""
 
     points: slice
-    index: torch.Tensor  # (n_columns,), which of these points
+    shared: torch.Tensor  # (n_columns,), number of the point of each
     places: Places  # of the points, on the axis, (n_points, n_samples, n_modes)
     eigenvalues: torch.Tensor  # of the points
     inverse: torch.Tensor  # 1 / E^2 of the points, 0 where nothing is seen
@@ -212,7 +212,7 @@ class _Lines(NamedTuple):
     def levels(self):
         """Strengths over E^2, (n_columns, n_samples, n_modes, 1)."""
         strengths = (self.overlaps * self.overlaps.conj()).real
-        return (strengths * self.inverse[self.index])[..., None]
+        return (strengths * self.inverse[self.shared])[..., None]
 
 
 def _lines(plan, columns, crystals, axis):
@@ -266,7 +266,7 @@ def _changes(plan, columns, crystals, lines, step):
         basis = basis[:, _FULL].permute(2, 0, 1).unflatten(-1, (3, 3))
     projections = lines.modes.conj() * lines.overlaps[..., None]
     values, slopes = response_weights(
-        lines.eigenvalues[lines.index], projections, basis[lines.index]
+        lines.eigenvalues[lines.shared], projections, basis[lines.shared]
     )
     if crystals.swellings is not None:
         parts = (projections.conj() * lines.amplitudes[:, :, None]).real
@@ -274,7 +274,7 @@ def _changes(plan, columns, crystals, lines, step):
         products = _products(plan.q_vectors[:, columns])
         growth = (crystals.swellings @ products).permute(3, 0, 2, 1)  # (n, s, d, p)
         values = values - parts @ growth
-    inverse = lines.inverse[lines.index][..., None]
+    inverse = lines.inverse[lines.shared][..., None]
     tilts = slopes * inverse * inverse.sqrt() / (2 * step)
     return [values * inverse - slopes * inverse**2, tilts]
 
@@ -286,7 +286,7 @@ def _recorded(lines, parts, table):
     and, if there are two, the tilts.
     """
     rows, which = table
-    index, places = lines.index, lines.places
+    index, places = lines.shared, lines.places
     factors = [places.weights(), places.tilts()][: len(parts)]
     values = sum(
         part[..., None] * torch.stack(factor, dim=-1)[index][..., None, :]
