@@ -14,6 +14,7 @@ from skphonon._version import __version__
 _HOME = {
     "AEFeatureExtractor": "skphonon.features",
     "CalibratedRegressor": "skphonon.calibration",
+    "CrystalGrid": "skphonon.simulation",
     "DensityOfStatesDisplay": "skphonon.inspection",
     "ElasticConstantsDisplay": "skphonon.inspection",
     "ExtrapolationWarning": "skphonon.surrogate",
@@ -41,6 +42,7 @@ _HOME = {
     "PowderSpectraStore": "skphonon.datasets",
     "ReliabilityDisplay": "skphonon.inspection",
     "ResimulationScorer": "skphonon.metrics",
+    "SingleCrystalSimulator": "skphonon.simulation",
     "SpectrumGrid": "skphonon.simulation",
     "SpectrumProfilesDisplay": "skphonon.inspection",
     "SpinWaveModel": "skphonon.physics.spin_waves",
@@ -67,6 +69,7 @@ _HOME = {
     "load_aluminium_model": "skphonon.datasets",
     "load_la2nio4_model": "skphonon.datasets",
     "load_model": "skphonon.model_files",
+    "make_crystal_spectra": "skphonon.datasets",
     "make_powder_spectra": "skphonon.datasets",
     "nmse": "skphonon.metrics",
     "normalize_spectra": "skphonon.preprocessing",

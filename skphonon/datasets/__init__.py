@@ -6,6 +6,7 @@ from skphonon.datasets._aluminium import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
+from skphonon.datasets._crystal import make_crystal_spectra
 from skphonon.datasets._la2nio4 import fetch_la2nio4, load_la2nio4_model
 from skphonon.datasets._store import (
     PowderSpectraStore,
@@ -22,6 +23,7 @@ __all__ = [
     "fetch_la2nio4",
     "load_aluminium_model",
     "load_la2nio4_model",
+    "make_crystal_spectra",
     "make_powder_spectra",
     "open_powder_spectra",
     "write_powder_spectra",

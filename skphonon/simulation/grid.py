@@ -1,12 +1,14 @@
 """The pixels of spectra: axes, what was measured, image and row."""
 
+from inspect import signature
+
 import numpy as np
 
 from skphonon._persistence import VersionedEstimator
 from skphonon._validation import increasing_axis, wavevector_rows
 from skphonon.physics.scattering import final_energy, kinematic_mask
 
-__all__ = ["PathGrid", "SpectrumGrid", "pixel_coordinates"]
+__all__ = ["PathGrid", "SpectrumGrid", "energy_edges", "pixel_coordinates"]
 
 
 class _Pixels(VersionedEstimator):
@@ -29,7 +31,11 @@ class _Pixels(VersionedEstimator):
         dict
             Arguments by name.
         """
-        return {**super().get_params(deep), "mask": self._mask}
+        # not by the property: it may take long to find what is visible
+        return {
+            name: self._mask if name == "mask" else getattr(self, name)
+            for name in sorted(signature(type(self)).parameters)
+        }
 
     @property
     def shape(self):
@@ -302,6 +308,23 @@ def pixel_coordinates(grid):
     energy, q = grid.axes()
     q = np.reshape(getattr(grid, "wavevectors", q), (len(q), -1))
     return np.column_stack([np.tile(q, (len(energy), 1)), np.repeat(energy, len(q))])
+
+
+def energy_edges(grid):
+    """Return the borders of the energy bins of any grid.
+
+    Parameters
+    ----------
+    grid : object
+        With `edges`, of energy alone or first of several.
+
+    Returns
+    -------
+    ndarray of shape (n_energy + 1,)
+        In meV.
+    """
+    edges = grid.edges()
+    return edges[0] if isinstance(edges, tuple) else edges
 
 
 def _bin_edges(centres):
