@@ -71,6 +71,8 @@ _HOME = {
     "nmse": "skphonon.metrics",
     "normalize_spectra": "skphonon.preprocessing",
     "open_powder_spectra": "skphonon.datasets",
+    "read_nxspe": "skphonon.datasets",
+    "reduce_powder": "skphonon.datasets",
     "save_model": "skphonon.model_files",
     "su_li_2024": "skphonon.recipes",
     "write_phonopy_files": "skphonon.phonopy_files",

@@ -7,6 +7,8 @@ from skphonon.datasets._aluminium import (
     load_aluminium_model,
 )
 from skphonon.datasets._la2nio4 import fetch_la2nio4, load_la2nio4_model
+from skphonon.datasets._nxspe import read_nxspe
+from skphonon.datasets._reduction import reduce_powder
 from skphonon.datasets._store import (
     PowderSpectraStore,
     open_powder_spectra,
@@ -24,5 +26,7 @@ __all__ = [
     "load_la2nio4_model",
     "make_powder_spectra",
     "open_powder_spectra",
+    "read_nxspe",
+    "reduce_powder",
     "write_powder_spectra",
 ]

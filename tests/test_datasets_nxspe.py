@@ -1,0 +1,257 @@
+"""NXSPE files and their reduction: known functions come back, and nothing is lost."""
+
+import h5py
+import numpy as np
+import pytest
+from measured_files import detectors, momentum, write_nxspe
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.utils import Bunch
+
+from skphonon import SpectrumGrid
+from skphonon.datasets import read_nxspe, reduce_powder
+
+EI = 60.0
+EDGES = np.linspace(-10, 50, 61)
+CENTRES = (EDGES[1:] + EDGES[:-1]) / 2
+BANK = detectors()
+Q = np.linalg.norm(momentum(BANK, CENTRES, EI), axis=-1)
+GRID = SpectrumGrid(np.arange(-8, 48, 2.0), np.arange(0.5, 10, 0.25))
+
+
+def peak(q, energy):
+    """A function of |Q| and E that is smooth on the scale of the bins."""
+    ridge = 20 + 10 * np.sin(q)
+    return 1 + 5 * q * np.exp(-(((energy - ridge) / 8) ** 2))
+
+
+@pytest.fixture
+def path(tmp_path):
+    data = peak(Q, CENTRES)
+    return write_nxspe(tmp_path / "a.nxspe", BANK, EDGES, data, 0.1 * data, EI, psi=12)
+
+
+def test_what_is_read_is_what_was_written(path):
+    measured = read_nxspe(str(path))
+    assert_array_equal(measured.data, peak(Q, CENTRES))
+    assert_array_equal(measured.errors, 0.1 * peak(Q, CENTRES))
+    assert_array_equal(measured.energy_edges, EDGES)
+    for name, values in BANK.items():
+        assert_array_equal(measured[name], values)
+    assert measured.incident_energy == EI
+    assert measured.psi == 12
+    assert measured.ki_over_kf_scaling is True
+
+
+@pytest.mark.parametrize("mark", [np.nan, -1e30])
+def test_masked_detectors_are_nan(path, mark):
+    with h5py.File(path, "a") as file:
+        file["run/data/data"][3] = mark
+        file["run/data/error"][3] = 0
+        file["run/data/polar"][5] = np.nan
+    measured = read_nxspe(path)
+    for rows in (measured.data, measured.errors):
+        assert_array_equal(np.flatnonzero(np.isnan(rows).all(axis=1)), [3, 5])
+        assert np.isnan(rows).sum() == 2 * len(CENTRES)
+
+
+def test_psi_in_radian_and_unknown(path):
+    with h5py.File(path, "a") as file:
+        file["run/NXSPE_info/psi"][...] = np.pi / 2
+        file["run/NXSPE_info/psi"].attrs["units"] = "radians"
+    assert read_nxspe(path).psi == pytest.approx(90)
+    with h5py.File(path, "a") as file:
+        del file["run/NXSPE_info/psi"]
+    assert np.isnan(read_nxspe(path).psi)
+
+
+def test_powder_gives_the_function_back(path):
+    reduced = reduce_powder(read_nxspe(path), GRID)
+    energy, q = GRID.axes()
+    image = reduced.grid.to_image(reduced.data)[0]
+    # bins that the detectors cover from corner to corner
+    step = np.array([-1.0, 1.0])
+    corners = [
+        SpectrumGrid(energy + de, q + dq, incident_energy=EI, two_theta=(5, 95)).mask
+        for de in step
+        for dq in 0.125 * step
+    ]
+    inner = np.all(corners, axis=0)
+    assert inner.sum() > 450
+    inside = np.linspace(-0.4, 0.4, 5)
+    mean = np.mean(
+        [
+            peak(q + 0.25 * dq, energy[:, None] + 2 * de)
+            for de in inside
+            for dq in inside
+        ],
+        axis=0,
+    )
+    # the file holds values at centres, not means over detectors: that is the rest
+    off = image[inner] / mean[inner] - 1
+    assert abs(off).max() < 0.06
+    assert np.sqrt((off**2).mean()) < 0.01
+
+
+def test_powder_window_is_that_of_the_detectors(path):
+    reduced = reduce_powder(read_nxspe(path), GRID)
+    window = SpectrumGrid(*GRID.axes(), incident_energy=EI, two_theta=(5.0, 95.0)).mask
+    # bins on the border are reached in part
+    assert (reduced.grid.mask | ~window).all()
+    assert (reduced.grid.mask & ~window).mean() < 0.1
+    assert_array_equal(np.isfinite(reduced.data[0]), reduced.grid.mask.ravel())
+    assert reduced.grid.incident_energy == EI
+
+
+def test_nothing_is_lost_on_a_grid_that_covers_all(path):
+    """The weighted sum over bins is that over detectors and energies."""
+    measured = read_nxspe(path)
+    wide = SpectrumGrid(np.arange(-11, 53, 1.7), np.arange(0.05, 12, 0.31))
+    reduced = reduce_powder(measured, wide)
+    solid_angle = (
+        np.sin(np.deg2rad(BANK["polar"]))
+        * np.deg2rad(BANK["polar_width"])
+        * np.deg2rad(BANK["azimuthal_width"])
+    )
+    bins = np.diff(EDGES)
+    expected = np.einsum("d,e,de", solid_angle, bins, measured.data)
+    assert np.nansum(reduced.weights) == pytest.approx(solid_angle.sum() * bins.sum())
+    assert np.nansum(reduced.weights * reduced.data) == pytest.approx(expected)
+    # 40 by 120 degrees of the sphere
+    cap = np.diff(np.cos(np.deg2rad([95.0, 5.0])))[0] * np.deg2rad(120)
+    assert solid_angle.sum() == pytest.approx(cap, rel=1e-3)
+
+
+def test_errors_shrink_with_the_root_of_what_is_averaged(tmp_path):
+    bank = detectors(1, 50)
+    ones = np.ones((50, 60))
+    path = write_nxspe(tmp_path / "a.nxspe", bank, EDGES, ones, 0.5 * ones, EI)
+    # one bin of |Q| around what the single ring sees at these energies, each split
+    # from nothing: 50 numbers of error 0.5 on average
+    grid = SpectrumGrid(CENTRES[20:30], [1.0, 9.0])
+    reduced = reduce_powder(read_nxspe(path), grid, weights="uniform")
+    assert_allclose(reduced.grid.to_image(reduced.errors)[0, :, 1], 0.5 / np.sqrt(50))
+
+
+def test_scatter_is_what_the_errors_say(tmp_path):
+    rng = np.random.RandomState(0)
+    counts = rng.poisson(20, Q.shape)
+    path = write_nxspe(tmp_path / "a.nxspe", BANK, EDGES, counts, np.sqrt(counts), EI)
+    reduced = reduce_powder(read_nxspe(path), GRID)
+    pulls = (reduced.data - 20) / reduced.errors
+    # 700 bins: the standard deviation of their pulls is known to 3 %
+    assert np.nanstd(pulls) == pytest.approx(1, abs=0.1)
+
+
+def test_ki_over_kf_is_applied_once(tmp_path):
+    flat = np.ones(Q.shape)
+    kf_over_ki = np.sqrt((EI - CENTRES) / EI) * flat
+    reduced = [
+        reduce_powder(
+            read_nxspe(
+                write_nxspe(tmp_path / name, BANK, EDGES, data, data, EI, 0, done)
+            ),
+            GRID,
+        )
+        for name, data, done in (("a", flat, 1), ("b", kf_over_ki, 0))
+    ]
+    assert_allclose(reduced[0].data, reduced[1].data)
+    assert_allclose(reduced[0].errors, reduced[1].errors)
+    seen = reduced[0].grid.mask.ravel()
+    assert_allclose(reduced[0].data[0, seen], 1)
+
+
+def test_masked_detectors_do_not_count(path):
+    whole = read_nxspe(path)
+    part = read_nxspe(path)
+    part.data[::3] = np.nan
+    half = read_nxspe(path)
+    for name in ("data", "errors", *BANK):
+        half[name] = np.delete(half[name], np.s_[::3], axis=0)
+    assert_allclose(reduce_powder(part, GRID).data, reduce_powder(half, GRID).data)
+    two = reduce_powder([whole, part], GRID)
+    one = reduce_powder(whole, GRID)
+    assert np.nansum(two.weights) > 1.6 * np.nansum(one.weights)
+
+
+def test_a_detector_without_width_goes_to_one_bin(path):
+    measured = read_nxspe(path)
+    measured.polar_width = np.zeros_like(measured.polar)
+    reduced = reduce_powder(measured, GRID, weights="uniform")
+    inside = (Q[:, 20] >= 0.375) & (Q[:, 20] < 9.875)
+    image = reduced.grid.to_image(reduced.weights)[0]
+    row = np.searchsorted(GRID.edges()[0], CENTRES[20]) - 1
+    assert np.nansum(image[row]) == pytest.approx(2 * inside.sum(), rel=0.05)
+    with pytest.raises(ValueError, match=r"widths of 0 throughout. Pass weights="):
+        reduce_powder(measured, GRID)
+
+
+def test_what_cannot_be_reduced_is_named(path):
+    measured = read_nxspe(path)
+    with pytest.raises(ValueError, match="weights must be one of solid_angle, uniform"):
+        reduce_powder(measured, GRID, weights="counts")
+    with pytest.raises(ValueError, match=r"one incident energy, got \[50\.0, 60\.0\]"):
+        reduce_powder([measured, Bunch(**measured | {"incident_energy": 50.0})], GRID)
+    with pytest.raises(ValueError, match="must fall on the grid, got none"):
+        reduce_powder(measured, SpectrumGrid([100.0, 101.0], [1.0, 2.0]))
+    measured.ki_over_kf_scaling = None
+    with pytest.raises(ValueError, match="multiplied by ki/kf, and the file does not"):
+        reduce_powder(measured, GRID)
+
+
+# Malformed files
+
+
+def remove(name):
+    return lambda file: file.__delitem__(name)
+
+
+def replace(name, value, units=None):
+    def change(file):
+        del file[name]
+        file[name] = value
+        if units:
+            file[name].attrs["units"] = units
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (remove("run/definition"), "definition 'NXSPE', got the entries run"),
+        (replace("run/definition", "NXarpes"), "definition 'NXSPE'"),
+        (
+            remove("run/data"),
+            "a.nxspe: /run/data must be a group, found none. .* holds",
+        ),
+        (remove("run/NXSPE_info"), "/run/NXSPE_info must be a group, found none"),
+        (remove("run/data/polar"), "/run/data/polar must be a dataset, found none"),
+        (replace("run/data/polar", [1.0]), r"polar must have shape \(1200\), got \(1,"),
+        (replace("run/data/polar", "abc"), "polar must hold numbers, got type object"),
+        (replace("run/data/data", [1.0]), r"data must have shape \(any, any\), got"),
+        (replace("run/data/energy", CENTRES), r"shape \(61\), got \(60,\)"),
+        (replace("run/data/energy", EDGES, "THz"), "units mev, got units 'THz'"),
+        (replace("run/data/energy", EDGES[::-1]), "increasing borders of bins"),
+        (replace("run/NXSPE_info/fixed_energy", [9, 8]), "got 2: .*indirect geometry"),
+        (replace("run/NXSPE_info/fixed_energy", np.nan), "one positive energy"),
+        (replace("run/NXSPE_info/psi", [1.0, 2.0]), r"one number, got shape \(2,\)"),
+    ],
+)
+def test_malformed_files_are_named(path, change, message):
+    with h5py.File(path, "a") as file:
+        change(file)
+    with pytest.raises(ValueError, match=message):
+        read_nxspe(path)
+
+
+def test_files_that_are_none(path, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere must be a file, found none"):
+        read_nxspe(tmp_path / "nowhere")
+    text = tmp_path / "text.nxspe"
+    text.write_text("no HDF5")
+    with pytest.raises(ValueError, match=r"text\.nxspe must be an HDF5 file"):
+        read_nxspe(text)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(OSError, match=r"a.nxspe cannot be read \(.*truncated.* again"):
+        read_nxspe(path)
