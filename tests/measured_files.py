@@ -68,3 +68,51 @@ def write_nxspe(path, bank, edges, data, errors, incident_energy, psi=np.nan, sc
             group[name] = values
         group["distance"] = np.full(len(data), 4.0)
     return path
+
+
+HKL = [
+    ("[H,0,0]", "r.l.u.", "HKL"),
+    ("[0,K,0]", "r.l.u.", "HKL"),
+    ("[0,0,L]", "r.l.u.", "HKL"),
+]
+ENERGY = ("DeltaE", "meV", "General Frame")
+
+
+def write_mdhisto(path, axes, edges, signal, *, variance=None, events=None, **settings):
+    """Write the layout of Mantid's SaveMD, version 2.
+
+    `axes` holds long_name, units and frame, and `signal` its dimensions, in the order
+    of D0, D1, ... Settings: mask, ub, logs, normalization, convention, version.
+    """
+    arrays = {
+        "signal": signal,
+        "errors_squared": signal if variance is None else variance,
+        "num_events": np.ones_like(signal) if events is None else events,
+        "mask": np.asarray(settings.get("mask", np.zeros(signal.shape)), dtype=np.int8),
+    }
+    with h5py.File(path, "w") as file:
+        entry = file.create_group("MDHistoWorkspace")
+        entry.attrs["NX_class"] = "NXentry"
+        entry.attrs["SaveMDVersion"] = np.int32(settings.get("version", 2))
+        entry.attrs["QConvention"] = settings.get("convention", "Inelastic")
+        if settings.get("normalization") is not None:
+            entry["visual_normalization"] = np.array([settings["normalization"]])
+        data = entry.create_group("data")
+        names = [f"D{number}" for number in range(len(axes))]
+        for name, (long_name, units, frame), borders in zip(
+            names, axes, edges, strict=True
+        ):
+            data[name] = np.asarray(borders, dtype=float)
+            data[name].attrs.update({"long_name": np.bytes_(long_name), "units": units})
+            if frame is not None:
+                data[name].attrs["frame"] = frame
+        for name, values in arrays.items():
+            # the last dimension of the workspace is the first of the array
+            data.create_dataset(name, data=np.transpose(values), compression="gzip")
+        data["signal"].attrs.update({"signal": 1, "axes": ":".join(reversed(names))})
+        experiment = entry.create_group("experiment0")
+        for name, values in settings.get("logs", {}).items():
+            experiment[f"logs/{name}/value"] = np.atleast_1d(values)
+        if "ub" in settings:
+            experiment["sample/oriented_lattice/orientation_matrix"] = settings["ub"]
+    return path

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from measured_files import detectors, momentum, write_nxspe
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.utils import Bunch
 
-from skphonon import SpectrumGrid
-from skphonon.datasets import read_nxspe, reduce_powder
+from skphonon import CrystalGrid, SpectrumGrid
+from skphonon.datasets import read_nxspe, reduce_crystal, reduce_powder
 
 EI = 60.0
 EDGES = np.linspace(-10, 50, 61)
@@ -189,13 +190,151 @@ def test_what_cannot_be_reduced_is_named(path):
     measured = read_nxspe(path)
     with pytest.raises(ValueError, match="weights must be one of solid_angle, uniform"):
         reduce_powder(measured, GRID, weights="counts")
-    with pytest.raises(ValueError, match=r"one incident energy, got \[50\.0, 60\.0\]"):
+    with pytest.raises(ValueError, match="one incident energy, got 60 and 50 meV"):
         reduce_powder([measured, Bunch(**measured | {"incident_energy": 50.0})], GRID)
     with pytest.raises(ValueError, match="must fall on the grid, got none"):
         reduce_powder(measured, SpectrumGrid([100.0, 101.0], [1.0, 2.0]))
     measured.ki_over_kf_scaling = None
     with pytest.raises(ValueError, match="multiplied by ki/kf, and the file does not"):
         reduce_powder(measured, GRID)
+
+
+# Single crystals
+
+CUBIC = 5.0 * np.eye(3)
+TRICLINIC = np.array([[4.0, 0.3, 0.1], [-0.2, 5.0, 0.4], [0.5, 0.2, 6.0]])
+
+
+def one_detector(polar, azimuthal):
+    bank = {"polar": polar, "azimuthal": azimuthal}
+    bank |= {"polar_width": 1.0, "azimuthal_width": 1.0}
+    return {name: np.array([value], dtype=float) for name, value in bank.items()}
+
+
+@pytest.mark.parametrize(
+    ("azimuthal", "psi", "hkl"),
+    [
+        # elastic scattering by 40 degrees to the side of +x: Q points to the other
+        # side, 70 degrees off the beam. Turned so far, u lies along it.
+        (0, -70, [1, 0, 0]),
+        (180, 70, [1, 0, 0]),
+        (0, 110, [-1, 0, 0]),
+        (180, -20, [0, 1, 0]),
+        # upwards: Q points down
+        (90, 0, [np.cos(np.deg2rad(70)), 0, -np.sin(np.deg2rad(70))]),
+    ],
+)
+def test_where_a_detector_looks(tmp_path, azimuthal, psi, hkl):
+    """|Q| = 2 k sin(20 degrees), in reciprocal lattice units of a cubic crystal."""
+    k = np.sqrt(EI / 2.0721247)
+    size = 2 * k * np.sin(np.deg2rad(20)) * 5.0 / (2 * np.pi)
+    one, bank = np.ones((1, 1)), one_detector(40, azimuthal)
+    edges = np.array([-1e-3, 1e-3])
+    path = write_nxspe(tmp_path / "a.nxspe", bank, edges, one, one, EI, psi)
+    axis = np.linspace(-4, 4, 801)
+    for column, (place, name) in enumerate(
+        zip(np.multiply(size, hkl), "hkl", strict=True)
+    ):
+        axes = {other: np.array([-9.0, 0.0, 9.0]) for other in "hkl"} | {name: axis}
+        grid = CrystalGrid(energy=[-1.0, 0.0, 1.0], lattice=CUBIC, **axes)
+        reduced = reduce_crystal(read_nxspe(path), grid)
+        found = grid.wavevectors[reduced.grid.mask[1]]
+        assert len(found) == 1
+        assert found[0, column] == pytest.approx(place, abs=0.006)
+        assert_array_equal(reduced.grid.psi, [psi])
+
+
+@pytest.fixture
+def turned(tmp_path):
+    """Runs of a triclinic crystal with S(Q, E) linear in h, k, l and E."""
+    grid = CrystalGrid(
+        energy=np.arange(-5, 30, 5.0),
+        h=np.linspace(-2, 2, 9),
+        k=np.linspace(-2, 2, 9),
+        l=np.linspace(-4, 4, 9),
+        projection=[[1, 1, 0], [1, -1, 0], [0, 0, 1]],
+        lattice=TRICLINIC,
+        u=(1, 0, 0.2),
+        v=(0.3, 1, 0),
+    )
+    reciprocal = 2 * np.pi * np.linalg.inv(TRICLINIC).T
+    u, v = np.array(grid.u) @ reciprocal, np.array(grid.v) @ reciprocal
+    up = np.cross(u, v) / np.linalg.norm(np.cross(u, v))
+    beam = u / np.linalg.norm(u)
+    # axes x, y, z of the spectrometer, in the crystal at psi = 0
+    axes = np.array([np.cross(up, beam), up, beam])
+    lab = momentum(BANK, CENTRES, EI)
+    paths = []
+    for psi in (-30, 0, 45):
+        c, s = np.cos(np.deg2rad(psi)), np.sin(np.deg2rad(psi))
+        about_y = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+        hkl = lab @ about_y @ axes @ np.linalg.inv(reciprocal)
+        data = linear(hkl, CENTRES)
+        path = tmp_path / f"{psi}.nxspe"
+        paths.append(write_nxspe(path, BANK, EDGES, data, np.ones_like(data), EI, psi))
+    return grid, paths
+
+
+def linear(hkl, energy):
+    return 100 + hkl @ [3.0, 5.0, 7.0] + 0.5 * energy
+
+
+def test_crystal_gives_the_function_back(turned):
+    grid, paths = turned
+    reduced = reduce_crystal((read_nxspe(path) for path in paths), grid)
+    seen = reduced.grid.to_image(reduced.data)[0]
+    expected = linear(grid.wavevectors, np.asarray(grid.energy)[:, None])
+    # what a voxel's corners differ from its centre by
+    corner = 0.25 * (3 + 5) + 0.25 * abs(3 - 5) + 0.5 * 7 + 2.5 * 0.5
+    assert np.nanmax(abs(seen - expected)) < corner
+    assert abs(np.nanmean(seen - expected)) < 0.05 * corner
+    assert_array_equal(reduced.grid.psi, [-30, 0, 45])
+    assert reduced.grid.incident_energy == EI
+    assert_array_equal(np.isfinite(seen), reduced.grid.mask)
+
+
+def test_crystal_coverage_is_that_of_the_grid(turned):
+    """No detector sees what none can see by the geometry of the grid."""
+    grid, paths = turned
+    reduced = reduce_crystal(map(read_nxspe, paths), grid)
+    geometry = clone(grid).set_params(incident_energy=EI, two_theta=(5.0, 95.0))
+    predicted = geometry.coverage([-30, 0, 45]).any(axis=0)
+    # the grid judges by centres of voxels, and these voxels are large
+    assert reduced.grid.mask.sum() > 300
+    assert (reduced.grid.mask & ~predicted).sum() < 0.15 * reduced.grid.mask.sum()
+    assert predicted.mean() < 0.7
+
+
+def test_crystal_keeps_all_weight(turned):
+    grid, paths = turned
+    wide = clone(grid).set_params(
+        energy=np.arange(-12, 53, 5.0),
+        h=[-20.0, 20.0],
+        k=[-20.0, 20.0],
+        l=[-30.0, 30.0],
+    )
+    runs = [read_nxspe(path) for path in paths]
+    reduced = reduce_crystal(runs, wide, weights="uniform")
+    width = np.diff(EDGES)
+    assert np.nansum(reduced.weights) == pytest.approx(3 * len(Q) * width.sum())
+    total = sum((run.data * width).sum() for run in runs)
+    assert np.nansum(reduced.weights * reduced.data) == pytest.approx(total)
+    variance = np.nansum((reduced.weights * reduced.errors) ** 2)
+    # pieces of split energy bins: their weights enter squared
+    pieces = np.diff(np.union1d(EDGES, wide.volume_edges()[0])[1:-1])
+    assert variance == pytest.approx(3 * len(Q) * (pieces**2).sum())
+
+
+def test_crystals_that_cannot_be_reduced(turned):
+    grid, paths = turned
+    run = read_nxspe(paths[0])
+    with pytest.raises(ValueError, match="must have a lattice to turn Q into"):
+        reduce_crystal(run, clone(grid).set_params(lattice=None))
+    run.psi = np.nan
+    with pytest.raises(ValueError, match=r"how the crystal was turned.* Set psi"):
+        reduce_crystal(run, grid)
+    with pytest.raises(ValueError, match="must fall on the grid, got none"):
+        reduce_crystal([], grid)
 
 
 # Malformed files

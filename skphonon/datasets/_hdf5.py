@@ -36,7 +36,8 @@ def open_hdf5(path):
 
 def place(group, name=""):
     """Say where something is or should be: the file and the path in it."""
-    return f"{group.file.filename}: {group.name.rstrip('/')}/{name}".rstrip("/")
+    path = f"{group.name.rstrip('/')}/{name}".rstrip("/")
+    return f"{group.file.filename}: {path}" if path else group.file.filename
 
 
 def child_group(group, name):

@@ -16,10 +16,12 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import Bunch
 
+from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
 from skphonon.physics.scattering import final_energy, momentum_transfer
 
-__all__ = ["reduce_powder"]
+__all__ = ["reduce_crystal", "reduce_powder"]
 
+_SAME_ENERGY = 0.01  # relative: files tell what was fitted to monitors, run by run
 _WEIGHTS = ("solid_angle", "uniform")
 
 
@@ -32,7 +34,7 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
 
     Parameters
     ----------
-    measured : Bunch or sequence of Bunch
+    measured : Bunch or iterable of Bunch
         From :func:`read_nxspe`; several runs of one incident energy are averaged.
     grid : SpectrumGrid
         The bins wanted. Its window is of no account: the detectors tell what was
@@ -58,8 +60,9 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
     Raises
     ------
     ValueError
-        If the runs differ in incident energy, it is not said whether they were
-        multiplied by ki/kf, nothing falls on the grid, or an axis has a single bin.
+        If the runs differ in incident energy by more than 1 %, it is not said whether
+        they were multiplied by ki/kf, nothing falls on the grid, or an axis has a
+        single bin.
 
     See Also
     --------
@@ -74,10 +77,9 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
     >>> reduce_powder(measured, grid).data.shape  # doctest: +SKIP
     (1, 7650)
     """
-    runs, incident = _runs(measured)
     energy_edges, q_edges = grid.edges()
-    sums = np.zeros((3, *grid.shape))
-    for run in runs:
+    sums, incident = np.zeros((3, *grid.shape)), []
+    for run in _runs(measured, incident):
         weight = _detector_weights(run, weights)
         value, variance = _sqe(run)
         half = np.nan_to_num(run.polar_width) / 2
@@ -85,25 +87,90 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
             np.clip(np.nan_to_num(run.polar) + side, 0, 180) for side in (-half, half)
         )
         for source, target, centre, width in _pieces(run.energy_edges, energy_edges):
-            near, far = (momentum_transfer(centre, incident, a) for a in (low, high))
+            near, far = (
+                momentum_transfer(centre, run.incident_energy, a) for a in (low, high)
+            )
             for column, share in _spread(near, far, q_edges):
                 part = width * share * weight
                 _add(
                     sums[:, target], column, part, value[:, source], variance[:, source]
                 )
-    return _averages(sums, grid, {"incident_energy": incident})
+    return _averages(sums, grid, incident, {})
 
 
-def _runs(measured):
-    """Return runs as a list, and their incident energy."""
-    runs = [measured] if isinstance(measured, Mapping) else list(measured)
-    energies = {run.incident_energy for run in runs}
-    if len(energies) != 1:
+def reduce_crystal(measured, grid, *, weights="solid_angle"):
+    r"""Histogram single-crystal measurements in energy and Q, in r.l.u.
+
+    Each detector and energy counts where its centre lies: choose voxels that are not
+    smaller than what a detector spans, or some stay empty. Intensities that were not
+    multiplied by :math:`k_i/k_f` are, so that the result is in proportion to S(Q, E).
+
+    Parameters
+    ----------
+    measured : Bunch or iterable of Bunch
+        From :func:`read_nxspe`, one for each rotation `psi` of the crystal. A generator
+        keeps one in memory at a time.
+    grid : CrystalGrid
+        The voxels wanted, with the lattice and its orientation `u` and `v` at psi = 0.
+        What it says of rotations, incident energy and detectors is of no account.
+    weights : {"solid_angle", "uniform"}, default="solid_angle"
+        As for :func:`reduce_powder`.
+
+    Returns
+    -------
+    Bunch
+        As of :func:`reduce_powder`, with as `grid` a CrystalGrid with the angles psi
+        and the incident energy of the runs, and as mask what was measured.
+
+    Raises
+    ------
+    ValueError
+        If the grid has no lattice or no size of voxels, the runs differ in incident
+        energy by more than 1 %, it is not said how one was turned or whether it was
+        multiplied by ki/kf, or nothing falls on the grid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import CrystalGrid, read_nxspe, reduce_crystal
+    >>> grid = CrystalGrid(
+    ...     np.arange(5, 40, 1.0), np.linspace(-4, 4, 81), np.linspace(-4, 4, 81), 0.0,
+    ...     lattice=5.658 * np.eye(3), u=(1, 0, 0), v=(0, 1, 0),
+    ... )
+    >>> runs = (read_nxspe(f"ge_{psi}.nxspe") for psi in range(90))
+    >>> reduce_crystal(runs, grid).data.shape  # doctest: +SKIP
+    (1, 229635)
+    """
+    if grid.lattice is None:
         raise ValueError(
-            "Runs to be averaged must have one incident energy, got "
-            f"{sorted(energies)} meV. Reduce each on its own."
+            "The grid must have a lattice to turn Q into r.l.u., got None. Set "
+            "lattice, u and v."
         )
-    return runs, energies.pop()
+    energy_edges, *edges = grid.volume_edges()
+    # wavevectors that the axes count, in the frame of u, v and the vertical
+    steps = grid._cartesian(grid.directions()) @ grid._frame().T
+    sums, incident, psi = np.zeros((3, *grid.shape)), [], []
+    for run in _runs(measured, incident):
+        weight = _detector_weights(run, weights)
+        value, variance = _sqe(run)
+        to_axes = _rotation(run, psi) @ np.linalg.inv(steps)
+        for source, target, centre, width in _pieces(run.energy_edges, energy_edges):
+            voxel = _voxels(_momentum(run, centre) @ to_axes, edges)
+            part = width * weight
+            _add(sums[:, target], voxel, part, value[:, source], variance[:, source])
+    return _averages(sums, grid, incident, {"psi": np.array(psi)})
+
+
+def _runs(measured, incident):
+    """Yield the runs, noting their incident energies."""
+    for run in [measured] if isinstance(measured, Mapping) else measured:
+        incident.append(run.incident_energy)
+        if abs(incident[-1] - incident[0]) > _SAME_ENERGY * incident[0]:
+            raise ValueError(
+                "Runs to be averaged must have one incident energy, got "
+                f"{incident[0]:g} and {incident[-1]:g} meV. Reduce each on its own."
+            )
+        yield run
 
 
 def _detector_weights(run, weights):
@@ -190,7 +257,47 @@ def _add(sums, place, weight, value, variance):
         total += np.bincount(place, part, minlength=size)
 
 
-def _averages(sums, grid, settings):
+def _momentum(run, energy):
+    """Return Q = k_i - k_f in 1/Angstrom: along the beam, horizontal, vertical."""
+    polar, azimuthal = np.deg2rad(run.polar), np.deg2rad(run.azimuthal)
+    outgoing = final_energy(energy, run.incident_energy)
+    ki, kf = (
+        np.sqrt(e / NEUTRON_HBAR2_OVER_2M) for e in (run.incident_energy, outgoing)
+    )
+    across = -kf * np.sin(polar)
+    return np.column_stack(
+        [
+            ki - kf * np.cos(polar),
+            across * np.cos(azimuthal),
+            across * np.sin(azimuthal),
+        ]
+    )
+
+
+def _rotation(run, psi):
+    """Return the matrix that takes rows in the laboratory to the crystal; note psi."""
+    if not np.isfinite(run.psi):
+        raise ValueError(
+            "It must be known how the crystal was turned, and the file does not say. "
+            "Set psi of what was read, in degrees."
+        )
+    psi.append(run.psi)
+    cosine, sine = np.cos(np.deg2rad(run.psi)), np.sin(np.deg2rad(run.psi))
+    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+
+
+def _voxels(coordinates, edges):
+    """Return the number of the voxel of each row, -1 outside."""
+    number, inside = 0, True
+    for values, borders in zip(coordinates.T, edges, strict=True):
+        n_bins = len(borders) - 1
+        place = np.searchsorted(borders, values, side="right") - 1
+        inside = inside & (place >= 0) & (place < n_bins)
+        number = number * n_bins + place
+    return np.where(inside, number, -1)
+
+
+def _averages(sums, grid, incident, settings):
     weight, total, variance = sums
     seen = weight > 0
     if not seen.any():
@@ -198,7 +305,8 @@ def _averages(sums, grid, settings):
             "Some of what was measured must fall on the grid, got none. Check the axes "
             "of the grid against the energies and angles of the detectors."
         )
-    grid = clone(grid).set_params(mask=seen, **settings)
+    settings = {"incident_energy": np.mean(incident).item(), "mask": seen, **settings}
+    grid = clone(grid).set_params(**settings)
     safe = np.where(seen, weight, 1)
     errors = np.sqrt(variance) / safe
     return Bunch(
