@@ -14,6 +14,7 @@ from skphonon._version import __version__
 _HOME = {
     "AEFeatureExtractor": "skphonon.features",
     "CalibratedRegressor": "skphonon.calibration",
+    "CrystalGrid": "skphonon.simulation",
     "DensityOfStatesDisplay": "skphonon.inspection",
     "ElasticConstantsDisplay": "skphonon.inspection",
     "ExtrapolationWarning": "skphonon.surrogate",
@@ -41,6 +42,7 @@ _HOME = {
     "PowderSpectraStore": "skphonon.datasets",
     "ReliabilityDisplay": "skphonon.inspection",
     "ResimulationScorer": "skphonon.metrics",
+    "SingleCrystalSimulator": "skphonon.simulation",
     "SpectrumGrid": "skphonon.simulation",
     "SpectrumProfilesDisplay": "skphonon.inspection",
     "SpinWaveModel": "skphonon.physics.spin_waves",

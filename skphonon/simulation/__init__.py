@@ -1,5 +1,6 @@
 """What an instrument would record: physics, grid and resolution together."""
 
+from skphonon.simulation.crystal_grid import CrystalGrid
 from skphonon.simulation.grid import PathGrid, SpectrumGrid
 from skphonon.simulation.joint import JointSimulator
 from skphonon.simulation.powder import PowderSimulator
@@ -8,13 +9,16 @@ from skphonon.simulation.resolution import (
     TabulatedResolution,
     instrument_resolution,
 )
+from skphonon.simulation.single_crystal import SingleCrystalSimulator
 from skphonon.simulation.spin_wave import SpinWaveSimulator
 
 __all__ = [
+    "CrystalGrid",
     "JointSimulator",
     "PathGrid",
     "PolynomialResolution",
     "PowderSimulator",
+    "SingleCrystalSimulator",
     "SpectrumGrid",
     "SpinWaveSimulator",
     "TabulatedResolution",

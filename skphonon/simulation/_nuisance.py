@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from skphonon.simulation.grid import energy_edges
 from skphonon.simulation.resolution import resolve_widths
 
 __all__ = [
@@ -197,7 +198,7 @@ def resolution(simulator, value: float, slope: float) -> float | Callable:
     given = simulator.energy_resolution
     if slope == 0 and not callable(given):
         return float(value)
-    edges = simulator.grid.edges()[0]
+    edges = energy_edges(simulator.grid)
     middle, span = (edges[0] + edges[-1]) / 2, edges[-1] - edges[0]
 
     def widths(energies):

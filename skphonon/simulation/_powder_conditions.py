@@ -16,7 +16,13 @@ from skphonon.simulation.resolution import (
     bin_kernel_width_derivative,
 )
 
-__all__ = ["Conditions", "conditions", "energy_kernel", "smooth_kernel"]
+__all__ = [
+    "Conditions",
+    "conditions",
+    "energy_kernel",
+    "energy_kernels",
+    "smooth_kernel",
+]
 
 
 class Conditions(NamedTuple):
@@ -37,29 +43,20 @@ def conditions(simulator, axis, radii, step, table, to) -> Conditions:
     values = dict(zip(NAMES, table.T, strict=True))
     q_edges = simulator.grid.edges()[1]
 
-    def by_sample(names, make):
-        columns = np.stack([values[name] for name in names], axis=1)
-        distinct, which = np.unique(columns, axis=0, return_inverse=True)
-        kernels = np.stack([make(*row) for row in distinct])
-        return to.real(kernels)[to.index(which.reshape(-1))]
-
     def in_energy(changed, record):
-        return by_sample(
-            ("energy_resolution", "energy_resolution_slope", "energy_offset"),
-            lambda value, slope, offset: record(
-                _axis_of(simulator, axis, value, slope, offset),
-                _kernel_of(changed, axis.edges, value, slope),
-            ),
-        )
+        kernels, which = energy_kernels(simulator, axis, values, changed, record)
+        return to.real(kernels)[to.index(which)]
 
     @cache
     def q_kernels(changed):
-        return by_sample(
+        kernels, which = _distinct(
+            values,
             ("q_resolution", "lattice_scale"),
             lambda sigma, scale: (
                 _q_kernel(changed, q_edges, radii / scale, sigma) * (step / scale)
             ),
         )
+        return to.real(kernels)[to.index(which)]
 
     return Conditions(
         energy_kernels=lambda changed: in_energy(
@@ -72,6 +69,46 @@ def conditions(simulator, axis, radii, step, table, to) -> Conditions:
         scales=to.real(values["lattice_scale"]),
         displacements=to.real(values["mean_square_displacement"]),
     )
+
+
+def energy_kernels(simulator, axis, values, changed, record):
+    """Return the different kernels in energy that samples have, and which has which.
+
+    Parameters
+    ----------
+    simulator : object
+        Its resolution, quantity and temperature.
+    axis : EnergyAxis
+        Of the lines.
+    values : dict
+        From names of nuisances to arrays of shape (n_samples,).
+    changed : str or None
+        The nuisance to differentiate with.
+    record : callable
+        From an axis and a kernel like `bin_kernel` to the kernel of lines.
+
+    Returns
+    -------
+    kernels : ndarray of shape (n_kernels, n_energy, n_points)
+        Each as from `record`.
+    which : ndarray of int of shape (n_samples,)
+        Number of the kernel of each sample.
+    """
+    return _distinct(
+        values,
+        ("energy_resolution", "energy_resolution_slope", "energy_offset"),
+        lambda value, slope, offset: record(
+            _axis_of(simulator, axis, value, slope, offset),
+            _kernel_of(changed, axis.edges, value, slope),
+        ),
+    )
+
+
+def _distinct(values, names, make):
+    """Return what different values make, and the number of that of each sample."""
+    columns = np.stack([values[name] for name in names], axis=1)
+    distinct, which = np.unique(columns, axis=0, return_inverse=True)
+    return np.stack([make(*row) for row in distinct]), which.reshape(-1)
 
 
 def _q_kernel(changed, edges, moduli, sigma):

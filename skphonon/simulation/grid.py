@@ -6,7 +6,7 @@ from skphonon._persistence import VersionedEstimator
 from skphonon._validation import increasing_axis, wavevector_rows
 from skphonon.physics.scattering import final_energy, kinematic_mask
 
-__all__ = ["PathGrid", "SpectrumGrid", "pixel_coordinates"]
+__all__ = ["PathGrid", "SpectrumGrid", "energy_edges", "pixel_coordinates"]
 
 
 class _Pixels(VersionedEstimator):
@@ -302,6 +302,23 @@ def pixel_coordinates(grid):
     energy, q = grid.axes()
     q = np.reshape(getattr(grid, "wavevectors", q), (len(q), -1))
     return np.column_stack([np.tile(q, (len(energy), 1)), np.repeat(energy, len(q))])
+
+
+def energy_edges(grid):
+    """Return the borders of the energy bins of any grid.
+
+    Parameters
+    ----------
+    grid : object
+        With `edges`, of energy alone or first of several.
+
+    Returns
+    -------
+    ndarray of shape (n_energy + 1,)
+        In meV.
+    """
+    edges = grid.edges()
+    return edges[0] if isinstance(edges, tuple) else edges
 
 
 def _bin_edges(centres):

@@ -73,7 +73,12 @@ class EnergyAxis(NamedTuple):
 
 
 def energy_axis(
-    edges: ArrayLike, resolution, *, extremes=None, shifts=(0.0, 0.0)
+    edges: ArrayLike,
+    resolution,
+    *,
+    extremes=None,
+    shifts=(0.0, 0.0),
+    line_steps: int = _LINE_STEPS,
 ) -> EnergyAxis:
     """Lay an energy axis under the bins of a spectrum.
 
@@ -87,6 +92,9 @@ def energy_axis(
         The resolutions that the axis shall resolve and reach; None for `resolution`.
     shifts : pair of float, default=(0.0, 0.0)
         Least and largest shift of the borders in meV that it shall serve.
+    line_steps : int, default=3
+        Points of the axis within the width of the narrowest resolution and bin: three
+        do for an average over many lines.
 
     Returns
     -------
@@ -100,7 +108,7 @@ def energy_axis(
     seen = np.array([widths_inside(edges, r)(inside) for r in served])
     width = total_width(edges, seen.min())
     smooth = bool(seen.min() >= width / _LINE_STEPS)
-    step = width / (_LINE_STEPS if smooth else _SHARP_STEPS)
+    step = width / (line_steps if smooth else max(line_steps, _SHARP_STEPS))
     reach = max(_REACH * seen.max(), 2 * step)
     ends = edges[0] + shifts[0], edges[-1] + shifts[1]
     crosses_zero = ends[0] < 0 < ends[1]

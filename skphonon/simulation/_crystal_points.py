@@ -1,0 +1,124 @@
+"""Where a single-crystal spectrum is computed: every phonon once, every spectrum once.
+
+Wavevectors that the Laue class relates scatter alike, and those that differ by a
+reciprocal lattice vector have the same phonons. So a grid of many Brillouin zones needs
+few points of one zone, and fewer columns than it has wavevectors. All wavevectors here
+are reduced, in units of the reciprocal lattice of the primitive cell.
+"""
+
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Points", "cloud", "fold"]
+
+_CELLS = 1 << 20  # in which each coordinate is told apart: 1e-6 of a zone
+_ZONES = 1 << 10  # along each axis
+_NO_WIDTH = 1e-12  # of the largest variance
+
+Array = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+
+
+class Points(NamedTuple):
+    """Wavevectors that differ by more than symmetry, and what they stand for.
+
+    Parameters
+    ----------
+    wavevectors : ndarray of shape (n_points, 3)
+        One of each set that symmetry and the lattice relate.
+    shifts : ndarray of shape (n_columns, 3)
+        Reciprocal lattice vector from a point to the momentum transfer of a column.
+    of_column : ndarray of int of shape (n_columns,)
+        Number of the point of each column, ascending.
+    starts : ndarray of int of shape (n_columns + 1,)
+        Where the targets of each column start.
+    targets : ndarray of int of shape (n_given,)
+        Numbers of the wavevectors given, column by column.
+    """
+
+    wavevectors: Array
+    shifts: Array
+    of_column: Numbers
+    starts: Numbers
+    targets: Numbers
+
+
+def fold(wavevectors: Array, rotations: Array) -> Points:
+    """Find which wavevectors share their phonons, and which their spectrum.
+
+    Parameters
+    ----------
+    wavevectors : ndarray of shape (n_given, 3)
+        Reduced.
+    rotations : ndarray of int of shape (n_rotations, 3, 3)
+        Laue class; a rotation takes a row to ``row @ rotation``.
+
+    Returns
+    -------
+    Points
+        Wavevectors that agree within 1e-6 count as one.
+    """
+    best = None
+    for rotation in rotations:
+        turned = wavevectors @ rotation
+        cells = np.rint(turned * _CELLS).astype(np.int64)
+        zones = cells // _CELLS
+        place = _joined(cells - zones * _CELLS, _CELLS)
+        zone = _joined(zones + _ZONES // 2, _ZONES)
+        if best is None:
+            best = [place, zone, turned - zones, zones]
+            continue
+        # the first place, and then the first zone, of all that are equivalent
+        less = (place < best[0]) | ((place == best[0]) & (zone < best[1]))
+        for kept, new in zip(best, (place, zone, turned - zones, zones), strict=True):
+            kept[less] = new[less]
+    place, zone, within, zones = best
+    _, first, point = np.unique(place, return_index=True, return_inverse=True)
+    pairs = np.stack([point.reshape(-1), zone], axis=1)
+    order = np.lexsort(pairs.T[::-1])
+    new = np.r_[True, (np.diff(pairs[order], axis=0) != 0).any(axis=1)]
+    starts = np.flatnonzero(new)
+    return Points(
+        wavevectors=within[first],
+        shifts=zones[order[starts]].astype(float),
+        of_column=pairs[order[starts], 0],
+        starts=np.r_[starts, len(order)],
+        targets=order,
+    )
+
+
+def cloud(covariance: Array, n_samples: int) -> tuple[Array, Array]:
+    """Return points and shares that stand for a Gaussian.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (3, 3)
+        Of the Gaussian.
+    n_samples : int
+        Points along each axis in which it is wide, of a Gauss-Hermite rule.
+
+    Returns
+    -------
+    points : ndarray of shape (n_points, 3)
+        About zero.
+    shares : ndarray of shape (n_points,)
+        They sum to one.
+    """
+    variances, axes = np.linalg.eigh(covariance)
+    wide = variances > _NO_WIDTH * max(variances.max(), 0.0)
+    if not wide.any():
+        return np.zeros((1, 3)), np.ones(1)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(n_samples)
+    sides = axes[:, wide].T * np.sqrt(variances[wide])[:, None]
+    points = np.array(list(product(nodes, repeat=len(sides)))) @ sides
+    shares = np.prod(list(product(weights / weights.sum(), repeat=len(sides))), axis=1)
+    return points, shares
+
+
+def _joined(coordinates, base):
+    """One number for three that are below the base."""
+    a, b, c = coordinates.T
+    return (a * base + b) * base + c

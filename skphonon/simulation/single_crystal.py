@@ -1,0 +1,387 @@
+r"""The spectrum of a single crystal: scattering by phonons in four dimensions.
+
+The coherent one-phonon scattering function of a cell at a momentum transfer Q,
+
+.. math:: S(Q, E) = \sum_j \frac{\hbar^2}{2 E_j} \Big|\sum_d \frac{b_d}{\sqrt{m_d}}\,
+          e^{-W_d(Q)}\, Q \cdot e_{dj}\Big|^2\,
+          \{[n(E_j) + 1]\,\delta(E - E_j) + n(E_j)\,\delta(E + E_j)\},
+
+(Squires, *Introduction to the Theory of Thermal Neutron Scattering*,
+doi:10.1017/CBO9781139107808, chapter 3; differential cross-section
+:math:`d^2\sigma / d\Omega\,dE = (k_f / k_i)\,S`) or the susceptibility
+:math:`\chi'' = \pi\,[1 - \exp(-E / k_B T)]\,S`, is broadened by the instrument and
+averaged over each bin of energy. It is that of
+:mod:`skphonon.simulation.powder` before the average over directions.
+"""
+
+from collections.abc import Mapping
+from numbers import Real
+
+import numpy as np
+
+from skphonon._persistence import VersionedEstimator
+from skphonon._validation import (
+    StrOptions,
+    at_least,
+    check_parameters,
+    parameter_rows,
+    positive,
+)
+from skphonon.simulation import _nuisance
+
+__all__ = ["SingleCrystalSimulator"]
+
+_NUISANCES = (
+    "energy_resolution",
+    "energy_resolution_slope",
+    "energy_offset",
+    "q_resolution",
+    "mean_square_displacement",
+)
+_Q = _NUISANCES.index("q_resolution")
+_STEP = 1e-3  # of the resolution in Q, in its derivative
+
+
+class SingleCrystalSimulator(VersionedEstimator):
+    r"""Simulate the coherent one-phonon scattering of a single crystal.
+
+    Parameters enter through a force-constant model; one call simulates any number of
+    parameter sets. Wavevectors that symmetry or the reciprocal lattice relate share
+    what they can. A mode with an imaginary frequency (an unstable crystal) scatters
+    nothing, and neither do the acoustic modes at a reciprocal lattice vector itself,
+    where Bragg scattering is.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal and its named force constants.
+    grid : CrystalGrid or PathGrid
+        Energies, which may be of both signs, and wavevectors: those of a
+        :class:`CrystalGrid` in r.l.u. of its `lattice`, if it has one; others in units
+        of the reciprocal lattice of the model, which is that of a primitive cell where
+        the model comes from phonopy.
+    temperature : float, default=300.0
+        Temperature in K, for the Debye-Waller factor and the occupation of phonons.
+    energy_resolution : float or callable, default=1.0
+        Standard deviation in meV of a Gaussian resolution, as for
+        :class:`PowderSimulator`. The width of the bins comes on top.
+    q_resolution : float or array-like of shape (3,), default=0.0
+        Standard deviation in 1/Angstrom of a Gaussian resolution in Q: one number, for
+        all directions, or three, along the three axes of the grid.
+    average_voxels : bool, default=False
+        Whether to average over the voxels of a :class:`CrystalGrid`, taken as Gaussians
+        of the same variance. Without it spectra are those at the centres.
+    q_samples : int, default=3
+        Points along each direction in which resolution and voxel are wide, of a
+        Gauss-Hermite rule. Raise it where phonons disperse, within that width, by more
+        than the resolution in energy.
+    mean_square_displacement : float, default=None
+        :math:`\langle u_x^2 \rangle` in Angstrom^2 of every atom, so that
+        :math:`2W = Q^2 \langle u_x^2 \rangle`. None computes the (anisotropic) tensor
+        of each atom from each set of force constants at the given temperature.
+    background : array-like of shape (n_energy_powers, n_q_powers), default=None
+        Coefficients :math:`c_{kl}` of a background
+        :math:`\bar I \sum_{kl} c_{kl} E^k |Q|^l` (E in meV, Q in 1/Angstrom) added to
+        each spectrum, in units of the mean :math:`\bar I` of its visible intensity.
+    quantity : {"sqe", "chi"}, default="sqe"
+        What a spectrum shows: S(Q, E) or :math:`\chi''(Q, E)`.
+    units : {"1/meV", "barn/meV/sr"}, default="1/meV"
+        Either per atom and in units of the mean coherent cross-section over
+        :math:`4\pi` of the atoms; or absolute, per formula unit. Neither depends on the
+        choice of the cell.
+    scattering_lengths : dict, default=None
+        Own values for some symbols, as for :class:`PowderSimulator`.
+    mesh : int or tuple of 3 int, default=None
+        Points along each reciprocal axis, at least 2, of the mesh for displacements, as
+        for :class:`PowderSimulator`. None reaches 20 Angstrom.
+    memory : float, default=64.0
+        Memory in MB that a call works in, besides its result and what is kept of the
+        grid (about 200 bytes a wavevector). Less may be slower, and so may more.
+
+    Attributes
+    ----------
+    parameter_names : list of str
+        Names of the parameters, in order.
+    reference : ndarray of shape (n_parameters,)
+        Reference values of the parameters in eV/Angstrom^2.
+    nuisance_names : list of str
+        What else may differ between the spectra of a call; see :meth:`simulate`.
+    nuisance_reference : ndarray of shape (n_nuisances,)
+        The values it has unless asked for others.
+
+    See Also
+    --------
+    PowderSimulator : The same averaged over directions.
+    CrystalGrid : What an instrument sees of a crystal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import CrystalGrid, SingleCrystalSimulator, load_aluminium_model
+    >>> grid = CrystalGrid(
+    ...     np.arange(5, 45, 5.0), np.linspace(1, 3, 9), np.linspace(-1, 1, 9), 0.0,
+    ...     lattice=4.04 * np.eye(3),
+    ... )
+    >>> simulator = SingleCrystalSimulator(load_aluminium_model(), grid)
+    >>> X = simulator.simulate([simulator.reference])
+    >>> X.shape, grid.to_volumes(X).shape
+    ((1, 648), (1, 8, 9, 9, 1))
+    >>> simulator.jacobian([simulator.reference]).shape
+    (1, 648, 5)
+    """
+
+    _parameter_constraints = {
+        "temperature": [at_least(0, Real)],
+        "energy_resolution": [at_least(0, Real), callable],
+        "q_resolution": [at_least(0, Real), "array-like"],
+        "average_voxels": ["boolean"],
+        "q_samples": [at_least(1)],
+        "mean_square_displacement": [at_least(0, Real), None],
+        "quantity": [StrOptions({"chi", "sqe"})],
+        "units": [StrOptions({"1/meV", "barn/meV/sr"})],
+        "scattering_lengths": [dict, None],
+        "mesh": [at_least(2), tuple, None],
+        "memory": [positive()],
+    }
+
+    def __init__(
+        self,
+        model,
+        grid,
+        *,
+        temperature=300.0,
+        energy_resolution=1.0,
+        q_resolution=0.0,
+        average_voxels=False,
+        q_samples=3,
+        mean_square_displacement=None,
+        background=None,
+        quantity="sqe",
+        units="1/meV",
+        scattering_lengths=None,
+        mesh=None,
+        memory=64.0,
+    ):
+        self.model = model
+        self.grid = grid
+        self.temperature = temperature
+        self.energy_resolution = energy_resolution
+        self.q_resolution = q_resolution
+        self.average_voxels = average_voxels
+        self.q_samples = q_samples
+        self.mean_square_displacement = mean_square_displacement
+        self.background = background
+        self.quantity = quantity
+        self.units = units
+        self.scattering_lengths = scattering_lengths
+        self.mesh = mesh
+        self.memory = memory
+
+    @property
+    def parameter_names(self):
+        """Names of the parameters, in order."""
+        return self.model.parameter_names
+
+    @property
+    def reference(self):
+        """Reference values of the parameters in eV/Angstrom^2."""
+        return parameter_rows(self.model.reference, self.parameter_names)[0]
+
+    @property
+    def nuisance_names(self):
+        """What may differ between spectra besides the parameters."""
+        return list(_NUISANCES)
+
+    @property
+    def nuisance_reference(self):
+        """Values of what `nuisance_names` names, where nothing else is asked for."""
+        energy, q = self.energy_resolution, self.q_resolution
+        energy = 1.0 if callable(energy) else energy
+        return np.array([energy, 0.0, 0.0, 1.0 if np.ndim(q) else q, 0.0])
+
+    def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
+        r"""Simulate spectra.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets in eV/Angstrom^2.
+        nuisance : dict, default=None
+            What an experiment varies: from names to a number or an array of shape
+            (n_samples,). What is not named is as the simulator has it.
+
+            - ``"energy_resolution"``, ``"energy_resolution_slope"``,
+              ``"energy_offset"``, ``"mean_square_displacement"``: as for
+              :meth:`PowderSimulator.simulate`.
+            - ``"q_resolution"``: standard deviation in 1/Angstrom; where the setting
+              is three of them, a factor that multiplies all. Each value costs a new
+              list of wavevectors.
+        nuisance_ranges : dict, default=None
+            From some of these names to pairs of the least and the largest value to
+            prepare for; of others, None takes what the values span. A spectrum is the
+            same in all calls with the same ranges.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_pixels)
+            S or :math:`\chi''` in the units asked for, averaged over each bin of
+            energy; NaN where the grid says that nothing was measured.
+
+        Raises
+        ------
+        ValueError
+            If a setting is out of range, the lattice of the grid does not fit to the
+            model, the number of parameters is wrong or one is not finite; if a nuisance
+            is unknown, out of range or of another shape.
+        """
+        rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
+        return self._simulate(rows, table, ranges)
+
+    def jacobian(
+        self, parameters, *, nuisance=(), nuisance_ranges=None, return_spectra=False
+    ):
+        """Return derivatives of the spectra, exact also where modes are degenerate.
+
+        Those with the resolution in Q are central differences. Where a mode is about
+        to become unstable there is no derivative.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets in eV/Angstrom^2.
+        nuisance : sequence of str or dict, default=()
+            Names of what to differentiate with besides; a dict holds the values at
+            which to do so as well, as for :meth:`simulate`, which explains the names.
+        nuisance_ranges : dict, default=None
+            As for :meth:`simulate`.
+        return_spectra : bool, default=False
+            Whether to return the spectra as well, which cost nothing more.
+
+        Returns
+        -------
+        jacobian : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
+            Derivatives in the order of the parameters and then of `nuisance`; NaN
+            where nothing was measured.
+        spectra : ndarray of shape (n_samples, n_pixels)
+            As from :meth:`simulate`; only if `return_spectra`.
+
+        Raises
+        ------
+        ValueError
+            As from :meth:`simulate`, or if a resolution is zero and `nuisance` names
+            what has no derivative then.
+        """
+        names = (nuisance,) if isinstance(nuisance, str) else tuple(nuisance)
+        values = nuisance if isinstance(nuisance, Mapping) else None
+        rows, table, ranges = self._asked(parameters, values, nuisance_ranges)
+        _nuisance.check_derivatives(names, table, _NUISANCES)
+        from skphonon.simulation import _crystal_engine
+
+        exact = tuple(name for name in names if name != "q_resolution")
+        spectra = np.empty((len(rows), self.grid.n_pixels))
+        changes = np.empty((*spectra.shape, rows.shape[1] + len(exact)))
+        for plan, recording, same in self._plans(table, ranges):
+            changes[same], spectra[same] = _crystal_engine.differentiate(
+                plan, recording, rows[same], exact
+            )
+        if exact != names:
+            column = rows.shape[1] + names.index("q_resolution")
+            change = self._q_change(rows, table, ranges)
+            changes = np.insert(changes, column, change, axis=2)
+        return (changes, spectra) if return_spectra else changes
+
+    def simulate_tensor(self, parameters):
+        """Simulate spectra as part of a torch computation.
+
+        Gradients flow back to the parameters through :meth:`jacobian`; second
+        derivatives do not exist.
+
+        Parameters
+        ----------
+        parameters : Tensor of shape (n_samples, n_parameters)
+            Parameter sets in eV/Angstrom^2.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_pixels)
+            As from :meth:`simulate`, in the type and on the device of `parameters`.
+            Leave out the NaN before anything is summed:
+            ``spectra[:, grid.mask.ravel()]``.
+        """
+        from skphonon.simulation._powder_engine import Simulation
+
+        return Simulation.apply(parameters, self)
+
+    def is_stable(self, parameters):
+        """Tell whether crystals have real frequencies only.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets in eV/Angstrom^2.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+            As from :meth:`ForceConstantModel.is_stable`.
+        """
+        return self.model.is_stable(parameters)
+
+    def _asked(self, parameters, nuisance, nuisance_ranges):
+        """Return parameter sets, values of all nuisances, and ranges of those."""
+        check_parameters(self)
+        widths = np.asarray(self.q_resolution, dtype=float)
+        if widths.shape not in ((), (3,)) or not (widths >= 0).all():
+            raise ValueError(
+                "q_resolution must be one number or three, in 1/Angstrom and not "
+                f"negative; got {self.q_resolution!r}."
+            )
+        rows = parameter_rows(parameters, self.parameter_names)
+        table = _nuisance.nuisance_table(
+            self.nuisance_reference, nuisance or {}, len(rows), _NUISANCES
+        )
+        return (
+            rows,
+            table,
+            _nuisance.nuisance_ranges(table, nuisance_ranges or {}, _NUISANCES),
+        )
+
+    def _simulate(self, rows, table, ranges):
+        from skphonon.simulation import _crystal_engine
+
+        plans = self._plans(table, ranges)
+        if (table[:, _Q] == table[0, _Q]).all():  # no copy of a large result
+            return _crystal_engine.simulate(*next(plans)[:2], rows)
+        spectra = np.empty((len(rows), self.grid.n_pixels))
+        for plan, recording, same in plans:
+            spectra[same] = _crystal_engine.simulate(plan, recording, rows[same])
+        return spectra
+
+    def _q_change(self, rows, table, ranges):
+        """Return derivatives with the resolution in Q."""
+        step = _STEP * table[:, _Q]
+        ends = []
+        for sign in (1, -1):
+            moved = table.copy()
+            moved[:, _Q] += sign * step
+            ends.append(self._simulate(rows, moved, ranges))
+        return (ends[0] - ends[1]) / (2 * step[:, None])
+
+    def _plans(self, table, ranges):
+        """Yield, for each resolution in Q, what to compute, how it appears, of whom."""
+        # torch takes seconds to import: only those who simulate wait for it
+        from skphonon.simulation._crystal_plan import make_recording
+
+        for width in np.unique(table[:, _Q]):
+            same = np.flatnonzero(table[:, _Q] == width)
+            yield self._plan(width), make_recording(self, table[same], ranges), same
+
+    def _plan(self, width):
+        """Return what does not depend on the parameters, for a resolution in Q."""
+        from skphonon.simulation._crystal_plan import make_plan
+
+        own, given = self.nuisance_reference[_Q], self.q_resolution
+        factor = np.asarray(given, dtype=float) if np.ndim(given) else 1.0
+        if width != own:  # one of many, in a search
+            return make_plan(self, width * factor)
+        return self._cached("plan", lambda: make_plan(self, width * factor))
