@@ -187,6 +187,16 @@ def test_powder(tmp_path):
     assert measured.grid.incident_energy == 40
 
 
+def test_energies_above_the_incident_one_are_left_out(tmp_path):
+    signal = centres(Q)[:, None] + 10 * centres(E)
+    path = tmp_path / "a.nxs"
+    write_mdhisto(path, [Q_AXIS, ENERGY], [Q, E], signal, logs={"Ei": 16.0})
+    measured = read_mdhisto(path)
+    assert_array_equal(measured.edges["energy"], E[:4])
+    assert_allclose(measured.grid.to_image(measured.data)[0], signal.T[:3])
+    assert measured.errors.shape == measured.events.shape == measured.data.shape
+
+
 @pytest.fixture
 def counted(tmp_path):
     """Four bins of |Q| by one of energy: a count, none, masked, never reached."""

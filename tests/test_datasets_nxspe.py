@@ -122,6 +122,18 @@ def test_nothing_is_lost_on_a_grid_that_covers_all(path):
     assert solid_angle.sum() == pytest.approx(cap, rel=1e-3)
 
 
+def test_borders_that_differ_by_rounding_reach_no_further_bin(path):
+    measured = read_nxspe(path)
+    measured.energy_edges = measured.energy_edges * (1 + 1e-15)
+    grid = SpectrumGrid(np.arange(40.5, 60), np.arange(0.5, 10, 0.25))
+    reduced = reduce_powder(measured, grid)
+    seen = reduced.grid.mask.any(axis=1)
+    assert_array_equal(seen, np.asarray(grid.energy) < 50)
+    assert (
+        np.nanmin(np.nansum(reduced.grid.to_image(reduced.weights)[0], 1)[seen]) > 0.1
+    )
+
+
 def test_errors_shrink_with_the_root_of_what_is_averaged(tmp_path):
     bank = detectors(1, 50)
     ones = np.ones((50, 60))

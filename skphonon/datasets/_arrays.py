@@ -1,10 +1,11 @@
 """Spectra and their grid in one HDF5 file that any program can write.
 
-At the root, the attributes ``format`` ("skphonon spectra"), ``version`` (1) and ``grid``
-("SpectrumGrid", "CrystalGrid" or "PathGrid"); in the group ``grid`` the parameters
-of that class, those that are None left out; ``data`` and optionally ``errors`` of shape
-(n_samples, n_energy, n_q), or (n_samples, n_energy, n_h, n_k, n_l) for a crystal, NaN
-where nothing was measured; optionally ``temperature``, one number or one a sample.
+At the root, the attributes ``format`` ("skphonon spectra"), ``version`` (1) and
+``grid`` ("SpectrumGrid", "CrystalGrid" or "PathGrid"); in the group ``grid`` the
+parameters of that class, those that are None left out; ``data`` and optionally
+``errors``, of shape (n_samples, n_energy, n_q) or, for a crystal, (n_samples, n_energy,
+n_h, n_k, n_l), NaN where nothing was measured; optionally ``temperature``, one number
+or one a sample.
 """
 
 import inspect

@@ -113,7 +113,7 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
     -----
     The lattice of the grid has a along x and b in the plane of x and y. Set it to the
     axes of your model where these differ. Q is k_i - k_f; a file of the opposite
-    convention is turned.
+    convention is turned. Energy transfers above the incident energy are left out.
 
     Examples
     --------
@@ -140,10 +140,15 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
     if reverse and len(axes) == 4:  # the file has k_f - k_i
         edges[1:] = [-each[::-1] for each in edges[1:]]
         images = {name: np.flip(image, (1, 2, 3)) for name, image in images.items()}
+    if incident is not None:
+        last = np.searchsorted(_centres(edges[0]), incident, side="right")
+        edges[0] = edges[0][: last + 1]
+        images = {name: image[:last] for name, image in images.items()}
     mask = np.isfinite(images["data"]).reshape(len(edges[0]) - 1, -1)
-    centres = [(each[1:] + each[:-1]) / 2 for each in edges]
     layout = SpectrumGrid if len(axes) == 2 else CrystalGrid
-    grid = layout(*centres, incident_energy=incident, mask=mask, **settings)
+    grid = layout(
+        *map(_centres, edges), incident_energy=incident, mask=mask, **settings
+    )
     names = ("energy", "q") if len(axes) == 2 else ("energy", "h", "k", "l")
     return Bunch(
         **{name: image.reshape(1, -1) for name, image in images.items()},
@@ -153,6 +158,10 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
         temperature=temperature,
         normalization=normalization,
     )
+
+
+def _centres(edges):
+    return (edges[1:] + edges[:-1]) / 2
 
 
 def _entry(file):

@@ -72,9 +72,9 @@ def read_nxspe(path):
     Examples
     --------
     >>> from skphonon.datasets import read_nxspe
-    >>> measured = read_nxspe("MAR28581_Ei60.nxspe")  # doctest: +SKIP
+    >>> measured = read_nxspe("aluminium_60meV.nxspe")  # doctest: +SKIP
     >>> measured.data.shape, measured.incident_energy  # doctest: +SKIP
-    ((919, 175), 60.0)
+    ((115200, 200), 60.0)
     """
     with open_hdf5(path) as file:
         entry = _entry(file, path)

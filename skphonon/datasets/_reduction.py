@@ -22,6 +22,7 @@ from skphonon.physics.scattering import final_energy, momentum_transfer
 __all__ = ["reduce_crystal", "reduce_powder"]
 
 _SAME_ENERGY = 0.01  # relative: files tell what was fitted to monitors, run by run
+_ROUNDING = 1e-6  # of borders of energy bins, relative to the bins
 _WEIGHTS = ("solid_angle", "uniform")
 
 
@@ -35,7 +36,8 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
     Parameters
     ----------
     measured : Bunch or iterable of Bunch
-        From :func:`read_nxspe`; several runs of one incident energy are averaged.
+        From :func:`read_nxspe`; several runs of one incident energy are averaged, each
+        with the same weight however long it counted.
     grid : SpectrumGrid
         The bins wanted. Its window is of no account: the detectors tell what was
         measured.
@@ -73,13 +75,14 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
     >>> import numpy as np
     >>> from skphonon import SpectrumGrid, read_nxspe, reduce_powder
     >>> grid = SpectrumGrid(np.arange(5, 50, 0.5), np.arange(0.5, 9, 0.1))
-    >>> measured = read_nxspe("MAR28581_Ei60.nxspe")  # doctest: +SKIP
+    >>> measured = read_nxspe("aluminium_60meV.nxspe")  # doctest: +SKIP
     >>> reduce_powder(measured, grid).data.shape  # doctest: +SKIP
     (1, 7650)
     """
     energy_edges, q_edges = grid.edges()
     sums, incident = np.zeros((3, *grid.shape)), []
-    for run in _runs(measured, incident):
+    for run in _runs(measured):
+        incident.append(run.incident_energy)
         weight = _detector_weights(run, weights)
         value, variance = _sqe(run)
         half = np.nan_to_num(run.polar_width) / 2
@@ -91,10 +94,8 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
                 momentum_transfer(centre, run.incident_energy, a) for a in (low, high)
             )
             for column, share in _spread(near, far, q_edges):
-                part = width * share * weight
-                _add(
-                    sums[:, target], column, part, value[:, source], variance[:, source]
-                )
+                numbers = value[:, source], variance[:, source]
+                _add(sums[:, target], column, width * share * weight, *numbers)
     return _averages(sums, grid, incident, {})
 
 
@@ -109,7 +110,7 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
     ----------
     measured : Bunch or iterable of Bunch
         From :func:`read_nxspe`, one for each rotation `psi` of the crystal. A generator
-        keeps one in memory at a time.
+        keeps one in memory at a time. All have the same weight.
     grid : CrystalGrid
         The voxels wanted, with the lattice and its orientation `u` and `v` at psi = 0.
         What it says of rotations, incident energy and detectors is of no account.
@@ -150,25 +151,28 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
     # wavevectors that the axes count, in the frame of u, v and the vertical
     steps = grid._cartesian(grid.directions()) @ grid._frame().T
     sums, incident, psi = np.zeros((3, *grid.shape)), [], []
-    for run in _runs(measured, incident):
+    for run in _runs(measured):
+        incident.append(run.incident_energy)
         weight = _detector_weights(run, weights)
         value, variance = _sqe(run)
-        to_axes = _rotation(run, psi) @ np.linalg.inv(steps)
+        psi.append(_psi(run))
+        to_axes = _rotation(psi[-1]) @ np.linalg.inv(steps)
         for source, target, centre, width in _pieces(run.energy_edges, energy_edges):
             voxel = _voxels(_momentum(run, centre) @ to_axes, edges)
-            part = width * weight
-            _add(sums[:, target], voxel, part, value[:, source], variance[:, source])
+            numbers = value[:, source], variance[:, source]
+            _add(sums[:, target], voxel, width * weight, *numbers)
     return _averages(sums, grid, incident, {"psi": np.array(psi)})
 
 
-def _runs(measured, incident):
-    """Yield the runs, noting their incident energies."""
+def _runs(measured):
+    """Yield the runs, all of one incident energy."""
+    first = None
     for run in [measured] if isinstance(measured, Mapping) else measured:
-        incident.append(run.incident_energy)
-        if abs(incident[-1] - incident[0]) > _SAME_ENERGY * incident[0]:
+        first = run.incident_energy if first is None else first
+        if abs(run.incident_energy - first) > _SAME_ENERGY * first:
             raise ValueError(
                 "Runs to be averaged must have one incident energy, got "
-                f"{incident[0]:g} and {incident[-1]:g} meV. Reduce each on its own."
+                f"{first:g} and {run.incident_energy:g} meV. Reduce each on its own."
             )
         yield run
 
@@ -217,6 +221,9 @@ def _pieces(source, target):
     low, high = max(source[0], target[0]), min(source[-1], target[-1])
     borders = np.union1d(source, target)
     borders = borders[(borders >= low) & (borders <= high)]
+    # the same border in both axes, but for rounding, makes no piece
+    apart = np.diff(borders, prepend=-np.inf) > _ROUNDING * np.diff(source).min()
+    borders = borders[apart]
     centres = (borders[1:] + borders[:-1]) / 2
     return zip(
         np.searchsorted(source, centres) - 1,
@@ -274,15 +281,18 @@ def _momentum(run, energy):
     )
 
 
-def _rotation(run, psi):
-    """Return the matrix that takes rows in the laboratory to the crystal; note psi."""
+def _psi(run):
     if not np.isfinite(run.psi):
         raise ValueError(
             "It must be known how the crystal was turned, and the file does not say. "
             "Set psi of what was read, in degrees."
         )
-    psi.append(run.psi)
-    cosine, sine = np.cos(np.deg2rad(run.psi)), np.sin(np.deg2rad(run.psi))
+    return run.psi
+
+
+def _rotation(psi):
+    """Return the matrix that takes rows in the laboratory to the crystal."""
+    cosine, sine = np.cos(np.deg2rad(psi)), np.sin(np.deg2rad(psi))
     return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
 
 
