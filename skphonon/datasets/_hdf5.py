@@ -45,9 +45,14 @@ def child_group(group, name):
     return _child(group, name, h5py.Group, "group")
 
 
+def child_dataset(group, name):
+    """Return a dataset of a group."""
+    return _child(group, name, h5py.Dataset, "dataset")
+
+
 def read_array(group, name, shape=None):
     """Return a dataset as float64 array; None in `shape` stands for any length."""
-    dataset = _child(group, name, h5py.Dataset, "dataset")
+    dataset = child_dataset(group, name)
     if dataset.dtype.kind not in "fiub":
         raise ValueError(
             f"{place(group, name)} must hold numbers, got type {dataset.dtype}."

@@ -20,6 +20,7 @@ from sklearn.utils import Bunch
 from skphonon.datasets._hdf5 import (
     attribute,
     check_units,
+    child_dataset,
     child_group,
     open_hdf5,
     place,
@@ -134,10 +135,11 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
             normalization = _own_normalization(entry)
         images = _images(child_group(entry, "data"), axes, normalization)
         incident, temperature = _log(entry, "Ei"), _log(entry, temperature_log)
-        settings = {} if len(axes) == 2 else _crystal(entry, axes[1:])
+        powder = axes[1].kind == "q"
+        settings = {} if powder else _crystal(entry, axes[1:])
         reverse = attribute(file, _ENTRY, "QConvention") == "Crystallography"
     edges = [axis.edges for axis in axes]
-    if reverse and len(axes) == 4:  # the file has k_f - k_i
+    if reverse and not powder:  # the file has k_f - k_i
         edges[1:] = [-each[::-1] for each in edges[1:]]
         images = {name: np.flip(image, (1, 2, 3)) for name, image in images.items()}
     if incident is not None:
@@ -145,11 +147,11 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
         edges[0] = edges[0][: last + 1]
         images = {name: image[:last] for name, image in images.items()}
     mask = np.isfinite(images["data"]).reshape(len(edges[0]) - 1, -1)
-    layout = SpectrumGrid if len(axes) == 2 else CrystalGrid
+    layout = SpectrumGrid if powder else CrystalGrid
     grid = layout(
         *map(_centres, edges), incident_energy=incident, mask=mask, **settings
     )
-    names = ("energy", "q") if len(axes) == 2 else ("energy", "h", "k", "l")
+    names = ("energy", "q") if powder else ("energy", "h", "k", "l")
     return Bunch(
         **{name: image.reshape(1, -1) for name, image in images.items()},
         grid=grid,
@@ -188,7 +190,7 @@ def _entry(file):
 def _axes(entry):
     """Return the axes in the order of a grid: energy, then |Q| or three components."""
     group = child_group(entry, "data")
-    shape = read_array(group, "signal").shape
+    shape = child_dataset(group, "signal").shape
     listed = attribute(group, "signal", "axes") or ":".join(
         f"D{n}" for n in reversed(range(len(shape)))
     )
