@@ -69,6 +69,7 @@ _HOME = {
     "load_aluminium_model": "skphonon.datasets",
     "load_la2nio4_model": "skphonon.datasets",
     "load_model": "skphonon.model_files",
+    "make_crystal_spectra": "skphonon.datasets",
     "make_powder_spectra": "skphonon.datasets",
     "nmse": "skphonon.metrics",
     "normalize_spectra": "skphonon.preprocessing",

@@ -7,6 +7,7 @@ from skphonon.datasets._aluminium import (
     load_aluminium_model,
 )
 from skphonon.datasets._arrays import read_arrays, write_arrays
+from skphonon.datasets._crystal import make_crystal_spectra
 from skphonon.datasets._la2nio4 import fetch_la2nio4, load_la2nio4_model
 from skphonon.datasets._mantid import read_mdhisto
 from skphonon.datasets._nxspe import read_nxspe
@@ -26,6 +27,7 @@ __all__ = [
     "fetch_la2nio4",
     "load_aluminium_model",
     "load_la2nio4_model",
+    "make_crystal_spectra",
     "make_powder_spectra",
     "open_powder_spectra",
     "read_arrays",

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["disturb", "draw_variation", "nuisance_of", "settle_variation"]
+__all__ = [
+    "centred",
+    "counted",
+    "disturb",
+    "draw_variation",
+    "nuisance_of",
+    "settle_range",
+    "settle_variation",
+    "stream",
+]
 
 _GENERIC = ("noise", "scale", "background", "counts")
 _EVEN_IN_LOGARITHM = ("scale", "counts")
@@ -53,7 +62,9 @@ def settle_variation(simulator, noise, variation):
             )
     asked = {"noise": noise, **variation}
     return {
-        name: _range(name, asked[name]) for name in ["noise", *offered] if name in asked
+        name: settle_range(name, asked[name])
+        for name in ["noise", *offered]
+        if name in asked
     }
 
 
@@ -90,7 +101,7 @@ def draw_variation(simulator, ranges, seed, rows):
     drawn = {name: np.empty(len(rows)) for name in ranges}
     shapes = np.empty((len(rows), len(_POWERS)))
     for place, row in enumerate(rows):
-        rng = _stream(seed, row, _VALUES)
+        rng = stream(seed, row, _VALUES)
         # one for each name that there is: a further range changes no other value
         shares = dict(zip(names, rng.uniform(size=len(names)), strict=True))
         for name, (low, high) in ranges.items():
@@ -143,9 +154,9 @@ def disturb(simulator, spectra, drawn, seed, rows):
         deviation = values.std()
         values = values + deviation * backgrounds[place]
         if "counts" in drawn:
-            values = _counted(values, drawn["counts"][place], seed, row)
+            values = counted(values, drawn["counts"][place], seed, row)
         if drawn["noise"][place] > 0:
-            white = _stream(seed, row, _WHITE).standard_normal(values.size)
+            white = stream(seed, row, _WHITE).standard_normal(values.size)
             values += drawn["noise"][place] * deviation * white
         if "scale" in drawn:
             values *= drawn["scale"][place]
@@ -153,7 +164,14 @@ def disturb(simulator, spectra, drawn, seed, rows):
     return disturbed
 
 
-def _range(name, given):
+def settle_range(name, given):
+    """Return what is asked for of a name as a pair of float, checked.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a number nor a pair, or out of range.
+    """
     pair = np.asarray(given, dtype=float)
     if pair.shape not in ((), (2,)) or not np.isfinite(pair).all():
         raise ValueError(
@@ -169,7 +187,8 @@ def _range(name, given):
     return low, high
 
 
-def _stream(seed, row, which):
+def stream(seed, row, which):
+    """Return a random generator of a row; streams of other numbers are independent."""
     # numpy keeps the stream of a RandomState the same in all its versions
     seeds = np.random.SeedSequence(seed, spawn_key=(row, *which))
     return np.random.RandomState(np.random.MT19937(seeds))
@@ -183,24 +202,23 @@ def _visible_basis(simulator):
     """Products of Legendre polynomials over the visible pixels, one a row."""
     grid = simulator.grid
     energy, q = (
-        np.polynomial.legendre.legvander(_centred(axis), _DEGREE)
-        for axis in grid.axes()
+        np.polynomial.legendre.legvander(centred(axis), _DEGREE) for axis in grid.axes()
     )
     basis = np.array([np.outer(energy[:, k], q[:, n]) for k, n in _POWERS])
     return basis[:, np.asarray(grid.mask)]
 
 
-def _centred(axis):
+def centred(axis):
     """Map an axis on -1 to 1."""
     span = axis[-1] - axis[0]
     return 2 * (axis - axis[0]) / span - 1 if span > 0 else np.zeros_like(axis)
 
 
-def _counted(values, counts, seed, row):
+def counted(values, counts, seed, row):
     """Draw counts of a mean in proportion to the values; the sign stays."""
     mean = abs(values).mean()
     if mean == 0:
         return values
     unit = mean / counts
-    drawn = _stream(seed, row, _COUNTS).poisson(abs(values) / unit)
+    drawn = stream(seed, row, _COUNTS).poisson(abs(values) / unit)
     return np.sign(values) * drawn * unit

@@ -11,6 +11,7 @@ where detectors catch :math:`k_f = k_i - R Q`.
 """
 
 from numbers import Real
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,22 @@ from skphonon.simulation.grid import _bin_edges, _Pixels
 
 __all__ = ["CrystalGrid"]
 
+_TINY = 1e-12  # 1/Angstrom^2: neutrons that stand still have no direction
+
+
+class _Geometry(NamedTuple):
+    """Vectors are in the frame of u, v and the vertical, (beam, horizontal, vertical).
+
+    Rotations take them to the laboratory.
+    """
+
+    final: np.ndarray  # (n_energy,), k_f^2
+    half: np.ndarray  # (n_energy,), half the bin of it
+    vectors: np.ndarray  # (n_q, 3), Q
+    steps: np.ndarray  # (3, 3), what the axes count, in rows
+    widths: np.ndarray  # (n_q, 3), of a voxel along them
+    turns: list  # rotations
+
 
 class CrystalGrid(_Pixels):
     """Lay out single-crystal spectra: energy and a box of wavevectors.
@@ -29,8 +46,8 @@ class CrystalGrid(_Pixels):
     row is that image flattened, energy-major, with NaN where nothing was measured.
 
     With `psi`, the mask is what a direct-geometry instrument sees: all voxels that the
-    surface of at least one orientation crosses, to first order in their size, and whose
-    centres scatter towards a detector.
+    surface of at least one orientation crosses where there are detectors, to first
+    order in the size of a voxel.
 
     Parameters
     ----------
@@ -258,6 +275,29 @@ class CrystalGrid(_Pixels):
         """
         return np.array(list(self._orientations(self.psi if psi is None else psi)))
 
+    def horizontal_angles(self, psi=None):
+        """Return the horizontal angle at which a detector sees each wavevector.
+
+        Parameters
+        ----------
+        psi : float or array-like of shape (n_psi,), default=None
+            Angles in degrees; None takes those of the grid.
+
+        Returns
+        -------
+        ndarray of shape (n_psi, n_q)
+            Angle in degrees of the horizontal part of k_f with the beam,
+            anticlockwise seen from above. Every energy is at the same angle.
+
+        Raises
+        ------
+        ValueError
+            As from :meth:`coverage`.
+        """
+        geometry = self._geometry(self.psi if psi is None else psi)
+        outgoing = (self._outgoing(geometry.vectors, turn) for turn in geometry.turns)
+        return np.degrees([np.arctan2(k[:, 1], k[:, 0]) for k in outgoing])
+
     def _volume_axes(self):
         energy = increasing_axis(self.energy, "energy")
         places = [
@@ -287,22 +327,35 @@ class CrystalGrid(_Pixels):
 
     def _orientations(self, psi):
         """Yield what is seen at each angle, (n_energy, n_q)."""
-        (centre, half), vectors, steps, widths, turns = self._geometry(psi)
+        final, half, vectors, steps, widths, turns = self._geometry(psi)
+        limits = self._detectors()
         for turn in turns:
-            outgoing = -vectors @ turn.T
-            outgoing[:, 0] += np.sqrt(self.incident_energy / NEUTRON_HBAR2_OVER_2M)
+
+            def spread(slopes, turn=turn):
+                """Change over half a voxel of what has these slopes with R Q."""
+                return (np.abs(slopes @ turn @ steps.T) * widths).sum(axis=1) / 2
+
+            outgoing = self._outgoing(vectors, turn)
             squares = (outgoing**2).sum(axis=1)
-            # |k_f|^2 changes by 2 k_f . R dQ, at most the sum over half the voxel
-            spread = (np.abs(outgoing @ turn @ steps.T) * widths).sum(axis=1)
-            seen = np.abs(squares - centre[:, None]) <= spread + half[:, None]
-            yield seen & self._towards_detector(outgoing, squares)
+            distance = np.abs(squares - final[:, None])
+            seen = distance <= spread(2 * outgoing) + half[:, None]
+            lengths = np.sqrt(np.maximum(squares, _TINY))[:, None]
+            directions = outgoing / lengths
+            for axis, (low, high) in limits.items():
+                along = directions[:, axis, None]
+                reach = spread((np.eye(3)[axis] - along * directions) / lengths)
+                along = along[:, 0]
+                seen &= (along >= low - reach) & (along <= high + reach)
+            yield seen
+
+    def _outgoing(self, vectors, turn):
+        """Return k_f = k_i - R Q of all wavevectors, (n_q, 3)."""
+        outgoing = -vectors @ turn.T
+        outgoing[:, 0] += np.sqrt(self.incident_energy / NEUTRON_HBAR2_OVER_2M)
+        return outgoing
 
     def _geometry(self, psi):
-        """Return final k^2 and half its bin, Q, steps of an axis, widths and rotations.
-
-        Q and steps are in the frame of u, v and the vertical, in which rotations bring
-        the beam along the first axis.
-        """
+        """Return what the surfaces of all orientations are made of."""
         if psi is None or self.incident_energy is None or self.lattice is None:
             raise ValueError(
                 "Coverage needs psi, incident_energy and lattice, got "
@@ -325,7 +378,7 @@ class CrystalGrid(_Pixels):
         vectors = self._cartesian(self.wavevectors) @ frame.T
         steps = self._cartesian(self.directions()) @ frame.T
         turns = [_about_third_axis(angle) for angle in angles]
-        return (squares, half), vectors, steps, widths, turns
+        return _Geometry(squares, half, vectors, steps, widths, turns)
 
     def _frame(self):
         """Axes of the instrument at psi = 0, in rows: beam, horizontal, vertical."""
@@ -342,27 +395,21 @@ class CrystalGrid(_Pixels):
         axes = np.array([u, np.cross(up, u), up])
         return axes / np.linalg.norm(axes, axis=1, keepdims=True)
 
-    def _towards_detector(self, outgoing, squares):
-        """Tell which scattered neutrons, (n_q, 3), fly towards a detector."""
-        for name, limit in (("two_theta", (0, 180)), ("elevation", (-90, 90))):
+    def _detectors(self):
+        """Return the range of k_f / |k_f| along the beam and along the vertical."""
+        ranges = {}
+        for name, least, most in (("two_theta", 0, 180), ("elevation", -90, 90)):
             low, high = getattr(self, name)
-            if not limit[0] <= low < high <= limit[1]:
+            if not least <= low < high <= most:
                 raise ValueError(
-                    f"{name} must hold two increasing angles between {limit[0]} and "
-                    f"{limit[1]} degrees, got {getattr(self, name)!r}."
+                    f"{name} must hold two increasing angles between {least} and "
+                    f"{most} degrees, got {getattr(self, name)!r}."
                 )
-        directions = outgoing / np.sqrt(np.maximum(squares, 1e-12))[:, None]
-        cosine, _, sine = np.clip(directions, -1.0, 1.0).T
-        two_theta, elevation = (
-            np.degrees(np.arccos(cosine)),
-            np.degrees(np.arcsin(sine)),
-        )
-        return (
-            (two_theta >= self.two_theta[0])
-            & (two_theta <= self.two_theta[1])
-            & (elevation >= self.elevation[0])
-            & (elevation <= self.elevation[1])
-        )
+            ranges[name] = np.deg2rad([low, high])
+        return {
+            0: np.cos(ranges["two_theta"])[::-1],
+            2: np.sin(ranges["elevation"]),
+        }
 
 
 def _about_third_axis(angle):

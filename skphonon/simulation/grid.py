@@ -1,5 +1,7 @@
 """The pixels of spectra: axes, what was measured, image and row."""
 
+from inspect import signature
+
 import numpy as np
 
 from skphonon._persistence import VersionedEstimator
@@ -29,7 +31,11 @@ class _Pixels(VersionedEstimator):
         dict
             Arguments by name.
         """
-        return {**super().get_params(deep), "mask": self._mask}
+        # not by the property: it may take long to find what is visible
+        return {
+            name: self._mask if name == "mask" else getattr(self, name)
+            for name in sorted(signature(type(self)).parameters)
+        }
 
     @property
     def shape(self):
