@@ -6,8 +6,12 @@ from skphonon.datasets._aluminium import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
+from skphonon.datasets._arrays import read_arrays, write_arrays
 from skphonon.datasets._crystal import make_crystal_spectra
 from skphonon.datasets._la2nio4 import fetch_la2nio4, load_la2nio4_model
+from skphonon.datasets._mantid import read_mdhisto
+from skphonon.datasets._nxspe import read_nxspe
+from skphonon.datasets._reduction import reduce_crystal, reduce_powder
 from skphonon.datasets._store import (
     PowderSpectraStore,
     open_powder_spectra,
@@ -26,5 +30,11 @@ __all__ = [
     "make_crystal_spectra",
     "make_powder_spectra",
     "open_powder_spectra",
+    "read_arrays",
+    "read_mdhisto",
+    "read_nxspe",
+    "reduce_crystal",
+    "reduce_powder",
+    "write_arrays",
     "write_powder_spectra",
 ]

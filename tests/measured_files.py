@@ -1,0 +1,118 @@
+"""Files as the programs at spectrometers write them, for tests of readers."""
+
+import h5py
+import numpy as np
+
+from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
+
+
+def detectors(n_polar=40, n_azimuthal=30, polar=(5.0, 95.0), azimuthal=(-60.0, 60.0)):
+    """Return centres and widths of a bank, by the names that NXSPE has for them."""
+    low = [
+        np.linspace(*span, n + 1)
+        for span, n in ((polar, n_polar), (azimuthal, n_azimuthal))
+    ]
+    centres = [(edges[1:] + edges[:-1]) / 2 for edges in low]
+    grid = [a.ravel() for a in np.meshgrid(*centres, indexing="ij")]
+    ones = np.ones(grid[0].size)
+    return {
+        "polar": grid[0],
+        "azimuthal": grid[1],
+        "polar_width": np.diff(low[0])[0] * ones,
+        "azimuthal_width": np.diff(low[1])[0] * ones,
+    }
+
+
+def momentum(bank, energy, incident_energy):
+    """Return Q = ki - kf in the laboratory, shape (n_detectors, n_energy, 3).
+
+    z is along the beam, y upwards.
+    """
+    polar, azimuthal = (np.deg2rad(bank[name]) for name in ("polar", "azimuthal"))
+    direction = np.stack(
+        [
+            np.sin(polar) * np.cos(azimuthal),
+            np.sin(polar) * np.sin(azimuthal),
+            np.cos(polar),
+        ],
+        axis=-1,
+    )
+    ki, kf = (
+        np.sqrt(np.asarray(e) / NEUTRON_HBAR2_OVER_2M)
+        for e in (incident_energy, incident_energy - energy)
+    )
+    return ki * np.array([0.0, 0.0, 1.0]) - kf[:, None] * direction[:, None]
+
+
+def write_nxspe(path, bank, edges, data, errors, incident_energy, psi=np.nan, scaled=1):
+    """Write the layout of Mantid's SaveNXSPE, version 1.3."""
+    with h5py.File(path, "w") as file:
+        entry = file.create_group("run")
+        entry.attrs["NX_class"] = "NXentry"
+        entry["definition"] = np.bytes_("NXSPE")
+        entry["definition"].attrs["version"] = "1.3"
+        info = entry.create_group("NXSPE_info")
+        for name, value, units in (
+            ("fixed_energy", incident_energy, "meV"),
+            ("psi", psi, "degrees"),
+        ):
+            info[name] = np.array([value], dtype=float)
+            info[name].attrs["units"] = np.bytes_(units)
+        info["ki_over_kf_scaling"] = np.array([scaled], dtype=np.int32)
+        group = entry.create_group("data")
+        group["energy"] = edges
+        group["energy"].attrs["units"] = "meV"
+        group["data"] = data
+        group["error"] = errors
+        for name, values in bank.items():
+            group[name] = values
+        group["distance"] = np.full(len(data), 4.0)
+    return path
+
+
+HKL = [
+    ("[H,0,0]", "r.l.u.", "HKL"),
+    ("[0,K,0]", "r.l.u.", "HKL"),
+    ("[0,0,L]", "r.l.u.", "HKL"),
+]
+ENERGY = ("DeltaE", "meV", "General Frame")
+
+
+def write_mdhisto(path, axes, edges, signal, *, variance=None, events=None, **settings):
+    """Write the layout of Mantid's SaveMD, version 2.
+
+    `axes` holds long_name, units and frame, and `signal` its dimensions, in the order
+    of D0, D1, ... Settings: mask, ub, logs, normalization, convention, version.
+    """
+    arrays = {
+        "signal": signal,
+        "errors_squared": signal if variance is None else variance,
+        "num_events": np.ones_like(signal) if events is None else events,
+        "mask": np.asarray(settings.get("mask", np.zeros(signal.shape)), dtype=np.int8),
+    }
+    with h5py.File(path, "w") as file:
+        entry = file.create_group("MDHistoWorkspace")
+        entry.attrs["NX_class"] = "NXentry"
+        entry.attrs["SaveMDVersion"] = np.int32(settings.get("version", 2))
+        entry.attrs["QConvention"] = settings.get("convention", "Inelastic")
+        if settings.get("normalization") is not None:
+            entry["visual_normalization"] = np.array([settings["normalization"]])
+        data = entry.create_group("data")
+        names = [f"D{number}" for number in range(len(axes))]
+        for name, (long_name, units, frame), borders in zip(
+            names, axes, edges, strict=True
+        ):
+            data[name] = np.asarray(borders, dtype=float)
+            data[name].attrs.update({"long_name": np.bytes_(long_name), "units": units})
+            if frame is not None:
+                data[name].attrs["frame"] = frame
+        for name, values in arrays.items():
+            # the last dimension of the workspace is the first of the array
+            data.create_dataset(name, data=np.transpose(values), compression="gzip")
+        data["signal"].attrs.update({"signal": 1, "axes": ":".join(reversed(names))})
+        experiment = entry.create_group("experiment0")
+        for name, values in settings.get("logs", {}).items():
+            experiment[f"logs/{name}/value"] = np.atleast_1d(values)
+        if "ub" in settings:
+            experiment["sample/oriented_lattice/orientation_matrix"] = settings["ub"]
+    return path
