@@ -6,7 +6,9 @@ from skphonon.datasets._aluminium import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
+from skphonon.datasets._force_fields import sample_force_constants
 from skphonon.datasets._la2nio4 import fetch_la2nio4, load_la2nio4_model
+from skphonon.datasets._priors import ForceConstantPrior
 from skphonon.datasets._store import (
     PowderSpectraStore,
     open_powder_spectra,
@@ -15,6 +17,7 @@ from skphonon.datasets._store import (
 from skphonon.datasets._synthetic import make_powder_spectra
 
 __all__ = [
+    "ForceConstantPrior",
     "IncompleteDatasetWarning",
     "PowderSpectraStore",
     "bvk_from_label",
@@ -24,5 +27,6 @@ __all__ = [
     "load_la2nio4_model",
     "make_powder_spectra",
     "open_powder_spectra",
+    "sample_force_constants",
     "write_powder_spectra",
 ]
