@@ -26,6 +26,7 @@ __all__ = ["sample_force_constants"]
 _FORMAT = 1  # of the files in a cache: another number, other results
 _ROUNDS = 2  # of drawing thermal displacements and fitting anew
 _MAX_STEPS = 500  # of a relaxation
+_MAX_STEP = 0.05  # of it, in Angstrom or strain: larger ones lose the symmetry
 _MAX_CHANGE = 0.1  # of the lengths of a cell when it relaxes
 
 
@@ -275,7 +276,9 @@ class _ForceField:
 
         atoms.set_constraint(FixSymmetry(atoms))
         try:
-            optimizer = BFGS(moved(atoms) if moved else atoms, logfile=None)
+            optimizer = BFGS(
+                moved(atoms) if moved else atoms, logfile=None, maxstep=_MAX_STEP
+            )
             done = optimizer.run(fmax=self.settings["max_force"], steps=_MAX_STEPS)
         except PropertyNotImplementedError as error:
             raise ValueError(
@@ -422,13 +425,7 @@ def _crystal(structure, cutoff, n_shells, supercell):
             "A structure needs cutoff or n_shells, one of them, to say which constants "
             f"there are; got cutoff={cutoff}, n_shells={n_shells}."
         )
-    if not np.all(getattr(structure, "pbc", True)):
-        raise ValueError(
-            "The structure must be periodic in three dimensions, got "
-            f"pbc={structure.pbc.tolist()}. Set atoms.pbc = True."
-        )
-    is_ase = hasattr(structure, "get_chemical_symbols")
-    whole = supercells.as_phonopy(structure) if is_ase else structure
+    whole = _as_phonopy(structure)
     cell = supercells.primitive_cell(whole)
     model = ForceConstantModel(
         np.array(cell.cell),
@@ -444,6 +441,25 @@ def _crystal(structure, cutoff, n_shells, supercell):
         change = np.rint(whole.cell @ np.linalg.inv(cell.cell)).astype(int)
         supercell = change.T @ supercells.as_matrix(supercell)
     return model, _multiples(model, supercell)
+
+
+def _as_phonopy(structure):
+    from ase import Atoms
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    if isinstance(structure, PhonopyAtoms):
+        return structure
+    if not isinstance(structure, Atoms):
+        raise TypeError(
+            "structure must be a ForceConstantModel, ase.Atoms or PhonopyAtoms, got "
+            f"{structure!r}."
+        )
+    if not np.all(structure.pbc):
+        raise ValueError(
+            "structure must be periodic in three dimensions, got "
+            f"pbc={structure.pbc.tolist()}. Set atoms.pbc = True."
+        )
+    return supercells.as_phonopy(structure)
 
 
 def _multiples(model, supercell):
