@@ -1,33 +1,21 @@
-"""Force constants of a crystal from force fields, strained and warm.
+"""Force constants of a crystal from several force fields, strained and warm."""
 
-Displacements come in pairs of opposite sign: what is even in them, such as the force on
-a site at rest and the cubic part of the potential, drops out of their difference.
-"""
-
-import json
-import re
-from hashlib import sha256
 from itertools import product
 from numbers import Integral
-from pathlib import Path
 
 import numpy as np
 from sklearn.base import clone
 from tqdm import tqdm
 
-from skphonon._files import write_whole
+from skphonon.datasets._calculators import ForceField, named_calculators
 from skphonon.datasets._priors import ForceConstantPrior
+from skphonon.datasets._results import KeptResults
 from skphonon.physics import _supercells as supercells
-from skphonon.physics._force_fits import fit_forces, lay_out, thermal_displacements
 from skphonon.physics.force_constants import ForceConstantModel
 
 __all__ = ["sample_force_constants"]
 
 _FORMAT = 1  # of the files in a cache: another number, other results
-_ROUNDS = 2  # of drawing thermal displacements and fitting anew
-_MAX_STEPS = 500  # of a relaxation
-_MAX_STEP = 0.05  # of it, in Angstrom or strain: larger ones lose the symmetry
-_MAX_CHANGE = 0.1  # of the lengths of a cell when it relaxes
 
 
 def sample_force_constants(
@@ -141,26 +129,26 @@ def sample_force_constants(
     ... )
     >>> prior.table[["calculator", "strain", "1XX"]].round(2)
       calculator  strain   1XX
-    0        EMT   -0.01  0.73
-    1        EMT    0.00  0.61
-    2        EMT    0.01  0.51
+    0        EMT   -0.01  0.56
+    1        EMT    0.00  0.51
+    2        EMT    0.01  0.46
     """
     _require_ase()
-    calculators = _named(calculators)
+    calculators = named_calculators(calculators)
     model, matrix = _crystal(structure, cutoff, n_shells, supercell)
     settings = {
         "relax_cell": bool(relax_cell),
         "n_displacements": int(n_displacements),
         "displacement": float(displacement),
         "max_force": float(max_force),
-        "random_state": random_state,
+        "random_state": _seed(random_state),
     }
     _check_states(strains, temperatures, settings)
-    results = _Results(cache, _identity(model, matrix, settings))
+    results = KeptResults(cache, _identity(model, matrix, settings))
     runs = list(product(calculators, map(float, strains), map(float, temperatures)))
     rows, progress = [], tqdm(runs, desc="Force constants", disable=not verbose)
     fields = {
-        name: _ForceField(name, calculator, model, matrix, settings, results)
+        name: ForceField(name, calculator, model, matrix, settings, results)
         for name, calculator in calculators.items()
     }
     for name, strain, temperature in progress:
@@ -171,182 +159,6 @@ def sample_force_constants(
         state = [name, strain, temperature, 1.0, scale]
         rows.append([*state, *constants])
     return _prior(model, rows, softening)
-
-
-class _ForceField:
-    """One calculator and the constants that it gives."""
-
-    def __init__(self, name, calculator, model, matrix, settings, results):
-        self.name = name
-        self.calculator = calculator
-        self.model = model
-        self.layout = lay_out(model, matrix)
-        self.settings = settings
-        self.results = results
-
-    def constants(self, strain, temperature):
-        """Return the constants in a state, (n_parameters,)."""
-        return self._recall(
-            f"{strain:+g}-{temperature:g}K", lambda: self._fit(strain, temperature)
-        )
-
-    def crystal(self, strain):
-        """Return relaxed lattice and scaled positions, (3 + n_atoms, 3), split."""
-        both = self._recall(f"{strain:+g}-crystal", lambda: self._relax_atoms(strain))
-        return both[:3], both[3:]
-
-    def _recall(self, state, compute):
-        return np.array(self.results.recall(f"{self.name}-{state}", compute))
-
-    def _fit(self, strain, temperature):
-        rng = self._random_state(strain, temperature)
-        n_sites = len(self.layout.cells) * self.model.n_atoms
-        shape = (self.settings["n_displacements"], n_sites, 3)
-        if temperature == 0:
-            drawn = self.settings["displacement"] * rng.standard_normal(shape)
-            return self._fit_forces(strain, drawn)
-        constants = self.constants(strain, 0.0)
-        for _ in range(_ROUNDS):
-            drawn = thermal_displacements(
-                self.model, self.layout, constants, temperature, shape[0], rng
-            )
-            constants = self._fit_forces(strain, drawn)
-        return constants
-
-    def _random_state(self, strain, temperature):
-        """Return what draws in a state, whatever else is computed."""
-        seed = self.settings["random_state"]
-        if seed is None:
-            return np.random.RandomState()
-        digest = sha256(f"{strain!r} {temperature!r}".encode()).digest()
-        key = tuple(np.frombuffer(digest, dtype=np.uint32).tolist())
-        seeds = np.random.SeedSequence(seed, spawn_key=key)
-        return np.random.RandomState(np.random.MT19937(seeds))
-
-    def _fit_forces(self, strain, displacements):
-        lattice, scaled = self.crystal(strain)
-        sites = (self.layout.cells[:, None] + scaled).reshape(-1, 3) @ lattice
-        symbols = self.model.symbols * len(self.layout.cells)
-        cell = self.layout.vectors @ lattice
-        forces = [
-            self._forces(symbols, cell, sites + u)
-            - self._forces(symbols, cell, sites - u)
-            for u in displacements
-        ]
-        odd = np.array(forces) / 2
-        return fit_forces(self.model, self.layout, displacements, odd)
-
-    def _forces(self, symbols, cell, positions):
-        forces = self._atoms(symbols, cell, positions).get_forces()
-        if not np.isfinite(forces).all():
-            raise ValueError(
-                f"The forces of {self.name} must be finite, got NaN or infinity. Check "
-                "the calculator on the undisplaced crystal."
-            )
-        return forces
-
-    def _relax_cell(self):
-        cell = self.model.cell
-        atoms = self._atoms(cell.symbols, cell.cell, cell.positions)
-        if self.settings["relax_cell"]:
-            from ase.filters import FrechetCellFilter
-
-            self._relax(atoms, FrechetCellFilter)
-            change = np.linalg.svd(atoms.cell[:] @ np.linalg.inv(cell.cell))[1]
-            if np.abs(change - 1).max() > _MAX_CHANGE:
-                raise ValueError(
-                    f"The crystal must relax to a similar one, but {self.name} changes "
-                    f"its lengths by factors of {change.min():.3f} to "
-                    f"{change.max():.3f}. Start from its lattice, or set "
-                    "relax_cell=False."
-                )
-        return np.vstack([atoms.cell[:], atoms.get_scaled_positions(wrap=False)])
-
-    def _relax_atoms(self, strain):
-        both = self._recall("cell", self._relax_cell)
-        lattice = (1 + strain) * both[:3]
-        atoms = self._atoms(self.model.symbols, lattice, both[3:] @ lattice)
-        self._relax(atoms)
-        return np.vstack([lattice, atoms.get_scaled_positions(wrap=False)])
-
-    def _relax(self, atoms, moved=None):
-        from ase.calculators.calculator import PropertyNotImplementedError
-        from ase.constraints import FixSymmetry
-        from ase.optimize import BFGS
-
-        atoms.set_constraint(FixSymmetry(atoms))
-        try:
-            optimizer = BFGS(
-                moved(atoms) if moved else atoms, logfile=None, maxstep=_MAX_STEP
-            )
-            done = optimizer.run(fmax=self.settings["max_force"], steps=_MAX_STEPS)
-        except PropertyNotImplementedError as error:
-            raise ValueError(
-                f"Calculators must give forces, and the stress if the cell relaxes; "
-                f"{self.name} does not: {error}. Set relax_cell=False where only the "
-                "stress is missing."
-            ) from error
-        if not done:
-            raise ValueError(
-                f"The crystal does not relax with {self.name}: forces above "
-                f"{self.settings['max_force']:g} eV/Angstrom after {_MAX_STEPS} steps. "
-                "Raise max_force, or start from a better structure."
-            )
-
-    def _atoms(self, symbols, cell, positions):
-        from ase import Atoms
-
-        atoms = Atoms(symbols, cell=cell, positions=positions, pbc=True)
-        if isinstance(self.calculator, str):
-            self.calculator = _sevennet(self.calculator)
-        atoms.calc = self.calculator
-        return atoms
-
-
-class _Results:
-    """What has been computed, in memory and in files that name what they hold."""
-
-    def __init__(self, folder, identity):
-        self.folder = None if folder is None else Path(folder)
-        self.identity = identity
-        self.known = {}
-
-    def recall(self, label, compute):
-        """Return what has this label, computed if it is nowhere."""
-        if label not in self.known:
-            path = self._path(label)
-            if path is not None and path.exists():
-                self.known[label] = self._read(path, label)
-            else:
-                self.known[label] = compute().tolist()
-                self._write(path, label)
-        return self.known[label]
-
-    def _path(self, label):
-        if self.folder is None:
-            return None
-        digest = sha256(json.dumps([label, self.identity]).encode()).hexdigest()[:16]
-        name = re.sub(r"[^\w.+-]", "_", label)
-        return self.folder / f"{name}-{digest}.json"
-
-    def _write(self, path, label):
-        if path is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            content = {"label": label, "of": self.identity, "is": self.known[label]}
-            write_whole(path, json.dumps(content, indent=1).encode())
-
-    def _read(self, path, label):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if [content["label"], content["of"]] == [label, self.identity]:
-                return np.array(content["is"], dtype=float).tolist()
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(_damaged(path)) from error
-        raise ValueError(_damaged(path))
-
-
-def _damaged(path):
-    return f"{path} must hold results of this run, but is damaged. Delete it."
 
 
 def _identity(model, matrix, settings):
@@ -362,43 +174,6 @@ def _identity(model, matrix, settings):
         "supercell": np.asarray(matrix).tolist(),
         **settings,
     }
-
-
-def _named(calculators):
-    """Return calculators by name."""
-    if isinstance(calculators, dict):
-        named = dict(calculators)
-    else:
-        if isinstance(calculators, str) or not isinstance(calculators, (list, tuple)):
-            calculators = [calculators]
-        names = [c if isinstance(c, str) else type(c).__name__ for c in calculators]
-        if len(set(names)) < len(names):
-            raise ValueError(
-                f"Calculators must have different names, got {', '.join(names)}. Give "
-                "a dict from names to calculators."
-            )
-        named = dict(zip(names, calculators, strict=True))
-    for name, calculator in named.items():
-        if not isinstance(calculator, str) and not hasattr(calculator, "get_forces"):
-            raise TypeError(
-                "calculators must be calculators of ASE or names of checkpoints of "
-                f"SevenNet, got {calculator!r} for {name}."
-            )
-    if not named:
-        raise ValueError("calculators must hold at least one, got none.")
-    return named
-
-
-def _sevennet(name):
-    try:
-        from sevenn.calculator import SevenNetCalculator
-    except ImportError as error:
-        raise ImportError(
-            f"sample_force_constants needs SevenNet for {name!r}: "
-            "pip install skphonon[mlff]."
-        ) from error
-    checkpoint, _, modality = name.partition(":")
-    return SevenNetCalculator(checkpoint, modal=modality or None)
 
 
 def _require_ase():
@@ -486,15 +261,21 @@ def _check_states(strains, temperatures, settings):
                 f"{name} must be different numbers from {lowest:g} on, one at least; "
                 f"got {values!r}."
             )
-    seed = settings["random_state"]
-    if not (seed is None or (isinstance(seed, Integral) and seed >= 0)):
-        raise ValueError(
-            f"random_state must be a number from 0 on or None, got {seed!r}: draws of "
-            "a state depend on it alone, whatever else is computed."
-        )
     for name in ("n_displacements", "displacement", "max_force"):
         if not settings[name] > 0:
             raise ValueError(f"{name} must be positive, got {settings[name]}.")
+
+
+def _seed(random_state):
+    if random_state is None:
+        return None
+    if not isinstance(random_state, Integral) or random_state < 0:
+        raise ValueError(
+            "random_state must be a number from 0 on or None, got "
+            f"{random_state!r}: the draws of a state depend on it alone, whatever else "
+            "is computed."
+        )
+    return int(random_state)
 
 
 def _check_stable(model, constants, name, strain, temperature):

@@ -39,7 +39,7 @@ class ForceConstantPrior(VersionedEstimator):
         under its name; others may be there.
     common : float, default=0.1
         Standard deviation c of the common factor.
-    independent : float, default=0.1
+    independent : float, default=0.2
         Standard deviation w of the independent part of each constant, in units of s.
 
     Attributes
@@ -72,7 +72,7 @@ class ForceConstantPrior(VersionedEstimator):
     (1000, 5)
     """
 
-    def __init__(self, model, table, *, common=0.1, independent=0.1):
+    def __init__(self, model, table, *, common=0.1, independent=0.2):
         self.model = model
         self.table = table
         self.common = common
