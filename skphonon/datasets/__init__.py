@@ -8,9 +8,11 @@ from skphonon.datasets._aluminium import (
 )
 from skphonon.datasets._arrays import read_arrays, write_arrays
 from skphonon.datasets._crystal import make_crystal_spectra
+from skphonon.datasets._force_fields import sample_force_constants
 from skphonon.datasets._la2nio4 import fetch_la2nio4, load_la2nio4_model
 from skphonon.datasets._mantid import read_mdhisto
 from skphonon.datasets._nxspe import read_nxspe
+from skphonon.datasets._priors import ForceConstantPrior
 from skphonon.datasets._reduction import reduce_crystal, reduce_powder
 from skphonon.datasets._store import (
     PowderSpectraStore,
@@ -20,6 +22,7 @@ from skphonon.datasets._store import (
 from skphonon.datasets._synthetic import make_powder_spectra
 
 __all__ = [
+    "ForceConstantPrior",
     "IncompleteDatasetWarning",
     "PowderSpectraStore",
     "bvk_from_label",
@@ -35,6 +38,7 @@ __all__ = [
     "read_nxspe",
     "reduce_crystal",
     "reduce_powder",
+    "sample_force_constants",
     "write_arrays",
     "write_powder_spectra",
 ]
