@@ -138,7 +138,9 @@ axes[0].set_ylabel("energy (meV)")
 # much as one with, and a background is fitted along.
 
 rng = np.random.default_rng(0)
-live = PixelInverter(network, loss="poisson", background=4, random_state=0)
+live = PixelInverter(
+    network, loss="poisson", background=4, errors="noise", random_state=0
+)
 expected = intensity / intensity.sum()
 course, total = [], 0
 for target in (500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000):

@@ -175,6 +175,30 @@ def test_error_bars_of_counts_hold(X, errors):
     assert_allclose(found, 0.683, atol=0.1)
 
 
+def test_error_bars_of_a_wrong_model_hold(X):
+    # a ridge twice as wide as that of the model, of which the place is still found
+    q, energy = X.T
+    wide = 20 * np.exp(-(((energy - TRUTH[0] - TRUTH[1] * q) / 4) ** 2) / 2) + 1
+    ends, stds = [], {"noise": [], "residual": []}
+    for seed in range(50):
+        counted = np.random.default_rng(seed).poisson(wide)
+        for errors, found in stds.items():
+            inverter = PixelInverter(
+                Ridge(),
+                loss="poisson",
+                errors=errors,
+                n_starts=1,
+                n_candidates=8,
+                random_state=0,
+            ).fit(X, counted)
+            found.append(inverter.std_)
+        ends.append(inverter.parameters_)
+    # the spread of 50 is known to 10 %
+    spread = np.std(ends, axis=0)
+    assert_allclose(np.mean(stds["noise"], axis=0), spread, rtol=0.25)
+    assert (np.mean(stds["residual"], axis=0) > 1.3 * spread).all()
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_error_bars_of_intensities_hold(X, given):
     part = X[:400]

@@ -246,33 +246,40 @@ def _step(found, rows, here, bounds, damping):
     return step.clip(-_LONGEST, _LONGEST)
 
 
-def covariance(found, from_residuals, noise_known):
-    """Return the covariance of the parameters of the first row of a Comparison.
+def covariance(found, variance, curvature=None):
+    r"""Return the covariance of the parameters of the first row of a Comparison.
+
+    That is the sandwich :math:`H^{-1} J^T W V W J H^{-1}` of independent pixels with
+    variances V, which holds for the place of the optimum also where the model is not
+    right [1]_.
 
     Parameters
     ----------
     found : Comparison
         At the optimum.
-    from_residuals : bool
-        Whether the residual of each pixel tells its variance (the sandwich
-        :math:`H^{-1} J^T W r r^T W J H^{-1}`, of independent pixels) or the weights.
-    noise_known : bool
-        Whether weights are inverse variances, or only go with them.
+    variance : ndarray of shape (n,)
+        Of the intensities.
+    curvature : ndarray of shape (p, p), default=None
+        H; without it, or where it is not positive definite, :math:`J^T W J`, from which
+        it differs if the model is not right.
 
     Returns
     -------
     ndarray of shape (p, p)
         Infinite variances of what is not determined.
+
+    References
+    ----------
+    .. [1] H. White, Econometrica 50, 1 (1982), https://doi.org/10.2307/1912526
     """
-    weight, residual, slopes = found.weight[0], found.residual[0], found.slopes[0]
+    weight, slopes = found.weight[0], found.slopes[0]
     rows = slopes * np.sqrt(weight)[:, None]
     inverse = covariance_of(rows, np.zeros(len(rows)), None)
-    n_free = max(len(rows) - slopes.shape[1] - found.linear.shape[1], 1)
-    if not from_residuals:
-        return inverse * (1.0 if noise_known else (weight @ residual**2) / n_free)
-    scores = (weight * residual)[:, None] * slopes
-    middle = scores.T @ scores * (len(rows) / n_free)
+    scores = (weight * np.sqrt(variance))[:, None] * slopes
     known = np.isfinite(np.diag(inverse))
     seen = np.ix_(known, known)
-    inverse[seen] = inverse[seen] @ middle[seen] @ inverse[seen]
+    outer = inverse[seen]
+    if curvature is not None and np.linalg.eigvalsh(curvature[seen]).min(initial=1) > 0:
+        outer = np.linalg.inv(curvature[seen])
+    inverse[seen] = outer @ (scores.T @ scores)[seen] @ outer
     return inverse

@@ -34,6 +34,7 @@ __all__ = ["PixelInverter"]
 _ALIKE = 0.02  # of the half width of the bounds, beside error bars
 _REFINED = 3  # ends of searches, and as many candidates, are refined on all pixels
 _AT_BOUND = 1e-9
+_STEP = 3e-3  # of half the width of the bounds, in second derivatives
 _CANDIDATES_AT_ONCE = 16
 _LOOKS = 2  # candidates are first judged by this part of a batch
 _SHORTLIST = 8  # candidates, of each start, are then judged by more pixels
@@ -101,9 +102,11 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         A search has converged when its step is smaller than this fraction of half the
         width of the bounds.
     errors : {"residual", "noise"}, default="residual"
-        Where the error bars come from: from the residual of each pixel, whatever its
-        noise; or from the errors given, the statistics of counts, or one noise for
-        all pixels. Both take pixels to be independent and the model to be right.
+        What the error bars take the noise of a pixel to be: its residual, which is too
+        much where the model is not right; or the errors given, the statistics of
+        counts, or one noise for all pixels. Both take pixels to be independent, and
+        tell how far noise moves the best fit, also of a model that is not right; how
+        far that moves it they cannot know.
     random_state : int, RandomState instance or None, default=None
         Determines candidates and pixels. An int makes results reproducible.
 
@@ -375,7 +378,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
                 "Wait for counts, or look at what y holds."
             )
         weight = np.ones(len(y)) if errors is None else self._weights(errors, len(y))
-        self._noise_known = errors is not None or self.loss == "poisson"
+        self._noise_known = errors is not None
         exposure = np.ones(len(y)) if exposure is None else exposure
         y = np.log1p(y) if self.loss == "correlation" else y
         return Pixels(self.loss, X, y, weight, exposure, self._terms(X))
@@ -409,7 +412,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         )
         best = found.loss.argmin()
         self.loss_curve_ = curve[:, best]
-        self.restarts_ = self._table(ends, found, converged, best)
+        self.restarts_ = self._table(batch, ends, found, converged, best)
         jury = self._batch(pixels, max(_JUDGES, self.batch_size), random_state)
         # a narrow minimum is found by a search, one that few counts blur by the lists
         proposed = [
@@ -421,7 +424,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         proposed = _distinct(np.vstack(proposed))
         ends, found, converged, _ = self._search(pixels, proposed)
         best = found.loss.argmin()
-        self._keep(ends[best], found.rows([best]))
+        self._keep(pixels, ends[best], found.rows([best]))
         if not converged[best]:
             warnings.warn(
                 f"The fit did not converge within max_steps={self.max_steps} to "
@@ -453,26 +456,50 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         batch = pixels.part(np.concatenate(kept))
         return batch._replace(weight=np.concatenate(weight))
 
-    def _keep(self, end, found):
+    def _keep(self, pixels, end, found):
         self.parameters_ = self._from_unit(end)
-        self.covariance_ = self._covariance(end, found)
+        curvature = self._curvature(pixels, end)
+        self.covariance_ = self._covariance(pixels, end, found, curvature)
         self.std_ = np.sqrt(np.diag(self.covariance_))
         self.scale_, self.background_ = float(found.linear[0, 0]), found.linear[0, 1:]
         self.loss_ = float(found.loss[0])
 
-    def _covariance(self, end, found):
+    def _curvature(self, pixels, end):
+        """Return the second derivatives of the loss, by differences of the first."""
+        result = np.empty((len(end), len(end)))
+        for row, step in zip(result, _STEP * np.eye(len(end)), strict=True):
+            places = np.array([end + step, end - step]).clip(-1, 1)
+            below, above = self._compare(pixels, places).gradient()
+            row[:] = (above - below) / np.abs(places[0] - places[1]).sum()
+        return (result + result.T) / 2
+
+    def _covariance(self, pixels, end, found, curvature=None):
         half = np.diff(self._box, axis=0)[0] / 2
         free = np.abs(end) < 1 - _AT_BOUND
         result = np.zeros((len(end), len(end)))
         if free.any():
+            block = np.ix_(free, free)
             part = found._replace(slopes=found.slopes[..., free])
-            result[np.ix_(free, free)] = covariance(
-                part, self.errors == "residual", self._noise_known
-            ) * np.outer(half[free], half[free])
+            if curvature is not None:
+                curvature = curvature[block]
+            variance = self._variance(pixels, part)
+            result[block] = covariance(part, variance, curvature)
+            result[block] *= np.outer(half[free], half[free])
         return result
 
-    def _table(self, ends, found, converged, best):
-        std = np.sqrt(np.diag(self._covariance(ends[best], found.rows([best]))))
+    def _variance(self, pixels, found):
+        """Return the variance of each intensity."""
+        weight, residual, slopes = found.weight[0], found.residual[0], found.slopes[0]
+        n_free = len(residual) - slopes.shape[1] - found.linear.shape[1]
+        if self.errors == "residual":
+            return residual**2 * (len(residual) / max(n_free, 1))
+        if self.loss == "poisson":
+            return pixels.intensity
+        chi2 = 1.0 if self._noise_known else (weight @ residual**2) / max(n_free, 1)
+        return chi2 / weight
+
+    def _table(self, batch, ends, found, converged, best):
+        std = np.sqrt(np.diag(self._covariance(batch, ends[best], found.rows([best]))))
         parameters = self._from_unit(ends)
         near = 3 * std + _ALIKE * np.diff(self._box, axis=0) / 2
         table = dict(zip(self.model_.parameter_names, parameters.T, strict=True))

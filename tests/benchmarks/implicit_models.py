@@ -50,7 +50,7 @@ WIDTHS = {  # standard deviations in meV and 1/Angstrom
 LOSSES = {
     "correlation, subtracted": {"loss": "correlation", "background": 0, "unit": UNIT},
     "correlation, degree 4": {"loss": "correlation", "background": 4, "unit": UNIT},
-    "counts": {"loss": "poisson", "background": 4},
+    "counts": {"loss": "poisson", "background": 4, "errors": "noise"},
 }
 COUNTS = (500, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 500000)
 
