@@ -27,6 +27,7 @@ _FAINT = 1e-3  # smallest expectation, of the mean of the counts
 _SINGULAR = 1e-10
 _LONGEST = 0.5  # step, where 2 is the width of the bounds
 _DAMPING, _STUCK = 1e-3, 1e8
+_FLATTEST = 0.2  # curvature that is believed, of that of Gauss and Newton
 
 
 class Pixels(NamedTuple):
@@ -260,8 +261,9 @@ def covariance(found, variance, curvature=None):
     variance : ndarray of shape (n,)
         Of the intensities.
     curvature : ndarray of shape (p, p), default=None
-        H; without it, or where it is not positive definite, :math:`J^T W J`, from which
-        it differs if the model is not right.
+        H, from which :math:`J^T W J` differs if the model is not right; used without
+        it. Taken to be at least a fifth of that in every direction, as few counts tell
+        little of it.
 
     Returns
     -------
@@ -279,7 +281,11 @@ def covariance(found, variance, curvature=None):
     known = np.isfinite(np.diag(inverse))
     seen = np.ix_(known, known)
     outer = inverse[seen]
-    if curvature is not None and np.linalg.eigvalsh(curvature[seen]).min(initial=1) > 0:
-        outer = np.linalg.inv(curvature[seen])
+    if curvature is not None:
+        values, vectors = np.linalg.eigh(outer)
+        root = vectors * np.sqrt(values.clip(0))
+        ratios, directions = np.linalg.eigh(root.T @ curvature[seen] @ root)
+        root = root @ directions
+        outer = root / np.maximum(ratios, _FLATTEST) @ root.T
     inverse[seen] = outer @ (scores.T @ scores)[seen] @ outer
     return inverse
