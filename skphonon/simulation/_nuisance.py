@@ -14,7 +14,6 @@ from skphonon.simulation.resolution import resolve_widths
 
 __all__ = [
     "NAMES",
-    "base_values",
     "check_derivatives",
     "nuisance_ranges",
     "nuisance_table",
@@ -45,31 +44,13 @@ _LIMITS = {
 _ROUNDING = 1e-9  # by which a value may leave its range
 
 
-def base_values(simulator) -> Array:
-    """Return the values that a simulator has by itself.
-
-    Parameters
-    ----------
-    simulator : PowderSimulator
-        With checked settings.
-
-    Returns
-    -------
-    ndarray of shape (n_nuisances,)
-        In the order of `NAMES`.
-    """
-    width = simulator.energy_resolution
-    width = 1.0 if callable(width) else width
-    return np.array([width, 0.0, 0.0, simulator.q_resolution, 1.0, 0.0])
-
-
 def nuisance_table(base: Array, nuisance, n_samples: int, names=NAMES) -> Array:
     """Return the values of all nuisances, one row a sample.
 
     Parameters
     ----------
     base : ndarray of shape (n_nuisances,)
-        As from `base_values`, for what is not named.
+        Of what is not named.
     nuisance : dict
         From names to a number or an array of shape (n_samples,).
     n_samples : int

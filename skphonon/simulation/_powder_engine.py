@@ -19,7 +19,7 @@ from skphonon.simulation._powder_conditions import Conditions
 from skphonon.simulation._splines import inverse_square, place, scatter
 from skphonon.simulation.quadrature import EnergyAxis
 
-__all__ = ["Plan", "Simulation", "bands", "distances", "simulate"]
+__all__ = ["Plan", "bands", "distances", "simulate"]
 
 _BATCH = 32  # parameter sets simulated together
 # what is treated together: matrices of one atom a cell, or elements of larger ones
@@ -80,28 +80,6 @@ def distances(
         error = ((first - second) ** 2).mean(dim=1)
         found.append((error / first.var(dim=1, correction=0)).cpu().numpy())
     return np.concatenate(found)
-
-
-class Simulation(torch.autograd.Function):
-    """Hands the derivatives of a simulator to torch."""
-
-    @staticmethod
-    def forward(ctx, parameters, simulator):
-        """Simulate, and keep the Jacobian where a gradient may be asked for."""
-        rows = parameters.detach().cpu().numpy()
-        if not parameters.requires_grad:
-            return torch.as_tensor(simulator.simulate(rows)).to(parameters)
-        jacobian, spectra = simulator.jacobian(rows, return_spectra=True)
-        # a pixel that is not measured has no say
-        ctx.save_for_backward(torch.as_tensor(np.nan_to_num(jacobian)).to(parameters))
-        return torch.as_tensor(spectra).to(parameters)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
-        """Apply the transposed Jacobian."""
-        (jacobian,) = ctx.saved_tensors
-        return torch.einsum("sx,sxp->sp", gradient, jacobian), None
 
 
 def _batches(n_samples, size):

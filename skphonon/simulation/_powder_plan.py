@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skphonon.physics.bond_waves import bond_waves
 from skphonon.simulation._incoherent import Incoherent
-from skphonon.simulation._nuisance import NAMES, base_values
+from skphonon.simulation._nuisance import NAMES
 from skphonon.simulation._phonon_plan import (
     background,
     cross_sections,
@@ -59,7 +59,7 @@ def settled_plan(simulator, ranges) -> Plan:
     if simulator.n_directions is not None:
         return make_plan(simulator, simulator.n_directions, ranges)
     n_directions, reference = _FIRST_TRY, simulator.reference[None]
-    plain = (ranges == base_values(simulator)).all()
+    plain = (ranges == simulator.nuisance_reference).all()
     middle = None if plain else ranges.mean(axis=0, keepdims=True)
     while True:
         plan = make_plan(simulator, n_directions, ranges)

@@ -18,20 +18,21 @@ approximation.
 from collections.abc import Mapping
 from numbers import Real
 
-from skphonon._persistence import VersionedEstimator
+import numpy as np
+
 from skphonon._validation import (
     StrOptions,
     at_least,
-    check_parameters,
     parameter_rows,
     positive,
 )
 from skphonon.simulation import _nuisance
+from skphonon.simulation._base import ModelSimulator
 
 __all__ = ["PowderSimulator"]
 
 
-class PowderSimulator(VersionedEstimator):
+class PowderSimulator(ModelSimulator):
     r"""Simulate the spectrum of a powder, as a neutron spectrometer records it.
 
     Parameters enter through a force-constant model; one call simulates any number of
@@ -129,6 +130,8 @@ class PowderSimulator(VersionedEstimator):
     (2, 49)
     """
 
+    _nuisances = _nuisance.NAMES
+
     _parameter_constraints = {
         "temperature": [at_least(0, Real)],
         "energy_resolution": [at_least(0, Real), callable],
@@ -186,24 +189,11 @@ class PowderSimulator(VersionedEstimator):
         self.dtype = dtype
 
     @property
-    def parameter_names(self):
-        """Names of the parameters, in order."""
-        return self.model.parameter_names
-
-    @property
-    def reference(self):
-        """Reference values of the parameters in eV/Angstrom^2."""
-        return parameter_rows(self.model.reference, self.parameter_names)[0]
-
-    @property
-    def nuisance_names(self):
-        """What may differ between spectra besides the parameters."""
-        return list(_nuisance.NAMES)
-
-    @property
     def nuisance_reference(self):
         """Values of what `nuisance_names` names, where nothing else is asked for."""
-        return _nuisance.base_values(self)
+        width = self.energy_resolution
+        width = 1.0 if callable(width) else width
+        return np.array([width, 0.0, 0.0, self.q_resolution, 1.0, 0.0])
 
     def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
         r"""Simulate spectra.
@@ -297,28 +287,6 @@ class PowderSimulator(VersionedEstimator):
         changes, spectra = differentiate(plan, rows, table, names)
         return (changes, spectra) if return_spectra else changes
 
-    def simulate_tensor(self, parameters):
-        """Simulate spectra as part of a torch computation.
-
-        Gradients flow back to the parameters through :meth:`jacobian`; second
-        derivatives do not exist.
-
-        Parameters
-        ----------
-        parameters : Tensor of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-
-        Returns
-        -------
-        Tensor of shape (n_samples, n_pixels)
-            As from :meth:`simulate`, in the type and on the device of `parameters`.
-            Leave out the NaN before anything is summed:
-            ``spectra[:, grid.mask.ravel()]``.
-        """
-        from skphonon.simulation._powder_engine import Simulation
-
-        return Simulation.apply(parameters, self)
-
     def quadrature_error(self, parameters):
         r"""Estimate the error of the average over directions.
 
@@ -342,29 +310,6 @@ class PowderSimulator(VersionedEstimator):
             lambda: make_plan(self, 4 * plan.n_directions, plan.ranges, other=True),
         )
         return engine.distances(finer, plan, rows)
-
-    def is_stable(self, parameters):
-        """Tell whether crystals have real frequencies only.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), bool
-            As from :meth:`ForceConstantModel.is_stable`.
-        """
-        return self.model.is_stable(parameters)
-
-    def _asked(self, parameters, nuisance=None, nuisance_ranges=None):
-        """Return parameter sets, values of all nuisances, and ranges of those."""
-        check_parameters(self)
-        rows = parameter_rows(parameters, self.parameter_names)
-        base = _nuisance.base_values(self)
-        table = _nuisance.nuisance_table(base, nuisance or {}, len(rows))
-        return rows, table, _nuisance.nuisance_ranges(table, nuisance_ranges or {})
 
     def _plan(self, ranges=None):
         """Return what does not depend on the parameters, and the code to run it."""

@@ -19,15 +19,13 @@ from numbers import Real
 
 import numpy as np
 
-from skphonon._persistence import VersionedEstimator
 from skphonon._validation import (
     StrOptions,
     at_least,
-    check_parameters,
-    parameter_rows,
     positive,
 )
 from skphonon.simulation import _nuisance
+from skphonon.simulation._base import ModelSimulator
 
 __all__ = ["SingleCrystalSimulator"]
 
@@ -39,10 +37,9 @@ _NUISANCES = (
     "mean_square_displacement",
 )
 _Q = _NUISANCES.index("q_resolution")
-_STEP = 1e-3  # of the resolution in Q, in its derivative
 
 
-class SingleCrystalSimulator(VersionedEstimator):
+class SingleCrystalSimulator(ModelSimulator):
     r"""Simulate the coherent one-phonon scattering of a single crystal.
 
     Parameters enter through a force-constant model; one call simulates any number of
@@ -130,6 +127,8 @@ class SingleCrystalSimulator(VersionedEstimator):
     (1, 648, 5)
     """
 
+    _nuisances = _NUISANCES
+
     _parameter_constraints = {
         "temperature": [at_least(0, Real)],
         "energy_resolution": [at_least(0, Real), callable],
@@ -176,21 +175,6 @@ class SingleCrystalSimulator(VersionedEstimator):
         self.scattering_lengths = scattering_lengths
         self.mesh = mesh
         self.memory = memory
-
-    @property
-    def parameter_names(self):
-        """Names of the parameters, in order."""
-        return self.model.parameter_names
-
-    @property
-    def reference(self):
-        """Reference values of the parameters in eV/Angstrom^2."""
-        return parameter_rows(self.model.reference, self.parameter_names)[0]
-
-    @property
-    def nuisance_names(self):
-        """What may differ between spectra besides the parameters."""
-        return list(_NUISANCES)
 
     @property
     def nuisance_reference(self):
@@ -286,65 +270,20 @@ class SingleCrystalSimulator(VersionedEstimator):
         )
         if exact != names:
             column = rows.shape[1] + names.index("q_resolution")
-            change = self._q_change(rows, table, ranges)
+            change = self._q_change(
+                table, lambda moved: self._simulate(rows, moved, ranges)
+            )
             changes = np.insert(changes, column, change, axis=2)
         return (changes, spectra) if return_spectra else changes
 
-    def simulate_tensor(self, parameters):
-        """Simulate spectra as part of a torch computation.
-
-        Gradients flow back to the parameters through :meth:`jacobian`; second
-        derivatives do not exist.
-
-        Parameters
-        ----------
-        parameters : Tensor of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-
-        Returns
-        -------
-        Tensor of shape (n_samples, n_pixels)
-            As from :meth:`simulate`, in the type and on the device of `parameters`.
-            Leave out the NaN before anything is summed:
-            ``spectra[:, grid.mask.ravel()]``.
-        """
-        from skphonon.simulation._powder_engine import Simulation
-
-        return Simulation.apply(parameters, self)
-
-    def is_stable(self, parameters):
-        """Tell whether crystals have real frequencies only.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), bool
-            As from :meth:`ForceConstantModel.is_stable`.
-        """
-        return self.model.is_stable(parameters)
-
-    def _asked(self, parameters, nuisance, nuisance_ranges):
-        """Return parameter sets, values of all nuisances, and ranges of those."""
-        check_parameters(self)
+    def _asked(self, parameters, nuisance=None, nuisance_ranges=None):
         widths = np.asarray(self.q_resolution, dtype=float)
         if widths.shape not in ((), (3,)) or not (widths >= 0).all():
             raise ValueError(
                 "q_resolution must be one number or three, in 1/Angstrom and not "
                 f"negative; got {self.q_resolution!r}."
             )
-        rows = parameter_rows(parameters, self.parameter_names)
-        table = _nuisance.nuisance_table(
-            self.nuisance_reference, nuisance or {}, len(rows), _NUISANCES
-        )
-        return (
-            rows,
-            table,
-            _nuisance.nuisance_ranges(table, nuisance_ranges or {}, _NUISANCES),
-        )
+        return super()._asked(parameters, nuisance, nuisance_ranges)
 
     def _simulate(self, rows, table, ranges):
         from skphonon.simulation import _crystal_engine
@@ -374,16 +313,6 @@ class SingleCrystalSimulator(VersionedEstimator):
             for whole, part in zip(joined, found, strict=True):
                 whole[same] = part
         return joined
-
-    def _q_change(self, rows, table, ranges):
-        """Return derivatives with the resolution in Q."""
-        step = _STEP * table[:, _Q]
-        ends = []
-        for sign in (1, -1):
-            moved = table.copy()
-            moved[:, _Q] += sign * step
-            ends.append(self._simulate(rows, moved, ranges))
-        return (ends[0] - ends[1]) / (2 * step[:, None])
 
     def _plan(self, width):
         """Return what does not depend on the parameters, for a resolution in Q."""

@@ -16,15 +16,13 @@ from numbers import Real
 
 import numpy as np
 
-from skphonon._persistence import VersionedEstimator
 from skphonon._validation import (
     StrOptions,
     at_least,
-    check_parameters,
-    parameter_rows,
     wavevector_rows,
 )
 from skphonon.simulation import _nuisance
+from skphonon.simulation._base import ModelSimulator
 from skphonon.simulation.resolution import resolve_widths
 
 __all__ = ["SpinWaveSimulator"]
@@ -33,10 +31,9 @@ _NUISANCES = ("energy_resolution", "renormalization", "q_resolution")
 # Points of a Gaussian along each axis, in standard deviations: so dense that lines a
 # third as wide as they lie apart in energy show ripples below a tenth of a percent.
 _POINTS = np.linspace(-2.25, 2.25, 7)
-_STEP = 1e-3  # of the resolution in Q, in its derivative
 
 
-class SpinWaveSimulator(VersionedEstimator):
+class SpinWaveSimulator(ModelSimulator):
     r"""Simulate the scattering of neutrons by the magnons of a collinear magnet.
 
     Parameters are those of the model; one call simulates any number of sets. A
@@ -99,6 +96,8 @@ class SpinWaveSimulator(VersionedEstimator):
     (1, 60, 2)
     """
 
+    _nuisances = _NUISANCES
+
     _parameter_constraints = {
         "energy_resolution": [at_least(0, Real), callable],
         "q_resolution": [at_least(0, Real)],
@@ -122,21 +121,6 @@ class SpinWaveSimulator(VersionedEstimator):
         self.q_resolution = q_resolution
         self.temperature = temperature
         self.quantity = quantity
-
-    @property
-    def parameter_names(self):
-        """Names of the parameters, in order."""
-        return self.model.parameter_names
-
-    @property
-    def reference(self):
-        """Reference values of the parameters in meV."""
-        return parameter_rows(self.model.reference, self.parameter_names)[0]
-
-    @property
-    def nuisance_names(self):
-        """What may differ between spectra besides the parameters."""
-        return list(_NUISANCES)
 
     @property
     def nuisance_reference(self):
@@ -176,7 +160,7 @@ class SpinWaveSimulator(VersionedEstimator):
             If a setting is out of range, the number of parameters is wrong or one is
             not finite; if a nuisance is unknown, out of range or of another shape.
         """
-        rows, table = self._asked(parameters, nuisance, nuisance_ranges)
+        rows, table, _ = self._asked(parameters, nuisance, nuisance_ranges)
         return self._simulate(rows, table)
 
     def jacobian(
@@ -214,7 +198,7 @@ class SpinWaveSimulator(VersionedEstimator):
         """
         names = (nuisance,) if isinstance(nuisance, str) else tuple(nuisance)
         values = nuisance if isinstance(nuisance, Mapping) else None
-        rows, table = self._asked(parameters, values, nuisance_ranges)
+        rows, table, _ = self._asked(parameters, values, nuisance_ranges)
         _nuisance.check_derivatives(names, table, _NUISANCES)
         from skphonon.simulation import _spin_wave_engine
 
@@ -228,30 +212,9 @@ class SpinWaveSimulator(VersionedEstimator):
             )
         if exact != names:
             place = rows.shape[1] + names.index("q_resolution")
-            changes = np.insert(changes, place, self._q_change(rows, table), axis=2)
+            change = self._q_change(table, lambda moved: self._simulate(rows, moved))
+            changes = np.insert(changes, place, change, axis=2)
         return (changes, spectra) if return_spectra else changes
-
-    def simulate_tensor(self, parameters):
-        """Simulate spectra as part of a torch computation.
-
-        Gradients flow back to the parameters through :meth:`jacobian`; second
-        derivatives do not exist.
-
-        Parameters
-        ----------
-        parameters : Tensor of shape (n_samples, n_parameters)
-            Parameter sets in meV.
-
-        Returns
-        -------
-        Tensor of shape (n_samples, n_pixels)
-            As from :meth:`simulate`, in the type and on the device of `parameters`.
-            Leave out the NaN before anything is summed:
-            ``spectra[:, grid.mask.ravel()]``.
-        """
-        from skphonon.simulation._powder_engine import Simulation
-
-        return Simulation.apply(parameters, self)
 
     def is_stable(self, parameters):
         """Tell whether the assumed order is stable.
@@ -270,16 +233,6 @@ class SpinWaveSimulator(VersionedEstimator):
         at_grid = self.model.is_stable(parameters, self.grid.wavevectors)
         return at_grid & self.model.is_stable(parameters)
 
-    def _asked(self, parameters, nuisance, nuisance_ranges):
-        """Return parameter sets and values of all nuisances, checked."""
-        check_parameters(self)
-        rows = parameter_rows(parameters, self.parameter_names)
-        table = _nuisance.nuisance_table(
-            self.nuisance_reference, nuisance or {}, len(rows), _NUISANCES
-        )
-        _nuisance.nuisance_ranges(table, nuisance_ranges or {}, _NUISANCES)
-        return rows, table
-
     def _simulate(self, rows, table):
         from skphonon.simulation import _spin_wave_engine
 
@@ -289,16 +242,6 @@ class SpinWaveSimulator(VersionedEstimator):
                 plan, rows[same], table[same, :2]
             )
         return spectra
-
-    def _q_change(self, rows, table):
-        """Return derivatives with the resolution in Q."""
-        step = _STEP * table[:, 2]
-        ends = []
-        for sign in (1, -1):
-            moved = table.copy()
-            moved[:, 2] += sign * step
-            ends.append(self._simulate(rows, moved))
-        return (ends[0] - ends[1]) / (2 * step[:, None])
 
     def _plans(self, table):
         """Yield the plan of each resolution in Q, and the rows that have it."""

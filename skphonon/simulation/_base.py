@@ -1,0 +1,94 @@
+"""What the simulators of a model with named parameters have in common."""
+
+import numpy as np
+
+from skphonon._persistence import VersionedEstimator
+from skphonon._validation import check_parameters, parameter_rows
+from skphonon.simulation import _nuisance
+
+__all__ = ["ModelSimulator"]
+
+_STEP = 1e-3  # of the resolution in Q, in its derivative
+
+
+class ModelSimulator(VersionedEstimator):
+    """Base of simulators that take parameters to a model and spectra from it.
+
+    Subclasses have a `model` and a `grid`, `_nuisances` that name what else may differ
+    between the spectra of a call, `nuisance_reference`, `simulate` and `jacobian`.
+    """
+
+    @property
+    def parameter_names(self):
+        """Names of the parameters, in order."""
+        return self.model.parameter_names
+
+    @property
+    def reference(self):
+        """Reference values of the parameters, in the unit of the model."""
+        return parameter_rows(self.model.reference, self.parameter_names)[0]
+
+    @property
+    def nuisance_names(self):
+        """What may differ between spectra besides the parameters."""
+        return list(self._nuisances)
+
+    def simulate_tensor(self, parameters):
+        """Simulate spectra as part of a torch computation.
+
+        Gradients flow back to the parameters through :meth:`jacobian`; second
+        derivatives do not exist.
+
+        Parameters
+        ----------
+        parameters : Tensor of shape (n_samples, n_parameters)
+            Parameter sets, in the unit of the model.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_pixels)
+            As from :meth:`simulate`, in the type and on the device of `parameters`.
+            Leave out the NaN before anything is summed:
+            ``spectra[:, grid.mask.ravel()]``.
+        """
+        # torch takes seconds to import: only those who simulate wait for it
+        from skphonon.simulation._autograd import Simulation
+
+        return Simulation.apply(parameters, self)
+
+    def is_stable(self, parameters):
+        """Tell whether the model is stable, as its own `is_stable` does.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets, in the unit of the model.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+            False where an energy is imaginary.
+        """
+        return self.model.is_stable(parameters)
+
+    def _asked(self, parameters, nuisance=None, nuisance_ranges=None):
+        """Return parameter sets, values of all nuisances, and ranges of those."""
+        check_parameters(self)
+        rows = parameter_rows(parameters, self.parameter_names)
+        names = self._nuisances
+        table = _nuisance.nuisance_table(
+            self.nuisance_reference, nuisance or {}, len(rows), names
+        )
+        ranges = _nuisance.nuisance_ranges(table, nuisance_ranges or {}, names)
+        return rows, table, ranges
+
+    def _q_change(self, table, simulate):
+        """Return differences of what `simulate` makes of two tables of nuisances."""
+        column = self._nuisances.index("q_resolution")
+        step = _STEP * table[:, column]
+        ends = []
+        for sign in (1, -1):
+            moved = table.copy()
+            moved[:, column] += sign * step
+            ends.append(simulate(moved))
+        return np.subtract(*ends) / (2 * step[:, None])
