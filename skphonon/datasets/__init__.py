@@ -7,7 +7,9 @@ from skphonon.datasets._aluminium import (
     load_aluminium_model,
 )
 from skphonon.datasets._crystal import make_crystal_spectra
+from skphonon.datasets._force_fields import sample_force_constants
 from skphonon.datasets._la2nio4 import fetch_la2nio4, load_la2nio4_model
+from skphonon.datasets._priors import ForceConstantPrior
 from skphonon.datasets._store import (
     PowderSpectraStore,
     open_powder_spectra,
@@ -16,6 +18,7 @@ from skphonon.datasets._store import (
 from skphonon.datasets._synthetic import make_powder_spectra
 
 __all__ = [
+    "ForceConstantPrior",
     "IncompleteDatasetWarning",
     "PowderSpectraStore",
     "bvk_from_label",
@@ -26,5 +29,6 @@ __all__ = [
     "make_crystal_spectra",
     "make_powder_spectra",
     "open_powder_spectra",
+    "sample_force_constants",
     "write_powder_spectra",
 ]

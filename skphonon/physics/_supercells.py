@@ -100,17 +100,10 @@ def displace(atoms, calculator, supercell, displacement):
     """Return a phonopy object with force constants from the forces of ASE."""
     from ase import Atoms
     from phonopy import Phonopy
-    from phonopy.structure.atoms import PhonopyAtoms
 
-    cell = PhonopyAtoms(
-        cell=atoms.cell[:],
-        symbols=atoms.get_chemical_symbols(),
-        scaled_positions=atoms.get_scaled_positions(),
-        masses=atoms.get_masses(),
-    )
+    cell = as_phonopy(atoms)
     if supercell is None:
-        widths = 1 / np.linalg.norm(np.linalg.inv(cell.cell), axis=0)
-        supercell = np.ceil(_WIDTH / widths).astype(int)
+        supercell = wide_multiples(cell.cell)
     phonons = Phonopy(
         cell,
         supercell_matrix=as_matrix(supercell),
@@ -131,6 +124,34 @@ def displace(atoms, calculator, supercell, displacement):
     phonons.produce_force_constants()
     phonons.symmetrize_force_constants(show_drift=False)
     return phonons
+
+
+def as_phonopy(atoms):
+    """Return atoms of ASE as phonopy has them."""
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    return PhonopyAtoms(
+        cell=atoms.cell[:],
+        symbols=atoms.get_chemical_symbols(),
+        scaled_positions=atoms.get_scaled_positions(),
+        masses=atoms.get_masses(),
+    )
+
+
+def wide_multiples(lattice):
+    """Return the smallest multiples of a cell that are 12 Angstrom wide."""
+    widths = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    return np.ceil(_WIDTH / widths).astype(int)
+
+
+def primitive_cell(cell):
+    """Return the primitive cell of a phonopy cell, of the same axes."""
+    from phonopy import Phonopy
+
+    whole = np.eye(3, dtype=int)
+    return Phonopy(
+        cell, supercell_matrix=whole, primitive_matrix=_reduction(cell)
+    ).primitive
 
 
 def _reduction(cell):
