@@ -23,7 +23,9 @@ __all__ = ["Evidence", "evidence", "fit_codes", "square"]
 _BLOCK = 65536  # voxels at once
 _ROUNDING = 1e-6  # of the largest eigenvalue: single precision knows no less
 _MAX_STEPS = 50
-_CONVERGED = 1e-8  # relative fall of the cost
+_CONVERGED = 1e-4  # fall of the cost; 1 is a standard deviation
+_STUCK = 1e6  # damping at which a search ends
+_TINY = 1e-300
 _DAMPING = 1e-3, 0.2, 5.0  # at first, after a step downhill, after one uphill
 
 
@@ -144,52 +146,54 @@ class _Search:
     def starts(self, candidates, n_starts):
         """Return the best candidates and their scales; make the noise white."""
         shapes = _with_one(self.network(candidates))
-        best = self._compare(shapes, 0.0)[0].argmin(1)
-        scale = self._compare(shapes, 0.0)[1].gather(1, best[:, None])[:, 0]
-        self._whiten(scale)
-        penalty = self._distance(candidates)
-        costs, scales = self._compare(shapes, penalty)
-        n_starts = min(n_starts, len(candidates))
-        chosen = costs.topk(n_starts, dim=1, largest=False).indices
+        costs, scales = self._compare(shapes)
+        best = costs.argmin(dim=1, keepdim=True)
+        self._whiten(scales.gather(1, best)[:, 0])
+        costs, scales = self._compare(shapes)
+        costs += self._distance(candidates)
+        chosen = costs.topk(min(n_starts, len(candidates)), largest=False).indices
         return candidates[chosen], scales.gather(1, chosen)
 
     def climb(self, z, s):
-        """Improve codes z (n_rows, n_starts, n_codes) and scales s."""
-        cost, slope, curvature = self._expand(z, s)
-        damping = torch.full_like(cost, _DAMPING[0])
+        """Improve codes z (n_rows, n_starts, n_codes) and scales s; take the best."""
+        shape = s.shape
+        rows = torch.arange(len(z)).repeat_interleave(shape[1])
+        state = [z.flatten(0, 1), s.flatten()]
+        state += self._expand(*state, rows)
+        damping = torch.full_like(state[1], _DAMPING[0])
+        going = torch.arange(len(rows))
         for _ in range(_MAX_STEPS):
-            diagonal = torch.diag_embed(torch.diagonal(curvature, dim1=-2, dim2=-1))
-            damped = curvature + damping[..., None, None] * diagonal
-            step = torch.linalg.solve(damped, slope)
-            there = z + step[..., :-1], s + step[..., -1]
-            news = self._expand(*there)
-            better = news[0] < cost
-            fall = torch.where(better, cost - news[0], 0.0)
-            z, s = (
-                _where(better, new, old)
-                for new, old in zip(there, (z, s), strict=True)
-            )
-            done = (fall <= _CONVERGED * cost) & (better | (damping > 1e6))
-            cost, slope, curvature = (
-                _where(better, new, old)
-                for new, old in zip(news, (cost, slope, curvature), strict=True)
-            )
-            damping = damping * torch.where(better, _DAMPING[1], _DAMPING[2])
-            if done.all():
+            news = self._step(state, damping, rows, going)
+            fall = state[2][going] - news[2]
+            better = fall > 0
+            chosen = going[better]
+            for old, new in zip(state, news, strict=True):
+                old[chosen] = new[better]
+            damping[going] *= torch.where(better, _DAMPING[1], _DAMPING[2])
+            going = going[(fall > _CONVERGED) | (~better & (damping[going] < _STUCK))]
+            if not len(going):
                 break
-        rows, best = torch.arange(len(z)), cost.argmin(1)
-        z, s, curvature = z[rows, best], s[rows, best], curvature[rows, best]
+        best = state[2].reshape(shape).argmin(1) + shape[1] * torch.arange(shape[0])
+        z, s, *_, curvature = (each[best] for each in state)
         covariance = torch.linalg.inv(curvature)[:, :-1, :-1]
         found = z, covariance, self._coefficients(z, s)
         return tuple(each.numpy() for each in found)
 
-    def _compare(self, shapes, penalty):
-        """Return costs and best scales of shapes, (n_rows, n_shapes)."""
-        expected = torch.einsum("rij,cj->rci", self.design, shapes)
-        overlap = torch.einsum("rci,ri->rc", expected, self.target)
-        square = expected.square().sum(-1).clamp_min(1e-300)
-        scales = overlap.clamp_min(0.0) / square
-        return penalty - scales * overlap, scales
+    def _step(self, state, damping, rows, going):
+        """Return the state of some searches after a step."""
+        z, s, _, slope, curvature = (each[going] for each in state)
+        diagonal = curvature.diagonal(dim1=1, dim2=2)
+        damped = curvature + torch.diag_embed(damping[going, None] * diagonal)
+        step = torch.linalg.solve(damped, slope)
+        z, s = z + step[:, :-1], s + step[:, -1]
+        return [z, s, *self._expand(z, s, rows[going])]
+
+    def _compare(self, shapes):
+        """Return costs, up to a constant, and best scales, (n_rows, n_shapes)."""
+        expected = shapes @ self.design.mT
+        overlap = (expected @ self.target[..., None])[..., 0]
+        scales = overlap.clamp_min(0.0) / expected.square().sum(-1).clamp_min(_TINY)
+        return -scales * overlap, scales
 
     def _whiten(self, scale):
         moved = self.design[..., 1:] * scale[:, None, None]
@@ -199,22 +203,17 @@ class _Search:
         self.target = _solve(root, self.target[..., None])[..., 0]
         self.design = _solve(root, self.design)
 
-    def _expand(self, z, s):
-        """Return cost, and minus its slope and its curvature, in codes and scale."""
-        shape = z.shape[:-1]
-        flat = z.reshape(-1, z.shape[-1])
-        coefficients = self.network(flat).reshape(*shape, -1)
-        slopes = self.slopes(flat).reshape(*coefficients.shape, -1)
-        design = self.design[:, None]
-        expected = (design @ _with_one(coefficients)[..., None])[..., 0]
-        rest = self.target[:, None] - s[..., None] * expected
-        moved = s[..., None, None] * (design[..., 1:] @ slopes)
+    def _expand(self, z, s, rows):
+        """Return cost, half its slope downhill and half its curvature, in z and s."""
+        design = self.design[rows]
+        expected = (design @ _with_one(self.network(z))[..., None])[..., 0]
+        rest = self.target[rows] - s[:, None] * expected
+        moved = s[:, None, None] * (design[..., 1:] @ self.slopes(z))
         jacobian = torch.cat([moved, expected[..., None]], dim=-1)
-        pull = (self.centre - z) @ self.precision
         slope = (jacobian.mT @ rest[..., None])[..., 0]
-        slope[..., :-1] += pull
+        slope[:, :-1] += (self.centre - z) @ self.precision
         curvature = jacobian.mT @ jacobian
-        curvature[..., :-1, :-1] += self.precision
+        curvature[:, :-1, :-1] += self.precision
         return rest.square().sum(-1) + self._distance(z), slope, curvature
 
     def _distance(self, z):
@@ -222,6 +221,7 @@ class _Search:
         return (off @ self.precision * off).sum(-1)
 
     def _coefficients(self, z, s):
+        """Return coefficients with the error of the network that is most probable."""
         coefficients = self.network(z)
         expected = (self.design @ _with_one(coefficients)[..., None])[..., 0]
         rest = self.target - s[:, None] * expected
@@ -236,6 +236,3 @@ def _with_one(coefficients):
 def _solve(root, values):
     return torch.linalg.solve_triangular(root, values, upper=False)
 
-
-def _where(chosen, new, old):
-    return torch.where(chosen.reshape(chosen.shape + (1,) * (new.ndim - 2)), new, old)
