@@ -11,19 +11,21 @@ are seen count. A row enters through :math:`M^T x` and :math:`M^T M` with
 :math:`M = [m, V, \Phi]`, whatever its length.
 """
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.linalg import eigh, lstsq
-from torch import func
+from scipy.optimize import minimize_scalar
 
-__all__ = ["Evidence", "evidence", "fit_codes", "square"]
+__all__ = ["Decoder", "Evidence", "evidence", "fit_codes", "square"]
 
 _BLOCK = 65536  # voxels at once
 _ROUNDING = 1e-6  # of the largest eigenvalue: single precision knows no less
+_PLENTY = 10  # voxels a coefficient: enough to tell the noise from what is left
 _MAX_STEPS = 50
-_CONVERGED = 1e-4  # fall of the cost; 1 is a standard deviation
+_CONVERGED = 1e-6  # fall of the cost; 1 is a standard deviation
 _STUCK = 1e6  # damping at which a search ends
 _TINY = 1e-300
 _DAMPING = 1e-3, 0.2, 5.0  # at first, after a step downhill, after one uphill
@@ -61,7 +63,7 @@ def square(basis, chosen=None):
     return total
 
 
-def evidence(square, product, length, n_seen, n_background, least):
+def evidence(square, product, length, n_seen, variance, least):
     """Eliminate the background of a row, and tell its noise from what is left.
 
     Parameters
@@ -72,18 +74,18 @@ def evidence(square, product, length, n_seen, n_background, least):
         Sum of the squares of the row.
     n_seen : int
         Number of these voxels.
-    n_background : int
-        Columns of the background.
+    variance : ndarray of shape (n_coefficients,)
+        Of the coefficients, before anything is known of the row.
     least : float
         Least variance of the noise.
 
     Returns
     -------
     target, design, noise : ndarray of shape (n,), (n, n) and float
-        As in `Evidence`. The rest of the row, outside all that the basis can
-        describe, is taken for noise.
+        As in `Evidence`. What the basis cannot describe of the row is taken for noise;
+        of few voxels it describes all, and the noise is the most probable one.
     """
-    n = len(product) - n_background
+    n = 1 + len(variance)
     flat = square[n:, n:]
     removed = lstsq(flat, np.column_stack([square[n:, :n], product[n:]]))[0]
     square, product, length = (
@@ -96,18 +98,69 @@ def evidence(square, product, length, n_seen, n_background, least):
     sizes = np.sqrt(np.where(kept, sizes, 1.0))
     target = np.where(kept, directions.T @ product / sizes, 0.0)
     design = (kept * sizes)[:, None] * directions.T
-    n_free = n_seen - n_background - kept.sum()
-    noise = (length - target @ target) / n_free if n_free > 0 else 0.0
-    return target, design, max(noise, least)
+    n_free = n_seen - (len(flat) + kept.sum())
+    rest = max(length - target @ target, 0.0)
+    if n_free > _PLENTY * n:
+        return target, design, max(rest / n_free, least)
+    noise = _probable_noise(target[kept], design[kept], variance, rest, n_free, least)
+    return target, design, noise
 
 
-def fit_codes(network, evidence, error, prior, candidates, n_starts):
+def _probable_noise(target, design, variance, rest, n_free, least):
+    """Return the noise under which a row is most probable, for any scale of it."""
+    _, axes = eigh(np.eye(len(target)) - _projector(design[:, 0]))
+    axes = axes[:, 1:]  # the first is the direction of the scale
+    moved = axes.T @ design[:, 1:]
+    sizes, turn = eigh(moved * variance @ moved.T)
+    squares, sizes = np.square(turn.T @ (axes.T @ target)), np.maximum(sizes, 0.0)
+
+    def cost(log_noise):
+        spread = sizes + np.exp(log_noise)
+        outside = max(n_free, 0) * log_noise + rest / np.exp(log_noise)
+        return outside + np.sum(np.log(spread) + squares / spread)
+
+    most = max((rest + squares.sum()) / max(n_free + len(squares), 1), 2 * least)
+    return np.exp(minimize_scalar(cost, bounds=np.log([least, most])).x)
+
+
+def _projector(vector):
+    return np.outer(vector, vector) / max(vector @ vector, _TINY)
+
+
+class Decoder:
+    """Coefficients of codes, and their derivatives, in double precision.
+
+    Parameters
+    ----------
+    network : ResidualNetwork
+        From codes to scaled coefficients, with one hidden layer.
+    scale : ndarray of shape (n_coefficients,)
+        What these are multiplied by in the network.
+    """
+
+    def __init__(self, network, scale):
+        self.network = copy.deepcopy(network).double()
+        self.scale = torch.as_tensor(scale, dtype=torch.float64)
+
+    def __call__(self, codes):
+        """Return coefficients, (n, n_coefficients), of codes, (n, n_codes)."""
+        return self.network(codes) / self.scale
+
+    def slopes(self, codes):
+        """Return derivatives, (n, n_coefficients, n_codes)."""
+        first, tanh, last = self.network.layers
+        bends = 1 - tanh(first(codes)).square()
+        slopes = (last.weight * bends[:, None]) @ first.weight
+        return (slopes + self.network.linear.weight) / self.scale[:, None]
+
+
+def fit_codes(decoder, evidence, error, prior, candidates, n_starts):
     """Find the most probable codes, their covariances and coefficients.
 
     Parameters
     ----------
-    network : Module
-        f, from codes to coefficients, in double precision.
+    decoder : Decoder
+        f.
     evidence : Evidence
         Rows.
     error : ndarray of shape (n_coefficients,)
@@ -128,7 +181,7 @@ def fit_codes(network, evidence, error, prior, candidates, n_starts):
     coefficients : ndarray of shape (n_rows, n_coefficients)
         Mean of a at these codes, given the row.
     """
-    search = _Search(network, evidence, error, prior)
+    search = _Search(decoder, evidence, error, prior)
     z, s = search.starts(torch.as_tensor(candidates, dtype=torch.float64), n_starts)
     return search.climb(z, s)
 
@@ -136,16 +189,15 @@ def fit_codes(network, evidence, error, prior, candidates, n_starts):
 class _Search:
     """Gauss-Newton steps with damping, for many rows and starts together."""
 
-    def __init__(self, network, evidence, error, prior):
-        self.network = network
-        self.slopes = func.vmap(func.jacfwd(network))
+    def __init__(self, decoder, evidence, error, prior):
+        self.decode = decoder
         self.target, self.design, self.noise = map(torch.as_tensor, evidence)
         self.error = torch.as_tensor(error, dtype=torch.float64)
         self.centre, self.precision = map(torch.as_tensor, prior)
 
     def starts(self, candidates, n_starts):
         """Return the best candidates and their scales; make the noise white."""
-        shapes = _with_one(self.network(candidates))
+        shapes = _with_one(self.decode(candidates))
         costs, scales = self._compare(shapes)
         best = costs.argmin(dim=1, keepdim=True)
         self._whiten(scales.gather(1, best)[:, 0])
@@ -206,9 +258,9 @@ class _Search:
     def _expand(self, z, s, rows):
         """Return cost, half its slope downhill and half its curvature, in z and s."""
         design = self.design[rows]
-        expected = (design @ _with_one(self.network(z))[..., None])[..., 0]
+        expected = (design @ _with_one(self.decode(z))[..., None])[..., 0]
         rest = self.target[rows] - s[:, None] * expected
-        moved = s[:, None, None] * (design[..., 1:] @ self.slopes(z))
+        moved = s[:, None, None] * (design[..., 1:] @ self.decode.slopes(z))
         jacobian = torch.cat([moved, expected[..., None]], dim=-1)
         slope = (jacobian.mT @ rest[..., None])[..., 0]
         slope[:, :-1] += (self.centre - z) @ self.precision
@@ -222,7 +274,7 @@ class _Search:
 
     def _coefficients(self, z, s):
         """Return coefficients with the error of the network that is most probable."""
-        coefficients = self.network(z)
+        coefficients = self.decode(z)
         expected = (self.design @ _with_one(coefficients)[..., None])[..., 0]
         rest = self.target - s[:, None] * expected
         moved = self.design[..., 1:] * s[:, None, None]

@@ -4,7 +4,6 @@ A single crystal fills a part of a four-dimensional grid, another one in each
 orientation. Rows hold NaN where nothing was measured, both in training and later.
 """
 
-import copy
 import numbers
 
 import numpy as np
@@ -18,7 +17,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skphonon._gappy import Evidence, evidence, fit_codes, square
+from skphonon._gappy import Decoder, Evidence, evidence, fit_codes, square
 from skphonon._networks import Autoencoder, VariationalLoss
 from skphonon._training import (
     NetworkEstimator,
@@ -136,6 +135,8 @@ class GappySpectrumExtractor(
     basis_ : ndarray of shape (n_seen, 1 + `n_compressed_` + n_terms)
         Mean training spectrum, components (orthonormal) and background, so weighted.
         Training spectra are scaled to a mean of 1.
+    variance_ : ndarray of shape (`n_compressed_`,)
+        Mean squares of the coefficients of training spectra.
     input_scale_ : ndarray of shape (`n_compressed_`,)
         Factors that bring coefficients to the scale of the network.
     error_variance_ : ndarray of shape (`n_compressed_`,)
@@ -463,12 +464,13 @@ class GappySpectrumExtractor(
         random_state = check_random_state(self.random_state)
         generator = new_generator(random_state)
         coefficients = self._fit_basis(X, seen, random_state)
-        spread = np.sqrt(np.square(coefficients).mean(axis=0))
+        self.variance_ = np.square(coefficients.astype(float)).mean(axis=0)
+        spread = np.sqrt(self.variance_)
         scale = np.where(spread > 0, spread, 1.0) ** -self.weighting
         size = np.sqrt(np.mean(np.square(scale * spread)))
         self.input_scale_ = np.float32(scale / (size if size > 0 else 1.0))
         self.n_components_ = int(self.n_components)
-        jitter = self.noise * self.input_scale_ * np.sqrt(np.mean(np.square(spread)))
+        jitter = self.noise * self.input_scale_ * np.sqrt(self.variance_.mean())
         net = build_net(
             Autoencoder(
                 (self.n_compressed_, self.hidden_size, self.n_components_),
@@ -568,13 +570,13 @@ class GappySpectrumExtractor(
                 f"{foreign.sum()} voxels (first: {np.argmax(foreign)}) were never "
                 "seen. Set them to NaN, or train on spectra that have them."
             )
-        network = _Decoder(self.net_.module_.decoder, self.input_scale_)
+        decoder = Decoder(self.net_.module_.decoder, self.input_scale_)
         parts = []
         for start in range(0, len(X), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
             with torch.no_grad():
                 found = fit_codes(
-                    network,
+                    decoder,
                     self._evidence(X[rows][:, self.seen_], seen[rows][:, self.seen_]),
                     self.error_variance_,
                     (self.code_mean_, self.code_precision_),
@@ -586,7 +588,6 @@ class GappySpectrumExtractor(
 
     def _evidence(self, X, seen):
         """Reduce rows to what they say of the coefficients."""
-        n_background = self.basis_.shape[1] - 1 - self.n_compressed_
         X = np.where(seen, X * self.weights_, 0.0).astype(np.float32)
         products = (X @ self.basis_).astype(float)
         lengths = np.square(X).sum(axis=1, dtype=float)
@@ -603,7 +604,7 @@ class GappySpectrumExtractor(
                     product / scale,
                     length / scale**2,
                     mask.sum(),
-                    n_background,
+                    self.variance_,
                     self.least_noise_,
                 )
             )
@@ -614,18 +615,6 @@ class GappySpectrumExtractor(
         if 2 * mask.sum() <= len(mask):
             return square(self.basis_, np.flatnonzero(mask))
         return self._square - square(self.basis_, np.flatnonzero(~mask))
-
-
-class _Decoder(torch.nn.Module):
-    """Coefficients of codes, in double precision and on their own scale."""
-
-    def __init__(self, decoder, scale):
-        super().__init__()
-        self.decoder = copy.deepcopy(decoder).double()
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
-
-    def forward(self, codes):
-        return self.decoder(codes) / self.scale
 
 
 def _to_one_scale(X, gaps):

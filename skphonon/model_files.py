@@ -26,6 +26,7 @@ TRUSTED_TYPES = {
     "CalibratedRegressor": "skphonon",
     "ForceConstantModel": "skphonon",
     "ForceConstantRegressor": "skphonon",
+    "GappySpectrumExtractor": "skphonon",
     "ImplicitSpectrumModel": "skphonon",
     "MaskedSpectrumPreprocessor": "skphonon",
     "PathGrid": "skphonon",
