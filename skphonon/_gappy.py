@@ -287,4 +287,3 @@ def _with_one(coefficients):
 
 def _solve(root, values):
     return torch.linalg.solve_triangular(root, values, upper=False)
-

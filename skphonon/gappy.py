@@ -40,6 +40,7 @@ __all__ = ["GappySpectrumExtractor"]
 _SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
 _N_CANDIDATES = 1000  # training codes among which a search begins
 _ROWS_AT_ONCE = 32  # spectra whose codes are sought together
+_ROUNDING = 1e-5  # of the mean square: what single precision leaves of it
 _FILLINGS = 3  # of gaps in the training set by its components
 
 
@@ -57,7 +58,7 @@ class GappySpectrumExtractor(
     .. math:: x_v = s\,(\mathrm{decoded}_v + \delta_v) + \sum_k \beta_k \phi_{kv}
               + \mathrm{noise}_v,
 
-    with unknown scale s and coefficients :math:`\beta` of a smooth background, which are
+    with unknown scale s and coefficients :math:`\beta` of a smooth background, both
     fitted along, :math:`\delta` the error of the decoder, of the size it has for
     spectra held out in `fit`, and the normal distribution of training codes as prior.
     The standard deviation of a code is that of the posterior distribution at its top:
@@ -75,9 +76,9 @@ class GappySpectrumExtractor(
 
     Parameters
     ----------
-    n_components : int, default=20
+    n_components : int, default=24
         Dimensions of the code.
-    compression : int, default=128
+    compression : int, default=192
         Principal components of the training spectra between voxels and network. Fewer
         are used (`n_compressed_`) where the spectra do not have so many. Time and
         memory of `transform` grow with its square and with itself.
@@ -207,9 +208,9 @@ class GappySpectrumExtractor(
 
     def __init__(
         self,
-        n_components=20,
+        n_components=24,
         *,
-        compression=128,
+        compression=192,
         background=None,
         floor=0.1,
         hidden_size=400,
@@ -509,7 +510,7 @@ class GappySpectrumExtractor(
         self.n_compressed_ = components.shape[1]
         coefficients = X @ components
         left = np.square(X).sum(dtype=float) - np.square(coefficients).sum(dtype=float)
-        rounding = np.finfo(np.float32).eps * np.square(self.weights_ * mean).mean()
+        rounding = _ROUNDING * np.square(self.weights_ * mean).mean()
         self.least_noise_ = float(max(left / X.size, rounding))
         self.basis_ = np.column_stack(
             [self.weights_ * mean, components, (background * self.weights_).T]
@@ -553,8 +554,8 @@ class GappySpectrumExtractor(
         self.code_mean_ = codes.mean(axis=0)
         covariance = np.atleast_2d(np.cov(codes.T))
         # what hardly varies must not be known beyond rounding
-        covariance += _SMALLEST_SPREAD**2 * (np.trace(covariance) + 1) * np.eye(
-            len(covariance)
+        covariance += (
+            _SMALLEST_SPREAD**2 * (np.trace(covariance) + 1) * np.eye(len(covariance))
         )
         self.code_precision_ = np.linalg.inv(covariance)
         self.candidates_ = codes[:_N_CANDIDATES]
