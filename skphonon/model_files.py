@@ -24,6 +24,7 @@ __all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
 TRUSTED_TYPES = {
     "AEFeatureExtractor": "skphonon",
     "CalibratedRegressor": "skphonon",
+    "CrystalGrid": "skphonon",
     "ForceConstantModel": "skphonon",
     "ForceConstantRegressor": "skphonon",
     "GappySpectrumExtractor": "skphonon",
@@ -32,6 +33,7 @@ TRUSTED_TYPES = {
     "PathGrid": "skphonon",
     "PolynomialResolution": "skphonon",
     "PowderSimulator": "skphonon",
+    "SingleCrystalSimulator": "skphonon",
     "SpectrumGrid": "skphonon",
     "SpinWaveModel": "skphonon",
     "SpinWaveSimulator": "skphonon",
