@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import (
     check_is_fitted,
     check_non_negative,
@@ -18,6 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from skphonon._gappy import Decoder, Evidence, evidence, fit_codes, square
+from skphonon._gappy_basis import learn_basis
 from skphonon._networks import Autoencoder, VariationalLoss
 from skphonon._training import (
     NetworkEstimator,
@@ -37,11 +37,9 @@ from skphonon._validation import (
 
 __all__ = ["GappySpectrumExtractor"]
 
-_SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
+_SMALLEST_SPREAD = 1e-4  # of codes: none is known better beforehand
 _N_CANDIDATES = 1000  # training codes among which a search begins
 _ROWS_AT_ONCE = 32  # spectra whose codes are sought together
-_ROUNDING = 1e-5  # of the mean square: what single precision leaves of it
-_FILLINGS = 3  # of gaps in the training set by its components
 
 
 class GappySpectrumExtractor(
@@ -495,41 +493,21 @@ class GappySpectrumExtractor(
         """Learn mean, weights and components; return the coefficients of X."""
         self.seen_ = seen.any(axis=0)
         background = self._background_rows()
-        gaps = None if seen[:, self.seen_].all() else ~seen[:, self.seen_]
-        X = X[:, self.seen_]
-        mean = _to_one_scale(X, gaps)
-        self.weights_ = 1 / np.sqrt(mean + self.floor * (mean.mean() or 1.0))
-        X -= mean
-        X *= self.weights_
-        if gaps is not None:
-            X[gaps] = 0.0
-        components, spread = self._components(X, random_state)
-        for _ in range(_FILLINGS if gaps is not None else 0):
-            _fill(X, gaps, components, spread)
-            components, spread = self._components(X, random_state)
-        self.n_compressed_ = components.shape[1]
-        coefficients = X @ components
-        left = np.square(X).sum(dtype=float) - np.square(coefficients).sum(dtype=float)
-        rounding = _ROUNDING * np.square(self.weights_ * mean).mean()
-        self.least_noise_ = float(max(left / X.size, rounding))
+        seen = seen[:, self.seen_]
+        basis = learn_basis(
+            X[:, self.seen_],
+            None if seen.all() else ~seen,
+            self.compression,
+            self.floor,
+            random_state,
+        )
+        self.weights_, self.least_noise_ = basis.weights, basis.left
+        self.n_compressed_ = basis.components.shape[1]
         self.basis_ = np.column_stack(
-            [self.weights_ * mean, components, (background * self.weights_).T]
+            [basis.mean, basis.components, (background * basis.weights).T]
         )
         self._square = square(self.basis_)
-        return coefficients
-
-    def _components(self, X, random_state):
-        """Return principal components in columns and standard deviations."""
-        _, sizes, components = randomized_svd(
-            X,
-            min(self.compression, *X.shape),
-            n_iter=3,
-            power_iteration_normalizer="QR",
-            random_state=random_state,
-        )
-        spread = sizes / np.sqrt(len(X))
-        n_real = max(int(np.sum(spread > spread[0] * _SMALLEST_SPREAD)), 1)
-        return np.ascontiguousarray(components[:n_real].T), spread[:n_real]
+        return basis.coefficients
 
     def _background_rows(self):
         n_features = len(self.seen_)
@@ -616,35 +594,3 @@ class GappySpectrumExtractor(
         if 2 * mask.sum() <= len(mask):
             return square(self.basis_, np.flatnonzero(mask))
         return self._square - square(self.basis_, np.flatnonzero(~mask))
-
-
-def _to_one_scale(X, gaps):
-    """Bring spectra to a mean of 1, in place; return the mean spectrum."""
-    if gaps is None:
-        X /= _sizes(X.mean(axis=1))
-        return X.mean(axis=0)
-    mean = np.ones(X.shape[1], dtype=np.float32)
-    for _ in range(_FILLINGS):
-        # beside what the mean spectrum has where this one was seen
-        expected = np.where(gaps, 0.0, mean).sum(axis=1)
-        X /= _sizes(np.nansum(X, axis=1) / _sizes(expected)[:, 0])
-        mean = np.nanmean(X, axis=0)
-        mean /= mean.mean() or 1.0
-    return mean
-
-
-def _sizes(values):
-    return np.where(values > 0, values, 1.0).astype(np.float32)[:, None]
-
-
-def _fill(X, gaps, components, spread):
-    """Put what components make of the rest of each row into its gaps."""
-    rest = max(1 - np.square(spread).sum() / np.square(X).sum(axis=1).mean(), 0.0)
-    noise = np.square(X).mean() * rest + _SMALLEST_SPREAD**2 * np.square(spread[0])
-    penalty = np.diag(noise / np.square(spread))
-    for row, gap in zip(X, gaps, strict=True):
-        if not gap.any():
-            continue
-        known = np.flatnonzero(~gap)
-        square_, product = square(components, known), row[known] @ components[known]
-        row[gap] = components[gap] @ np.linalg.solve(square_ + penalty, product)
