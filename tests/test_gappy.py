@@ -277,8 +277,10 @@ def test_refuses_what_it_cannot_use(trained):
     empty[7] = np.nan
     with pytest.raises(ValueError, match="row 7 has only NaN"):
         trained.transform(empty)
+    negative = X.copy()
+    negative[0, :2] = np.nan, -0.1
     with pytest.raises(ValueError, match="Negative values"):
-        quick().fit(-X)
+        quick().fit(negative)
     with pytest.raises(ValueError, match="one column for each of the 150 features"):
         quick(background=SLOPE[:, 1:]).fit(X)
 
