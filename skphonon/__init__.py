@@ -21,6 +21,7 @@ _HOME = {
     "ForceConstantModel": "skphonon.physics.force_constants",
     "ForceConstantPrior": "skphonon.datasets",
     "ForceConstantRegressor": "skphonon.regression",
+    "GappySpectrumExtractor": "skphonon.gappy",
     "HeatCapacityDisplay": "skphonon.inspection",
     "IdentifiabilityWarning": "skphonon.inversion",
     "ImplicitSpectrumModel": "skphonon.surrogate",

@@ -27,6 +27,7 @@ TRUSTED_TYPES = {
     "CrystalGrid": "skphonon",
     "ForceConstantModel": "skphonon",
     "ForceConstantRegressor": "skphonon",
+    "GappySpectrumExtractor": "skphonon",
     "ImplicitSpectrumModel": "skphonon",
     "MaskedSpectrumPreprocessor": "skphonon",
     "PathGrid": "skphonon",

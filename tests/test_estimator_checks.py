@@ -6,6 +6,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skphonon.calibration import CalibratedRegressor
 from skphonon.features import AEFeatureExtractor, VAEFeatureExtractor
+from skphonon.gappy import GappySpectrumExtractor
 from skphonon.inversion import (
     LeastSquaresInverter,
     NelderMeadInverter,
@@ -25,6 +26,7 @@ ESTIMATORS = [
     VAEFeatureExtractor(
         3, architecture="conv", filters=(2, 3), hidden_size=10, max_epochs=2
     ),
+    GappySpectrumExtractor(3, hidden_size=20, max_epochs=3),
     ForceConstantRegressor((30, 30), learning_rate=0.01, batch_size=16),
     ImplicitSpectrumModel((20, 20), batch_size=16, max_epochs=40),
     ImplicitSpectrumModel((20, 20), target="linear", batch_size=16, max_epochs=20),
