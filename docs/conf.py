@@ -45,11 +45,13 @@ html_title = f"skphonon {version}"
 html_theme_options = {"show_prev_next": False}
 
 
-def skip_metadata_requests(app, what, name, obj, skip, options):
-    """Leave out scikit-learn's generated set_*_request methods."""
-    return True if re.fullmatch(r"set_\w+_request", name) else None
+def skip_what_others_wrote(app, what, name, obj, skip, options):
+    """Leave out what classes inherit from scikit-learn or from Python itself."""
+    home = getattr(getattr(obj, "fget", obj), "__module__", None) or ""
+    generated = re.fullmatch(r"set_\w+_request", name)
+    return True if generated or not home.startswith("skphonon") else None
 
 
 def setup(app):
     """Connect the handler above."""
-    app.connect("autodoc-skip-member", skip_metadata_requests)
+    app.connect("autodoc-skip-member", skip_what_others_wrote)
