@@ -49,17 +49,17 @@ class Templates:
     def __init__(self, mean, shapes, scaled):
         self.mean, self.shapes, self.scaled = mean, shapes, scaled
         self.weights, self.level = _weights(mean)
-        self._all = None
+        self._whole = None
 
     def gram(self, seen):
         """Return what amounts follow from, for voxels of these numbers."""
         shapes = self.shapes[seen]
         if 2 * len(seen) > len(self.shapes):
-            if self._all is None:
-                self._all = _square(self.shapes)
+            if self._whole is None:
+                self._whole = _square(self.shapes)
             others = np.ones(len(self.shapes), dtype=bool)
             others[seen] = False
-            square = self._all - _square(self.shapes[others])
+            square = self._whole - _square(self.shapes[others])
         else:
             square = _square(shapes)
         lengths, axes = np.linalg.eigh(square)

@@ -105,10 +105,11 @@ class NormalNetworks(nn.Module):
 
 
 class NormalLoss(nn.Module):
-    """Negative log-likelihood of normal distributions, weighted by their widths.
+    """Negative log-likelihood of normal distributions.
 
-    The share of a sample goes with the standard deviation that it is given [1]_: what
-    is already known well does not keep the rest from being learnt.
+    In training the share of a sample goes with the standard deviation that it is given
+    [1]_: what is already known well does not keep the rest from being learnt. So
+    weighted it does not tell which networks are better.
 
     References
     ----------
@@ -119,7 +120,9 @@ class NormalLoss(nn.Module):
         """Return the loss of `output`, what NormalNetworks returns."""
         mean, log_variance = output
         loss = ((target - mean).square() * torch.exp(-log_variance) + log_variance) / 2
-        return (loss * torch.exp(log_variance.detach() / 2)).mean()
+        if self.training:
+            loss = loss * torch.exp(log_variance.detach() / 2)
+        return loss.mean()
 
 
 class SineNetwork(nn.Module):

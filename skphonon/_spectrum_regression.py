@@ -78,7 +78,8 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
     counts : float or pair of float, default=(0.01, 10000.0)
         Neutrons in a voxel of mean intensity, background included, as for
         :func:`~skphonon.datasets.make_crystal_spectra`; a pair is drawn from evenly in
-        the logarithm. Negative intensities get no noise. None: no noise at all.
+        the logarithm. One view in ten has no noise, nor have negative intensities.
+        None: no noise at all.
     background : float, default=0.3
         Largest mean of a background, in units of the mean visible intensity; each view
         has another. 0: there is none.
@@ -546,7 +547,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
 
         Rows that see the same come together.
         """
-        for group, seen, found in same_voxels(X, rows, np.arange(X.shape[1])):
+        for group, seen, found in same_voxels(X, rows):
             yield group, *self._complete(found, templates, templates.gram(seen))
 
     def _complete(self, X, templates, gram):
@@ -560,8 +561,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         """Return the inputs of the networks, not standardised, row by row."""
         templates = Templates(self.mean_, self.templates_, self.normalize)
         inputs = np.empty((len(X), 2 * self.n_components_ + 1))
-        everything = np.arange(X.shape[1])
-        for group, seen, found in same_voxels(X, np.arange(len(X)), everything):
+        for group, seen, found in same_voxels(X, np.arange(len(X))):
             gram = templates.gram(seen)
             for row, spectrum in zip(group, found, strict=True):
                 # alone: products of matrices round as their shape says
@@ -575,9 +575,12 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         inputs, rows = [], []
         for _ in range(self.n_views):
             for group, seen, found in views.draw(X):
-                completed = self._complete(found, templates, templates.gram(seen))
+                # where not one neutron was counted there is no scale
+                kept = (found.sum(axis=1) > 0) | (not self.normalize)
+                gram = templates.gram(seen)
+                completed = self._complete(found[kept], templates, gram)
                 inputs.append(np.float32(self._join(*completed)))
-                rows.append(group)
+                rows.append(group[kept])
         return np.concatenate(inputs), np.concatenate(rows)
 
     def _join(self, logarithms, sureness):

@@ -6,6 +6,7 @@ __all__ = ["Views", "same_voxels"]
 
 _ROWS = 50  # that share the voxels which are seen
 _EVERYTHING = 0.1  # share of the views with all voxels
+_NOISELESS = 0.1  # share of those without noise
 _FEWEST = 0.1  # share of voxels seen without patterns
 _MANY = 1e4  # counts from which they are as good as normal
 
@@ -52,8 +53,8 @@ class Views:
         if everything < _EVERYTHING:
             return np.arange(n_voxels)
         if self.coverage is None:
-            chosen = self.rng.uniform(size=n_voxels) < _FEWEST**share
-            return np.flatnonzero(chosen)
+            chosen = self.rng.permutation(n_voxels)
+            return np.sort(chosen[: int(np.ceil(n_voxels * _FEWEST**share))])
         low, high = self.n_patterns
         n_chosen = min(high, int(low * ((high + 1) / low) ** share))
         chosen = self.rng.permutation(len(self.coverage))[:n_chosen]
@@ -62,7 +63,7 @@ class Views:
     def _measured(self, X, seen):
         """Add background and counting noise to rows."""
         mean = np.maximum(X, 0).mean(axis=1, dtype=float)[:, None]
-        level, slope, share = self.rng.uniform(size=(3, len(X), 1))
+        level, slope, share, noiseless = self.rng.uniform(size=(4, len(X), 1))
         slope = (2 * slope - 1) * self.slopes[seen]
         X = X + np.float32(self.background * level * mean * (1 + slope))
         if self.counts is None:
@@ -72,7 +73,8 @@ class Views:
         scale = low * (high / low) ** share / (mean * (1 + self.background * level))
         scale = np.float32(np.where(mean > 0, scale, 1.0))
         expected = np.maximum(X, 0) * scale
-        return X + (self._count(expected) - expected) / scale
+        noise = (self._count(expected) - expected) / scale
+        return X + noise * (noiseless >= _NOISELESS)
 
     def _count(self, expected):
         counted = np.empty_like(expected)
@@ -84,17 +86,22 @@ class Views:
         return counted
 
 
-def same_voxels(X, rows, seen):
-    """Yield rows that are finite in the same of some voxels, these, and both's X."""
-    found = X[np.ix_(rows, seen)]
-    finite = np.isfinite(found)
-    if finite.all():
-        yield rows, seen, found
-        return
-    _, first, which = np.unique(
-        np.packbits(finite, axis=1), axis=0, return_index=True, return_inverse=True
-    )
-    for number, row in enumerate(first):
-        same, pattern = which.ravel() == number, finite[row]
-        if pattern.any():
-            yield rows[same], seen[pattern], found[same][:, pattern]
+def same_voxels(X, rows, seen=None):
+    """Yield rows that are finite in the same of some voxels, these, and both's X.
+
+    Few rows come at once, however many are the same.
+    """
+    seen = np.arange(X.shape[1]) if seen is None else seen
+    for part in np.array_split(rows, -(-len(rows) // _ROWS)):
+        found = X[np.ix_(part, seen)]
+        finite = np.isfinite(found)
+        if finite.all():
+            yield part, seen, found
+            continue
+        _, first, which = np.unique(
+            np.packbits(finite, axis=1), axis=0, return_index=True, return_inverse=True
+        )
+        for number, row in enumerate(first):
+            same, pattern = which.ravel() == number, finite[row]
+            if pattern.any():
+                yield part[same], seen[pattern], found[same][:, pattern]

@@ -1,4 +1,4 @@
-"""From features of spectra to force constants, with error bars."""
+"""From features of spectra, or spectra, to force constants, with error bars."""
 
 import copy
 import numbers
@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from skphonon._networks import CodeNetwork, RootMeanSquareLoss
+from skphonon._spectrum_regression import SpectrumRegressor
 from skphonon._training import (
     OPTIMIZERS,
     NetworkEstimator,
@@ -29,7 +30,7 @@ from skphonon._validation import (
     positive,
 )
 
-__all__ = ["ForceConstantRegressor"]
+__all__ = ["ForceConstantRegressor", "SpectrumRegressor"]
 
 LOSSES = {"rmse": RootMeanSquareLoss, "mse": nn.MSELoss}
 _ROWS_AT_ONCE = 8192  # bounds the memory of predictions

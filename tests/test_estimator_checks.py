@@ -12,7 +12,7 @@ from skphonon.inversion import (
     PixelInverter,
 )
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
-from skphonon.regression import ForceConstantRegressor
+from skphonon.regression import ForceConstantRegressor, SpectrumRegressor
 from skphonon.surrogate import ImplicitSpectrumModel
 
 ESTIMATORS = [
@@ -26,6 +26,17 @@ ESTIMATORS = [
         3, architecture="conv", filters=(2, 3), hidden_size=10, max_epochs=2
     ),
     ForceConstantRegressor((30, 30), learning_rate=0.01, batch_size=16),
+    SpectrumRegressor(  # the checks' data are no counts at all
+        hidden_sizes=(30, 30),
+        n_networks=2,
+        counts=None,
+        background=0.0,
+        normalize=False,
+        n_views=6,
+        weight_decay=0.0,
+        learning_rate=0.01,
+        batch_size=16,
+    ),
     ImplicitSpectrumModel((20, 20), batch_size=16, max_epochs=40),
     ImplicitSpectrumModel((20, 20), target="linear", batch_size=16, max_epochs=20),
     PixelInverter(n_starts=2),
