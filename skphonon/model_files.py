@@ -24,6 +24,7 @@ __all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
 TRUSTED_TYPES = {
     "AEFeatureExtractor": "skphonon",
     "CalibratedRegressor": "skphonon",
+    "CrystalGrid": "skphonon",
     "ForceConstantModel": "skphonon",
     "ForceConstantRegressor": "skphonon",
     "ImplicitSpectrumModel": "skphonon",
@@ -31,7 +32,9 @@ TRUSTED_TYPES = {
     "PathGrid": "skphonon",
     "PolynomialResolution": "skphonon",
     "PowderSimulator": "skphonon",
+    "SingleCrystalSimulator": "skphonon",
     "SpectrumGrid": "skphonon",
+    "SpectrumRegressor": "skphonon",
     "SpinWaveModel": "skphonon",
     "SpinWaveSimulator": "skphonon",
     "TabulatedResolution": "skphonon",

@@ -79,7 +79,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator)
         What training minimises over the standardised targets: the mean of their root
         mean square errors, or of their mean square errors. With the latter a target
         that the spectra hardly determine keeps the others from being refined.
-    optimizer : {"adam", "clipped-adam", "sgd"}, default="adam"
+    optimizer : {"adam", "adamw", "clipped-adam", "sgd"}, default="adam"
         Rule of the steps; see :class:`~skphonon.features.VAEFeatureExtractor`.
     learning_rate : float, default=0.001
         Highest learning rate.

@@ -10,6 +10,7 @@ from scipy.stats import norm
 from sklearn.base import clone
 
 from skphonon import (
+    CrystalGrid,
     JointSimulator,
     LeastSquaresInverter,
     PathGrid,
@@ -186,6 +187,15 @@ def test_renormalisation_is_the_models_or_a_nuisance():
     assert_allclose(simulator(model).simulate(POINT), asked)
     # without anisotropy energies alone scale, as they do with all exchange
     assert_allclose(simulator().simulate(POINT * 1.2 / 1.083), asked, atol=1e-14)
+
+
+def test_a_volume_is_a_list_of_wavevectors():
+    volume = CrystalGrid(ENERGY, [0.25, 0.5], [0.0, 0.25, 0.5], 0.0)
+    made = simulator(path=volume.wavevectors)
+    assert_array_equal(
+        SpinWaveSimulator(made.model, volume, energy_resolution=4.0).simulate(POINT),
+        made.simulate(POINT),
+    )
 
 
 def test_unmeasured_pixels_are_nan():

@@ -51,8 +51,13 @@ def make_crystal_spectra(
     ----------
     simulator : SingleCrystalSimulator
         Or anything with ``simulate``, ``reference``, ``parameter_names`` and ``grid``.
-    n_samples, parameters, spread
-        As for :func:`make_powder_spectra`.
+    n_samples : int, default=None
+        Number of spectra; None where `parameters` are given.
+    parameters : array-like of shape (n_samples, n_parameters), default=None
+        Parameter sets to simulate, in the simulator's order; None draws them.
+    spread : float or array-like of shape (n_parameters,), default=0.5
+        Half-width of the uniform distribution drawn from, relative to the size of each
+        reference value.
     n_orientations : int or pair of int, default=None
         How many of the angles `psi` of the :class:`CrystalGrid` each spectrum has,
         chosen at random; a pair (low, high) draws the number, both ends included. None:

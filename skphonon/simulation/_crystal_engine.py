@@ -22,7 +22,7 @@ from skphonon.physics.displacements import (
 from skphonon.physics.phonon_lines import response_weights
 from skphonon.simulation._crystal_points import Points
 from skphonon.simulation._powder_engine import _packed, _products
-from skphonon.simulation._splines import inverse_square, place
+from skphonon.simulation._splines import Places, inverse_square, place
 from skphonon.simulation.quadrature import EnergyAxis
 
 __all__ = ["Plan", "differentiate", "simulate"]
@@ -74,18 +74,16 @@ def simulate(plan: Plan, recording: Recording, rows: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (n_samples, n_pixels)
     """
-    spectra = np.zeros((len(rows), *plan.mask.shape))
-    n_modes = 3 * plan.amplitudes.shape[1]
-    per_column = 3 * n_modes**2 + 16 * n_modes + 3 * len(plan.mask)
-    for batch in _batches(plan, len(rows), per_column):
-        crystals = _crystals(plan, rows[batch], recording.displacements[batch])
+    spectra = np.zeros((len(rows), *plan.mask.shape, 1))
+    costs = _costs(plan, 5, 40)
+    for batch in _batches(plan, len(rows), costs):
+        crystals = _crystals(plan, rows[batch], recording, batch)
         table = recording.tables(batch, None)
         images = torch.from_numpy(spectra[batch])
-        for columns in _blocks(plan, len(images) * per_column):
+        for columns in _blocks(plan, len(images), costs):
             lines = _lines(plan, columns, crystals, recording.axis)
-            seen = _recorded(lines.places, [lines.levels[..., None]], table)
-            _add(plan, columns, images[..., None], seen)
-    return _finished(plan, spectra[..., None]).reshape(len(rows), -1)
+            _add(plan, columns, images, _recorded(lines, [lines.levels()], table))
+    return _finished(plan, spectra).reshape(len(rows), -1)
 
 
 def differentiate(
@@ -109,38 +107,33 @@ def differentiate(
     changes : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
     spectra : ndarray of shape (n_samples, n_pixels)
     """
-    n_parameters = rows.shape[1]
-    n_columns = n_parameters + len(names)
+    n_columns = rows.shape[1] + len(names)
     spectra = np.zeros((len(rows), *plan.mask.shape, 1))
     changes = np.zeros((len(rows), *plan.mask.shape, n_columns))
-    n_modes = 3 * plan.amplitudes.shape[1]
-    per_column = n_columns * (2 * n_modes**2 + 16 * n_modes + 2 * len(plan.mask))
-    for batch in _batches(plan, len(rows), per_column):
-        added = recording.displacements[batch]
-        crystals = _crystals(plan, rows[batch], added, responding=True)
+    costs = _costs(plan, 2, 16, n_columns)
+    for batch in _batches(plan, len(rows), costs):
+        crystals = _crystals(plan, rows[batch], recording, batch, responding=True)
         table = recording.tables(batch, None)
-        changed = {
+        tables = {
             name: recording.tables(batch, name)
             for name in names
             if name.startswith("energy")
         }
         images = torch.from_numpy(spectra[batch])
         slopes = torch.from_numpy(changes[batch])
-        for columns in _blocks(plan, len(images) * per_column):
+        for columns in _blocks(plan, len(images), costs):
             lines = _lines(plan, columns, crystals, recording.axis)
-            level = lines.levels[..., None]
-            seen = _recorded(lines.places, [level], table)
+            seen = _recorded(lines, [lines.levels()], table)
             _add(plan, columns, images, seen)
-            parts = _changes(plan, columns, crystals, lines)
-            found = _recorded(lines.places, parts, table)
-            _add(plan, columns, slopes[..., :n_parameters], found)
-            for number, name in enumerate(names, start=n_parameters):
-                if name in changed:
-                    found = _recorded(lines.places, [level], changed[name])
+            parts = _changes(plan, columns, crystals, lines, recording.axis.step)
+            found = [_recorded(lines, parts, table)]
+            for name in names:
+                if name in tables:
+                    found.append(_recorded(lines, [lines.levels()], tables[name]))
                 else:  # of the Debye-Waller factor exp(-u Q^2)
                     squares = (plan.q_vectors[:, columns] ** 2).sum(dim=0)
-                    found = -squares[:, None, None] * seen
-                _add(plan, columns, slopes[..., number : number + 1], found)
+                    found.append(-squares[:, None, None] * seen)
+            _add(plan, columns, slopes, torch.cat(found, dim=2))
     shape = len(rows), plan.mask.size
     return (
         _finished(plan, changes).reshape(*shape, n_columns),
@@ -156,8 +149,8 @@ class _Crystals(NamedTuple):
     swellings: torch.Tensor | None  # their derivatives, (n_samples, p, n_atoms, 6)
 
 
-def _crystals(plan, rows, added, responding=False):
-    rows = torch.tensor(rows)
+def _crystals(plan, rows, recording, batch, responding=False):
+    rows, added = torch.tensor(rows), recording.displacements[batch]
     one = torch.eye(3, dtype=rows.dtype)
     n_samples, n_atoms = len(rows), plan.amplitudes.shape[1]
     swellings = None
@@ -173,40 +166,53 @@ def _crystals(plan, rows, added, responding=False):
     return _Crystals(plan.waves.weights(rows), _packed(found), swellings)
 
 
-def _batches(plan, n_samples, per_column):
-    size = min(_BATCH, max(1, plan.n_numbers // per_column))
+class _Costs(NamedTuple):
+    """Numbers that a sample takes, for each column and for each that it stands for."""
+
+    column: int
+    target: int
+
+
+def _costs(plan, matrices, lines, n_kinds=1):
+    """Costs where each kind of spectrum keeps so many matrices and arrays of lines."""
+    n_modes, n_energy = 3 * plan.amplitudes.shape[1], len(plan.mask)
+    column = matrices * n_modes**2 + lines * n_modes + 2 * n_energy
+    return _Costs(n_kinds * column, n_kinds * n_energy)
+
+
+def _batches(plan, n_samples, costs):
+    size = min(_BATCH, max(1, plan.n_numbers // (costs.column + costs.target)))
     return [slice(start, start + size) for start in range(0, n_samples, size)]
 
 
-def _blocks(plan, per_column):
-    size = max(1, plan.n_numbers // per_column)
-    n_columns = len(plan.points.of_column)
-    return [
-        slice(start, min(start + size, n_columns))
-        for start in range(0, n_columns, size)
-    ]
-
-
-class _Places(NamedTuple):
-    """Where the lines of columns lie on the axis, (n_columns, n_samples, n_modes)."""
-
-    node: torch.Tensor
-    weights: torch.Tensor  # (..., 4), shares of four points
-    tilts: torch.Tensor  # (..., 4), their derivatives with the position
+def _blocks(plan, n_samples, costs):
+    """Slices of columns which, with what they stand for, keep to the memory."""
+    counts = np.diff(plan.points.starts)
+    ends = np.cumsum(n_samples * (costs.column + costs.target * counts))
+    start, spent = 0, 0
+    while start < len(counts):
+        stop = int(np.searchsorted(ends, spent + plan.n_numbers, side="right"))
+        stop = max(stop, start + 1)
+        yield slice(start, stop)
+        start, spent = stop, ends[stop - 1]
 
 
 class _Lines(NamedTuple):
-    """Lines of a block of columns, (n_columns, n_samples, n_modes)."""
+    """Lines of a block of columns, and of the points whose phonons these share."""
 
-    places: _Places
-    levels: torch.Tensor  # strengths over E^2
-    inverse: torch.Tensor  # 1 / E^2, 0 where nothing is seen
-    eigenvalues: torch.Tensor
-    projections: torch.Tensor  # of the amplitudes, (..., n_modes)
-    amplitudes: torch.Tensor  # (n_columns, n_samples, n_modes)
-    tilt: torch.Tensor  # derivative of the position with E^2, over E^2
     points: slice
-    index: torch.Tensor  # (n_columns,), which of these points
+    shared: torch.Tensor  # (n_columns,), number of the point of each
+    places: Places  # of the points, on the axis, (n_points, n_samples, n_modes)
+    eigenvalues: torch.Tensor  # of the points
+    inverse: torch.Tensor  # 1 / E^2 of the points, 0 where nothing is seen
+    modes: torch.Tensor  # conjugate eigenvectors of columns, in rows
+    overlaps: torch.Tensor  # of these with the amplitudes
+    amplitudes: torch.Tensor  # (n_columns, n_samples, n_modes)
+
+    def levels(self):
+        """Strengths over E^2, (n_columns, n_samples, n_modes, 1)."""
+        strengths = (self.overlaps * self.overlaps.conj()).real
+        return (strengths * self.inverse[self.shared])[..., None]
 
 
 def _lines(plan, columns, crystals, axis):
@@ -214,28 +220,18 @@ def _lines(plan, columns, crystals, axis):
     points = slice(of_column[0], of_column[-1] + 1)
     index = torch.as_tensor(of_column - points.start)
     eigenvalues, vectors = _phonons(plan, points, crystals.weights)
+    places = place(axis, eigenvalues)
     amplitudes = _damped(plan, columns, crystals.displacements)
     modes = vectors.mH[index]
-    overlaps = (modes @ amplitudes.to(modes)[..., None])[..., 0]
-    strengths = (overlaps * overlaps.conj()).real
-    places = place(axis, eigenvalues)
-    inverse = inverse_square(eigenvalues) * places.seen
-    tilt = inverse * inverse.sqrt() / (2 * axis.step)
-    shares = _Places(
-        places.node[index],
-        torch.stack(places.weights(), dim=-1)[index],
-        torch.stack(places.tilts(), dim=-1)[index],
-    )
     return _Lines(
-        shares,
-        strengths * inverse[index],
-        inverse[index],
-        eigenvalues[index],
-        modes.conj() * overlaps[..., None],
-        amplitudes,
-        tilt[index],
         points,
         index,
+        places,
+        eigenvalues,
+        inverse_square(eigenvalues) * places.seen,
+        modes,
+        (modes @ amplitudes.to(modes)[..., None])[..., 0],
+        amplitudes,
     )
 
 
@@ -259,7 +255,7 @@ def _damped(plan, columns, displacements):
     return (damped[..., None] * q_vectors.T[:, None, None]).flatten(2)
 
 
-def _changes(plan, columns, crystals, lines):
+def _changes(plan, columns, crystals, lines, step):
     """Return what multiplies shares and tilts in the change with each parameter.
 
     F = G(E) / E^2 of a line changes by G'(E) / 2 E^3 - G / E^4 with E^2.
@@ -268,32 +264,36 @@ def _changes(plan, columns, crystals, lines):
     basis = plan.waves.basis(waves)
     if plan.amplitudes.shape[1] == 1:
         basis = basis[:, _FULL].permute(2, 0, 1).unflatten(-1, (3, 3))
+    projections = lines.modes.conj() * lines.overlaps[..., None]
     values, slopes = response_weights(
-        lines.eigenvalues, lines.projections, basis[lines.index]
+        lines.eigenvalues[lines.shared], projections, basis[lines.shared]
     )
     if crystals.swellings is not None:
-        parts = (lines.projections.conj() * lines.amplitudes[:, :, None]).real
+        parts = (projections.conj() * lines.amplitudes[:, :, None]).real
         parts = parts.unflatten(-1, (-1, 3)).sum(dim=-1)  # (n, s, j, d)
         products = _products(plan.q_vectors[:, columns])
         growth = (crystals.swellings @ products).permute(3, 0, 2, 1)  # (n, s, d, p)
         values = values - parts @ growth
-    inverse = lines.inverse[..., None]
-    levels = values * inverse - slopes * inverse**2
-    return [levels, slopes * lines.tilt[..., None]]
+    inverse = lines.inverse[lines.shared][..., None]
+    tilts = slopes * inverse * inverse.sqrt() / (2 * step)
+    return [values * inverse - slopes * inverse**2, tilts]
 
 
-def _recorded(places, parts, table):
+def _recorded(lines, parts, table):
     """Spectra of columns, (n_samples, n_columns, n_kinds, n_energy).
 
     The parts, of shape (n_columns, n_samples, n_modes, n_kinds), multiply the shares
     and, if there are two, the tilts.
     """
     rows, which = table
-    values = parts[0][..., None] * places.weights[..., None, :]
-    if len(parts) > 1:
-        values += parts[1][..., None] * places.tilts[..., None, :]
+    index, places = lines.shared, lines.places
+    factors = [places.weights(), places.tilts()][: len(parts)]
+    values = sum(
+        part[..., None] * torch.stack(factor, dim=-1)[index][..., None, :]
+        for part, factor in zip(parts, factors, strict=True)
+    )
     values = values.permute(1, 0, 3, 2, 4).flatten(3)  # (s, n, kind, 4 j)
-    starts = places.node.transpose(0, 1) + which[:, None, None]
+    starts = places.node[index].transpose(0, 1) + which[:, None, None]
     index = (starts[..., None] + torch.arange(4)).to(torch.int32).flatten(2)
     index = index[:, :, None].expand(values.shape)
     n_rows, n_entries = values.shape[:3].numel(), values.shape[3]

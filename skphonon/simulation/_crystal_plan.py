@@ -53,7 +53,7 @@ def make_plan(simulator, q_resolution) -> Plan:
     within = points.wavevectors @ reciprocal
     q_vectors = within[points.of_column] + points.shifts @ reciprocal
     moduli = np.linalg.norm(given @ reciprocal, axis=1)
-    smooth = background(simulator, simulator.grid.axes()[0], moduli, _TO)
+    smooth = background(simulator, (simulator.grid.axes()[0], moduli), _TO)
     return Plan(
         mask=mask,
         points=points,

@@ -61,19 +61,14 @@ def fold(wavevectors: Array, rotations: Array) -> Points:
     Points
         Wavevectors that agree within 1e-6 count as one.
     """
-    best = None
+    best = _placed(wavevectors)
     for rotation in rotations:
-        turned = wavevectors @ rotation
-        cells = np.rint(turned * _CELLS).astype(np.int64)
-        zones = cells // _CELLS
-        place = _joined(cells - zones * _CELLS, _CELLS)
-        zone = _joined(zones + _ZONES // 2, _ZONES)
-        if best is None:
-            best = [place, zone, turned - zones, zones]
-            continue
+        turned = _placed(wavevectors @ rotation)
         # the first place, and then the first zone, of all that are equivalent
-        less = (place < best[0]) | ((place == best[0]) & (zone < best[1]))
-        for kept, new in zip(best, (place, zone, turned - zones, zones), strict=True):
+        less = (turned.place < best.place) | (
+            (turned.place == best.place) & (turned.zone < best.zone)
+        )
+        for kept, new in zip(best, turned, strict=True):
             kept[less] = new[less]
     place, zone, within, zones = best
     _, first, point = np.unique(place, return_index=True, return_inverse=True)
@@ -119,6 +114,26 @@ def cloud(covariance: Array, n_samples: int) -> tuple[Array, Array]:
     points = np.array(list(product(nodes, repeat=len(sides)))) @ sides
     shares = np.prod(list(product(weights / weights.sum(), repeat=len(sides))), axis=1)
     return points, shares
+
+
+class _Placed(NamedTuple):
+    """Where wavevectors lie in their zone, and in which."""
+
+    place: Numbers  # (n,), in an order of all places
+    zone: Numbers  # (n,), in an order of all zones
+    within: Array  # (n, 3), from the corner of the zone
+    zones: Numbers  # (n, 3)
+
+
+def _placed(wavevectors):
+    cells = np.rint(wavevectors * _CELLS).astype(np.int64)
+    zones = cells // _CELLS
+    return _Placed(
+        _joined(cells - zones * _CELLS, _CELLS),
+        _joined(zones + _ZONES // 2, _ZONES),
+        wavevectors - zones,
+        zones,
+    )
 
 
 def _joined(coordinates, base):

@@ -201,8 +201,8 @@ def _inverse_square(vectors, reciprocal):
     return 1 / (distances**2).sum(axis=2).min(axis=1)
 
 
-def background(simulator, energies, moduli, to):
-    """Polynomial background of all pixels, in units of the mean intensity, or None."""
+def background(simulator, axes, to):
+    """Polynomial background of all pixels, over energies and moduli in `axes`."""
     if simulator.background is None:
         return None
     coefficients = np.asarray(simulator.background, dtype=float)
@@ -212,5 +212,5 @@ def background(simulator, energies, moduli, to):
             f"got {simulator.background!r}. A constant is [[c]], a term in Q^2 is "
             "[[0, 0, c]]."
         )
-    values = np.polynomial.polynomial.polygrid2d(energies, moduli, coefficients)
+    values = np.polynomial.polynomial.polygrid2d(*axes, coefficients)
     return to.real(values.ravel())

@@ -145,7 +145,7 @@ def make_plan(simulator, n_directions: int, ranges, *, other: bool = False) -> P
         temperature=simulator.temperature,
         displacement=simulator.mean_square_displacement,
         incoherent=_incoherent(simulator, axis, by_order, to),
-        background=background(simulator, *grid.axes(), to),
+        background=background(simulator, grid.axes(), to),
         conditions=lambda table: conditions(simulator, axis, radii, step, table, to),
     )
 

@@ -94,7 +94,7 @@ class SingleCrystalSimulator(VersionedEstimator):
     mesh : int or tuple of 3 int, default=None
         Points along each reciprocal axis, at least 2, of the mesh for displacements, as
         for :class:`PowderSimulator`. None reaches 20 Angstrom.
-    memory : float, default=64.0
+    memory : float, default=32.0
         Memory in MB that a call works in, besides its result and what is kept of the
         grid (about 200 bytes a wavevector). Less may be slower, and so may more.
 
@@ -160,7 +160,7 @@ class SingleCrystalSimulator(VersionedEstimator):
         units="1/meV",
         scattering_lengths=None,
         mesh=None,
-        memory=64.0,
+        memory=32.0,
     ):
         self.model = model
         self.grid = grid
@@ -278,12 +278,12 @@ class SingleCrystalSimulator(VersionedEstimator):
         from skphonon.simulation import _crystal_engine
 
         exact = tuple(name for name in names if name != "q_resolution")
-        spectra = np.empty((len(rows), self.grid.n_pixels))
-        changes = np.empty((*spectra.shape, rows.shape[1] + len(exact)))
-        for plan, recording, same in self._plans(table, ranges):
-            changes[same], spectra[same] = _crystal_engine.differentiate(
-                plan, recording, rows[same], exact
-            )
+        changes, spectra = self._each(
+            rows,
+            table,
+            ranges,
+            lambda *settings: _crystal_engine.differentiate(*settings, exact),
+        )
         if exact != names:
             column = rows.shape[1] + names.index("q_resolution")
             change = self._q_change(rows, table, ranges)
@@ -349,13 +349,31 @@ class SingleCrystalSimulator(VersionedEstimator):
     def _simulate(self, rows, table, ranges):
         from skphonon.simulation import _crystal_engine
 
-        plans = self._plans(table, ranges)
-        if (table[:, _Q] == table[0, _Q]).all():  # no copy of a large result
-            return _crystal_engine.simulate(*next(plans)[:2], rows)
-        spectra = np.empty((len(rows), self.grid.n_pixels))
-        for plan, recording, same in plans:
-            spectra[same] = _crystal_engine.simulate(plan, recording, rows[same])
+        (spectra,) = self._each(
+            rows,
+            table,
+            ranges,
+            lambda *settings: (_crystal_engine.simulate(*settings),),
+        )
         return spectra
+
+    def _each(self, rows, table, ranges, call):
+        """Call with plan, recording and rows for each resolution in Q; join results."""
+        # torch takes seconds to import: only those who simulate wait for it
+        from skphonon.simulation._crystal_plan import make_recording
+
+        widths, joined = np.unique(table[:, _Q]), None
+        for width in widths:
+            same = np.flatnonzero(table[:, _Q] == width)
+            recording = make_recording(self, table[same], ranges)
+            found = call(self._plan(width), recording, rows[same])
+            if len(widths) == 1:  # no copy of what may be large
+                return found
+            if joined is None:
+                joined = [np.empty((len(rows), *each.shape[1:])) for each in found]
+            for whole, part in zip(joined, found, strict=True):
+                whole[same] = part
+        return joined
 
     def _q_change(self, rows, table, ranges):
         """Return derivatives with the resolution in Q."""
@@ -366,15 +384,6 @@ class SingleCrystalSimulator(VersionedEstimator):
             moved[:, _Q] += sign * step
             ends.append(self._simulate(rows, moved, ranges))
         return (ends[0] - ends[1]) / (2 * step[:, None])
-
-    def _plans(self, table, ranges):
-        """Yield, for each resolution in Q, what to compute, how it appears, of whom."""
-        # torch takes seconds to import: only those who simulate wait for it
-        from skphonon.simulation._crystal_plan import make_recording
-
-        for width in np.unique(table[:, _Q]):
-            same = np.flatnonzero(table[:, _Q] == width)
-            yield self._plan(width), make_recording(self, table[same], ranges), same
 
     def _plan(self, width):
         """Return what does not depend on the parameters, for a resolution in Q."""

@@ -48,8 +48,9 @@ class SpinWaveSimulator(VersionedEstimator):
     ----------
     model : SpinWaveModel
         The magnet and its named constants.
-    grid : PathGrid
-        Energies, which may be of both signs, and wavevectors.
+    grid : PathGrid or CrystalGrid
+        Energies, which may be of both signs, and wavevectors in r.l.u. of the model's
+        lattice.
     energy_resolution : float or callable
         Standard deviation in meV of a Gaussian resolution: a constant, or a function
         of energy transfer (an array in meV), as for
