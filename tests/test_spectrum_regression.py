@@ -61,7 +61,9 @@ def quick(**parameters):
         "learning_rate": 0.005,
         "random_state": 0,
     }
-    return SpectrumRegressor(parameters.pop("n_components", 30), **settings | parameters)
+    return SpectrumRegressor(
+        parameters.pop("n_components", 30), **settings | parameters
+    )
 
 
 def draw(n, seed):
@@ -178,12 +180,14 @@ def clone_of(trained):
 
 
 def test_pickles_and_repeats(trained, data, new):
-    X, y = new
+    X, _ = new
     assert_array_equal(clone_of(trained).predict(X), trained.predict(X))
     again = [quick(n_views=1, max_epochs=1).fit(*data).predict(X) for _ in range(2)]
     assert_array_equal(*again)
     # a row's result does not depend on the rows beside it, nor on what they miss
-    mixed = np.where(np.arange(len(X))[:, None] % 2, np.where(COVERAGE[0], X, np.nan), X)
+    mixed = np.where(
+        np.arange(len(X))[:, None] % 2, np.where(COVERAGE[0], X, np.nan), X
+    )
     alone = trained.predict(mixed[3:4])
     assert_allclose(trained.predict(mixed)[3:4], alone, rtol=1e-12)
 

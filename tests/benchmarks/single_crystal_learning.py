@@ -1,11 +1,11 @@
 """Force constants from single-crystal spectra: roads, coverage and counts compared.
 
-Run with ``python tests/benchmarks/single_crystal_learning.py Ge`` (or Si) and one thread
-(``OMP_NUM_THREADS=1``). Needs SKPHONON_DATA with phonopy's examples and, in --priors,
-what force_field_priors.py makes. Everything is trained on the prior of force fields. It
-is tested on spectra of new draws from that prior and of the first-principles constants,
-which training never saw, with Poisson counts: all that 31 orientations see, the plane
-l = 0 of that, and one orientation.
+Run with ``python tests/benchmarks/single_crystal_learning.py Ge`` (or Si) and one
+thread (``OMP_NUM_THREADS=1``). Needs SKPHONON_DATA with phonopy's examples and, in
+--priors, what force_field_priors.py makes. Everything is trained on the prior of force
+fields. It is tested on spectra of new draws from that prior and of the first-principles
+constants, which training never saw, with Poisson counts: all that 31 orientations see,
+the plane l = 0 of that, and one orientation.
 
 Dispersion errors are root mean squares over all modes of the usual path, in % of the
 highest energy there; errors of constants are in units of the prior's spread; both are
@@ -44,7 +44,9 @@ def main():
     parser.add_argument("crystal", choices=SETTINGS)
     parser.add_argument("--priors", type=Path, default=Path("force_field_priors"))
     parser.add_argument("--train", type=int, default=1500, help="training spectra")
-    parser.add_argument("--searches", type=int, default=4, help="draws searched for")
+    parser.add_argument(
+        "--searches", type=int, default=4, help="draws; 0: no road that searches"
+    )
     arguments = parser.parse_args()
     prior = joblib.load(arguments.priors / f"priors_{arguments.crystal}.joblib")
     truth = read(arguments.crystal)
@@ -76,7 +78,7 @@ def main():
             for road, estimator in roads.items():
                 report(f"{name}, {counts:g}, {road}", estimator, spectra, test, y)
             some = np.r_[: arguments.searches, N_DRAWS]
-            for road, estimator in searches.items():
+            for road, estimator in searches.items() if arguments.searches else ():
                 fitted = estimator.fit(X[:2], y[:2])
                 what = f"{name}, {counts:g}, {road}"
                 report(what, fitted, spectra[some], test, y, some)
