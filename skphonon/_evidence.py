@@ -44,22 +44,22 @@ class Templates:
         Templates times weights; first components, then what is only to be left out.
     scaled : bool
         Whether each spectrum has a scale of its own.
+    products : ndarray of shape (n_templates, n_templates), default=None
+        Scalar products of the templates over all voxels; None: computed.
     """
 
-    def __init__(self, mean, shapes, scaled):
+    def __init__(self, mean, shapes, scaled, products=None):
         self.mean, self.shapes, self.scaled = mean, shapes, scaled
         self.weights, self.level = _weights(mean)
-        self._whole = None
+        self.products = _square(shapes) if products is None else products
 
     def gram(self, seen):
         """Return what amounts follow from, for voxels of these numbers."""
-        shapes = self.shapes[seen]
+        shapes = self.shapes if len(seen) == len(self.shapes) else self.shapes[seen]
         if 2 * len(seen) > len(self.shapes):
-            if self._whole is None:
-                self._whole = _square(self.shapes)
             others = np.ones(len(self.shapes), dtype=bool)
             others[seen] = False
-            square = self._whole - _square(self.shapes[others])
+            square = self.products - _square(self.shapes[others])
         else:
             square = _square(shapes)
         lengths, axes = np.linalg.eigh(square)

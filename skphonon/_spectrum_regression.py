@@ -133,6 +133,8 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         Mean training spectrum there.
     templates_ : ndarray of shape (n_seen, n_templates)
         Components of weighted spectra, and what may be added to them.
+    products_ : ndarray of shape (n_templates, n_templates)
+        Their scalar products.
     chosen_ : ndarray of int of shape (n_chosen,)
         Voxels, by their number among those seen, at which spectra are completed.
     log_mean_ : ndarray of shape (n_chosen,)
@@ -529,6 +531,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
             X, n_components, nuisances, self.normalize, random_state
         )
         self.mean_, self.templates_ = templates.mean, templates.shapes
+        self.products_ = templates.products
         self.n_components_ = int(n_components)
         order = random_state.permutation(X.shape[1])[:_CHOSEN]
         self.chosen_ = np.sort(order)
@@ -545,6 +548,9 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         spread /= spread[0]
         norm = np.sqrt(len(rows)) / (lengths[0] or 1.0)
         self.log_components_ = np.float32(components.T * norm * spread ** (_POWER - 1))
+
+    def _templates(self):
+        return Templates(self.mean_, self.templates_, self.normalize, self.products_)
 
     def _completed(self, X, rows, templates):
         """Yield rows, the logarithms of the completed spectra, and how sure they are.
@@ -563,7 +569,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
 
     def _inputs(self, X):
         """Return the inputs of the networks, not standardised, row by row."""
-        templates = Templates(self.mean_, self.templates_, self.normalize)
+        templates = self._templates()
         inputs = np.empty((len(X), 2 * self.n_components_ + 1))
         for group, seen, found in same_voxels(X, np.arange(len(X))):
             gram = templates.gram(seen)
@@ -575,7 +581,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
 
     def _viewed(self, X, views):
         """Return inputs of all views, and of which row each is."""
-        templates = Templates(self.mean_, self.templates_, self.normalize)
+        templates = self._templates()
         inputs, rows = [], []
         for _ in range(self.n_views):
             for group, seen, found in views.draw(X):

@@ -98,10 +98,10 @@ def same_voxels(X, rows, seen=None):
         if finite.all():
             yield part, seen, found
             continue
-        _, first, which = np.unique(
-            np.packbits(finite, axis=1), axis=0, return_index=True, return_inverse=True
-        )
-        for number, row in enumerate(first):
-            same, pattern = which.ravel() == number, finite[row]
+        groups = {}
+        for number, row in enumerate(np.packbits(finite, axis=1)):
+            groups.setdefault(row.tobytes(), []).append(number)
+        for same in groups.values():
+            pattern = finite[same[0]]
             if pattern.any():
                 yield part[same], seen[pattern], found[same][:, pattern]
