@@ -47,6 +47,7 @@ _HOME = {
     "SingleCrystalSimulator": "skphonon.simulation",
     "SpectrumGrid": "skphonon.simulation",
     "SpectrumProfilesDisplay": "skphonon.inspection",
+    "SpectrumRegressor": "skphonon.regression",
     "SpinWaveModel": "skphonon.physics.spin_waves",
     "SpinWaveSimulator": "skphonon.simulation",
     "TRUSTED_TYPES": "skphonon.model_files",

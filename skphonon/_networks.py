@@ -75,6 +75,56 @@ class CodeNetwork(DenseNetwork):
         return self.layers(codes)
 
 
+class NormalNetworks(nn.Module):
+    """Several dense networks, each from inputs to a normal distribution of targets.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Width of the input, of each hidden layer, and number of targets.
+    n_networks : int
+        How many, with first weights of their own.
+    generator : torch.Generator
+        Source of the first weights.
+    """
+
+    def __init__(self, sizes, n_networks, generator):
+        super().__init__()
+        sizes = tuple(int(size) for size in sizes)
+        self.settings = {"sizes": sizes, "n_networks": int(n_networks)}
+        layers = (*sizes[:-1], 2 * sizes[-1])
+        self.networks = nn.ModuleList(
+            DenseNetwork(layers, generator) for _ in range(n_networks)
+        )
+        for network in self.networks:
+            nn.init.zeros_(network.layers[-1].weight)
+
+    def forward(self, x):
+        """Return means and log-variances, (n_networks, n_samples, n_targets)."""
+        return torch.stack([network(x) for network in self.networks]).chunk(2, dim=2)
+
+
+class NormalLoss(nn.Module):
+    """Negative log-likelihood of normal distributions.
+
+    In training the share of a sample goes with the standard deviation that it is given
+    [1]_: what is already known well does not keep the rest from being learnt. So
+    weighted it does not tell which networks are better.
+
+    References
+    ----------
+    .. [1] M. Seitzer et al., https://doi.org/10.48550/arXiv.2203.09168
+    """
+
+    def forward(self, output, target):
+        """Return the loss of `output`, what NormalNetworks returns."""
+        mean, log_variance = output
+        loss = ((target - mean).square() * torch.exp(-log_variance) + log_variance) / 2
+        if self.training:
+            loss = loss * torch.exp(log_variance.detach() / 2)
+        return loss.mean()
+
+
 class SineNetwork(nn.Module):
     """Fully connected network with sines between its layers, linear at its end.
 

@@ -48,6 +48,7 @@ class ClippedAdam(torch.optim.Adam):
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
     "clipped-adam": ClippedAdam,
     "sgd": torch.optim.SGD,
 }
@@ -162,13 +163,17 @@ def build_net(
     generator,
     noise_size=0,
     jitter=None,
+    weight_decay=None,
 ):
     """Return an initialized skorch net around a torch module.
 
-    `optimizer` is a key of OPTIMIZERS; `momentum` is used by "sgd" alone; the last
-    three are those of TensorBatches.
+    `optimizer` is a key of OPTIMIZERS; `momentum` is used by "sgd" alone; `generator`,
+    `noise_size` and `jitter` are those of TensorBatches. `weight_decay` None is what
+    the optimizer has.
     """
     options = {"optimizer__momentum": momentum} if optimizer == "sgd" else {}
+    if weight_decay is not None:
+        options["optimizer__weight_decay"] = weight_decay
     if torch.device(device).type in _FUSING:
         options["optimizer__fused"] = True
     net = NeuralNet(

@@ -98,10 +98,10 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         from which :class:`~skphonon.regression.ForceConstantRegressor` with
         ``latent="distribution"`` draws codes; "posterior" has those of the encoder
         alone, "distribution" those of `encode`. Needs no new `fit`.
-    optimizer : {"clipped-adam", "adam", "sgd"}, default="clipped-adam"
+    optimizer : {"clipped-adam", "adam", "adamw", "sgd"}, default="clipped-adam"
         Rule of the steps. "clipped-adam" is Adam that adapts ten times as fast to
         steeper places and shortens a gradient longer than 1: at high learning rates
-        "adam" may leave what it has learnt.
+        "adam" may leave what it has learnt. "adamw" is Adam with decay of weights.
     learning_rate : float, default=0.005
         Highest learning rate in `fit`.
     momentum : float, default=0.9
@@ -352,10 +352,10 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         What `transform` gives: the code, or codes followed by the standard deviations
         of `encode`, from which :class:`~skphonon.regression.ForceConstantRegressor`
         with ``latent="distribution"`` draws codes. Needs no new `fit`.
-    optimizer : {"clipped-adam", "adam", "sgd"}, default="clipped-adam"
+    optimizer : {"clipped-adam", "adam", "adamw", "sgd"}, default="clipped-adam"
         Rule of the steps. "clipped-adam" is Adam that adapts ten times as fast to
         steeper places and shortens a gradient longer than 1: at high learning rates
-        "adam" may leave what it has learnt.
+        "adam" may leave what it has learnt. "adamw" is Adam with decay of weights.
     learning_rate : float, default=0.005
         Highest learning rate in `fit`.
     momentum : float, default=0.9

@@ -35,6 +35,7 @@ TRUSTED_TYPES = {
     "PowderSimulator": "skphonon",
     "SingleCrystalSimulator": "skphonon",
     "SpectrumGrid": "skphonon",
+    "SpectrumRegressor": "skphonon",
     "SpinWaveModel": "skphonon",
     "SpinWaveSimulator": "skphonon",
     "TabulatedResolution": "skphonon",

@@ -1,4 +1,4 @@
-"""From features of spectra to force constants, with error bars."""
+"""From features of spectra, or spectra, to force constants, with error bars."""
 
 import copy
 import numbers
@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from skphonon._networks import CodeNetwork, RootMeanSquareLoss
+from skphonon._spectrum_regression import SpectrumRegressor
 from skphonon._training import (
     OPTIMIZERS,
     NetworkEstimator,
@@ -29,7 +30,7 @@ from skphonon._validation import (
     positive,
 )
 
-__all__ = ["ForceConstantRegressor"]
+__all__ = ["ForceConstantRegressor", "SpectrumRegressor"]
 
 LOSSES = {"rmse": RootMeanSquareLoss, "mse": nn.MSELoss}
 _ROWS_AT_ONCE = 8192  # bounds the memory of predictions
@@ -78,7 +79,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator)
         What training minimises over the standardised targets: the mean of their root
         mean square errors, or of their mean square errors. With the latter a target
         that the spectra hardly determine keeps the others from being refined.
-    optimizer : {"adam", "clipped-adam", "sgd"}, default="adam"
+    optimizer : {"adam", "adamw", "clipped-adam", "sgd"}, default="adam"
         Rule of the steps; see :class:`~skphonon.features.VAEFeatureExtractor`.
     learning_rate : float, default=0.001
         Highest learning rate.

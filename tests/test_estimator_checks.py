@@ -13,7 +13,7 @@ from skphonon.inversion import (
     PixelInverter,
 )
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
-from skphonon.regression import ForceConstantRegressor
+from skphonon.regression import ForceConstantRegressor, SpectrumRegressor
 from skphonon.surrogate import ImplicitSpectrumModel
 
 ESTIMATORS = [
@@ -28,6 +28,18 @@ ESTIMATORS = [
     ),
     GappySpectrumExtractor(3, hidden_size=20, max_epochs=3),
     ForceConstantRegressor((30, 30), learning_rate=0.01, batch_size=16),
+    SpectrumRegressor(  # the checks' data are no counts at all
+        hidden_sizes=(30, 30),
+        n_networks=2,
+        counts=None,
+        background=0.0,
+        normalize=False,
+        weight_decay=0.0,
+        max_epochs=10,
+        validation_fraction=None,
+        learning_rate=0.01,
+        batch_size=16,
+    ),
     ImplicitSpectrumModel((20, 20), batch_size=16, max_epochs=40),
     ImplicitSpectrumModel((20, 20), target="linear", batch_size=16, max_epochs=20),
     PixelInverter(n_starts=2),
