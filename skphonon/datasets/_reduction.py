@@ -149,7 +149,7 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
         )
     energy_edges, *edges = grid.volume_edges()
     # wavevectors that the axes count, in the frame of u, v and the vertical
-    steps = grid._cartesian(grid.directions()) @ grid._frame().T
+    steps = grid.in_instrument(grid.directions())
     sums, incident, psi = np.zeros((3, *grid.shape)), [], []
     for run in _runs(measured):
         incident.append(run.incident_energy)

@@ -254,6 +254,27 @@ class CrystalGrid(_Pixels):
         images = self.to_image(np.atleast_2d(X))
         return images.reshape(len(images), *self.volume_shape)
 
+    def in_instrument(self, wavevectors):
+        """Turn wavevectors into the axes of the instrument at ``psi = 0``.
+
+        Parameters
+        ----------
+        wavevectors : array-like of shape (n, 3)
+            In r.l.u.
+
+        Returns
+        -------
+        ndarray of shape (n, 3)
+            Parts along the beam, horizontal and vertical, in 1/Angstrom; in r.l.u.
+            where no lattice is known.
+
+        Raises
+        ------
+        ValueError
+            If u and v are parallel or the lattice is none.
+        """
+        return self._cartesian(np.asarray(wavevectors, dtype=float)) @ self._frame().T
+
     def coverage(self, psi=None):
         """Tell which voxels each orientation of the crystal sees.
 
@@ -374,9 +395,8 @@ class CrystalGrid(_Pixels):
         half = np.diff(edges) / (2 * NEUTRON_HBAR2_OVER_2M)
         widths = np.meshgrid(*(np.diff(side) for side in sides), indexing="ij")
         widths = np.stack(widths, axis=-1).reshape(-1, 3)
-        frame = self._frame()
-        vectors = self._cartesian(self.wavevectors) @ frame.T
-        steps = self._cartesian(self.directions()) @ frame.T
+        vectors = self.in_instrument(self.wavevectors)
+        steps = self.in_instrument(self.directions())
         turns = [_about_third_axis(angle) for angle in angles]
         return _Geometry(squares, half, vectors, steps, widths, turns)
 

@@ -87,15 +87,17 @@ def spin_waves(grid, widths):
     )
 
 
-def train(measured, widths, file, n_simulations):
+def train(measured, widths, file, n_simulations, hidden):
     """Train on both ways through the square, and judge on new constants."""
     path = measured.grid.wavevectors
     both = np.vstack([path, path[:, [1, 0, 2]]])
     simulator = spin_waves(PathGrid(np.arange(0.5, 200.0), both), widths)
     started = perf_counter()
-    model = ImplicitSpectrumModel(unit=UNIT, random_state=0, verbose=1)
+    model = ImplicitSpectrumModel(hidden, unit=UNIT, random_state=0, verbose=1)
     model.fit_simulator(simulator, n_simulations, bounds=BOUNDS)
-    print(f"{widths}: trained in {perf_counter() - started:.0f} s with simulations")
+    print(
+        f"{widths}, {hidden}: trained in {perf_counter() - started:.0f} s with simulations"
+    )
     rows = np.random.default_rng(1).uniform(*BOUNDS, size=(400, 2))
     rows = rows[simulator.is_stable(rows)][:100]
     exact = spin_waves(measured.grid, widths).simulate(rows)
@@ -225,12 +227,13 @@ if __name__ == "__main__":
     parser.add_argument("parts", nargs="*", default=parts)
     parser.add_argument("--folder", type=Path, default="results/implicit_models")
     parser.add_argument("--simulations", type=int, default=1200)
+    parser.add_argument("--hidden", type=int, nargs="+", default=(64,) * 5)
     arguments = parser.parse_args()
     measured = fetch_la2nio4()
     for widths in WIDTHS:
         file = arguments.folder / f"la2nio4-{widths}.joblib"
         if "train" in arguments.parts:
-            train(measured, widths, file, arguments.simulations)
+            train(measured, widths, file, arguments.simulations, arguments.hidden)
         if "fits" in arguments.parts:
             fits(measured, widths, joblib.load(file))
     if "fits" in arguments.parts:
