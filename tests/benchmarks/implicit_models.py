@@ -95,9 +95,8 @@ def train(measured, widths, file, n_simulations, hidden):
     started = perf_counter()
     model = ImplicitSpectrumModel(hidden, unit=UNIT, random_state=0, verbose=1)
     model.fit_simulator(simulator, n_simulations, bounds=BOUNDS)
-    print(
-        f"{widths}, {hidden}: trained in {perf_counter() - started:.0f} s with simulations"
-    )
+    seconds = perf_counter() - started
+    print(f"{widths}, {hidden}: trained in {seconds:.0f} s with simulations")
     rows = np.random.default_rng(1).uniform(*BOUNDS, size=(400, 2))
     rows = rows[simulator.is_stable(rows)][:100]
     exact = spin_waves(measured.grid, widths).simulate(rows)
