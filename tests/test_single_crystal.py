@@ -11,14 +11,17 @@ from sklearn.base import clone
 from skphonon import (
     CrystalGrid,
     ForceConstantModel,
+    ImplicitSpectrumModel,
     JointSimulator,
     LeastSquaresInverter,
+    NelderMeadInverter,
     PathGrid,
     PowderSimulator,
     SingleCrystalSimulator,
     SpectrumGrid,
     load_aluminium_model,
     load_model,
+    nmse,
     save_model,
 )
 from skphonon.physics.constants import BOLTZMANN
@@ -454,6 +457,12 @@ def test_one_orientation_is_inverted(aluminium):
     X = made.simulate([truth])
     inverter = LeastSquaresInverter(made, initial=made.reference).fit(X)
     assert_allclose(inverter.predict(X)[0], truth, rtol=1e-4, atol=1e-5)
+    simplex = NelderMeadInverter(made, max_evaluations=300).fit(X)
+    found = made.simulate(simplex.predict(X))
+    assert nmse(X, found)[0] < 0.1 * nmse(X, made.simulate([made.reference]))[0]
+    network = ImplicitSpectrumModel((8,), max_epochs=1, random_state=0)
+    network.fit_simulator(made, 4, n_pixels=50)
+    assert_array_equal(np.isnan(network.simulate([truth])), np.isnan(X))
     hot = clone(made).set_params(temperature=600.0)
     joint = JointSimulator(
         {"cold": made, "hot": hot}, shared_nuisances=["q_resolution"]
