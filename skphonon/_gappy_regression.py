@@ -64,7 +64,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
     ----------
     n_components : int, default=128
         Principal components of spectra, and of their logarithms. Fewer are used where
-        there are fewer samples or voxels.
+        the spectra do not have so many.
     hidden_sizes : tuple of int, default=(256, 256)
         Units of each hidden layer.
     n_networks : int, default=4
@@ -131,7 +131,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
     seen_ : ndarray of bool of shape (`n_features_in_`,)
         Voxels that some training spectrum has.
     mean_ : ndarray of shape (n_seen,)
-        Mean training spectrum there.
+        Mean training spectrum there; of a mean of 1 with `normalize`.
     templates_ : ndarray of shape (n_seen, n_templates)
         Components of weighted spectra, and what may be added to them.
     products_ : ndarray of shape (n_templates, n_templates)

@@ -210,10 +210,7 @@ def test_error_bars_of_intensities_hold(X, given):
 
 
 def test_error_bars_of_correlations_hold(X):
-    part, inverter = (
-        X[:400],
-        quick(n_starts=1, n_candidates=8),
-    )
+    part, inverter = X[:400], quick(n_starts=1, n_candidates=8)
 
     def fit(seed):
         noise = np.random.default_rng(seed).normal(scale=0.05, size=len(part))
@@ -287,7 +284,7 @@ def test_partial_fit_is_about_counts(X):
 
 def test_restarts_tell_of_other_minima(X):
     y = counts(X)
-    settings = {"n_starts": 8, "batch_size": 500, "random_state": 0}
+    settings = {"n_starts": 8, "batch_size": 500}
     inverter = quick(loss="poisson", **settings).fit(X, y)
     restarts = inverter.restarts_
     assert list(restarts) == ["gap", "slope", "loss", "converged", "agrees"]
