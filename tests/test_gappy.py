@@ -229,7 +229,7 @@ def test_pipeline_recovers_what_made_the_peaks(trained):
 
 def test_training_set_with_gaps():
     X, _ = peaks(400)
-    extractor = quick().fit(measured(X, seen=0.8, background=0.0))
+    extractor = quick(max_epochs=40).fit(measured(X, seen=0.8, background=0.0))
     new, _ = peaks(50, seed=5)
     flat = np.sqrt(
         np.square(new - new.mean(axis=0)).mean() / np.square(new).mean()
@@ -337,7 +337,7 @@ def test_aluminium_from_one_orientation():
     )  # fmt: skip
     extractor = quick(
         background=np.vstack([np.ones_like(energy), energy]), output="distribution"
-    ).set_params(n_components=8, compression=40)
+    ).set_params(n_components=8, compression=40, max_epochs=40)
     pipeline = make_pipeline(extractor, regressor).fit(X, y)
     new, truth = make_crystal_spectra(
         simulator, 40, spread=0.2, n_orientations=1, counts=3.0, background=0.3,

@@ -130,7 +130,7 @@ def test_errors_are_as_large_as_they_are_said_to_be(trained, new, counts):
 def test_takes_training_spectra_with_holes(data, new):
     X, y = data
     holes = np.random.default_rng(0).uniform(size=X.shape) < 0.2
-    settings = {"n_views": 3, "max_epochs": 15}
+    settings = {"n_views": 3, "max_epochs": 10}
     regressor = quick(**settings).fit(np.where(holes, np.nan, X), y)
     assert (errors(regressor, *new) < 0.25).all()
 
