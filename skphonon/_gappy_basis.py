@@ -1,115 +1,361 @@
-"""Principal components of spectra with gaps, weighted for the noise of counts.
+r"""How spectra vary, learnt and recognised from any part of their voxels.
 
-Gaps are filled by the components of the other spectra, which are then found again (R.
-Everson and L. Sirovich, doi:10.1364/JOSAA.12.001657); coefficients of a row have the
-spread of all rows as prior.
+A spectrum x, divided by its scale, is taken for a mean and a sum of components with
+normal coefficients, and white noise in weighted voxels,
+
+.. math:: w (x - \bar x) = V a + \epsilon,
+
+where :math:`w^{-2}` is proportional to the variance that counting gives. Of a row only
+:math:`V^T w x` and :math:`V^T V` are needed, over the voxels that it has. Gaps of
+training spectra are filled by the components of the others, which are then found again
+(R. Everson and L. Sirovich, doi:10.1364/JOSAA.12.001657).
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils.extmath import randomized_svd
 
-from skphonon._gappy import square
+__all__ = [
+    "Basis",
+    "known_voxels",
+    "learn_basis",
+    "likely_noise",
+    "project",
+    "same_voxels",
+    "square",
+    "square_of_seen",
+    "voxel_weights",
+]
 
-__all__ = ["Basis", "learn_basis"]
-
+_NUMBERS = 1 << 23  # of the spectra that are looked at together
+_BLOCK = 65536  # voxels at once
+_ROWS = 50  # that are looked at together
+_SPARE = 8  # more directions than are kept, in the search for components
+_PASSES = 3  # of that search through all spectra
+_FILLINGS = 3
 _SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
 _ROUNDING = 1e-5  # of the mean square: what single precision leaves of it
-_FILLINGS = 3
+_NOISE = np.geomspace(1e-6, 2.0, 161)  # variances that are tried, of the mean square
 
 
 class Basis(NamedTuple):
-    """``x = (mean + components @ coefficients) / weights``, on one scale."""
+    """``weights * spectra = mean + components @ coefficients`` at one scale."""
 
+    mean: np.ndarray  # (n_voxels,), not weighted
     weights: np.ndarray  # (n_voxels,), what brings noise to one size
-    mean: np.ndarray  # (n_voxels,)
     components: np.ndarray  # (n_voxels, n), orthonormal
+    spread: np.ndarray  # (n,), root mean squares of the coefficients
     coefficients: np.ndarray  # (n_samples, n)
     left: float  # mean square of what they do not describe
 
 
-def learn_basis(X, gaps, n_components, floor, random_state):
-    """Find the principal components of spectra, which are changed in place.
+def learn_basis(X, n_components, floor, scaled, random_state):
+    """Find the principal components of the weighted voxels of spectra.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_voxels)
-        Spectra, float32, each on a scale of its own.
-    gaps : ndarray of bool of the same shape, or None
-        Where they have no value.
+        Spectra, float32, each voxel finite in some; NaN is what is missing.
     n_components : int
-        Components to keep, at most.
+        Components to keep, at most: those that are only rounding errors are left out.
     floor : float
         Background that weights reckon with, in units of the mean intensity.
+    scaled : bool
+        Whether each spectrum has a scale of its own.
     random_state : RandomState
-        For the randomised decomposition.
+        Where the search for components begins.
 
     Returns
     -------
     Basis
-        The mean spectrum has a mean of about 1.
+        The mean spectrum has a mean of about 1 where `scaled`.
     """
-    mean = _to_one_scale(X, gaps)
-    weights = 1 / np.sqrt(mean + floor * (mean.mean() or 1.0))
-    X -= mean
-    X *= weights
-    if gaps is not None:
-        X[gaps] = 0.0
-    components, spread = _components(X, n_components, random_state)
-    for _ in range(_FILLINGS if gaps is not None else 0):
-        _fill(X, gaps, components, spread)
-        components, spread = _components(X, n_components, random_state)
-    mean *= weights
-    coefficients = X @ components
-    left = np.square(X).mean(dtype=float)
-    left -= np.square(coefficients).sum(dtype=float) / X.size
-    left = float(max(left, _ROUNDING * np.square(mean).mean()))
-    return Basis(weights, mean, components, coefficients, left)
+    has_gaps = np.isnan(X.sum(dtype=float))
+    mean, scale = _mean_spectrum(X, scaled, has_gaps)
+    weights = voxel_weights(mean, floor)
+    residuals = _Residuals(X, mean, weights, scale, has_gaps)
+    found = residuals.components(n_components, random_state)
+    for _ in range(_FILLINGS if has_gaps else 0):
+        residuals.fill(*found)
+        found = residuals.components(n_components, random_state)
+    components, spread, coefficients, left = found
+    least = _ROUNDING * np.square(weights * mean).mean(dtype=float)
+    return Basis(mean, weights, components, spread, coefficients, max(left, least))
 
 
-def _to_one_scale(X, gaps):
-    """Bring spectra to a mean of 1, in place; return the mean spectrum."""
-    if gaps is None:
-        X /= _sizes(X.mean(axis=1))
-        return X.mean(axis=0)
-    mean = np.ones(X.shape[1], dtype=np.float32)
-    for _ in range(_FILLINGS):
-        # beside what the mean spectrum has where this one was seen
-        expected = np.where(gaps, 0.0, mean).sum(axis=1)
-        X /= _sizes(np.nansum(X, axis=1) / _sizes(expected)[:, 0])
-        mean = np.nanmean(X, axis=0)
-        mean /= mean.mean() or 1.0
-    return mean
+def voxel_weights(mean, floor):
+    """Return what brings the noise of counts to one size, float32.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_voxels,)
+        Mean spectrum.
+    floor : float
+        Background in units of the mean intensity.
+
+    Returns
+    -------
+    ndarray of shape (n_voxels,)
+    """
+    level = np.abs(mean).mean() or 1.0
+    return np.float32(1 / np.sqrt(np.abs(mean) / level + floor) / level)
 
 
-def _sizes(values):
-    return np.where(values > 0, values, 1.0).astype(np.float32)[:, None]
+def square(columns, chosen=None):
+    """Return the products of columns with one another, in double precision.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n_voxels, n)
+        V.
+    chosen : ndarray of int, default=None
+        Numbers of the voxels that count, in order; None: all.
+
+    Returns
+    -------
+    ndarray of shape (n, n)
+    """
+    total = np.zeros((columns.shape[1],) * 2)
+    for _, rows in _blocks(columns, chosen):
+        total += rows.T @ rows
+    return total
 
 
-def _components(X, n_components, random_state):
-    """Return principal components in columns and standard deviations."""
-    _, sizes, components = randomized_svd(
-        X,
-        min(n_components, *X.shape),
-        n_iter=3,
-        power_iteration_normalizer="QR",
-        random_state=random_state,
-    )
-    spread = sizes / np.sqrt(len(X))
-    n_real = max(int(np.sum(spread > spread[0] * _SMALLEST_SPREAD)), 1)
-    return np.ascontiguousarray(components[:n_real].T), spread[:n_real]
+def square_of_seen(columns, whole, seen):
+    """Return `square` by the shorter way, of what is seen or of what is not.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n_voxels, n)
+        V.
+    whole : ndarray of shape (n, n)
+        The square of all voxels.
+    seen : ndarray of int of shape (n_seen,)
+        Numbers of the voxels that count, in order.
+
+    Returns
+    -------
+    ndarray of shape (n, n)
+    """
+    if 2 * len(seen) <= len(columns):
+        return square(columns, seen)
+    return whole - square(columns, np.delete(np.arange(len(columns)), seen))
 
 
-def _fill(X, gaps, components, spread):
-    """Put what components make of the rest of each row into its gaps."""
-    left = np.square(X).sum(dtype=float) / len(X) - np.square(spread).sum()
-    noise = max(left / X.shape[1], np.square(_SMALLEST_SPREAD * spread[0])) or 1.0
-    penalty = np.diag(noise / np.square(np.maximum(spread, np.sqrt(noise) * 1e-6)))
-    for row, gap in zip(X, gaps, strict=True):
-        if not gap.any():
+def project(rows, columns, seen):
+    """Return the products of rows with columns over the voxels that are seen.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_seen)
+        What rows have in these voxels.
+    columns : ndarray of shape (n_voxels, n)
+        V.
+    seen : ndarray of int of shape (n_seen,)
+        Numbers of the voxels, in order.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n)
+        In double precision.
+    """
+    total = np.zeros((len(rows), columns.shape[1]))
+    for part, values in _blocks(columns, seen):
+        total += rows[:, part] @ values
+    return total
+
+
+def _blocks(columns, chosen):
+    """Yield places among the voxels chosen, and what columns have there."""
+    if chosen is not None and len(chosen) == len(columns):
+        chosen = None  # a view is enough
+    for start in range(0, len(columns) if chosen is None else len(chosen), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        yield part, columns[part if chosen is None else chosen[part]]
+
+
+def likely_noise(lengths, products, squares, n_voxels):
+    """Return the noise under which rows are most probable.
+
+    Rows are sums of white noise and of templates with normal amounts of variance 1.
+
+    Parameters
+    ----------
+    lengths : ndarray of shape (n,)
+        Squares of the lengths of the templates, along axes where they are orthogonal.
+    products : ndarray of shape (n_rows, n)
+        Of rows with the templates, along these axes.
+    squares : ndarray of shape (n_rows,)
+        Sums of the squares of rows.
+    n_voxels : int
+        Numbers of a row that are independent.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        Variance of the noise in a voxel: the best of steps of 10 %.
+    """
+    squares = squares[:, None]
+    tried = _NOISE * np.maximum(squares / n_voxels, np.finfo(np.float32).tiny)
+    explained = np.zeros_like(tried)
+    penalty = (n_voxels - len(lengths)) * np.log(tried)
+    for length, product in zip(lengths, products.T, strict=True):
+        explained += product[:, None] ** 2 / (tried + length)
+        penalty += np.log(tried + length)
+    best = (penalty + (squares - explained) / tried).argmin(axis=1)
+    return tried[np.arange(len(tried)), best]
+
+
+def known_voxels(X, known):
+    """Return the voxels that training had, refusing rows that have others or none.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Spectra, NaN where nothing was measured.
+    known : ndarray of bool of shape (n_features,)
+        Voxels that a training spectrum had.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_known)
+
+    Raises
+    ------
+    ValueError
+        If a row has a voxel that is not known, or only NaN.
+    """
+    if not known.all():
+        foreign = np.isfinite(X[:, ~known]).sum(axis=1)
+        if foreign.any():
+            row = int(foreign.argmax())
+            raise ValueError(
+                f"Voxels that no training spectrum had must be NaN, got {foreign[row]} "
+                f"finite ones in row {row}. Set them to NaN, or train on spectra that "
+                "have them."
+            )
+        X = X[:, known]
+    empty = np.isnan(X).all(axis=1)
+    if empty.any():
+        raise ValueError(
+            "Each spectrum must have a voxel that is not NaN, got none in row "
+            f"{int(empty.argmax())}. Leave it out."
+        )
+    return X
+
+
+def same_voxels(X, rows, seen=None):
+    """Yield rows that are finite in the same of some voxels, these, and both's X.
+
+    Few rows come at once, however many are the same.
+    """
+    seen = np.arange(X.shape[1]) if seen is None else seen
+    for part in np.array_split(rows, -(-len(rows) // _ROWS)):
+        found = X[np.ix_(part, seen)]
+        finite = np.isfinite(found)
+        if finite.all():
+            yield part, seen, found
             continue
-        known = np.flatnonzero(~gap)
-        product = row[known] @ components[known]
-        coefficients = np.linalg.solve(square(components, known) + penalty, product)
-        row[gap] = components[gap] @ coefficients
+        groups = {}
+        for number, row in enumerate(np.packbits(finite, axis=1)):
+            groups.setdefault(row.tobytes(), []).append(number)
+        for same in groups.values():
+            pattern = finite[same[0]]
+            if pattern.any():
+                yield part[same], seen[pattern], found[same][:, pattern]
+
+
+def _mean_spectrum(X, scaled, has_gaps):
+    """Return the mean spectrum, and by how much each is above it."""
+    scale = np.ones(len(X))
+    if not scaled:
+        return _nan_mean(X, scale), scale
+    mean = np.ones(X.shape[1], dtype=np.float32)
+    for _ in range(_FILLINGS if has_gaps else 1):
+        # beside what the mean spectrum has where this one was seen
+        scale = np.array([_ratio(row, mean) for row in X])
+        mean = _nan_mean(X, scale)
+        mean /= mean.mean() or 1.0
+    return mean, scale
+
+
+def _ratio(row, mean):
+    total, expected = np.nansum(row, dtype=float), mean[np.isfinite(row)].sum()
+    return total / expected if total > 0 and expected > 0 else 1.0
+
+
+def _nan_mean(X, scale):
+    step = max(1, _NUMBERS // len(X))
+    parts = [
+        np.nanmean(X[:, start : start + step] / scale[:, None], axis=0, dtype=float)
+        for start in range(0, X.shape[1], step)
+    ]
+    return np.float32(np.concatenate(parts))
+
+
+class _Residuals:
+    """Weighted deviations of spectra from their mean, some voxels at a time."""
+
+    def __init__(self, X, mean, weights, scale, has_gaps):
+        self.X, self.mean, self.weights, self.has_gaps = X, mean, weights, has_gaps
+        self.scale = np.float32(1 / scale)[:, None]
+        self.filling = None
+
+    def __iter__(self):
+        step = max(1, _NUMBERS // len(self.X))
+        for start in range(0, self.X.shape[1], step):
+            part = slice(start, start + step)
+            found = self._weighted(self.X[:, part], slice(None), part)
+            if self.has_gaps:
+                gaps = np.isnan(found)
+                found[gaps] = 0.0 if self.filling is None else self._filled(part)[gaps]
+            yield part, found
+
+    def _weighted(self, X, rows, voxels):
+        found = X * self.scale[rows]
+        found -= self.mean[voxels]
+        found *= self.weights[voxels]
+        return found
+
+    def _filled(self, part):
+        coefficients, components = self.filling
+        return coefficients @ components[part].T
+
+    def components(self, n_components, random_state):
+        """Return components, their spread, coefficients and what is left.
+
+        By subspace iteration, over samples.
+        """
+        n_samples, n_voxels = self.X.shape
+        n_tried = min(n_components + _SPARE, n_samples, n_voxels)
+        codes = random_state.standard_normal((n_samples, n_tried))
+        for _ in range(_PASSES):
+            codes = np.float32(np.linalg.qr(codes)[0])
+            codes = sum(found @ (found.T @ codes) for _, found in self)
+        codes = np.float32(np.linalg.qr(codes)[0])
+        columns, total = np.empty((n_voxels, n_tried), dtype=np.float32), 0.0
+        for part, found in self:
+            columns[part] = found.T @ codes
+            total += np.vdot(found, found)
+        _, turn = np.linalg.eigh(square(columns))
+        turn = np.float32(turn[:, ::-1][:, :n_components])
+        columns = columns @ turn
+        sizes = np.sqrt(np.square(columns).sum(axis=0, dtype=float))
+        n_real = max(int(np.sum(sizes > _SMALLEST_SPREAD * sizes[0])), 1)
+        sizes = sizes[:n_real]
+        columns = columns[:, :n_real] / np.float32(np.where(sizes > 0, sizes, 1.0))
+        coefficients = codes @ turn[:, :n_real] * np.float32(sizes)
+        left = max(total - np.square(sizes).sum(), 0.0) / self.X.size
+        return columns, sizes / np.sqrt(n_samples), coefficients, left
+
+    def fill(self, components, spread, coefficients, left):
+        """Put what components make of the rest of each row into its gaps."""
+        noise = max(left, np.square(_SMALLEST_SPREAD * spread[0])) or 1.0
+        penalty = np.diag(noise / np.square(np.maximum(spread, np.sqrt(noise) * 1e-6)))
+        whole = square(components)
+        coefficients = np.zeros_like(coefficients)
+        for rows, seen, X in same_voxels(self.X, np.arange(len(self.X))):
+            products = project(self._weighted(X, rows, seen), components, seen)
+            known = square_of_seen(components, whole, seen) + penalty
+            coefficients[rows] = np.linalg.solve(known, products.T).T
+        self.filling = coefficients, components

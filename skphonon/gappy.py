@@ -12,8 +12,15 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skphonon._gappy import Decoder, Evidence, evidence, fit_codes, square
-from skphonon._gappy_basis import learn_basis
+from skphonon._gappy_basis import (
+    known_voxels,
+    learn_basis,
+    project,
+    same_voxels,
+    square,
+    square_of_seen,
+)
+from skphonon._gappy_codes import Decoder, Evidence, evidence, fit_codes
 from skphonon._networks import Autoencoder, VariationalLoss
 from skphonon._training import (
     NetworkEstimator,
@@ -434,7 +441,7 @@ class GappySpectrumExtractor(
         return VariationalLoss(self.kl_weight, "mean")
 
     def _validate(self, X, reset=False):
-        """Return spectra, and where they have values."""
+        """Return the voxels of spectra that training saw."""
         X = validate_data(
             self,
             X,
@@ -443,19 +450,14 @@ class GappySpectrumExtractor(
             ensure_all_finite="allow-nan",
             ensure_min_samples=2 if reset else 1,  # one spectrum spans nothing
         )
-        seen = ~np.isnan(X)
-        if not seen.any(axis=1).all():
-            row = int(np.argmin(seen.any(axis=1)))
-            raise ValueError(
-                f"Every spectrum must have a value, row {row} has only NaN. Leave it "
-                "out."
-            )
-        return X, seen
+        if reset:
+            self.seen_ = np.isfinite(X).any(axis=0)
+        return known_voxels(X, self.seen_)
 
     def _set_up(self, X):
         """Forget the past; return a new net and its inputs."""
         vars(self).pop("net_", None)
-        X, seen = self._validate(X, reset=True)
+        X = self._validate(X, reset=True)
         # scikit-learn's own check takes NaN for a minimum, and rounding for a value
         if np.nanmin(X) < -_ROUNDING * np.nanmax(X):
             raise ValueError(
@@ -464,8 +466,7 @@ class GappySpectrumExtractor(
             )
         random_state = check_random_state(self.random_state)
         generator = new_generator(random_state)
-        coefficients = self._fit_basis(X, seen, random_state)
-        self.variance_ = np.square(coefficients.astype(float)).mean(axis=0)
+        coefficients = self._fit_basis(X, random_state)
         spread = np.sqrt(self.variance_)
         scale = np.where(spread > 0, spread, 1.0) ** -self.weighting
         size = np.sqrt(np.mean(np.square(scale * spread)))
@@ -491,23 +492,15 @@ class GappySpectrumExtractor(
         )
         return net, np.float32(coefficients * self.input_scale_)
 
-    def _fit_basis(self, X, seen, random_state):
+    def _fit_basis(self, X, random_state):
         """Learn mean, weights and components; return the coefficients of X."""
-        self.seen_ = seen.any(axis=0)
         background = self._background_rows()
-        seen = seen[:, self.seen_]
-        basis = learn_basis(
-            X[:, self.seen_],
-            None if seen.all() else ~seen,
-            self.compression,
-            self.floor,
-            random_state,
-        )
+        basis = learn_basis(X, self.compression, self.floor, True, random_state)
         self.weights_, self.least_noise_ = basis.weights, basis.left
-        self.n_compressed_ = basis.components.shape[1]
-        self.basis_ = np.column_stack(
-            [basis.mean, basis.components, (background * basis.weights).T]
-        )
+        self.variance_ = np.square(basis.spread)
+        self.n_compressed_ = len(basis.spread)
+        mean, *background = np.vstack([basis.mean, background]) * basis.weights
+        self.basis_ = np.column_stack([mean, basis.components, *background])
         self._square = square(self.basis_)
         return basis.coefficients
 
@@ -543,14 +536,7 @@ class GappySpectrumExtractor(
     def _infer(self, X):
         """Return codes, their covariances and coefficients of spectra."""
         check_is_fitted(self)
-        X, seen = self._validate(X)
-        foreign = (seen & ~self.seen_).any(axis=0)
-        if foreign.any():
-            raise ValueError(
-                "Spectra must have values only where a training spectrum had one; "
-                f"{foreign.sum()} voxels (first: {np.argmax(foreign)}) were never "
-                "seen. Set them to NaN, or train on spectra that have them."
-            )
+        X = self._validate(X)
         decoder = Decoder(self.net_.module_.decoder, self.input_scale_)
         parts = []
         for start in range(0, len(X), _ROWS_AT_ONCE):
@@ -558,7 +544,7 @@ class GappySpectrumExtractor(
             with torch.no_grad():
                 found = fit_codes(
                     decoder,
-                    self._evidence(X[rows][:, self.seen_], seen[rows][:, self.seen_]),
+                    self._evidence(X[rows]),
                     self.error_variance_,
                     (self.code_mean_, self.code_precision_),
                     self.candidates_,
@@ -567,32 +553,24 @@ class GappySpectrumExtractor(
             parts.append(found)
         return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
-    def _evidence(self, X, seen):
+    def _evidence(self, X):
         """Reduce rows to what they say of the coefficients."""
-        X = np.where(seen, X * self.weights_, 0.0).astype(np.float32)
-        products = (X @ self.basis_).astype(float)
-        lengths = np.square(X).sum(axis=1, dtype=float)
-        found, before = [], None
-        for product, length, mask in zip(products, lengths, seen, strict=True):
-            if before is None or not np.array_equal(before, mask):
-                square, before = self._square_of(mask), mask
-            # to the scale of the training spectra, roughly
-            scale = abs(product[0]) / square[0, 0] if square[0, 0] > 0 else 0.0
-            scale = scale if scale > 0 else 1.0
-            found.append(
-                evidence(
+        found = [None] * len(X)
+        for group, seen, rows in same_voxels(X, np.arange(len(X))):
+            square = square_of_seen(self.basis_, self._square, seen)
+            rows = rows * self.weights_[seen]
+            products = project(rows, self.basis_, seen)
+            lengths = np.square(rows).sum(axis=1, dtype=float)
+            for row, product, length in zip(group, products, lengths, strict=True):
+                # to the scale of the training spectra, roughly
+                scale = abs(product[0]) / square[0, 0] if square[0, 0] > 0 else 0.0
+                scale = scale if scale > 0 else 1.0
+                found[row] = evidence(
                     square,
                     product / scale,
                     length / scale**2,
-                    mask.sum(),
+                    len(seen),
                     self.variance_,
                     self.least_noise_,
                 )
-            )
         return Evidence(*(np.array(each) for each in zip(*found, strict=True)))
-
-    def _square_of(self, mask):
-        """Return the products of the columns of the basis where a row has values."""
-        if 2 * mask.sum() <= len(mask):
-            return square(self.basis_, np.flatnonzero(mask))
-        return self._square - square(self.basis_, np.flatnonzero(~mask))

@@ -10,8 +10,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from skphonon._gappy_regression import SpectrumRegressor
 from skphonon._networks import CodeNetwork, RootMeanSquareLoss
-from skphonon._spectrum_regression import SpectrumRegressor
 from skphonon._training import (
     OPTIMIZERS,
     NetworkEstimator,

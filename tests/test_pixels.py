@@ -35,7 +35,7 @@ class Ridge:
 
 @pytest.fixture(scope="module")
 def X():
-    return np.random.default_rng(0).uniform([0, 0], [2, 30], size=(1500, 2))
+    return np.random.default_rng(0).uniform([0, 0], [2, 30], size=(600, 2))
 
 
 def expected(X, height=20.0, background=1.0):
@@ -46,11 +46,17 @@ def counts(X, seed=0, **options):
     return np.random.default_rng(seed).poisson(expected(X, **options)).astype(float)
 
 
+def quick(**options):
+    """Few starts, of which one is enough here."""
+    settings = {"n_starts": 3, "n_candidates": 32, "random_state": 0}
+    return PixelInverter(Ridge(), **settings | options)
+
+
 @pytest.mark.parametrize("loss", ["chi2", "poisson", "correlation"])
 def test_exact_intensities_give_exact_parameters(X, loss):
     # of correlations the scale and the constant are those of the logarithm
     y = expected(X, 3.0, 0.5) if loss != "correlation" else expected(X, 1.0, 0.0)
-    inverter = PixelInverter(Ridge(), loss=loss, random_state=0).fit(X, y)
+    inverter = quick(loss=loss).fit(X, y)
     assert_allclose(inverter.parameters_, TRUTH, atol=1e-3)
     assert inverter.loss_ < 1e-6
     assert_allclose(inverter.predict(X), y, atol=1e-3)
@@ -62,7 +68,7 @@ def test_exact_intensities_give_exact_parameters(X, loss):
 @pytest.mark.parametrize("unit", [1.0, 0.05])
 def test_correlation_is_pearsons(X, unit):
     y = counts(X)
-    inverter = PixelInverter(Ridge(), unit=unit, random_state=0).fit(X, y)
+    inverter = quick(unit=unit).fit(X, y)
 
     def logarithms(parameters):
         return np.log1p(Ridge().simulate_at(X, parameters[None])[0] / unit)
@@ -80,7 +86,7 @@ def test_correlation_is_pearsons(X, unit):
 
 def test_counts_are_fitted_by_their_likelihood(X):
     y = counts(X, height=2.0, background=0.3)
-    inverter = PixelInverter(Ridge(), loss="poisson", random_state=0).fit(X, y)
+    inverter = quick(loss="poisson").fit(X, y)
 
     def misfit(values):
         mean = values[2] * Ridge().simulate_at(X, values[None, :2])[0] + values[3]
@@ -134,7 +140,7 @@ def test_gradient_is_that_of_the_loss(X):
 
 def test_background_is_smooth_in_energy(X):
     y = expected(X, 5.0, 0.0) + 3 - (X[:, 1] / 30) ** 2
-    flat = PixelInverter(Ridge(), loss="chi2", random_state=0).fit(X, y)
+    flat = quick(loss="chi2").fit(X, y)
     curved = clone(flat).set_params(background=2).fit(X, y)
     assert_allclose(curved.parameters_, TRUTH, atol=1e-3)
     assert_allclose(curved.predict(X), y, atol=1e-3)
@@ -143,12 +149,12 @@ def test_background_is_smooth_in_energy(X):
 
 def test_without_background(X):
     y = expected(X, 5.0, 0.0)
-    inverter = PixelInverter(Ridge(), loss="chi2", background=None, random_state=0)
+    inverter = quick(loss="chi2", background=None)
     assert inverter.fit(X, y).background_.size == 0
     assert_allclose(inverter.parameters_, TRUTH, atol=1e-3)
 
 
-def coverage(fit, n_runs=200):
+def coverage(fit, n_runs=60):
     """Return how often the truth is within one error bar, of each parameter."""
     within = []
     for seed in range(n_runs):
@@ -160,103 +166,89 @@ def coverage(fit, n_runs=200):
 @pytest.mark.parametrize("errors", ["noise", "residual"])
 def test_error_bars_of_counts_hold(X, errors):
     part = X[:400]
-    inverter = PixelInverter(
-        Ridge(),
-        loss="poisson",
-        errors=errors,
-        n_starts=1,
-        n_candidates=8,
-        random_state=0,
-    )
+    inverter = quick(loss="poisson", errors=errors, n_starts=1, n_candidates=8)
     found = coverage(
         lambda seed: inverter.fit(part, counts(part, seed, height=5.0, background=0.5))
     )
-    # 68 % of 200, the standard deviation of which is 3.3 %, at three of these
-    assert_allclose(found, 0.683, atol=0.1)
+    # 68 % of 60, the standard deviation of which is 6 %, at three of these: bars that
+    # are half as large hold 38 %, twice as large ones 95 %
+    assert_allclose(found, 0.683, atol=0.18)
 
 
 def test_error_bars_of_a_wrong_model_hold(X):
     # a ridge twice as wide as that of the model, of which the place is still found
     q, energy = X.T
     wide = 20 * np.exp(-(((energy - TRUTH[0] - TRUTH[1] * q) / 4) ** 2) / 2) + 1
-    ends, stds = [], {"noise": [], "residual": []}
+    inverter = quick(
+         loss="poisson", errors="noise", n_starts=1, n_candidates=8
+    )  # fmt: skip
+    ends, stds = [], []
     for seed in range(50):
         counted = np.random.default_rng(seed).poisson(wide)
-        for errors, found in stds.items():
-            inverter = PixelInverter(
-                Ridge(),
-                loss="poisson",
-                errors=errors,
-                n_starts=1,
-                n_candidates=8,
-                random_state=0,
-            ).fit(X, counted)
-            found.append(inverter.std_)
+        inverter.fit(X, counted)
         ends.append(inverter.parameters_)
+        stds.append(inverter.std_)
+    from_residuals = clone(inverter).set_params(errors="residual").fit(X, counted).std_
     # the spread of 50 is known to 10 %
     spread = np.std(ends, axis=0)
-    assert_allclose(np.mean(stds["noise"], axis=0), spread, rtol=0.25)
-    assert (np.mean(stds["residual"], axis=0) > 1.3 * spread).all()
+    assert_allclose(np.mean(stds, axis=0), spread, rtol=0.25)
+    # 1.6 times the others; 7 % from one run to another
+    assert (from_residuals > 1.3 * spread).all()
 
 
 @pytest.mark.parametrize("given", [True, False])
 def test_error_bars_of_intensities_hold(X, given):
     part = X[:400]
-    inverter = PixelInverter(
-        Ridge(), loss="chi2", errors="noise", n_starts=1, n_candidates=8, random_state=0
-    )
+    inverter = quick(loss="chi2", errors="noise", n_starts=1, n_candidates=8)
 
     def fit(seed):
         noise = np.random.default_rng(seed).normal(scale=2.0, size=len(part))
         errors = np.full(len(part), 2.0) if given else None
         return inverter.fit(part, expected(part) + noise, errors)
 
-    assert_allclose(coverage(fit), 0.683, atol=0.1)
+    assert_allclose(coverage(fit), 0.683, atol=0.18)
 
 
 def test_error_bars_of_correlations_hold(X):
-    part, inverter = (
-        X[:400],
-        PixelInverter(Ridge(), n_starts=1, n_candidates=8, random_state=0),
-    )
+    part, inverter = X[:400], quick(n_starts=1, n_candidates=8)
 
     def fit(seed):
         noise = np.random.default_rng(seed).normal(scale=0.05, size=len(part))
         intensity = np.expm1(np.log1p(expected(part, 1.0, 0.0)) + 0.4 + noise)
         return inverter.fit(part, intensity)
 
-    assert_allclose(coverage(fit), 0.683, atol=0.1)
+    assert_allclose(coverage(fit), 0.683, atol=0.18)
 
 
 def test_errors_weigh_intensities(X):
     rng = np.random.default_rng(0)
     errors = np.where(np.arange(len(X)) % 2, 0.2, 20.0)
     y = expected(X) + errors * rng.normal(size=len(X))
-    inverter = PixelInverter(Ridge(), loss="chi2", random_state=0)
+    inverter = quick(loss="chi2")
     weighted = clone(inverter).fit(X, y, errors=errors)
     assert np.all(weighted.std_ < inverter.fit(X, y).std_ / 10)
     assert_allclose(weighted.parameters_, TRUTH, atol=4 * weighted.std_.max())
 
 
 def test_counts_add_up(X):
-    batches = [counts(X, seed, height=0.3, background=0.05) for seed in range(5)]
-    live = PixelInverter(Ridge(), loss="poisson", random_state=0)
+    batches = [counts(X, seed, height=0.3, background=0.05) for seed in range(3)]
+    live = quick(loss="poisson")
     stds = [live.partial_fit(X, batch).std_.copy() for batch in batches]
     assert live.n_counts_ == np.sum(batches)
-    # five times the counts, error bars the root of that smaller, roughly
-    assert_allclose(stds[0] / stds[-1], 5**0.5, rtol=0.3)
-    at_once = PixelInverter(Ridge(), loss="poisson", random_state=0)
+    # three times the counts, error bars the root of that smaller, roughly
+    assert_allclose(stds[0] / stds[-1], 3**0.5, rtol=0.3)
+    at_once = quick(loss="poisson")
     at_once.fit(X, np.sum(batches, axis=0))
     assert_allclose(live.parameters_, at_once.parameters_, atol=2e-3)
     assert_allclose(live.std_, at_once.std_, rtol=1e-2)
-    assert_allclose(live.predict(X), at_once.predict(X) / 5, rtol=1e-2)
+    assert_allclose(live.predict(X), at_once.predict(X) / 3, rtol=1e-2)
 
 
 def test_exposure_counts(X):
     half = len(X) // 2
     y = counts(X, height=40.0, background=4.0)
     y[half:] = np.random.default_rng(1).poisson(expected(X[half:], 10.0, 1.0))
-    live = PixelInverter(Ridge(), loss="poisson", random_state=0)
+    live = quick(loss="poisson")
     live.partial_fit(X[:half], y[:half], exposure=4.0)
     live.partial_fit(X[half:], y[half:])
     assert_allclose(live.scale_, 10.0, rtol=0.05)
@@ -264,7 +256,7 @@ def test_exposure_counts(X):
 
 
 def test_an_update_escapes_a_wrong_beginning(X):
-    live = PixelInverter(Ridge(), loss="poisson", random_state=0)
+    live = quick(loss="poisson")
     live.partial_fit(X, counts(X))
     live.parameters_ = np.array([19.0, 0.5])
     live.partial_fit(X, counts(X, seed=1))
@@ -275,16 +267,14 @@ def test_coverage_of_live_updates(X):
     part = X[:400]
 
     def fit(seed):
-        live = PixelInverter(
-            Ridge(), loss="poisson", n_starts=1, n_candidates=8, random_state=0
-        )
+        live = quick(loss="poisson", n_starts=1, n_candidates=8)
         rng = np.random.default_rng(seed)
         for _ in range(2):
             live.partial_fit(part, rng.poisson(expected(part, 2.0, 0.2)))
         return live
 
-    # 68 % of 60, at three standard deviations
-    assert_allclose(coverage(fit, 60), 0.683, atol=0.18)
+    # 68 % of 40, at three standard deviations
+    assert_allclose(coverage(fit, 40), 0.683, atol=0.22)
 
 
 def test_partial_fit_is_about_counts(X):
@@ -294,12 +284,12 @@ def test_partial_fit_is_about_counts(X):
 
 def test_restarts_tell_of_other_minima(X):
     y = counts(X)
-    settings = {"n_starts": 8, "batch_size": 500, "random_state": 0}
-    inverter = PixelInverter(Ridge(), loss="poisson", **settings).fit(X, y)
+    settings = {"n_starts": 8, "batch_size": 500}
+    inverter = quick(loss="poisson", **settings).fit(X, y)
     restarts = inverter.restarts_
     assert list(restarts) == ["gap", "slope", "loss", "converged", "agrees"]
     assert restarts["agrees"].sum() >= 7
-    lonely = PixelInverter(Ridge(), loss="poisson", n_candidates=1, **settings)
+    lonely = quick(loss="poisson", n_candidates=1, **settings)
     restarts = lonely.fit(X, y).restarts_
     away = restarts[~restarts["agrees"]]  # without candidates some get lost
     assert len(away) > 0
@@ -307,21 +297,21 @@ def test_restarts_tell_of_other_minima(X):
 
 
 def test_loss_falls(X):
-    inverter = PixelInverter(Ridge(), n_candidates=1, random_state=0).fit(X, counts(X))
+    inverter = quick(n_candidates=1).fit(X, counts(X))
     assert len(inverter.loss_curve_) > 2
     assert (np.diff(inverter.loss_curve_) <= 0).all()
 
 
 def test_all_pixels_refine_what_some_found(X):
     y = counts(X)
-    few = PixelInverter(Ridge(), loss="poisson", batch_size=100, random_state=0)
+    few = quick(loss="poisson", batch_size=100)
     all_ = clone(few).set_params(batch_size=len(X))
     assert_allclose(few.fit(X, y).parameters_, all_.fit(X, y).parameters_, atol=2e-3)
 
 
 def test_bounds_hold(X):
     bounds = [[13.0, 0.0], [20.0, 10.0]]
-    inverter = PixelInverter(Ridge(), loss="poisson", bounds=bounds, random_state=0)
+    inverter = quick(loss="poisson", bounds=bounds)
     inverter.fit(X, counts(X))
     assert inverter.parameters_[0] == 13.0
     assert inverter.std_[0] == 0
@@ -369,7 +359,7 @@ def test_parameters_without_a_spectrum_are_avoided(X):
 def test_few_counts_among_many_pixels():
     X = np.random.default_rng(0).uniform([0, 0], [2, 30], size=(20000, 2))
     y = counts(X, height=0.05, background=0.005)  # in two pixels of a hundred
-    inverter = PixelInverter(Ridge(), loss="poisson", batch_size=1000, random_state=0)
+    inverter = quick(loss="poisson", batch_size=1000)
     inverter.fit(X, y)
     assert 100 < y.sum() < 500
     assert inverter.restarts_["agrees"].all()
@@ -380,7 +370,7 @@ def test_few_counts_among_many_pixels():
 
 
 def test_a_search_cut_short_says_so(X):
-    inverter = PixelInverter(Ridge(), max_steps=1, n_candidates=1, random_state=0)
+    inverter = quick(max_steps=1, n_candidates=1)
     with pytest.warns(ConvergenceWarning, match="max_steps=1") as log:
         inverter.fit(X, counts(X))
     assert log[0].filename == __file__
@@ -388,17 +378,17 @@ def test_a_search_cut_short_says_so(X):
 
 @pytest.mark.parametrize("loss", ["correlation", "poisson"])
 def test_bad_intensities_are_refused(X, loss):
-    inverter = PixelInverter(Ridge(), loss=loss)
-    with pytest.raises(ValueError, match="750 of 1500 below zero, the least -1"):
-        inverter.fit(X, np.where(np.arange(1500) % 2, 1.0, -1.0))
+    inverter = quick(loss=loss)
+    with pytest.raises(ValueError, match="300 of 600 below zero, the least -1"):
+        inverter.fit(X, np.where(np.arange(600) % 2, 1.0, -1.0))
     with pytest.raises(ValueError, match="NaN"):
-        inverter.fit(X, np.full(1500, np.nan))
-    with pytest.raises(ValueError, match=r"got 1500 of 0\. Wait for counts"):
-        inverter.fit(X, np.zeros(1500))
+        inverter.fit(X, np.full(600, np.nan))
+    with pytest.raises(ValueError, match=r"got 600 of 0\. Wait for counts"):
+        inverter.fit(X, np.zeros(600))
 
 
 def test_no_counts_leave_the_estimate(X):
-    live = PixelInverter(Ridge(), loss="poisson", random_state=0)
+    live = quick(loss="poisson")
     with pytest.raises(ValueError, match="Wait for counts"):
         live.partial_fit(X, np.zeros(len(X)))
     live.partial_fit(X, counts(X))
@@ -411,17 +401,17 @@ def test_no_counts_leave_the_estimate(X):
     assert live.n_counts_ == before[1]
 
 
-@pytest.mark.parametrize("bad", [-np.ones(1500), np.ones(3)])
+@pytest.mark.parametrize("bad", [-np.ones(600), np.ones(3)])
 def test_bad_errors_are_refused(X, bad):
     with pytest.raises(ValueError, match="errors must be positive, one for each"):
-        PixelInverter(Ridge(), loss="chi2").fit(X, expected(X), errors=bad)
+        quick(loss="chi2").fit(X, expected(X), errors=bad)
     with pytest.raises(ValueError, match="need loss='chi2'"):
         PixelInverter(Ridge()).fit(X, expected(X), errors=np.ones(1500))
 
 
 def test_a_network_is_a_model(X):
     rng = np.random.default_rng(1)
-    parameters = rng.uniform([10, 3], [14, 7], size=(300, 2))
+    parameters = rng.uniform([10, 3], [14, 7], size=(150, 2))
     rows = np.vstack([np.hstack([X[:100], np.tile(p, (100, 1))]) for p in parameters])
     y = np.concatenate([Ridge().simulate_at(X[:100], p[None])[0] for p in parameters])
     network = ImplicitSpectrumModel(

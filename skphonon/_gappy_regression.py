@@ -10,7 +10,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skphonon._evidence import Templates, learn_templates
+from skphonon._gappy_amounts import Templates, learn_templates
+from skphonon._gappy_basis import known_voxels, same_voxels
+from skphonon._gappy_views import Views
 from skphonon._networks import NormalLoss, NormalNetworks
 from skphonon._training import (
     NetworkEstimator,
@@ -23,7 +25,6 @@ from skphonon._training import (
     train,
 )
 from skphonon._validation import Interval, _fit_context, at_least, positive
-from skphonon._views import Views, same_voxels
 
 _CHOSEN = 1 << 15  # voxels of a completed spectrum that the networks look at
 _ROWS = 4096  # spectra from which the components of these are learnt
@@ -63,7 +64,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
     ----------
     n_components : int, default=128
         Principal components of spectra, and of their logarithms. Fewer are used where
-        there are fewer samples or voxels.
+        the spectra do not have so many.
     hidden_sizes : tuple of int, default=(256, 256)
         Units of each hidden layer.
     n_networks : int, default=4
@@ -130,7 +131,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
     seen_ : ndarray of bool of shape (`n_features_in_`,)
         Voxels that some training spectrum has.
     mean_ : ndarray of shape (n_seen,)
-        Mean training spectrum there.
+        Mean training spectrum there; of a mean of 1 with `normalize`.
     templates_ : ndarray of shape (n_seen, n_templates)
         Components of weighted spectra, and what may be added to them.
     products_ : ndarray of shape (n_templates, n_templates)
@@ -449,22 +450,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
 
     def _spectra(self, X):
         """Return the voxels that training saw, refusing rows that cannot be used."""
-        if not self.seen_.all():
-            n_new = np.isfinite(X[:, ~self.seen_]).sum(axis=1)
-            if n_new.any():
-                row = int(n_new.argmax())
-                raise ValueError(
-                    f"Voxels that no training spectrum had must be NaN, got "
-                    f"{n_new[row]} finite ones in row {row}. Set them to NaN, or train "
-                    "on spectra that have them."
-                )
-            X = X[:, self.seen_]
-        empty = np.isnan(X).all(axis=1)
-        if empty.any():
-            raise ValueError(
-                "Each spectrum must have a voxel that is not NaN, got none in row "
-                f"{int(empty.argmax())}."
-            )
+        X = known_voxels(X, self.seen_)
         total = np.nansum(X, axis=1, dtype=float)
         if self.normalize and not (total > 0).all():
             row = int((total <= 0).argmax())
@@ -522,17 +508,16 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
 
     def _fit_templates(self, X, random_state):
         """Learn how spectra vary, and how their logarithms do."""
-        n_components = min(self.n_components, len(X) - 1, X.shape[1])
         nuisances = np.zeros((0, X.shape[1]), dtype=np.float32)
         if self.background:
             slopes = self._slopes()[self.seen_]
             nuisances = np.stack([np.ones_like(slopes), slopes][: 1 + slopes.any()])
-        templates = learn_templates(
-            X, n_components, nuisances, self.normalize, random_state
+        templates, n_components = learn_templates(
+            X, self.n_components, nuisances, self.normalize, random_state
         )
         self.mean_, self.templates_ = templates.mean, templates.shapes
         self.products_ = templates.products
-        self.n_components_ = int(n_components)
+        self.n_components_ = n_components
         order = random_state.permutation(X.shape[1])[:_CHOSEN]
         self.chosen_ = np.sort(order)
         rows = np.sort(random_state.permutation(len(X))[:_ROWS])

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-__all__ = ["Views", "same_voxels"]
+from skphonon._gappy_basis import same_voxels
+
+__all__ = ["Views"]
 
 _ROWS = 50  # that share the voxels which are seen
 _EVERYTHING = 0.1  # share of the views with all voxels
@@ -84,24 +86,3 @@ class Views:
         noise = self.rng.standard_normal(many.shape, dtype=np.float32)
         counted[~few] = many + np.sqrt(many) * noise
         return counted
-
-
-def same_voxels(X, rows, seen=None):
-    """Yield rows that are finite in the same of some voxels, these, and both's X.
-
-    Few rows come at once, however many are the same.
-    """
-    seen = np.arange(X.shape[1]) if seen is None else seen
-    for part in np.array_split(rows, -(-len(rows) // _ROWS)):
-        found = X[np.ix_(part, seen)]
-        finite = np.isfinite(found)
-        if finite.all():
-            yield part, seen, found
-            continue
-        groups = {}
-        for number, row in enumerate(np.packbits(finite, axis=1)):
-            groups.setdefault(row.tobytes(), []).append(number)
-        for same in groups.values():
-            pattern = finite[same[0]]
-            if pattern.any():
-                yield part[same], seen[pattern], found[same][:, pattern]

@@ -17,13 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.linalg import eigh, lstsq
-from scipy.optimize import minimize_scalar
 
-__all__ = ["Decoder", "Evidence", "evidence", "fit_codes", "square"]
+from skphonon._gappy_basis import likely_noise
 
-_BLOCK = 65536  # voxels at once
+__all__ = ["Decoder", "Evidence", "evidence", "fit_codes"]
+
 _ROUNDING = 1e-6  # of the largest eigenvalue: single precision knows no less
-_PLENTY = 10  # voxels a coefficient: enough to tell the noise from what is left
 _MAX_STEPS = 50
 _CONVERGED = 1e-6  # fall of the cost; 1 is a standard deviation
 _STUCK = 1e6  # damping at which a search ends
@@ -37,30 +36,6 @@ class Evidence(NamedTuple):
     target: np.ndarray  # (n_rows, n), n = 1 + n_coefficients
     design: np.ndarray  # (n_rows, n, n)
     noise: np.ndarray  # (n_rows,), its variance g
-
-
-def square(basis, chosen=None):
-    """Return ``M.T @ M`` of the voxels chosen, in blocks.
-
-    Parameters
-    ----------
-    basis : ndarray of shape (n_voxels, n)
-        M.
-    chosen : ndarray of int, default=None
-        Numbers of the voxels; None: all.
-
-    Returns
-    -------
-    ndarray of shape (n, n)
-        In double precision.
-    """
-    n_voxels, n = basis.shape
-    total = np.zeros((n, n))
-    for start in range(0, n_voxels if chosen is None else len(chosen), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        rows = basis[part if chosen is None else chosen[part]]
-        total += rows.T @ rows
-    return total
 
 
 def evidence(square, product, length, n_seen, variance, least):
@@ -82,8 +57,7 @@ def evidence(square, product, length, n_seen, variance, least):
     Returns
     -------
     target, design, noise : ndarray of shape (n,), (n, n) and float
-        As in `Evidence`. What the basis cannot describe of the row is taken for noise;
-        of few voxels it describes all, and the noise is the most probable one.
+        As in `Evidence`, with the most probable noise.
     """
     n = 1 + len(variance)
     flat = square[n:, n:]
@@ -98,33 +72,22 @@ def evidence(square, product, length, n_seen, variance, least):
     sizes = np.sqrt(np.where(kept, sizes, 1.0))
     target = np.where(kept, directions.T @ product / sizes, 0.0)
     design = (kept * sizes)[:, None] * directions.T
-    n_free = n_seen - (len(flat) + kept.sum())
     rest = max(length - target @ target, 0.0)
-    if n_free > _PLENTY * n:
-        return target, design, max(rest / n_free, least)
-    noise = _probable_noise(target[kept], design[kept], variance, rest, n_free, least)
-    return target, design, noise
+    n_free = max(n_seen - len(flat), kept.sum()) - 1  # numbers beside the scale
+    noise = _noise(target, design, variance, rest, max(n_free, 1))
+    return target, design, max(noise, least)
 
 
-def _probable_noise(target, design, variance, rest, n_free, least):
-    """Return the noise under which a row is most probable, for any scale of it."""
-    _, axes = eigh(np.eye(len(target)) - _projector(design[:, 0]))
-    axes = axes[:, 1:]  # the first is the direction of the scale
-    moved = axes.T @ design[:, 1:]
-    sizes, turn = eigh(moved * variance @ moved.T)
-    squares, sizes = np.square(turn.T @ (axes.T @ target)), np.maximum(sizes, 0.0)
-
-    def cost(log_noise):
-        spread = sizes + np.exp(log_noise)
-        outside = max(n_free, 0) * log_noise + rest / np.exp(log_noise)
-        return outside + np.sum(np.log(spread) + squares / spread)
-
-    most = max((rest + squares.sum()) / max(n_free + len(squares), 1), 2 * least)
-    return np.exp(minimize_scalar(cost, bounds=np.log([least, most])).x)
-
-
-def _projector(vector):
-    return np.outer(vector, vector) / max(vector @ vector, _TINY)
+def _noise(target, design, variance, rest, n_free):
+    """Return the most probable noise of a row, for any scale of it."""
+    axis = design[:, 0] / max(np.linalg.norm(design[:, 0]), _TINY)
+    row = target - axis * (axis @ target)
+    templates = design[:, 1:] * np.sqrt(variance)
+    templates -= np.outer(axis, axis @ templates)
+    lengths, axes = eigh(templates.T @ templates)
+    squares = np.atleast_1d(rest + row @ row)
+    along = (row @ templates @ axes)[None]
+    return likely_noise(np.maximum(lengths, 0.0), along, squares, n_free)[0]
 
 
 class Decoder:
