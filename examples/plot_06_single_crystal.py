@@ -125,7 +125,7 @@ for ax, row, title in zip(
     strict=True,
 ):
     plane = grid.to_volumes(np.where(grid.mask.ravel(), row, np.nan))[0, level, ..., 0]
-    limit = np.nanpercentile(plane, 99)
+    limit = np.nanpercentile(plane, 97)
     ax.pcolormesh(h, k, plane.T, vmin=0, vmax=limit)
     ax.set(title=title, xlabel="h (r.l.u.)", aspect="equal", facecolor="0.8")
 axes[0].set_ylabel("k (r.l.u.)")
@@ -167,8 +167,8 @@ for name, road in roads.items():
 # %%
 # Least squares from there
 # ------------------------
-# Counts of Poisson have large errors where they are large: ``errors="poisson"`` takes
-# them from the fit. With equal errors, the error bars would be far too small.
+# Bright voxels have large errors: ``errors="poisson"`` takes them from what the fit
+# expects. Were all taken to be equal, error bars would come out far too small.
 
 search = LeastSquaresInverter(
     simulator,
@@ -193,8 +193,9 @@ for name, road in roads.items():
         f"{value:.3f} ± {bar:.3f}" for value, bar in zip(*found[name], strict=True)
     ]
     print(
-        f"{name}: dispersion off by {off:.2f} meV, {100 * off / true_energies.max():.1f}"
-        f" % of the highest energy; {seconds:.2f} s"
+        f"{name}: dispersion off by {off:.2f} meV, "
+        f"{100 * off / true_energies.max():.1f} % of the highest energy; "
+        f"{seconds:.2f} s"
     )
 off = np.sqrt(np.mean((model.frequencies(prior.mean_, path) - true_energies) ** 2))
 print(f"mean of the prior: off by {off:.2f} meV")
@@ -204,8 +205,8 @@ print(pd.DataFrame(lines, model.parameter_names).to_string())
 # %%
 # The dispersion, and how sure it is
 # ----------------------------------
-# Constants that a network gives with a standard deviation each are drawn as if they were
-# independent, which widens its bands; least squares has their covariance.
+# A network gives each constant a standard deviation, and draws take constants for
+# independent, which widens the bands. Least squares has their covariance.
 
 PhononBandsDisplay.from_draws(
     {
