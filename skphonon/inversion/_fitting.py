@@ -105,7 +105,7 @@ def minimise(problem, start, task):
         weight = given / noise * np.sqrt(LOSSES[settings.loss](z))
         problem = problem.reweighted(weight)
     likelihood = np.square(residual * given / noise).sum() + 2 * np.log(noise).sum()
-    if task.counts:
+    if task.counts and np.isfinite(likelihood):
         expected = _expected(problem, x)
         likelihood = 2 * (expected - problem.spectra * np.log(expected)).sum()
     return OptimizeResult(
@@ -237,9 +237,9 @@ def _expected(problem, x):
         return np.ones(len(problem.spectra))
     expected = problem.spectra + evaluation.residual * problem.unit / problem.weight
     for part in problem.parts:
-        if problem.spectra[part].any():
-            floor = _FEWEST * problem.spectra[part].mean()
-            expected[part] = np.maximum(expected[part], floor)
+        counts = problem.spectra[part]
+        mean = (counts if counts.any() else problem.spectra).mean()
+        expected[part] = np.maximum(expected[part], _FEWEST * mean)
     return expected
 
 
