@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter1d
-from scipy.optimize import approx_fprime, curve_fit
+from scipy.optimize import approx_fprime, curve_fit, minimize
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -224,6 +224,57 @@ def test_intervals_cover_as_often_as_they_say(errors):
     assert_allclose((away < 1).mean(axis=0), 0.683, atol=0.08)
     assert_allclose((away < 1.96).mean(axis=0), 0.95, atol=0.04)
     assert_allclose(inverter.reduced_chi2_.mean(), 1.0, atol=0.15)
+
+
+def counted(parameters, mean, seed=2):
+    """Return counts, so many in the mean pixel, a background among them."""
+    expected = Peaks().simulate(parameters) + 0.5
+    expected *= mean / np.nanmean(expected, axis=1, keepdims=True)
+    counts = np.full_like(expected, np.nan)
+    seen = np.isfinite(expected)
+    counts[seen] = np.random.default_rng(seed).poisson(expected[seen])
+    return counts
+
+
+def test_counts_are_fitted_by_the_likelihood_of_poisson(truth):
+    X = counted(truth, 8)
+    inverter = LeastSquaresInverter(Peaks(), errors="poisson", tolerance=1e-9).fit(X)
+    found = inverter.predict(X)
+    seen = np.isfinite(X[0])
+    for row, counts in enumerate(X[:, seen]):
+
+        def unlikely(p, counts=counts):
+            expected = p[3] * Peaks().simulate([p[:3]])[0, seen] + p[4]
+            return (expected - counts * np.log(np.maximum(expected, 1e-9))).sum()
+
+        start = [*truth[row], *inverter.nuisance_.iloc[row]]
+        best = minimize(unlikely, start, method="Nelder-Mead", options={"xatol": 1e-6})
+        assert_allclose(found[row], best.x[:3], rtol=2e-4)  # of the simplex
+
+
+def test_intervals_of_counts_hold_where_equal_errors_do_not():
+    parameters = np.tile(Peaks.reference, (300, 1))
+    X = counted(parameters, 40)
+    covered = {}
+    for errors in ("poisson", "noise"):
+        inverter = LeastSquaresInverter(Peaks(), errors=errors).fit(X)
+        found, std = inverter.predict(X, return_std=True)
+        covered[errors] = np.mean(np.abs(found - parameters) < std, axis=0)
+        if errors == "poisson":
+            # the mean of 300 times 55 squares, of few counts each
+            assert_allclose(inverter.reduced_chi2_.mean(), 1.0, atol=0.03)
+    # three standard deviations of a count of 300
+    assert_allclose(covered["poisson"], 0.683, atol=0.08)
+    assert (covered["noise"] < covered["poisson"] - 0.05).all()
+
+
+def test_spectra_that_are_no_counts_are_refused(truth):
+    X = counted(truth, 8)
+    inverter = LeastSquaresInverter(Peaks(), errors="poisson").fit(X)
+    with pytest.raises(ValueError, match=r"must hold counts .* got -"):
+        inverter.predict(X - X[0, 1:-1].min() - 1)
+    with pytest.raises(ValueError, match="Use errors='noise' with errors"):
+        inverter.predict(X, errors=np.ones_like(X))
 
 
 class FinePeaks(Peaks):

@@ -20,6 +20,7 @@ _PASSES = 8  # noise and weights depend on the fit, and the fit on them
 _AT_BOUND = 1e-6  # of a step
 _FLAT = 1e-14  # a gradient that leads nowhere
 _EXACT = 1e-9  # residuals below this fraction of the contrast are rounding
+_FEWEST = 0.02  # of the mean: counts expected at least where their error is asked for
 
 
 class Task(NamedTuple):
@@ -29,6 +30,7 @@ class Task(NamedTuple):
     bounds: np.ndarray  # (2, n_parameters)
     prior: tuple | None  # means, and a matrix L with L L^T the information before
     errors_given: bool  # whether weighted residuals are in standard deviations
+    counts: bool  # whether errors are those of the counts that a fit expects
     settings: object  # LeastSquaresInverter: its loss and when to stop
 
 
@@ -77,12 +79,13 @@ def minimise(problem, start, task):
         `evaluation` at x, `residual` in the unit of the spectra, `nit`, `nfev`,
         `success` and `message`.
     """
-    settings, given = task.settings, problem.weight
-    x, nit = start.clip(*task.bounds), 0
-    plain = settings.loss == "linear"
+    settings, x, nit = task.settings, start.clip(*task.bounds), 0
+    if task.counts:
+        problem = problem.reweighted(1 / np.sqrt(_expected(problem, x)))
+    given, plain = problem.weight, settings.loss == "linear"
     # how strong parts are, beside each other and the prior, is known after a round
-    unknown = not task.errors_given and (
-        task.prior is not None or len(problem.parts) > 1
+    unknown = task.counts or (
+        not task.errors_given and (task.prior is not None or len(problem.parts) > 1)
     )
     for round_ in range(_PASSES):
         before = x
@@ -90,6 +93,8 @@ def minimise(problem, start, task):
         x, nit = found.x, nit + found.nit
         settled = np.abs(x - before) <= 10 * settings.tolerance * task.steps
         residual = problem(x).residual * problem.unit / problem.weight
+        if task.counts:
+            given = 1 / np.sqrt(_expected(problem, x))
         noise = np.ones(len(given))
         if not task.errors_given:
             n_free = max(len(given) - len(x) - problem(x).n_fitted, 1)
@@ -100,6 +105,9 @@ def minimise(problem, start, task):
         weight = given / noise * np.sqrt(LOSSES[settings.loss](z))
         problem = problem.reweighted(weight)
     likelihood = np.square(residual * given / noise).sum() + 2 * np.log(noise).sum()
+    if task.counts and np.isfinite(likelihood):
+        expected = _expected(problem, x)
+        likelihood = 2 * (expected - problem.spectra * np.log(expected)).sum()
     return OptimizeResult(
         x=x,
         fun=likelihood + _prior_rows(task, x) @ _prior_rows(task, x),
@@ -220,6 +228,19 @@ def _prior_rows(task, x):
         return np.zeros(0)
     mean, root = task.prior
     return (x - mean) @ root
+
+
+def _expected(problem, x):
+    """Return the counts that parameters let expect, none of them below a floor."""
+    evaluation = problem(x)
+    if not np.isfinite(evaluation.residual).all():
+        return np.ones(len(problem.spectra))
+    expected = problem.spectra + evaluation.residual * problem.unit / problem.weight
+    for part in problem.parts:
+        counts = problem.spectra[part]
+        mean = (counts if counts.any() else problem.spectra).mean()
+        expected[part] = np.maximum(expected[part], _FEWEST * mean)
+    return expected
 
 
 def _noise_of(problem, weighted, n_free, robust):

@@ -90,10 +90,13 @@ class LeastSquaresInverter(Inverter):
         All but "linear" give less weight to residuals above `loss_width`.
     loss_width : float, default=3.0
         In standard deviations of the residuals.
-    errors : {"residual", "noise"}, default="residual"
+    errors : {"residual", "noise", "poisson"}, default="residual"
         Where the error bars come from: from the residuals as they are, correlated
         between pixels where the model is wrong; or from noise alone, as if the model
-        were right.
+        were right. "poisson" is for counts, from which nothing was subtracted or
+        divided out: the variance of a pixel is what the fit expects there (2 % of the
+        mean count at least), in rounds until neither changes, so that the fit is the
+        likeliest one for Poisson's distribution.
     max_evaluations : int, default=100
         Simulations (with derivatives) after which a search is given up.
     tolerance : float, default=1e-5
@@ -201,7 +204,7 @@ class LeastSquaresInverter(Inverter):
         "n_starts": [at_least(1)],
         "loss": [StrOptions(set(LOSSES))],
         "loss_width": [positive()],
-        "errors": [StrOptions({"residual", "noise"})],
+        "errors": [StrOptions({"residual", "noise", "poisson"})],
         "max_evaluations": [at_least(1)],
         "tolerance": [positive()],
         "random_state": ["random_state"],
@@ -278,7 +281,7 @@ class LeastSquaresInverter(Inverter):
         ------
         ValueError
             If X has another number of pixels or infinite values, a spectrum shares no
-            pixel with its simulation, or errors are not positive.
+            pixel with its simulation, errors are not positive, or counts negative.
 
         Warns
         -----
@@ -358,6 +361,8 @@ class LeastSquaresInverter(Inverter):
 
     def _invert(self, X, errors):
         check_is_fitted(self)
+        if self.errors == "poisson":
+            self._check_counts(X, errors)
         of_each = () if errors is None else (self._check_errors(X, errors),)
         parts = parts_of(self.simulator_, self.n_features_in_)
         task = self._task(errors is not None)
@@ -519,6 +524,19 @@ class LeastSquaresInverter(Inverter):
         root = np.vstack([root, np.zeros((extra, n))])
         return np.append(mean, np.zeros(extra)), root
 
+    def _check_counts(self, X, errors):
+        if errors is not None or self.scale == "normalized":
+            raise ValueError(
+                "errors='poisson' takes errors from the fit and counts as they are; "
+                "got errors, or scale='normalized'. Use errors='noise' with errors."
+            )
+        lowest = np.nanmin(self._validate(X, reset=False)[0], initial=0)
+        if lowest < 0:
+            raise ValueError(
+                f"X must hold counts for errors='poisson', got {lowest:g}. Subtract "
+                "no background: fit it along."
+            )
+
     def _check_errors(self, X, errors):
         """Return a row of errors for each spectrum."""
         n_samples = len(self._validate(X, reset=False)[0])
@@ -548,7 +566,8 @@ class LeastSquaresInverter(Inverter):
             np.append(self.steps_, (high - low) / 4),
             np.hstack([self.bounds_, [low, high]]),
             self._prior,
-            errors_given,
+            errors_given or self.errors == "poisson",
+            self.errors == "poisson",
             self,
         )
 
