@@ -1,4 +1,4 @@
-"""Speed and memory of the single-crystal simulator, next to other codes.
+"""Speed and memory of the single-crystal simulator and of what learns from it.
 
 Run with ``python tests/benchmarks/single_crystal.py`` and one thread a process
 (``OMP_NUM_THREADS=1``); ``--only NAME`` runs one part. Needs phonopy's files
@@ -20,7 +20,13 @@ import numpy as np
 from forward_model import fastest
 from validation import lengths, to_euphonic
 
-from skphonon import CrystalGrid, ForceConstantModel, SingleCrystalSimulator
+from skphonon import (
+    CrystalGrid,
+    ForceConstantModel,
+    GappySpectrumExtractor,
+    SingleCrystalSimulator,
+    SpectrumRegressor,
+)
 from skphonon._persistence import _BUILT
 
 ENERGY = np.linspace(0.5, 25.25, 100)  # meV
@@ -186,7 +192,25 @@ def time_phonopy(model, qpoints):
     )
 
 
-PARTS = {"speed": speed, "memory": memory}
+def inference():
+    """Print what a volume of a million voxels takes, whatever is in it."""
+    rng, n_spectra, n_voxels = np.random.default_rng(0), 150, 10**6
+    mixing = rng.normal(size=(n_spectra, n_spectra)).astype(np.float32)
+    X = np.abs(mixing @ rng.normal(size=(n_spectra, n_voxels)).astype(np.float32))
+    y = rng.uniform(1, 2, (n_spectra, 12))
+    codes = GappySpectrumExtractor(max_epochs=2, random_state=0).fit(X)
+    direct = SpectrumRegressor(n_views=1, max_epochs=2, random_state=0).fit(X, y)
+    for share in (1.0, 0.9, 0.55, 0.45, 0.05):
+        row = X[:1].copy()
+        row[0, rng.uniform(size=n_voxels) > share] = np.nan
+        times = (
+            fastest(lambda row=row: codes.transform(row), 3),
+            fastest(lambda row=row: direct.predict(row, return_std=True), 3),
+        )
+        print(f"{share:4.2f} seen: codes {times[0]:.2f} s, direct {times[1]:.2f} s")
+
+
+PARTS = {"speed": speed, "memory": memory, "inference": inference}
 
 
 def main():
