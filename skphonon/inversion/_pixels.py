@@ -94,8 +94,9 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         Sets of parameters, drawn evenly within the bounds, of which the one that comes
         closest is where a search starts; each search has its own.
     batch_size : int, default=2048
-        Pixels that searches see, chosen at random (of counts, as many without one as
-        with one); candidates are judged by half of them.
+        Pixels that searches see, chosen at random, or of counts at regular distances
+        in the order given, as many without a count as with one. Candidates are judged
+        by half of them, the best few by up to 8,192 pixels.
     max_steps : int, default=50
         Steps of a search, at most.
     tolerance : float, default=1e-4

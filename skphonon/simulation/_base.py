@@ -1,5 +1,7 @@
 """What the simulators of a model with named parameters have in common."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from skphonon._persistence import VersionedEstimator
@@ -82,8 +84,21 @@ class ModelSimulator(VersionedEstimator):
         ranges = _nuisance.nuisance_ranges(table, nuisance_ranges or {}, names)
         return rows, table, ranges
 
-    def _q_change(self, table, simulate):
-        """Return differences of what `simulate` makes of two tables of nuisances."""
+    def _asked_changes(self, parameters, nuisance, nuisance_ranges):
+        """Return names to differentiate with, and what `_asked` returns."""
+        names = (nuisance,) if isinstance(nuisance, str) else tuple(nuisance)
+        values = nuisance if isinstance(nuisance, Mapping) else None
+        rows, table, ranges = self._asked(parameters, values, nuisance_ranges)
+        _nuisance.check_derivatives(names, table, self._nuisances)
+        return names, rows, table, ranges
+
+    def _with_q_change(self, changes, names, table, simulate):
+        """Put differences with the resolution in Q in their place, if it is named.
+
+        They are of what `simulate` makes of two tables of nuisances.
+        """
+        if "q_resolution" not in names:
+            return changes
         column = self._nuisances.index("q_resolution")
         step = _STEP * table[:, column]
         ends = []
@@ -91,4 +106,6 @@ class ModelSimulator(VersionedEstimator):
             moved = table.copy()
             moved[:, column] += sign * step
             ends.append(simulate(moved))
-        return np.subtract(*ends) / (2 * step[:, None])
+        change = np.subtract(*ends) / (2 * step[:, None])
+        place = len(self.parameter_names) + names.index("q_resolution")
+        return np.insert(changes, place, change, axis=2)

@@ -15,7 +15,6 @@ averaged over each pixel. Incoherent and multiphonon scattering come in the inco
 approximation.
 """
 
-from collections.abc import Mapping
 from numbers import Real
 
 import numpy as np
@@ -277,10 +276,9 @@ class PowderSimulator(ModelSimulator):
             As from :meth:`simulate`, or if a resolution is zero and `nuisance` names
             what has no derivative then.
         """
-        names = (nuisance,) if isinstance(nuisance, str) else tuple(nuisance)
-        values = nuisance if isinstance(nuisance, Mapping) else None
-        rows, table, ranges = self._asked(parameters, values, nuisance_ranges)
-        _nuisance.check_derivatives(names, table)
+        names, rows, table, ranges = self._asked_changes(
+            parameters, nuisance, nuisance_ranges
+        )
         from skphonon.simulation._powder_derivatives import differentiate
 
         plan, _ = self._plan(ranges)

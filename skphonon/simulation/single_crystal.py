@@ -14,7 +14,6 @@ averaged over each bin of energy. It is that of
 :mod:`skphonon.simulation.powder` before the average over directions.
 """
 
-from collections.abc import Mapping
 from numbers import Real
 
 import numpy as np
@@ -24,7 +23,6 @@ from skphonon._validation import (
     at_least,
     positive,
 )
-from skphonon.simulation import _nuisance
 from skphonon.simulation._base import ModelSimulator
 
 __all__ = ["SingleCrystalSimulator"]
@@ -255,10 +253,9 @@ class SingleCrystalSimulator(ModelSimulator):
             As from :meth:`simulate`, or if a resolution is zero and `nuisance` names
             what has no derivative then.
         """
-        names = (nuisance,) if isinstance(nuisance, str) else tuple(nuisance)
-        values = nuisance if isinstance(nuisance, Mapping) else None
-        rows, table, ranges = self._asked(parameters, values, nuisance_ranges)
-        _nuisance.check_derivatives(names, table, _NUISANCES)
+        names, rows, table, ranges = self._asked_changes(
+            parameters, nuisance, nuisance_ranges
+        )
         from skphonon.simulation import _crystal_engine
 
         exact = tuple(name for name in names if name != "q_resolution")
@@ -268,12 +265,9 @@ class SingleCrystalSimulator(ModelSimulator):
             ranges,
             lambda *settings: _crystal_engine.differentiate(*settings, exact),
         )
-        if exact != names:
-            column = rows.shape[1] + names.index("q_resolution")
-            change = self._q_change(
-                table, lambda moved: self._simulate(rows, moved, ranges)
-            )
-            changes = np.insert(changes, column, change, axis=2)
+        changes = self._with_q_change(
+            changes, names, table, lambda moved: self._simulate(rows, moved, ranges)
+        )
         return (changes, spectra) if return_spectra else changes
 
     def _asked(self, parameters, nuisance=None, nuisance_ranges=None):

@@ -10,7 +10,6 @@ with the Bose occupation n, broadened by the instrument and averaged over each b
 energy; :math:`\chi'' = \pi\,[1 - \exp(-E / k_B T)]\,S`.
 """
 
-from collections.abc import Mapping
 from itertools import product
 from numbers import Real
 
@@ -21,13 +20,11 @@ from skphonon._validation import (
     at_least,
     wavevector_rows,
 )
-from skphonon.simulation import _nuisance
 from skphonon.simulation._base import ModelSimulator
 from skphonon.simulation.resolution import resolve_widths
 
 __all__ = ["SpinWaveSimulator"]
 
-_NUISANCES = ("energy_resolution", "renormalization", "q_resolution")
 # Points of a Gaussian along each axis, in standard deviations: so dense that lines a
 # third as wide as they lie apart in energy show ripples below a tenth of a percent.
 _POINTS = np.linspace(-2.25, 2.25, 7)
@@ -96,7 +93,7 @@ class SpinWaveSimulator(ModelSimulator):
     (1, 60, 2)
     """
 
-    _nuisances = _NUISANCES
+    _nuisances = ("energy_resolution", "renormalization", "q_resolution")
 
     _parameter_constraints = {
         "energy_resolution": [at_least(0, Real), callable],
@@ -196,10 +193,9 @@ class SpinWaveSimulator(ModelSimulator):
             As from :meth:`simulate`, or if the resolution is zero and `nuisance` names
             it.
         """
-        names = (nuisance,) if isinstance(nuisance, str) else tuple(nuisance)
-        values = nuisance if isinstance(nuisance, Mapping) else None
-        rows, table, _ = self._asked(parameters, values, nuisance_ranges)
-        _nuisance.check_derivatives(names, table, _NUISANCES)
+        names, rows, table, _ = self._asked_changes(
+            parameters, nuisance, nuisance_ranges
+        )
         from skphonon.simulation import _spin_wave_engine
 
         exact = tuple(name for name in names if name != "q_resolution")
@@ -210,10 +206,9 @@ class SpinWaveSimulator(ModelSimulator):
             changes[same], spectra[same] = _spin_wave_engine.differentiate(
                 plan, rows[same], table[same, :2], exact
             )
-        if exact != names:
-            place = rows.shape[1] + names.index("q_resolution")
-            change = self._q_change(table, lambda moved: self._simulate(rows, moved))
-            changes = np.insert(changes, place, change, axis=2)
+        changes = self._with_q_change(
+            changes, names, table, lambda moved: self._simulate(rows, moved)
+        )
         return (changes, spectra) if return_spectra else changes
 
     def is_stable(self, parameters):
