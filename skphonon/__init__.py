@@ -33,6 +33,8 @@ _HOME = {
     "LatentTraversalDisplay": "skphonon.inspection",
     "LeastSquaresInverter": "skphonon.inversion",
     "MaskedSpectrumPreprocessor": "skphonon.preprocessing",
+    "Measurement": "skphonon.instrument",
+    "MeasurementWarning": "skphonon.instrument",
     "NelderMeadInverter": "skphonon.inversion",
     "OutOfDistributionWarning": "skphonon.features",
     "ParameterDraws": "skphonon.inspection",

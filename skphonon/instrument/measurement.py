@@ -1,0 +1,291 @@
+"""A measurement: intensities and all that their file knows of how they were taken."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import replace as changed
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import binary_dilation
+
+from skphonon.physics.scattering import kinematic_mask
+
+__all__ = ["Measurement", "MeasurementWarning", "simulator_settings"]
+
+Array = NDArray[np.float64]
+
+_QUANTITIES = ("sqe", "chi")
+_ASKED = ("quantity", "temperature", "energy_resolution")  # what a simulator shares
+_BEYOND = 0.02  # share of pixels with intensity where no neutron can arrive
+
+
+class MeasurementWarning(UserWarning):
+    """A measurement is probably not what it is taken for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    r"""Keep measured spectra with what is known of how they were measured.
+
+    What a file does not say is None, and is asked for by name where it is first needed.
+    A measurement does not change: :meth:`replace` makes another one.
+
+    Parameters
+    ----------
+    data : array-like of shape (n_spectra, n_pixels) or (n_pixels,)
+        Intensities, one spectrum a row; NaN where nothing was measured.
+    grid : SpectrumGrid, CrystalGrid or PathGrid
+        The pixels.
+    error : array-like of the shape of `data`, default=None
+        Standard deviations; NaN where there is none.
+    quantity : {"sqe", "chi"}, default=None
+        Whether the intensities are in proportion to S(Q, E) or to :math:`\chi''`.
+    incident_energy : float, default=None
+        Energy of the incoming neutrons in meV. None takes that of the grid.
+    temperature : float or array-like of shape (n_spectra,), default=None
+        Temperature of the sample in K.
+    energy_resolution : float or callable, default=None
+        Standard deviation of the resolution in meV, or a function from energy transfer
+        in meV to it.
+    source : str, default=None
+        Where the numbers come from, such as the path of a file.
+    details : mapping, default=None
+        What else a reader has to say, by name.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or a value is out of range.
+
+    Warns
+    -----
+    MeasurementWarning
+        If intensities lie where no neutron of this incident energy can arrive.
+
+    See Also
+    --------
+    skphonon.PowderSimulator.from_measurement : Simulate what was measured.
+
+    Examples
+    --------
+    >>> from skphonon import Measurement, SpectrumGrid
+    >>> grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0], incident_energy=50.0)
+    >>> measured = Measurement(
+    ...     [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], grid, quantity="sqe", temperature=300.0
+    ... )
+    >>> measured.incident_energy, measured.energy_resolution is None
+    (50.0, True)
+    >>> measured.replace(energy_resolution=1.2).energy_resolution
+    1.2
+    """
+
+    data: Array
+    grid: Any
+    _: KW_ONLY
+    error: Array | None = None
+    quantity: str | None = None
+    incident_energy: float | None = None
+    temperature: float | Array | None = None
+    energy_resolution: float | Callable | None = None
+    source: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        data = _rows(self.data, "data")
+        if data.shape[1] != self.grid.n_pixels:
+            raise ValueError(
+                f"data must have one column for each of the {self.grid.n_pixels} "
+                f"pixels of the grid, {self.grid.shape}, got shape {data.shape}. Turn "
+                "images into rows with grid.to_rows."
+            )
+        error = self.error
+        if error is not None:
+            error = _rows(error, "error")
+            if error.shape != data.shape:
+                raise ValueError(
+                    f"error must have the shape of data, {data.shape}, got "
+                    f"{error.shape}."
+                )
+        incident = self.incident_energy
+        if incident is None:
+            incident = getattr(self.grid, "incident_energy", None)
+        settled = {
+            "data": data,
+            "error": error,
+            "quantity": _quantity(self.quantity),
+            "incident_energy": _positive(incident, "incident_energy", "meV"),
+            "temperature": _temperature(self.temperature, len(data)),
+            "details": MappingProxyType(dict(self.details or {})),
+        }
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
+        _warn_beyond_the_limit(self)
+
+    def __len__(self) -> int:
+        """Return the number of spectra."""
+        return len(self.data)
+
+    def __getitem__(self, number: int) -> "Measurement":
+        """Return the measurement of one spectrum, with its own temperature."""
+        row = range(len(self))[number]  # raises IndexError, which ends a loop
+        several = np.ndim(self.temperature) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MeasurementWarning)  # it was said already
+            return self.replace(
+                data=self.data[row],
+                error=None if self.error is None else self.error[row],
+                temperature=self.temperature[row] if several else self.temperature,
+            )
+
+    def __iter__(self) -> Iterator["Measurement"]:
+        return (self[row] for row in range(len(self)))
+
+    def __getstate__(self):
+        state = {each.name: getattr(self, each.name) for each in fields(self)}
+        return state | {"details": dict(self.details)}
+
+    def __setstate__(self, state):
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "details", MappingProxyType(state["details"]))
+
+    def replace(self, **changes) -> "Measurement":
+        """Return a measurement that differs in what is named.
+
+        Parameters
+        ----------
+        **changes
+            New values of parameters of the class.
+
+        Returns
+        -------
+        Measurement
+            This one is left as it is.
+        """
+        return changed(self, **changes)
+
+
+def simulator_settings(measurement, simulator, given: Mapping[str, Any]) -> dict:
+    """Return the settings that make a simulator record what was measured.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Of one spectrum, or of several at one temperature.
+    simulator : type
+        Class of the simulator; what its constructor does not take is not asked for.
+    given : mapping
+        Settings of the user, which come first.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of the constructor besides the model and the grid.
+
+    Raises
+    ------
+    ValueError
+        If the measurement lacks what is not given, or has several temperatures.
+    """
+    names = [
+        name
+        for name in _ASKED
+        if name in simulator._parameter_constraints and name not in given
+    ]
+    known = {name: getattr(measurement, name) for name in names}
+    missing = [name for name, value in known.items() if value is None]
+    if missing:
+        whose = f" ({measurement.source})" if measurement.source else ""
+        raise ValueError(
+            f"{simulator.__name__}.from_measurement must know {' and '.join(missing)}, "
+            f"which the measurement{whose} does not tell. Pass "
+            f"{', '.join(f'{name}=...' for name in missing)}."
+        )
+    if np.ndim(known.get("temperature")) == 1:
+        several = known["temperature"]
+        if np.ptp(several) > 0:
+            raise ValueError(
+                "A simulator has one temperature, got a measurement of "
+                f"{len(several)}: {several[:4].tolist()} ... K. Take one spectrum, "
+                "measurement[0], or pass temperature=..."
+            )
+        known["temperature"] = float(several[0])
+    return {**known, **given}
+
+
+def _rows(values: ArrayLike, name: str) -> Array:
+    rows = np.atleast_2d(np.asarray(values, dtype=float))
+    if rows.ndim != 2:
+        raise ValueError(
+            f"{name} must have one spectrum a row, got shape {rows.shape}. Turn images "
+            "into rows with grid.to_rows."
+        )
+    return rows
+
+
+def _quantity(value):
+    if value is not None and value not in _QUANTITIES:
+        raise ValueError(
+            f"quantity must be one of {', '.join(_QUANTITIES)} or None, got {value!r}."
+        )
+    return value
+
+
+def _positive(value, name, unit):
+    if value is None:
+        return None
+    if not (np.ndim(value) == 0 and 0 < value < np.inf):
+        raise ValueError(f"{name} must be a positive number in {unit}, got {value!r}.")
+    return float(value)
+
+
+def _temperature(value, n_spectra):
+    if value is None:
+        return None
+    values = np.asarray(value, dtype=float)
+    if values.shape not in ((), (n_spectra,)):
+        raise ValueError(
+            f"temperature must be a number or one for each of {n_spectra} spectra, got "
+            f"shape {values.shape}."
+        )
+    if not ((values >= 0) & (values < np.inf)).all():
+        raise ValueError(f"temperature must be at least 0 K, got {value!r}.")
+    return values if values.ndim else float(values)
+
+
+def _warn_beyond_the_limit(measurement):
+    """Warn of intensity where energy and momentum cannot both be conserved."""
+    grid, incident = measurement.grid, measurement.incident_energy
+    if incident is None or not hasattr(grid, "q"):
+        return
+    images = grid.to_image(measurement.data)
+    found = (np.isfinite(images) & (images != 0)).any(axis=0)
+    share = _share_beyond(found, *grid.axes(), incident)
+    if share <= _BEYOND:
+        return
+    square = found.shape[0] == found.shape[1]
+    if square and _share_beyond(found.T, *grid.axes(), incident) < share / 2:
+        advice = "The images look transposed: rows are energies, columns are |Q|."
+    else:
+        advice = (
+            "Check incident_energy, and that the axes are energy in meV (not THz or "
+            "1/cm) and |Q| in 1/Angstrom."
+        )
+    warnings.warn(
+        f"{share:.0%} of the pixels with intensity lie where no neutron of "
+        f"incident_energy={incident:g} meV can arrive. {advice}",
+        MeasurementWarning,
+        stacklevel=4,
+    )
+
+
+def _share_beyond(found, energy, q, incident_energy):
+    """Share of pixels, among those with intensity, that touch no reachable one."""
+    reachable = np.zeros(found.shape, dtype=bool)
+    below = energy < incident_energy
+    reachable[below] = kinematic_mask(energy[below], q, incident_energy)
+    near = binary_dilation(reachable, np.ones((3, 3)))
+    return (found & ~near).sum() / max(found.sum(), 1)
