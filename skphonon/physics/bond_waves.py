@@ -77,25 +77,6 @@ class BondWaves(NamedTuple):
             waves.append(2 * sine * half.cos())  # sin 2x = 2 sin x cos x
         return torch.cat(waves, dim=1)
 
-    def stretches(self, q_vectors: torch.Tensor) -> torch.Tensor:
-        """Return the derivatives of the functions with a factor of the wavevector.
-
-        Parameters
-        ----------
-        q_vectors : Tensor of shape (3, n_points)
-            Cartesian, in 1/Angstrom.
-
-        Returns
-        -------
-        Tensor of shape (n_points, n_waves)
-            In the order of :meth:`waves`.
-        """
-        phases = q_vectors.mT @ self.vectors
-        waves = [torch.zeros_like(phases[:, :1]), phases * phases.sin()]
-        if self.has_sines:
-            waves.append(phases * phases.cos())
-        return torch.cat(waves, dim=1)
-
     def weights(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the matrices that the functions of some parameter sets multiply.
 
@@ -123,7 +104,7 @@ class BondWaves(NamedTuple):
         Parameters
         ----------
         waves : Tensor of shape (n_points, n_waves)
-            As from :meth:`waves` or :meth:`stretches`.
+            As from :meth:`waves`.
         weights : Tensor
             As from :meth:`weights`.
 

@@ -53,7 +53,8 @@ def conditions(simulator, axis, radii, step, table, to) -> Conditions:
             values,
             ("q_resolution", "lattice_scale"),
             lambda sigma, scale: (
-                _q_kernel(changed, q_edges, radii / scale, sigma) * (step / scale)
+                _q_kernel(changed, q_edges, radii / scale, sigma, scale)
+                * (step / scale)
             ),
         )
         return to.real(kernels)[to.index(which)]
@@ -111,11 +112,18 @@ def _distinct(values, names, make):
     return np.stack([make(*row) for row in distinct]), which.reshape(-1)
 
 
-def _q_kernel(changed, edges, moduli, sigma):
-    """Return `bin_kernel` or its derivative with a nuisance."""
+def _q_kernel(changed, edges, moduli, sigma, scale):
+    """Return `bin_kernel` or its derivative with a nuisance.
+
+    That with the scale of the lattice is of samples at q / scale, each of which stands
+    for a stretch of length step / scale.
+    """
     if changed == "q_resolution":
         return bin_kernel_width_derivative(edges, moduli, sigma)
     kernel = bin_kernel(edges, moduli, sigma)
+    if changed == "lattice_scale":
+        moved = bin_kernel_shift_derivative(edges, moduli, sigma)
+        return -(moduli * moved + kernel) / scale
     if changed == "mean_square_displacement":
         return -(moduli**2) * kernel  # of the Debye-Waller factor exp(-u Q^2)
     return kernel

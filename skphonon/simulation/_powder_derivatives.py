@@ -104,23 +104,27 @@ def images_and_derivatives(
     derivatives : Tensor of shape (n_parameters + n_nuisance, n_samples, n_energy, n_q)
         In the order of the parameters and then of `nuisance`.
     """
-    n_parameters, stretched = rows.shape[1], "lattice_scale" in nuisance
-    n_changes = n_parameters + stretched
+    n_parameters = rows.shape[1]
+    n_changes = n_parameters + ("lattice_scale" in nuisance)
     zone_rows = _zone_rows(plan, rows, conditions)
     mesh = plan.mesh._replace(
         basis=plan.mesh.basis[:, : max(n_changes, zone_rows.shape[1])]
     )
     displacements = _displacements(plan, zone_rows, conditions)
     swellings = _swellings(plan, mesh, zone_rows, conditions)[:, :n_changes]
+    scales = conditions.scales[:, None, None]
     seen = _seen_at_points(displacements, conditions)
-    seen_swellings = swellings / conditions.scales[:, None, None, None] ** 2
+    seen_swellings = _seen_at_points(swellings.movedim(1, 0), conditions).movedim(0, 1)
+    if n_changes > n_parameters:  # a point stands for Q / scale
+        seen_swellings[:, -1] -= 2 * seen / scales
     weights = plan.waves.weights(rows)
     collected = _axes(plan, len(rows))
     changes = _axes(plan, n_changes * len(rows))
     for points in _blocks(plan, len(rows) * n_changes, _GRADIENT_BLOCK):
-        stretch = _stretch(plan, points, weights, conditions) if stretched else None
         offset = _offset(plan, points, conditions)
-        found = _responses(plan, points, weights, offset, seen, seen_swellings, stretch)
+        found = _responses(
+            plan, points, weights, offset, seen, seen_swellings, conditions
+        )
         _collect_responses(plan, points, found, collected, changes)
     changes = changes.unflatten(1, (n_changes, len(rows)))
     spectra = _record_each(conditions, collected)
@@ -130,6 +134,8 @@ def images_and_derivatives(
             *by_parameter[:n_parameters],
             *(
                 by_parameter[-1]
+                + _record_each(conditions, collected, name)
+                - 2 * spectra / scales  # of (Q e)^2
                 if name == "lattice_scale"
                 else _record_each(conditions, collected, name)
                 for name in nuisance
@@ -149,24 +155,24 @@ def _swellings(plan, mesh, rows, conditions):
     """Packed derivatives of the displacements, (s, n_changes, n_atoms, 6)."""
     if plan.displacement is None:
         found = displacement_responses(mesh, rows, plan.temperature)
-        return _packed(found) * _falling(plan, mesh, conditions)[..., None, None]
+        falling = _falling(plan, conditions, found.shape[1])
+        return _packed(found) * falling[..., None, None]
     shape = (len(rows), mesh.basis.shape[1], len(plan.amplitudes), 6)
     return plan.radii.new_zeros(shape)
 
 
-def _falling(plan, mesh, conditions):
-    """Factors of derivatives with the basis of the mesh, (n_samples, n_changes).
+def _falling(plan, conditions, n_changes):
+    """Factors of derivatives with the basis matrices, (n_samples, n_changes).
 
-    They make that of the last one, where it is not a parameter, a derivative with the
+    That of the last one, where it is not a parameter, makes it a derivative with the
     scale: -3 times the dipole term times scale^-4.
     """
-    n_samples, n_parameters = len(conditions.scales), len(plan.parameter_names)
-    factors = plan.radii.new_ones(n_samples, mesh.basis.shape[1])
-    factors[:, n_parameters:] = conditions.scales[:, None] ** -4
+    factors = plan.radii.new_ones(len(conditions.scales), n_changes)
+    factors[:, len(plan.parameter_names) :] = conditions.scales[:, None] ** -4
     return factors
 
 
-def _responses(plan, points, weights, offset, displacements, swellings, stretch):
+def _responses(plan, points, weights, offset, displacements, swellings, conditions):
     """Lines of a block; their derivatives as one pair of tensors for each change."""
     q_vectors = plan.q_vectors[:, points]
     products = _products(q_vectors)
@@ -175,19 +181,32 @@ def _responses(plan, points, weights, offset, displacements, swellings, stretch)
     matrices, basis = plan.waves.matrices(waves, weights), plan.waves.basis(waves)
     if offset is not None:
         matrices = matrices + offset
-    if stretch is not None:
-        basis = _with_stretch(plan, basis, stretch)
+    n_changes = swellings.shape[1]
     if len(plan.amplitudes) == 1:
+        basis = _filled(basis, n_changes, dim=0)
         damping = _damping(plan, points, exponents).sqrt()
         found = cubic_responses(matrices, q_vectors[:, None] * damping, basis)
         growth = (swellings[:, :, 0] @ products).transpose(0, 1)  # (p, s, n)
         values = found.values.addcmul_(found.strengths[:, None], growth, value=-1)
         return found._replace(values=values.unbind(1), slopes=found.slopes.unbind(1))
+    basis = _filled(basis, n_changes, dim=1)
+    falling = plan.radii.new_ones(1, 1, 1)
+    if offset is not None and basis.shape[1] > len(plan.parameter_names):
+        basis[:, -1] = -3 * plan.offset[points]
+        falling = _falling(plan, conditions, n_changes)[:, None]
     found = responses(matrices, _damped(plan, points, exponents), basis)
     parts = found.parts.unflatten(-1, (-1, 3)).sum(dim=-1)  # (n, s, j, d)
     growth = (swellings @ products).permute(3, 0, 2, 1)  # (n, s, d, p)
-    values = found.values - parts @ growth
-    return found._replace(values=values.unbind(-1), slopes=found.slopes.unbind(-1))
+    values = found.values * falling - parts @ growth
+    slopes = found.slopes * falling
+    return found._replace(values=values.unbind(-1), slopes=slopes.unbind(-1))
+
+
+def _filled(basis, n_changes, dim):
+    """Basis with a zero for what does not change the matrices themselves."""
+    if basis.shape[dim] == n_changes:
+        return basis
+    return torch.cat([basis, torch.zeros_like(basis.narrow(dim, 0, 1))], dim=dim)
 
 
 def _collect_responses(plan, points, found, collected, changes):
@@ -208,38 +227,20 @@ def _collect_responses(plan, points, found, collected, changes):
         changes = changes[n_samples * plan.axis.n_points :]
 
 
-def _stretch(plan, points, weights, conditions):
-    """Return the change of matrices with the scale of the lattice, at constant Q."""
-    waves = plan.waves.stretches(plan.q_vectors[:, points])
-    stretch, scales = plan.waves.matrices(waves, weights), conditions.scales
-    if len(plan.amplitudes) == 1:
-        return stretch / scales[:, None]
-    stretch = stretch / scales[:, None, None]
-    if plan.offset is None:
-        return stretch
-    of_dipoles = plan.stretched_offset(points)[:, None]
-    return stretch + of_dipoles * scales[:, None, None] ** -4
-
-
-def _with_stretch(plan, basis, stretch):
-    """Append what varies by sample to the derivatives with the parameters."""
-    if len(plan.amplitudes) == 1:
-        basis = basis[:, :, None].expand(-1, -1, stretch.shape[1], -1)
-        return torch.cat([basis, stretch[None]])
-    basis = basis[:, None].expand(-1, stretch.shape[1], -1, -1, -1)
-    return torch.cat([basis, stretch[:, :, None]], dim=2)
-
-
 def _smooth_responses(plan, mesh, rows, conditions, displacements, swellings, nuisance):
     n_parameters, n_changes = len(plan.parameter_names), swellings.shape[1]
     spectra, changes = spectra_responses(plan.incoherent, mesh, rows)
-    falling = _falling(plan, mesh, conditions).T[:n_changes]
+    falling = _falling(plan, conditions, n_changes).T
     changes = changes[:n_changes] * falling[..., None, None, None]
-    radii = plan.radii / conditions.scales[:, None]
-    shares = q_shares(plan.incoherent, radii, _along_a_line(displacements))
+    scales = conditions.scales[:, None]
+    radii = plan.radii / scales
+    line = _along_a_line(displacements)
+    shares = q_shares(plan.incoherent, radii, line)
+    softer_shares = -(radii[:, None, None] ** 2) * shares
+    orders = torch.arange(1, shares.shape[2] + 1).to(radii)
     recorded = _in_energy(conditions, spectra, None)
     seen = _in_q(conditions, shares, None)
-    softer = _in_q(conditions, -(radii[:, None, None] ** 2) * shares, None)
+    softer = _in_q(conditions, softer_shares, None)
     growth = _along_a_line(swellings).transpose(0, 1)  # (p, s, d)
     by_parameter = _joined(
         _in_energy(conditions, changes, None), seen.expand(n_changes, *seen.shape)
@@ -248,8 +249,13 @@ def _smooth_responses(plan, mesh, rows, conditions, displacements, swellings, nu
     )
 
     def by_nuisance(name):
-        if name == "lattice_scale":
-            return by_parameter[-1]
+        if name == "lattice_scale":  # Q of a point is that of the plan over the scale
+            slower = -2 * orders[:, None] / scales[..., None, None] * shares
+            slower -= (
+                2 * line[..., None, None] / scales[..., None, None] * softer_shares
+            )
+            moved = _in_q(conditions, shares, name) + _in_q(conditions, slower, None)
+            return by_parameter[-1] + _joined(recorded, moved)
         if name.startswith("energy"):
             return _joined(_in_energy(conditions, spectra, name), seen)
         return _joined(recorded, _in_q(conditions, shares, name))

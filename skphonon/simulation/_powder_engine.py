@@ -39,7 +39,6 @@ class Plan(NamedTuple):
     shells: torch.Tensor  # (n_points,): number of its shell
     waves: BondWaves
     offset: torch.Tensor | None  # dipole term, (n_points, n_modes, n_modes), meV^2
-    stretched_offset: Callable  # slice of points -> its change with a lattice scale
     amplitudes: torch.Tensor  # (n_atoms,): scattering length / sqrt(mass)
     axis: EnergyAxis
     q_kernel: torch.Tensor  # (n_q, n_shells)

@@ -38,7 +38,6 @@ _FEWEST_DIRECTIONS = 1000  # over the sphere, however small |Q| is
 _FIRST_TRY, _LAST_TRY = 2000, 300_000  # directions, where a tolerance decides
 _OTHER_TURN = 10_000  # number of another set of directions, equally good
 _COARSE_MESH, _FINE_MESH = 20.0, 60.0  # Angstrom: reach of the mesh of the zone
-_STRETCH = 1e-4  # relative step of the derivative with the scale of the lattice
 
 
 def settled_plan(simulator, ranges) -> Plan:
@@ -135,7 +134,6 @@ def make_plan(simulator, n_directions: int, ranges, *, other: bool = False) -> P
         shells=to.index(np.repeat(np.arange(len(radii)), sizes)),
         waves=bond_waves(model, to.device, to.dtype),
         offset=dipole_term(model, q_vectors, to),
-        stretched_offset=lambda points: _stretched_offset(model, q_vectors[points], to),
         amplitudes=to.real(real_amplitudes(lengths, model.inversion_partners())),
         axis=axis,
         bands=bands(q_kernel),
@@ -161,19 +159,6 @@ def _directions(group, n_directions, radii, turn):
         independent_directions(group, max(int(count), _FEWEST_DIRECTIONS), turn + shell)
         for shell, count in enumerate(counts)
     ]
-
-
-def _stretched_offset(model, q_vectors, to):
-    """Differentiate the dipole term with a scale of the lattice.
-
-    A crystal stretched by s has at Q the term of the old one at sQ, over the third
-    power of s: central differences, which err by 1e-8.
-    """
-    above, below = (
-        dipole_term(model, scale * q_vectors, to) / scale**3
-        for scale in (1 + _STRETCH, 1 - _STRETCH)
-    )
-    return (above - below) / (2 * _STRETCH)
 
 
 def _incoherent(simulator, axis, cross_sections, to):

@@ -183,7 +183,8 @@ class JointSimulator(VersionedEstimator):
         Returns
         -------
         jacobian : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
-            Derivatives in the order of the parameters and then of `nuisance`.
+            Derivatives in the order of the parameters and then of `nuisance`; NaN
+            outside the windows of the grids.
         spectra : ndarray of shape (n_samples, n_pixels)
             As from `simulate`; only if `return_spectra`.
 
@@ -204,6 +205,7 @@ class JointSimulator(VersionedEstimator):
             of_all = np.zeros((*spectrum.shape, n_own + len(asked)))
             of_all[..., :n_own] = change[..., :n_base] @ mixing
             of_all[..., n_own + np.array(columns, dtype=int)] = change[..., n_base:]
+            of_all[np.isnan(spectrum)] = np.nan
             changes.append(of_all)
             spectra.append(spectrum)
         jacobian = np.concatenate(changes, axis=1)

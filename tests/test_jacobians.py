@@ -1,0 +1,160 @@
+"""Every column of the Jacobian of every simulator, against its own spectra.
+
+A derivative that is exact for the true spectrum, but not for the one that is simulated
+(with its directions, samples of Q and splines), stops a least-squares fit short of its
+optimum and makes its error bars wrong. So settings are the defaults here.
+"""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+
+from skphonon import (
+    CrystalGrid,
+    JointSimulator,
+    PathGrid,
+    PowderSimulator,
+    SingleCrystalSimulator,
+    SpectrumGrid,
+    SpinWaveSimulator,
+    load_aluminium_model,
+    load_la2nio4_model,
+)
+
+# off the centre of their ranges, in parts of them from the reference
+OFF_CENTRE = {
+    "energy_resolution": 0.1,
+    "energy_resolution_slope": 0.2,
+    "energy_offset": 0.3,
+    "q_resolution": 0.02,
+    "lattice_scale": -0.015,
+    "mean_square_displacement": 0.003,
+    "renormalization": 0.05,
+}
+STEP = 1e-4
+
+
+def asked(simulator):
+    """Return values of all nuisances, off the reference, and ranges about them."""
+    values = dict(
+        zip(simulator.nuisance_names, simulator.nuisance_reference, strict=True)
+    )
+    values = {
+        name: value + OFF_CENTRE[name.split(" (")[0]] for name, value in values.items()
+    }
+    return values, {
+        name: (value - 2 * STEP, value + 2 * STEP) for name, value in values.items()
+    }
+
+
+def assert_columns(simulator, rows, rtol=1e-4):  # of the differences: step squared
+    values, ranges = asked(simulator)
+    jacobian, spectra = simulator.jacobian(
+        rows, nuisance=values, nuisance_ranges=ranges, return_spectra=True
+    )
+
+    def simulated(moved, change):
+        return simulator.simulate(
+            rows + change, nuisance={**values, **moved}, nuisance_ranges=ranges
+        )
+
+    assert_allclose(spectra, simulated({}, 0.0), rtol=1e-7, atol=1e-9)
+    n_parameters = rows.shape[1]
+    for number in range(n_parameters):
+        step = STEP * np.abs(rows).max() * np.eye(n_parameters)[number]
+        expected = (simulated({}, step) - simulated({}, -step)) / (2 * step[number])
+        assert_column(jacobian[..., number], expected, rtol, number)
+    for number, name in enumerate(values, start=n_parameters):
+        above, below = (
+            simulated({name: values[name] + sign * STEP}, 0.0) for sign in (1, -1)
+        )
+        assert_column(jacobian[..., number], (above - below) / (2 * STEP), rtol, name)
+
+
+def assert_column(found, expected, rtol, name):
+    seen = np.isfinite(expected)
+    assert np.array_equal(seen, np.isfinite(found))
+    size = np.sqrt(np.mean(expected[seen] ** 2))
+    assert size > 0, name
+    error = np.sqrt(np.mean((found[seen] - expected[seen]) ** 2))
+    assert error < rtol * size, f"{name}: off by {error / size:.1e}"
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return SpectrumGrid(
+        np.arange(10.5, 44, 1.5), np.arange(0.7, 6, 0.2), incident_energy=50.0
+    )
+
+
+@pytest.mark.parametrize("width", [1.05, 1.54, 2.5])
+@pytest.mark.parametrize(
+    "settings",
+    [{"temperature": 50.0}, {"quantity": "sqe", "incoherent": True, "n_phonons": 3}],
+    ids=["one phonon", "all"],
+)
+def test_powder(grid, width, settings):
+    simulator = PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=width, **settings
+    )
+    assert_columns(simulator, simulator.reference * [[0.9, 1.2, 1.05, 0.8, 1.5]])
+
+
+def test_powder_of_a_polar_crystal(grid, salt):
+    """The dipole term changes with the lattice, and displacements with it."""
+    model = clone(salt).set_params(n_shells=2)
+    model.set_params(reference=model.parameters(salt.to_phonopy()))
+    simulator = PowderSimulator(
+        model, grid, energy_resolution=1.2, tolerance=1e-3, mesh=6, n_phonons=2
+    )
+    assert_columns(simulator, simulator.reference[None] * 1.02)
+
+
+def test_powder_with_a_background_and_given_displacements(grid):
+    simulator = PowderSimulator(
+        load_aluminium_model(),
+        grid,
+        energy_resolution=1.5,
+        mean_square_displacement=0.006,
+        background=[[0.1, 0.02], [0.003, 0.0]],
+    )
+    assert_columns(simulator, simulator.reference[None])
+
+
+@pytest.mark.parametrize("width", [0.7, 1.5])
+def test_single_crystal(width):
+    layout = CrystalGrid(
+        np.arange(8.0, 42, 1.5),
+        np.linspace(1, 3, 7),
+        np.linspace(-1, 1, 7),
+        0.0,
+        lattice=4.04 * np.eye(3),
+    )
+    simulator = SingleCrystalSimulator(
+        load_aluminium_model(), layout, energy_resolution=width, q_resolution=0.05
+    )
+    assert_columns(simulator, simulator.reference[None] * 1.03)
+
+
+@pytest.mark.parametrize("width", [2.0, 4.0])
+def test_spin_waves(width):
+    layout = PathGrid(
+        np.arange(22.0, 140, 4.0), np.linspace([0.5, 0, 0], [0.8, 0.3, 0], 9)
+    )
+    simulator = SpinWaveSimulator(
+        load_la2nio4_model(), layout, energy_resolution=width, q_resolution=0.03
+    )
+    assert_columns(simulator, simulator.reference[None] * 1.02)
+
+
+def test_joint(grid):
+    model = load_aluminium_model()
+    parts = {
+        f"{kelvin} K": PowderSimulator(
+            model, grid, temperature=float(kelvin), energy_resolution=1.5
+        )
+        for kelvin in (50, 640)
+    }
+    simulator = JointSimulator(parts, shared_nuisances=("lattice_scale",))
+    assert_columns(simulator, simulator.reference[None])
