@@ -44,7 +44,11 @@ grid = SpectrumGrid(
     np.arange(10.5, 45, 1.5), np.arange(0.6, 10, 0.4), incident_energy=50.0
 )
 simulator = PowderSimulator(
-    load_aluminium_model(), grid, temperature=50.0, tolerance=1e-3
+    load_aluminium_model(),
+    grid,
+    energy_resolution=1.54,
+    temperature=50.0,
+    tolerance=1e-3,
 )
 X, y = make_powder_spectra(
     simulator,

@@ -55,7 +55,7 @@ def make_up_spectrum():
         incident_energy=50.0,
         two_theta=(1.0, 136.0),
     )
-    simulator = PowderSimulator(model, grid, temperature=50.0)
+    simulator = PowderSimulator(model, grid, energy_resolution=1.54, temperature=50.0)
     data, _ = make_powder_spectra(
         simulator, parameters=[simulator.reference], noise=0.23, random_state=0
     )
@@ -71,7 +71,9 @@ try:
 except OSError as error:
     measured = make_up_spectrum()
     print(f"SYNTHETIC spectrum with noise, not a measured one ({error})")
-simulator = PowderSimulator(model, measured.grid, temperature=50.0)
+simulator = PowderSimulator(
+    model, measured.grid, energy_resolution=1.54, temperature=50.0
+)
 
 # %%
 # A network

@@ -5,6 +5,7 @@ from sklearn.utils import Bunch
 from tqdm.auto import tqdm
 
 from skphonon._validation import check_box
+from skphonon.physics.priors import parameter_scales
 from skphonon.simulation.grid import pixel_coordinates
 
 __all__ = ["draw_simulations"]
@@ -82,7 +83,7 @@ def _box(simulator, bounds, spread):
     names, reference = list(simulator.parameter_names), np.asarray(simulator.reference)
     if bounds is None:
         half = np.broadcast_to(
-            np.asarray(spread, float) * np.abs(reference), len(names)
+            np.asarray(spread, float) * parameter_scales(reference, names), len(names)
         )
         box = np.array([reference - half, reference + half])
     else:
@@ -90,8 +91,7 @@ def _box(simulator, bounds, spread):
     return check_box(
         box,
         names,
-        " Without bounds they follow from spread and the reference of the simulator, "
-        "which must not be zero.",
+        " Without bounds they follow from spread, which must not be zero.",
     )
 
 

@@ -313,7 +313,8 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
             Least and largest values of the parameters. None: see `spread`.
         spread : float or array-like of shape (n_parameters,), default=0.5
             Without `bounds`: how far parameters go from the reference of the simulator,
-            both ways, as a fraction of it.
+            both ways, as a fraction of its size
+            (:func:`~skphonon.physics.priors.parameter_scales`).
         n_pixels : int or None, default=4096
             Pixels that a simulation lends, at most. None: all.
         coordinates : array-like of shape (n_pixels, n_coordinates), default=None

@@ -30,7 +30,9 @@ def simulator():
         incident_energy=60.0,
         two_theta=(3.0, 120.0),
     )
-    return SingleCrystalSimulator(load_aluminium_model(), grid, mesh=4)
+    return SingleCrystalSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.0, mesh=4
+    )
 
 
 @pytest.fixture(scope="module")

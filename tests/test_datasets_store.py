@@ -124,7 +124,9 @@ def test_powder_simulator_and_given_parameters(tmp_path):
     grid = SpectrumGrid(
         np.arange(10, 45, 5.0), np.arange(1, 9, 1.0), incident_energy=50.0
     )
-    simulator = PowderSimulator(load_aluminium_model(), grid, temperature=50.0)
+    simulator = PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.54, temperature=50.0
+    )
     rows = simulator.reference * np.array([[0.9], [1.0], [1.1]])
     store = write_powder_spectra(tmp_path, simulator, parameters=rows, dtype="float64")
     X, y = store[1:]

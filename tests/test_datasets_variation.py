@@ -57,7 +57,9 @@ def simulator():
     grid = SpectrumGrid(
         np.arange(10, 45, 5.0), np.arange(1, 9, 1.0), incident_energy=50.0
     )
-    return PowderSimulator(load_aluminium_model(), grid, n_directions=500)
+    return PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.54, n_directions=500
+    )
 
 
 def same_sets(simulator, n_samples):

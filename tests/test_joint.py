@@ -254,6 +254,7 @@ def test_powders_of_two_incident_energies():
                 np.arange(1.0, top, 0.5),
                 incident_energy=energy,
             ),
+            energy_resolution=1.54,
             temperature=300.0,
             n_directions=2000,
         )

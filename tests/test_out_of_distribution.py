@@ -278,7 +278,9 @@ def aluminium():
     grid = SpectrumGrid(
         np.arange(10, 45, 2.0), np.arange(0.5, 10, 0.3), incident_energy=50.0
     )
-    return PowderSimulator(load_aluminium_model(), grid, tolerance=1e-3)
+    return PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.54, tolerance=1e-3
+    )
 
 
 def spectra(simulator, n_samples=60, seed=1, **variation):

@@ -36,7 +36,7 @@ def grid():
 
 
 def test_contract(model, grid):
-    simulator = PowderSimulator(model, grid)
+    simulator = PowderSimulator(model, grid, energy_resolution=1.54)
     spectra = simulator.simulate([simulator.reference, 1.1 * simulator.reference])
     assert spectra.shape == (2, grid.n_pixels)
     assert_array_equal(np.isnan(spectra[1]), ~grid.mask.ravel())
@@ -46,7 +46,7 @@ def test_contract(model, grid):
 
 
 def test_batches_do_not_change_a_spectrum(model, grid):
-    simulator = PowderSimulator(model, grid)
+    simulator = PowderSimulator(model, grid, energy_resolution=1.54)
     rows = simulator.reference * np.linspace(0.8, 1.2, 40)[:, None]
     together = simulator.simulate(rows)
     assert_allclose(together[[0, 33]], simulator.simulate(rows[[0, 33]]), rtol=1e-10)
@@ -57,7 +57,11 @@ def test_first_moment_is_the_recoil_energy(model, q_resolution):
     """f-sum rule: the integral of E chi''/pi dE is hbar^2 Q^2 / 2m, without DW."""
     grid = SpectrumGrid(np.arange(-60, 60.1, 0.5), np.arange(2.0, 5.0, 0.25))
     simulator = PowderSimulator(
-        model, grid, mean_square_displacement=0.0, q_resolution=q_resolution
+        model,
+        grid,
+        energy_resolution=1.54,
+        mean_square_displacement=0.0,
+        q_resolution=q_resolution,
     )
     chi = grid.to_image(simulator.simulate(simulator.reference))[0]
     energy, q = grid.axes()
@@ -134,6 +138,7 @@ def test_published_simulation_is_reproduced(data_folder, model):
     simulator = PowderSimulator(
         model,
         published.grid,
+        energy_resolution=1.54,
         temperature=50.0,
         background=[[0.0, 0.0, 0.002]],
     )
@@ -146,7 +151,7 @@ def test_directions_are_converged(model):
     grid = SpectrumGrid(
         np.arange(10.25, 45, 0.5), np.arange(0.05, 10.1, 0.1), incident_energy=50.0
     )
-    coarse = PowderSimulator(model, grid, temperature=50.0)
+    coarse = PowderSimulator(model, grid, energy_resolution=1.54, temperature=50.0)
     fine = clone(coarse).set_params(n_directions=400_000)  # ten times as many
     rng = np.random.default_rng(0)
     rows = coarse.reference * rng.uniform(0.5, 1.5, (8, 5))
@@ -175,6 +180,7 @@ def test_scaling_all_constants_scales_energies(model):
     plain = PowderSimulator(
         model,
         SpectrumGrid(energy, q),
+        energy_resolution=1.54,
         mean_square_displacement=0.004,
         n_directions=1000,
     )
@@ -194,7 +200,7 @@ def test_scaling_all_constants_scales_energies(model):
 
 
 def test_unstable_parameters_give_finite_spectra(model, grid):
-    simulator = PowderSimulator(model, grid)
+    simulator = PowderSimulator(model, grid, energy_resolution=1.54)
     unstable = simulator.reference * [0.5, 1.5, 1.4, 0.5, 0.5]
     hopeless = -simulator.reference
     assert not model.is_stable([unstable, hopeless]).any()
@@ -208,7 +214,7 @@ def test_soft_crystals_scatter_no_more_than_their_phonons(model, grid):
     rng = np.random.default_rng(0)
     rows = model.reference * rng.uniform(0.5, 1.5, (400, 5))
     assert 20 < (~model.is_stable(rows)).sum() < 100
-    simulator = PowderSimulator(model, grid, n_directions=500)
+    simulator = PowderSimulator(model, grid, energy_resolution=1.54, n_directions=500)
     undamped = clone(simulator).set_params(mean_square_displacement=0.0)
     visible = grid.mask.ravel()
     damped, most = (s.simulate(rows)[:, visible] for s in (simulator, undamped))
@@ -219,7 +225,7 @@ def test_debye_waller_factor_damps_large_q(model, grid):
     cold, hot = (
         grid.to_image(
             PowderSimulator(
-                model, grid, temperature=t, n_directions=10_000
+                model, grid, energy_resolution=1.54, temperature=t, n_directions=10_000
             ).simulate([model.reference])
         )[0]
         for t in (0.0, 600.0)
@@ -227,7 +233,11 @@ def test_debye_waller_factor_damps_large_q(model, grid):
     ratio = (hot / cold)[0]  # NaN where not visible
     assert (np.diff(ratio[np.isfinite(ratio)]) < 0).all()
     fixed = PowderSimulator(
-        model, grid, mean_square_displacement=0.0, n_directions=10_000
+        model,
+        grid,
+        energy_resolution=1.54,
+        mean_square_displacement=0.0,
+        n_directions=10_000,
     )
     assert (fixed.simulate([model.reference]) >= cold.ravel())[
         :, grid.mask.ravel()
@@ -235,8 +245,12 @@ def test_debye_waller_factor_damps_large_q(model, grid):
 
 
 def test_background_is_relative_to_the_spectrum(model, grid):
-    plain = PowderSimulator(model, grid).simulate([model.reference])
-    simulator = PowderSimulator(model, grid, background=[[0.5, 0.0], [0.0, 0.01]])
+    plain = PowderSimulator(model, grid, energy_resolution=1.54).simulate(
+        [model.reference]
+    )
+    simulator = PowderSimulator(
+        model, grid, energy_resolution=1.54, background=[[0.5, 0.0], [0.0, 0.01]]
+    )
     added = simulator.simulate([model.reference]) - plain
     energy, q = grid.axes()
     expected = np.nanmean(plain) * (0.5 + 0.01 * np.outer(energy, q).ravel())
@@ -245,7 +259,7 @@ def test_background_is_relative_to_the_spectrum(model, grid):
 
 
 def test_changed_settings_are_seen(model, grid):
-    simulator = clone(PowderSimulator(model, grid))
+    simulator = clone(PowderSimulator(model, grid, energy_resolution=1.54))
     before = simulator.simulate([model.reference])
     simulator.set_params(energy_resolution=3.0)
     broader = simulator.simulate([model.reference])
@@ -255,7 +269,7 @@ def test_changed_settings_are_seen(model, grid):
 
 
 def test_pickles_are_small_and_simulate_the_same(model, grid):
-    simulator = PowderSimulator(model, grid)
+    simulator = PowderSimulator(model, grid, energy_resolution=1.54)
     spectra = simulator.simulate([model.reference])
     file = pickle.dumps(simulator)
     assert len(file) < 10_000  # no basis matrices
@@ -284,12 +298,14 @@ def test_pickles_are_small_and_simulate_the_same(model, grid):
 )
 def test_bad_settings_are_named(model, grid, settings, message):
     with pytest.raises(ValueError, match=message):
-        PowderSimulator(model, grid, **settings).simulate([model.reference])
+        PowderSimulator(
+            model, grid, **{"energy_resolution": 1.54, **settings}
+        ).simulate([model.reference])
 
 
 def test_an_element_without_scattering_length_is_named(model, grid):
     unknown = clone(model).set_params(symbol="Po", mass=209.0)
-    simulator = PowderSimulator(unknown, grid, n_directions=500)
+    simulator = PowderSimulator(unknown, grid, energy_resolution=1.54, n_directions=500)
     assert np.isfinite(np.nanmax(simulator.simulate(model.reference)))  # cancels out
     simulator.set_params(units="barn/meV/sr")
     with pytest.raises(ValueError, match="Po"):
@@ -318,7 +334,9 @@ def test_a_tolerance_out_of_reach_is_said(model, monkeypatch):
 
 def test_a_tolerance_is_kept(model, grid):
     for tolerance in (1e-2, 1e-3):
-        simulator = PowderSimulator(model, grid, tolerance=tolerance)
+        simulator = PowderSimulator(
+            model, grid, energy_resolution=1.54, tolerance=tolerance
+        )
         assert simulator.quadrature_error(model.reference)[0] < 2 * tolerance
 
 
@@ -342,7 +360,7 @@ def test_a_constant_function_is_the_constant(model, grid):
 
 
 def test_units_of_a_single_element_differ_by_its_cross_section(model, grid):
-    plain = PowderSimulator(model, grid, n_directions=500)
+    plain = PowderSimulator(model, grid, energy_resolution=1.54, n_directions=500)
     absolute = clone(plain).set_params(units="barn/meV/sr")
     length = scattering_lengths(["Al"]).coherent_length[0]
     assert_allclose(
@@ -355,7 +373,12 @@ def test_units_of_a_single_element_differ_by_its_cross_section(model, grid):
 def test_zero_momentum_and_zero_temperature(model):
     grid = SpectrumGrid(np.arange(-30.0, 45, 2.5), np.arange(0, 2, 0.25))
     simulator = PowderSimulator(
-        model, grid, temperature=0.0, quantity="sqe", n_directions=500
+        model,
+        grid,
+        energy_resolution=1.54,
+        temperature=0.0,
+        quantity="sqe",
+        n_directions=500,
     )
     image = grid.to_image(simulator.simulate(model.reference))[0]
     assert np.isfinite(image).all()
@@ -365,9 +388,9 @@ def test_zero_momentum_and_zero_temperature(model):
 def test_a_reference_of_another_model_is_named(model, grid):
     wrong = clone(model).set_params(reference=[1.0, 2.0])
     with pytest.raises(ValueError, match=r"of 1XX, 1ZZ.*got shape \(2,\)"):
-        PowderSimulator(wrong, grid).reference  # noqa: B018
+        PowderSimulator(wrong, grid, energy_resolution=1.54).reference  # noqa: B018
 
 
 def test_wrong_number_of_parameters(model, grid):
     with pytest.raises(ValueError, match=r"\(n_samples, 5\).*got shape \(1, 3\)"):
-        PowderSimulator(model, grid).simulate([[1.0, 2.0, 3.0]])
+        PowderSimulator(model, grid, energy_resolution=1.54).simulate([[1.0, 2.0, 3.0]])

@@ -54,6 +54,7 @@ def crystal(request):
 
 
 def small_simulator(model, grid, **settings):
+    settings = {"energy_resolution": 1.54, **settings}
     return PowderSimulator(model, grid, n_directions=1000, mesh=4, **settings)
 
 
@@ -179,7 +180,9 @@ def test_each_sample_has_its_own_values(aluminium, grid):
 
 def test_ranges_change_no_more_than_the_average_errs(aluminium, grid):
     """Other samples of Q, other directions and a finer axis: the same spectrum."""
-    simulator = PowderSimulator(aluminium, grid, n_directions=40_000)
+    simulator = PowderSimulator(
+        aluminium, grid, energy_resolution=1.54, n_directions=40_000
+    )
     rows = np.tile(simulator.reference, (3, 1))
     values = drawn(3)
     prepared = simulator.simulate(rows, nuisance=values, nuisance_ranges=RANGES)
@@ -307,7 +310,7 @@ def test_single_precision_is_enough(crystal, grid):
 
 
 def test_the_tolerance_holds_in_the_middle_of_the_ranges(aluminium, grid):
-    simulator = PowderSimulator(aluminium, grid, tolerance=1e-3)
+    simulator = PowderSimulator(aluminium, grid, energy_resolution=1.54, tolerance=1e-3)
     middle = {name: np.mean(limits) for name, limits in RANGES.items()}
     converged = clone(simulator).set_params(n_directions=400_000)
     first, second = (

@@ -85,6 +85,7 @@ def crystal(request):
 
 def on_path(model, points=POINTS, energy=None, mask=None, **options):
     energy = np.arange(1.0, 60.0, 2.0) if energy is None else energy
+    options = {"energy_resolution": 1.0, **options}
     return SingleCrystalSimulator(model, PathGrid(energy, points, mask=mask), **options)
 
 
@@ -96,7 +97,7 @@ def plane(model, lattice, **options):
     """Planes of two zones, in bins that repeat points by symmetry."""
     axis = np.linspace(-1.0, 1.0, 9)
     grid = CrystalGrid(np.arange(2.0, 40.0, 3.0), axis, axis, [0, 0.5], lattice=lattice)
-    return SingleCrystalSimulator(model, grid, **options)
+    return SingleCrystalSimulator(model, grid, **{"energy_resolution": 1.0, **options})
 
 
 @pytest.mark.filterwarnings("ignore:More than one OpenMP library")

@@ -34,7 +34,9 @@ def simulator():
     grid = SpectrumGrid(
         np.arange(10, 45, 2.5), np.arange(0.5, 9, 0.5), incident_energy=50.0
     )
-    return PowderSimulator(load_aluminium_model(), grid, n_directions=6000)
+    return PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.54, n_directions=6000
+    )
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +153,9 @@ def test_a_model_predicts_the_same_in_another_process(inverter, spectra, tmp_pat
 def test_a_measured_spectrum_is_inverted(data_folder):
     """Aluminium at 50 K beside the constants of Cowley (1974), measured at 80 K."""
     measured = fetch_aluminium_arcs()
-    cold = PowderSimulator(load_aluminium_model(), measured.grid, temperature=50.0)
+    cold = PowderSimulator(
+        load_aluminium_model(), measured.grid, energy_resolution=1.54, temperature=50.0
+    )
     inverter = NelderMeadInverter(cold, scale="fitted").fit(measured.data)
     constants = inverter.predict(measured.data[:1])
     assert inverter.loss_[0] < 0.17  # measured: 0.163, of which noise is 0.052

@@ -281,7 +281,11 @@ def test_published_simulation_shows_several_phonons(data_folder, aluminium):
     """OCLIMAX's background in Q^2 is multiphonon and incoherent scattering."""
     published = fetch_aluminium_arcs()
     single = PowderSimulator(
-        aluminium, published.grid, temperature=50.0, tolerance=1e-4
+        aluminium,
+        published.grid,
+        energy_resolution=1.54,
+        temperature=50.0,
+        tolerance=1e-4,
     )
     several = clone(single).set_params(n_phonons=4, incoherent=True)
     errors = [
@@ -422,7 +426,8 @@ def test_hot_crystals_scatter_the_same_on_both_sides(silicon):
 def test_coherent_scattering_is_incoherent_at_large_q(aluminium):
     """The spread of zones averages out: what is left is the density of states."""
     energy, q = np.arange(4.0, 44.0, 1.0), np.arange(12.0, 20.0, 0.4)
-    settings = {"q_resolution": 0.0, "mean_square_displacement": 0.0}
+    settings = {"energy_resolution": 1.54, "q_resolution": 0.0}
+    settings["mean_square_displacement"] = 0.0
     grid = SpectrumGrid(energy, q)
     coherent = PowderSimulator(aluminium, grid, n_directions=50_000, **settings)
     incoherent = clone(coherent).set_params(
@@ -581,7 +586,9 @@ def test_turning_the_crystal_turns_the_scattering(name, request):
     assert_allclose(after, before, atol=1e-8 * before.max())
     grid = SpectrumGrid(np.arange(5.0, 70, 2.0), np.array([2.0, 3.0, 4.0]))
     spectra = [
-        PowderSimulator(m, grid, n_directions=100_000).simulate(m.reference)
+        PowderSimulator(m, grid, energy_resolution=1.54, n_directions=100_000).simulate(
+            m.reference
+        )
         for m in (crystal, turned)
     ]
     assert nmse(*spectra)[0] < 1e-4  # 2000 other directions
@@ -607,6 +614,7 @@ def test_conventional_cell_gives_the_same_spectrum(species):
     assert len(conventional.parameter_names) == len(constants)
     grid = SpectrumGrid(np.arange(-40.0, 41, 4.0), np.array([2.0, 3.5]))
     settings = {"units": "barn/meV/sr", "incoherent": True, "n_phonons": 2}
+    settings["energy_resolution"] = 1.54
     spectra = [
         PowderSimulator(
             model, grid, n_directions=500, mesh=mesh, quantity="sqe", **settings
@@ -715,6 +723,7 @@ SETTINGS = [
 
 def small_simulator(model, **settings):
     grid = BOTH if settings.get("incoherent") else SMALL
+    settings = {"energy_resolution": 1.54, **settings}
     return PowderSimulator(
         model, grid, n_directions=500, q_resolution=0.1, mesh=4, **settings
     )
@@ -813,7 +822,7 @@ def test_nuisance_derivatives_agree_with_differences(name, settings, request):
 )
 def test_derivative_with_the_q_resolution(aluminium, settings, tolerance):
     grid = SpectrumGrid(np.arange(9.0, 45, 3.0), np.arange(2.0, 4.1, 0.5))
-    settings = {"n_directions": 500, "mesh": 12} | settings
+    settings = {"energy_resolution": 1.54, "n_directions": 500, "mesh": 12} | settings
     simulator = PowderSimulator(aluminium, grid, q_resolution=0.2, **settings)
     row = aluminium.reference
     found = simulator.jacobian(row, nuisance="q_resolution")[0, :, -1]
@@ -829,7 +838,9 @@ def test_derivative_with_the_q_resolution(aluminium, settings, tolerance):
 def test_gradients_flow_through_torch(name, request):
     crystal = request.getfixturevalue(name)
     grid = SpectrumGrid(np.array([10.0, 14.0, 18.0]), np.array([2.0, 3.0]))
-    simulator = PowderSimulator(crystal, grid, n_directions=100, mesh=4)
+    simulator = PowderSimulator(
+        crystal, grid, energy_resolution=1.54, n_directions=100, mesh=4
+    )
     rows = torch.as_tensor(parameter_sets(crystal), dtype=torch.float64)
     # steps of 1e-4 eV/A^2: curvature leaves 1e-4 of the largest derivative
     assert torch.autograd.gradcheck(

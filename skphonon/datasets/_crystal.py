@@ -57,7 +57,7 @@ def make_crystal_spectra(
         Parameter sets to simulate, in the simulator's order; None draws them.
     spread : float or array-like of shape (n_parameters,), default=0.5
         Half-width of the uniform distribution drawn from, relative to the size of each
-        reference value.
+        reference value, as for :func:`make_powder_spectra`.
     n_orientations : int or pair of int, default=None
         How many of the angles `psi` of the :class:`CrystalGrid` each spectrum has,
         chosen at random; a pair (low, high) draws the number, both ends included. None:
@@ -112,7 +112,9 @@ def make_crystal_spectra(
     ...     np.arange(5, 45, 5.0), np.linspace(-3, 3, 13), np.linspace(-3, 3, 13), 0.0,
     ...     lattice=4.04 * np.eye(3), psi=np.arange(0, 90, 5.0), incident_energy=60.0,
     ... )
-    >>> simulator = SingleCrystalSimulator(load_aluminium_model(), grid)
+    >>> simulator = SingleCrystalSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.0
+    ... )
     >>> X, y = make_crystal_spectra(
     ...     simulator, 3, n_orientations=1, counts=(10, 1000), random_state=0
     ... )

@@ -77,7 +77,7 @@ def write_powder_spectra(
         Parameter sets to simulate, in the simulator's order; None draws them.
     spread : float or array-like of shape (n_parameters,), default=0.5
         Half-width of the distribution drawn from, relative to the size of each
-        reference value.
+        reference value, as for :func:`make_powder_spectra`.
     noise : float or pair of float, default=0.0
         Standard deviation of white noise added to visible pixels, relative to the
         standard deviation of each simulated spectrum over them; or a range of it.
@@ -127,7 +127,9 @@ def write_powder_spectra(
     ...     PowderSimulator, SpectrumGrid, load_aluminium_model, write_powder_spectra
     ... )
     >>> grid = SpectrumGrid(np.arange(10, 45, 5.0), np.arange(1, 8, 1.0))
-    >>> simulator = PowderSimulator(load_aluminium_model(), grid)
+    >>> simulator = PowderSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.54
+    ... )
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     store = write_powder_spectra(folder, simulator, 3, random_state=0)
     ...     X, y = store[:2]
@@ -240,7 +242,9 @@ class PowderSpectraStore:
     ...     PowderSimulator, SpectrumGrid, load_aluminium_model, write_powder_spectra
     ... )
     >>> grid = SpectrumGrid(np.arange(10, 45, 5.0), np.arange(1, 8, 1.0))
-    >>> simulator = PowderSimulator(load_aluminium_model(), grid)
+    >>> simulator = PowderSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.54
+    ... )
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     store = write_powder_spectra(folder, simulator, 5, random_state=0)
     ...     [len(y) for X, y in store.batches(2)]

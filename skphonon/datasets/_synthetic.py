@@ -14,6 +14,7 @@ from skphonon.datasets._variation import (
     nuisance_of,
     settle_variation,
 )
+from skphonon.physics.priors import parameter_scales
 
 __all__ = ["make_powder_spectra"]
 
@@ -56,7 +57,8 @@ def make_powder_spectra(
         Parameter sets to simulate, in the simulator's order; None draws them.
     spread : float or array-like of shape (n_parameters,), default=0.5
         Half-width of the distribution drawn from, relative to the size of each
-        reference value.
+        reference value; for a value that is zero beside the others of its shell, to
+        theirs (:func:`~skphonon.physics.priors.parameter_scales`).
     noise : float or pair of float, default=0.0
         Standard deviation of white noise added to visible pixels, relative to the
         standard deviation of each simulated spectrum over them; a pair (low, high)
@@ -122,7 +124,9 @@ def make_powder_spectra(
     ...     PowderSimulator, SpectrumGrid, load_aluminium_model, make_powder_spectra
     ... )
     >>> grid = SpectrumGrid(np.arange(10, 45, 5.0), np.arange(1, 8, 1.0))
-    >>> simulator = PowderSimulator(load_aluminium_model(), grid)
+    >>> simulator = PowderSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.54
+    ... )
     >>> X, y = make_powder_spectra(simulator, 3, random_state=0)
     >>> X.shape, y.shape
     ((3, 49), (3, 5))
@@ -213,7 +217,7 @@ def _parameter_sets(simulator, n_samples, parameters, spread, rng):
             f"spread must be a number or one for each of {len(names)} parameters, not "
             f"negative; got {spread!r}."
         )
-    half_width = relative * np.abs(reference)
+    half_width = relative * parameter_scales(reference, names)
     return reference + half_width * rng.uniform(-1, 1, (n_samples, len(names)))
 
 

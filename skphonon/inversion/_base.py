@@ -14,12 +14,11 @@ from skphonon._persistence import VersionedEstimator
 from skphonon._validation import _fit_context
 from skphonon.inversion._emulator import Emulator
 from skphonon.metrics import shared_pixels
+from skphonon.physics.priors import parameter_scales
 
 __all__ = ["Inverter", "choose_steps"]
 
-# First steps where no targets tell how far the parameters spread: these fractions of
-# the start, the second one of its largest entry, for entries that are zero.
-_STEP, _STEP_AT_ZERO = 0.25, 0.05
+_STEP = 0.25  # of the scale of a parameter, where no targets tell how far they spread
 
 
 class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
@@ -69,7 +68,8 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         self.bounds_ = np.outer([-np.inf, np.inf], np.ones(self.start_.size))
         if self._emulates:
             self.bounds_ = np.array([targets.min(axis=0), targets.max(axis=0)])
-        self.steps_ = choose_steps(self.start_, targets)
+        names = self._parameter_names(self.start_.size)
+        self.steps_ = choose_steps(self.start_, names, targets)
         self._last = Bunch()
         self._prepare()
         self._check_grid()
@@ -229,11 +229,9 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         return starts.clip(*self.bounds_)
 
 
-def choose_steps(start, targets=None):
+def choose_steps(start, names, targets=None):
     """Return the spread of each parameter, guessed from the start where unknown."""
-    size = np.abs(start)
-    guess = np.where(size > 0, _STEP * size, _STEP_AT_ZERO * size.max())
-    guess[guess == 0] = 1.0
+    guess = _STEP * parameter_scales(start, names)
     if targets is None:
         return guess
     spread = targets.std(axis=0)

@@ -361,7 +361,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         elif hasattr(self.model_, "bounds_"):
             box = self.model_.bounds_
         else:
-            step = choose_steps(reference)
+            step = choose_steps(reference, names)
             box = np.array([reference - 2 * step, reference + 2 * step])
         return check_box(box, names)
 

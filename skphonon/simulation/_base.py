@@ -6,6 +6,7 @@ import numpy as np
 
 from skphonon._persistence import VersionedEstimator
 from skphonon._validation import check_parameters, parameter_rows
+from skphonon.instrument.measurement import simulator_settings
 from skphonon.simulation import _nuisance
 
 __all__ = ["ModelSimulator"]
@@ -19,6 +20,37 @@ class ModelSimulator(VersionedEstimator):
     Subclasses have a `model` and a `grid`, `_nuisances` that name what else may differ
     between the spectra of a call, `nuisance_reference`, `simulate` and `jacobian`.
     """
+
+    @classmethod
+    def from_measurement(cls, model, measurement, **settings):
+        """Make the simulator that records what was measured.
+
+        Grid, quantity, temperature and energy resolution are those of the measurement,
+        as far as this simulator has them.
+
+        Parameters
+        ----------
+        model : object
+            The crystal and its named parameters.
+        measurement : Measurement
+            Of one spectrum, or of several at one temperature.
+        **settings
+            Further parameters of the constructor. What is given here comes before what
+            the measurement says, and is needed for what it does not.
+
+        Returns
+        -------
+        object
+            The simulator.
+
+        Raises
+        ------
+        ValueError
+            If the measurement lacks what is not given, has several temperatures, or no
+            grid yet.
+        """
+        given = simulator_settings(measurement, cls, settings)
+        return cls(model, given.pop("grid", measurement.grid), **given)
 
     @property
     def parameter_names(self):

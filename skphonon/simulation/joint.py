@@ -64,7 +64,10 @@ class JointSimulator(VersionedEstimator):
     >>> from skphonon import load_aluminium_model
     >>> grid = SpectrumGrid(np.arange(10, 45, 5.0), np.arange(1, 8, 1.0))
     >>> model = load_aluminium_model()
-    >>> cold, hot = (PowderSimulator(model, grid, temperature=t) for t in (50, 640))
+    >>> cold, hot = (
+    ...     PowderSimulator(model, grid, temperature=kelvin, energy_resolution=1.54)
+    ...     for kelvin in (50, 640)
+    ... )
     >>> joint = JointSimulator(
     ...     {"50 K": cold, "640 K": hot}, at=[50, 640], degree={"1XX": 1}
     ... )

@@ -47,14 +47,14 @@ class PowderSimulator(ModelSimulator):
         scattering is left out.
     temperature : float, default=300.0
         Temperature in K, for the Debye-Waller factor and the occupation of phonons.
-    energy_resolution : float or callable, default=1.54
+    energy_resolution : float or callable
         Standard deviation in meV of a Gaussian resolution: a constant, or a function
         from energy transfer (an array in meV) to it, such as
         :class:`~skphonon.simulation.PolynomialResolution`,
         :class:`~skphonon.simulation.TabulatedResolution` or what
-        :func:`~skphonon.simulation.instrument_resolution` returns. The default
-        describes the published aluminium spectra
-        (:func:`~skphonon.datasets.fetch_aluminium_arcs`).
+        :func:`~skphonon.simulation.instrument_resolution` returns. That of the
+        published aluminium spectra (:func:`~skphonon.datasets.fetch_aluminium_arcs`)
+        is about 1.54.
     q_resolution : float, default=0.09
         Standard deviation in 1/Angstrom of a Gaussian resolution in \|Q\|. The width
         of the bins comes on top of both resolutions.
@@ -118,7 +118,9 @@ class PowderSimulator(ModelSimulator):
     >>> from skphonon import PowderSimulator, SpectrumGrid, load_aluminium_model
     >>> grid = SpectrumGrid(np.arange(10, 45, 5.0), np.arange(1, 8, 1.0),
     ...                     incident_energy=50.0)
-    >>> simulator = PowderSimulator(load_aluminium_model(), grid)
+    >>> simulator = PowderSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.54
+    ... )
     >>> simulator.simulate([simulator.reference]).shape
     (1, 49)
     >>> simulator.jacobian([simulator.reference]).shape
@@ -154,7 +156,7 @@ class PowderSimulator(ModelSimulator):
         grid,
         *,
         temperature=300.0,
-        energy_resolution=1.54,
+        energy_resolution,
         q_resolution=0.09,
         mean_square_displacement=None,
         background=None,

@@ -57,7 +57,7 @@ class SingleCrystalSimulator(ModelSimulator):
         the model comes from phonopy.
     temperature : float, default=300.0
         Temperature in K, for the Debye-Waller factor and the occupation of phonons.
-    energy_resolution : float or callable, default=1.0
+    energy_resolution : float or callable
         Standard deviation in meV of a Gaussian resolution, as for
         :class:`PowderSimulator`. The width of the bins comes on top.
     q_resolution : float or array-like of shape (3,), default=0.0
@@ -117,7 +117,9 @@ class SingleCrystalSimulator(ModelSimulator):
     ...     np.arange(5, 45, 5.0), np.linspace(1, 3, 9), np.linspace(-1, 1, 9), 0.0,
     ...     lattice=4.04 * np.eye(3),
     ... )
-    >>> simulator = SingleCrystalSimulator(load_aluminium_model(), grid)
+    >>> simulator = SingleCrystalSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.0
+    ... )
     >>> X = simulator.simulate([simulator.reference])
     >>> X.shape, grid.to_volumes(X).shape
     ((1, 648), (1, 8, 9, 9, 1))
@@ -147,7 +149,7 @@ class SingleCrystalSimulator(ModelSimulator):
         grid,
         *,
         temperature=300.0,
-        energy_resolution=1.0,
+        energy_resolution,
         q_resolution=0.0,
         average_voxels=False,
         q_samples=3,

@@ -74,7 +74,9 @@ def cold(simulator, rows):
 def accuracy():
     """Compare with the published simulation and with ten times the directions."""
     data = published()
-    simulator = PowderSimulator(load_aluminium_model(), data.grid, temperature=50.0)
+    simulator = PowderSimulator(
+        load_aluminium_model(), data.grid, energy_resolution=1.54, temperature=50.0
+    )
     row = data.simulated[None]
     for label, settings in {
         "background Q^2": {"background": [[0.0, 0.0, 0.002]]},
@@ -112,7 +114,11 @@ def training_set(n_samples=10_000):
     data = published()
     for tolerance in (3e-4, 1e-4):
         simulator = PowderSimulator(
-            load_aluminium_model(), data.grid, temperature=50.0, tolerance=tolerance
+            load_aluminium_model(),
+            data.grid,
+            energy_resolution=1.54,
+            temperature=50.0,
+            tolerance=tolerance,
         )
         print(f"Tolerance {tolerance:g}:")
         _time_training_set(simulator, data.training_targets[:n_samples])
@@ -146,7 +152,9 @@ def gradients():
         )
         _gradient_cost(f"{name}, a map", _map_simulator(model, 5000), rows)
     data = published()
-    simulator = PowderSimulator(load_aluminium_model(), data.grid, temperature=50.0)
+    simulator = PowderSimulator(
+        load_aluminium_model(), data.grid, energy_resolution=1.54, temperature=50.0
+    )
     _gradient_cost("Al, published grid", simulator, data.training_targets[:32])
 
 
@@ -177,7 +185,11 @@ def vary():
     values = {name: rng.uniform(*limits, 64) for name, limits in VARIED.items()}
     for tolerance in (3e-4, 1e-4):
         simulator = PowderSimulator(
-            load_aluminium_model(), data.grid, temperature=50.0, tolerance=tolerance
+            load_aluminium_model(),
+            data.grid,
+            energy_resolution=1.54,
+            temperature=50.0,
+            tolerance=tolerance,
         )
         rows = data.training_targets[:64]
         plain = fastest(lambda s=simulator, r=rows: s.simulate(r)) / 64

@@ -48,7 +48,9 @@ if __name__ == "__main__":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDatasetWarning)
         grid = fetch_aluminium_arcs().grid
-    simulator = PowderSimulator(load_aluminium_model(), grid, temperature=50.0)
+    simulator = PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.54, temperature=50.0
+    )
     X, y = make_powder_spectra(
         simulator, arguments.samples, random_state=0, n_jobs=-1, verbose=1
     )

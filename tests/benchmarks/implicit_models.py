@@ -185,7 +185,9 @@ def aluminium():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDatasetWarning)
         measured = fetch_aluminium_arcs()
-    exact = PowderSimulator(load_aluminium_model(), measured.grid, temperature=50.0)
+    exact = PowderSimulator(
+        load_aluminium_model(), measured.grid, energy_resolution=1.54, temperature=50.0
+    )
     started = perf_counter()
     model = ImplicitSpectrumModel(
         target="linear",

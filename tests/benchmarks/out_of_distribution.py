@@ -186,7 +186,11 @@ def main(n_train, n_new, n_foreign, epochs):
         warnings.simplefilter("ignore", IncompleteDatasetWarning)
         measured = fetch_aluminium_arcs()
     simulator = PowderSimulator(
-        load_aluminium_model(), measured.grid, temperature=50.0, tolerance=3e-4
+        load_aluminium_model(),
+        measured.grid,
+        energy_resolution=1.54,
+        temperature=50.0,
+        tolerance=3e-4,
     )
     strange = foreign(simulator, n_foreign)
     alarms, slower, rates, tuning, statistics = {}, {}, {}, [], {}

@@ -72,7 +72,11 @@ def freedom(measured, model):
     for name, (crystal, settings, options) in ways.items():
         for kelvin, spectrum in zip(measured.temperature, measured.data, strict=True):
             simulator = PowderSimulator(
-                crystal, measured.grid, temperature=kelvin, **settings
+                crystal,
+                measured.grid,
+                temperature=kelvin,
+                energy_resolution=1.54,
+                **settings,
             )
             inverter = LeastSquaresInverter(simulator, random_state=0, **options)
             inverter.fit(spectrum[None])
@@ -92,7 +96,9 @@ def freedom(measured, model):
 def joint(measured, model):
     """Print fits of all temperatures at once."""
     simulators = {
-        f"{kelvin:g} K": PowderSimulator(model, measured.grid, temperature=kelvin)
+        f"{kelvin:g} K": PowderSimulator(
+            model, measured.grid, energy_resolution=1.54, temperature=kelvin
+        )
         for kelvin in measured.temperature
     }
     rows = []
@@ -162,7 +168,7 @@ def _fit(spectrum, model, grid, kelvin):
     """Return constants and their covariance, far ones with a prior."""
     reference = model.reference
     inverter = LeastSquaresInverter(
-        PowderSimulator(model, grid, temperature=kelvin),
+        PowderSimulator(model, grid, energy_resolution=1.54, temperature=kelvin),
         nuisance=NUISANCE,
         background=3,
         prior=(reference, np.where(reference == 0, FAR, 1.0)),

@@ -52,7 +52,7 @@ from skphonon.inspection import active_dimensions
 
 FOLDER = Path("results/su_li_study")
 #: Settings of the published simulations, for measurements at every temperature.
-SETTINGS = {"temperature": 50.0}
+SETTINGS = {"temperature": 50.0, "energy_resolution": 1.54}
 #: What differs from one measurement to another, drawn evenly for each spectrum.
 VARIATION = {
     "energy_resolution": (1.2, 1.9),

@@ -46,7 +46,9 @@ def simulator():
         warnings.simplefilter("ignore", IncompleteDatasetWarning)
         grid = fetch_aluminium_arcs().grid
     model = load_aluminium_model()
-    return PowderSimulator(model, grid, temperature=50.0, tolerance=3e-4)
+    return PowderSimulator(
+        model, grid, energy_resolution=1.54, temperature=50.0, tolerance=3e-4
+    )
 
 
 def make(n_samples, n_jobs, variation):

@@ -205,7 +205,11 @@ def compare_published_spectrum(plots):
     published = published_aluminium()
     measured = published.simulated[published.grid.mask.ravel()]
     single = PowderSimulator(
-        load_aluminium_model(), published.grid, temperature=50.0, tolerance=1e-4
+        load_aluminium_model(),
+        published.grid,
+        energy_resolution=1.54,
+        temperature=50.0,
+        tolerance=1e-4,
     )
     simulated = {}
     for settings in (
@@ -265,7 +269,9 @@ def compare_displacements(plots):
 def simulated_displacement(model, n_points, temperature):
     """Mean-square displacement along a line from the mesh of a simulator."""
     grid = SpectrumGrid(np.arange(5.0, 20.0), np.arange(1.0, 3.0))
-    simulator = PowderSimulator(model, grid, mesh=n_points, n_directions=1)
+    simulator = PowderSimulator(
+        model, grid, energy_resolution=1.54, mesh=n_points, n_directions=1
+    )
     plan, _ = simulator._plan()
     rows = torch.as_tensor(simulator.reference)[None]
     tensors = mean_square_displacement(plan.mesh, rows, temperature)[0, 0]
@@ -296,7 +302,9 @@ def compare_precisions(plots):
     print("Single precision, NMSE of the spectrum and largest error of the Jacobian")
     for name, model in crystals().items():
         grid = SpectrumGrid(np.arange(8.0, LAST[name], 1.0), MODULI)
-        exact = PowderSimulator(model, grid, n_directions=20_000)
+        exact = PowderSimulator(
+            model, grid, energy_resolution=1.54, n_directions=20_000
+        )
         rounded = clone(exact).set_params(dtype="float32")
         error = nmse(*(s.simulate(model.reference) for s in (exact, rounded)))[0]
         slopes = [s.jacobian(model.reference) for s in (exact, rounded)]

@@ -1,0 +1,59 @@
+"""What is known of force constants before a spectrum is looked at."""
+
+import re
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["parameter_scales"]
+
+Array = NDArray[np.float64]
+
+_ZERO = 0.02  # of the largest constant of a shell: what is as good as zero beside it
+_EMPTY = 0.05  # of the largest constant of all: the scale of a shell of zeros
+_SHELL = re.compile(r"\d+")
+
+
+def parameter_scales(values: ArrayLike, names) -> Array:
+    """Return how large parameters are, for steps of a search and widths of a draw.
+
+    That is the size of a value, unless it is zero beside the other constants of its
+    shell, as a calculation or rounding may leave it: it takes their root mean square
+    then, since nothing says that the true one is zero too. Constants of a shell have
+    names that begin with its number, ``2XX`` and ``2XZ``; any other parameter is a
+    shell of its own.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_parameters,)
+        Reference values.
+    names : sequence of str
+        Names of the parameters.
+
+    Returns
+    -------
+    ndarray of shape (n_parameters,)
+        In the unit of the values, positive. A shell of zeros has a twentieth of the
+        largest value of all, and values that are all zero have one.
+
+    Examples
+    --------
+    >>> from skphonon.physics.priors import parameter_scales
+    >>> names = ["1XX", "1XY", "2XX", "2ZZ", "2XZ"]
+    >>> parameter_scales([3.4, 2.2, 0.3, -0.4, -2.7e-17], names).round(2)
+    array([3.4 , 2.2 , 0.3 , 0.4 , 0.35])
+    """
+    sizes = np.abs(np.asarray(values, dtype=float))
+    matches = [_SHELL.match(name) for name in names]
+    shells = np.array(
+        [match.group() if match else n for n, match in zip(names, matches, strict=True)]
+    )
+    scales = sizes.copy()
+    least = _EMPTY * sizes.max(initial=0.0) or 1.0
+    for shell in np.unique(shells):
+        own = shells == shell
+        zero = sizes[own] <= _ZERO * sizes[own].max()
+        others = sizes[own][~zero]
+        typical = np.sqrt(np.mean(others**2)) if others.any() else least
+        scales[own] = np.where(zero, typical, sizes[own])
+    return scales
