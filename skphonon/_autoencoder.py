@@ -5,6 +5,7 @@ Spectra come in without NaN and at a scale of about 1. A fixed linear map, learn
 """
 
 import numbers
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -329,17 +330,16 @@ class SpectrumAutoencoder(
         return self._mean_codes(self._compress(X))
 
     def _mean_codes(self, inputs):
-        return self._apply(lambda part: self.net_.module_.encode(part)[:1], inputs)[0]
+        return self._apply(lambda network, part: network.encode(part)[:1], inputs)[0]
 
     def _encode(self, inputs):
-        scale = torch.as_tensor(self._input_scale(), device=self.net_.device)
+        scale = torch.as_tensor(self._input_scale(), device=self.net_.device).double()
         # The same noise for every spectrum: none depends on its neighbours.
         generator = torch.Generator().manual_seed(self._noise_seed)
         noise = torch.randn((_N_DISPLACED, len(scale)), generator=generator)
         noise = noise.to(scale) * scale
 
-        def distribution(inputs):
-            network = self.net_.module_
+        def distribution(network, inputs):
             reconstruction, mean, log_variance = network(inputs)
             misfit = ((inputs - reconstruction) / scale).square().mean(1, keepdim=True)
             variance = torch.zeros_like(mean)
@@ -353,15 +353,24 @@ class SpectrumAutoencoder(
         return self._apply(distribution, inputs)
 
     def _decode(self, codes):
-        decoder = self.net_.module_.decoder
-        return self._expand(self._apply(lambda part: (decoder(part),), codes)[0])
+        images = self._apply(lambda network, part: (network.decoder(part),), codes)[0]
+        return self._expand(images)
 
     def _apply(self, function, rows):
-        """Return the arrays that `function` makes of tensors, some rows at a time."""
+        """Return the arrays that `function` makes of network and tensors.
+
+        In double precision, rounded at the end: else the last digits of a spectrum
+        would depend on its neighbours, and on the number of threads.
+        """
         rows = torch.as_tensor(rows, device=self.net_.device)
         with torch.inference_mode():
-            parts = [function(part) for part in rows.split(_ROWS_AT_ONCE)]
-        return tuple(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True))
+            network = deepcopy(self.net_.module_).double()
+            parts = [
+                function(network, part.double()) for part in rows.split(_ROWS_AT_ONCE)
+            ]
+        return tuple(
+            torch.cat(p).float().cpu().numpy() for p in zip(*parts, strict=True)
+        )
 
     def _network_inputs(self, X):
         return self._compress(self._spectra(X))

@@ -287,13 +287,16 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
             log(variance) - 1) / 2`` of the encoder's own mean and variance.
         """
         inputs = self._network_inputs(X)
-        encode = self.net_.module_.encode
-        return self._apply(lambda part: (divergences(*encode(part)),), inputs)[0]
+        return self._apply(
+            lambda network, part: (divergences(*network.encode(part)),), inputs
+        )[0]
 
     def _codes(self, inputs):
         if self.output != "posterior":
             return super()._codes(inputs)
-        mean, log_variance = self._apply(self.net_.module_.encode, inputs)
+        mean, log_variance = self._apply(
+            lambda network, part: network.encode(part), inputs
+        )
         return np.hstack([mean, np.exp(log_variance / 2)])
 
     def _loss(self):
