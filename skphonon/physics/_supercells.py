@@ -1,6 +1,5 @@
 """Force constants as phonopy stores them: on a supercell, in a calculator's units."""
 
-import os
 from typing import NamedTuple
 
 import numpy as np
@@ -33,67 +32,6 @@ class Slots(NamedTuple):
     of_atoms: np.ndarray  # (n_atoms,): on-site terms
     shortest: bool  # no bond has a shorter image
     single: bool
-
-
-def load_phonopy(path, force_constants=None):
-    """Read a phonopy YAML file, and nothing that merely lies beside it."""
-    from phonopy import Phonopy
-    from phonopy.interface.phonopy_yaml import PhonopyYaml
-    from phonopy.structure.cells import guess_primitive_matrix
-    from phonopy.structure.dataset import forces_in_dataset
-
-    content = PhonopyYaml().read(path)
-    if content.supercell_matrix is None:
-        raise ValueError(
-            f"{path} must hold a supercell, got none (no supercell_matrix). Write the "
-            "file with phonopy after the force constants were made."
-        )
-    primitive = content.primitive_matrix
-    if primitive is None:
-        primitive = guess_primitive_matrix(content.unitcell)
-    phonons = Phonopy(
-        content.unitcell,
-        supercell_matrix=content.supercell_matrix,
-        primitive_matrix=primitive,
-        calculator=content.calculator,
-    )
-    phonons.nac_params = content.nac_params
-    if force_constants is not None:
-        phonons.force_constants = _read_constants(force_constants, phonons)
-    elif content.force_constants is not None:
-        phonons.force_constants = content.force_constants
-    elif forces_in_dataset(content.dataset):
-        _produce_constants(phonons, content.dataset)
-    else:
-        raise ValueError(
-            f"{path} holds no force constants and no forces. Name the file that does: "
-            "force_constants='force_constants.hdf5'."
-        )
-    return phonons
-
-
-def _read_constants(path, phonopy):
-    from phonopy.cui.load_helper import read_force_constants_from_hdf5
-    from phonopy.file_IO import parse_FORCE_CONSTANTS
-
-    rows = phonopy.primitive.p2s_map
-    if os.fspath(path).endswith(".hdf5"):
-        return read_force_constants_from_hdf5(
-            filename=path, p2s_map=rows, calculator=phonopy.calculator
-        )
-    return parse_FORCE_CONSTANTS(filename=path, p2s_map=rows)
-
-
-def _produce_constants(phonopy, dataset):
-    """Turn forces into force constants as phonopy.load does."""
-    phonopy.dataset = dataset
-    # displacements of all atoms at once need a regression
-    method = "symfc" if "displacements" in dataset else None
-    phonopy.produce_force_constants(
-        fc_calculator=method, calculate_full_force_constants=False
-    )
-    if method is None:
-        phonopy.symmetrize_force_constants(show_drift=False, use_symfc_projector=True)
 
 
 def displace(atoms, calculator, supercell, displacement):

@@ -20,6 +20,7 @@ from skphonon._validation import parameter_rows
 from skphonon.physics import _supercells as supercells
 from skphonon.physics import _symmetry as symmetry
 from skphonon.physics._crystal import build_crystal, laue_class
+from skphonon.physics._phonopy_io import load_phonopy
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
 from skphonon.physics.polar import polar_term
@@ -54,8 +55,10 @@ class ForceConstantModel(VersionedEstimator):
         Angstrom. The names refer to these Cartesian axes: put the crystal axes along
         them.
     symbol : str or sequence of str
-        Chemical symbol of all atoms or one an atom; gives the masses, unless `mass` is
-        given.
+        Symbol of all atoms or one an atom: an element in its natural mixture, ``"Ni"``,
+        or an isotope, ``"58Ni"``, ``"Ni-58"`` or ``"D"``. Gives the masses, unless
+        `mass` is given, the scattering lengths, and the names of atoms. Atoms of
+        different symbols are different to symmetry.
     reference : array-like of shape (n_parameters,)
         Reference values of the parameters in eV/Angstrom^2.
     positions : array-like of shape (n_atoms, 3), default=None
@@ -66,7 +69,7 @@ class ForceConstantModel(VersionedEstimator):
         whose bonds are shortest vectors between their atoms there.
     mass : float or sequence of float, default=None
         Mass in amu of all atoms or one an atom; None takes the mean masses of the
-        elements.
+        elements, and the masses of isotopes.
     supercell : array-like of int of shape (3, 3) or (3,), default=None
         The supercell of phonopy that goes with the constants, as its
         `supercell_matrix` for this cell: the rows of ``supercell.T @ lattice`` are its
@@ -83,9 +86,10 @@ class ForceConstantModel(VersionedEstimator):
     parameter_names : list of str
         Names of the parameters, in order.
     cell : phonopy.structure.atoms.PhonopyAtoms
-        The cell with its atoms, a copy.
+        The cell with its atoms, a copy. An isotope is its element there, with the mass
+        of the isotope.
     symbols : list of str
-        Chemical symbol of each atom of the cell.
+        Symbol of each atom of the cell, as given.
     n_atoms : int
         Number of atoms in the cell.
     atomic_masses : ndarray of shape (n_atoms,)
@@ -183,7 +187,7 @@ class ForceConstantModel(VersionedEstimator):
             supercell.
         """
         if isinstance(phonopy, (str, os.PathLike)):
-            phonopy = supercells.load_phonopy(phonopy, force_constants)
+            phonopy = load_phonopy(phonopy, force_constants)
         elif force_constants is not None:
             raise ValueError(
                 "force_constants names the file that goes with the path of a YAML "
@@ -300,14 +304,14 @@ class ForceConstantModel(VersionedEstimator):
         lattice : array-like of shape (3, 3)
             Lattice vectors in rows, Cartesian, in Angstrom.
         symbol : str or sequence of str
-            Chemical symbol of all atoms or one an atom.
+            Symbol of all atoms or one an atom, an element or an isotope.
         constants : mapping of str to float
             Values by name of the parameter; all shells up to the largest number named
             must be there.
         positions : array-like of shape (n_atoms, 3), default=None
             Positions in units of the lattice vectors; None is one atom at the origin.
         mass : float or sequence of float, default=None
-            Mass in amu; None takes the mean masses of the elements.
+            Mass in amu; None takes those of the elements or isotopes.
         unit : {"eV/Angstrom^2", "N/m"}, default="eV/Angstrom^2"
             Unit of the values.
 
@@ -358,13 +362,13 @@ class ForceConstantModel(VersionedEstimator):
 
     @property
     def cell(self):
-        """The cell with its atoms, as phonopy has it."""
+        """The cell with its atoms, as phonopy has it: isotopes as their elements."""
         return self._crystal().cell.copy()  # equal models share that of the crystal
 
     @property
     def symbols(self):
-        """Chemical symbol of each atom of the cell."""
-        return list(self.cell.symbols)
+        """Symbol of each atom of the cell."""
+        return list(self._crystal().symbols)
 
     @property
     def n_atoms(self):
