@@ -46,7 +46,7 @@ def element_and_mass(symbol):
 
 
 def isotope_of_mass(symbol, mass):
-    """Return the isotope that the mass of an atom says, None for the natural mixture."""
+    """Return the isotope that the mass of an atom says, None for the mixture."""
     element = find_atom(symbol)
     if element is None or hasattr(element, "isotope"):
         return None

@@ -80,9 +80,17 @@ def _cell(lattice, symbol, positions, mass):
         if not (masses > 0).all():
             raise ValueError(f"mass must be positive, got {masses.tolist()}.")
     elements, of_isotopes = zip(*map(element_and_mass, symbols), strict=True)
-    cell = PhonopyAtoms(
-        cell=lattice, symbols=list(elements), scaled_positions=positions, masses=masses
-    )
+    try:
+        cell = PhonopyAtoms(
+            cell=lattice,
+            symbols=list(elements),
+            scaled_positions=positions,
+            masses=masses,
+        )
+    except RuntimeError as error:  # radioactive elements have no natural mixture
+        raise ValueError(
+            f"mass must be given for {', '.join(symbols)}: {error}"
+        ) from error
     if masses is None:
         pairs = zip(of_isotopes, cell.masses, strict=True)
         cell.masses = [natural if own is None else own for own, natural in pairs]

@@ -1,5 +1,6 @@
 """Force constants as phonopy stores them: on a supercell, in a calculator's units."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -163,13 +164,16 @@ def read_cell(phonopy):
 
 
 def read_charges(phonopy):
-    """Return Born charges and dielectric tensor, or twice None.
+    """Return Born charges, dielectric tensor, and how far from sound they were, in e.
 
-    The charges absorb a factor of the file that is not the one of its units.
+    Twice None and zeros without charges. They are given the symmetry of the crystal and
+    their mean is taken off, as phonopy does before it uses them; that they sum to, and
+    what it changes, comes third. They absorb a factor of the file that is not the one
+    of its units.
     """
     parameters = phonopy.nac_params
     if parameters is None:
-        return None, None
+        return None, None, (0.0, 0.0)
     method = parameters.get("method") or "gonze"
     if method != "gonze":
         raise ValueError(
@@ -181,7 +185,28 @@ def read_charges(phonopy):
     scale = 1.0
     if factor is not None:
         scale = np.sqrt(factor * constant * length**3 / coulomb_factor())
-    return scale * np.asarray(parameters["born"]), np.array(parameters["dielectric"])
+    given = scale * np.asarray(parameters["born"], dtype=float)
+    excess = float(np.abs(given.sum(axis=0)).max())
+    if excess > np.abs(given).max(initial=0.0):
+        raise ValueError(
+            "Born charges must sum to zero over the atoms, got a sum of up to "
+            f"{excess:.3g} e, more than any of them. Check that they are of this "
+            "crystal, one tensor for each atom of the primitive cell."
+        )
+    charges, dielectric = _symmetrised(given, parameters["dielectric"], phonopy)
+    change = float(np.abs(charges - given).max())
+    return charges, dielectric, (excess, change)
+
+
+def _symmetrised(charges, dielectric, phonopy):
+    """Return neutral charges and a dielectric tensor with the crystal's symmetry."""
+    from phonopy.structure.symmetry import symmetrize_borns_and_epsilon
+
+    with warnings.catch_warnings():  # of large changes, for which the caller has words
+        warnings.filterwarnings("ignore", message="Symmetry of Born")
+        return symmetrize_borns_and_epsilon(
+            charges, np.asarray(dielectric, dtype=float), phonopy.primitive
+        )
 
 
 def coulomb_factor():

@@ -101,7 +101,8 @@ def scattering_lengths(
             f"{', '.join(own)}."
         )
     pairs = [
-        _pair(symbol, by_key.get(key)) for symbol, key in zip(symbols, keys, strict=True)
+        _pair(symbol, by_key.get(key))
+        for symbol, key in zip(symbols, keys, strict=True)
     ]
     lengths, incoherent = np.array(pairs, dtype=float).reshape(-1, 2).T
     return ScatteringLengths(lengths, incoherent)
@@ -145,4 +146,3 @@ def _tabulated(symbol: str, own_length: bool = False) -> tuple[float, float]:
             f"of the neutron, so that no single value is right: {advice} at yours."
         )
     return neutron.b_c, neutron.incoherent
-
