@@ -318,7 +318,7 @@ def test_constants_without_meaning(tmp_path, salt_yaml):
     for name, value, said in (
         ("something", np.ones(3), "neither force_constants nor fc2"),
         ("fc2", np.ones((2, 3)), r"shape \(2, 3\)"),
-        ("fc2", np.nan * phonons.force_constants, "not finite"),
+        ("fc2", np.nan * phonons.force_constants, "must be finite and below"),
         ("fc2", phonons.force_constants[:1], "must have 2 rows"),
     ):
         with h5py.File(path, "w") as file:

@@ -26,6 +26,7 @@ _INSTEAD = {
     "force_constants_filename=...) and pass the object that it returns",
     "YAML": "Pass it as the first argument, if it holds the crystal too",
 }
+_LARGEST_NUMBER = 1e12
 _LARGEST = 1e5  # atoms in the box around a supercell
 _SAME_STEP = 1e-4  # in the calculator's unit of length: displacements in two files
 _LONGEST = 400  # characters of what another program says of a file
@@ -134,8 +135,8 @@ def _check_content(content):
         numbers += [factor]
     if content.force_constants is not None:
         numbers.append(content.force_constants)
-    if not all(np.isfinite(np.asarray(part, dtype=float)).all() for part in numbers):
-        raise ValueError("a number in it is not finite")
+    for part in numbers:
+        _check_numbers(part)
 
 
 def _check_supercell(matrix, n_atoms):
@@ -295,8 +296,7 @@ def _converted(given, phonons):
             f"those of the primitive cell; got {rows.tolist()}. Make both with one "
             "primitive matrix"
         )
-    if not np.isfinite(given.values).all():
-        raise ValueError("a force constant is not finite")
+    _check_numbers(given.values)
     if given.unit is None:
         return given.values
     unit = re.sub("angstrom", "angstrom", given.unit, flags=re.IGNORECASE)
@@ -338,8 +338,9 @@ def _check_forces(given, n_sites):
             f"forces must be of the {n_sites} atoms of the supercell of this crystal; "
             "got others. Name the file that belongs to it"
         )
-    if not all(np.isfinite(part).all() for one in sets for part in one):
-        raise ValueError("a force or displacement is not finite")
+    for one in sets:
+        for part in one:
+            _check_numbers(part)
 
 
 def _same_steps(given, dataset):
@@ -353,6 +354,16 @@ def _same_steps(given, dataset):
         for part in (given, dataset)
     )
     return first.shape == second.shape and np.allclose(first, second, atol=_SAME_STEP)
+
+
+def _check_numbers(values):
+    """Raise where a number cannot be one of a crystal in any unit."""
+    array = np.abs(np.asarray(values, dtype=float))
+    if not (array < _LARGEST_NUMBER).all():  # NaN is not below it, either
+        raise ValueError(
+            f"its numbers must be finite and below {_LARGEST_NUMBER:g}, got "
+            f"{array[~(array < _LARGEST_NUMBER)].flat[0]:g}"
+        )
 
 
 def _check_size(found, n_sites):
