@@ -11,6 +11,7 @@ _SAME_PLACE = 1e-3  # Angstrom: atoms of two descriptions of a crystal
 _WIDTH = 12.0  # Angstrom: of the supercell in which forces are computed
 _UNDETERMINED = 1e-9  # of the largest eigenvalue of a least-squares problem
 _EQUAL = 1e-10  # of the largest constant
+_SAME_CHARGE = 1e-10  # e: rounding leaves less of it
 _BROKEN = 1e-2  # share of the largest element that the sum rule may miss
 
 
@@ -202,11 +203,15 @@ def _symmetrised(charges, dielectric, phonopy):
     """Return neutral charges and a dielectric tensor with the crystal's symmetry."""
     from phonopy.structure.symmetry import symmetrize_borns_and_epsilon
 
+    given = charges, np.array(dielectric, dtype=float)
     with warnings.catch_warnings():  # of large changes, for which the caller has words
         warnings.filterwarnings("ignore", message="Symmetry of Born")
-        return symmetrize_borns_and_epsilon(
-            charges, np.asarray(dielectric, dtype=float), phonopy.primitive
-        )
+        found = symmetrize_borns_and_epsilon(*given, phonopy.primitive)
+    # rounding is no reason to change what has the symmetry
+    return tuple(
+        old if np.abs(new - old).max() < _SAME_CHARGE else new
+        for old, new in zip(given, found, strict=True)
+    )
 
 
 def coulomb_factor():
