@@ -22,11 +22,13 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "at_least",
+    "check_columns",
     "check_parameters",
     "gives_std",
     "increasing_axis",
     "parameter_rows",
     "positive",
+    "reference_row",
     "validate_parameter_constraints",
     "wavevector_rows",
 ]
@@ -152,6 +154,69 @@ def check_box(box, names, advice=""):
     return box
 
 
+def check_columns(table, names):
+    """Refuse a table of pandas whose columns name other parameters.
+
+    Parameters
+    ----------
+    table : object
+        A DataFrame, a Series with names of parameters, or anything without names.
+    names : sequence of str
+        The parameters expected, in order.
+
+    Raises
+    ------
+    ValueError
+        If there are names, and others or in another order.
+    """
+    labels = getattr(table, "columns", getattr(table, "index", None))
+    if labels is None or callable(labels):  # a list has a method of that name
+        return
+    found = list(labels)
+    named = bool(found) and all(isinstance(label, str) for label in found)
+    if named and found != list(names):
+        raise ValueError(
+            f"parameters must be named {', '.join(names)}, in this order, as the model "
+            f"has them; got a table of {', '.join(found)}. Choose its columns by name, "
+            "table[model.parameter_names]; if the names are your own, pass "
+            "table.to_numpy()."
+        )
+
+
+def reference_row(model):
+    """Return the reference values of a model, or say that it lacks them.
+
+    Parameters
+    ----------
+    model : object
+        With `parameter_names` and `reference`.
+
+    Returns
+    -------
+    ndarray of shape (n_parameters,)
+
+    Raises
+    ------
+    ValueError
+        If there is none, it is not one value a parameter, or one is not finite.
+    """
+    names, reference = model.parameter_names, model.reference
+    given = "None"
+    if reference is not None:
+        check_columns(reference, names)
+        row = np.asarray(reference, dtype=float)
+        if row.shape == (len(names),) and np.isfinite(row).all():
+            return row
+        given = f"shape {row.shape}"
+        if row.shape == (len(names),):
+            given = f"{(~np.isfinite(row)).sum()} values that are not finite"
+    raise ValueError(
+        f"The model must have reference values, {len(names)} finite ones, of "
+        f"{', '.join(names)}; got {given}. Set them with "
+        "model.set_params(reference=[...])."
+    )
+
+
 def parameter_rows(parameters, names):
     """Return `parameters` as a float64 array with one row a parameter set.
 
@@ -169,9 +234,10 @@ def parameter_rows(parameters, names):
     Raises
     ------
     ValueError
-        If the number of columns is wrong, there is no row, or a value is not
-        finite.
+        If the number of columns is wrong, a table names others, there is no row, or a
+        value is not finite.
     """
+    check_columns(parameters, names)
     rows = np.atleast_2d(np.asarray(parameters, dtype=float))
     if rows.ndim != 2 or rows.shape[1] != len(names):
         raise ValueError(

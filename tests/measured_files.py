@@ -1,9 +1,24 @@
 """Files as the programs at spectrometers write them, for tests of readers."""
 
+import os
+from pathlib import Path
+
 import h5py
 import numpy as np
+import pytest
 
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
+
+
+def case(name):
+    """Return the path of a small input that once went wrong, and skip without it."""
+    folder = os.environ.get("SKPHONON_CASES")
+    if folder and (Path(folder) / name).is_file():
+        return Path(folder) / name
+    reason = f"needs SKPHONON_CASES, the folder of small inputs: no {name} in {folder}"
+    if os.environ.get("SKPHONON_REQUIRE_DATA") == "1":
+        pytest.fail(f"SKPHONON_REQUIRE_DATA=1 forbids this skip: {reason}")
+    pytest.skip(reason)
 
 
 def detectors(n_polar=40, n_azimuthal=30, polar=(5.0, 95.0), azimuthal=(-60.0, 60.0)):

@@ -49,6 +49,36 @@ def test_isotopes():
     assert_array_equal(found.incoherent_cross_section[2:], 0.0)
 
 
+@pytest.mark.parametrize(
+    ("spellings", "length", "incoherent"),
+    [  # V. F. Sears, Neutron News 3, 26 (1992): fm and barn
+        (["D", "2H", "H-2"], 6.671, 2.05),
+        (["T", "3H", "H-3"], 4.792, 0.14),
+        (["7Li", "Li-7"], -2.22, 0.78),
+        (["11B", "B-11"], 6.65, 0.21),
+        (["13C", "C-13"], 6.19, 0.034),
+        (["62Ni", "Ni-62"], -8.7, 0.0),
+    ],
+)
+def test_isotopes_have_one_value_in_all_spellings(spellings, length, incoherent):
+    found = scattering_lengths(spellings)
+    assert np.ptp(found.coherent_length) == np.ptp(found.incoherent_cross_section) == 0
+    # measurements since: 6 % in 13C, 3 % in 7Li
+    assert_allclose(found.coherent_length[0], length, rtol=0.06)
+    assert_allclose(found.incoherent_cross_section[0], incoherent, atol=0.02)
+    for name in spellings:
+        own = scattering_lengths(["Na", *spellings], values={name: (1.5, 0.5)})
+        assert_array_equal(own.coherent_length[1:], 1.5)
+        assert_array_equal(own.incoherent_cross_section[1:], 0.5)
+
+
+def test_an_isotope_is_not_its_element():
+    with pytest.raises(ValueError, match=r"some of the symbols D; got .* for H"):
+        scattering_lengths(["D"], values={"H": 1.0})
+    with pytest.raises(ValueError, match="in two spellings among D, 2H"):
+        scattering_lengths(["D"], values={"D": 1.0, "2H": 1.0})
+
+
 def test_natural_nickel_is_the_mixture_of_its_isotopes():
     shares = [0.68077, 0.26223, 0.0114, 0.03635, 0.00926]
     isotopes = scattering_lengths(["Ni-58", "Ni-60", "Ni-61", "Ni-62", "Ni-64"])
@@ -77,7 +107,7 @@ def test_no_atoms():
 
 
 @pytest.mark.parametrize(
-    "symbol", ["Po", "Xx", "n", "", "Na1", "58Ni", "Ni-", "Ni-5", "D-2"]
+    "symbol", ["Po", "Xx", "n", "", "Na1", "58ni", "Ni-", "Ni-5", "5Ni", "D-2", "2D"]
 )
 def test_no_data(symbol):
     with pytest.raises(ValueError, match=f"no scattering length for '{symbol}'"):

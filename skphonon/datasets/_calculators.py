@@ -115,7 +115,7 @@ class ForceField:
     def _fit_forces(self, strain, displacements):
         lattice, scaled = self.crystal(strain)
         sites = (self.layout.cells[:, None] + scaled).reshape(-1, 3) @ lattice
-        symbols = self.model.symbols * len(self.layout.cells)
+        symbols = list(self.model.cell.symbols) * len(self.layout.cells)
         cell = self.layout.vectors @ lattice
         forces = [
             self._forces(symbols, cell, sites + u)
@@ -154,7 +154,7 @@ class ForceField:
     def _relax_atoms(self, strain):
         both = self._recall("cell", self._relax_cell)
         lattice = (1 + strain) * both[:3]
-        atoms = self._atoms(self.model.symbols, lattice, both[3:] @ lattice)
+        atoms = self._atoms(self.model.cell.symbols, lattice, both[3:] @ lattice)
         self._relax(atoms)
         return np.vstack([lattice, atoms.get_scaled_positions(wrap=False)])
 

@@ -168,7 +168,7 @@ def _identity(model, matrix, settings):
         "format": _FORMAT,
         "lattice": (np.round(cell.cell, 8) + 0.0).tolist(),  # no -0
         "positions": (np.round(cell.scaled_positions, 8) + 0.0).tolist(),
-        "symbols": list(cell.symbols),
+        "symbols": model.symbols,
         "masses": np.asarray(cell.masses).tolist(),
         "parameters": model.parameter_names,
         "supercell": np.asarray(matrix).tolist(),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skphonon._validation import parameter_rows
+from skphonon._validation import parameter_rows, reference_row
 
 __all__ = ["ParameterDraws", "draw_parameters"]
 
@@ -98,7 +98,9 @@ def draw_parameters(
     (100, 5)
     """
     names = model.parameter_names
-    best = parameter_rows(model.reference if parameters is None else parameters, names)
+    best = parameter_rows(
+        reference_row(model) if parameters is None else parameters, names
+    )
     if len(best) != 1:
         raise ValueError(
             f"parameters must be one set, shape ({len(names)},), got shape "

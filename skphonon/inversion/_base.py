@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
 from skphonon._persistence import VersionedEstimator
-from skphonon._validation import _fit_context
+from skphonon._validation import _fit_context, check_columns
 from skphonon.inversion._emulator import Emulator
 from skphonon.metrics import shared_pixels
 from skphonon.physics.priors import parameter_scales
@@ -49,14 +49,17 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         Raises
         ------
         ValueError
-            If y is missing and needed, X is not on the grid of the simulator, or
-            y or `initial` has another number of parameters than the simulator.
+            If y is missing and needed, X is not on the grid of the simulator, the
+            model of the simulator has no reference, or y or `initial` has another
+            number of parameters than the simulator, or columns of other names.
         """
         if y is None and self._emulates:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None. Pass y to train the emulator, or a simulator to do without."
             )
+        if not self._emulates and hasattr(y, "columns"):
+            check_columns(y, self.simulator.parameter_names)
         X, y = self._validate(X, y, reset=True)
         self._single_output = y is not None and y.ndim == 1
         targets = None if y is None else y.reshape(len(y), -1)
@@ -186,6 +189,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 f"({', '.join(names)}), got {targets.shape[1]} columns."
             )
         if self.initial is not None and not hasattr(self.initial, "predict"):
+            check_columns(self.initial, names)
             start = np.array(self.initial, dtype=float)
         elif targets is not None:
             start = targets.mean(axis=0)

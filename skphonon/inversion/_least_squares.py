@@ -11,7 +11,13 @@ from scipy.stats import norm, qmc
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from skphonon._validation import HasMethods, StrOptions, at_least, positive
+from skphonon._validation import (
+    HasMethods,
+    StrOptions,
+    at_least,
+    check_columns,
+    positive,
+)
 from skphonon.inversion._base import Inverter
 from skphonon.inversion._fitting import (
     LOSSES,
@@ -505,6 +511,8 @@ class LeastSquaresInverter(Inverter):
     def _check_prior(self):
         """Return means, and a root of the information, of parameters and nuisances."""
         n = self.start_.size
+        for part in self.prior:
+            check_columns(part, self._parameter_names(n))
         mean, spread = (np.asarray(part, dtype=float) for part in self.prior)
         if mean.shape != (n,) or spread.shape not in ((n,), (n, n)):
             raise ValueError(

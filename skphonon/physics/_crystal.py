@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skphonon.physics import _symmetry as symmetry
+from skphonon.physics._atoms import element_and_mass
 from skphonon.physics._supercells import as_matrix
 
 _TOO_CLOSE = 0.1  # Angstrom
@@ -13,7 +14,8 @@ _TOO_CLOSE = 0.1  # Angstrom
 class Crystal(NamedTuple):
     """A crystal, and the force constants that symmetry leaves free in it."""
 
-    cell: Any  # phonopy.structure.atoms.PhonopyAtoms
+    cell: Any  # phonopy.structure.atoms.PhonopyAtoms: elements, and their masses
+    symbols: list[str]  # of elements or isotopes
     group: symmetry.SpaceGroup
     shells: list[symmetry.Shell]
     names: list[str]  # of the parameters
@@ -22,12 +24,13 @@ class Crystal(NamedTuple):
 
 def build_crystal(lattice, symbol, positions, mass, n_shells, supercell):
     """Return the crystal that these parameters of a model describe."""
-    cell = _cell(lattice, symbol, positions, mass)
-    group = symmetry.space_group(cell)
+    cell, symbols = _cell(lattice, symbol, positions, mass)
+    group = _keeping_isotopes(symmetry.space_group(cell), symbols)
     if not np.allclose(cell.masses[group.permutations], cell.masses):
         raise ValueError(
             "Atoms that the space group relates must have one mass, got "
-            f"{np.asarray(cell.masses).tolist()}. Give them their mean mass."
+            f"{np.asarray(cell.masses).tolist()}. Give them their mean mass, or name "
+            "isotopes in symbol to tell them apart."
         )
     if n_shells is None:
         vectors = as_matrix(supercell).T @ cell.cell
@@ -35,8 +38,9 @@ def build_crystal(lattice, symbol, positions, mass, n_shells, supercell):
     else:
         shells = symmetry.first_shells(cell, group, n_shells)
     independent, expansion = symmetry.sum_rule(shells, len(cell))
-    names = _names(shells, list(cell.symbols))
-    return Crystal(cell, group, shells, [names[i] for i in independent], expansion)
+    names = _names(shells, symbols)
+    names = [names[i] for i in independent]
+    return Crystal(cell, symbols, group, shells, names, expansion)
 
 
 def laue_class(group):
@@ -75,9 +79,29 @@ def _cell(lattice, symbol, positions, mass):
         masses = np.broadcast_to(np.asarray(mass, dtype=float), len(positions))
         if not (masses > 0).all():
             raise ValueError(f"mass must be positive, got {masses.tolist()}.")
-    return PhonopyAtoms(
-        cell=lattice, symbols=symbols, scaled_positions=positions, masses=masses
-    )
+    elements, of_isotopes = zip(*map(element_and_mass, symbols), strict=True)
+    try:
+        cell = PhonopyAtoms(
+            cell=lattice,
+            symbols=list(elements),
+            scaled_positions=positions,
+            masses=masses,
+        )
+    except RuntimeError as error:  # radioactive elements have no natural mixture
+        raise ValueError(
+            f"mass must be given for {', '.join(symbols)}: {error}"
+        ) from error
+    if masses is None:
+        pairs = zip(of_isotopes, cell.masses, strict=True)
+        cell.masses = [natural if own is None else own for own, natural in pairs]
+    return cell, symbols
+
+
+def _keeping_isotopes(group, symbols):
+    """Return the operations that take every atom to one of its own symbol."""
+    labels = np.array(symbols)
+    kept = (labels[group.permutations] == labels).all(axis=1)
+    return symmetry.SpaceGroup(*(column[kept] for column in group))
 
 
 def _check_apart(positions, lattice):

@@ -1,6 +1,6 @@
 """Force constants as phonopy stores them: on a supercell, in a calculator's units."""
 
-import os
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ _SAME_PLACE = 1e-3  # Angstrom: atoms of two descriptions of a crystal
 _WIDTH = 12.0  # Angstrom: of the supercell in which forces are computed
 _UNDETERMINED = 1e-9  # of the largest eigenvalue of a least-squares problem
 _EQUAL = 1e-10  # of the largest constant
+_SAME_CHARGE = 1e-10  # e: rounding leaves less of it
 _BROKEN = 1e-2  # share of the largest element that the sum rule may miss
 
 
@@ -33,67 +34,6 @@ class Slots(NamedTuple):
     of_atoms: np.ndarray  # (n_atoms,): on-site terms
     shortest: bool  # no bond has a shorter image
     single: bool
-
-
-def load_phonopy(path, force_constants=None):
-    """Read a phonopy YAML file, and nothing that merely lies beside it."""
-    from phonopy import Phonopy
-    from phonopy.interface.phonopy_yaml import PhonopyYaml
-    from phonopy.structure.cells import guess_primitive_matrix
-    from phonopy.structure.dataset import forces_in_dataset
-
-    content = PhonopyYaml().read(path)
-    if content.supercell_matrix is None:
-        raise ValueError(
-            f"{path} must hold a supercell, got none (no supercell_matrix). Write the "
-            "file with phonopy after the force constants were made."
-        )
-    primitive = content.primitive_matrix
-    if primitive is None:
-        primitive = guess_primitive_matrix(content.unitcell)
-    phonons = Phonopy(
-        content.unitcell,
-        supercell_matrix=content.supercell_matrix,
-        primitive_matrix=primitive,
-        calculator=content.calculator,
-    )
-    phonons.nac_params = content.nac_params
-    if force_constants is not None:
-        phonons.force_constants = _read_constants(force_constants, phonons)
-    elif content.force_constants is not None:
-        phonons.force_constants = content.force_constants
-    elif forces_in_dataset(content.dataset):
-        _produce_constants(phonons, content.dataset)
-    else:
-        raise ValueError(
-            f"{path} holds no force constants and no forces. Name the file that does: "
-            "force_constants='force_constants.hdf5'."
-        )
-    return phonons
-
-
-def _read_constants(path, phonopy):
-    from phonopy.cui.load_helper import read_force_constants_from_hdf5
-    from phonopy.file_IO import parse_FORCE_CONSTANTS
-
-    rows = phonopy.primitive.p2s_map
-    if os.fspath(path).endswith(".hdf5"):
-        return read_force_constants_from_hdf5(
-            filename=path, p2s_map=rows, calculator=phonopy.calculator
-        )
-    return parse_FORCE_CONSTANTS(filename=path, p2s_map=rows)
-
-
-def _produce_constants(phonopy, dataset):
-    """Turn forces into force constants as phonopy.load does."""
-    phonopy.dataset = dataset
-    # displacements of all atoms at once need a regression
-    method = "symfc" if "displacements" in dataset else None
-    phonopy.produce_force_constants(
-        fc_calculator=method, calculate_full_force_constants=False
-    )
-    if method is None:
-        phonopy.symmetrize_force_constants(show_drift=False, use_symfc_projector=True)
 
 
 def displace(atoms, calculator, supercell, displacement):
@@ -225,13 +165,16 @@ def read_cell(phonopy):
 
 
 def read_charges(phonopy):
-    """Return Born charges and dielectric tensor, or twice None.
+    """Return Born charges, dielectric tensor, and how far from sound they were, in e.
 
-    The charges absorb a factor of the file that is not the one of its units.
+    Twice None and zeros without charges. They are given the symmetry of the crystal and
+    their mean is taken off, as phonopy does before it uses them; that they sum to, and
+    what it changes, comes third. They absorb a factor of the file that is not the one
+    of its units.
     """
     parameters = phonopy.nac_params
     if parameters is None:
-        return None, None
+        return None, None, (0.0, 0.0)
     method = parameters.get("method") or "gonze"
     if method != "gonze":
         raise ValueError(
@@ -243,7 +186,32 @@ def read_charges(phonopy):
     scale = 1.0
     if factor is not None:
         scale = np.sqrt(factor * constant * length**3 / coulomb_factor())
-    return scale * np.asarray(parameters["born"]), np.array(parameters["dielectric"])
+    given = scale * np.asarray(parameters["born"], dtype=float)
+    excess = float(np.abs(given.sum(axis=0)).max())
+    if excess > np.abs(given).max(initial=0.0):
+        raise ValueError(
+            "Born charges must sum to zero over the atoms, got a sum of up to "
+            f"{excess:.3g} e, more than any of them. Check that they are of this "
+            "crystal, one tensor for each atom of the primitive cell."
+        )
+    charges, dielectric = _symmetrised(given, parameters["dielectric"], phonopy)
+    change = float(np.abs(charges - given).max())
+    return charges, dielectric, (excess, change)
+
+
+def _symmetrised(charges, dielectric, phonopy):
+    """Return neutral charges and a dielectric tensor with the crystal's symmetry."""
+    from phonopy.structure.symmetry import symmetrize_borns_and_epsilon
+
+    given = charges, np.array(dielectric, dtype=float)
+    with warnings.catch_warnings():  # of large changes, for which the caller has words
+        warnings.filterwarnings("ignore", message="Symmetry of Born")
+        found = symmetrize_borns_and_epsilon(*given, phonopy.primitive)
+    # rounding is no reason to change what has the symmetry
+    return tuple(
+        old if np.abs(new - old).max() < _SAME_CHARGE else new
+        for old, new in zip(given, found, strict=True)
+    )
 
 
 def coulomb_factor():

@@ -11,15 +11,18 @@ module returns are :math:`\Phi`, as phonopy has them.
 
 import os
 import re
+import warnings
 from math import lcm
 
 import numpy as np
 
 from skphonon._persistence import VersionedEstimator
-from skphonon._validation import parameter_rows
+from skphonon._validation import parameter_rows, reference_row
 from skphonon.physics import _supercells as supercells
 from skphonon.physics import _symmetry as symmetry
+from skphonon.physics._atoms import isotope_of_mass
 from skphonon.physics._crystal import build_crystal, laue_class
+from skphonon.physics._phonopy_io import load_phonopy
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
 from skphonon.physics.polar import polar_term
@@ -28,6 +31,7 @@ __all__ = ["ForceConstantModel"]
 
 _TABLE_UNITS = {"eV/Angstrom^2": 1.0, "N/m": EV_PER_A2_PER_NEWTON_PER_METRE}
 _VANISHING = 1e-10  # of the largest constant
+_UNSOUND_CHARGE = 0.1  # e: sums and changes of Born charges above it get a warning
 
 
 class ForceConstantModel(VersionedEstimator):
@@ -54,8 +58,10 @@ class ForceConstantModel(VersionedEstimator):
         Angstrom. The names refer to these Cartesian axes: put the crystal axes along
         them.
     symbol : str or sequence of str
-        Chemical symbol of all atoms or one an atom; gives the masses, unless `mass` is
-        given.
+        Symbol of all atoms or one an atom: an element in its natural mixture, ``"Ni"``,
+        or an isotope, ``"58Ni"``, ``"Ni-58"`` or ``"D"``. Gives the masses, unless
+        `mass` is given, the scattering lengths, and the names of atoms. Atoms of
+        different symbols are different to symmetry.
     reference : array-like of shape (n_parameters,)
         Reference values of the parameters in eV/Angstrom^2.
     positions : array-like of shape (n_atoms, 3), default=None
@@ -66,13 +72,14 @@ class ForceConstantModel(VersionedEstimator):
         whose bonds are shortest vectors between their atoms there.
     mass : float or sequence of float, default=None
         Mass in amu of all atoms or one an atom; None takes the mean masses of the
-        elements.
+        elements, and the masses of isotopes.
     supercell : array-like of int of shape (3, 3) or (3,), default=None
         The supercell of phonopy that goes with the constants, as its
         `supercell_matrix` for this cell: the rows of ``supercell.T @ lattice`` are its
         vectors.
     born_charges : array-like of shape (n_atoms, 3, 3), default=None
-        Born effective charges of a polar crystal in e. The long-range part of the
+        Born effective charges of a polar crystal in e, polarisation by displacement
+        (CASTEP writes the transposed tensors). The long-range part of the
         dynamical matrix needs `dielectric` and `supercell` too, since part of it is in
         the constants on the supercell.
     dielectric : array-like of shape (3, 3), default=None
@@ -83,9 +90,10 @@ class ForceConstantModel(VersionedEstimator):
     parameter_names : list of str
         Names of the parameters, in order.
     cell : phonopy.structure.atoms.PhonopyAtoms
-        The cell with its atoms, a copy.
+        The cell with its atoms, a copy. An isotope is its element there, with the mass
+        of the isotope.
     symbols : list of str
-        Chemical symbol of each atom of the cell.
+        Symbol of each atom of the cell, as given.
     n_atoms : int
         Number of atoms in the cell.
     atomic_masses : ndarray of shape (n_atoms,)
@@ -152,20 +160,24 @@ class ForceConstantModel(VersionedEstimator):
         and the frequencies of the model are those of phonopy; outer shells whose
         constants all vanish are left out, as are those which a supercell of lower
         symmetry than the crystal cuts. Born charges and the dielectric tensor are
-        kept; lengths and constants of any calculator are converted.
+        kept, with the symmetry of the crystal and their sum taken off, as in phonopy;
+        lengths and constants of any calculator are converted. phonopy names no
+        isotopes: set `symbol` afterwards.
 
         Parameters
         ----------
         phonopy : phonopy.Phonopy or path-like
             A calculation with force constants, or the phonopy YAML file of one (it may
-            be compressed).
+            be compressed). Nothing in a file is run. Without a primitive matrix the
+            model is on the primitive cell that the file holds.
         cutoff : float, default=None
             Longest bond to keep, in Angstrom.
         n_shells : int, default=None
             Number of shells to keep.
         force_constants : path-like, default=None
-            File of the force constants, where the YAML file does not hold them
-            (``force_constants.hdf5`` or ``FORCE_CONSTANTS``).
+            File of the force constants, where the YAML file does not hold them, or of
+            forces: ``force_constants.hdf5``, ``FORCE_CONSTANTS`` or ``FORCE_SETS``,
+            under any name.
 
         Returns
         -------
@@ -177,13 +189,23 @@ class ForceConstantModel(VersionedEstimator):
         Raises
         ------
         ValueError
-            If there are no force constants or no supercell, units contradict one
-            another, the acoustic sum rule is broken by more than 1 % of the largest
-            constant, both `cutoff` and `n_shells` are given, or they reach beyond the
-            supercell.
+            If a file is not what it should be, there are no force constants or no
+            supercell, those are of another crystal, units contradict one another, the
+            acoustic sum rule is broken by more than 1 % of the largest constant or
+            that of the Born charges by the largest charge, both `cutoff` and
+            `n_shells` are given, or they reach beyond the supercell.
+        OSError
+            If a file cannot be read.
+
+        Warns
+        -----
+        UserWarning
+            If the Born charges sum to more than 0.1 e or lack the symmetry of the
+            crystal by more, the mass of an atom is that of an isotope, or forces are
+            of other displacements than the YAML file holds.
         """
         if isinstance(phonopy, (str, os.PathLike)):
-            phonopy = supercells.load_phonopy(phonopy, force_constants)
+            phonopy = load_phonopy(phonopy, force_constants)
         elif force_constants is not None:
             raise ValueError(
                 "force_constants names the file that goes with the path of a YAML "
@@ -196,7 +218,17 @@ class ForceConstantModel(VersionedEstimator):
             )
         stored = supercells.read_supercell(phonopy)
         lattice, symbols, positions, masses = supercells.read_cell(phonopy)
-        born_charges, dielectric = supercells.read_charges(phonopy)
+        born_charges, dielectric, unsound = supercells.read_charges(phonopy)
+        if max(unsound) > _UNSOUND_CHARGE:
+            warnings.warn(
+                "Born charges must sum to zero and have the symmetry of the crystal, "
+                f"but summed to up to {unsound[0]:.2g} e and were changed by up to "
+                f"{unsound[1]:.2g} e to do so: converge them, or check that they are "
+                "of this crystal, in this order of atoms and indices.",
+                UserWarning,
+                stacklevel=2,
+            )
+        _warn_of_isotopes(symbols, masses)
         single = len(symbols) == 1
         model = cls(
             lattice,
@@ -300,14 +332,14 @@ class ForceConstantModel(VersionedEstimator):
         lattice : array-like of shape (3, 3)
             Lattice vectors in rows, Cartesian, in Angstrom.
         symbol : str or sequence of str
-            Chemical symbol of all atoms or one an atom.
+            Symbol of all atoms or one an atom, an element or an isotope.
         constants : mapping of str to float
             Values by name of the parameter; all shells up to the largest number named
             must be there.
         positions : array-like of shape (n_atoms, 3), default=None
             Positions in units of the lattice vectors; None is one atom at the origin.
         mass : float or sequence of float, default=None
-            Mass in amu; None takes the mean masses of the elements.
+            Mass in amu; None takes those of the elements or isotopes.
         unit : {"eV/Angstrom^2", "N/m"}, default="eV/Angstrom^2"
             Unit of the values.
 
@@ -358,13 +390,13 @@ class ForceConstantModel(VersionedEstimator):
 
     @property
     def cell(self):
-        """The cell with its atoms, as phonopy has it."""
+        """The cell with its atoms, as phonopy has it: isotopes as their elements."""
         return self._crystal().cell.copy()  # equal models share that of the crystal
 
     @property
     def symbols(self):
-        """Chemical symbol of each atom of the cell."""
-        return list(self.cell.symbols)
+        """Symbol of each atom of the cell."""
+        return list(self._crystal().symbols)
 
     @property
     def n_atoms(self):
@@ -689,11 +721,12 @@ class ForceConstantModel(VersionedEstimator):
         Raises
         ------
         ValueError
-            If Born charges tie the constants to `supercell` and it cannot hold them.
+            If there is no reference where it is needed, or Born charges tie the
+            constants to `supercell` and it cannot hold them.
         """
         from phonopy import Phonopy
 
-        parameters = self.reference if parameters is None else parameters
+        parameters = reference_row(self) if parameters is None else parameters
         crystals = []
         for tensor in self.tensor(parameters):
             crystal = Phonopy(
@@ -829,3 +862,20 @@ class ForceConstantModel(VersionedEstimator):
                     "its nearest images, but here these differ. Keep fewer shells."
                 )
         return symmetry.multiple_apart(matrix, lattice, bonds)
+
+
+def _warn_of_isotopes(symbols, masses):
+    """Warn, at the caller of the caller, of masses that say an isotope."""
+    found = [isotope_of_mass(*pair) for pair in zip(symbols, masses, strict=True)]
+    if any(found):
+        atom = next(number for number, isotope in enumerate(found) if isotope)
+        named = [new or old for new, old in zip(found, symbols, strict=True)]
+        symbol = named[0] if len(named) == 1 else named
+        warnings.warn(
+            f"The mass of {symbols[atom]}, {masses[atom]:.4g} amu, is that of "
+            f"{found[atom]}, but phonopy names no isotopes and the model scatters as "
+            f"natural {symbols[atom]}: if it should not, call "
+            f"model.set_params(symbol={symbol!r}).",
+            UserWarning,
+            stacklevel=3,
+        )

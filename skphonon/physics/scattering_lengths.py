@@ -10,10 +10,12 @@ News* 3, 26 (1992), doi:10.1080/10448639208218770, by 0.1 % for most elements bu
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from skphonon.physics._atoms import find_atom
 
 __all__ = ["ScatteringLengths", "scattering_lengths"]
 
@@ -55,12 +57,13 @@ def scattering_lengths(
     Parameters
     ----------
     symbols : sequence of str
-        An element in its natural mixture, ``"Ni"``, or one isotope, ``"Ni-58"``.
-        ``"D"`` is ``"H-2"``.
+        An element in its natural mixture, ``"Ni"``, or one isotope, ``"58Ni"`` or
+        ``"Ni-58"``. ``"D"`` is ``"2H"`` and ``"T"`` is ``"3H"``.
     values : dict, default=None
         Own values for some of the symbols, such as mixtures of isotopes: the coherent
         length in fm, in which case the incoherent cross-section is that of the table,
-        or a pair of the length and the incoherent cross-section in barn.
+        or a pair of the length and the incoherent cross-section in barn. An isotope
+        is the same however it is written.
 
     Returns
     -------
@@ -71,8 +74,8 @@ def scattering_lengths(
     ------
     ValueError
         If a symbol is neither in the table nor in `values`, its scattering has a
-        resonance, `values` names another symbol, or a value is not finite or a
-        cross-section negative.
+        resonance, `values` names another symbol or one twice, or a value is not
+        finite or a cross-section negative.
 
     Examples
     --------
@@ -84,15 +87,30 @@ def scattering_lengths(
     array([13.3, 26.1,  1. ])
     """
     own = {} if values is None else values
-    unused = sorted(set(own) - set(symbols))
+    keys = [_key(symbol) for symbol in symbols]
+    unused = sorted(name for name in own if _key(name) not in keys)
     if unused:
         raise ValueError(
             f"values must name some of the symbols {', '.join(symbols)}; got a value "
             f"for {', '.join(unused)}."
         )
-    pairs = [_pair(symbol, own.get(symbol)) for symbol in symbols]
+    by_key = {_key(name): value for name, value in own.items()}
+    if len(by_key) < len(own):
+        raise ValueError(
+            "values must name every symbol once; got an isotope in two spellings among "
+            f"{', '.join(own)}."
+        )
+    pairs = [
+        _pair(symbol, by_key.get(key))
+        for symbol, key in zip(symbols, keys, strict=True)
+    ]
     lengths, incoherent = np.array(pairs, dtype=float).reshape(-1, 2).T
     return ScatteringLengths(lengths, incoherent)
+
+
+def _key(symbol: str) -> object:
+    """Return what is the same for all spellings of an isotope."""
+    return find_atom(symbol) or symbol
 
 
 def _pair(symbol: str, own: float | tuple[float, float] | None) -> tuple[float, float]:
@@ -114,12 +132,13 @@ def _pair(symbol: str, own: float | tuple[float, float] | None) -> tuple[float, 
 
 def _tabulated(symbol: str, own_length: bool = False) -> tuple[float, float]:
     """Return what the table says, where it applies."""
-    neutron = _entry(symbol)
+    atom = find_atom(symbol)
+    neutron = None if atom is None else atom.neutron
     advice = f"pass values={{{symbol!r}: (length in fm, incoherent cross-section)}}"
-    if neutron is None:
+    if neutron is None or neutron.b_c is None:
         raise ValueError(
             f"The table has no scattering length for {symbol!r}. Write an element as "
-            f"'Ni' and an isotope as 'Ni-58', or {advice}."
+            f"'Ni' and an isotope as '58Ni' or 'Ni-58', or {advice}."
         )
     if neutron.is_energy_dependent and not own_length:
         raise ValueError(
@@ -127,17 +146,3 @@ def _tabulated(symbol: str, own_length: bool = False) -> tuple[float, float]:
             f"of the neutron, so that no single value is right: {advice} at yours."
         )
     return neutron.b_c, neutron.incoherent
-
-
-def _entry(symbol: str) -> Any:
-    """Return what the library knows of an atom, None where it has no lengths."""
-    from periodictable import elements
-
-    element, hyphen, mass_number = symbol.partition("-")
-    try:
-        atom = elements.isotope(f"{mass_number}-{element}" if hyphen else element)
-    except ValueError:
-        return None
-    # the library lists the neutron itself among the elements, as "n"
-    known = atom.number > 0 and atom.neutron.b_c is not None
-    return atom.neutron if known else None

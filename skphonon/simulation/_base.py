@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from skphonon._persistence import VersionedEstimator
-from skphonon._validation import check_parameters, parameter_rows
+from skphonon._validation import check_parameters, parameter_rows, reference_row
 from skphonon.instrument.measurement import simulator_settings
 from skphonon.simulation import _nuisance
 
@@ -60,7 +60,7 @@ class ModelSimulator(VersionedEstimator):
     @property
     def reference(self):
         """Reference values of the parameters, in the unit of the model."""
-        return parameter_rows(self.model.reference, self.parameter_names)[0]
+        return reference_row(self.model)
 
     @property
     def nuisance_names(self):

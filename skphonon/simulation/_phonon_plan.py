@@ -67,12 +67,18 @@ def cross_sections(simulator, incoherent=False, n_phonons=1):
     model, normalised = simulator.model, simulator.units == "1/meV"
     symbols, masses = model.symbols, model.atomic_masses
     lengths, seen = np.ones(len(symbols)), np.zeros(len(symbols))
-    if incoherent or not normalised or len(set(symbols)) > 1:
-        found = scattering_lengths(symbols, values=simulator.scattering_lengths)
+    own = simulator.scattering_lengths
+    if incoherent or not normalised or len(set(symbols)) > 1 or own:
+        found = scattering_lengths(symbols, values=own)
         lengths = found.coherent_length / 10  # square root of barn
         if incoherent:
             seen = found.incoherent_cross_section / (4 * np.pi)
     total = lengths**2 + seen
+    if not total.any():
+        raise ValueError(
+            "Some atom must scatter, got scattering lengths of 0 for "
+            f"{', '.join(symbols)}. Check scattering_lengths."
+        )
     counts = [symbols.count(symbol) for symbol in set(symbols)]
     unit = total.sum() if normalised else gcd(*counts)
     orders = [seen] + [total] * (n_phonons - 1)
