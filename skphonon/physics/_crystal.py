@@ -10,6 +10,13 @@ from skphonon.physics._supercells import as_matrix
 _TOO_CLOSE = 0.1  # Angstrom
 
 
+class Structure(NamedTuple):
+    """A cell with its atoms and the space group of them."""
+
+    cell: Any  # phonopy.structure.atoms.PhonopyAtoms
+    group: symmetry.SpaceGroup
+
+
 class Crystal(NamedTuple):
     """A crystal, and the force constants that symmetry leaves free in it."""
 
@@ -17,11 +24,13 @@ class Crystal(NamedTuple):
     group: symmetry.SpaceGroup
     shells: list[symmetry.Shell]
     names: list[str]  # of the parameters
-    expansion: np.ndarray  # (n_elements, n_parameters), of the elements of all shells
+    combinations: list[symmetry.Combinations]  # that give the elements of each shell
+    independent: np.ndarray  # (n_parameters,), numbers among the elements of all shells
+    conditions: np.ndarray  # (n_conditions, n_elements), sums of elements that vanish
 
 
-def build_crystal(lattice, symbol, positions, mass, n_shells, supercell):
-    """Return the crystal that these parameters of a model describe."""
+def build_structure(lattice, symbol, positions, mass):
+    """Return the cell and its space group that these parameters of a model describe."""
     cell = _cell(lattice, symbol, positions, mass)
     group = symmetry.space_group(cell)
     if not np.allclose(cell.masses[group.permutations], cell.masses):
@@ -29,14 +38,28 @@ def build_crystal(lattice, symbol, positions, mass, n_shells, supercell):
             "Atoms that the space group relates must have one mass, got "
             f"{np.asarray(cell.masses).tolist()}. Give them their mean mass."
         )
+    return Structure(cell, group)
+
+
+def build_crystal(structure, n_shells, supercell):
+    """Return a crystal with so many shells, or those that fit into a supercell."""
+    cell, group = structure
     if n_shells is None:
         vectors = as_matrix(supercell).T @ cell.cell
         shells = symmetry.shells_inside(cell, group, vectors)
     else:
         shells = symmetry.first_shells(cell, group, n_shells)
-    independent, expansion = symmetry.sum_rule(shells, len(cell))
+    independent, combinations, conditions = symmetry.sum_rule(shells, len(cell))
     names = _names(shells, list(cell.symbols))
-    return Crystal(cell, group, shells, [names[i] for i in independent], expansion)
+    return Crystal(
+        cell,
+        group,
+        shells,
+        [names[i] for i in independent],
+        combinations,
+        independent,
+        conditions,
+    )
 
 
 def laue_class(group):

@@ -19,7 +19,8 @@ from skphonon._persistence import VersionedEstimator
 from skphonon._validation import parameter_rows
 from skphonon.physics import _supercells as supercells
 from skphonon.physics import _symmetry as symmetry
-from skphonon.physics._crystal import build_crystal, laue_class
+from skphonon.physics._crystal import build_crystal, build_structure, laue_class
+from skphonon.physics._shell_fits import fit_constants
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
 from skphonon.physics.polar import polar_term
@@ -27,6 +28,7 @@ from skphonon.physics.polar import polar_term
 __all__ = ["ForceConstantModel"]
 
 _TABLE_UNITS = {"eV/Angstrom^2": 1.0, "N/m": EV_PER_A2_PER_NEWTON_PER_METRE}
+_STRUCTURE = ("lattice", "symbol", "positions", "mass")
 _VANISHING = 1e-10  # of the largest constant
 
 
@@ -359,7 +361,7 @@ class ForceConstantModel(VersionedEstimator):
     @property
     def cell(self):
         """The cell with its atoms, as phonopy has it."""
-        return self._crystal().cell.copy()  # equal models share that of the crystal
+        return self._structure().cell.copy()  # equal models share that of the crystal
 
     @property
     def symbols(self):
@@ -369,12 +371,12 @@ class ForceConstantModel(VersionedEstimator):
     @property
     def n_atoms(self):
         """Number of atoms in the cell."""
-        return len(self.cell)
+        return len(self._structure().cell)
 
     @property
     def atomic_masses(self):
         """Masses in amu, shape (n_atoms,)."""
-        return self.cell.masses
+        return self._structure().cell.masses
 
     @property
     def bonds(self):
@@ -389,7 +391,18 @@ class ForceConstantModel(VersionedEstimator):
     @property
     def bond_tensors(self):
         """Change of K with each parameter, shape (n_parameters, n_bonds, 3, 3)."""
-        return self._pairs(self._crystal().expansion.T)
+        crystal = self._crystal()
+        tensors = np.zeros((len(crystal.names), len(self.bonds), 3, 3))
+        start = 0
+        for shell, combinations in zip(
+            crystal.shells, crystal.combinations, strict=True
+        ):
+            stop = start + len(shell.bonds)
+            tensors[combinations.parameters, start:stop] = np.tensordot(
+                combinations.coefficients, shell.tensors, axes=1
+            )
+            start = stop
+        return tensors
 
     def tensor(self, parameters):
         """Return the force constants of every atom of the cell.
@@ -407,8 +420,7 @@ class ForceConstantModel(VersionedEstimator):
             for each row of `bonds`. Those of an atom sum to zero.
         """
         rows = parameter_rows(parameters, self.parameter_names)
-        pairs = self._pairs(rows @ self._crystal().expansion.T)
-        first = self.bond_atoms[:, 0]
+        pairs, first = self._pairs(rows), self.bond_atoms[:, 0]
         on_site = [pairs[:, first == i].sum(axis=1) for i in range(self.n_atoms)]
         return np.concatenate([np.stack(on_site, axis=1), -pairs], axis=1)
 
@@ -442,32 +454,20 @@ class ForceConstantModel(VersionedEstimator):
             If the constants are not of this crystal, or the supercell cannot tell the
             parameters apart.
         """
-        crystal, bond_atoms = self._crystal(), self.bond_atoms
+        crystal = self._crystal()
         slots = supercells.lay_out(
-            force_constants, crystal.cell, self.bonds, bond_atoms
+            force_constants, crystal.cell, self.bonds, self.bond_atoms
         )
-        tensors = self.bond_tensors.reshape(len(crystal.names), -1, 9)
-        folded = np.zeros((len(tensors), slots.given.shape[1], 9))
-        np.add.at(folded, (slice(None), slots.of_bonds), tensors)
-        reached = np.setdiff1d(slots.of_bonds, slots.of_atoms)
-        parameters, rank = supercells.least_squares(
-            tensors.reshape(len(tensors), -1),
-            folded[:, reached].reshape(len(tensors), -1),
-            -slots.given[:, reached].reshape(len(slots.given), -1),
-        )
-        if rank < len(tensors) and not slots.shortest:
+        parameters, rank = fit_constants(crystal, slots)
+        if rank < len(crystal.names) and not slots.shortest:
             raise ValueError(
-                f"The force constants cannot tell {len(tensors)} parameters apart, "
-                f"only {rank}: some neighbours fold onto one atom of the supercell. "
-                "Keep fewer shells or use a larger supercell."
+                f"The force constants cannot tell {len(crystal.names)} parameters "
+                f"apart, only {rank}: some neighbours fold onto one atom of the "
+                "supercell. Keep fewer shells or use a larger supercell."
             )
-        on_site = np.zeros((len(tensors), self.n_atoms, 9))
-        np.add.at(on_site, (slice(None), bond_atoms[:, 0]), tensors)
-        np.add.at(folded, (slice(None), slots.of_atoms), -on_site)
-        given = slots.given.reshape(len(slots.given), -1)
-        misfit = given + parameters @ folded.reshape(len(tensors), -1)
-        residual = np.linalg.norm(misfit, axis=1)
-        residual /= np.linalg.norm(given, axis=1)
+        misfit = slots.given - self._folded(parameters, slots)
+        residual = np.linalg.norm(misfit.reshape(len(misfit), -1), axis=1)
+        residual /= np.linalg.norm(slots.given.reshape(len(misfit), -1), axis=1)
         if slots.single:
             parameters, residual = parameters[0], float(residual[0])
         return (parameters, residual) if return_residual else parameters
@@ -488,7 +488,17 @@ class ForceConstantModel(VersionedEstimator):
         ndarray of shape (n_parameters, n_points, 3 * n_atoms, 3 * n_atoms)
             meV^2 for each eV/Angstrom^2: real for one atom a cell, complex otherwise.
         """
-        return self._assembled(self._crystal().expansion.T, wavevectors)
+        crystal, roots = self._crystal(), np.sqrt(self.atomic_masses)
+        points = np.asarray(wavevectors, dtype=float)
+        matrices = self._empty_matrices(len(crystal.names), len(points))
+        for shell, (parameters, coefficients) in zip(
+            crystal.shells, crystal.combinations, strict=True
+        ):
+            tensors = np.tensordot(coefficients, shell.tensors, axes=1)
+            add_bonds(
+                matrices, parameters, shell.bonds, shell.atoms, tensors, roots, points
+            )
+        return matrices
 
     def dynamical_matrix_offset(self, wavevectors):
         """Return what does not depend on the parameters: the polar term.
@@ -541,7 +551,17 @@ class ForceConstantModel(VersionedEstimator):
             basis = self.dynamical_matrix_basis(wavevectors)
             matrices = np.tensordot(rows, basis, axes=1)
         else:
-            matrices = self._assembled(rows @ self._crystal().expansion.T, wavevectors)
+            points = np.asarray(wavevectors, dtype=float)
+            matrices = self._empty_matrices(len(rows), len(points))
+            add_bonds(
+                matrices,
+                np.arange(len(rows)),
+                self.bonds,
+                self.bond_atoms,
+                self._pairs(rows),
+                np.sqrt(self.atomic_masses),
+                points,
+            )
         offset = self.dynamical_matrix_offset(wavevectors)
         return matrices if offset is None else matrices + offset
 
@@ -604,7 +624,7 @@ class ForceConstantModel(VersionedEstimator):
             Cartesian rotation matrices of the space group and of inversion, which the
             phonons have in any crystal (time reversal).
         """
-        group = self._crystal().group
+        group = self._structure().group
         return np.concatenate([group.cartesian, -group.cartesian])[laue_class(group)]
 
     def symmetry_operations(self):
@@ -617,7 +637,7 @@ class ForceConstantModel(VersionedEstimator):
         permutations : ndarray of int of shape (n_operations, n_atoms)
             Number of the atom onto which each atom goes, but for lattice translations.
         """
-        group = self._crystal().group
+        group = self._structure().group
         order = len(group.rotations)
         flat = np.hstack([group.rotations.reshape(order, -1), group.permutations])
         _, unique = np.unique(flat, axis=0, return_index=True)
@@ -631,7 +651,7 @@ class ForceConstantModel(VersionedEstimator):
         ndarray of int of shape (n_atoms,) or None
             Number of the image of each atom; None if there is no centre of inversion.
         """
-        group = self._crystal().group
+        group = self._structure().group
         inversions = (group.rotations == -np.eye(3, dtype=int)).all(axis=(1, 2))
         return group.permutations[inversions.argmax()] if inversions.any() else None
 
@@ -660,7 +680,7 @@ class ForceConstantModel(VersionedEstimator):
         finest = lcm(*counts.tolist())
         axes = [np.arange(1, 2 * n, 2) * (finest // n) for n in counts]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        group = self._crystal().group  # coordinates are in units of 1 / (2 finest)
+        group = self._structure().group  # coordinates are in units of 1 / (2 finest)
         place = (2 * finest) ** np.arange(3)
         rotations = np.concatenate([group.rotations, -group.rotations])
         stars = np.full(len(points), np.iinfo(int).max)
@@ -727,38 +747,44 @@ class ForceConstantModel(VersionedEstimator):
             raise ValueError(f"n_shells must be at least 1, got {self.n_shells}.")
         return self._cached(
             "crystal",
-            lambda: build_crystal(
-                self.lattice,
-                self.symbol,
-                self.positions,
-                self.mass,
-                self.n_shells,
-                self.supercell,
-            ),
+            lambda: build_crystal(self._structure(), self.n_shells, self.supercell),
+            (*_STRUCTURE, "n_shells", *(["supercell"] * (self.n_shells is None))),
         )
 
-    def _pairs(self, elements):
-        """K of every bond (n, n_bonds, 3, 3) for rows of elements of all shells."""
-        tensors, start = [], 0
-        for shell in self._crystal().shells:
-            stop = start + len(shell.elements)
-            tensors.append(np.tensordot(elements[:, start:stop], shell.tensors, axes=1))
-            start = stop
-        return np.concatenate(tensors, axis=1)
+    def _structure(self):
+        """Return the cell and its space group."""
+        return self._cached(
+            "structure",
+            lambda: build_structure(*(getattr(self, name) for name in _STRUCTURE)),
+            _STRUCTURE,
+        )
 
-    def _assembled(self, elements, wavevectors):
-        """Dynamical matrices (n, n_points, 3 n_atoms, 3 n_atoms), no polar term."""
-        points, roots = np.asarray(wavevectors, float), np.sqrt(self.atomic_masses)
-        size, start = 3 * len(roots), 0
-        dtype = float if len(roots) == 1 else complex
-        matrices = np.zeros((len(elements), len(points), size, size), dtype=dtype)
-        for shell in self._crystal().shells:
-            columns = elements[:, start : start + len(shell.elements)]
-            rows = np.flatnonzero(columns.any(axis=1))
-            tensors = np.tensordot(columns[rows], shell.tensors, axes=1)
-            add_bonds(matrices, rows, shell.bonds, shell.atoms, tensors, roots, points)
-            start += len(shell.elements)
-        return matrices
+    def _pairs(self, rows):
+        """K of every bond (n_samples, n_bonds, 3, 3) of parameter sets."""
+        crystal = self._crystal()
+        return np.concatenate(
+            [
+                np.tensordot(rows[:, parameters] @ coefficients, shell.tensors, axes=1)
+                for shell, (parameters, coefficients) in zip(
+                    crystal.shells, crystal.combinations, strict=True
+                )
+            ],
+            axis=1,
+        )
+
+    def _folded(self, rows, slots):
+        """Force constants of parameter sets where given ones have their places."""
+        constants = np.zeros((len(rows), *slots.given.shape[1:]))
+        pairs = self._pairs(rows)
+        on_site = slots.of_atoms[self.bond_atoms[:, 0]]
+        np.subtract.at(constants, (slice(None), slots.of_bonds), pairs)
+        np.add.at(constants, (slice(None), on_site), pairs)
+        return constants
+
+    def _empty_matrices(self, n_sets, n_points):
+        size = 3 * self.n_atoms
+        dtype = float if self.n_atoms == 1 else complex
+        return np.zeros((n_sets, n_points, size, size), dtype=dtype)
 
     def _is_polar(self):
         given = [self.born_charges is not None, self.dielectric is not None]
@@ -771,8 +797,7 @@ class ForceConstantModel(VersionedEstimator):
         return all(given)
 
     def _count_within(self, cutoff):
-        crystal = self._crystal()
-        n_shells = len(symmetry.shells_within(crystal.cell, crystal.group, cutoff))
+        n_shells = len(symmetry.orbits_within(*self._structure(), cutoff).members)
         if not n_shells:
             raise ValueError(
                 f"cutoff must reach the nearest neighbours, got {cutoff:g} Angstrom."
@@ -780,19 +805,22 @@ class ForceConstantModel(VersionedEstimator):
         return n_shells
 
     def _check_reach(self, n_shells):
-        crystal = self._crystal()
-        vectors = supercells.as_matrix(self.supercell).T @ crystal.cell.cell
-        shells = symmetry.first_shells(crystal.cell, crystal.group, n_shells)
-        lengths = np.array([np.linalg.norm(shell.bonds[0]) for shell in shells])
-        for number, shell in enumerate(shells):
-            if not symmetry.n_images(shell.bonds, vectors).all():
-                allowed = lengths[lengths < lengths[number] - symmetry.SAME_LENGTH]
-                raise ValueError(
-                    f"The cutoff is beyond the supercell: shell {number + 1} at "
-                    f"{lengths[number]:.4f} Angstrom has shorter images on it. Keep at "
-                    f"most n_shells={number} (cutoff={allowed.max(initial=0):.4f}) or "
-                    "use a larger supercell."
-                )
+        cell, group = self._structure()
+        vectors = supercells.as_matrix(self.supercell).T @ cell.cell
+        orbits = symmetry.first_orbits(cell, group, n_shells)
+        beyond = np.setdiff1d(np.arange(n_shells), symmetry.inside(orbits, vectors))
+        if len(beyond):
+            number = beyond[0]
+            lengths = np.array(
+                [np.linalg.norm(orbits.bonds(n)[0]) for n in range(n_shells)]
+            )
+            allowed = lengths[lengths < lengths[number] - symmetry.SAME_LENGTH]
+            raise ValueError(
+                f"The cutoff is beyond the supercell: shell {number + 1} at "
+                f"{lengths[number]:.4f} Angstrom has shorter images on it. Keep at "
+                f"most n_shells={number} (cutoff={allowed.max(initial=0):.4f}) or "
+                "use a larger supercell."
+            )
 
     def _trimmed(self):
         """Return the model without the outermost shells whose constants vanish."""
