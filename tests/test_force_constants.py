@@ -910,3 +910,221 @@ def test_one_bond_counts_its_images_on_a_supercell():
     vectors = [[1.0, 0, 0], [2.0, 0, 0], [2.0, 2.0, 1.0], [2.0, 2.0, 2.0], [3.0, 0, 0]]
     expected = [1, 2, 4, 8, 0]
     assert [n_images(np.array([v]), cube)[0] for v in vectors] == expected
+
+
+def left_handed(lattice, positions=None):
+    """Describe a crystal with two lattice vectors exchanged."""
+    order = [1, 0, 2]
+    lattice = np.asarray(lattice)[order]
+    if np.linalg.det(lattice) > 0:
+        raise ValueError("The lattice must be right-handed.")
+    return lattice, None if positions is None else np.asarray(positions)[:, order]
+
+
+def test_left_handed_lattices_have_the_same_phonons(compound):
+    lattice, positions = left_handed(compound.lattice, compound.positions)
+    other = ForceConstantModel(
+        lattice,
+        compound.symbol,
+        compound.reference,
+        positions=positions,
+        n_shells=compound.n_shells,
+    )
+    assert other.parameter_names == compound.parameter_names
+    qpoints = np.random.default_rng(20).uniform(-1, 1, (20, 3))
+    expected = compound.frequencies(compound.reference, qpoints)[0]
+    energies = other.frequencies(other.reference, qpoints[:, [1, 0, 2]])[0]
+    assert_allclose(energies, expected, rtol=1e-8, atol=1e-8 * expected.max())
+    phonons = other.to_phonopy()
+    assert phonons.primitive.volume > 0
+    # its lattice vectors are the negatives of these
+    stored = phonopy_energies(phonons, -qpoints[:, [1, 0, 2]])
+    assert_same_energies(stored, expected)
+    again = ForceConstantModel.from_phonopy(phonons)
+    assert again.parameter_names == compound.parameter_names
+    assert_allclose(again.reference, compound.reference, atol=1e-12)
+
+
+def test_a_left_handed_table_is_that_of_the_crystal():
+    bcc = 1.433 * (np.ones((3, 3)) - 2 * np.eye(3))
+    table = {"1XX": 16.88, "1XY": 15.01, "2XX": 14.63, "2YY": 0.55}
+    hands = [bcc, -bcc] if np.linalg.det(bcc) > 0 else [-bcc, bcc]
+    right, left = (
+        ForceConstantModel.from_table(lattice, "Fe", table, unit="N/m")
+        for lattice in hands
+    )
+    qpoints = np.random.default_rng(21).uniform(-1, 1, (20, 3))
+    assert_allclose(
+        left.frequencies(left.reference, -qpoints),
+        right.frequencies(right.reference, qpoints),
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("name", ["wurtzite", "no symmetry"])
+def test_left_handed_phonopy_objects_are_read(name, tmp_path):
+    """phonopy takes a left-handed unit cell, with a supercell of positive volume."""
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    lattice, symbols, positions, _ = STRUCTURES[name]
+    model = ForceConstantModel(
+        lattice, symbols, None, positions=positions, n_shells=3, supercell=[4, 4, 3]
+    )
+    model.reference = np.random.default_rng(22).uniform(
+        0.5, 1.0, len(model.parameter_names)
+    )
+    right = model.to_phonopy()
+    lattice, positions = left_handed(lattice, positions)
+    phonons = Phonopy(
+        PhonopyAtoms(cell=lattice, symbols=symbols, scaled_positions=positions),
+        supercell_matrix=np.diag(np.diag(right.supercell_matrix)[[1, 0, 2]]),
+        primitive_matrix=np.eye(3),
+    )
+    stored, given = phonons.supercell, right.supercell
+    assert stored.volume < 0
+    steps = stored.positions[:, None] - given.positions
+    steps = steps @ np.linalg.inv(given.cell)
+    misfit = np.linalg.norm((steps - np.rint(steps)) @ given.cell, axis=2)
+    order = misfit.argmin(axis=1)
+    assert misfit.min(axis=1).max() < 1e-8
+    phonons.force_constants = right.force_constants[:, order]
+    qpoints = np.random.default_rng(23).uniform(-1, 1, (20, 3))
+    expected = model.frequencies(model.reference, qpoints)[0]
+    for source in (phonons, tmp_path / "left.yaml"):
+        if source is not phonons:
+            phonons.save(source, settings={"force_constants": True})
+        read = ForceConstantModel.from_phonopy(source, n_shells=3)
+        assert_allclose(read.reference, model.reference, atol=1e-9)
+        energies = read.frequencies(read.reference, qpoints[:, [1, 0, 2]])[0]
+        assert_allclose(energies, expected, atol=1e-7 * expected.max())
+
+
+def test_a_left_handed_crystal_from_a_calculator():
+    pytest.importorskip("ase")
+    from ase import Atoms
+    from ase.calculators.emt import EMT
+
+    scaled = [[0, 0, 0], [0.48, 0.5, 0.52], [0.51, 0.0, 0.49]]
+    models = []
+    for lattice, positions in (
+        (MONOCLINIC * 1.1, scaled),
+        left_handed(MONOCLINIC * 1.1, scaled),
+    ):
+        atoms = Atoms("CuAl2", cell=lattice, scaled_positions=positions, pbc=True)
+        supercells = [[2, 2, 2], -2 * np.eye(3)]
+        models += [
+            ForceConstantModel.from_calculator(atoms, EMT(), supercell=supercell)
+            for supercell in supercells
+        ]
+    wavevectors = np.random.default_rng(24).uniform(-1, 1, (20, 3))
+    energies = [
+        signed_sqrt(np.linalg.eigvalsh(m.dynamical_matrices(m.reference, wavevectors)))
+        for m in models
+    ]
+    # displacements in other directions have other anharmonic errors
+    scale = energies[0].max()
+    for others in energies[1:]:
+        assert_allclose(others, energies[0], atol=1e-3 * scale)
+        assert_allclose(others[0, :, -1], energies[0][0, :, -1], rtol=1e-3)
+
+
+CHROMIUM = 2.9
+EDGES = {2: 2.0, 1: 0.8}  # eV/Angstrom^2 along the cube edges, by the moment
+
+
+def chromium(moments, collinear=True):
+    """Two Cr of a cube: springs between them, and along the edges by their moments."""
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(
+        cell=CHROMIUM * np.eye(3),
+        symbols=["Cr", "Cr"],
+        scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]],
+        magnetic_moments=moments if collinear else [[0, 0, m] for m in moments],
+    )
+    phonons = Phonopy(cell, supercell_matrix=[4, 4, 4], primitive_matrix=np.eye(3))
+    sites, n_sites = phonons.supercell, len(phonons.supercell)
+    constants = np.zeros((n_sites, n_sites, 3, 3))
+    steps = (sites.scaled_positions - sites.scaled_positions[:, None] + 0.5) % 1 - 0.5
+    bonds = steps @ sites.cell
+    lengths = np.linalg.norm(bonds, axis=2)
+    across = np.abs(lengths - CHROMIUM * np.sqrt(0.75)) < 1e-6
+    along = np.abs(lengths - CHROMIUM) < 1e-6
+    values = [EDGES[abs(int(m))] for m in np.repeat(moments, n_sites // 2)]
+    strengths = across * 3.0 + along * np.array(values)[:, None]
+    i, j = np.nonzero(strengths)
+    units = bonds[i, j] / lengths[i, j, None]
+    constants[i, j] = -strengths[i, j, None, None] * units[:, :, None] * units[:, None]
+    constants[np.arange(n_sites), np.arange(n_sites)] = -constants.sum(axis=1)
+    phonons.force_constants = constants[phonons.primitive.p2s_map]
+    return phonons
+
+
+@pytest.mark.parametrize("collinear", [True, False])
+def test_atoms_of_other_moments_have_constants_of_their_own(collinear, tmp_path):
+    phonons = chromium([2, 1], collinear)
+    model = ForceConstantModel.from_phonopy(phonons)
+    values = dict(zip(model.parameter_names, model.reference, strict=True))
+    for pair, expected in (("Cr1-Cr1", EDGES[2]), ("Cr2-Cr2", EDGES[1])):
+        nearest = next(name for name in values if f"XX {pair}" in name)
+        assert_allclose(values[nearest], expected, atol=1e-9)
+    qpoints = np.random.default_rng(25).uniform(-1, 1, (20, 3))
+    expected = phonopy_energies(phonons, qpoints)
+    assert expected.max() > 30
+    for other in (
+        clone(model),
+        ForceConstantModel(**model.get_params()),
+        ForceConstantModel.from_phonopy(model.to_phonopy()),
+    ):
+        energies = other.frequencies(other.reference, qpoints)[0]
+        assert_same_energies(energies, expected)
+    phonons.save(tmp_path / "cr.yaml", settings={"force_constants": True})
+    read = ForceConstantModel.from_phonopy(tmp_path / "cr.yaml")
+    assert_allclose(read.magnetic_moments, phonons.primitive.magnetic_moments)
+    assert_same_energies(read.frequencies(read.reference, qpoints)[0], expected)
+
+
+def test_moments_that_differ_in_sign_alone_are_one_sublattice():
+    """Time reversal takes one to the other, and leaves force constants as they are."""
+    phonons = chromium([2, -2])
+    model = ForceConstantModel.from_phonopy(phonons, n_shells=2)
+    assert model.parameter_names == [
+        "1XX Cr1-Cr2",
+        "1XY Cr1-Cr2",
+        "2XX Cr1-Cr1",
+        "2YY Cr1-Cr1",
+    ]
+    assert_allclose(model.reference, [1, 1, 2.0, 0], atol=1e-9)
+    without = model.set_params(magnetic_moments=None).symmetry_operations()
+    for moments in ([0.0, 0.0], [1.5, 1.5], [1.5, -1.5]):
+        model.set_params(magnetic_moments=moments)
+        assert len(model.symmetry_operations()[0]) == len(without[0])
+    vectors = [[0, 0, 1.5], [0, 0, -1.5]]  # cubic no more, but one sublattice
+    model.set_params(magnetic_moments=vectors, n_shells=2)
+    assert "2ZZ Cr1-Cr1" in model.parameter_names
+    assert not any("Cr2-Cr2" in name for name in model.parameter_names)
+
+
+def test_moments_of_a_calculator_are_kept():
+    pytest.importorskip("ase")
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    class Seen(EMT):
+        moments = ()
+
+        def calculate(self, atoms=None, *args, **kwargs):
+            self.moments = atoms.get_initial_magnetic_moments()
+            super().calculate(atoms, *args, **kwargs)
+
+    atoms = bulk("Ni", "bcc", a=2.9, cubic=True)
+    atoms.set_initial_magnetic_moments([2.0, 1.0])
+    calculator = Seen()
+    model = ForceConstantModel.from_calculator(
+        atoms, calculator, supercell=[2, 2, 2], n_shells=3
+    )
+    assert_allclose(model.magnetic_moments, [2.0, 1.0])
+    assert "3XX Ni2-Ni2" in model.parameter_names
+    assert sorted(calculator.moments) == [1.0] * 8 + [2.0] * 8

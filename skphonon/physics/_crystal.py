@@ -29,9 +29,9 @@ class Crystal(NamedTuple):
     conditions: np.ndarray  # (n_conditions, n_elements), sums of elements that vanish
 
 
-def build_structure(lattice, symbol, positions, mass):
+def build_structure(lattice, symbol, positions, mass, magnetic_moments):
     """Return the cell and its space group that these parameters of a model describe."""
-    cell = _cell(lattice, symbol, positions, mass)
+    cell = _cell(lattice, symbol, positions, mass, magnetic_moments)
     group = symmetry.space_group(cell)
     if not np.allclose(cell.masses[group.permutations], cell.masses):
         raise ValueError(
@@ -72,7 +72,7 @@ def laue_class(group):
     return unique
 
 
-def _cell(lattice, symbol, positions, mass):
+def _cell(lattice, symbol, positions, mass, magnetic_moments):
     from phonopy.structure.atoms import PhonopyAtoms
 
     lattice = np.asarray(lattice, dtype=float)
@@ -99,8 +99,25 @@ def _cell(lattice, symbol, positions, mass):
         if not (masses > 0).all():
             raise ValueError(f"mass must be positive, got {masses.tolist()}.")
     return PhonopyAtoms(
-        cell=lattice, symbols=symbols, scaled_positions=positions, masses=masses
+        cell=lattice,
+        symbols=symbols,
+        scaled_positions=positions,
+        masses=masses,
+        magnetic_moments=_moments(magnetic_moments, len(positions)),
     )
+
+
+def _moments(magnetic_moments, n_atoms):
+    if magnetic_moments is None:
+        return None
+    moments = np.asarray(magnetic_moments, dtype=float)
+    fits = moments.shape in ((n_atoms,), (n_atoms, 3))
+    if not fits or not np.isfinite(moments).all():
+        raise ValueError(
+            f"magnetic_moments must be finite and one an atom, shape ({n_atoms},) or "
+            f"({n_atoms}, 3), got shape {moments.shape}: {moments.tolist()}."
+        )
+    return moments
 
 
 def _check_apart(positions, lattice):

@@ -1,11 +1,12 @@
 """Force constants as phonopy stores them: on a supercell, in a calculator's units."""
 
 import os
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 
-from skphonon.physics._symmetry import SAME_LENGTH, n_images
+from skphonon.physics._symmetry import SAME_LENGTH, n_images, right_handed
 
 _SAME_PLACE = 1e-3  # Angstrom: atoms of two descriptions of a crystal
 _WIDTH = 12.0  # Angstrom: of the supercell in which forces are computed
@@ -116,6 +117,7 @@ def displace(atoms, calculator, supercell, displacement):
             displaced.symbols,
             cell=displaced.cell,
             positions=displaced.positions,
+            magmoms=displaced.magnetic_moments,
             pbc=True,
         )
         image.calc = calculator
@@ -127,14 +129,18 @@ def displace(atoms, calculator, supercell, displacement):
 
 
 def as_phonopy(atoms):
-    """Return atoms of ASE as phonopy has them."""
+    """Return atoms of ASE as phonopy has them, on a right-handed lattice."""
     from phonopy.structure.atoms import PhonopyAtoms
 
-    return PhonopyAtoms(
-        cell=atoms.cell[:],
-        symbols=atoms.get_chemical_symbols(),
-        scaled_positions=atoms.get_scaled_positions(),
-        masses=atoms.get_masses(),
+    moments = atoms.get_initial_magnetic_moments()
+    return right_handed(
+        PhonopyAtoms(
+            cell=atoms.cell[:],
+            symbols=atoms.get_chemical_symbols(),
+            scaled_positions=atoms.get_scaled_positions(),
+            masses=atoms.get_masses(),
+            magnetic_moments=moments if moments.any() else None,
+        )
     )
 
 
@@ -148,7 +154,7 @@ def primitive_cell(cell):
     """Return the primitive cell of a phonopy cell, of the same axes."""
     from phonopy import Phonopy
 
-    whole = np.eye(3, dtype=int)
+    cell, whole = right_handed(cell), np.eye(3, dtype=int)
     return Phonopy(
         cell, supercell_matrix=whole, primitive_matrix=_reduction(cell)
     ).primitive
@@ -158,12 +164,18 @@ def _reduction(cell):
     """Return the primitive matrix of a cell, the unit if the cell is primitive."""
     from phonopy.structure.cells import guess_primitive_matrix
 
-    matrix = guess_primitive_matrix(cell)
+    with warnings.catch_warnings():
+        # that the moments make the cell larger is what whoever gave them means
+        warnings.filterwarnings("ignore", "The input unit cell has a magnetic")
+        matrix = guess_primitive_matrix(cell)
     return np.eye(3) if np.isclose(np.linalg.det(matrix), 1.0) else matrix
 
 
 def as_matrix(supercell):
-    """Return a supercell given by three numbers or a matrix as a matrix of integers."""
+    """Return a supercell given by three numbers or a matrix as a matrix of integers.
+
+    Its determinant is positive: vectors of opposite sign make the same supercell.
+    """
     values = np.asarray(supercell, dtype=float)
     matrix = np.diag(values) if values.shape == (3,) else values
     rounded = np.rint(matrix)
@@ -176,7 +188,7 @@ def as_matrix(supercell):
             "supercell must be three integers or a (3, 3) matrix of integers with a "
             f"volume, got {values.tolist()}."
         )
-    return rounded.astype(int)
+    return np.sign(np.linalg.det(rounded)).astype(int) * rounded.astype(int)
 
 
 def read_supercell(phonopy):
@@ -213,7 +225,7 @@ def read_supercell(phonopy):
 
 
 def read_cell(phonopy):
-    """Return lattice, symbols, scaled positions and masses of the primitive cell."""
+    """Return lattice, symbols, positions, masses and moments of the primitive cell."""
     cell = phonopy.primitive
     length, _ = _units(phonopy)
     return (
@@ -221,6 +233,7 @@ def read_cell(phonopy):
         list(cell.symbols),
         np.array(cell.scaled_positions),
         np.array(cell.masses),
+        cell.magnetic_moments,
     )
 
 
@@ -336,7 +349,7 @@ def locate(cell, supercell):
     The two may have different origins.
     """
     symbols = np.array(supercell.symbols)
-    density = len(cell) / cell.volume
+    density = len(cell) / abs(cell.volume)
     if np.isclose(
         density, len(symbols) / abs(np.linalg.det(supercell.lattice)), rtol=1e-3
     ):

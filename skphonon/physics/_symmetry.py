@@ -16,6 +16,8 @@ _ELEMENTS = ["XX", "YY", "ZZ", "XY", "XZ", "YZ", "YX", "ZX", "ZY"]
 _FLAT = np.array([3 * "XYZ".index(e[0]) + "XYZ".index(e[1]) for e in _ELEMENTS])
 SAME_LENGTH = 1e-5  # Angstrom: lattices come with about this precision
 _ROUNDING = 1e-10  # arithmetic leaves less of it even where the lattice is exact
+_PLACES = 4  # decimals of a translation that tell operations apart
+_WIDE = 10  # columns a row above which a matrix is decomposed by its squares
 _NOISE = 1e-4  # that precision leaves less of an element which vanishes by symmetry
 
 
@@ -64,14 +66,38 @@ class _Orbits(NamedTuple):
         return self.pairs.bonds[self.members[number]]
 
 
+def right_handed(cell):
+    """Return a phonopy cell with its lattice vectors reversed if left-handed.
+
+    Programs for crystals take the volume of a cell as positive.
+    """
+    if np.linalg.det(cell.cell) > 0:
+        return cell
+    reversed_cell = cell.copy()
+    reversed_cell.cell = -cell.cell
+    reversed_cell.scaled_positions = -cell.scaled_positions
+    return reversed_cell
+
+
 def space_group(cell):
-    """Find the space group of a phonopy cell."""
+    """Find the space group of a phonopy cell.
+
+    With magnetic moments, operations keep them all or reverse them all: time reversal
+    leaves force constants as they are. Collinear moments, without a direction in
+    space, are not turned by rotations (no spin-orbit coupling).
+    """
     from phonopy.structure.symmetry import Symmetry
 
-    operations = Symmetry(cell).symmetry_operations
-    rotations = np.asarray(operations["rotations"])
+    operations = Symmetry(right_handed(cell)).symmetry_operations
+    rotations, translations = operations["rotations"], operations["translations"]
+    if cell.magnetic_moments is not None:  # without moments, all are there twice
+        flat = np.hstack([rotations.reshape(-1, 9), translations.round(_PLACES) % 1])
+        _, unique = np.unique(flat, axis=0, return_index=True)
+        rotations, translations = rotations[unique], translations[unique]
     positions, lattice = cell.scaled_positions, cell.cell
-    images = positions @ rotations.swapaxes(1, 2) + operations["translations"][:, None]
+    if np.linalg.det(lattice) < 0:
+        translations = -translations
+    images = positions @ rotations.swapaxes(1, 2) + translations[:, None]
     steps = images[:, :, None] - positions
     cells = np.rint(steps).astype(int)
     permutations = np.linalg.norm((steps - cells) @ lattice, axis=-1).argmin(axis=-1)
@@ -194,7 +220,7 @@ def sum_rule(shells, n_atoms):
 
 
 def _combinations(elements, independent, rule):
-    """Combinations that give consecutive elements; `rule` holds those given up."""
+    """Return what gives consecutive elements; `rule` holds those given up."""
     first, last = np.searchsorted(independent, [elements[0], elements[-1] + 1])
     own = np.arange(first, last)
     dependent = [(n, rule[e]) for n, e in enumerate(elements.tolist()) if e in rule]
@@ -369,5 +395,9 @@ def _transformed(tensors, group, operations):
 
 def _row_space(matrix):
     """Orthonormal rows that span those of a matrix, but for rounding errors."""
+    if matrix.shape[1] > _WIDE * len(matrix):
+        squares, left = np.linalg.eigh(matrix @ matrix.T)
+        kept = squares > _NOISE**2
+        return (left[:, kept] / np.sqrt(squares[kept])).T @ matrix
     _, sizes, rows = np.linalg.svd(matrix, full_matrices=False)
     return rows[sizes > _NOISE]

@@ -28,7 +28,7 @@ from skphonon.physics.polar import polar_term
 __all__ = ["ForceConstantModel"]
 
 _TABLE_UNITS = {"eV/Angstrom^2": 1.0, "N/m": EV_PER_A2_PER_NEWTON_PER_METRE}
-_STRUCTURE = ("lattice", "symbol", "positions", "mass")
+_STRUCTURE = ("lattice", "symbol", "positions", "mass", "magnetic_moments")
 _VANISHING = 1e-10  # of the largest constant
 
 
@@ -53,8 +53,8 @@ class ForceConstantModel(VersionedEstimator):
     ----------
     lattice : array-like of shape (3, 3)
         Lattice vectors of a primitive or conventional cell in rows, Cartesian, in
-        Angstrom. The names refer to these Cartesian axes: put the crystal axes along
-        them.
+        Angstrom, right- or left-handed. The names refer to these Cartesian axes: put
+        the crystal axes along them.
     symbol : str or sequence of str
         Chemical symbol of all atoms or one an atom; gives the masses, unless `mass` is
         given.
@@ -79,6 +79,12 @@ class ForceConstantModel(VersionedEstimator):
         the constants on the supercell.
     dielectric : array-like of shape (3, 3), default=None
         High-frequency dielectric tensor, without unit.
+    magnetic_moments : array-like of shape (n_atoms,) or (n_atoms, 3), default=None
+        Magnetic moment of each atom, in any unit, for the symmetry only: atoms are
+        equivalent if an operation of the space group, with or without the reversal of
+        all moments (time reversal), takes one to the other. One number an atom is a
+        collinear moment that rotations do not turn; three are a Cartesian vector. None
+        is a crystal without moments.
 
     Attributes
     ----------
@@ -135,6 +141,7 @@ class ForceConstantModel(VersionedEstimator):
         supercell=None,
         born_charges=None,
         dielectric=None,
+        magnetic_moments=None,
     ):
         self.lattice = lattice
         self.symbol = symbol
@@ -145,6 +152,7 @@ class ForceConstantModel(VersionedEstimator):
         self.supercell = supercell
         self.born_charges = born_charges
         self.dielectric = dielectric
+        self.magnetic_moments = magnetic_moments
 
     @classmethod
     def from_phonopy(cls, phonopy, *, cutoff=None, n_shells=None, force_constants=None):
@@ -197,7 +205,7 @@ class ForceConstantModel(VersionedEstimator):
                 f"cutoff={cutoff:g}, n_shells={n_shells}."
             )
         stored = supercells.read_supercell(phonopy)
-        lattice, symbols, positions, masses = supercells.read_cell(phonopy)
+        lattice, symbols, positions, masses, moments = supercells.read_cell(phonopy)
         born_charges, dielectric = supercells.read_charges(phonopy)
         single = len(symbols) == 1
         model = cls(
@@ -210,6 +218,7 @@ class ForceConstantModel(VersionedEstimator):
             supercell=np.rint(stored.lattice @ np.linalg.inv(lattice)).astype(int).T,
             born_charges=born_charges,
             dielectric=dielectric,
+            magnetic_moments=moments,
         )
         if cutoff is not None:
             n_shells = model._count_within(cutoff)
@@ -705,6 +714,8 @@ class ForceConstantModel(VersionedEstimator):
             an array of them, on `supercell`. If there is none or phonopy, which shares
             the constants of an atom among its nearest images, would not interpolate as
             the model does: on the smallest multiple that keeps all neighbours apart.
+            The vectors of a left-handed lattice are reversed, and with them reduced
+            wavevectors.
 
         Raises
         ------
@@ -714,10 +725,10 @@ class ForceConstantModel(VersionedEstimator):
         from phonopy import Phonopy
 
         parameters = self.reference if parameters is None else parameters
-        crystals = []
+        crystals, cell = [], symmetry.right_handed(self.cell)
         for tensor in self.tensor(parameters):
             crystal = Phonopy(
-                self.cell,
+                cell,
                 supercell_matrix=self._sufficient_supercell(tensor),
                 primitive_matrix=np.eye(3),
             )
