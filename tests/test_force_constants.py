@@ -884,7 +884,8 @@ def test_small_errors_of_the_sum_rule_are_projected_out(aluminium):
     noisy = phonons.force_constants.copy()
     noisy[0, 0] *= 1.001
     phonons.force_constants = noisy
-    model = ForceConstantModel.from_phonopy(phonons)
+    with pytest.warns(UserWarning, match="sum rule are imposed"):
+        model = ForceConstantModel.from_phonopy(phonons)
     assert_allclose(model.tensor(model.reference)[0].sum(axis=0), 0.0, atol=1e-12)
     assert_allclose(model.reference, aluminium.reference, atol=1e-10)
 
@@ -1044,7 +1045,7 @@ def chromium(moments, collinear=True):
         scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]],
         magnetic_moments=moments if collinear else [[0, 0, m] for m in moments],
     )
-    phonons = Phonopy(cell, supercell_matrix=[4, 4, 4], primitive_matrix=np.eye(3))
+    phonons = Phonopy(cell, supercell_matrix=[3, 3, 3], primitive_matrix=np.eye(3))
     sites, n_sites = phonons.supercell, len(phonons.supercell)
     constants = np.zeros((n_sites, n_sites, 3, 3))
     steps = (sites.scaled_positions - sites.scaled_positions[:, None] + 0.5) % 1 - 0.5
@@ -1128,3 +1129,182 @@ def test_moments_of_a_calculator_are_kept():
     assert_allclose(model.magnetic_moments, [2.0, 1.0])
     assert "3XX Ni2-Ni2" in model.parameter_names
     assert sorted(calculator.moments) == [1.0] * 8 + [2.0] * 8
+
+
+def change_told(warned):
+    """Return share, element and energy of a warning's text."""
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    found = re.search(
+        r"by ([\d.e-]+) % of .* up to ([\d.e-]+) eV/Angstrom\^2 .* ([\d.e-]+) meV",
+        str(warned[0].message),
+    )
+    return [float(figure) for figure in found.groups()]
+
+
+def cubic_supercell(model, multiples):
+    """phonopy object of a face-centred crystal on multiples of its cube."""
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    sites = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    cubic = PhonopyAtoms(cell=A * np.eye(3), symbols=["Al"] * 4, scaled_positions=sites)
+    phonons = Phonopy(
+        cubic, supercell_matrix=multiples, primitive_matrix="F", is_symmetry=False
+    )
+    cell = phonons.supercell
+    images = np.indices((5, 5, 5)).reshape(3, -1).T - 2
+    steps = cell.positions + (images @ cell.cell)[:, None] - cell.positions[0]
+    constants = np.zeros((1, len(cell), 3, 3))
+    tensor = model.tensor(model.reference)[0]
+    for vector, phi in zip([np.zeros(3), *model.bonds], tensor, strict=True):
+        constants[0, np.nonzero(np.linalg.norm(steps - vector, axis=2) < 1e-5)[1]] += (
+            phi
+        )
+    phonons.force_constants = constants
+    return phonons
+
+
+def test_a_supercell_that_cuts_shells_is_told(aluminium):
+    phonons = cubic_supercell(aluminium, [2, 1, 1])
+    with pytest.warns(UserWarning, match="lower symmetry than the crystal") as warned:
+        model = ForceConstantModel.from_phonopy(phonons)
+    assert model.parameter_names == ["1XX", "1ZZ", "1XY"]
+    _, element, energy = change_told(warned)
+    along_a = 2 * 0.14892  # +a and -a fold on one atom
+    assert_allclose(element, along_a, rtol=0.02)
+    qpoints = np.indices((4, 4, 4)).reshape(3, -1).T / 4
+    change = model.frequencies(model.reference, qpoints)[0]
+    change -= phonopy_energies(phonons, qpoints)
+    assert_allclose(energy, np.abs(change).max(), rtol=0.05)
+    assert energy > 1.5
+    whole = cubic_supercell(aluminium, [2, 2, 2])
+    read = ForceConstantModel.from_phonopy(whole)
+    assert_allclose(read.reference, aluminium.reference, atol=1e-10)
+    # shells left out on purpose are no change
+    first = ForceConstantModel.from_phonopy(phonons, n_shells=1)
+    assert_allclose(first.reference, model.reference)
+
+
+def test_a_broken_sum_rule_is_told_by_the_energy_at_the_zone_centre(aluminium):
+    phonons = aluminium.to_phonopy()
+    broken = phonons.force_constants.copy()
+    drift = 5e-3 * np.abs(broken).max()
+    broken[0, 0] += drift * np.eye(3)
+    phonons.force_constants = broken
+    expected = np.sqrt(MEV2_PER_EIGENVALUE * drift / aluminium.atomic_masses[0])
+    for shells in (None, 1):
+        with pytest.warns(UserWarning, match="symmetrize_force_constants") as warned:
+            model = ForceConstantModel.from_phonopy(phonons, n_shells=shells)
+        _, element, energy = change_told(warned)
+        assert_allclose(element, drift, rtol=0.05)
+        assert_allclose(energy, expected, rtol=0.05)
+        n_kept = len(model.reference)
+        assert_allclose(model.reference, aluminium.reference[:n_kept], atol=1e-10)
+    broken[0, 0] += drift * np.eye(3) * 2
+    phonons.force_constants = broken
+    with pytest.raises(ValueError, match="symmetrize=True"):
+        ForceConstantModel.from_phonopy(phonons)
+    with pytest.warns(UserWarning, match=f"{np.sqrt(3) * expected:.2g} meV"):
+        ForceConstantModel.from_phonopy(phonons, symmetrize=True)
+
+
+def test_constants_far_from_the_symmetry_are_refused_unless_asked():
+    model = diamond(reference=[3.6, 2.4, 0.2, -0.3, 0.1, 0.05])
+    phonons = model.set_params(supercell=[4, 4, 4]).to_phonopy()
+    right = phonons.force_constants
+    noise = np.random.default_rng(26).normal(size=right.shape)
+    noise -= noise.mean(axis=1, keepdims=True)  # obeys the sum rule
+    rest = noise.copy()  # what no crystal of this symmetry has
+    phonons.force_constants = noise
+    with pytest.warns(UserWarning, match="are imposed on them"):
+        fitted = ForceConstantModel.from_phonopy(phonons, symmetrize=True)
+    rest -= fitted.to_phonopy().force_constants
+    size = np.linalg.norm(right) / np.linalg.norm(rest)
+    phonons.force_constants = right + 0.26 * size * rest
+    with pytest.raises(ValueError, match=r"at most 10 % .* change by 25 % of") as error:
+        ForceConstantModel.from_phonopy(phonons)
+    assert "symmetrize=True" in str(error.value)
+    with pytest.warns(UserWarning, match="are imposed on them: by 25 % of"):
+        read = ForceConstantModel.from_phonopy(phonons, symmetrize=True)
+    phonons.force_constants = right + 1e-5 * size * rest
+    quiet = ForceConstantModel.from_phonopy(phonons)
+    for found in (read, quiet):
+        n_shared = len(model.reference)
+        assert_allclose(found.reference[:n_shared], model.reference, atol=1e-9)
+
+
+def test_a_calculator_on_a_supercell_of_lower_symmetry_is_told():
+    pytest.importorskip("ase")
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    atoms = bulk("Cu", cubic=True)
+    with (
+        pytest.warns(UserWarning, match="Point group symmetries of supercell"),
+        pytest.warns(UserWarning, match="symmetry of the crystal") as warned,
+    ):
+        ForceConstantModel.from_calculator(atoms, EMT(), supercell=[2, 1, 1])
+    ours = [w for w in warned if "Force constants change" in str(w.message)]
+    assert change_told(ours)[2] > 0.5
+
+
+LARGE = {
+    # name: files, number of parameters, meV by which imposing symmetry changes energies
+    "quartz": (["quartz.yaml", "quartz-force_constants.hdf5"], 6639, 0.11),
+    "La2Zr2O7": (["La2Zr2O7.yaml", "La2Zr2O7-force_constants.hdf5"], 285, 0.35),
+    "CaHgO2": (["CaHgO2-mp-7041.yaml"], 276, 0.03),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_supercells_are_read_whole(data_folder, tmp_path, name):
+    """Quartz has 900 atoms in its supercell. No warning: small changes are no news."""
+    import phonopy
+
+    (path, *constants), n_parameters, change = LARGE[name]
+    content = (data_folder / "phonopy" / path).read_text()
+    path = tmp_path / path
+    path.write_text(content.replace("Angstrom", "angstrom"))
+    constants = data_folder / "phonopy" / constants[0] if constants else None
+    model = ForceConstantModel.from_phonopy(path, force_constants=constants)
+    assert len(model.parameter_names) == n_parameters
+    given = phonopy.load(
+        path, force_constants_filename=constants, is_nac=False, log_level=0
+    )
+    qpoints = np.random.default_rng(30).uniform(-0.4, 0.4, (20, 3))
+    plain = clone(model).set_params(born_charges=None, dielectric=None)
+    energies = plain.frequencies(plain.reference, qpoints)[0]
+    assert_same_energies(energies, phonopy_energies(plain.to_phonopy(), qpoints))
+    assert_allclose(energies, phonopy_energies(given, qpoints), atol=change)
+
+
+def test_memory_grows_as_the_number_of_bonds():
+    """As one array the tensors of twelve atoms without symmetry take 0.4 GB."""
+    import tracemalloc
+
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    rng = np.random.default_rng(31)
+    sites = np.indices((3, 2, 2)).reshape(3, -1).T / [3, 2, 2]
+    cell = PhonopyAtoms(
+        cell=np.diag([7.5, 5.2, 5.6]) + rng.normal(scale=0.1, size=(3, 3)),
+        symbols=["Na", "Cl"] * 6,
+        scaled_positions=sites + rng.normal(scale=0.02, size=sites.shape),
+    )
+    phonons = Phonopy(cell, supercell_matrix=[2, 2, 2], primitive_matrix=np.eye(3))
+    phonons.force_constants = rng.normal(size=(12, len(phonons.supercell), 3, 3))
+    phonons.symmetrize_force_constants(level=20)
+    tracemalloc.start()
+    try:
+        model = ForceConstantModel.from_phonopy(phonons)
+        qpoints = rng.uniform(-1, 1, (5, 3))
+        energies = model.frequencies(model.reference, qpoints)[0]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    n_parameters, n_bonds = len(model.reference), len(model.bonds)
+    assert n_parameters > 5000
+    assert peak < 0.2 * 72 * n_parameters * n_bonds
+    assert_same_energies(energies, phonopy_energies(phonons, qpoints))

@@ -22,8 +22,8 @@ class _Modes(NamedTuple):
     projections: np.ndarray  # (n_samples, n_modes), of the values
 
 
-def fit_constants(crystal, slots):
-    """Return the parameters closest to given constants, and how many those determine.
+def fit_constants(crystal, slots, *, on_site=True):
+    """Return the elements closest to given constants, and how many those determine.
 
     What they do not determine gets the smallest force constants of all bonds: images
     of one atom share its value equally.
@@ -34,30 +34,52 @@ def fit_constants(crystal, slots):
         Its shells and the sum rule.
     slots : Slots
         The constants.
+    on_site : bool, default=True
+        Whether the on-site terms that follow must be symmetric.
 
     Returns
     -------
-    parameters : ndarray of shape (n_samples, n_parameters)
-        In eV/Angstrom^2.
+    elements : ndarray of shape (n_samples, n_elements)
+        Elements of all shells in eV/Angstrom^2.
     rank : int
-        Number of combinations of parameters that the constants determine.
+        Number of combinations of elements that the constants determine.
     """
     groups = _groups(crystal, slots)
     threshold = _UNDETERMINED * max(group.sizes.max() for group in groups)
-    elements = np.zeros((len(slots.given), crystal.conditions.shape[1]))
+    n_elements = crystal.conditions.shape[1]
+    elements = np.zeros((len(slots.given), n_elements))
     determined = []
     for group in groups:
         known = group.sizes > threshold
         amplitudes = group.projections[:, known] / group.sizes[known]
         elements[:, group.elements] = amplitudes @ group.vectors[:, known].T
         determined.append(known)
-    n_free = sum(int((~known).sum()) for known in determined)
-    if len(crystal.conditions):
+    rank = sum(int(known.sum()) for known in determined)
+    if on_site and len(crystal.conditions):
         change, n_met = _met(crystal.conditions, groups, determined, elements)
         elements += change
-        n_free -= n_met
-    parameters = elements[:, crystal.independent]
-    return parameters, len(crystal.independent) - n_free
+        rank -= len(crystal.conditions) - n_met
+    return elements, rank
+
+
+def spread(crystal, elements):
+    """Return K of every bond, (n_samples, n_bonds, 3, 3), of elements of all shells."""
+    tensors, start = [], 0
+    for shell in crystal.shells:
+        stop = start + len(shell.elements)
+        tensors.append(np.tensordot(elements[:, start:stop], shell.tensors, axes=1))
+        start = stop
+    return np.concatenate(tensors, axis=1)
+
+
+def fold(crystal, elements, slots):
+    """Return the constants of elements of all shells, where given ones have theirs."""
+    constants = np.zeros((len(elements), *slots.given.shape[1:]))
+    pairs = spread(crystal, elements)
+    first = np.concatenate([shell.atoms[:, 0] for shell in crystal.shells])
+    np.subtract.at(constants, (slice(None), slots.of_bonds), pairs)
+    np.add.at(constants, (slice(None), slots.of_atoms[first]), pairs)
+    return constants
 
 
 def _groups(crystal, slots):

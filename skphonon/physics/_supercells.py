@@ -191,8 +191,11 @@ def as_matrix(supercell):
     return np.sign(np.linalg.det(rounded)).astype(int) * rounded.astype(int)
 
 
-def read_supercell(phonopy):
-    """Return the supercell and the force constants of a phonopy object."""
+def read_supercell(phonopy, check=True):
+    """Return the supercell and the force constants of a phonopy object.
+
+    Unless `check` is False, their sums over the row of an atom must nearly vanish.
+    """
     constants, cell = phonopy.force_constants, phonopy.supercell
     if constants is None:
         raise ValueError(
@@ -208,11 +211,12 @@ def read_supercell(phonopy):
         rows = np.array([numbers[origin] for origin in origins])
     excess = np.abs(constants.sum(axis=1)).max()
     largest = np.abs(constants).max()
-    if not excess <= _BROKEN * largest:
+    if check and not excess <= _BROKEN * largest:
         raise ValueError(
             "Force constants must obey the acoustic sum rule, got sums over an atom's "
             f"row of up to {excess:.3g}, the largest element being {largest:.3g}. Call "
-            "Phonopy.symmetrize_force_constants() first, or check the calculation."
+            "Phonopy.symmetrize_force_constants() first, check the calculation, or "
+            "impose the rule: ForceConstantModel.from_phonopy(..., symmetrize=True)."
         )
     return Supercell(
         length * cell.cell,
@@ -269,7 +273,10 @@ def coulomb_factor():
 def lay_out(force_constants, cell, bonds, bond_atoms):
     """Lay out given force constants and say where bonds and atoms are in them."""
     atoms = np.arange(len(cell))
-    if not hasattr(force_constants, "supercell"):
+    stored = force_constants
+    if hasattr(force_constants, "supercell"):
+        stored = read_supercell(force_constants)
+    if not isinstance(stored, Supercell):
         given = np.asarray(force_constants, dtype=float)
         n_slots = len(atoms) + len(bonds)
         if given.ndim not in (3, 4) or given.shape[-3:] != (n_slots, 3, 3):
@@ -280,7 +287,6 @@ def lay_out(force_constants, cell, bonds, bond_atoms):
         rows = given.reshape(-1, n_slots, 3, 3)
         of_bonds = len(atoms) + np.arange(len(bonds))
         return Slots(rows, of_bonds, atoms, True, given.ndim == 3)
-    stored = read_supercell(force_constants)
     sites = locate(cell, stored)
     ends = fold(bonds, bond_atoms, sites, stored)
     n_sites = len(stored.symbols)
@@ -363,6 +369,14 @@ def locate(cell, supercell):
         f"{len(cell)} atoms of its cell ({', '.join(cell.symbols)}) have no "
         f"counterpart in the supercell of {len(symbols)} atoms."
     )
+
+
+def primitive_numbers(cell, supercell, site):
+    """Return the atom of a phonopy cell on each site, the first one being on `site`."""
+    shift = supercell.positions[site] - cell.positions[0]
+    scaled = (supercell.positions - shift) @ np.linalg.inv(cell.cell)
+    steps = scaled[:, None] - cell.scaled_positions
+    return np.linalg.norm((steps - np.rint(steps)) @ cell.cell, axis=2).argmin(axis=1)
 
 
 def fold(bonds, bond_atoms, sites, supercell):

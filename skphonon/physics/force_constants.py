@@ -20,7 +20,8 @@ from skphonon._validation import parameter_rows
 from skphonon.physics import _supercells as supercells
 from skphonon.physics import _symmetry as symmetry
 from skphonon.physics._crystal import build_crystal, build_structure, laue_class
-from skphonon.physics._shell_fits import fit_constants
+from skphonon.physics._projection import projection
+from skphonon.physics._shell_fits import fit_constants, fold, spread
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
 from skphonon.physics.polar import polar_term
@@ -155,14 +156,28 @@ class ForceConstantModel(VersionedEstimator):
         self.magnetic_moments = magnetic_moments
 
     @classmethod
-    def from_phonopy(cls, phonopy, *, cutoff=None, n_shells=None, force_constants=None):
+    def from_phonopy(
+        cls,
+        phonopy,
+        *,
+        cutoff=None,
+        n_shells=None,
+        force_constants=None,
+        symmetrize=False,
+    ):
         """Read the force constants of a phonopy calculation.
 
         Without `cutoff` and `n_shells`, all shells that the supercell holds are kept,
         and the frequencies of the model are those of phonopy; outer shells whose
         constants all vanish are left out, as are those which a supercell of lower
-        symmetry than the crystal cuts. Born charges and the dielectric tensor are
-        kept; lengths and constants of any calculator are converted.
+        symmetry than the crystal cuts. Born charges, the dielectric tensor and magnetic
+        moments are kept; lengths and constants of any calculator are converted.
+
+        The symmetry of the crystal, the exchange of the two atoms of a pair and the
+        acoustic sum rule are imposed on the constants. Where that, or a shell cut by
+        the supercell, changes a phonon energy on a mesh of 4 x 4 x 4 points with the
+        zone centre by more than 0.5 meV or 2 % of the highest energy, a warning says by
+        how much. What a `cutoff` or `n_shells` leaves out does not count.
 
         Parameters
         ----------
@@ -176,6 +191,8 @@ class ForceConstantModel(VersionedEstimator):
         force_constants : path-like, default=None
             File of the force constants, where the YAML file does not hold them
             (``force_constants.hdf5`` or ``FORCE_CONSTANTS``).
+        symmetrize : bool, default=False
+            Whether to impose symmetry and sum rule however much that changes.
 
         Returns
         -------
@@ -188,9 +205,15 @@ class ForceConstantModel(VersionedEstimator):
         ------
         ValueError
             If there are no force constants or no supercell, units contradict one
-            another, the acoustic sum rule is broken by more than 1 % of the largest
-            constant, both `cutoff` and `n_shells` are given, or they reach beyond the
-            supercell.
+            another, both `cutoff` and `n_shells` are given, or they reach beyond the
+            supercell. Unless `symmetrize` is set, also if the acoustic sum rule is
+            broken by more than 1 % of the largest constant, or the constants must
+            change by more than 10 % of their root mean square.
+
+        Warns
+        -----
+        UserWarning
+            If imposing symmetry and sum rule changes phonon energies visibly.
         """
         if isinstance(phonopy, (str, os.PathLike)):
             phonopy = supercells.load_phonopy(phonopy, force_constants)
@@ -199,12 +222,19 @@ class ForceConstantModel(VersionedEstimator):
                 "force_constants names the file that goes with the path of a YAML "
                 "file. Set Phonopy.force_constants instead."
             )
+        model, change = cls._fitted(phonopy, cutoff, n_shells, symmetrize)
+        change.tell(symmetrize, stacklevel=3)
+        return model
+
+    @classmethod
+    def _fitted(cls, phonopy, cutoff, n_shells, symmetrize):
+        """Return a model of a phonopy object, and how it changes the constants."""
         if cutoff is not None and n_shells is not None:
             raise ValueError(
                 "cutoff or n_shells may be given, not both; got "
                 f"cutoff={cutoff:g}, n_shells={n_shells}."
             )
-        stored = supercells.read_supercell(phonopy)
+        stored = supercells.read_supercell(phonopy, check=not symmetrize)
         lattice, symbols, positions, masses, moments = supercells.read_cell(phonopy)
         born_charges, dielectric = supercells.read_charges(phonopy)
         single = len(symbols) == 1
@@ -225,8 +255,9 @@ class ForceConstantModel(VersionedEstimator):
         if n_shells is not None:
             model._check_reach(n_shells)
             model.n_shells = n_shells
-        model.reference = model.parameters(phonopy)
-        return model if n_shells is not None else model._trimmed()
+        model.reference = model.parameters(stored)
+        change = projection(model, stored, truncated=n_shells is not None)
+        return model if n_shells is not None else model._trimmed(), change
 
     @classmethod
     def from_calculator(
@@ -238,6 +269,7 @@ class ForceConstantModel(VersionedEstimator):
         displacement=0.01,
         cutoff=None,
         n_shells=None,
+        symmetrize=False,
     ):
         """Compute force constants from the forces of an ASE calculator.
 
@@ -259,6 +291,8 @@ class ForceConstantModel(VersionedEstimator):
             As in :meth:`from_phonopy`.
         n_shells : int, default=None
             As in :meth:`from_phonopy`.
+        symmetrize : bool, default=False
+            As in :meth:`from_phonopy`.
 
         Returns
         -------
@@ -270,7 +304,14 @@ class ForceConstantModel(VersionedEstimator):
         ImportError
             If ASE is not installed.
         ValueError
-            If there is no calculator or the crystal is not periodic.
+            If there is no calculator, the crystal is not periodic, or the constants
+            must change by more than 10 % (see :meth:`from_phonopy`).
+
+        Warns
+        -----
+        UserWarning
+            As in :meth:`from_phonopy`: the supercell may have a lower symmetry than the
+            crystal.
         """
         try:
             import ase  # noqa: F401
@@ -291,7 +332,9 @@ class ForceConstantModel(VersionedEstimator):
                 f"pbc={atoms.pbc.tolist()}. Set atoms.pbc = True."
             )
         phonons = supercells.displace(atoms, calculator, supercell, displacement)
-        return cls.from_phonopy(phonons, cutoff=cutoff, n_shells=n_shells)
+        model, change = cls._fitted(phonons, cutoff, n_shells, symmetrize)
+        change.tell(symmetrize, stacklevel=3)
+        return model
 
     @classmethod
     def from_table(
@@ -467,14 +510,15 @@ class ForceConstantModel(VersionedEstimator):
         slots = supercells.lay_out(
             force_constants, crystal.cell, self.bonds, self.bond_atoms
         )
-        parameters, rank = fit_constants(crystal, slots)
+        elements, rank = fit_constants(crystal, slots)
         if rank < len(crystal.names) and not slots.shortest:
             raise ValueError(
                 f"The force constants cannot tell {len(crystal.names)} parameters "
                 f"apart, only {rank}: some neighbours fold onto one atom of the "
                 "supercell. Keep fewer shells or use a larger supercell."
             )
-        misfit = slots.given - self._folded(parameters, slots)
+        parameters = elements[:, crystal.independent]
+        misfit = slots.given - fold(crystal, elements, slots)
         residual = np.linalg.norm(misfit.reshape(len(misfit), -1), axis=1)
         residual /= np.linalg.norm(slots.given.reshape(len(misfit), -1), axis=1)
         if slots.single:
@@ -773,24 +817,11 @@ class ForceConstantModel(VersionedEstimator):
     def _pairs(self, rows):
         """K of every bond (n_samples, n_bonds, 3, 3) of parameter sets."""
         crystal = self._crystal()
-        return np.concatenate(
-            [
-                np.tensordot(rows[:, parameters] @ coefficients, shell.tensors, axes=1)
-                for shell, (parameters, coefficients) in zip(
-                    crystal.shells, crystal.combinations, strict=True
-                )
-            ],
-            axis=1,
-        )
-
-    def _folded(self, rows, slots):
-        """Force constants of parameter sets where given ones have their places."""
-        constants = np.zeros((len(rows), *slots.given.shape[1:]))
-        pairs = self._pairs(rows)
-        on_site = slots.of_atoms[self.bond_atoms[:, 0]]
-        np.subtract.at(constants, (slice(None), slots.of_bonds), pairs)
-        np.add.at(constants, (slice(None), on_site), pairs)
-        return constants
+        elements = [
+            rows[:, parameters] @ coefficients
+            for parameters, coefficients in crystal.combinations
+        ]
+        return spread(crystal, np.concatenate(elements, axis=1))
 
     def _empty_matrices(self, n_sets, n_points):
         size = 3 * self.n_atoms
