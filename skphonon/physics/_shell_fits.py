@@ -62,6 +62,38 @@ def fit_constants(crystal, slots, *, on_site=True):
     return elements, rank
 
 
+def least_squares(squares, folded, targets):
+    """Return parameters that reproduce targets best, and how many those determine.
+
+    What they do not determine gets the smallest force constants of all bonds: images
+    of one atom share its value equally.
+
+    Parameters
+    ----------
+    squares : ndarray of shape (n_parameters, n_parameters)
+        Sum of the squared constants of all bonds, as a form of the parameters.
+    folded : ndarray of shape (n_parameters, n_values)
+        Change of the values with each parameter.
+    targets : ndarray of shape (n_samples, n_values)
+        The values.
+    """
+    modes = _modes(np.arange(len(squares)), squares, folded, targets)
+    determined = modes.sizes > _UNDETERMINED * modes.sizes[-1]
+    amplitudes = modes.projections[:, determined] / modes.sizes[determined]
+    return amplitudes @ modes.vectors[:, determined].T, int(determined.sum())
+
+
+def squared_bonds(crystal):
+    """Return the sum of the squared constants of all bonds as a form of parameters."""
+    squares = np.zeros((len(crystal.names),) * 2)
+    for shell, (parameters, coefficients) in zip(
+        crystal.shells, crystal.combinations, strict=True
+    ):
+        flat = coefficients @ shell.tensors.reshape(len(shell.tensors), -1)
+        squares[np.ix_(parameters, parameters)] += flat @ flat.T
+    return squares
+
+
 def spread(crystal, elements):
     """Return K of every bond, (n_samples, n_bonds, 3, 3), of elements of all shells."""
     tensors, start = [], 0

@@ -10,7 +10,6 @@ from skphonon.physics._symmetry import SAME_LENGTH, n_images, right_handed
 
 _SAME_PLACE = 1e-3  # Angstrom: atoms of two descriptions of a crystal
 _WIDTH = 12.0  # Angstrom: of the supercell in which forces are computed
-_UNDETERMINED = 1e-9  # of the largest eigenvalue of a least-squares problem
 _EQUAL = 1e-10  # of the largest constant
 _BROKEN = 1e-2  # share of the largest element that the sum rule may miss
 
@@ -297,30 +296,6 @@ def lay_out(force_constants, cell, bonds, bond_atoms):
         bool(n_images(bonds, stored.lattice).all()),
         True,
     )
-
-
-def least_squares(tensors, folded, targets):
-    """Return parameters that reproduce targets best, and how many those determine.
-
-    What they do not determine gets the smallest force constants of all bonds: images
-    of one atom share its value equally.
-
-    Parameters
-    ----------
-    tensors : ndarray of shape (n_parameters, n_bonds * 9)
-        Change of the constants of every bond with each parameter.
-    folded : ndarray of shape (n_parameters, n_values)
-        Change of the values with each parameter.
-    targets : ndarray of shape (n_samples, n_values)
-        The values.
-    """
-    root = np.linalg.cholesky(tensors @ tensors.T)
-    folded = np.linalg.solve(root, folded)  # of parameters of equal weight
-    sizes, modes = np.linalg.eigh(folded @ folded.T)
-    determined = sizes > _UNDETERMINED * sizes[-1]
-    modes, sizes = modes[:, determined], sizes[determined]
-    solution = targets @ folded.T @ (modes / sizes) @ modes.T
-    return np.linalg.solve(root.T, solution.T).T, int(determined.sum())
 
 
 def share_equally(pairs, bonds, bond_atoms, supercell):
