@@ -833,6 +833,10 @@ def test_bad_crystals_are_named():
         built("Na", None, positions=[0, 0, 0])
     with pytest.raises(ValueError, match="mass must be positive"):
         built("Na", None, mass=-1.0)
+    with pytest.raises(ValueError, match=r"magnetic_moments .* \(1, 3\), got shape"):
+        built("Cr", None, magnetic_moments=[2.0, 1.0])
+    with pytest.raises(ValueError, match="magnetic_moments must be finite"):
+        built("Cr", None, magnetic_moments=[np.nan])
     with pytest.raises(ValueError, match="atoms 0 and 1 are 0 Angstrom apart"):
         built("Na", None, positions=[[0, 0, 0], [1, 0, 0]])
     with pytest.raises(ValueError, match="must have one mass"):
