@@ -373,10 +373,6 @@ def test_checkpoints_of_sevennet_are_known_by_name():
 
 
 def test_calculators_see_the_magnetic_moments():
-    pytest.importorskip("ase")
-    from ase.build import bulk
-    from ase.calculators.emt import EMT
-
     class Seen(EMT):
         moments = ()
 
