@@ -56,12 +56,16 @@ class VersionedEstimator(BaseEstimator):
             )
         vars(self).update(state)
 
-    def _cached(self, name, build):
+    def _cached(self, name, build, parameters=None):
         """Return what `build` makes, made once for all objects of equal parameters.
 
         Workers that get a pickled copy, and clones in a grid search, share it so.
+        `parameters` names those on which it depends; None is all.
         """
-        key = type(self), name, _fingerprint(self.get_params())
+        values = self.get_params()
+        if parameters is not None:
+            values = {key: values[key] for key in parameters}
+        key = type(self), name, _fingerprint(values)
         with _LOCK:
             if key in _BUILT:
                 _BUILT.move_to_end(key)

@@ -372,3 +372,26 @@ def test_checkpoints_of_sevennet_are_known_by_name():
     # measured: 24 and 40 meV at the X point; the fields are up to a third too soft
     assert (energies[:, 0, 2] > 26).all()
     assert (energies[:, 0, 2] < 42).all()
+
+
+def test_calculators_see_the_magnetic_moments():
+    class Seen(EMT):
+        moments = ()
+
+        def calculate(self, atoms=None, *args, **kwargs):
+            self.moments = atoms.get_initial_magnetic_moments()
+            super().calculate(atoms, *args, **kwargs)
+
+    atoms = bulk("Al")
+    atoms.set_initial_magnetic_moments([1.5])
+    calculator = Seen()
+    prior = sample_force_constants(
+        calculator,
+        atoms,
+        n_shells=2,
+        supercell=[4, 4, 4],
+        strains=[0.0],
+        random_state=0,
+    )
+    assert_allclose(prior.model.magnetic_moments, [1.5])
+    assert_allclose(calculator.moments, np.full(64, 1.5))

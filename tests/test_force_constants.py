@@ -363,7 +363,8 @@ def test_the_sum_rule_removes_elements_of_the_farthest_shells(name):
     # one atom of a pair sits on no centre: an antisymmetric part remains to be removed
     on_sites = model.tensor(np.eye(len(names[1])))[:, : model.n_atoms]
     assert_allclose(on_sites, on_sites.swapaxes(2, 3), atol=1e-12)
-    assert len(model._crystal().expansion) > len(names[1])
+    elements = sum(len(shell.elements) for shell in model._crystal().shells)
+    assert elements > len(names[1])
 
 
 def test_tensors_obey_index_exchange_and_the_sum_rule(compound):
@@ -832,6 +833,10 @@ def test_bad_crystals_are_named():
         built("Na", None, positions=[0, 0, 0])
     with pytest.raises(ValueError, match="mass must be positive"):
         built("Na", None, mass=-1.0)
+    with pytest.raises(ValueError, match=r"magnetic_moments .* \(1, 3\), got shape"):
+        built("Cr", None, magnetic_moments=[2.0, 1.0])
+    with pytest.raises(ValueError, match="magnetic_moments must be finite"):
+        built("Cr", None, magnetic_moments=[np.nan])
     with pytest.raises(ValueError, match="atoms 0 and 1 are 0 Angstrom apart"):
         built("Na", None, positions=[[0, 0, 0], [1, 0, 0]])
     with pytest.raises(ValueError, match="must have one mass"):
@@ -883,7 +888,8 @@ def test_small_errors_of_the_sum_rule_are_projected_out(aluminium):
     noisy = phonons.force_constants.copy()
     noisy[0, 0] *= 1.001
     phonons.force_constants = noisy
-    model = ForceConstantModel.from_phonopy(phonons)
+    with pytest.warns(UserWarning, match="sum rule are imposed"):
+        model = ForceConstantModel.from_phonopy(phonons)
     assert_allclose(model.tensor(model.reference)[0].sum(axis=0), 0.0, atol=1e-12)
     assert_allclose(model.reference, aluminium.reference, atol=1e-10)
 
@@ -909,3 +915,400 @@ def test_one_bond_counts_its_images_on_a_supercell():
     vectors = [[1.0, 0, 0], [2.0, 0, 0], [2.0, 2.0, 1.0], [2.0, 2.0, 2.0], [3.0, 0, 0]]
     expected = [1, 2, 4, 8, 0]
     assert [n_images(np.array([v]), cube)[0] for v in vectors] == expected
+
+
+def left_handed(lattice, positions=None):
+    """Describe a crystal with two lattice vectors exchanged."""
+    order = [1, 0, 2]
+    lattice = np.asarray(lattice)[order]
+    if np.linalg.det(lattice) > 0:
+        raise ValueError("The lattice must be right-handed.")
+    return lattice, None if positions is None else np.asarray(positions)[:, order]
+
+
+def test_left_handed_lattices_have_the_same_phonons(compound):
+    lattice, positions = left_handed(compound.lattice, compound.positions)
+    other = ForceConstantModel(
+        lattice,
+        compound.symbol,
+        compound.reference,
+        positions=positions,
+        n_shells=compound.n_shells,
+    )
+    assert other.parameter_names == compound.parameter_names
+    qpoints = np.random.default_rng(20).uniform(-1, 1, (20, 3))
+    expected = compound.frequencies(compound.reference, qpoints)[0]
+    energies = other.frequencies(other.reference, qpoints[:, [1, 0, 2]])[0]
+    assert_allclose(energies, expected, rtol=1e-8, atol=1e-8 * expected.max())
+    phonons = other.to_phonopy()
+    assert phonons.primitive.volume > 0
+    # its lattice vectors are the negatives of these
+    stored = phonopy_energies(phonons, -qpoints[:, [1, 0, 2]])
+    assert_same_energies(stored, expected)
+    again = ForceConstantModel.from_phonopy(phonons)
+    assert again.parameter_names == compound.parameter_names
+    assert_allclose(again.reference, compound.reference, atol=1e-12)
+
+
+def test_a_left_handed_table_is_that_of_the_crystal():
+    bcc = 1.433 * (np.ones((3, 3)) - 2 * np.eye(3))
+    table = {"1XX": 16.88, "1XY": 15.01, "2XX": 14.63, "2YY": 0.55}
+    hands = [bcc, -bcc] if np.linalg.det(bcc) > 0 else [-bcc, bcc]
+    right, left = (
+        ForceConstantModel.from_table(lattice, "Fe", table, unit="N/m")
+        for lattice in hands
+    )
+    qpoints = np.random.default_rng(21).uniform(-1, 1, (20, 3))
+    assert_allclose(
+        left.frequencies(left.reference, -qpoints),
+        right.frequencies(right.reference, qpoints),
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("name", ["wurtzite", "no symmetry"])
+def test_left_handed_phonopy_objects_are_read(name, tmp_path):
+    """phonopy takes a left-handed unit cell, with a supercell of positive volume."""
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    lattice, symbols, positions, _ = STRUCTURES[name]
+    model = ForceConstantModel(
+        lattice, symbols, None, positions=positions, n_shells=3, supercell=[4, 4, 3]
+    )
+    model.reference = np.random.default_rng(22).uniform(
+        0.5, 1.0, len(model.parameter_names)
+    )
+    right = model.to_phonopy()
+    lattice, positions = left_handed(lattice, positions)
+    phonons = Phonopy(
+        PhonopyAtoms(cell=lattice, symbols=symbols, scaled_positions=positions),
+        supercell_matrix=np.diag(np.diag(right.supercell_matrix)[[1, 0, 2]]),
+        primitive_matrix=np.eye(3),
+    )
+    stored, given = phonons.supercell, right.supercell
+    assert stored.volume < 0
+    steps = stored.positions[:, None] - given.positions
+    steps = steps @ np.linalg.inv(given.cell)
+    misfit = np.linalg.norm((steps - np.rint(steps)) @ given.cell, axis=2)
+    order = misfit.argmin(axis=1)
+    assert misfit.min(axis=1).max() < 1e-8
+    phonons.force_constants = right.force_constants[:, order]
+    qpoints = np.random.default_rng(23).uniform(-1, 1, (20, 3))
+    expected = model.frequencies(model.reference, qpoints)[0]
+    for source in (phonons, tmp_path / "left.yaml"):
+        if source is not phonons:
+            phonons.save(source, settings={"force_constants": True})
+        read = ForceConstantModel.from_phonopy(source, n_shells=3)
+        assert_allclose(read.reference, model.reference, atol=1e-9)
+        energies = read.frequencies(read.reference, qpoints[:, [1, 0, 2]])[0]
+        assert_allclose(energies, expected, atol=1e-7 * expected.max())
+
+
+def test_a_left_handed_crystal_from_a_calculator():
+    pytest.importorskip("ase")
+    from ase import Atoms
+    from ase.calculators.emt import EMT
+
+    scaled = [[0, 0, 0], [0.48, 0.5, 0.52], [0.51, 0.0, 0.49]]
+    models = []
+    for lattice, positions in (
+        (MONOCLINIC * 1.1, scaled),
+        left_handed(MONOCLINIC * 1.1, scaled),
+    ):
+        atoms = Atoms("CuAl2", cell=lattice, scaled_positions=positions, pbc=True)
+        supercells = [[2, 2, 2], -2 * np.eye(3)]
+        models += [
+            ForceConstantModel.from_calculator(atoms, EMT(), supercell=supercell)
+            for supercell in supercells
+        ]
+    wavevectors = np.random.default_rng(24).uniform(-1, 1, (20, 3))
+    energies = [
+        signed_sqrt(np.linalg.eigvalsh(m.dynamical_matrices(m.reference, wavevectors)))
+        for m in models
+    ]
+    # displacements in other directions have other anharmonic errors
+    scale = energies[0].max()
+    for others in energies[1:]:
+        assert_allclose(others, energies[0], atol=1e-3 * scale)
+        assert_allclose(others[0, :, -1], energies[0][0, :, -1], rtol=1e-3)
+
+
+CHROMIUM = 2.9
+EDGES = {2: 2.0, 1: 0.8}  # eV/Angstrom^2 along the cube edges, by the moment
+
+
+def chromium(moments, collinear=True):
+    """Two Cr of a cube: springs between them, and along the edges by their moments."""
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(
+        cell=CHROMIUM * np.eye(3),
+        symbols=["Cr", "Cr"],
+        scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]],
+        magnetic_moments=moments if collinear else [[0, 0, m] for m in moments],
+    )
+    phonons = Phonopy(cell, supercell_matrix=[3, 3, 3], primitive_matrix=np.eye(3))
+    sites, n_sites = phonons.supercell, len(phonons.supercell)
+    constants = np.zeros((n_sites, n_sites, 3, 3))
+    steps = (sites.scaled_positions - sites.scaled_positions[:, None] + 0.5) % 1 - 0.5
+    bonds = steps @ sites.cell
+    lengths = np.linalg.norm(bonds, axis=2)
+    across = np.abs(lengths - CHROMIUM * np.sqrt(0.75)) < 1e-6
+    along = np.abs(lengths - CHROMIUM) < 1e-6
+    values = [EDGES[abs(int(m))] for m in np.repeat(moments, n_sites // 2)]
+    strengths = across * 3.0 + along * np.array(values)[:, None]
+    i, j = np.nonzero(strengths)
+    units = bonds[i, j] / lengths[i, j, None]
+    constants[i, j] = -strengths[i, j, None, None] * units[:, :, None] * units[:, None]
+    constants[np.arange(n_sites), np.arange(n_sites)] = -constants.sum(axis=1)
+    phonons.force_constants = constants[phonons.primitive.p2s_map]
+    return phonons
+
+
+@pytest.mark.parametrize("collinear", [True, False])
+def test_atoms_of_other_moments_have_constants_of_their_own(collinear, tmp_path):
+    phonons = chromium([2, 1], collinear)
+    model = ForceConstantModel.from_phonopy(phonons)
+    values = dict(zip(model.parameter_names, model.reference, strict=True))
+    for pair, expected in (("Cr1-Cr1", EDGES[2]), ("Cr2-Cr2", EDGES[1])):
+        nearest = next(name for name in values if f"XX {pair}" in name)
+        assert_allclose(values[nearest], expected, atol=1e-9)
+    qpoints = np.random.default_rng(25).uniform(-1, 1, (20, 3))
+    expected = phonopy_energies(phonons, qpoints)
+    assert expected.max() > 30
+    for other in (
+        clone(model),
+        ForceConstantModel(**model.get_params()),
+        ForceConstantModel.from_phonopy(model.to_phonopy()),
+    ):
+        energies = other.frequencies(other.reference, qpoints)[0]
+        assert_same_energies(energies, expected)
+    phonons.save(tmp_path / "cr.yaml", settings={"force_constants": True})
+    read = ForceConstantModel.from_phonopy(tmp_path / "cr.yaml")
+    assert_allclose(read.magnetic_moments, phonons.primitive.magnetic_moments)
+    assert_same_energies(read.frequencies(read.reference, qpoints)[0], expected)
+
+
+def test_moments_that_differ_in_sign_alone_are_one_sublattice():
+    """Time reversal takes one to the other, and leaves force constants as they are."""
+    phonons = chromium([2, -2])
+    model = ForceConstantModel.from_phonopy(phonons, n_shells=2)
+    assert model.parameter_names == [
+        "1XX Cr1-Cr2",
+        "1XY Cr1-Cr2",
+        "2XX Cr1-Cr1",
+        "2YY Cr1-Cr1",
+    ]
+    assert_allclose(model.reference, [1, 1, 2.0, 0], atol=1e-9)
+    without = model.set_params(magnetic_moments=None).symmetry_operations()
+    for moments in ([0.0, 0.0], [1.5, 1.5], [1.5, -1.5]):
+        model.set_params(magnetic_moments=moments)
+        assert len(model.symmetry_operations()[0]) == len(without[0])
+    vectors = [[0, 0, 1.5], [0, 0, -1.5]]  # cubic no more, but one sublattice
+    model.set_params(magnetic_moments=vectors, n_shells=2)
+    assert "2ZZ Cr1-Cr1" in model.parameter_names
+    assert not any("Cr2-Cr2" in name for name in model.parameter_names)
+
+
+def test_moments_of_a_calculator_are_kept():
+    pytest.importorskip("ase")
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    class Seen(EMT):
+        moments = ()
+
+        def calculate(self, atoms=None, *args, **kwargs):
+            self.moments = atoms.get_initial_magnetic_moments()
+            super().calculate(atoms, *args, **kwargs)
+
+    atoms = bulk("Ni", "bcc", a=2.9, cubic=True)
+    atoms.set_initial_magnetic_moments([2.0, 1.0])
+    calculator = Seen()
+    model = ForceConstantModel.from_calculator(
+        atoms, calculator, supercell=[2, 2, 2], n_shells=3
+    )
+    assert_allclose(model.magnetic_moments, [2.0, 1.0])
+    assert "3XX Ni2-Ni2" in model.parameter_names
+    assert sorted(calculator.moments) == [1.0] * 8 + [2.0] * 8
+
+
+def change_told(warned):
+    """Return share, element and energy of a warning's text."""
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    found = re.search(
+        r"by ([\d.e-]+) % of .* up to ([\d.e-]+) eV/Angstrom\^2 .* ([\d.e-]+) meV",
+        str(warned[0].message),
+    )
+    return [float(figure) for figure in found.groups()]
+
+
+def cubic_supercell(model, multiples):
+    """phonopy object of a face-centred crystal on multiples of its cube."""
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    sites = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    cubic = PhonopyAtoms(cell=A * np.eye(3), symbols=["Al"] * 4, scaled_positions=sites)
+    phonons = Phonopy(
+        cubic, supercell_matrix=multiples, primitive_matrix="F", is_symmetry=False
+    )
+    cell = phonons.supercell
+    images = np.indices((5, 5, 5)).reshape(3, -1).T - 2
+    steps = cell.positions + (images @ cell.cell)[:, None] - cell.positions[0]
+    constants = np.zeros((1, len(cell), 3, 3))
+    tensor = model.tensor(model.reference)[0]
+    for vector, phi in zip([np.zeros(3), *model.bonds], tensor, strict=True):
+        constants[0, np.nonzero(np.linalg.norm(steps - vector, axis=2) < 1e-5)[1]] += (
+            phi
+        )
+    phonons.force_constants = constants
+    return phonons
+
+
+def test_a_supercell_that_cuts_shells_is_told(aluminium):
+    phonons = cubic_supercell(aluminium, [2, 1, 1])
+    with pytest.warns(UserWarning, match="lower symmetry than the crystal") as warned:
+        model = ForceConstantModel.from_phonopy(phonons)
+    assert model.parameter_names == ["1XX", "1ZZ", "1XY"]
+    _, element, energy = change_told(warned)
+    along_a = 2 * 0.14892  # +a and -a fold on one atom
+    assert_allclose(element, along_a, rtol=0.02)
+    qpoints = np.indices((4, 4, 4)).reshape(3, -1).T / 4
+    change = model.frequencies(model.reference, qpoints)[0]
+    change -= phonopy_energies(phonons, qpoints)
+    assert_allclose(energy, np.abs(change).max(), rtol=0.05)
+    assert energy > 1.5
+    whole = cubic_supercell(aluminium, [2, 2, 2])
+    read = ForceConstantModel.from_phonopy(whole)
+    assert_allclose(read.reference, aluminium.reference, atol=1e-10)
+    # shells left out on purpose are no change
+    first = ForceConstantModel.from_phonopy(phonons, n_shells=1)
+    assert_allclose(first.reference, model.reference)
+
+
+def test_a_broken_sum_rule_is_told_by_the_energy_at_the_zone_centre(aluminium):
+    phonons = aluminium.to_phonopy()
+    broken = phonons.force_constants.copy()
+    drift = 5e-3 * np.abs(broken).max()
+    broken[0, 0] += drift * np.eye(3)
+    phonons.force_constants = broken
+    expected = np.sqrt(MEV2_PER_EIGENVALUE * drift / aluminium.atomic_masses[0])
+    for shells in (None, 1):
+        with pytest.warns(UserWarning, match="symmetrize_force_constants") as warned:
+            model = ForceConstantModel.from_phonopy(phonons, n_shells=shells)
+        _, element, energy = change_told(warned)
+        assert_allclose(element, drift, rtol=0.05)
+        assert_allclose(energy, expected, rtol=0.05)
+        n_kept = len(model.reference)
+        assert_allclose(model.reference, aluminium.reference[:n_kept], atol=1e-10)
+    broken[0, 0] += drift * np.eye(3) * 2
+    phonons.force_constants = broken
+    with pytest.raises(ValueError, match="symmetrize=True"):
+        ForceConstantModel.from_phonopy(phonons)
+    with pytest.warns(UserWarning, match=f"{np.sqrt(3) * expected:.2g} meV"):
+        ForceConstantModel.from_phonopy(phonons, symmetrize=True)
+
+
+def test_constants_far_from_the_symmetry_are_refused_unless_asked():
+    model = diamond(reference=[3.6, 2.4, 0.2, -0.3, 0.1, 0.05])
+    phonons = model.set_params(supercell=[4, 4, 4]).to_phonopy()
+    right = phonons.force_constants
+    noise = np.random.default_rng(26).normal(size=right.shape)
+    noise -= noise.mean(axis=1, keepdims=True)  # obeys the sum rule
+    rest = noise.copy()  # what no crystal of this symmetry has
+    phonons.force_constants = noise
+    with pytest.warns(UserWarning, match="are imposed on them"):
+        fitted = ForceConstantModel.from_phonopy(phonons, symmetrize=True)
+    rest -= fitted.to_phonopy().force_constants
+    size = np.linalg.norm(right) / np.linalg.norm(rest)
+    phonons.force_constants = right + 0.26 * size * rest
+    with pytest.raises(ValueError, match=r"at most 10 % .* change by 25 % of") as error:
+        ForceConstantModel.from_phonopy(phonons)
+    assert "symmetrize=True" in str(error.value)
+    with pytest.warns(UserWarning, match="are imposed on them: by 25 % of"):
+        read = ForceConstantModel.from_phonopy(phonons, symmetrize=True)
+    phonons.force_constants = right + 1e-5 * size * rest
+    quiet = ForceConstantModel.from_phonopy(phonons)
+    for found in (read, quiet):
+        n_shared = len(model.reference)
+        assert_allclose(found.reference[:n_shared], model.reference, atol=1e-9)
+
+
+def test_a_calculator_on_a_supercell_of_lower_symmetry_is_told():
+    pytest.importorskip("ase")
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    atoms = bulk("Cu", cubic=True)
+    with (
+        pytest.warns(UserWarning, match="Point group symmetries of supercell"),
+        pytest.warns(UserWarning, match="symmetry of the crystal") as warned,
+    ):
+        ForceConstantModel.from_calculator(atoms, EMT(), supercell=[2, 1, 1])
+    ours = [w for w in warned if "Force constants change" in str(w.message)]
+    assert change_told(ours)[2] > 0.5
+
+
+LARGE = {
+    # name: files, number of parameters, meV by which imposing symmetry changes energies
+    "quartz": (["quartz.yaml", "quartz-force_constants.hdf5"], 6639, 0.11),
+    "La2Zr2O7": (["La2Zr2O7.yaml", "La2Zr2O7-force_constants.hdf5"], 285, 0.35),
+    "CaHgO2": (["CaHgO2-mp-7041.yaml"], 276, 0.03),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_supercells_are_read_whole(data_folder, tmp_path, name):
+    """Quartz has 900 atoms in its supercell. No warning: small changes are no news."""
+    import phonopy
+
+    (path, *constants), n_parameters, change = LARGE[name]
+    content = (data_folder / "phonopy" / path).read_text()
+    path = tmp_path / path
+    path.write_text(content.replace("Angstrom", "angstrom"))
+    constants = data_folder / "phonopy" / constants[0] if constants else None
+    model = ForceConstantModel.from_phonopy(path, force_constants=constants)
+    assert len(model.parameter_names) == n_parameters
+    given = phonopy.load(
+        path, force_constants_filename=constants, is_nac=False, log_level=0
+    )
+    qpoints = np.random.default_rng(30).uniform(-0.4, 0.4, (20, 3))
+    plain = clone(model).set_params(born_charges=None, dielectric=None)
+    energies = plain.frequencies(plain.reference, qpoints)[0]
+    assert_same_energies(energies, phonopy_energies(plain.to_phonopy(), qpoints))
+    assert_allclose(energies, phonopy_energies(given, qpoints), atol=change)
+
+
+def test_memory_grows_as_the_number_of_bonds():
+    """As one array the tensors of twelve atoms without symmetry take 0.4 GB."""
+    import tracemalloc
+
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    rng = np.random.default_rng(31)
+    sites = np.indices((3, 2, 2)).reshape(3, -1).T / [3, 2, 2]
+    cell = PhonopyAtoms(
+        cell=np.diag([7.5, 5.2, 5.6]) + rng.normal(scale=0.1, size=(3, 3)),
+        symbols=["Na", "Cl"] * 6,
+        scaled_positions=sites + rng.normal(scale=0.02, size=sites.shape),
+    )
+    phonons = Phonopy(cell, supercell_matrix=[2, 2, 2], primitive_matrix=np.eye(3))
+    phonons.force_constants = rng.normal(size=(12, len(phonons.supercell), 3, 3))
+    phonons.symmetrize_force_constants(level=20)
+    tracemalloc.start()
+    try:
+        model = ForceConstantModel.from_phonopy(phonons)
+        qpoints = rng.uniform(-1, 1, (5, 3))
+        energies = model.frequencies(model.reference, qpoints)[0]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    n_parameters, n_bonds = len(model.reference), len(model.bonds)
+    assert n_parameters > 5000
+    assert peak < 0.2 * 72 * n_parameters * n_bonds
+    assert_same_energies(energies, phonopy_energies(phonons, qpoints))

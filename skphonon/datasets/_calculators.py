@@ -186,6 +186,10 @@ class ForceField:
         from ase import Atoms
 
         atoms = Atoms(symbols, cell=cell, positions=positions, pbc=True)
+        moments = self.model.cell.magnetic_moments
+        if moments is not None:
+            n_cells = len(atoms) // len(moments)
+            atoms.set_initial_magnetic_moments(np.concatenate([moments] * n_cells))
         if isinstance(self.calculator, str):
             self.calculator = _sevennet(self.calculator)
         atoms.calc = self.calculator

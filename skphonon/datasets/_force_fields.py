@@ -11,6 +11,7 @@ from skphonon.datasets._calculators import ForceField, named_calculators
 from skphonon.datasets._priors import ForceConstantPrior
 from skphonon.datasets._results import KeptResults
 from skphonon.physics import _supercells as supercells
+from skphonon.physics._symmetry import right_handed
 from skphonon.physics.force_constants import ForceConstantModel
 
 __all__ = ["sample_force_constants"]
@@ -164,6 +165,8 @@ def sample_force_constants(
 def _identity(model, matrix, settings):
     """Return all that results depend on but the calculator and the state."""
     cell = model.cell
+    moments = cell.magnetic_moments
+    magnetic = {} if moments is None else {"magnetic_moments": moments.tolist()}
     return {
         "format": _FORMAT,
         "lattice": (np.round(cell.cell, 8) + 0.0).tolist(),  # no -0
@@ -172,6 +175,7 @@ def _identity(model, matrix, settings):
         "masses": np.asarray(cell.masses).tolist(),
         "parameters": model.parameter_names,
         "supercell": np.asarray(matrix).tolist(),
+        **magnetic,
         **settings,
     }
 
@@ -200,7 +204,7 @@ def _crystal(structure, cutoff, n_shells, supercell):
             "A structure needs cutoff or n_shells, one of them, to say which constants "
             f"there are; got cutoff={cutoff}, n_shells={n_shells}."
         )
-    whole = _as_phonopy(structure)
+    whole = right_handed(_as_phonopy(structure))
     cell = supercells.primitive_cell(whole)
     model = ForceConstantModel(
         np.array(cell.cell),
@@ -209,6 +213,7 @@ def _crystal(structure, cutoff, n_shells, supercell):
         positions=np.array(cell.scaled_positions),
         n_shells=1 if n_shells is None else n_shells,
         mass=np.array(cell.masses),
+        magnetic_moments=cell.magnetic_moments,
     )
     if cutoff is not None:
         model.n_shells = model._count_within(cutoff)

@@ -11,6 +11,14 @@ from skphonon.physics._supercells import as_matrix
 _TOO_CLOSE = 0.1  # Angstrom
 
 
+class Structure(NamedTuple):
+    """A cell with its atoms and the space group of them."""
+
+    cell: Any  # phonopy.structure.atoms.PhonopyAtoms: elements, and their masses
+    group: symmetry.SpaceGroup
+    symbols: list[str]  # of elements or isotopes
+
+
 class Crystal(NamedTuple):
     """A crystal, and the force constants that symmetry leaves free in it."""
 
@@ -19,12 +27,14 @@ class Crystal(NamedTuple):
     group: symmetry.SpaceGroup
     shells: list[symmetry.Shell]
     names: list[str]  # of the parameters
-    expansion: np.ndarray  # (n_elements, n_parameters), of the elements of all shells
+    combinations: list[symmetry.Combinations]  # that give the elements of each shell
+    independent: np.ndarray  # (n_parameters,), numbers among the elements of all shells
+    conditions: np.ndarray  # (n_conditions, n_elements), sums of elements that vanish
 
 
-def build_crystal(lattice, symbol, positions, mass, n_shells, supercell):
-    """Return the crystal that these parameters of a model describe."""
-    cell, symbols = _cell(lattice, symbol, positions, mass)
+def build_structure(lattice, symbol, positions, mass, magnetic_moments):
+    """Return the cell and its space group that these parameters of a model describe."""
+    cell, symbols = _cell(lattice, symbol, positions, mass, magnetic_moments)
     group = _keeping_isotopes(symmetry.space_group(cell), symbols)
     if not np.allclose(cell.masses[group.permutations], cell.masses):
         raise ValueError(
@@ -32,15 +42,29 @@ def build_crystal(lattice, symbol, positions, mass, n_shells, supercell):
             f"{np.asarray(cell.masses).tolist()}. Give them their mean mass, or name "
             "isotopes in symbol to tell them apart."
         )
+    return Structure(cell, group, symbols)
+
+
+def build_crystal(structure, n_shells, supercell):
+    """Return a crystal with so many shells, or those that fit into a supercell."""
+    cell, group, symbols = structure
     if n_shells is None:
         vectors = as_matrix(supercell).T @ cell.cell
         shells = symmetry.shells_inside(cell, group, vectors)
     else:
         shells = symmetry.first_shells(cell, group, n_shells)
-    independent, expansion = symmetry.sum_rule(shells, len(cell))
+    independent, combinations, conditions = symmetry.sum_rule(shells, len(cell))
     names = _names(shells, symbols)
-    names = [names[i] for i in independent]
-    return Crystal(cell, symbols, group, shells, names, expansion)
+    return Crystal(
+        cell,
+        symbols,
+        group,
+        shells,
+        [names[i] for i in independent],
+        combinations,
+        independent,
+        conditions,
+    )
 
 
 def laue_class(group):
@@ -53,7 +77,7 @@ def laue_class(group):
     return unique
 
 
-def _cell(lattice, symbol, positions, mass):
+def _cell(lattice, symbol, positions, mass, magnetic_moments):
     from phonopy.structure.atoms import PhonopyAtoms
 
     lattice = np.asarray(lattice, dtype=float)
@@ -86,6 +110,7 @@ def _cell(lattice, symbol, positions, mass):
             symbols=list(elements),
             scaled_positions=positions,
             masses=masses,
+            magnetic_moments=_moments(magnetic_moments, len(positions)),
         )
     except RuntimeError as error:  # radioactive elements have no natural mixture
         raise ValueError(
@@ -102,6 +127,19 @@ def _keeping_isotopes(group, symbols):
     labels = np.array(symbols)
     kept = (labels[group.permutations] == labels).all(axis=1)
     return symmetry.SpaceGroup(*(column[kept] for column in group))
+
+
+def _moments(magnetic_moments, n_atoms):
+    if magnetic_moments is None:
+        return None
+    moments = np.asarray(magnetic_moments, dtype=float)
+    fits = moments.shape in ((n_atoms,), (n_atoms, 3))
+    if not fits or not np.isfinite(moments).all():
+        raise ValueError(
+            f"magnetic_moments must be finite and one an atom, shape ({n_atoms},) or "
+            f"({n_atoms}, 3), got shape {moments.shape}: {moments.tolist()}."
+        )
+    return moments
 
 
 def _check_apart(positions, lattice):

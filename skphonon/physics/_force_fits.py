@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skphonon.physics._supercells import least_squares
+from skphonon.physics._shell_fits import least_squares, squared_bonds
 from skphonon.physics._symmetry import n_images
 from skphonon.physics.constants import (
     BOLTZMANN,
@@ -88,17 +88,23 @@ def forces_per_parameter(model, layout, displacements):
     ndarray of shape (n_parameters, n_samples, n_sites, 3)
         In Angstrom: eV/Angstrom for each eV/Angstrom^2.
     """
-    tensors, first = model.bond_tensors, model.bond_atoms[:, 0]
+    crystal = model._crystal()
     n_samples, n_sites = displacements.shape[:2]
-    shape = (len(tensors), n_samples, len(layout.cells), model.n_atoms, 3)
-    forces = np.empty(shape)
-    for atom in range(model.n_atoms):
-        own = first == atom
-        stretch = displacements[:, layout.ends[:, own]]
-        stretch = stretch - displacements[:, layout.starts[:, own]]
-        pulls = np.tensordot(tensors[:, own], stretch, axes=([1, 3], [2, 3]))
-        forces[..., atom, :] = np.moveaxis(pulls, 1, -1)
-    return forces.reshape(len(tensors), n_samples, n_sites, 3)
+    shape = (len(crystal.names), n_samples, len(layout.cells), model.n_atoms, 3)
+    forces, start = np.zeros(shape), 0
+    for shell, (parameters, coefficients) in zip(
+        crystal.shells, crystal.combinations, strict=True
+    ):
+        stop = start + len(shell.bonds)
+        tensors = np.tensordot(coefficients, shell.tensors, axes=1)
+        for atom in np.unique(shell.atoms[:, 0]):
+            own = np.flatnonzero(shell.atoms[:, 0] == atom)
+            stretch = displacements[:, layout.ends[:, start + own]]
+            stretch = stretch - displacements[:, layout.starts[:, start + own]]
+            pulls = np.tensordot(tensors[:, own], stretch, axes=([1, 3], [2, 3]))
+            forces[parameters, ..., atom, :] += np.moveaxis(pulls, 1, -1)
+        start = stop
+    return forces.reshape(len(forces), n_samples, n_sites, 3)
 
 
 def fit_forces(model, layout, displacements, forces):
@@ -133,7 +139,7 @@ def fit_forces(model, layout, displacements, forces):
         )
     basis = forces_per_parameter(model, layout, displacements)
     parameters, rank = least_squares(
-        model.bond_tensors.reshape(n_parameters, -1),
+        squared_bonds(model._crystal()),
         basis.reshape(n_parameters, -1),
         forces.reshape(1, -1),
     )

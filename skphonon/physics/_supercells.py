@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skphonon.physics._symmetry import SAME_LENGTH, n_images
+from skphonon.physics._symmetry import SAME_LENGTH, n_images, right_handed
 
 _SAME_PLACE = 1e-3  # Angstrom: atoms of two descriptions of a crystal
 _WIDTH = 12.0  # Angstrom: of the supercell in which forces are computed
-_UNDETERMINED = 1e-9  # of the largest eigenvalue of a least-squares problem
 _EQUAL = 1e-10  # of the largest constant
 _SAME_CHARGE = 1e-10  # e: rounding leaves less of it
 _BROKEN = 1e-2  # share of the largest element that the sum rule may miss
@@ -56,6 +55,7 @@ def displace(atoms, calculator, supercell, displacement):
             displaced.symbols,
             cell=displaced.cell,
             positions=displaced.positions,
+            magmoms=displaced.magnetic_moments,
             pbc=True,
         )
         image.calc = calculator
@@ -67,14 +67,18 @@ def displace(atoms, calculator, supercell, displacement):
 
 
 def as_phonopy(atoms):
-    """Return atoms of ASE as phonopy has them."""
+    """Return atoms of ASE as phonopy has them, on a right-handed lattice."""
     from phonopy.structure.atoms import PhonopyAtoms
 
-    return PhonopyAtoms(
-        cell=atoms.cell[:],
-        symbols=atoms.get_chemical_symbols(),
-        scaled_positions=atoms.get_scaled_positions(),
-        masses=atoms.get_masses(),
+    moments = atoms.get_initial_magnetic_moments()
+    return right_handed(
+        PhonopyAtoms(
+            cell=atoms.cell[:],
+            symbols=atoms.get_chemical_symbols(),
+            scaled_positions=atoms.get_scaled_positions(),
+            masses=atoms.get_masses(),
+            magnetic_moments=moments if moments.any() else None,
+        )
     )
 
 
@@ -88,7 +92,7 @@ def primitive_cell(cell):
     """Return the primitive cell of a phonopy cell, of the same axes."""
     from phonopy import Phonopy
 
-    whole = np.eye(3, dtype=int)
+    cell, whole = right_handed(cell), np.eye(3, dtype=int)
     return Phonopy(
         cell, supercell_matrix=whole, primitive_matrix=_reduction(cell)
     ).primitive
@@ -98,12 +102,18 @@ def _reduction(cell):
     """Return the primitive matrix of a cell, the unit if the cell is primitive."""
     from phonopy.structure.cells import guess_primitive_matrix
 
-    matrix = guess_primitive_matrix(cell)
+    with warnings.catch_warnings():
+        # that the moments make the cell larger is what whoever gave them means
+        warnings.filterwarnings("ignore", "The input unit cell has a magnetic")
+        matrix = guess_primitive_matrix(cell)
     return np.eye(3) if np.isclose(np.linalg.det(matrix), 1.0) else matrix
 
 
 def as_matrix(supercell):
-    """Return a supercell given by three numbers or a matrix as a matrix of integers."""
+    """Return a supercell given by three numbers or a matrix as a matrix of integers.
+
+    Its determinant is positive: vectors of opposite sign make the same supercell.
+    """
     values = np.asarray(supercell, dtype=float)
     matrix = np.diag(values) if values.shape == (3,) else values
     rounded = np.rint(matrix)
@@ -116,11 +126,14 @@ def as_matrix(supercell):
             "supercell must be three integers or a (3, 3) matrix of integers with a "
             f"volume, got {values.tolist()}."
         )
-    return rounded.astype(int)
+    return np.sign(np.linalg.det(rounded)).astype(int) * rounded.astype(int)
 
 
-def read_supercell(phonopy):
-    """Return the supercell and the force constants of a phonopy object."""
+def read_supercell(phonopy, check=True):
+    """Return the supercell and the force constants of a phonopy object.
+
+    Unless `check` is False, their sums over the row of an atom must nearly vanish.
+    """
     constants, cell = phonopy.force_constants, phonopy.supercell
     if constants is None:
         raise ValueError(
@@ -136,11 +149,12 @@ def read_supercell(phonopy):
         rows = np.array([numbers[origin] for origin in origins])
     excess = np.abs(constants.sum(axis=1)).max()
     largest = np.abs(constants).max()
-    if not excess <= _BROKEN * largest:
+    if check and not excess <= _BROKEN * largest:
         raise ValueError(
             "Force constants must obey the acoustic sum rule, got sums over an atom's "
             f"row of up to {excess:.3g}, the largest element being {largest:.3g}. Call "
-            "Phonopy.symmetrize_force_constants() first, or check the calculation."
+            "Phonopy.symmetrize_force_constants() first, check the calculation, or "
+            "impose the rule: ForceConstantModel.from_phonopy(..., symmetrize=True)."
         )
     return Supercell(
         length * cell.cell,
@@ -153,7 +167,7 @@ def read_supercell(phonopy):
 
 
 def read_cell(phonopy):
-    """Return lattice, symbols, scaled positions and masses of the primitive cell."""
+    """Return lattice, symbols, positions, masses and moments of the primitive cell."""
     cell = phonopy.primitive
     length, _ = _units(phonopy)
     return (
@@ -161,6 +175,7 @@ def read_cell(phonopy):
         list(cell.symbols),
         np.array(cell.scaled_positions),
         np.array(cell.masses),
+        cell.magnetic_moments,
     )
 
 
@@ -224,7 +239,10 @@ def coulomb_factor():
 def lay_out(force_constants, cell, bonds, bond_atoms):
     """Lay out given force constants and say where bonds and atoms are in them."""
     atoms = np.arange(len(cell))
-    if not hasattr(force_constants, "supercell"):
+    stored = force_constants
+    if hasattr(force_constants, "supercell"):
+        stored = read_supercell(force_constants)
+    if not isinstance(stored, Supercell):
         given = np.asarray(force_constants, dtype=float)
         n_slots = len(atoms) + len(bonds)
         if given.ndim not in (3, 4) or given.shape[-3:] != (n_slots, 3, 3):
@@ -235,7 +253,6 @@ def lay_out(force_constants, cell, bonds, bond_atoms):
         rows = given.reshape(-1, n_slots, 3, 3)
         of_bonds = len(atoms) + np.arange(len(bonds))
         return Slots(rows, of_bonds, atoms, True, given.ndim == 3)
-    stored = read_supercell(force_constants)
     sites = locate(cell, stored)
     ends = fold(bonds, bond_atoms, sites, stored)
     n_sites = len(stored.symbols)
@@ -246,30 +263,6 @@ def lay_out(force_constants, cell, bonds, bond_atoms):
         bool(n_images(bonds, stored.lattice).all()),
         True,
     )
-
-
-def least_squares(tensors, folded, targets):
-    """Return parameters that reproduce targets best, and how many those determine.
-
-    What they do not determine gets the smallest force constants of all bonds: images
-    of one atom share its value equally.
-
-    Parameters
-    ----------
-    tensors : ndarray of shape (n_parameters, n_bonds * 9)
-        Change of the constants of every bond with each parameter.
-    folded : ndarray of shape (n_parameters, n_values)
-        Change of the values with each parameter.
-    targets : ndarray of shape (n_samples, n_values)
-        The values.
-    """
-    root = np.linalg.cholesky(tensors @ tensors.T)
-    folded = np.linalg.solve(root, folded)  # of parameters of equal weight
-    sizes, modes = np.linalg.eigh(folded @ folded.T)
-    determined = sizes > _UNDETERMINED * sizes[-1]
-    modes, sizes = modes[:, determined], sizes[determined]
-    solution = targets @ folded.T @ (modes / sizes) @ modes.T
-    return np.linalg.solve(root.T, solution.T).T, int(determined.sum())
 
 
 def share_equally(pairs, bonds, bond_atoms, supercell):
@@ -304,7 +297,7 @@ def locate(cell, supercell):
     The two may have different origins.
     """
     symbols = np.array(supercell.symbols)
-    density = len(cell) / cell.volume
+    density = len(cell) / abs(cell.volume)
     if np.isclose(
         density, len(symbols) / abs(np.linalg.det(supercell.lattice)), rtol=1e-3
     ):
@@ -318,6 +311,14 @@ def locate(cell, supercell):
         f"{len(cell)} atoms of its cell ({', '.join(cell.symbols)}) have no "
         f"counterpart in the supercell of {len(symbols)} atoms."
     )
+
+
+def primitive_numbers(cell, supercell, site):
+    """Return the atom of a phonopy cell on each site, the first one being on `site`."""
+    shift = supercell.positions[site] - cell.positions[0]
+    scaled = (supercell.positions - shift) @ np.linalg.inv(cell.cell)
+    steps = scaled[:, None] - cell.scaled_positions
+    return np.linalg.norm((steps - np.rint(steps)) @ cell.cell, axis=2).argmin(axis=1)
 
 
 def fold(bonds, bond_atoms, sites, supercell):

@@ -6,6 +6,7 @@ Operations of the space group, and the exchange of the two atoms, under which
 symmetry has not fixed wholly; those of its other pairs are images of it.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ _ELEMENTS = ["XX", "YY", "ZZ", "XY", "XZ", "YZ", "YX", "ZX", "ZY"]
 _FLAT = np.array([3 * "XYZ".index(e[0]) + "XYZ".index(e[1]) for e in _ELEMENTS])
 SAME_LENGTH = 1e-5  # Angstrom: lattices come with about this precision
 _ROUNDING = 1e-10  # arithmetic leaves less of it even where the lattice is exact
+_PLACES = 4  # decimals of a translation that tell operations apart
+_WIDE = 10  # columns a row above which a matrix is decomposed by its squares
 _NOISE = 1e-4  # that precision leaves less of an element which vanishes by symmetry
 
 
@@ -37,6 +40,13 @@ class Shell(NamedTuple):
     tensors: np.ndarray  # (n_elements, n_bonds, 3, 3)
 
 
+class Combinations(NamedTuple):
+    """Elements of a shell as combinations of the parameters of a model."""
+
+    parameters: np.ndarray  # (n,) int, those that enter
+    coefficients: np.ndarray  # (n, n_elements)
+
+
 class _Pairs(NamedTuple):
     first: np.ndarray  # (n_pairs,)
     second: np.ndarray
@@ -44,14 +54,50 @@ class _Pairs(NamedTuple):
     bonds: np.ndarray  # (n_pairs, 3) Cartesian
 
 
+class _Orbits(NamedTuple):
+    """Pairs of atoms up to a distance, and which of them symmetry relates."""
+
+    pairs: _Pairs
+    members: list[np.ndarray]  # numbers of the pairs of each orbit, nearest first
+    encode: Callable | None
+
+    def bonds(self, number):
+        """Cartesian vectors of an orbit."""
+        return self.pairs.bonds[self.members[number]]
+
+
+def right_handed(cell):
+    """Return a phonopy cell with its lattice vectors reversed if left-handed.
+
+    Programs for crystals take the volume of a cell as positive.
+    """
+    if np.linalg.det(cell.cell) > 0:
+        return cell
+    reversed_cell = cell.copy()
+    reversed_cell.cell = -cell.cell
+    reversed_cell.scaled_positions = -cell.scaled_positions
+    return reversed_cell
+
+
 def space_group(cell):
-    """Find the space group of a phonopy cell."""
+    """Find the space group of a phonopy cell.
+
+    With magnetic moments, operations keep them all or reverse them all: time reversal
+    leaves force constants as they are. Collinear moments, without a direction in
+    space, are not turned by rotations (no spin-orbit coupling).
+    """
     from phonopy.structure.symmetry import Symmetry
 
-    operations = Symmetry(cell).symmetry_operations
-    rotations = np.asarray(operations["rotations"])
+    operations = Symmetry(right_handed(cell)).symmetry_operations
+    rotations, translations = operations["rotations"], operations["translations"]
+    if cell.magnetic_moments is not None:  # without moments, all are there twice
+        flat = np.hstack([rotations.reshape(-1, 9), translations.round(_PLACES) % 1])
+        _, unique = np.unique(flat, axis=0, return_index=True)
+        rotations, translations = rotations[unique], translations[unique]
     positions, lattice = cell.scaled_positions, cell.cell
-    images = positions @ rotations.swapaxes(1, 2) + operations["translations"][:, None]
+    if np.linalg.det(lattice) < 0:
+        translations = -translations
+    images = positions @ rotations.swapaxes(1, 2) + translations[:, None]
     steps = images[:, :, None] - positions
     cells = np.rint(steps).astype(int)
     permutations = np.linalg.norm((steps - cells) @ lattice, axis=-1).argmin(axis=-1)
@@ -64,31 +110,37 @@ def space_group(cell):
     )
 
 
-def shells_within(cell, group, cutoff):
-    """Return the shells of pairs not farther apart than `cutoff`, nearest first."""
+def orbits_within(cell, group, cutoff):
+    """Return the orbits of pairs not farther apart than `cutoff`, nearest first."""
     pairs = _pairs_within(cell, cutoff + 10 * SAME_LENGTH)
     if not len(pairs.first):
-        return []
+        return _Orbits(pairs, [], None)
     encode = _encoder(pairs, group)
     labels = _orbit_labels(pairs, group, encode)
-    _, firsts = np.unique(labels, return_index=True)
-    shells = []
-    for number, first in enumerate(np.sort(firsts), start=1):
-        members = np.flatnonzero(labels == labels[first])
-        if np.linalg.norm(pairs.bonds[first]) > cutoff + SAME_LENGTH:
-            break
-        star = _Pairs(*(column[members] for column in pairs))
-        shells.append(_shell(number, star, group, encode))
-    return shells
+    _, firsts, numbers = np.unique(labels, return_index=True, return_inverse=True)
+    leaders = firsts[numbers.reshape(-1)]  # first pair of the orbit of each
+    order = np.argsort(leaders, kind="stable")
+    members = np.split(order, np.cumsum(np.unique(leaders, return_counts=True)[1])[:-1])
+    lengths = np.linalg.norm(pairs.bonds[np.sort(firsts)], axis=1)
+    beyond = lengths > cutoff + SAME_LENGTH
+    n_within = int(beyond.argmax()) if beyond.any() else len(members)
+    return _Orbits(pairs, members[:n_within], encode)
+
+
+def first_orbits(cell, group, n_orbits):
+    """Return at least so many of the nearest orbits of pairs."""
+    cutoff, members = np.cbrt(abs(cell.volume) / len(cell)), []
+    while len(members) < n_orbits:
+        cutoff *= 1.25
+        orbits = orbits_within(cell, group, cutoff)
+        members = orbits.members
+    return orbits
 
 
 def first_shells(cell, group, n_shells):
     """Return the nearest shells."""
-    cutoff, shells = np.cbrt(cell.volume / len(cell)), []
-    while len(shells) < n_shells:
-        cutoff *= 1.25
-        shells = shells_within(cell, group, cutoff)
-    return shells[:n_shells]
+    orbits = first_orbits(cell, group, n_shells)
+    return _shells(orbits, range(n_shells), group)
 
 
 def shells_inside(cell, group, supercell):
@@ -98,8 +150,14 @@ def shells_inside(cell, group, supercell):
     """
     # no point of a cell with these edges, made orthogonal, is farther from a corner
     edges = np.diagonal(np.linalg.qr(supercell.T).R)
-    shells = shells_within(cell, group, np.linalg.norm(edges) / 2)
-    return [shell for shell in shells if n_images(shell.bonds, supercell).all()]
+    orbits = orbits_within(cell, group, np.linalg.norm(edges) / 2)
+    return _shells(orbits, inside(orbits, supercell), group)
+
+
+def inside(orbits, supercell):
+    """Return the numbers of the orbits of shortest vectors on a supercell."""
+    shortest = n_images(orbits.pairs.bonds, supercell) > 0
+    return [n for n, members in enumerate(orbits.members) if shortest[members].all()]
 
 
 def n_images(bonds, supercell):
@@ -135,24 +193,48 @@ def sum_rule(shells, n_atoms):
     -------
     independent : ndarray of int of shape (n_parameters,)
         Among the elements of all shells.
-    expansion : ndarray of shape (n_elements, n_parameters)
-        Change of every element with each independent one.
+    combinations : list of Combinations
+        Elements of each shell.
+    conditions : ndarray of shape (n_conditions, n_elements)
+        Independent sums of elements that vanish.
     """
     skew = []
     for shell in shells:
-        sums = np.zeros((len(shell.elements), n_atoms, 3, 3))
-        np.add.at(sums, (slice(None), shell.atoms[:, 0]), shell.tensors)
-        odd = (sums - sums.swapaxes(2, 3))[:, :, [0, 0, 1], [1, 2, 2]]
-        skew.append(odd.reshape(len(sums), -1))
-    conditions = np.concatenate(skew)[::-1].T  # one column an element, farthest first
-    reduced, pivots = row_echelon(_row_space(conditions))
-    n_elements = conditions.shape[1]
+        odd = (shell.tensors - shell.tensors.swapaxes(2, 3))[..., [0, 0, 1], [1, 2, 2]]
+        sums = np.zeros((len(shell.elements), n_atoms, 3))
+        np.add.at(sums, (slice(None), shell.atoms[:, 0]), odd)
+        skew.append(sums.reshape(len(sums), -1))
+    rows = np.concatenate(skew)[::-1].T  # one column an element, farthest first
+    reduced, pivots = _reduced_form(_row_space(rows[np.abs(rows).max(axis=1) > 0]))
+    n_elements = rows.shape[1]
+    conditions = reduced[:, ::-1]
     given_up = n_elements - 1 - np.array(pivots, dtype=int)
     independent = np.setdiff1d(np.arange(n_elements), given_up)
-    expansion = np.zeros((n_elements, len(independent)))
-    expansion[independent, np.arange(len(independent))] = 1.0
-    expansion[given_up] = -reduced[:, ::-1][:, independent]
-    return independent, expansion
+    rule = dict(zip(given_up.tolist(), -conditions[:, independent], strict=True))
+    combinations, start = [], 0
+    for shell in shells:
+        elements = np.arange(start, start + len(shell.elements))
+        combinations.append(_combinations(elements, independent, rule))
+        start += len(elements)
+    return independent, combinations, conditions
+
+
+def _combinations(elements, independent, rule):
+    """Return what gives consecutive elements; `rule` holds those given up."""
+    first, last = np.searchsorted(independent, [elements[0], elements[-1] + 1])
+    own = np.arange(first, last)
+    dependent = [(n, rule[e]) for n, e in enumerate(elements.tolist()) if e in rule]
+    if not dependent:
+        return Combinations(own, np.eye(len(own)))
+    entering = np.abs([row for _, row in dependent]).max(axis=0) > 0
+    entering[own] = True
+    parameters = np.flatnonzero(entering)
+    coefficients = np.zeros((len(parameters), len(elements)))
+    rows = np.searchsorted(parameters, own)
+    coefficients[rows, independent[own] - elements[0]] = 1.0
+    for number, row in dependent:
+        coefficients[:, number] = row[parameters]
+    return Combinations(parameters, coefficients)
 
 
 def row_echelon(matrix):
@@ -172,6 +254,20 @@ def row_echelon(matrix):
         pivots.append(column)
     rows[np.abs(rows) < _ROUNDING] = 0.0
     return rows[: len(pivots)], pivots
+
+
+def _reduced_form(rows):
+    """Row echelon form of independent rows, found on as few columns as it needs."""
+    width = 4 * len(rows)
+    while width < rows.shape[1]:
+        _, pivots = row_echelon(rows[:, :width])
+        if len(pivots) == len(rows):
+            reduced = np.linalg.solve(rows[:, pivots], rows)
+            reduced[:, pivots] = np.eye(len(rows))
+            reduced[np.abs(reduced) < _ROUNDING] = 0.0
+            return reduced, pivots
+        width *= 2
+    return row_echelon(rows)
 
 
 def lattice_vectors(lattice, cutoff):
@@ -241,13 +337,17 @@ def _orbit_labels(pairs, group, encode):
     return labels
 
 
-def _shell(number, star, group, encode):
-    """Find the tensor elements that symmetry leaves free, and spread them over a star.
+def _shells(orbits, numbers, group):
+    """Shells of some orbits."""
+    bases, shells = {}, []
+    for number in numbers:
+        star = _Pairs(*(column[orbits.members[number]] for column in orbits.pairs))
+        shells.append(_shell(number + 1, star, group, orbits.encode, bases))
+    return shells
 
-    The operations that leave the first pair as it is are averaged over; what is
-    invariant is brought to reduced row echelon form, so that each basis tensor has a
-    one at its own named element and zeros at those of the others.
-    """
+
+def _shell(number, star, group, encode, bases):
+    """Spread the tensor elements that symmetry leaves free over a star of pairs."""
     i, j = star.first[0], star.second[0]
     first, second = group.permutations[:, [i, j]].T
     steps = group.rotations @ star.cells[0] + group.cells[:, j] - group.cells[:, i]
@@ -255,11 +355,10 @@ def _shell(number, star, group, encode):
         [encode(first, second, steps), encode(second, first, -steps)]
     )
     members = encode(star.first, star.second, star.cells)
-    units = np.eye(9).reshape(9, 3, 3)[_FLAT]
-    little = _transformed(units, group, np.flatnonzero(images == members[0]))
-    projector = little.mean(axis=1).reshape(9, 9)[:, _FLAT]
-    basis, pivots = row_echelon(_row_space(projector))
-    tensors = np.einsum("pe,eij->pij", basis, units)
+    little = np.flatnonzero(images == members[0])
+    if little.tobytes() not in bases:
+        bases[little.tobytes()] = _invariant_tensors(group, little)
+    elements, tensors = bases[little.tobytes()]
     # one operation that takes the first pair to each member of the star
     found, operations = np.unique(images, return_index=True)
     carriers = operations[np.searchsorted(found, members)]
@@ -267,9 +366,21 @@ def _shell(number, star, group, encode):
         number,
         star.bonds,
         np.stack([star.first, star.second], axis=1),
-        [_ELEMENTS[pivot] for pivot in pivots],
+        elements,
         _transformed(tensors, group, carriers),
     )
+
+
+def _invariant_tensors(group, little):
+    """Find the elements of a tensor that some operations leave free.
+
+    What is invariant is brought to reduced row echelon form, so that each basis tensor
+    has a one at its own named element and zeros at those of the others.
+    """
+    units = np.eye(9).reshape(9, 3, 3)[_FLAT]
+    projector = _transformed(units, group, little).mean(axis=1).reshape(9, 9)[:, _FLAT]
+    basis, pivots = row_echelon(_row_space(projector))
+    return [_ELEMENTS[p] for p in pivots], np.einsum("pe,eij->pij", basis, units)
 
 
 def _transformed(tensors, group, operations):
@@ -284,5 +395,9 @@ def _transformed(tensors, group, operations):
 
 def _row_space(matrix):
     """Orthonormal rows that span those of a matrix, but for rounding errors."""
+    if matrix.shape[1] > _WIDE * len(matrix):
+        squares, left = np.linalg.eigh(matrix @ matrix.T)
+        kept = squares > _NOISE**2
+        return (left[:, kept] / np.sqrt(squares[kept])).T @ matrix
     _, sizes, rows = np.linalg.svd(matrix, full_matrices=False)
     return rows[sizes > _NOISE]

@@ -26,11 +26,13 @@ _SAME_VECTOR = 1e-5  # Angstrom
 
 
 class _Group(NamedTuple):
-    """Parameters that act on the same bonds."""
+    """A shell: tensor elements that act on the same bonds."""
 
-    parameters: torch.Tensor  # (n_members,) numbers
-    waves: torch.Tensor  # (n_waves,) numbers of the functions they multiply
-    weights: torch.Tensor  # (n_members, n_waves, n_elements), meV^2
+    parameters: torch.Tensor  # (n_parameters,) numbers of those that enter
+    coefficients: torch.Tensor | None  # (n_parameters, n_members); None is the unit
+    waves: torch.Tensor  # (n_waves,) numbers of the functions that they multiply
+    places: torch.Tensor | None  # (n_places,) elements of the matrices; None is all
+    weights: torch.Tensor  # (n_members, n_waves, n_places), meV^2
 
 
 class BondWaves(NamedTuple):
@@ -94,8 +96,15 @@ class BondWaves(NamedTuple):
         weights = rows.new_zeros(n_waves, len(rows), self._n_elements())
         for group in self.groups:
             chosen = rows[:, group.parameters]
+            if group.coefficients is not None:
+                chosen = chosen @ group.coefficients
             added = torch.einsum("sp,pwe->wse", chosen, group.weights)
-            weights.index_add_(0, group.waves, added)
+            if group.places is None:
+                weights.index_add_(0, group.waves, added)
+            else:
+                samples = torch.arange(len(rows), device=rows.device)
+                index = group.waves[:, None, None], samples[:, None], group.places
+                weights[index] += added
         return weights.mT.contiguous() if self._is_packed() else weights
 
     def matrices(self, waves: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -139,11 +148,20 @@ class BondWaves(NamedTuple):
                 weights = group.weights.transpose(1, 2)  # parameter, element, wave
                 basis[group.parameters] = weights @ waves[:, group.waves].mT
             return basis
-        basis = waves.new_empty(len(waves), self.n_parameters, n_elements)
+        basis = waves.new_zeros(len(waves), self.n_parameters, n_elements)
         for group in self.groups:
             weights = group.weights.transpose(0, 1).flatten(1)
             matrices = waves[:, group.waves] @ weights
-            basis[:, group.parameters] = matrices.unflatten(1, (-1, n_elements))
+            matrices = matrices.unflatten(1, (len(group.weights), -1))
+            index: tuple = (slice(None), group.parameters)
+            if group.places is not None:
+                index = slice(None), group.parameters[:, None], group.places
+            if group.coefficients is None:
+                basis[index] = matrices
+            else:
+                basis[index] += torch.einsum(
+                    "pm,nme->npe", group.coefficients, matrices
+                )
         return self._shaped(basis.flatten(1), self.n_parameters)
 
     def _shaped(self, elements, number):
@@ -178,43 +196,58 @@ def bond_waves(model, device: torch.device, dtype: torch.dtype) -> BondWaves:
     BondWaves
         Without the dipole term of a polar crystal.
     """
-    tensors, partners = model.bond_tensors, model.inversion_partners()
+    crystal, partners = model._crystal(), model.inversion_partners()
     vectors, numbers, signs = _up_to_sign(model.bonds)
-    moved = np.abs(tensors).max(axis=(2, 3)) > 0  # (n_parameters, n_bonds)
-    groups = []
-    for support in np.unique(moved, axis=0):
-        members = np.flatnonzero((moved == support).all(axis=1))
-        bonds = np.flatnonzero(support)
-        waves, weights = _weights(
-            tensors[np.ix_(members, bonds)],
-            model.bond_atoms[bonds],
-            np.sqrt(model.atomic_masses),
-            numbers[bonds],
-            signs[bonds],
-            len(vectors),
-        )
-        weights = torch.as_tensor(_elements(weights, partners))
-        used = torch.nonzero(weights.abs().amax(dim=(0, 2)), as_tuple=True)[0]
-        groups.append(
-            _Group(
-                torch.as_tensor(members).to(device),
-                torch.as_tensor(waves)[used].to(device),
-                weights[:, used].to(device=device, dtype=dtype),
-            )
-        )
+    roots = np.sqrt(model.atomic_masses)
+    groups, start = [], 0
+    for shell, combinations in zip(crystal.shells, crystal.combinations, strict=True):
+        own = slice(start, start + len(shell.bonds))
+        weights = _weights(shell, roots, partners, numbers[own], signs[own])
+        groups.append(_group(weights, combinations, len(vectors), device, dtype))
+        start = own.stop
+    groups.sort(key=lambda group: group.coefficients is not None)  # what adds is last
     return BondWaves(
         torch.as_tensor(vectors.T.copy()).to(device=device, dtype=dtype),
         groups,
-        len(tensors),
+        len(crystal.names),
         3 * model.n_atoms,
         has_sines=any(int(group.waves.max()) > len(vectors) for group in groups),
         is_complex=partners is None,
     )
 
 
-def _elements(weights, partners):
+def _group(weights, combinations, n_vectors, device, dtype):
+    """Leave out functions and elements of the matrices that a shell does not have."""
+    (own, places, n_elements), values = weights
+    waves = np.concatenate([[0], 1 + own, 1 + n_vectors + own])
+    used = np.abs(values).max(axis=(0, 2)) > 0
+    filled = np.abs(values).max(axis=(0, 1)) > 0
+    whole = 2 * filled.sum() > n_elements
+    if whole:
+        spread = np.zeros((*values.shape[:2], n_elements))
+        spread[:, :, places] = values
+        values = spread
+    else:
+        values = values[:, :, filled]
+    parameters, coefficients = combinations
+    if np.array_equal(coefficients, np.eye(len(coefficients))):
+        coefficients = None
+
+    def moved(array):
+        return torch.as_tensor(array).to(device=device, dtype=dtype)
+
+    return _Group(
+        torch.as_tensor(parameters).to(device),
+        None if coefficients is None else moved(coefficients),
+        torch.as_tensor(waves[used]).to(device),
+        None if whole else torch.as_tensor(places[filled]).to(device),
+        moved(values[:, used]),
+    )
+
+
+def _elements(weights, partners, packed):
     """Put complex matrices in the form to be diagonalised, elements last."""
-    if weights.shape[-1] == 3:
+    if packed:
         return weights.real.reshape(*weights.shape[:2], 9)[..., PACKED]
     if partners is not None:
         return real_form(weights, partners).reshape(*weights.shape[:2], -1)
@@ -242,13 +275,26 @@ def _merged(vectors):
     )
 
 
-def _weights(tensors, atoms, roots, numbers, signs, n_vectors):
-    """Complex matrices of the functions that some bonds need, and their numbers."""
+def _weights(shell, roots, partners, numbers, signs):
+    """Return the matrices of the functions that a shell needs, (n, n_waves, n_places).
+
+    With them, first, the numbers of its vectors and of the elements of the matrices
+    that may differ from zero, and the number of all elements.
+    """
     own, places = np.unique(numbers, return_inverse=True)
-    n_members, n_atoms, n_own = len(tensors), len(roots), len(own)
+    reached = np.unique(shell.atoms)  # matrices of these atoms, and of their partners
+    if partners is not None:
+        reached = np.union1d(reached, partners[reached])
+        partners = np.searchsorted(reached, partners[reached])
+    atoms = np.searchsorted(reached, shell.atoms)
+    n_members, n_atoms, n_own = len(shell.tensors), len(reached), len(own)
     shape = (n_members, 1 + 2 * n_own, n_atoms, 3, n_atoms, 3)
     weights = np.zeros(shape, dtype=complex)
-    scaled = MEV2_PER_EIGENVALUE * tensors
+    scaled, roots, n_all = (
+        MEV2_PER_EIGENVALUE * shell.tensors,
+        roots[reached],
+        len(roots),
+    )
     for bond, (i, j) in enumerate(atoms):
         wave, sign = places.reshape(-1)[bond], signs[bond]
         between = scaled[:, bond] / (roots[i] * roots[j])
@@ -257,5 +303,14 @@ def _weights(tensors, atoms, roots, numbers, signs, n_vectors):
         weights[:, 1 + wave, i, :, j] += between
         weights[:, 1 + n_own + wave, i, :, j] -= 1j * sign * between
     size = 3 * n_atoms
-    waves = np.concatenate([[0], 1 + own, 1 + n_vectors + own])
-    return waves, weights.reshape(n_members, -1, size, size)
+    weights = weights.reshape(n_members, -1, size, size)
+    values = _elements(weights, partners, packed=n_all == 1)
+    rows = (3 * reached[:, None] + np.arange(3)).reshape(-1)
+    elements = (3 * n_all * rows[:, None] + rows).reshape(-1)
+    n_elements = (3 * n_all) ** 2
+    if n_all == 1:
+        elements, n_elements = np.arange(len(PACKED)), len(PACKED)
+    elif partners is None:
+        elements = (2 * elements[:, None] + [0, 1]).reshape(-1)
+        n_elements *= 2
+    return (own, elements, n_elements), values

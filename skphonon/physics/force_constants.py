@@ -21,8 +21,10 @@ from skphonon._validation import parameter_rows, reference_row
 from skphonon.physics import _supercells as supercells
 from skphonon.physics import _symmetry as symmetry
 from skphonon.physics._atoms import isotope_of_mass
-from skphonon.physics._crystal import build_crystal, laue_class
+from skphonon.physics._crystal import build_crystal, build_structure, laue_class
 from skphonon.physics._phonopy_io import load_phonopy
+from skphonon.physics._projection import projection
+from skphonon.physics._shell_fits import fit_constants, fold, spread
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
 from skphonon.physics.polar import polar_term
@@ -30,6 +32,7 @@ from skphonon.physics.polar import polar_term
 __all__ = ["ForceConstantModel"]
 
 _TABLE_UNITS = {"eV/Angstrom^2": 1.0, "N/m": EV_PER_A2_PER_NEWTON_PER_METRE}
+_STRUCTURE = ("lattice", "symbol", "positions", "mass", "magnetic_moments")
 _VANISHING = 1e-10  # of the largest constant
 _UNSOUND_CHARGE = 0.1  # e: sums and changes of Born charges above it get a warning
 
@@ -55,8 +58,8 @@ class ForceConstantModel(VersionedEstimator):
     ----------
     lattice : array-like of shape (3, 3)
         Lattice vectors of a primitive or conventional cell in rows, Cartesian, in
-        Angstrom. The names refer to these Cartesian axes: put the crystal axes along
-        them.
+        Angstrom, right- or left-handed. The names refer to these Cartesian axes: put
+        the crystal axes along them.
     symbol : str or sequence of str
         Symbol of all atoms or one an atom: an element in its natural mixture, ``"Ni"``,
         or an isotope, ``"58Ni"``, ``"Ni-58"`` or ``"D"``. Gives the masses, unless
@@ -84,6 +87,12 @@ class ForceConstantModel(VersionedEstimator):
         the constants on the supercell.
     dielectric : array-like of shape (3, 3), default=None
         High-frequency dielectric tensor, without unit.
+    magnetic_moments : array-like of shape (n_atoms,) or (n_atoms, 3), default=None
+        Magnetic moment of each atom, in any unit, for the symmetry only: atoms are
+        equivalent if an operation of the space group, with or without the reversal of
+        all moments (time reversal), takes one to the other. One number an atom is a
+        collinear moment that rotations do not turn; three are a Cartesian vector. None
+        is a crystal without moments.
 
     Attributes
     ----------
@@ -141,6 +150,7 @@ class ForceConstantModel(VersionedEstimator):
         supercell=None,
         born_charges=None,
         dielectric=None,
+        magnetic_moments=None,
     ):
         self.lattice = lattice
         self.symbol = symbol
@@ -151,18 +161,33 @@ class ForceConstantModel(VersionedEstimator):
         self.supercell = supercell
         self.born_charges = born_charges
         self.dielectric = dielectric
+        self.magnetic_moments = magnetic_moments
 
     @classmethod
-    def from_phonopy(cls, phonopy, *, cutoff=None, n_shells=None, force_constants=None):
+    def from_phonopy(
+        cls,
+        phonopy,
+        *,
+        cutoff=None,
+        n_shells=None,
+        force_constants=None,
+        symmetrize=False,
+    ):
         """Read the force constants of a phonopy calculation.
 
         Without `cutoff` and `n_shells`, all shells that the supercell holds are kept,
         and the frequencies of the model are those of phonopy; outer shells whose
         constants all vanish are left out, as are those which a supercell of lower
-        symmetry than the crystal cuts. Born charges and the dielectric tensor are
-        kept, with the symmetry of the crystal and their sum taken off, as in phonopy;
-        lengths and constants of any calculator are converted. phonopy names no
-        isotopes: set `symbol` afterwards.
+        symmetry than the crystal cuts. Born charges, the dielectric tensor and magnetic
+        moments are kept, charges with the symmetry of the crystal and their sum taken
+        off, as in phonopy; lengths and constants of any calculator are converted.
+        phonopy names no isotopes: set `symbol` afterwards.
+
+        The symmetry of the crystal, the exchange of the two atoms of a pair and the
+        acoustic sum rule are imposed on the constants. Where that, or a shell cut by
+        the supercell, changes a phonon energy on a mesh of 4 x 4 x 4 points with the
+        zone centre by more than 0.5 meV or 2 % of the highest energy, a warning says by
+        how much. What a `cutoff` or `n_shells` leaves out does not count.
 
         Parameters
         ----------
@@ -178,6 +203,8 @@ class ForceConstantModel(VersionedEstimator):
             File of the force constants, where the YAML file does not hold them, or of
             forces: ``force_constants.hdf5``, ``FORCE_CONSTANTS`` or ``FORCE_SETS``,
             under any name.
+        symmetrize : bool, default=False
+            Whether to impose symmetry and sum rule however much that changes.
 
         Returns
         -------
@@ -191,18 +218,21 @@ class ForceConstantModel(VersionedEstimator):
         ValueError
             If a file is not what it should be, there are no force constants or no
             supercell, those are of another crystal, units contradict one another, the
-            acoustic sum rule is broken by more than 1 % of the largest constant or
-            that of the Born charges by the largest charge, both `cutoff` and
-            `n_shells` are given, or they reach beyond the supercell.
+            sum of the Born charges exceeds the largest charge, both `cutoff` and
+            `n_shells` are given, or they reach beyond the supercell. Unless
+            `symmetrize` is set, also if the acoustic sum rule is broken by more than
+            1 % of the largest constant, or the constants must change by more than 10 %
+            of their root mean square.
         OSError
             If a file cannot be read.
 
         Warns
         -----
         UserWarning
-            If the Born charges sum to more than 0.1 e or lack the symmetry of the
-            crystal by more, the mass of an atom is that of an isotope, or forces are
-            of other displacements than the YAML file holds.
+            If imposing symmetry and sum rule changes phonon energies visibly, the Born
+            charges sum to more than 0.1 e or lack the symmetry of the crystal by more,
+            the mass of an atom is that of an isotope, or forces are of other
+            displacements than the YAML file holds.
         """
         if isinstance(phonopy, (str, os.PathLike)):
             phonopy = load_phonopy(phonopy, force_constants)
@@ -211,13 +241,20 @@ class ForceConstantModel(VersionedEstimator):
                 "force_constants names the file that goes with the path of a YAML "
                 "file. Set Phonopy.force_constants instead."
             )
+        model, change = cls._fitted(phonopy, cutoff, n_shells, symmetrize)
+        change.tell(symmetrize, stacklevel=3)
+        return model
+
+    @classmethod
+    def _fitted(cls, phonopy, cutoff, n_shells, symmetrize):
+        """Return a model of a phonopy object, and how it changes the constants."""
         if cutoff is not None and n_shells is not None:
             raise ValueError(
                 "cutoff or n_shells may be given, not both; got "
                 f"cutoff={cutoff:g}, n_shells={n_shells}."
             )
-        stored = supercells.read_supercell(phonopy)
-        lattice, symbols, positions, masses = supercells.read_cell(phonopy)
+        stored = supercells.read_supercell(phonopy, check=not symmetrize)
+        lattice, symbols, positions, masses, moments = supercells.read_cell(phonopy)
         born_charges, dielectric, unsound = supercells.read_charges(phonopy)
         if max(unsound) > _UNSOUND_CHARGE:
             warnings.warn(
@@ -226,7 +263,7 @@ class ForceConstantModel(VersionedEstimator):
                 f"{unsound[1]:.2g} e to do so: converge them, or check that they are "
                 "of this crystal, in this order of atoms and indices.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         _warn_of_isotopes(symbols, masses)
         single = len(symbols) == 1
@@ -240,14 +277,16 @@ class ForceConstantModel(VersionedEstimator):
             supercell=np.rint(stored.lattice @ np.linalg.inv(lattice)).astype(int).T,
             born_charges=born_charges,
             dielectric=dielectric,
+            magnetic_moments=moments,
         )
         if cutoff is not None:
             n_shells = model._count_within(cutoff)
         if n_shells is not None:
             model._check_reach(n_shells)
             model.n_shells = n_shells
-        model.reference = model.parameters(phonopy)
-        return model if n_shells is not None else model._trimmed()
+        model.reference = model.parameters(stored)
+        change = projection(model, stored, truncated=n_shells is not None)
+        return model if n_shells is not None else model._trimmed(), change
 
     @classmethod
     def from_calculator(
@@ -259,6 +298,7 @@ class ForceConstantModel(VersionedEstimator):
         displacement=0.01,
         cutoff=None,
         n_shells=None,
+        symmetrize=False,
     ):
         """Compute force constants from the forces of an ASE calculator.
 
@@ -280,6 +320,8 @@ class ForceConstantModel(VersionedEstimator):
             As in :meth:`from_phonopy`.
         n_shells : int, default=None
             As in :meth:`from_phonopy`.
+        symmetrize : bool, default=False
+            As in :meth:`from_phonopy`.
 
         Returns
         -------
@@ -291,7 +333,14 @@ class ForceConstantModel(VersionedEstimator):
         ImportError
             If ASE is not installed.
         ValueError
-            If there is no calculator or the crystal is not periodic.
+            If there is no calculator, the crystal is not periodic, or the constants
+            must change by more than 10 % (see :meth:`from_phonopy`).
+
+        Warns
+        -----
+        UserWarning
+            As in :meth:`from_phonopy`: the supercell may have a lower symmetry than the
+            crystal.
         """
         try:
             import ase  # noqa: F401
@@ -312,7 +361,9 @@ class ForceConstantModel(VersionedEstimator):
                 f"pbc={atoms.pbc.tolist()}. Set atoms.pbc = True."
             )
         phonons = supercells.displace(atoms, calculator, supercell, displacement)
-        return cls.from_phonopy(phonons, cutoff=cutoff, n_shells=n_shells)
+        model, change = cls._fitted(phonons, cutoff, n_shells, symmetrize)
+        change.tell(symmetrize, stacklevel=3)
+        return model
 
     @classmethod
     def from_table(
@@ -391,22 +442,22 @@ class ForceConstantModel(VersionedEstimator):
     @property
     def cell(self):
         """The cell with its atoms, as phonopy has it: isotopes as their elements."""
-        return self._crystal().cell.copy()  # equal models share that of the crystal
+        return self._structure().cell.copy()  # equal models share that of the crystal
 
     @property
     def symbols(self):
         """Symbol of each atom of the cell."""
-        return list(self._crystal().symbols)
+        return list(self._structure().symbols)
 
     @property
     def n_atoms(self):
         """Number of atoms in the cell."""
-        return len(self.cell)
+        return len(self._structure().cell)
 
     @property
     def atomic_masses(self):
         """Masses in amu, shape (n_atoms,)."""
-        return self.cell.masses
+        return self._structure().cell.masses
 
     @property
     def bonds(self):
@@ -421,7 +472,18 @@ class ForceConstantModel(VersionedEstimator):
     @property
     def bond_tensors(self):
         """Change of K with each parameter, shape (n_parameters, n_bonds, 3, 3)."""
-        return self._pairs(self._crystal().expansion.T)
+        crystal = self._crystal()
+        tensors = np.zeros((len(crystal.names), len(self.bonds), 3, 3))
+        start = 0
+        for shell, combinations in zip(
+            crystal.shells, crystal.combinations, strict=True
+        ):
+            stop = start + len(shell.bonds)
+            tensors[combinations.parameters, start:stop] = np.tensordot(
+                combinations.coefficients, shell.tensors, axes=1
+            )
+            start = stop
+        return tensors
 
     def tensor(self, parameters):
         """Return the force constants of every atom of the cell.
@@ -439,8 +501,7 @@ class ForceConstantModel(VersionedEstimator):
             for each row of `bonds`. Those of an atom sum to zero.
         """
         rows = parameter_rows(parameters, self.parameter_names)
-        pairs = self._pairs(rows @ self._crystal().expansion.T)
-        first = self.bond_atoms[:, 0]
+        pairs, first = self._pairs(rows), self.bond_atoms[:, 0]
         on_site = [pairs[:, first == i].sum(axis=1) for i in range(self.n_atoms)]
         return np.concatenate([np.stack(on_site, axis=1), -pairs], axis=1)
 
@@ -474,32 +535,21 @@ class ForceConstantModel(VersionedEstimator):
             If the constants are not of this crystal, or the supercell cannot tell the
             parameters apart.
         """
-        crystal, bond_atoms = self._crystal(), self.bond_atoms
+        crystal = self._crystal()
         slots = supercells.lay_out(
-            force_constants, crystal.cell, self.bonds, bond_atoms
+            force_constants, crystal.cell, self.bonds, self.bond_atoms
         )
-        tensors = self.bond_tensors.reshape(len(crystal.names), -1, 9)
-        folded = np.zeros((len(tensors), slots.given.shape[1], 9))
-        np.add.at(folded, (slice(None), slots.of_bonds), tensors)
-        reached = np.setdiff1d(slots.of_bonds, slots.of_atoms)
-        parameters, rank = supercells.least_squares(
-            tensors.reshape(len(tensors), -1),
-            folded[:, reached].reshape(len(tensors), -1),
-            -slots.given[:, reached].reshape(len(slots.given), -1),
-        )
-        if rank < len(tensors) and not slots.shortest:
+        elements, rank = fit_constants(crystal, slots)
+        if rank < len(crystal.names) and not slots.shortest:
             raise ValueError(
-                f"The force constants cannot tell {len(tensors)} parameters apart, "
-                f"only {rank}: some neighbours fold onto one atom of the supercell. "
-                "Keep fewer shells or use a larger supercell."
+                f"The force constants cannot tell {len(crystal.names)} parameters "
+                f"apart, only {rank}: some neighbours fold onto one atom of the "
+                "supercell. Keep fewer shells or use a larger supercell."
             )
-        on_site = np.zeros((len(tensors), self.n_atoms, 9))
-        np.add.at(on_site, (slice(None), bond_atoms[:, 0]), tensors)
-        np.add.at(folded, (slice(None), slots.of_atoms), -on_site)
-        given = slots.given.reshape(len(slots.given), -1)
-        misfit = given + parameters @ folded.reshape(len(tensors), -1)
-        residual = np.linalg.norm(misfit, axis=1)
-        residual /= np.linalg.norm(given, axis=1)
+        parameters = elements[:, crystal.independent]
+        misfit = slots.given - fold(crystal, elements, slots)
+        residual = np.linalg.norm(misfit.reshape(len(misfit), -1), axis=1)
+        residual /= np.linalg.norm(slots.given.reshape(len(misfit), -1), axis=1)
         if slots.single:
             parameters, residual = parameters[0], float(residual[0])
         return (parameters, residual) if return_residual else parameters
@@ -520,7 +570,17 @@ class ForceConstantModel(VersionedEstimator):
         ndarray of shape (n_parameters, n_points, 3 * n_atoms, 3 * n_atoms)
             meV^2 for each eV/Angstrom^2: real for one atom a cell, complex otherwise.
         """
-        return self._assembled(self._crystal().expansion.T, wavevectors)
+        crystal, roots = self._crystal(), np.sqrt(self.atomic_masses)
+        points = np.asarray(wavevectors, dtype=float)
+        matrices = self._empty_matrices(len(crystal.names), len(points))
+        for shell, (parameters, coefficients) in zip(
+            crystal.shells, crystal.combinations, strict=True
+        ):
+            tensors = np.tensordot(coefficients, shell.tensors, axes=1)
+            add_bonds(
+                matrices, parameters, shell.bonds, shell.atoms, tensors, roots, points
+            )
+        return matrices
 
     def dynamical_matrix_offset(self, wavevectors):
         """Return what does not depend on the parameters: the polar term.
@@ -573,7 +633,17 @@ class ForceConstantModel(VersionedEstimator):
             basis = self.dynamical_matrix_basis(wavevectors)
             matrices = np.tensordot(rows, basis, axes=1)
         else:
-            matrices = self._assembled(rows @ self._crystal().expansion.T, wavevectors)
+            points = np.asarray(wavevectors, dtype=float)
+            matrices = self._empty_matrices(len(rows), len(points))
+            add_bonds(
+                matrices,
+                np.arange(len(rows)),
+                self.bonds,
+                self.bond_atoms,
+                self._pairs(rows),
+                np.sqrt(self.atomic_masses),
+                points,
+            )
         offset = self.dynamical_matrix_offset(wavevectors)
         return matrices if offset is None else matrices + offset
 
@@ -636,7 +706,7 @@ class ForceConstantModel(VersionedEstimator):
             Cartesian rotation matrices of the space group and of inversion, which the
             phonons have in any crystal (time reversal).
         """
-        group = self._crystal().group
+        group = self._structure().group
         return np.concatenate([group.cartesian, -group.cartesian])[laue_class(group)]
 
     def symmetry_operations(self):
@@ -649,7 +719,7 @@ class ForceConstantModel(VersionedEstimator):
         permutations : ndarray of int of shape (n_operations, n_atoms)
             Number of the atom onto which each atom goes, but for lattice translations.
         """
-        group = self._crystal().group
+        group = self._structure().group
         order = len(group.rotations)
         flat = np.hstack([group.rotations.reshape(order, -1), group.permutations])
         _, unique = np.unique(flat, axis=0, return_index=True)
@@ -663,7 +733,7 @@ class ForceConstantModel(VersionedEstimator):
         ndarray of int of shape (n_atoms,) or None
             Number of the image of each atom; None if there is no centre of inversion.
         """
-        group = self._crystal().group
+        group = self._structure().group
         inversions = (group.rotations == -np.eye(3, dtype=int)).all(axis=(1, 2))
         return group.permutations[inversions.argmax()] if inversions.any() else None
 
@@ -692,7 +762,7 @@ class ForceConstantModel(VersionedEstimator):
         finest = lcm(*counts.tolist())
         axes = [np.arange(1, 2 * n, 2) * (finest // n) for n in counts]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        group = self._crystal().group  # coordinates are in units of 1 / (2 finest)
+        group = self._structure().group  # coordinates are in units of 1 / (2 finest)
         place = (2 * finest) ** np.arange(3)
         rotations = np.concatenate([group.rotations, -group.rotations])
         stars = np.full(len(points), np.iinfo(int).max)
@@ -717,6 +787,8 @@ class ForceConstantModel(VersionedEstimator):
             an array of them, on `supercell`. If there is none or phonopy, which shares
             the constants of an atom among its nearest images, would not interpolate as
             the model does: on the smallest multiple that keeps all neighbours apart.
+            The vectors of a left-handed lattice are reversed, and with them reduced
+            wavevectors.
 
         Raises
         ------
@@ -727,10 +799,10 @@ class ForceConstantModel(VersionedEstimator):
         from phonopy import Phonopy
 
         parameters = reference_row(self) if parameters is None else parameters
-        crystals = []
+        crystals, cell = [], symmetry.right_handed(self.cell)
         for tensor in self.tensor(parameters):
             crystal = Phonopy(
-                self.cell,
+                cell,
                 supercell_matrix=self._sufficient_supercell(tensor),
                 primitive_matrix=np.eye(3),
             )
@@ -760,38 +832,31 @@ class ForceConstantModel(VersionedEstimator):
             raise ValueError(f"n_shells must be at least 1, got {self.n_shells}.")
         return self._cached(
             "crystal",
-            lambda: build_crystal(
-                self.lattice,
-                self.symbol,
-                self.positions,
-                self.mass,
-                self.n_shells,
-                self.supercell,
-            ),
+            lambda: build_crystal(self._structure(), self.n_shells, self.supercell),
+            (*_STRUCTURE, "n_shells", *(["supercell"] * (self.n_shells is None))),
         )
 
-    def _pairs(self, elements):
-        """K of every bond (n, n_bonds, 3, 3) for rows of elements of all shells."""
-        tensors, start = [], 0
-        for shell in self._crystal().shells:
-            stop = start + len(shell.elements)
-            tensors.append(np.tensordot(elements[:, start:stop], shell.tensors, axes=1))
-            start = stop
-        return np.concatenate(tensors, axis=1)
+    def _structure(self):
+        """Return the cell and its space group."""
+        return self._cached(
+            "structure",
+            lambda: build_structure(*(getattr(self, name) for name in _STRUCTURE)),
+            _STRUCTURE,
+        )
 
-    def _assembled(self, elements, wavevectors):
-        """Dynamical matrices (n, n_points, 3 n_atoms, 3 n_atoms), no polar term."""
-        points, roots = np.asarray(wavevectors, float), np.sqrt(self.atomic_masses)
-        size, start = 3 * len(roots), 0
-        dtype = float if len(roots) == 1 else complex
-        matrices = np.zeros((len(elements), len(points), size, size), dtype=dtype)
-        for shell in self._crystal().shells:
-            columns = elements[:, start : start + len(shell.elements)]
-            rows = np.flatnonzero(columns.any(axis=1))
-            tensors = np.tensordot(columns[rows], shell.tensors, axes=1)
-            add_bonds(matrices, rows, shell.bonds, shell.atoms, tensors, roots, points)
-            start += len(shell.elements)
-        return matrices
+    def _pairs(self, rows):
+        """K of every bond (n_samples, n_bonds, 3, 3) of parameter sets."""
+        crystal = self._crystal()
+        elements = [
+            rows[:, parameters] @ coefficients
+            for parameters, coefficients in crystal.combinations
+        ]
+        return spread(crystal, np.concatenate(elements, axis=1))
+
+    def _empty_matrices(self, n_sets, n_points):
+        size = 3 * self.n_atoms
+        dtype = float if self.n_atoms == 1 else complex
+        return np.zeros((n_sets, n_points, size, size), dtype=dtype)
 
     def _is_polar(self):
         given = [self.born_charges is not None, self.dielectric is not None]
@@ -804,8 +869,7 @@ class ForceConstantModel(VersionedEstimator):
         return all(given)
 
     def _count_within(self, cutoff):
-        crystal = self._crystal()
-        n_shells = len(symmetry.shells_within(crystal.cell, crystal.group, cutoff))
+        n_shells = len(symmetry.orbits_within(*self._structure()[:2], cutoff).members)
         if not n_shells:
             raise ValueError(
                 f"cutoff must reach the nearest neighbours, got {cutoff:g} Angstrom."
@@ -813,19 +877,22 @@ class ForceConstantModel(VersionedEstimator):
         return n_shells
 
     def _check_reach(self, n_shells):
-        crystal = self._crystal()
-        vectors = supercells.as_matrix(self.supercell).T @ crystal.cell.cell
-        shells = symmetry.first_shells(crystal.cell, crystal.group, n_shells)
-        lengths = np.array([np.linalg.norm(shell.bonds[0]) for shell in shells])
-        for number, shell in enumerate(shells):
-            if not symmetry.n_images(shell.bonds, vectors).all():
-                allowed = lengths[lengths < lengths[number] - symmetry.SAME_LENGTH]
-                raise ValueError(
-                    f"The cutoff is beyond the supercell: shell {number + 1} at "
-                    f"{lengths[number]:.4f} Angstrom has shorter images on it. Keep at "
-                    f"most n_shells={number} (cutoff={allowed.max(initial=0):.4f}) or "
-                    "use a larger supercell."
-                )
+        cell, group, _ = self._structure()
+        vectors = supercells.as_matrix(self.supercell).T @ cell.cell
+        orbits = symmetry.first_orbits(cell, group, n_shells)
+        beyond = np.setdiff1d(np.arange(n_shells), symmetry.inside(orbits, vectors))
+        if len(beyond):
+            number = beyond[0]
+            lengths = np.array(
+                [np.linalg.norm(orbits.bonds(n)[0]) for n in range(n_shells)]
+            )
+            allowed = lengths[lengths < lengths[number] - symmetry.SAME_LENGTH]
+            raise ValueError(
+                f"The cutoff is beyond the supercell: shell {number + 1} at "
+                f"{lengths[number]:.4f} Angstrom has shorter images on it. Keep at "
+                f"most n_shells={number} (cutoff={allowed.max(initial=0):.4f}) or "
+                "use a larger supercell."
+            )
 
     def _trimmed(self):
         """Return the model without the outermost shells whose constants vanish."""
@@ -877,5 +944,5 @@ def _warn_of_isotopes(symbols, masses):
             f"natural {symbols[atom]}: if it should not, call "
             f"model.set_params(symbol={symbol!r}).",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

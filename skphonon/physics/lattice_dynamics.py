@@ -21,6 +21,8 @@ __all__ = ["dynamical_matrix_basis", "real_form", "signed_sqrt"]
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 
+_BLOCK = 2**21  # phases at a time
+
 
 def dynamical_matrix_basis(
     bonds: ArrayLike,
@@ -92,22 +94,31 @@ def add_bonds(
     wavevectors : ndarray of shape (n_points, 3)
         Cartesian, in 1/Angstrom.
     """
-    first, second = np.asarray(bond_atoms).T
-    phases = wavevectors @ np.asarray(bonds).T
+    vectors, atoms = np.asarray(bonds), np.asarray(bond_atoms)
     tensors = MEV2_PER_EIGENVALUE * np.asarray(bond_tensors)
+    step = max(1, _BLOCK // max(1, len(vectors)))
+    for start in range(0, len(wavevectors), step):
+        block = slice(start, start + step)
+        phases = wavevectors[block] @ vectors.T
+        _add_block(matrices[:, block], rows, phases, atoms, tensors, mass_roots)
+
+
+def _add_block(matrices, rows, phases, atoms, tensors, mass_roots):
+    """Add bonds, their phases (n_points, n_bonds) and tensors in meV^2 amu."""
     if len(mass_roots) == 1:
         # 1 - cos x, written so that it keeps its digits at small x
         sums = _weighted(2 * np.sin(phases / 2) ** 2, tensors / mass_roots[0] ** 2)
         for row, block in zip(rows, sums, strict=True):
             matrices[row] += block
         return
+    first, second = atoms.T
     cosines, sines = np.cos(phases), np.sin(phases)
     shape = *matrices.shape[:2], len(mass_roots), 3, len(mass_roots), 3
     blocks = matrices.reshape(shape)
-    for i, j in np.unique(np.stack([first, second], axis=1)[first <= second], axis=0):
+    for i, j in np.unique(atoms[first <= second], axis=0):
         among = (first == i) & (second == j)
         scaled = tensors[:, among] / -(mass_roots[i] * mass_roots[j])
-        sums = np.empty((len(rows), len(wavevectors), 3, 3), dtype=complex)
+        sums = np.empty((len(rows), len(phases), 3, 3), dtype=complex)
         sums.real = _weighted(cosines[:, among], scaled)
         sums.imag = _weighted(sines[:, among], scaled)
         for row, block in zip(rows, sums, strict=True):
