@@ -9,16 +9,18 @@ from sklearn.base import RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skphonon._persistence import VersionedEstimator
 from skphonon._validation import (
+    ROWS_ARE_PIXELS,
     HasMethods,
     StrOptions,
     _fit_context,
     at_least,
     check_box,
     positive,
+    validate_spectra,
 )
 from skphonon.inversion._base import choose_steps
 from skphonon.inversion._pixel_fitting import (
@@ -292,7 +294,15 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         if is_new:
             X, y = self._start_anew(X, y)
         else:
-            X, y = validate_data(self, X, y, reset=False, dtype=float, y_numeric=True)
+            X, y = validate_spectra(
+                self,
+                X,
+                y,
+                reset=False,
+                dtype=float,
+                y_numeric=True,
+                remedy=ROWS_ARE_PIXELS,
+            )
         exposure = np.broadcast_to(np.asarray(exposure, dtype=float), y.shape)
         if not (exposure > 0).all():
             raise ValueError(f"exposure must be positive, got {exposure.min():g}.")
@@ -324,7 +334,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
             exposure of 1.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=float)
+        X = validate_spectra(self, X, reset=False, dtype=float, remedy=ROWS_ARE_PIXELS)
         spectrum = self.model_.simulate_at(X, self.parameters_[None])[0]
         in_logarithms = self.loss == "correlation"
         if in_logarithms:
@@ -344,8 +354,14 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     def _start_anew(self, X, y):
         for learnt in ("parameters_", "_seen", "n_counts_"):
             vars(self).pop(learnt, None)
-        X, y = validate_data(
-            self, X, y, dtype=float, y_numeric=True, ensure_min_samples=2
+        X, y = validate_spectra(
+            self,
+            X,
+            y,
+            dtype=float,
+            y_numeric=True,
+            ensure_min_samples=2,
+            remedy=ROWS_ARE_PIXELS,
         )
         self.model_ = _LogPlane(X) if self.model is None else self.model
         self._span = X[:, -1].min(), X[:, -1].max()
