@@ -13,6 +13,7 @@ from skphonon._version import __version__
 
 _HOME = {
     "AEFeatureExtractor": "skphonon.features",
+    "BoundWarning": "skphonon.inversion",
     "CalibratedRegressor": "skphonon.calibration",
     "CrystalGrid": "skphonon.simulation",
     "DensityOfStatesDisplay": "skphonon.inspection",
@@ -33,6 +34,7 @@ _HOME = {
     "LatentTraversalDisplay": "skphonon.inspection",
     "LeastSquaresInverter": "skphonon.inversion",
     "MaskedSpectrumPreprocessor": "skphonon.preprocessing",
+    "MisfitWarning": "skphonon.inversion",
     "NelderMeadInverter": "skphonon.inversion",
     "OutOfDistributionWarning": "skphonon.features",
     "ParameterDraws": "skphonon.inspection",

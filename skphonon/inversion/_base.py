@@ -90,6 +90,11 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         return self._read("n_evaluations")
 
     @property
+    def at_bound_(self):
+        """Whether what was fitted ended at a bound in the last `predict`."""
+        return self._read("at_bound")
+
+    @property
     def loss_(self):
         """NMSE that each search of the last `predict` reached."""
         return self._read("loss")

@@ -21,12 +21,25 @@ from skphonon.inversion._fitting import (
     minimise,
     most_promising,
 )
+from skphonon.inversion._goodness import are_misfits, warn_of_bounds, warn_of_misfits
 from skphonon.inversion._model import Model, background_terms, parts_of
 from skphonon.inversion._report import no_fit, summary
 from skphonon.inversion._residuals import Problem
 from skphonon.metrics import SCALES
 
 __all__ = ["IdentifiabilityWarning", "LeastSquaresInverter"]
+
+
+_BOUND = (
+    "Error bars are one-sided there, and all others take the bound for true. Widen it "
+    "unless it is a limit of nature; if it is one, quote a limit and not a value."
+)
+_EMULATED = "The emulator knows nothing beyond: train it on a wider range of y."
+_MEANING = {
+    "residual": "error bars tell how far residuals as they are move the parameters, "
+    "not how far a wrong model does.",
+    "noise": "error bars, which take the model to be right, are too small.",
+}
 
 
 class IdentifiabilityWarning(UserWarning):
@@ -294,6 +307,7 @@ class LeastSquaresInverter(Inverter):
         """
         result = self._invert(X, errors)
         parameters = self._keep(result)
+        self._warn_of_fits(result, noise_known=self._knows_noise(errors))
         if not return_std:
             return parameters
         self._warn_of_errors(result)
@@ -331,6 +345,7 @@ class LeastSquaresInverter(Inverter):
             As for `predict`.
         """
         result = self._invert(X, errors)
+        self._warn_of_fits(result, noise_known=self._knows_noise(errors))
         self._warn_of_errors(result)
         return result
 
@@ -383,6 +398,25 @@ class LeastSquaresInverter(Inverter):
             parts,
             len(self.contributions),
             self.steps_ if self.prior is None else _spread(self.prior[1]),
+        )
+
+    def _knows_noise(self, errors):
+        return errors is not None or self.errors == "poisson"
+
+    def _warn_of_fits(self, result, noise_known):
+        """Warn of what ended at a bound, and of what the model does not describe."""
+        bounds = self._task(noise_known).bounds
+        others = result.at_bound.shape[1] - bounds.shape[1]
+        bounds = np.hstack([bounds, np.outer([0.0, np.inf], np.ones(others))])
+        warn_of_bounds(result.at_bound, bounds, _EMULATED if self._emulates else _BOUND)
+        misfits = result.converged & are_misfits(
+            result.reduced_chi2, result.n_effective, result.loss, noise_known
+        )
+        warn_of_misfits(
+            result.reduced_chi2,
+            misfits,
+            noise_known,
+            _MEANING["residual" if self.errors == "residual" else "noise"],
         )
 
     def _warn_of_errors(self, result):
@@ -636,9 +670,7 @@ class LeastSquaresInverter(Inverter):
             (part.shape, np.flatnonzero(mask))
             for part, mask in zip(parts, seen, strict=True)
         ]
-        found.covariance, found.reduced_chi2 = error_bars(
-            found, task, images, self.errors == "residual"
-        )
+        found.update(error_bars(found, task, images, self.errors == "residual"))
         row = np.full(len(pixels), np.nan)
         row[pixels] = -found.residual
         residual, _, weights, _ = found.evaluation
