@@ -5,7 +5,8 @@ import warnings
 
 __all__ = ["warn_user"]
 
-_PACKAGE = __name__.partition(".")[0]
+# scikit-learn calls for the user: it wraps methods, and has pipelines
+_NOT_THE_USER = __name__.partition(".")[0], "sklearn"
 
 
 def warn_user(message, category):
@@ -19,6 +20,10 @@ def warn_user(message, category):
         Class of the warning.
     """
     level, frame = 1, sys._getframe()
-    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+    while frame and _package(frame) in _NOT_THE_USER:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def _package(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0]

@@ -208,7 +208,9 @@ class NelderMeadInverter(Inverter):
             np.abs(parameters - bound) <= self.tolerance * self.steps_
             for bound in self.bounds_
         )
-        at_bound = pd.DataFrame(high.astype(int) - low, columns=names)
+        converged = np.array([result.success for result in results])
+        at_bound = (high.astype(int) - low) * converged[:, None]
+        at_bound = pd.DataFrame(at_bound, columns=names)
         warn_of_bounds(at_bound, self.bounds_, _BEYOND)
         return Bunch(
             parameters=parameters,
@@ -216,7 +218,7 @@ class NelderMeadInverter(Inverter):
             loss=np.array([r.fun for r in results]),
             n_iter=np.array([r.nit for r in results]),
             n_evaluations=np.array([r.nfev for r in results]),
-            converged=np.array([r.success for r in results]),
+            converged=converged,
         )
 
     def _prepare(self):
