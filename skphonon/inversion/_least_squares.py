@@ -174,11 +174,11 @@ class LeastSquaresInverter(Inverter):
     :class:`~skphonon.simulation.PowderSimulator` it was half a standard deviation for
     aluminium at the noise of the published spectra; 1e-5 takes 2.5 times as long.
 
-    What would have its optimum beyond a bound ends there. Its standard deviation is then
-    the root mean square distance, on the allowed side, of what the data and the bound
-    leave possible, and what hangs together with it follows: with no pull beyond, that is
-    what it would be without the bound; the harder the pull, the less. Weights of
-    contributions have no error bar, and at 0 are taken for known.
+    What would have its optimum beyond a bound ends there. Its standard deviation is
+    then the root mean square distance, on the allowed side, of what the data and the
+    bound leave possible, and what hangs together with it follows: with no pull beyond,
+    that is what it would be without the bound; the harder the pull, the less. Weights
+    of contributions have no error bar, and at 0 are taken for known.
 
     `MisfitWarning` comes where `reduced_chi2_` is above 1.25, and so far above 1 that a
     model that is right exceeds it in one of 200 calls. Where noise is not given, the
