@@ -13,6 +13,7 @@ from skphonon._version import __version__
 
 _HOME = {
     "AEFeatureExtractor": "skphonon.features",
+    "BoundWarning": "skphonon.inversion",
     "CalibratedRegressor": "skphonon.calibration",
     "CrystalGrid": "skphonon.simulation",
     "DensityOfStatesDisplay": "skphonon.inspection",
@@ -35,6 +36,7 @@ _HOME = {
     "MaskedSpectrumPreprocessor": "skphonon.preprocessing",
     "Measurement": "skphonon.instrument",
     "MeasurementWarning": "skphonon.instrument",
+    "MisfitWarning": "skphonon.inversion",
     "NelderMeadInverter": "skphonon.inversion",
     "OutOfDistributionWarning": "skphonon.features",
     "ParameterDraws": "skphonon.inspection",

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.extmath import randomized_svd
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skphonon._networks import Autoencoder
 from skphonon._training import (
@@ -33,6 +33,7 @@ from skphonon._validation import (
     _fit_context,
     at_least,
     positive,
+    validate_spectra,
 )
 
 __all__ = ["SpectrumAutoencoder"]
@@ -41,6 +42,11 @@ _SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
 _N_DISPLACED = 32  # copies of a spectrum, which know a spread to 12 %
 _ROWS_AT_ONCE = 2048  # bounds the memory of convolutions
 _COMPRESSION = 64  # components of compression="auto"
+_NO_GAPS = (
+    "Put MaskedSpectrumPreprocessor in front, in a Pipeline: it drops the pixels that "
+    "were not measured. Where these differ from spectrum to spectrum, use "
+    "GappySpectrumExtractor, which takes NaN for what was not measured."
+)
 _HIDDEN_SIZE = {"dense": 400, "conv": 200}
 
 
@@ -382,8 +388,13 @@ class SpectrumAutoencoder(
     def _validate(self, X, reset=False):
         # One spectrum spans nothing, neither components nor codes.
         n_min = 2 if reset else 1
-        return validate_data(
-            self, X, dtype=np.float32, reset=reset, ensure_min_samples=n_min
+        return validate_spectra(
+            self,
+            X,
+            dtype=np.float32,
+            reset=reset,
+            ensure_min_samples=n_min,
+            remedy=_NO_GAPS,
         )
 
     def _set_up(self, X):

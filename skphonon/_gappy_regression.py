@@ -8,7 +8,7 @@ import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import randomized_svd
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skphonon._gappy_amounts import Templates, learn_templates
 from skphonon._gappy_basis import known_voxels, same_voxels
@@ -24,7 +24,13 @@ from skphonon._training import (
     new_generator,
     train,
 )
-from skphonon._validation import Interval, _fit_context, at_least, positive
+from skphonon._validation import (
+    Interval,
+    _fit_context,
+    at_least,
+    positive,
+    validate_spectra,
+)
 
 _CHOSEN = 1 << 15  # voxels of a completed spectrum that the networks look at
 _ROWS = 4096  # spectra from which the components of these are learnt
@@ -443,8 +449,10 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
             "reset": reset,
         }
         if y is None and not reset:
-            return validate_data(self, X, **options)
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, **options)
+            return validate_spectra(self, X, **options)
+        X, y = validate_spectra(
+            self, X, y, multi_output=True, y_numeric=True, **options
+        )
         self._y_is_1d = y.ndim == 1
         return X, y.reshape(len(y), -1).astype(np.float64)
 

@@ -1,7 +1,8 @@
 """Input checks shared by estimators, grids and simulators.
 
 The only module that touches private scikit-learn names: ``_fit_context`` (which
-runs ``_parameter_constraints`` before ``fit``) and the constraint vocabulary.
+runs ``_parameter_constraints`` before ``fit``) and the constraint vocabulary. Errors
+that scikit-learn words for tables are worded for spectra here.
 """
 
 import inspect
@@ -15,8 +16,10 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils.validation import check_array, validate_data
 
 __all__ = [
+    "ROWS_ARE_PIXELS",
     "HasMethods",
     "Interval",
     "StrOptions",
@@ -25,13 +28,17 @@ __all__ = [
     "check_columns",
     "check_parameters",
     "gives_std",
+    "how_to_pass_images",
     "increasing_axis",
     "parameter_rows",
     "positive",
     "reference_row",
     "validate_parameter_constraints",
+    "validate_spectra",
     "wavevector_rows",
 ]
+
+ROWS_ARE_PIXELS = "Leave out the rows, which are pixels, where a value is missing."
 
 
 def at_least(minimum, kind=numbers.Integral):
@@ -81,6 +88,82 @@ def gives_std(estimator):
     while hasattr(estimator, "steps"):
         estimator = estimator[-1]
     return "return_std" in inspect.signature(estimator.predict).parameters
+
+
+def validate_spectra(estimator, *args, remedy="", **options):
+    """Validate the data of an estimator as scikit-learn does, with errors that help.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose data they are.
+    *args : array-like
+        X and, if there is one, y.
+    remedy : str, default=""
+        What to do where X holds NaN and must not.
+    **options : dict
+        Of :func:`sklearn.utils.validation.validate_data`.
+
+    Returns
+    -------
+    ndarray or tuple of ndarray
+        X, or X and y.
+
+    Raises
+    ------
+    ValueError
+        As `validate_data` does. What has the shape of one image, or of a stack of them,
+        is told how spectra are passed; NaN, what to do about it.
+    """
+    try:
+        return validate_data(estimator, *args, **options)
+    except ValueError as error:
+        message = str(error)
+        if message.startswith("Input X contains NaN"):
+            X = check_array(args[0], dtype=float, ensure_all_finite=False)
+            rows = np.isnan(X).any(axis=1)
+            message = (
+                f"Input X contains NaN in {rows.sum()} of {len(rows)} rows (first: row "
+                f"{rows.argmax()}), and {type(estimator).__name__} takes none."
+            )
+            raise ValueError(f"{message} {remedy}".rstrip()) from None
+        if remedy == ROWS_ARE_PIXELS:
+            raise
+        n_pixels = None
+        if not options.get("reset", True):
+            n_pixels = getattr(estimator, "n_features_in_", None)
+        advice = how_to_pass_images(np.shape(args[0]), n_pixels)
+        if not advice:
+            raise
+        raise ValueError(f"{message} {advice}") from error
+
+
+def how_to_pass_images(shape, n_pixels):
+    """Return what to tell of images that should be rows, or nothing.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of what was passed.
+    n_pixels : int or None
+        Of a spectrum, where that is known.
+
+    Returns
+    -------
+    str
+        Empty where that is no image of so many pixels, nor a stack of images.
+    """
+    if len(shape) > 1 and shape[-1] != n_pixels and np.prod(shape) == n_pixels:
+        return (
+            f"X has the shape of one image, {' by '.join(map(str, shape))} pixels: "
+            "pass one spectrum a row, as grid.to_rows(X) or X.reshape(1, -1) gives it."
+        )
+    if len(shape) > 2:
+        return (
+            f"X has shape {shape}, that of images: pass one spectrum a row, as "
+            "grid.to_rows(X) or X.reshape(len(X), -1) gives them."
+        )
+    return ""
 
 
 def increasing_axis(values, name):

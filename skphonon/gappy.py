@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skphonon._gappy_basis import (
     known_voxels,
@@ -36,6 +36,7 @@ from skphonon._validation import (
     _fit_context,
     at_least,
     positive,
+    validate_spectra,
 )
 
 __all__ = ["GappySpectrumExtractor"]
@@ -442,7 +443,7 @@ class GappySpectrumExtractor(
 
     def _validate(self, X, reset=False):
         """Return the voxels of spectra that training saw."""
-        X = validate_data(
+        X = validate_spectra(
             self,
             X,
             dtype=np.float32,

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.feature_selection import SelectorMixin
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skphonon._persistence import VersionedEstimator
-from skphonon._validation import Interval, StrOptions, _fit_context
+from skphonon._validation import Interval, StrOptions, _fit_context, validate_spectra
 
 __all__ = ["MaskedSpectrumPreprocessor", "normalize_spectra"]
 
@@ -332,7 +332,7 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
     def _validate(self, X, *, reset):
         if getattr(X, "ndim", 2) == 3:
             X = X.reshape(len(X), -1)
-        X = validate_data(
+        X = validate_spectra(
             self, X, reset=reset, dtype=_FLOATS, ensure_all_finite="allow-nan"
         )
         _refuse_unmeasured(X)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skphonon._gappy_regression import SpectrumRegressor
@@ -28,11 +28,16 @@ from skphonon._validation import (
     _fit_context,
     at_least,
     positive,
+    validate_spectra,
 )
 
 __all__ = ["ForceConstantRegressor", "SpectrumRegressor"]
 
 LOSSES = {"rmse": RootMeanSquareLoss, "mse": nn.MSELoss}
+_NO_GAPS = (
+    "It is made for codes: put MaskedSpectrumPreprocessor and an extractor in front, "
+    "in a Pipeline, or use SpectrumRegressor, which takes spectra with NaN."
+)
 _ROWS_AT_ONCE = 8192  # bounds the memory of predictions
 
 
@@ -234,8 +239,14 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator)
             use the device.
         """
         vars(self).pop("net_", None)
-        X, y = validate_data(
-            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True
+        X, y = validate_spectra(
+            self,
+            X,
+            y,
+            dtype=np.float64,
+            multi_output=True,
+            y_numeric=True,
+            remedy=_NO_GAPS,
         )
         self._y_is_1d = y.ndim == 1
         y = y.reshape(len(y), -1).astype(np.float64)
@@ -293,7 +304,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator)
             If X does not hold what `latent` says.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_spectra(self, X, dtype=np.float64, reset=False, remedy=_NO_GAPS)
         y, draw_variance = self._predict(self.net_, X, self._draws())
         std = np.sqrt(draw_variance + self.residual_std_**2)
         if self._y_is_1d:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
 
 from skphonon._networks import SineNetwork
@@ -36,12 +36,14 @@ from skphonon._training_box import (
     warn_of_gaps,
 )
 from skphonon._validation import (
+    ROWS_ARE_PIXELS,
     Interval,
     StrOptions,
     _fit_context,
     at_least,
     parameter_rows,
     positive,
+    validate_spectra,
 )
 
 __all__ = ["ExtrapolationWarning", "ImplicitSpectrumModel"]
@@ -420,7 +422,9 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
             any of it.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_spectra(
+            self, X, dtype=np.float64, reset=False, remedy=ROWS_ARE_PIXELS
+        )
         self._warn_of_both(*np.split(X, [self._n_coordinates], axis=1))
         network = copy.deepcopy(self.net_.module_).double()  # rounding can be seen here
         inputs = torch.as_tensor(scale(X, self.ranges_), device=self.net_.device)
@@ -569,8 +573,14 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
         return check_random_state(self.random_state)
 
     def _validate(self, X, y, *, reset):
-        X, y = validate_data(
-            self, X, y, reset=reset, dtype=[np.float64, np.float32], y_numeric=True
+        X, y = validate_spectra(
+            self,
+            X,
+            y,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            y_numeric=True,
+            remedy=ROWS_ARE_PIXELS,
         )
         # differences that a simulator rounds are no negative intensities
         y = np.where(np.abs(y) < _ROUNDING * np.abs(y).max(), 0, y)

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skphonon.calibration import CalibratedRegressor
-from skphonon.inversion import LeastSquaresInverter
+from skphonon.inversion import LeastSquaresInverter, MisfitWarning
 from skphonon.model_files import load_model, save_model
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 from skphonon.regression import ForceConstantRegressor
@@ -232,10 +232,12 @@ def test_least_squares_is_calibrated_where_it_is_told_a_wrong_noise():
             return super().predict(X, return_std, errors=errors[: len(X)])
 
     inverter = Hopeful(Peak(), errors="noise").fit(X[:1])
-    one = CalibratedRegressor(FrozenEstimator(inverter)).fit(X[:200], y[:200])
+    with pytest.warns(MisfitWarning, match="or errors are too small"):
+        one = CalibratedRegressor(FrozenEstimator(inverter)).fit(X[:200], y[:200])
     # 200 samples know a quantile of 68 % to 7 %
     assert_allclose(one.factors_, 2, rtol=0.2)
-    low, high = one.predict_interval(X[200:], coverage=0.9)
+    with pytest.warns(MisfitWarning, match="or errors are too small"):
+        low, high = one.predict_interval(X[200:], coverage=0.9)
     assert_allclose(covered(y[200:], low, high), 0.9, atol=0.08)  # 2 % twice
 
 

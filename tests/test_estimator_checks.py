@@ -51,7 +51,9 @@ ESTIMATORS = [
 
 # of an emulator of noise, on which scikit-learn turns what searches for an optimum
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::skphonon.BoundWarning")
 @pytest.mark.filterwarnings("ignore::skphonon.ExtrapolationWarning")
+@pytest.mark.filterwarnings("ignore::skphonon.MisfitWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator_follows_the_contract(estimator, check):
     check(estimator)

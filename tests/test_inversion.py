@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.utils import get_tags
 
-from skphonon.inversion import NelderMeadInverter
+from skphonon.inversion import BoundWarning, NelderMeadInverter
 from skphonon.metrics import ResimulationScorer, nmse
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 
@@ -109,6 +109,11 @@ def test_compares_only_where_both_are_measured(truth):
     assert_allclose(inverter.predict(gaps), truth, atol=1e-3)
 
 
+# parameters at the edge of the training set are found there
+at_the_edge = pytest.mark.filterwarnings("ignore::skphonon.BoundWarning")
+
+
+@at_the_edge
 def test_an_emulator_is_trained_where_there_is_no_simulator():
     rng = np.random.default_rng(3)
     y = TwoPeaks.reference * rng.uniform(0.9, 1.1, size=(400, 3))
@@ -119,6 +124,7 @@ def test_an_emulator_is_trained_where_there_is_no_simulator():
     assert_array_equal(np.isnan(inverter.simulator_.simulate(y[:1])), np.isnan(X[:1]))
 
 
+@at_the_edge
 def test_any_regressor_is_cloned_to_be_the_emulator():
     rng = np.random.default_rng(4)
     y = TwoPeaks.reference * rng.uniform(0.9, 1.1, size=(400, 3))
@@ -134,13 +140,18 @@ def test_an_emulator_is_not_searched_beyond_its_training_set():
     y = TwoPeaks.reference * rng.uniform(0.95, 1.05, size=(100, 3))
     outside = TwoPeaks().simulate(TwoPeaks.reference * [[1.3, 0.8, 1.5]])
     inverter = NelderMeadInverter().fit(TwoPeaks().simulate(y), y)
-    found = inverter.predict(outside)[0]
+    message = r"Ended at a bound: y\[:, 0\] = 3\.14.*train it on a wider range"
+    with pytest.warns(BoundWarning, match=message) as log:
+        found = inverter.predict(outside)[0]
+    assert log[0].filename == __file__
+    assert inverter.at_bound_.loc[0, "y[:, 0]"] == 1
     span = np.ptp(y, axis=0)
     assert (found >= y.min(axis=0) - 1e-9 * span).all()
     assert (found <= y.max(axis=0) + 1e-9 * span).all()
     assert_array_equal(inverter.bounds_, [y.min(axis=0), y.max(axis=0)])
 
 
+@at_the_edge
 def test_an_emulator_fills_gaps_of_its_training_set():
     rng = np.random.default_rng(6)
     y = TwoPeaks.reference * rng.uniform(0.9, 1.1, size=(400, 3))

@@ -1,6 +1,7 @@
 """Gradient inversion, against scipy's curve_fit, closed forms and counted coverage."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -14,11 +15,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsRegressor
 
 from skphonon.inversion import (
+    BoundWarning,
     IdentifiabilityWarning,
     LeastSquaresInverter,
+    MisfitWarning,
     NelderMeadInverter,
 )
-from skphonon.inversion._errors import correlation_lengths, pixel_noise
+from skphonon.inversion._errors import correlation_lengths, one_sided, pixel_noise
+from skphonon.inversion._goodness import are_misfits
 from skphonon.inversion._model import background_terms, parts_of
 from skphonon.inversion._residuals import Problem
 from skphonon.metrics import ResimulationScorer, nmse
@@ -292,7 +296,9 @@ def test_errors_know_of_residuals_that_hang_together():
     covered = {}
     for errors in ("noise", "residual"):
         inverter = LeastSquaresInverter(FinePeaks(), errors=errors).fit(X)
-        found, std = inverter.predict(X, return_std=True)
+        # what is alike in neighbouring pixels may be either
+        with pytest.warns(MisfitWarning, match="or noise is correlated"):
+            found, std = inverter.predict(X, return_std=True)
         covered[errors] = (np.abs(found - parameters) < std).mean()
     assert covered["noise"] < 0.4
     assert 0.6 < covered["residual"] < 0.75
@@ -353,7 +359,8 @@ def test_absolute_intensities_are_not_scaled(truth):
     inverter = LeastSquaresInverter(Peaks(), scale="absolute").fit(X)
     inverter.predict(X)
     assert_array_equal(inverter.nuisance_["scale"], 1.0)
-    inverter.predict(2 * X)
+    with pytest.warns(MisfitWarning, match="4 of 4 spectra"):
+        inverter.predict(2 * X)
     assert (inverter.loss_ > 0.05).all()
 
 
@@ -375,7 +382,12 @@ def test_contributions_have_weights_that_are_not_negative(truth):
     for weight, expected in ((0.5, 0.5), (0.0, 0.0), (-0.1, 0.0)):
         X = Peaks().simulate(truth) + weight * broad
         inverter = LeastSquaresInverter(Peaks(), contributions=[Slow()]).fit(X)
-        found = inverter.predict(X)
+        with warnings.catch_warnings(record=True) as log:
+            warnings.simplefilter("always")
+            found = inverter.predict(X)
+        told = any("contribution 1 = 0 (" in str(w.message) for w in log)
+        assert told == inverter.at_bound_["contribution 1"].any()
+        assert told or weight >= 0
         assert_allclose(inverter.nuisance_["contribution 1"], expected, atol=1e-4)
         if weight >= 0:
             assert_allclose(found, truth, rtol=1e-3)
@@ -478,17 +490,130 @@ def test_what_a_spectrum_does_not_determine_is_named():
     assert worst in ("0.71 a - 0.71 b", "0.71 b - 0.71 a")
 
 
-def test_bounds_hold_and_an_active_one_has_no_error(truth):
+def test_bounds_hold_and_an_active_one_is_told(truth):
     X = noisy(np.tile(Peaks.reference, (2, 1)))
     low, high = [10.0, 10.0, 0.1], [30.0, 30.0, 0.6]
     inverter = LeastSquaresInverter(
         Peaks(), bounds=(low, high), initial=[18, 20, 0.5]
     ).fit(X)
-    found, std = inverter.predict(X, return_std=True)
+    message = r"Ended at a bound: height = 0\.6 \(2 of 2 spectra, first: 0\)\. Error"
+    with (
+        pytest.warns(BoundWarning, match=message) as log,
+        pytest.warns(MisfitWarning, match="does not describe 2 of 2 spectra"),
+    ):
+        found, std = inverter.predict(X, return_std=True)
+    assert log[0].filename == __file__
     assert_allclose(found[:, 2], 0.6, rtol=1e-4)
     assert (found[:, 2] <= 0.6).all()
-    assert_allclose(std[:, 2], 0, atol=1e-12)
-    assert (std[:, :2] > 0).all()
+    assert inverter.at_bound_["height"].tolist() == [1, 1]
+    assert not inverter.at_bound_[["position", "distance"]].to_numpy().any()
+    assert (std > 0).all()
+
+
+def test_one_sided_moments_are_those_of_draws_on_the_allowed_side():
+    """Of two parameters that hang together, the second is kept below its optimum."""
+    covariance = np.array([[1.0, 0.9], [0.9, 4.0]])
+    rng = np.random.default_rng(0)
+    for pull in (0.0, 1.0, 3.0):
+        shift = pull * np.array([0.45, 2.0])  # what the first gives way
+        draws = shift + rng.multivariate_normal([0, 0], covariance, size=2_000_000)
+        allowed = draws[(draws[:, 1] < 0) & (draws[:, 1] > -5)]
+        # about where the fit ends: at the bound, and on the ridge that leads there
+        expected = allowed.T @ allowed / len(allowed)
+        found = one_sided(covariance, shift, np.array([0, 1]), np.array([np.inf, 5.0]))
+        assert_allclose(found, expected, atol=0.03)
+    assert_allclose(one_sided(covariance, shift, np.zeros(2, int), shift), covariance)
+
+
+def test_error_bars_beside_a_bound_hold():
+    """Slope and curvature of a line trade; the latter is known not to be negative."""
+    rng = np.random.default_rng(0)
+    parameters = np.column_stack([np.full(600, 2.0), rng.uniform(0, 0.4, 600)])
+    X = Lines().simulate(parameters) + 0.1 * rng.normal(size=(600, 30))
+    inverter = LeastSquaresInverter(
+        Lines(), scale="absolute", background=None, errors="noise",
+        bounds=([-np.inf, 0.0], np.inf),
+    ).fit(X)  # fmt: skip
+    with pytest.warns(BoundWarning, match=r"b = 0 \(\d+ of 600 spectra"):
+        found, std = inverter.predict(X, return_std=True, errors=np.full_like(X, 0.1))
+    there = inverter.at_bound_["b"] != 0
+    assert 60 < there.sum() < 300
+    covered = (np.abs(found - parameters) < std)[there].mean(axis=0)
+    # 68 %, at three standard deviations of a hundred or more
+    assert_allclose(covered, 0.7, atol=0.15)
+    # with the curvature held at zero the slope would be right in half as many
+    held = 0.1 / np.linalg.norm(Lines.design[0])
+    alone = np.abs(found - parameters)[there, 0] < held
+    assert alone.mean() < 0.5
+
+
+def test_a_nuisance_at_its_bound_is_told_and_has_a_width(truth):
+    X = noisy(truth, width=5.0)
+    inverter = LeastSquaresInverter(Peaks(), nuisance={"width": (2.0, 4.5)}).fit(X)
+    with (
+        pytest.warns(BoundWarning, match=r"width = 4\.5 \(4 of 4 spectra"),
+        pytest.warns(MisfitWarning),
+    ):
+        inverter.predict(X)
+    assert (inverter.at_bound_["width"] == 1).all()
+    assert (inverter.nuisance_["width std"] > 0).all()
+    # one that only comes near is like any other, and nothing is said
+    near = LeastSquaresInverter(Peaks(), nuisance={"width": (2.0, 5.5)}).fit(X)
+    near.predict(X)
+    assert not near.at_bound_.to_numpy().any()
+
+
+def test_a_bad_fit_is_told_what_its_error_bars_mean(truth):
+    """Peaks of another width than the model has: constants are off by many of them."""
+    X = noisy(truth, 0.01, width=7.0)
+    wrong = LeastSquaresInverter(Peaks(), errors="noise").fit(X)
+    errors = np.full_like(X, 0.01)
+    message = r"does not describe 4 of 4 spectra \(worst: sample \d, chi\^2 per deg.*"
+    with pytest.warns(MisfitWarning, match=message + "are too small") as log:
+        found, std = wrong.predict(X, return_std=True, errors=errors)
+    assert log[0].filename == __file__
+    assert (wrong.reduced_chi2_ > 20).all()
+    assert (np.abs(found - truth) / std).max() > 5
+    # the figure is seen without errors too, from what neighbours have in common
+    with pytest.warns(MisfitWarning, match="or noise is correlated"):
+        wrong.predict(X)
+    assert (wrong.reduced_chi2_ > 10).all()
+    # counts know their noise
+    counts = np.random.default_rng(0).poisson(np.nan_to_num(1000 * X.clip(0)) + 5.0)
+    counts = np.where(np.isfinite(X), counts, np.nan)
+    with pytest.warns(MisfitWarning, match="take the model to be right, are too small"):
+        LeastSquaresInverter(Peaks(), errors="poisson").fit(X).invert(counts)
+    right = LeastSquaresInverter(Peaks(), nuisance={"width": (2.0, 9.0)}).fit(X)
+    found, std = right.predict(X, return_std=True, errors=errors)
+    assert (np.abs(found - truth) / std).max() < 4
+    assert_allclose(right.reduced_chi2_, 1.0, atol=0.6)  # 0.2, three times
+
+
+@pytest.mark.parametrize("kind", ["given", "unknown", "counts"])
+def test_right_models_are_seldom_called_wrong(kind):
+    """At most one call in a hundred; of 600 that is 6, and 13 at three deviations."""
+    parameters = np.tile(Peaks.reference, (600, 1))
+    X, errors = noisy(parameters, 0.05), None
+    if kind == "counts":
+        X = counted(parameters, 8)
+    if kind == "given":
+        errors = np.full_like(X, 0.05)
+    how = "poisson" if kind == "counts" else "noise"
+    found = LeastSquaresInverter(Peaks(), errors=how).fit(X).invert(X, errors)
+    each = zip(found.reduced_chi2, found.n_effective, found.loss, strict=True)
+    alarms = [
+        are_misfits(*(np.array([value]) for value in row), kind != "unknown")
+        for row in each
+    ]
+    assert np.sum(alarms) < 13
+
+
+def test_a_million_pixels_do_not_cry_wolf():
+    chi2, n = np.array([1.02, 1.24, 1.26]), np.full(3, 1e6)
+    for known in (True, False):
+        told = are_misfits(chi2, n, np.ones(3), known)
+        assert told.tolist() == [False, False, True]
+    assert not are_misfits(chi2 * np.nan, n, np.ones(3), True).any()
 
 
 @pytest.mark.parametrize(
@@ -574,6 +699,8 @@ def test_threads_and_pickles_give_the_same(truth):
     assert_array_equal(again.covariance_, inverter.covariance_)
 
 
+# a constant does not describe the slope
+@pytest.mark.filterwarnings("ignore::skphonon.MisfitWarning")
 def test_grid_search_chooses_by_simulating_again(truth):
     X = noisy(truth) + 0.02 * PIXELS
     search = GridSearchCV(
@@ -592,7 +719,11 @@ def test_an_emulator_is_trained_where_there_is_no_simulator():
     y = Peaks.reference * rng.uniform(0.95, 1.05, size=(300, 3))
     X = Peaks().simulate(y)
     inverter = LeastSquaresInverter().fit(X[:260], y[:260])
-    found = inverter.predict(X[260:])
+    with (
+        pytest.warns(BoundWarning, match=r"\(1 of 40 spectra, first: 39\)\. The emul"),
+        pytest.warns(MisfitWarning, match="2 of 40"),  # what is not quadratic
+    ):
+        found = inverter.predict(X[260:])
     # quadratic over changes of a twentieth
     assert_allclose(found, y[260:], atol=0.1)
     assert (found >= inverter.bounds_[0]).all()

@@ -9,7 +9,13 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 
-from skphonon import ExtrapolationWarning, ImplicitSpectrumModel, PixelInverter
+from skphonon import (
+    BoundWarning,
+    ExtrapolationWarning,
+    ImplicitSpectrumModel,
+    MisfitWarning,
+    PixelInverter,
+)
 from skphonon.inversion._pixel_fitting import Pixels, background_terms, compare
 
 TRUTH = np.array([12.0, 5.0])
@@ -140,7 +146,8 @@ def test_gradient_is_that_of_the_loss(X):
 
 def test_background_is_smooth_in_energy(X):
     y = expected(X, 5.0, 0.0) + 3 - (X[:, 1] / 30) ** 2
-    flat = quick(loss="chi2").fit(X, y)
+    with pytest.warns(MisfitWarning, match="or noise is correlated"):
+        flat = quick(loss="chi2").fit(X, y)
     curved = clone(flat).set_params(background=2).fit(X, y)
     assert_allclose(curved.parameters_, TRUTH, atol=1e-3)
     assert_allclose(curved.predict(X), y, atol=1e-3)
@@ -185,10 +192,13 @@ def test_error_bars_of_a_wrong_model_hold(X):
     ends, stds = [], []
     for seed in range(50):
         counted = np.random.default_rng(seed).poisson(wide)
-        inverter.fit(X, counted)
+        with pytest.warns(MisfitWarning, match="moves the best fit of a wrong model"):
+            inverter.fit(X, counted)
         ends.append(inverter.parameters_)
         stds.append(inverter.std_)
-    from_residuals = clone(inverter).set_params(errors="residual").fit(X, counted).std_
+    from_residuals = clone(inverter).set_params(errors="residual")
+    with pytest.warns(MisfitWarning):
+        from_residuals = from_residuals.fit(X, counted).std_
     # the spread of 50 is known to 10 %
     spread = np.std(ends, axis=0)
     assert_allclose(np.mean(stds, axis=0), spread, rtol=0.25)
@@ -312,10 +322,15 @@ def test_all_pixels_refine_what_some_found(X):
 def test_bounds_hold(X):
     bounds = [[13.0, 0.0], [20.0, 10.0]]
     inverter = quick(loss="poisson", bounds=bounds)
-    inverter.fit(X, counts(X))
+    with pytest.warns(BoundWarning, match=r"Ended at a bound: gap = 13\. Error") as log:
+        inverter.fit(X, counts(X))
+    assert log[0].filename == __file__
     assert inverter.parameters_[0] == 13.0
-    assert inverter.std_[0] == 0
-    assert inverter.std_[1] > 0
+    assert_array_equal(inverter.at_bound_, [-1, 0])
+    free = quick(loss="poisson").fit(X, counts(X))
+    # the harder data pull, the less is on the allowed side
+    assert 0 < inverter.std_[0] < free.std_[0]
+    assert 0 < inverter.std_[1] < free.std_[1]
     with pytest.raises(ValueError, match="the latter above, of gap, slope"):
         clone(inverter).set_params(bounds=[[1, 2]]).fit(X, counts(X))
 

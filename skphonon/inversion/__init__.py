@@ -4,6 +4,7 @@ The inverters here share the interface of the learned regressors, so that every 
 can be tested: the network against the optimiser, both on the same spectra.
 """
 
+from skphonon.inversion._goodness import BoundWarning, MisfitWarning
 from skphonon.inversion._least_squares import (
     IdentifiabilityWarning,
     LeastSquaresInverter,
@@ -12,8 +13,10 @@ from skphonon.inversion._nelder_mead import NelderMeadInverter
 from skphonon.inversion._pixels import PixelInverter
 
 __all__ = [
+    "BoundWarning",
     "IdentifiabilityWarning",
     "LeastSquaresInverter",
+    "MisfitWarning",
     "NelderMeadInverter",
     "PixelInverter",
 ]

@@ -7,11 +7,16 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from skphonon._persistence import VersionedEstimator
-from skphonon._validation import _fit_context, check_columns
+from skphonon._validation import (
+    _fit_context,
+    check_columns,
+    how_to_pass_images,
+    validate_spectra,
+)
 from skphonon.inversion._emulator import Emulator
 from skphonon.metrics import shared_pixels
 from skphonon.physics.priors import parameter_scales
@@ -75,7 +80,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         self.steps_ = choose_steps(self.start_, names, targets)
         self._last = Bunch()
         self._prepare()
-        self._check_grid()
+        self._check_grid(X.shape)
         return self
 
     @property
@@ -87,6 +92,11 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     def n_evaluations_(self):
         """Simulations of each search of the last `predict`."""
         return self._read("n_evaluations")
+
+    @property
+    def at_bound_(self):
+        """Whether what was fitted ended at a bound in the last `predict`."""
+        return self._read("at_bound")
 
     @property
     def loss_(self):
@@ -165,11 +175,11 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
 
     def _validate(self, X, y=None, *, reset):
         if y is None:
-            X = validate_data(
+            X = validate_spectra(
                 self, X, reset=reset, dtype=float, ensure_all_finite="allow-nan"
             )
             return X, None
-        X, y = validate_data(
+        X, y = validate_spectra(
             self,
             X,
             y,
@@ -209,13 +219,16 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             return [f"y[:, {i}]" for i in range(n_emulated)]
         return list(self.simulator.parameter_names)
 
-    def _check_grid(self):
+    def _check_grid(self, shape):
         n_pixels = np.shape(self._simulate(self.start_[None]))[1]
-        if n_pixels != self.n_features_in_:
+        if n_pixels != shape[1]:
+            advice = how_to_pass_images(shape, n_pixels) or (
+                "Simulate on the grid of the measurement, and do not drop pixels "
+                "before this inverter."
+            )
             raise ValueError(
                 f"X must hold spectra on the grid of the simulator, {n_pixels} pixels "
-                f"each, got {self.n_features_in_}. Simulate on the grid of the "
-                "measurement, and do not drop pixels before this inverter."
+                f"each, got {shape[1]}. {advice}"
             )
 
     def _starts(self, X, n_samples):

@@ -13,10 +13,19 @@ zero at an optimum, and to little over the size of a phonon branch.)
 
 import numpy as np
 import pandas as pd
+from numpy.polynomial.legendre import leggauss
 from scipy.fft import irfftn, next_fast_len, rfftn
 
-__all__ = ["correlation_lengths", "covariance_of", "directions_of", "pixel_noise"]
+__all__ = [
+    "correlation_lengths",
+    "covariance_of",
+    "directions_of",
+    "one_sided",
+    "pixel_noise",
+    "residual_noise",
+]
 
+_NODES, _WEIGHTS = leggauss(64)
 _UNSEEN = 1e-10  # smallest information, over the largest, that is not rounding
 _ENOUGH = 0.5  # determined: the data at least halve what was uncertain before
 
@@ -158,17 +167,96 @@ def pixel_noise(spectrum, image):
     float
         NaN where no pixel has both neighbours.
     """
+    return _smallest_difference(spectrum, image, 2, 6.0)  # 1 + 4 + 1
+
+
+def _smallest_difference(values, image, order, factor):
+    """Return the smallest root mean square difference of an order along any axis."""
     shape, positions = image
     plane = np.full(int(np.prod(shape)), np.nan)
-    plane[positions] = spectrum
+    plane[positions] = values
     plane = plane.reshape(shape)
     variances = [np.nan]
     for axis in range(len(shape)):
-        second = np.diff(plane, 2, axis=axis)
-        second = second[np.isfinite(second)]
-        if second.size:
-            variances.append(np.square(second).mean() / 6)  # 1 + 4 + 1
+        differences = np.diff(plane, order, axis=axis)
+        differences = differences[np.isfinite(differences)]
+        if differences.size:
+            variances.append(np.square(differences).mean() / factor)
     return np.sqrt(np.nanmin(variances)) if len(variances) > 1 else np.nan
+
+
+def residual_noise(residual, image):
+    """Estimate the standard deviation of white noise, by differences of neighbours.
+
+    What a model leaves is noise, and what it does not describe; the latter is alike in
+    neighbouring pixels, as lines are wider than these. Along several axes the smallest
+    figure is taken.
+
+    Parameters
+    ----------
+    residual : ndarray of shape (n_pixels,)
+        What a model leaves.
+    image : tuple of (shape, positions)
+        Shape of an array, and the places of these pixels in it.
+
+    Returns
+    -------
+    float
+        NaN where no two pixels are neighbours.
+    """
+    return _smallest_difference(residual, image, 1, 2.0)
+
+
+def one_sided(covariance, shift, side, width):
+    r"""Return a covariance about values of which some lie at a bound.
+
+    A parameter beyond the bound of which its optimum would be is somewhere on the
+    allowed side: its distance t from there, in standard deviations, has the density
+    :math:`\exp(-p t - t^2 / 2)`, if data pull it p standard deviations beyond. Its
+    variance becomes the mean square of that distance, and what hangs together with it
+    follows. Data that do not pull leave it as it was; the harder they pull, the more
+    the bound alone is what decides.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (n_parameters, n_parameters)
+        Without bounds.
+    shift : ndarray of shape (n_parameters,)
+        From the values to the optimum without bounds.
+    side : ndarray of shape (n_parameters,), int
+        -1 at a lower bound, 1 at an upper one, otherwise 0.
+    width : ndarray of shape (n_parameters,)
+        How far the bounds are apart.
+
+    Returns
+    -------
+    ndarray of shape (n_parameters, n_parameters)
+    """
+    variance = np.diag(covariance)
+    known = np.isfinite(variance)
+    found, shift = covariance.copy(), np.where(known, shift, 0.0)
+    left = list(np.flatnonzero((side != 0) & known & (variance > 0)))
+    while left:
+        std = np.sqrt(np.maximum(np.diag(found)[left], np.finfo(float).tiny))
+        pull = side[left] * shift[left] / std
+        hardest = pull.argmax()
+        i = left.pop(hardest)
+        spread = _mean_square(pull[hardest], width[i] / std[hardest])
+        with_it = np.where(known, found[:, i], 0.0)
+        slope = with_it / with_it[i]
+        found += (spread - 1) * np.outer(with_it, slope)
+        shift = shift - slope * shift[i]
+    return found
+
+
+def _mean_square(pull, width):
+    """Return the mean of t^2, with t from 0 to the width."""
+    pull = max(pull, -5.0)  # harder inwards: the search had not ended
+    reach = min(width, 10 - min(pull, 0.0), 40 / max(pull, 1.0))
+    t = reach * (1 + _NODES) / 2
+    exponent = -pull * t - t**2 / 2
+    weight = _WEIGHTS * np.exp(exponent - exponent.max())
+    return weight @ t**2 / weight.sum()
 
 
 def directions_of(covariance, names, scales):

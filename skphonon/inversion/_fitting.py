@@ -5,7 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import OptimizeResult, least_squares
 
-from skphonon.inversion._errors import covariance_of, pixel_noise
+from skphonon.inversion._errors import (
+    covariance_of,
+    one_sided,
+    pixel_noise,
+    residual_noise,
+)
+from skphonon.inversion._goodness import effective_number
 
 __all__ = ["LOSSES", "Task", "best_of", "error_bars", "minimise", "most_promising"]
 
@@ -17,7 +23,7 @@ LOSSES = {
     "cauchy": lambda z: 1 / (1 + z),
 }
 _PASSES = 8  # noise and weights depend on the fit, and the fit on them
-_AT_BOUND = 1e-6  # of a step
+_AT_BOUND, _NEAR = 1e-6, 0.1  # of a step, of an error bar
 _FLAT = 1e-14  # a gradient that leads nowhere
 _EXACT = 1e-9  # residuals below this fraction of the contrast are rounding
 _FEWEST = 0.02  # of the mean: counts expected at least where their error is asked for
@@ -171,7 +177,7 @@ def best_of(results):
 
 
 def error_bars(result, task, images, correlated):
-    """Return the covariance and the reduced chi^2 of a fit.
+    """Return what the optimum tells of error bars and of the model.
 
     Parameters
     ----------
@@ -186,10 +192,11 @@ def error_bars(result, task, images, correlated):
 
     Returns
     -------
-    covariance : ndarray of shape (n_parameters, n_parameters)
-        Zero for what ended at a bound.
-    reduced_chi2 : float
-        Over the noise given, or that between neighbouring pixels.
+    dict
+        `covariance` of shape (n_parameters, n_parameters), one-sided for what ended at
+        a bound; `at_bound`, -1 at a lower bound, 1 at an upper one, otherwise 0;
+        `reduced_chi2`, over the noise given, or that between neighbouring pixels; and
+        `n_effective`, of how many normal residuals it scatters as much.
     """
     problem, (residual, derivative, _, n_fitted) = result.problem, result.evaluation
     residual, derivative = residual * problem.unit, derivative * problem.unit
@@ -198,28 +205,78 @@ def error_bars(result, task, images, correlated):
     scale = 1.0
     if not task.errors_given:
         scale = np.sqrt(max(square, np.finfo(float).tiny))
-    free = ~(np.abs(result.x - task.bounds) < _AT_BOUND * task.steps).any(axis=0)
-    covariance = np.zeros((result.x.size,) * 2)
-    before = None
+    pieces = list(zip(problem.parts, images, strict=True)) if correlated else None
+    covariance, at_bound = _covariance(
+        result.x, task, derivative / scale, residual / scale, pieces
+    )
+    if task.errors_given:
+        of_counts = problem.weight**2 if task.counts else 0.0  # one over what to expect
+        number = effective_number(residual, 2 + of_counts) * n_free / residual.size
+    else:
+        square, number = _over_neighbours(result, images, n_free)
+    return {
+        "covariance": covariance,
+        "at_bound": at_bound,
+        "reduced_chi2": square,
+        "n_effective": number,
+    }
+
+
+def _covariance(x, task, derivative, residual, pieces):
+    """Return the covariance, and which parameters are at a bound."""
+    before = np.zeros((x.size,) * 2)
+    gradient = derivative.T @ residual
     if task.prior is not None:
-        before = (task.prior[1] @ task.prior[1].T)[np.ix_(free, free)]
-    if free.any():
-        pieces = list(zip(problem.parts, images, strict=True))
-        covariance[np.ix_(free, free)] = covariance_of(
-            derivative[:, free] / scale,
-            residual / scale,
-            pieces if correlated else None,
-            before,
-        )
-    if not task.errors_given:
-        excess = 0.0
-        for part, image in zip(problem.parts, images, strict=True):
-            left = np.square(result.residual[part]).sum()
-            noise = pixel_noise(problem.spectra[part], image) ** 2
-            n_pixels = result.residual[part].size
-            excess += left / (np.nanmin([noise, left / max(n_pixels, 1)]) or 1.0)
-        square = excess / n_free
-    return covariance, square
+        before += task.prior[1] @ task.prior[1].T
+        gradient = gradient + task.prior[1] @ _prior_rows(task, x)
+
+    def solve():
+        inverse = covariance_of(derivative, residual, None, before)
+        return inverse, -np.nan_to_num(inverse, posinf=0.0) @ gradient
+
+    inverse, shift = solve()
+    std = np.sqrt(np.diag(inverse))
+    at_bound = _ends_at(x, task, shift, np.where(np.isfinite(std), std, 0.0))
+    width = np.diff(task.bounds, axis=0)[0]
+    if at_bound.any():
+        # the range is all that is known of what data do not determine
+        before[np.diag_indices(x.size)] += np.where(at_bound != 0, width**-2.0, 0.0)
+        inverse, shift = solve()
+    if pieces is not None:
+        inverse = covariance_of(derivative, residual, pieces, before)
+    return one_sided(inverse, shift, at_bound, width), at_bound
+
+
+def _ends_at(x, task, shift, std):
+    """Return -1 for what is at its lower bound, 1 at its upper one, otherwise 0.
+
+    Searches stay inside by a little: near is what is next to a bound in error bars, if
+    its optimum without bounds lies beyond.
+    """
+    distance = np.abs(task.bounds - x)
+    beyond = np.array([-shift, shift]) >= distance
+    near = (distance < _AT_BOUND * task.steps) | (beyond & (distance < _NEAR * std))
+    return near[1].astype(int) - near[0]
+
+
+def _over_neighbours(result, images, n_free):
+    """Return the reduced chi^2 over what differs between neighbours, and of how many.
+
+    That is the smaller figure of the spectrum itself and of what the fit leaves.
+    """
+    problem, scaled = result.problem, []
+    taken = np.sqrt(len(result.residual) / n_free)  # a fit leaves less than noise
+    for part, image in zip(problem.parts, images, strict=True):
+        left = result.residual[part]
+        if left.any():
+            noise = [
+                pixel_noise(problem.spectra[part], image),
+                residual_noise(left, image) * taken,
+                np.sqrt(np.square(left).mean()) * taken,
+            ]
+            scaled.append(left / (np.nanmin(noise) or 1.0))
+    scaled = np.concatenate([*scaled, np.zeros(0)])
+    return scaled @ scaled / n_free, effective_number(scaled, None)
 
 
 def _prior_rows(task, x):

@@ -27,12 +27,25 @@ from skphonon.inversion._fitting import (
     minimise,
     most_promising,
 )
+from skphonon.inversion._goodness import are_misfits, warn_of_bounds, warn_of_misfits
 from skphonon.inversion._model import Model, background_terms, parts_of
 from skphonon.inversion._report import no_fit, summary
 from skphonon.inversion._residuals import Problem
 from skphonon.metrics import SCALES
 
 __all__ = ["IdentifiabilityWarning", "LeastSquaresInverter"]
+
+
+_BOUND = (
+    "Error bars are one-sided there, and all others take the bound for true. Widen it "
+    "unless it is a limit of nature; if it is one, quote a limit and not a value."
+)
+_EMULATED = "The emulator knows nothing beyond: train it on a wider range of y."
+_MEANING = {
+    "residual": "error bars tell how far residuals as they are move the parameters, "
+    "not how far a wrong model does.",
+    "noise": "error bars, which take the model to be right, are too small.",
+}
 
 
 class IdentifiabilityWarning(UserWarning):
@@ -136,8 +149,13 @@ class LeastSquaresInverter(Inverter):
         Spectra less their fits in the last `predict`, NaN where not compared.
     reduced_chi2_ : ndarray of shape (n_samples,)
         Mean square of the residuals of the last `predict` over that of noise: 1 where
-        the model is right. Noise is what was given or, else, estimated from the
-        differences between neighbouring pixels.
+        the model is right. Noise is what was given or that of counts or, else,
+        estimated from the differences between neighbouring pixels, of the spectrum or
+        of what the fit leaves.
+    at_bound_ : DataFrame with n_samples rows
+        -1 for what ended at a lower bound in the last `predict`, 1 at an upper one,
+        otherwise 0: parameters, nuisances, and weights of `contributions`, the lower
+        bound of which is 0.
     identifiable_ : list of DataFrame
         For each spectrum of the last `predict`, combinations of parameters from the
         best to the worst determined; see `invert`.
@@ -161,6 +179,18 @@ class LeastSquaresInverter(Inverter):
     the simulator's average over directions is not in them. At the ``tolerance=1e-4`` of
     :class:`~skphonon.simulation.PowderSimulator` it was half a standard deviation for
     aluminium at the noise of the published spectra; 1e-5 takes 2.5 times as long.
+
+    What would have its optimum beyond a bound ends there. Its standard deviation is
+    then the root mean square distance, on the allowed side, of what the data and the
+    bound leave possible, and what hangs together with it follows: with no pull beyond,
+    that is what it would be without the bound; the harder the pull, the less. Weights
+    of contributions have no error bar, and at 0 are taken for known.
+
+    `MisfitWarning` comes where `reduced_chi2_` is above 1.25, and so far above 1 that a
+    model that is right exceeds it in one of 200 calls. Where noise is not given, the
+    share of the contrast that is left must be above 1e-5 too, by which simulators
+    differ among themselves. Noise that is alike in neighbouring pixels looks like a
+    wrong model; ``errors="residual"`` allows for it in error bars.
 
     `predict` writes the figures of its searches down in the estimator; where several
     threads share one, read them from what `invert` returns instead.
@@ -281,7 +311,8 @@ class LeastSquaresInverter(Inverter):
             one-dimensional where y was in `fit`.
         std : ndarray of the same shape
             Their standard deviations; only with ``return_std=True``. Infinite where
-            the spectrum does not determine a parameter, zero where it ended at a bound.
+            the spectrum does not determine a parameter, one-sided where it ended at a
+            bound (see Notes).
 
         Raises
         ------
@@ -294,12 +325,19 @@ class LeastSquaresInverter(Inverter):
         ConvergenceWarning
             If searches ended at `max_evaluations`, or a spectrum is constant: its
             parameters are those of the start and its loss is NaN.
+        BoundWarning
+            If a parameter, nuisance or weight of a contribution ended at a bound: what
+            is said of the others then takes the bound for true.
+        MisfitWarning
+            If `reduced_chi2_` says that the model does not describe a spectrum (see
+            Notes).
         IdentifiabilityWarning
             With ``return_std=True``, if a spectrum does not determine a parameter, or
             error bars do not hold because the crystal has imaginary frequencies.
         """
         result = self._invert(X, errors)
         parameters = self._keep(result)
+        self._warn_of_fits(result, noise_known=self._knows_noise(errors))
         if not return_std:
             return parameters
         self._warn_of_errors(result)
@@ -319,8 +357,10 @@ class LeastSquaresInverter(Inverter):
         -------
         Bunch
             With one row or entry a spectrum: `parameters`, `std`, `covariance`,
-            `nuisance`, `residual`, `reduced_chi2`, `loss`, `n_iter`, `n_evaluations`
-            and `converged` as the attributes of that name; and `identifiable`, tables
+            `nuisance`, `at_bound`, `residual`, `reduced_chi2`, `loss`, `n_iter`,
+            `n_evaluations` and `converged` as the attributes of that name;
+            `n_effective`, of how many normal residuals `reduced_chi2` scatters as much;
+            and `identifiable`, tables
             of combinations of parameters from the best to the worst determined:
             `direction` in words, `uncertainty` in units of `steps_` (or of the
             standard deviations of the prior), whether it is `determined` (less than
@@ -333,10 +373,11 @@ class LeastSquaresInverter(Inverter):
 
         Warns
         -----
-        ConvergenceWarning, IdentifiabilityWarning
+        ConvergenceWarning, BoundWarning, MisfitWarning, IdentifiabilityWarning
             As for `predict`.
         """
         result = self._invert(X, errors)
+        self._warn_of_fits(result, noise_known=self._knows_noise(errors))
         self._warn_of_errors(result)
         return result
 
@@ -389,6 +430,25 @@ class LeastSquaresInverter(Inverter):
             parts,
             len(self.contributions),
             self.steps_ if self.prior is None else _spread(self.prior[1]),
+        )
+
+    def _knows_noise(self, errors):
+        return errors is not None or self.errors == "poisson"
+
+    def _warn_of_fits(self, result, noise_known):
+        """Warn of what ended at a bound, and of what the model does not describe."""
+        bounds = self._task(noise_known).bounds
+        others = result.at_bound.shape[1] - bounds.shape[1]
+        bounds = np.hstack([bounds, np.outer([0.0, np.inf], np.ones(others))])
+        warn_of_bounds(result.at_bound, bounds, _EMULATED if self._emulates else _BOUND)
+        misfits = result.converged & are_misfits(
+            result.reduced_chi2, result.n_effective, result.loss, noise_known
+        )
+        warn_of_misfits(
+            result.reduced_chi2,
+            misfits,
+            noise_known,
+            _MEANING["residual" if self.errors == "residual" else "noise"],
         )
 
     def _warn_of_errors(self, result):
@@ -644,9 +704,7 @@ class LeastSquaresInverter(Inverter):
             (part.shape, np.flatnonzero(mask))
             for part, mask in zip(parts, seen, strict=True)
         ]
-        found.covariance, found.reduced_chi2 = error_bars(
-            found, task, images, self.errors == "residual"
-        )
+        found.update(error_bars(found, task, images, self.errors == "residual"))
         row = np.full(len(pixels), np.nan)
         row[pixels] = -found.residual
         residual, _, weights, _ = found.evaluation

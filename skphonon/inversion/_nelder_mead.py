@@ -3,15 +3,19 @@
 from numbers import Integral
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import HasMethods, StrOptions, at_least, positive
 from skphonon.inversion._base import Inverter
+from skphonon.inversion._goodness import warn_of_bounds
 from skphonon.metrics import SCALES, nmse
 
 __all__ = ["NelderMeadInverter"]
+
+_BEYOND = "The emulator knows nothing beyond: train it on a wider range of parameters."
 
 
 class NelderMeadInverter(Inverter):
@@ -68,6 +72,9 @@ class NelderMeadInverter(Inverter):
         emulator, which knows nothing beyond, and infinite for a simulator.
     n_iter_, n_evaluations_ : ndarray of shape (n_samples,)
         Iterations and simulations of each search of the last `predict`.
+    at_bound_ : DataFrame with n_samples rows
+        -1 for parameters that ended at their lower bound in the last `predict`, 1 at
+        the upper one, otherwise 0.
     loss_ : ndarray of shape (n_samples,)
         NMSE that each search of the last `predict` reached.
     converged_ : ndarray of shape (n_samples,), bool
@@ -162,6 +169,8 @@ class NelderMeadInverter(Inverter):
         ConvergenceWarning
             If searches ended at `max_evaluations`, or a spectrum is constant: its
             parameters are those of the start and its loss is NaN.
+        BoundWarning
+            If a parameter ended at a bound, that of an emulator: it may lie beyond.
         """
         return self._keep(self.invert(X))
 
@@ -177,7 +186,8 @@ class NelderMeadInverter(Inverter):
         -------
         Bunch
             With one row or entry a spectrum: `parameters` (n_samples,
-            n_parameters), `loss` (NMSE), `n_iter`, `n_evaluations` and `converged`.
+            n_parameters), `at_bound`, `loss` (NMSE), `n_iter`, `n_evaluations` and
+            `converged`.
 
         Raises
         ------
@@ -186,17 +196,29 @@ class NelderMeadInverter(Inverter):
 
         Warns
         -----
-        ConvergenceWarning
+        ConvergenceWarning, BoundWarning
             As for `predict`.
         """
         check_is_fitted(self)
         results = self._search_all(self._search, X)
+        parameters = np.array([result.x for result in results])
+        names = self._parameter_names(self.start_.size)
+        # a simplex tells no places apart that are closer
+        low, high = (
+            np.abs(parameters - bound) <= self.tolerance * self.steps_
+            for bound in self.bounds_
+        )
+        converged = np.array([result.success for result in results])
+        at_bound = (high.astype(int) - low) * converged[:, None]
+        at_bound = pd.DataFrame(at_bound, columns=names)
+        warn_of_bounds(at_bound, self.bounds_, _BEYOND)
         return Bunch(
-            parameters=np.array([result.x for result in results]),
+            parameters=parameters,
+            at_bound=at_bound,
             loss=np.array([r.fun for r in results]),
             n_iter=np.array([r.nit for r in results]),
             n_evaluations=np.array([r.nfev for r in results]),
-            converged=np.array([r.success for r in results]),
+            converged=converged,
         )
 
     def _prepare(self):

@@ -16,17 +16,26 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
+from scipy.spatial import cKDTree
 from scipy.special import comb, xlogy
 
 from skphonon.inversion._errors import covariance_of
 
-__all__ = ["Pixels", "background_terms", "compare", "covariance", "search"]
+__all__ = [
+    "Pixels",
+    "background_terms",
+    "compare",
+    "covariance",
+    "noise_of_neighbours",
+    "search",
+]
 
 _REWEIGHTED = 8  # weights of counts depend on the fit, and the fit on them
 _FAINT = 1e-3  # smallest expectation, of the mean of the counts
 _SINGULAR = 1e-10
 _LONGEST = 0.5  # step, where 2 is the width of the bounds
 _DAMPING, _STUCK = 1e-3, 1e8
+_NEIGHBOURS = 100_000  # pixels of which neighbours are looked for
 _FLATTEST = 0.2  # curvature that is believed, of that of Gauss and Newton
 
 
@@ -245,6 +254,33 @@ def _step(found, rows, here, bounds, damping):
     information = information + stiff[..., None] * np.eye(here.shape[1])
     step = np.linalg.solve(information, gradient[..., None])[..., 0]
     return step.clip(-_LONGEST, _LONGEST)
+
+
+def noise_of_neighbours(coordinates, residual):
+    """Estimate the standard deviation of white noise, by differences of neighbours.
+
+    Parameters
+    ----------
+    coordinates : ndarray of shape (n, n_coordinates)
+        Where pixels are, the first of them are enough; compared in units of their
+        range.
+    residual : ndarray of shape (n,)
+        What a model leaves there.
+
+    Returns
+    -------
+    noise : float
+    n_used : int
+        So many of the pixels were looked at.
+    """
+    some = min(len(residual), _NEIGHBOURS)
+    span = np.ptp(coordinates[:some], axis=0)
+    places = coordinates[:some] / np.where(span > 0, span, 1.0)
+    _, nearest = cKDTree(places).query(places, k=2)
+    # the second is the nearest other one, unless pixels coincide
+    other = np.where(nearest[:, 1] == np.arange(some), nearest[:, 0], nearest[:, 1])
+    differences = residual[:some] - residual[other]
+    return np.sqrt(np.square(differences).mean() / 2), some
 
 
 def covariance(found, variance, curvature=None):

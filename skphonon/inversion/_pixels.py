@@ -9,28 +9,43 @@ from sklearn.base import RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skphonon._persistence import VersionedEstimator
 from skphonon._validation import (
+    ROWS_ARE_PIXELS,
     HasMethods,
     StrOptions,
     _fit_context,
     at_least,
     check_box,
     positive,
+    validate_spectra,
 )
 from skphonon.inversion._base import choose_steps
+from skphonon.inversion._errors import one_sided
+from skphonon.inversion._goodness import (
+    are_misfits,
+    effective_number,
+    warn_of_bounds,
+    warn_of_misfits,
+)
 from skphonon.inversion._pixel_fitting import (
     Pixels,
     background_terms,
     compare,
     covariance,
+    noise_of_neighbours,
     search,
 )
 
 __all__ = ["PixelInverter"]
 
+_BOUND = (
+    "Error bars are one-sided there, and all others take the bound for true. Widen it "
+    "where the model knows more, unless it is a limit of nature."
+)
+_MEANING = "error bars tell how far noise moves the best fit of a wrong model, no more."
 _ALIKE = 0.02  # of the half width of the bounds, beside error bars
 _REFINED = 3  # ends of searches, and as many candidates, are refined on all pixels
 _AT_BOUND = 1e-9
@@ -117,9 +132,16 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         The best fit, in the order of the model.
     std_ : ndarray of shape (n_parameters,)
         Standard deviations; infinite where the pixels do not determine a parameter,
-        zero where it ended at a bound.
+        one-sided where it ended at a bound (see :class:`LeastSquaresInverter`).
     covariance_ : ndarray of shape (n_parameters, n_parameters)
         Of the parameters, scale and background left open.
+    at_bound_ : ndarray of shape (n_parameters,), int
+        -1 for what ended at its lower bound, 1 at the upper one, otherwise 0.
+    reduced_chi2_ : float
+        Mean square of the residuals over that of noise: 1 where the model is right.
+        Noise is that of the errors or counts or, where there are neither, estimated
+        from the differences between neighbouring pixels (of at most 100,000; of
+        logarithms with "correlation").
     scale_, background_ : float and ndarray of shape (n_terms,)
         What the model is multiplied by, and coefficients of Bernstein polynomials.
     loss_ : float
@@ -252,6 +274,10 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         -----
         ConvergenceWarning
             If the fit ended at `max_steps`.
+        BoundWarning
+            If a parameter ended at a bound.
+        MisfitWarning
+            If `reduced_chi2_` says that the model does not describe the pixels.
         """
         X, y = self._start_anew(X, y)
         return self._fit(self._pixels(X, y, errors))
@@ -285,14 +311,22 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
 
         Warns
         -----
-        ConvergenceWarning
+        ConvergenceWarning, BoundWarning, MisfitWarning
             As for `fit`.
         """
         is_new = not hasattr(self, "_seen")
         if is_new:
             X, y = self._start_anew(X, y)
         else:
-            X, y = validate_data(self, X, y, reset=False, dtype=float, y_numeric=True)
+            X, y = validate_spectra(
+                self,
+                X,
+                y,
+                reset=False,
+                dtype=float,
+                y_numeric=True,
+                remedy=ROWS_ARE_PIXELS,
+            )
         exposure = np.broadcast_to(np.asarray(exposure, dtype=float), y.shape)
         if not (exposure > 0).all():
             raise ValueError(f"exposure must be positive, got {exposure.min():g}.")
@@ -324,7 +358,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
             exposure of 1.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=float)
+        X = validate_spectra(self, X, reset=False, dtype=float, remedy=ROWS_ARE_PIXELS)
         spectrum = self.model_.simulate_at(X, self.parameters_[None])[0]
         in_logarithms = self.loss == "correlation"
         if in_logarithms:
@@ -344,8 +378,14 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     def _start_anew(self, X, y):
         for learnt in ("parameters_", "_seen", "n_counts_"):
             vars(self).pop(learnt, None)
-        X, y = validate_data(
-            self, X, y, dtype=float, y_numeric=True, ensure_min_samples=2
+        X, y = validate_spectra(
+            self,
+            X,
+            y,
+            dtype=float,
+            y_numeric=True,
+            ensure_min_samples=2,
+            remedy=ROWS_ARE_PIXELS,
         )
         self.model_ = _LogPlane(X) if self.model is None else self.model
         self._span = X[:, -1].min(), X[:, -1].max()
@@ -426,6 +466,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         ends, found, converged, _ = self._search(pixels, proposed)
         best = found.loss.argmin()
         self._keep(pixels, ends[best], found.rows([best]))
+        self._judge_fit(pixels, found.rows([best]), converged[best])
         if not converged[best]:
             warnings.warn(
                 f"The fit did not converge within max_steps={self.max_steps} to "
@@ -460,10 +501,39 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     def _keep(self, pixels, end, found):
         self.parameters_ = self._from_unit(end)
         curvature = self._curvature(pixels, end)
+        self.at_bound_ = np.sign(end).astype(int) * (np.abs(end) >= 1 - _AT_BOUND)
         self.covariance_ = self._covariance(pixels, end, found, curvature)
         self.std_ = np.sqrt(np.diag(self.covariance_))
         self.scale_, self.background_ = float(found.linear[0, 0]), found.linear[0, 1:]
         self.loss_ = float(found.loss[0])
+
+    def _judge_fit(self, pixels, found, converged):
+        """Learn chi^2 per degree of freedom, and warn of what it or a bound tells."""
+        table = pd.DataFrame(self.at_bound_[None], columns=self.model_.parameter_names)
+        warn_of_bounds(table, self._box, _BOUND)
+        known = self._noise_known or self.loss == "poisson"
+        scaled, n_judged = found.residual[0] * np.sqrt(found.weight[0]), None
+        n_free = len(scaled) - found.slopes.shape[2] - found.linear.shape[1]
+        if not known:
+            left = np.sqrt(np.square(found.residual[0]).mean())
+            noise, n_judged = noise_of_neighbours(pixels.coordinates, found.residual[0])
+            taken = np.sqrt(len(scaled) / max(n_free, 1))
+            scaled = found.residual[0] / (min(noise, left) * taken or 1.0)
+        square = scaled @ scaled / n_free if n_free > 0 else np.nan
+        self.reduced_chi2_ = float(square)
+        variance = None
+        if known:
+            variance = 2 + (found.weight[0] if self.loss == "poisson" else 0.0)
+        number = effective_number(scaled[:n_judged], variance)
+        misfits = converged & are_misfits(
+            np.array([square]), number, self._left(pixels, found), known
+        )
+        warn_of_misfits(np.array([square]), misfits, known, _MEANING)
+
+    def _left(self, pixels, found):
+        """Return which share of the contrast a fit leaves."""
+        contrast = np.square(pixels.intensity - pixels.intensity.mean()).sum()
+        return np.square(found.residual[0]).sum() / (contrast or 1.0)
 
     def _curvature(self, pixels, end):
         """Return the second derivatives of the loss, by differences of the first."""
@@ -476,17 +546,13 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
 
     def _covariance(self, pixels, end, found, curvature=None):
         half = np.diff(self._box, axis=0)[0] / 2
-        free = np.abs(end) < 1 - _AT_BOUND
-        result = np.zeros((len(end), len(end)))
-        if free.any():
-            block = np.ix_(free, free)
-            part = found._replace(slopes=found.slopes[..., free])
-            if curvature is not None:
-                curvature = curvature[block]
-            variance = self._variance(pixels, part)
-            result[block] = covariance(part, variance, curvature)
-            result[block] *= np.outer(half[free], half[free])
-        return result
+        result = covariance(found, self._variance(pixels, found), curvature)
+        side = np.sign(end) * (np.abs(end) >= 1 - _AT_BOUND)
+        if side.any():
+            inverse = np.linalg.pinv(found.information()[0], hermitian=True)
+            shift = inverse @ found.gradient()[0]
+            result = one_sided(result, shift, side, np.full(len(end), 2.0))
+        return result * np.outer(half, half)
 
     def _variance(self, pixels, found):
         """Return the variance of each intensity."""

@@ -35,7 +35,9 @@ def no_fit(x, n_pixels, weights_shape, message):
         weights=np.full(weights_shape, np.nan),
         row=np.full(n_pixels, np.nan),
         loss=np.nan,
+        at_bound=np.zeros(x.size, dtype=int),
         reduced_chi2=np.nan,
+        n_effective=1.0,
         nit=0,
         nfev=0,
         success=False,
@@ -72,13 +74,27 @@ def summary(results, names, nuisances, parts, n_contributions, spread):
         covariance=covariance,
         nuisance=_nuisance_table(results, n, nuisances, parts, n_contributions),
         residual=np.stack([r.row for r in results]),
+        at_bound=_at_bound_table(results, names, nuisances, parts, n_contributions),
         reduced_chi2=np.array([r.reduced_chi2 for r in results]),
+        n_effective=np.array([r.n_effective for r in results]),
         identifiable=[directions_of(c, names, spread) for c in covariance],
         loss=np.array([r.loss for r in results]),
         n_iter=np.array([r.nit for r in results]),
         n_evaluations=np.array([r.nfev for r in results]),
         converged=np.array([r.success for r in results]),
     )
+
+
+def _at_bound_table(results, names, nuisances, parts, n_contributions):
+    """Return where what was searched for, and weights of contributions, ended."""
+    columns = [*names, *nuisances]
+    rows = [r.at_bound for r in results]
+    table = pd.DataFrame(np.array(rows), columns=columns)
+    for i, part in enumerate(parts):
+        for j in range(n_contributions):
+            nothing = np.array([r.weights[i, 1 + j] == 0 for r in results])
+            table[part.label(f"contribution {j + 1}")] = -nothing.astype(int)
+    return table
 
 
 def _nuisance_table(results, n, nuisances, parts, n_contributions):

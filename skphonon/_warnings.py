@@ -1,0 +1,29 @@
+"""Warnings that point at the line of the user, however deep they are found."""
+
+import sys
+import warnings
+
+__all__ = ["warn_user"]
+
+# scikit-learn calls for the user: it wraps methods, and has pipelines
+_NOT_THE_USER = __name__.partition(".")[0], "sklearn"
+
+
+def warn_user(message, category):
+    """Warn of something in the line that called the package.
+
+    Parameters
+    ----------
+    message : str
+        What was found, and what to do.
+    category : type
+        Class of the warning.
+    """
+    level, frame = 1, sys._getframe()
+    while frame and _package(frame) in _NOT_THE_USER:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _package(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0]

@@ -1,0 +1,136 @@
+"""Warnings of fits that are not what they look like: at a bound, or of a wrong model.
+
+Whether a model describes a spectrum is judged by chi^2 per degree of freedom: the mean
+square of the residuals over that of noise. Noise is known, or estimated by what differs
+between neighbouring pixels; of a right model chi^2 is then 1, but for its own scatter.
+"""
+
+import numpy as np
+from scipy.stats import chi2, norm
+
+from skphonon._warnings import warn_user
+
+__all__ = [
+    "BoundWarning",
+    "MisfitWarning",
+    "are_misfits",
+    "effective_number",
+    "warn_of_bounds",
+    "warn_of_misfits",
+]
+
+_LEVEL = 0.005  # false alarms, of calls whose spectra are all described
+_TOLERATED = 1.25  # error bars are then a tenth too small, as errors of files may be
+_SCATTER = 2.2  # of chi^2 over estimated noise, in units of 1 / sqrt(n): simulated
+_EXACT = 1e-5  # of the contrast: below it simulators differ from one another
+
+
+class BoundWarning(UserWarning):
+    """What is fitted ended at a bound of the search."""
+
+
+class MisfitWarning(UserWarning):
+    """A model does not describe a spectrum within its noise."""
+
+
+def effective_number(residual, variance=2.0):
+    """Return of how many normal residuals the mean square scatters as much.
+
+    Parameters
+    ----------
+    residual : ndarray of shape (n,)
+        In standard deviations.
+    variance : ndarray of shape (n,) or None, default=2.0
+        Of their squares, 2 for normal ones; None takes it from the squares.
+
+    Returns
+    -------
+    float
+    """
+    if variance is not None:
+        return 2 * residual.size**2 / np.sum(np.broadcast_to(variance, residual.shape))
+    squares = np.square(residual)
+    return 3 * squares.sum() ** 2 / max(np.square(squares).sum(), np.finfo(float).tiny)
+
+
+def are_misfits(reduced_chi2, n_effective, loss, noise_known):
+    """Tell which spectra their models do not describe.
+
+    Parameters
+    ----------
+    reduced_chi2, n_effective : ndarray of shape (n_samples,)
+        Chi^2 per degree of freedom; of how many normal residuals it scatters as much.
+    loss : ndarray of shape (n_samples,)
+        Share of a spectrum's contrast that is left.
+    noise_known : bool
+        Or estimated from neighbouring pixels.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), bool
+        False where chi^2 is NaN.
+    """
+    level, n = _LEVEL / len(reduced_chi2), np.maximum(n_effective, 1)
+    if noise_known:
+        limit, exact = chi2.isf(level, n) / n, 0.0
+    else:
+        limit, exact = 1 + _SCATTER * norm.isf(level) / np.sqrt(n), _EXACT
+    return (reduced_chi2 > np.maximum(limit, _TOLERATED)) & (loss > exact)
+
+
+def warn_of_misfits(reduced_chi2, misfits, noise_known, consequence):
+    """Warn of spectra that are not described, if there are any.
+
+    Parameters
+    ----------
+    reduced_chi2 : ndarray of shape (n_samples,)
+        Chi^2 per degree of freedom.
+    misfits : ndarray of shape (n_samples,), bool
+        Which they are.
+    noise_known : bool
+        Or estimated from neighbouring pixels.
+    consequence : str
+        What error bars then mean.
+    """
+    if not misfits.any():
+        return
+    worst = np.where(misfits, reduced_chi2, 0.0).argmax()
+    figure = f"chi^2 per degree of freedom {reduced_chi2[worst]:.3g}"
+    what = f"the data ({figure})"
+    if len(misfits) > 1:
+        what = (
+            f"{misfits.sum()} of {len(misfits)} spectra (worst: sample {worst}, "
+            f"{figure})"
+        )
+    otherwise = "errors are too small" if noise_known else "noise is correlated"
+    warn_user(
+        f"The model does not describe {what}, or {otherwise}: {consequence} Look at "
+        "the residuals, and fit along what the model lacks.",
+        MisfitWarning,
+    )
+
+
+def warn_of_bounds(at_bound, bounds, consequence):
+    """Warn of what ended at a bound, if anything did.
+
+    Parameters
+    ----------
+    at_bound : DataFrame with n_samples rows
+        -1 at a lower bound, 1 at an upper one, otherwise 0.
+    bounds : ndarray of shape (2, n_columns)
+        What the bounds are.
+    consequence : str
+        What the ends, or their error bars, then mean, and what to do.
+    """
+    there = at_bound.to_numpy()
+    if not there.any():
+        return
+    several = len(at_bound) > 1
+    found = [
+        f"{name} = {bound:g}"
+        + several * f" ({ended.sum()} of {len(ended)} spectra, first: {ended.argmax()})"
+        for name, column, pair in zip(at_bound, there.T, bounds.T, strict=True)
+        for ended, bound in zip((column < 0, column > 0), pair, strict=True)
+        if ended.any()
+    ]
+    warn_user(f"Ended at a bound: {', '.join(found)}. {consequence}", BoundWarning)
