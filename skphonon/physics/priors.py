@@ -11,6 +11,7 @@ Array = NDArray[np.float64]
 
 _ZERO = 0.02  # of the largest constant of a shell: what is as good as zero beside it
 _EMPTY = 0.05  # of the largest constant of all: the scale of a shell of zeros
+_UNKNOWN = 0.2  # and that of a zero which belongs to no shell
 _SHELL = re.compile(r"\d+")
 
 
@@ -20,8 +21,7 @@ def parameter_scales(values: ArrayLike, names) -> Array:
     That is the size of a value, unless it is zero beside the other constants of its
     shell, as a calculation or rounding may leave it: it takes their root mean square
     then, since nothing says that the true one is zero too. Constants of a shell have
-    names that begin with its number, ``2XX`` and ``2XZ``; any other parameter is a
-    shell of its own.
+    names that begin with its number, ``2XX`` and ``2XZ``.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def parameter_scales(values: ArrayLike, names) -> Array:
     -------
     ndarray of shape (n_parameters,)
         In the unit of the values, positive. A shell of zeros has a twentieth of the
-        largest value of all, and values that are all zero have one.
+        largest value of all, a zero that belongs to no shell a fifth.
 
     Examples
     --------
@@ -45,15 +45,13 @@ def parameter_scales(values: ArrayLike, names) -> Array:
     """
     sizes = np.abs(np.asarray(values, dtype=float))
     matches = [_SHELL.match(name) for name in names]
-    shells = np.array(
-        [match.group() if match else n for n, match in zip(names, matches, strict=True)]
-    )
-    scales = sizes.copy()
-    least = _EMPTY * sizes.max(initial=0.0) or 1.0
-    for shell in np.unique(shells):
+    shells = np.array([match.group() if match else "" for match in matches])
+    largest = sizes.max(initial=0.0) or 1.0
+    scales = np.where(sizes > 0, sizes, _UNKNOWN * largest)
+    for shell in set(shells) - {""}:
         own = shells == shell
         zero = sizes[own] <= _ZERO * sizes[own].max()
         others = sizes[own][~zero]
-        typical = np.sqrt(np.mean(others**2)) if others.any() else least
+        typical = np.sqrt(np.mean(others**2)) if others.size else _EMPTY * largest
         scales[own] = np.where(zero, typical, sizes[own])
     return scales

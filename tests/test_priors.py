@@ -1,0 +1,70 @@
+"""How large constants are taken to be where nothing is known of them."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from skphonon import (
+    ForceConstantModel,
+    LeastSquaresInverter,
+    PowderSimulator,
+    SpectrumGrid,
+    make_powder_spectra,
+)
+from skphonon.physics.priors import parameter_scales
+
+
+def test_a_value_has_its_own_size():
+    names = ["1XX", "1ZZ", "1XY", "2XX", "2YY"]
+    aluminium = [0.6635, -0.2506, 0.6437, 0.1489, 0.0075]
+    assert_allclose(parameter_scales(aluminium, names), np.abs(aluminium))
+
+
+def test_zeros_have_the_scale_of_their_shell():
+    names = ["1XX A-B", "1XY A-B", "2XX A-A", "2XZ A-A", "3XX A-B", "3XY A-B"]
+    scales = parameter_scales([4.0, -2.0, 0.3, 1e-17, 0.0, 0.0], names)
+    assert_allclose(scales, [4.0, 2.0, 0.3, 0.3, 0.2, 0.2])
+    assert_allclose(parameter_scales([10.0, 0.0], ["J", "J'"]), [10.0, 2.0])
+    assert_allclose(parameter_scales([0.0, 0.0], ["1XX", "1ZZ"]), 0.05)
+    # constants of several temperatures
+    at = ["1XX at 50", "1XX at 640", "1ZZ"]
+    assert_allclose(parameter_scales([2.0, 1.5, 0.0], at), [2.0, 1.5, 12.5**0.5 / 2])
+
+
+@pytest.fixture(scope="module")
+def silicon_file(data_folder):
+    return data_folder / "phonopy" / "phonopy_params_Si.yaml"
+
+
+@pytest.fixture(scope="module")
+def simulator(silicon_file):
+    model = ForceConstantModel.from_phonopy(silicon_file)
+    grid = SpectrumGrid(
+        np.arange(6.0, 66, 3.0), np.arange(1.2, 7, 0.4), incident_energy=90.0
+    )
+    return PowderSimulator(
+        model, grid, energy_resolution=2.5, q_resolution=0.15, n_directions=2000
+    )
+
+
+def test_a_constant_that_rounding_left_is_drawn(simulator):
+    """phonopy's own silicon has 2XZ = -1.2e-17 (or the like)."""
+    names = simulator.parameter_names
+    number = names.index("2XZ Si1-Si1")
+    assert abs(simulator.reference[number]) < 1e-10
+    _, y = make_powder_spectra(simulator, 20, spread=0.5, random_state=0)
+    shell = [n for n, name in enumerate(names) if name.startswith("2")]
+    typical = np.abs(simulator.reference[shell]).max()
+    assert 0.1 * typical < y[:, number].std() < 0.5 * typical
+
+
+def test_a_constant_that_rounding_left_is_found(simulator):
+    """With 2XZ = 0.15 it came out as 0.000(14), and 2XX three deviations wrong."""
+    truth = simulator.reference.copy()
+    number = simulator.parameter_names.index("2XZ Si1-Si1")
+    truth[number] = 0.15
+    spectrum = simulator.simulate([truth])
+    inverter = LeastSquaresInverter(simulator, n_candidates=1).fit(spectrum)
+    found = inverter.predict(spectrum)[0]
+    assert_allclose(found[number], 0.15, atol=1e-3)
+    assert_allclose(found, truth, atol=2e-3)
