@@ -11,7 +11,7 @@ from phonopy.structure.brillouin_zone import BrillouinZone
 from scipy import constants as si
 
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
-from skphonon.physics.polar import polar_term
+from skphonon.physics.polar import non_analytic_term, polar_term
 
 COULOMB = si.e / (4 * np.pi * si.epsilon_0) * 1e10  # e^2 / (4 pi epsilon_0), eV A
 
@@ -147,6 +147,7 @@ def test_limit_at_the_zone_centre(crystal, direction):
     # the first order in q is odd and leaves with the mean
     computed = polar_term(**values, wavevectors=[q, -q]).mean(axis=0)
     assert_allclose(computed, expected, atol=1e-6 * np.abs(expected).max())
+    assert_allclose(fields(crystal, [direction])[0], expected, rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.parametrize("direction", [[1, 0, 0], [1, 1, 0], [1, 1, 1]])
@@ -249,3 +250,22 @@ def test_bad_input(anisotropic, name, value, message):
     values = arguments(anisotropic) | {"wavevectors": np.zeros((1, 3)), name: value}
     with pytest.raises(ValueError, match=message):
         polar_term(**values)
+
+
+def fields(crystal, directions):
+    """Non-analytic term of a phonopy object."""
+    values = arguments(crystal)
+    names = ("lattice", "masses", "born", "dielectric")
+    return non_analytic_term(**{n: values[n] for n in names}, directions=directions)
+
+
+def test_the_field_splits_modes_as_phonopy_has_it(salt):
+    direction = np.array([0.2, 0.7, 0.4])  # in reciprocal lattice vectors
+    salt.run_qpoints([[0, 0, 0]], nac_q_direction=direction)
+    expected = salt.qpoints.frequencies[0] / salt.unit_conversion_factor
+    matrices = phonopy_matrices(salt, [[0, 0, 0]], with_term=False)
+    matrices = matrices + term(salt, np.zeros((1, 3)))
+    cartesian = direction @ np.linalg.inv(salt.primitive.cell).T
+    squares = np.linalg.eigvalsh(matrices + fields(salt, cartesian[None]))[0]
+    expected = expected * MEV2_PER_EIGENVALUE**0.5
+    assert_allclose(np.sqrt(squares[3:]), expected[3:], rtol=1e-6)

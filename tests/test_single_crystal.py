@@ -27,7 +27,7 @@ from skphonon import (
 from skphonon.physics.constants import BOLTZMANN
 from skphonon.physics.scattering import bose_occupation
 from skphonon.physics.scattering_lengths import scattering_lengths
-from skphonon.simulation._crystal_points import cloud, fold
+from skphonon.simulation._crystal_points import cloud, directions_of_approach, fold
 from skphonon.simulation.resolution import bin_kernel
 
 TEMPERATURE = 300.0
@@ -508,3 +508,78 @@ def test_bad_nuisances_are_named(aluminium):
         made.simulate([made.reference], nuisance={"lattice_scale": 1.0})
     with pytest.raises(ValueError, match="no derivative with q_resolution"):
         made.jacobian([made.reference], nuisance="q_resolution")
+
+
+# Reciprocal lattice points of a polar crystal: optical modes by direction of approach.
+def optical(salt, point, **options):
+    """Intensities of the TO and LO modes of rock salt at a conventional h k l."""
+    own = np.asarray(point, dtype=float) @ salt.cell.cell.T / CUBIC_SALT
+    made = on_path(
+        salt, [own], np.arange(10.0, 40, 0.25), energy_resolution=0.3, **options
+    )
+    spectrum, energy = images(made)[:, 0], made.grid.axes()[0]
+    transverse = spectrum[(energy > 15) & (energy < 25)].sum() / 4
+    return np.array([transverse, spectrum[energy > 29].sum() / 4])
+
+
+CUBIC_SALT = 2 * 2.84086847  # Angstrom
+
+
+def test_a_reciprocal_lattice_point_is_the_mean_over_directions(salt):
+    """LO weight goes with the square of the component of Q along the direction."""
+    at_point = optical(salt, [3, 1, 1])
+    assert_allclose(at_point, [0.0343, 0.0081], atol=1e-4)
+    beside = [
+        optical(salt, [3, 1, 1] + 1e-3 * np.array(step))
+        for step in ([1, 0, 0], [0, 1, 0], [0, 0, 1])
+    ]
+    assert_allclose(beside[1], [0.0468, 0.0022], atol=1e-4)  # as was always right
+    assert_allclose(at_point, np.mean(beside, axis=0), rtol=2e-3)
+
+
+@pytest.mark.parametrize("direction", [[1, 0, 0], [0, 1, 0], [1, 2, 3], [3, 1, 1]])
+def test_a_direction_of_approach_gives_its_limit(salt, direction):
+    direction = np.array(direction) / np.linalg.norm(direction)
+    own = direction @ salt.cell.cell.T / CUBIC_SALT
+    limit = optical(salt, [3, 1, 1], q_direction=own)
+    near = optical(salt, [3, 1, 1] + 1e-3 * direction)
+    assert_allclose(limit, near, atol=2e-4)
+
+
+def test_derivatives_at_a_reciprocal_lattice_point(salt):
+    model = clone(salt).set_params(n_shells=2)
+    model.set_params(reference=model.parameters(salt.to_phonopy()))
+    points = [[1, 1, 1], [0.2, 0.1, 0.0], [2, 0, 0]]
+    made = on_path(model, points, energy_resolution=1.0, mesh=4)
+    row = model.reference
+    jacobian = made.jacobian([row])[0]
+    for number in range(len(row)):
+        step = 1e-4 * np.eye(len(row))[number]
+        above, below = made.simulate([row + step, row - step])
+        expected = (above - below) / 2e-4
+        assert_allclose(
+            jacobian[:, number], expected, atol=1e-4 * np.abs(expected).max()
+        )
+
+
+def test_a_direction_must_be_one(salt):
+    made = on_path(salt, [[1, 1, 1]], q_direction=[0, 0, 0])
+    with pytest.raises(ValueError, match="q_direction must be three finite numbers"):
+        made.simulate([salt.reference])
+
+
+def test_directions_average_polynomials_of_degree_nine():
+    directions, shares = directions_of_approach()
+    x, y, z = directions.T
+    assert shares.sum() == pytest.approx(1.0)
+    for value, expected in [
+        (x**2, 1 / 3),
+        (x**4, 1 / 5),
+        (x**2 * y**2, 1 / 15),
+        (x**4 * z**2, 1 / 35),
+        (x**2 * y**2 * z**2, 1 / 105),
+        (y**8, 1 / 9),
+        (x**4 * y**4, 1 / 105),
+        (x * y, 0.0),
+    ]:
+        assert shares @ value == pytest.approx(expected, abs=1e-12)

@@ -27,7 +27,7 @@ from skphonon.physics._projection import projection
 from skphonon.physics._shell_fits import fit_constants, fold, spread
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
-from skphonon.physics.polar import polar_term
+from skphonon.physics.polar import non_analytic_term, polar_term
 
 __all__ = ["ForceConstantModel"]
 
@@ -611,6 +611,32 @@ class ForceConstantModel(VersionedEstimator):
             self.dielectric,
             supercells.as_matrix(self.supercell),
             wavevectors,
+        )
+
+    def non_analytic_term(self, directions):
+        """Return what the macroscopic field of a polar crystal adds at the zone centre.
+
+        Parameters
+        ----------
+        directions : array-like of shape (n_directions, 3)
+            Cartesian directions from which the zone centre is approached.
+
+        Returns
+        -------
+        ndarray of shape (n_directions, 3 * n_atoms, 3 * n_atoms) or None
+            In meV^2, to be added to the matrix of :meth:`dynamical_matrices` there;
+            None where the crystal has no Born charges.
+
+        Raises
+        ------
+        ValueError
+            If Born charges come without a dielectric tensor or supercell.
+        """
+        if not self._is_polar():
+            return None
+        cell = self.cell
+        return non_analytic_term(
+            cell.cell, cell.masses, self.born_charges, self.dielectric, directions
         )
 
     def dynamical_matrices(self, parameters, wavevectors):

@@ -26,7 +26,7 @@ from scipy import constants as si
 
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 
-__all__ = ["polar_term"]
+__all__ = ["non_analytic_term", "polar_term"]
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -136,6 +136,51 @@ def polar_term(
         matrices[block, second, :, first] = tensors.conj().swapaxes(2, 3)
         matrices[block, first, :, second] = tensors
     return matrices.reshape(len(points), 3 * n_atoms, 3 * n_atoms)
+
+
+def non_analytic_term(
+    lattice: ArrayLike,
+    masses: ArrayLike,
+    born: ArrayLike,
+    dielectric: ArrayLike,
+    directions: ArrayLike,
+) -> Array:
+    r"""Return what the macroscopic field adds at the zone centre, by direction.
+
+    Where q approaches the zone centre along n, the dynamical matrix exceeds that of
+    :func:`polar_term` on it, of zero field, by
+
+    .. math:: \frac{4\pi e^2}{V \sqrt{m_i m_j}}
+              \frac{(n \cdot Z_i)_\alpha\,(n \cdot Z_j)_\beta}{n \cdot \epsilon n}
+
+    (Pick, Cohen and Martin, Phys. Rev. B 1, 910 (1970), doi:10.1103/PhysRevB.1.910),
+    the term K = q of the sum in :mod:`skphonon.physics.polar`.
+
+    Parameters
+    ----------
+    lattice : array-like of shape (3, 3)
+        Vectors of the primitive cell in rows, Cartesian, in Angstrom.
+    masses : array-like of shape (n_atoms,)
+        Masses in amu.
+    born : array-like of shape (n_atoms, 3, 3)
+        Born effective charges in e.
+    dielectric : array-like of shape (3, 3)
+        High-frequency dielectric tensor, without unit.
+    directions : array-like of shape (n_directions, 3)
+        Cartesian, of any length but zero.
+
+    Returns
+    -------
+    ndarray of shape (n_directions, 3 * n_atoms, 3 * n_atoms)
+        Real symmetric matrices in meV^2.
+    """
+    cell, directions = np.asarray(lattice, float), np.asarray(directions, float)
+    roots = np.sqrt(np.asarray(masses, dtype=float))
+    fields = np.einsum("nc,pca->npa", directions, np.asarray(born, dtype=float))
+    fields = (fields / roots[:, None]).reshape(len(directions), -1)
+    screening = np.einsum("na,ab,nb->n", directions, dielectric, directions)
+    scale = 4 * np.pi * _COULOMB * MEV2_PER_EIGENVALUE / abs(np.linalg.det(cell))
+    return scale * fields[:, :, None] * fields[:, None] / screening[:, None, None]
 
 
 def _dipoles(

@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     q_vectors: torch.Tensor  # (3, n_columns), 1/Angstrom
     amplitudes: torch.Tensor  # (n_columns, n_atoms): scattering length / sqrt(mass)
     pixels: torch.Tensor  # (n_targets,), number of the column of the grid
-    shares: torch.Tensor  # (n_targets,), of it
+    shares: torch.Tensor | None  # (n_targets,), of it; None: one
     waves: BondWaves
     offset: torch.Tensor | None  # dipole term, (n_points, n_modes, n_modes), meV^2
     mesh: ZoneMesh
@@ -312,7 +312,7 @@ def _add(plan, columns, images, seen):
     counts = np.diff(starts[columns.start : columns.stop + 1])
     if (counts > 1).any():
         seen = seen.repeat_interleave(torch.as_tensor(counts), dim=1)
-    if plan.shares[0] != 1:
+    if plan.shares is not None:
         seen = seen * plan.shares[targets, None, None]
     images.index_add_(2, plan.pixels[targets], seen.permute(0, 3, 1, 2))
 

@@ -8,7 +8,12 @@ import torch
 from skphonon._validation import wavevector_rows
 from skphonon.physics.bond_waves import bond_waves
 from skphonon.simulation._crystal_engine import Plan, Recording
-from skphonon.simulation._crystal_points import cloud, fold
+from skphonon.simulation._crystal_points import (
+    approach_centre,
+    cloud,
+    directions_of_approach,
+    fold,
+)
 from skphonon.simulation._phonon_plan import (
     Tensors,
     background,
@@ -49,7 +54,16 @@ def make_plan(simulator, q_resolution) -> Plan:
     seen = np.flatnonzero(mask.any(axis=0))
     moves, shares = cloud(_covariance(simulator, q_resolution), simulator.q_samples)
     wavevectors = given[seen, None] + moves @ np.linalg.inv(reciprocal)
-    points = fold(wavevectors.reshape(-1, 3), _rotations(model))
+    directions, of_centre = _approaches(simulator)
+    fields = model.non_analytic_term(directions)
+    # symmetry would turn a direction that is given
+    alike = _rotations(model) if simulator.q_direction is None else np.eye(3)[None]
+    points = fold(wavevectors.reshape(-1, 3), alike)
+    in_column = np.ones(len(points.targets))
+    if fields is not None:
+        points, in_column, n_centre = approach_centre(points, of_centre)
+        fields = fields[:n_centre]
+    in_column *= np.tile(shares, len(seen))[points.targets]
     within = points.wavevectors @ reciprocal
     q_vectors = within[points.of_column] + points.shifts @ reciprocal
     moduli = np.linalg.norm(given @ reciprocal, axis=1)
@@ -61,9 +75,9 @@ def make_plan(simulator, q_resolution) -> Plan:
         q_vectors=_TO.real(q_vectors.T.copy()),
         amplitudes=_amplitudes(simulator, points.shifts),
         pixels=_TO.index(np.repeat(seen, len(shares))[points.targets]),
-        shares=_TO.real(np.tile(shares, len(seen))[points.targets]),
+        shares=None if (in_column == 1).all() else _TO.real(in_column),
         waves=bond_waves(model, _TO.device, _TO.dtype),
-        offset=dipole_term(model, within, _TO),
+        offset=dipole_term(model, within, _TO, fields),
         mesh=zone_mesh(simulator, _TO, _REACH),
         temperature=simulator.temperature,
         displacement=simulator.mean_square_displacement,
@@ -103,6 +117,24 @@ def make_recording(simulator, table: np.ndarray, ranges: np.ndarray) -> Recordin
 
     displacements = table[:, names.index("mean_square_displacement")]
     return Recording(axis, _TO.real(displacements), tables)
+
+
+def _approaches(simulator):
+    """Cartesian directions from which the zone centre is approached, and their shares.
+
+    One that is given counts in r.l.u. of the grid.
+    """
+    given = simulator.q_direction
+    if given is None:
+        return directions_of_approach()
+    direction = np.asarray(given, dtype=float)
+    if direction.shape != (3,) or not 0 < np.abs(direction).max() < np.inf:
+        raise ValueError(
+            "q_direction must be three finite numbers in r.l.u., not all zero, got "
+            f"{given!r}."
+        )
+    reduced = direction @ np.linalg.inv(_multiple(simulator)).T
+    return (reduced @ simulator.model.reciprocal_lattice())[None], np.ones(1)
 
 
 def _reduced(simulator):

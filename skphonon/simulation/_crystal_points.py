@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Points", "cloud", "fold"]
+__all__ = ["Points", "approach_centre", "cloud", "directions_of_approach", "fold"]
 
 _CELLS = 1 << 20  # in which each coordinate is told apart: 1e-6 of a zone
 _ZONES = 1 << 10  # along each axis
+_AT_CENTRE = 1e-4  # of a zone: nearer to its centre is on it
 _NO_WIDTH = 1e-12  # of the largest variance
 
 Array = NDArray[np.float64]
@@ -114,6 +115,74 @@ def cloud(covariance: Array, n_samples: int) -> tuple[Array, Array]:
     points = np.array(list(product(nodes, repeat=len(sides)))) @ sides
     shares = np.prod(list(product(weights / weights.sum(), repeat=len(sides))), axis=1)
     return points, shares
+
+
+def approach_centre(points: Points, shares: Array) -> tuple[Points, Array, int]:
+    """Put several points in the place of the zone centre, if it is among them.
+
+    Parameters
+    ----------
+    points : Points
+        As from :func:`fold`.
+    shares : ndarray of shape (n_directions,)
+        Share of each point that stands for the centre; they sum to one.
+
+    Returns
+    -------
+    points : Points
+        With those for the centre first, in the order of the shares.
+    shares : ndarray of shape (n_targets,)
+        Of each target in its spectrum.
+    n_centre : int
+        Number of points that stand for the centre.
+    """
+    inside = points.wavevectors - np.rint(points.wavevectors)
+    centre = np.flatnonzero((np.abs(inside) < _AT_CENTRE).all(axis=1))
+    if not centre.size:
+        return points, np.ones(len(points.targets)), 0
+    kept = np.delete(np.arange(len(points.wavevectors)), centre)
+    order = np.r_[np.repeat(centre[:1], len(shares)), kept]
+    weights = np.r_[shares, np.ones(len(kept))]
+    first = np.searchsorted(points.of_column, np.arange(len(points.wavevectors) + 1))
+    of_column = np.repeat(np.arange(len(order)), np.diff(first)[order])
+    columns = _ranges(first[order], np.diff(first)[order])
+    counts = np.diff(points.starts)[columns]
+    wavevectors = points.wavevectors[order]
+    wavevectors[: len(shares)] = np.rint(wavevectors[: len(shares)])
+    approached = Points(
+        wavevectors=wavevectors,
+        shifts=points.shifts[columns],
+        of_column=of_column,
+        starts=np.r_[0, np.cumsum(counts)],
+        targets=points.targets[_ranges(points.starts[columns], counts)],
+    )
+    return approached, np.repeat(weights[of_column], counts), len(shares)
+
+
+def directions_of_approach() -> tuple[Array, Array]:
+    """Return directions and shares of a mean over all, where opposite ones are alike.
+
+    They point to the corners of an icosahedron and of its dual: exact for polynomials
+    of degree 9.
+    """
+    golden = (1 + 5**0.5) / 2
+    signs = np.array([1.0, -1.0])
+    corners = [[0.0, 1.0, s * golden] for s in signs]
+    faces = [[0.0, golden, s / golden] for s in signs]
+    corners, faces = (
+        np.concatenate([np.roll(rows, turn, axis=1) for turn in range(3)])
+        for rows in (corners, faces)
+    )
+    cube = np.array([[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]], dtype=float)
+    directions = np.concatenate([corners, faces, cube])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions, np.r_[np.full(6, 10 / 168), np.full(10, 54 / 840)]
+
+
+def _ranges(starts, counts):
+    """Join the integers of ranges of so many, from where each starts."""
+    before = np.cumsum(counts) - counts
+    return np.repeat(starts - before, counts) + np.arange(counts.sum())
 
 
 class _Placed(NamedTuple):

@@ -104,11 +104,16 @@ def real_amplitudes(amplitudes, partners, phases=None):
     return amplitudes * factors
 
 
-def dipole_term(model, q_vectors, to):
-    """Dipole term in the form of the matrices, None for a crystal that is not polar."""
+def dipole_term(model, q_vectors, to, fields=None):
+    """Dipole term in the form of the matrices, None for a crystal that is not polar.
+
+    The first points may be the zone centre, approached so that `fields` add to it.
+    """
     offset = model.dynamical_matrix_offset(q_vectors)
     if offset is None:
         return None
+    if fields is not None:
+        offset[: len(fields)] += fields
     partners = model.inversion_partners()
     return (
         to.complex(offset) if partners is None else to.real(real_form(offset, partners))

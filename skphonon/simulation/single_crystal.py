@@ -70,6 +70,10 @@ class SingleCrystalSimulator(ModelSimulator):
         Points along each direction in which resolution and voxel are wide, of a
         Gauss-Hermite rule. Raise it where phonons disperse, within that width, by more
         than the resolution in energy.
+    q_direction : array-like of shape (3,), default=None
+        Direction in r.l.u. of the grid from which reciprocal lattice points of a polar
+        crystal are approached: there the energies of optical modes depend on it. None
+        takes the mean of the spectra over all directions.
     mean_square_displacement : float, default=None
         :math:`\langle u_x^2 \rangle` in Angstrom^2 of every atom, so that
         :math:`2W = Q^2 \langle u_x^2 \rangle`. None computes the (anisotropic) tensor
@@ -135,6 +139,7 @@ class SingleCrystalSimulator(ModelSimulator):
         "q_resolution": [at_least(0, Real), "array-like"],
         "average_voxels": ["boolean"],
         "q_samples": [at_least(1)],
+        "q_direction": ["array-like", None],
         "mean_square_displacement": [at_least(0, Real), None],
         "quantity": [StrOptions({"chi", "sqe"})],
         "units": [StrOptions({"1/meV", "barn/meV/sr"})],
@@ -153,6 +158,7 @@ class SingleCrystalSimulator(ModelSimulator):
         q_resolution=0.0,
         average_voxels=False,
         q_samples=3,
+        q_direction=None,
         mean_square_displacement=None,
         background=None,
         quantity="sqe",
@@ -168,6 +174,7 @@ class SingleCrystalSimulator(ModelSimulator):
         self.q_resolution = q_resolution
         self.average_voxels = average_voxels
         self.q_samples = q_samples
+        self.q_direction = q_direction
         self.mean_square_displacement = mean_square_displacement
         self.background = background
         self.quantity = quantity
