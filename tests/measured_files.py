@@ -1,9 +1,21 @@
 """Files as the programs at spectrometers write them, for tests of readers."""
 
+import os
+from pathlib import Path
+
 import h5py
 import numpy as np
+import pytest
 
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
+
+
+def case(name):
+    """Return the path of a small input that went wrong, or skip without the folder."""
+    folder = os.environ.get("SKPHONON_CASES")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip(f"needs SKPHONON_CASES, the folder of cases: no folder {folder}")
+    return Path(folder) / name
 
 
 def detectors(n_polar=40, n_azimuthal=30, polar=(5.0, 95.0), azimuthal=(-60.0, 60.0)):
