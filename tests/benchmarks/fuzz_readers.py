@@ -32,9 +32,11 @@ from skphonon.datasets import read_arrays, read_mdhisto, read_nxspe, write_array
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from measured_files import ENERGY, HKL, detectors, write_mdhisto, write_nxspe
 
-TIME = 10.0  # seconds a file, of which the first also imports
+TIME = 10.0  # seconds a file
+START = 60.0  # seconds until the first
 MEMORY = 4 << 30  # bytes of address space
 
+ALLOWED = ("ok", "ValueError", "OSError")  # outcomes
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, (1 << 63) - 1, -1]
 NUMBERS = [0.0, -1.0, np.nan, np.inf, -np.inf, 1e308, -1e308, 1e-320, 1e18]
 
@@ -342,51 +344,71 @@ def outcome(read, path):
     return "ok", ""
 
 
-def child(name, seed, numbers, pipe):
+def child(seed, tasks, extra, pipe):
     """Read mutations, and say before and after each which one it is."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    files, read = sound_files(name), FORMATS[name][1]
+    files = {name: sound_files(name) + extra for name in {name for name, _ in tasks}}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mutated"
-        for number in numbers:
-            content, done = mutate(files[number % len(files)], [seed, number])
+        for task in tasks:
+            name, number = task
+            sound = files[name][number % len(files[name])]
+            content, done = mutate(sound, [seed, number])
             path.write_bytes(content)
-            pipe.send((number, "start", done))
+            pipe.send((task, "start", done))
             start = perf_counter()
-            pipe.send((number, *outcome(read, path), perf_counter() - start))
+            pipe.send((task, *outcome(FORMATS[name][1], path), perf_counter() - start))
     pipe.send((None,))
 
 
-def run(name, seed, numbers):
-    """Yield number, outcome, message, mutations and seconds of each mutation."""
-    numbers, context = list(numbers), multiprocessing.get_context("spawn")
-    while numbers:
+def run(tasks, seed=0, extra=()):
+    """Yield what readers do with mutations.
+
+    Parameters
+    ----------
+    tasks : list of tuple
+        Names of formats, and numbers of mutations.
+    seed : int
+        Makes other mutations of the same numbers.
+    extra : list of bytes
+        More sound files.
+
+    Yields
+    ------
+    tuple
+        The task, the outcome, its message, what was done to the file, seconds.
+    """
+    tasks, context = list(tasks), multiprocessing.get_context("spawn")
+    while tasks:
         ours, theirs = context.Pipe(duplex=False)
-        worker = context.Process(target=child, args=(name, seed, numbers, theirs))
+        arguments = (seed, tasks, list(extra), theirs)
+        worker = context.Process(target=child, args=arguments)
         worker.start()
         theirs.close()
-        done, number = None, numbers[0]
+        done, task = None, tasks[0]
         while True:
-            if not ours.poll(TIME if done else 60):
-                yield number, "hang", f"more than {TIME:g} s", done, TIME
+            if not ours.poll(TIME if done else START):
+                yield task, "hang", f"more than {TIME:g} s", done, TIME
                 break
             try:
                 received = ours.recv()
             except EOFError:
                 worker.join()
-                yield number, "crash", f"exit code {worker.exitcode}", done, 0.0
+                yield task, "crash", f"exit code {worker.exitcode}", done, 0.0
                 break
-            number = received[0]
-            if number is None:
+            if received[0] is None:
+                task = None
                 break
+            task = received[0]
             if received[1] == "start":
                 done = received[2]
             else:
-                yield number, *received[1:3], done, received[3]
+                yield task, *received[1:3], done, received[3]
         worker.kill()
         worker.join()
-        numbers = [] if number is None else numbers[numbers.index(number) + 1 :]
+        ours.close()
+        tasks = [] if task is None else tasks[tasks.index(task) + 1 :]
 
 
 def main():
@@ -396,20 +418,20 @@ def main():
     parser.add_argument("--number", type=int, default=10_000, help="of mutations")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="read one, and say all of it")
+    parser.add_argument("--files", nargs="+", default=[], help="more sound files")
     arguments = parser.parse_args()
+    extra = [Path(path).read_bytes() for path in arguments.files]
+    numbers = range(arguments.number)
+    if arguments.only is not None:
+        numbers = [arguments.only]
     for name in arguments.formats or FORMATS:
-        if arguments.only is not None:
-            for result in run(name, arguments.seed, [arguments.only]):
-                print(name, *result, sep="\n")
-            continue
+        tasks = [(name, number) for number in numbers]
         counts, slowest, start = Counter(), 0.0, perf_counter()
-        for number, kind, message, done, seconds in run(
-            name, arguments.seed, range(arguments.number)
-        ):
+        for task, kind, message, done, seconds in run(tasks, arguments.seed, extra):
             counts[kind] += 1
             slowest = max(slowest, seconds)
-            if kind not in ("ok", "ValueError", "OSError"):
-                print(f"{name} {number}: {kind} after {done}: {message}", flush=True)
+            if kind not in ALLOWED or arguments.only is not None:
+                print(*task, kind, f"after {done}: {message}", flush=True)
         print(
             f"{name}: {', '.join(f'{n} {kind}' for kind, n in counts.most_common())}; "
             f"slowest {slowest:.2f} s, {perf_counter() - start:.0f} s in all",
