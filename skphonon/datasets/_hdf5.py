@@ -8,13 +8,13 @@ OSError where it is damaged, each with the file and the place in it.
 """
 
 import math
-import mmap
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import h5py
 import numpy as np
+
+from skphonon.datasets._hdf5_heaps import forget_heaps, sound_heaps
 
 _INSIDE_HDF5 = (
     RuntimeError,  # RecursionError too
@@ -33,7 +33,6 @@ _FILTERS = {  # deflate, shuffle, fletcher32, szip, nbit, scaleoffset, lzf
 _TEXT = 1 << 20  # bytes of a text at most
 _LINKS = 16  # soft links that lead to one another at most
 _MANY = 10_000  # things in a group at most
-_HEAP = b"GCOL\x01\0\0\0"
 _NO_NUMBERS = "must hold numbers, got"
 
 
@@ -41,6 +40,7 @@ _NO_NUMBERS = "must hold numbers, got"
 def open_hdf5(path):
     """Open a file for reading, and call all damage OSError, as HDF5 does not."""
     path = Path(path)
+    forget_heaps()  # the same file may have changed
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -237,39 +237,8 @@ def _text(value):
 
 
 def _check_texts(holder):
-    """Refuse texts of variable length in a file that HDF5 would not come to end of."""
+    """Refuse texts of variable length that HDF5 would not come to the end of."""
     path = Path(holder.file.filename)
-    state, sizes = path.stat(), holder.file.id.get_create_plist().get_sizes()
-    if not _sound_heaps(path, state.st_size, state.st_mtime_ns, sizes[1]):
+    _, size_of_length = holder.file.id.get_create_plist().get_sizes()
+    if not sound_heaps(path, size_of_length):
         raise OSError(f"{path} cannot be read (a damaged heap). Copy it again.")
-
-
-@lru_cache(maxsize=8)
-def _sound_heaps(path, size, _, size_of_length):
-    """Tell whether all heaps of texts end where they must.
-
-    HDF5 never does with a heap in which an object, or the free space, has no length
-    (H5HG__cache_heap_deserialize). A heap is "GCOL", version 1 and three zeros, its
-    length, and objects of number, references, four zeros and length, without these 16
-    bytes; the number 0 stands for free space, the length of which includes them.
-    """
-    header = -(-(8 + size_of_length) // 8) * 8
-
-    def length_at(place):
-        return int.from_bytes(content[place + 8 : place + 8 + size_of_length], "little")
-
-    with path.open("rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    with content:
-        start = content.find(_HEAP)
-        while start >= 0:
-            end, here = min(start + length_at(start), size), start + header
-            while here + header <= end:
-                step = length_at(here)
-                if content[here : here + 2] != b"\0\0":
-                    step = header + -(-step // 8) * 8
-                if not 0 < step <= end - here:
-                    return False
-                here += step
-            start = content.find(_HEAP, start + len(_HEAP))
-    return True
