@@ -290,7 +290,7 @@ def _write_grid(group, grid):
 def _write(group, name, value):
     group[name] = value
     if name in _UNITS:
-        group[name].attrs["units"] = _UNITS[name]
+        group[name].attrs["units"] = np.bytes_(_UNITS[name])
 
 
 def _read(group, name):
