@@ -96,11 +96,18 @@ def sound_files(name):
         for path in FORMATS[name][0](Path(folder)):
             newer = io.BytesIO()
             with h5py.File(path) as old, h5py.File(newer, "w", libver="latest") as new:
-                new.attrs.update(old.attrs)
                 for each in old:
                     old.copy(each, new)
+                _lengthen(new, old)
+                new.visititems(lambda name, found, new=new: _lengthen(found, found))
             files += [path.read_bytes(), newer.getvalue()]
     return files
+
+
+def _lengthen(holder, source):
+    """Write attributes that are bytes as texts of variable length, in a heap."""
+    for key, value in dict(source.attrs).items():
+        holder.attrs[key] = value.decode() if isinstance(value, bytes) else value
 
 
 # Mutations of bytes
