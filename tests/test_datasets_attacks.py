@@ -201,6 +201,7 @@ def test_a_heap_in_which_hdf5_runs_in_circles(with_texts, free, size):
     if free:
         content[place : place + 2] = bytes(2)
     content[place + 8 : place + 16] = size.to_bytes(8, "little")
+    content[place - 9] = 255  # must be 0, but HDF5 does not look
     path.write_bytes(content)
     with pytest.raises(OSError, match=r"a\.h5 cannot be read \(a damaged heap\)"):
         read_arrays(path)

@@ -1,6 +1,6 @@
 """Heaps in which HDF5 files keep texts of variable length, checked before HDF5 does.
 
-A heap is "GCOL", version 1 and three zeros, its length, and objects of number (two
+A heap is "GCOL", version 1 and three bytes, its length, and objects of number (two
 bytes), references, four zeros, and length without this header; the number 0 stands for
 free space, the length of which includes the header. HDF5 reads on for ever where a step
 from one object to the next is 0, or leads out of the heap and, as addresses overflow,
@@ -15,7 +15,7 @@ from functools import lru_cache
 
 __all__ = ["forget_heaps", "sound_heaps"]
 
-_HEAP = b"GCOL\x01\0\0\0"
+_HEAP = b"GCOL\x01"  # HDF5 does not look at the three zeros that must follow
 
 
 @lru_cache(maxsize=8)
@@ -43,7 +43,9 @@ def _ends(content, start, size_of_length):
     def length_at(place):
         return int.from_bytes(content[place + 8 : place + 8 + size_of_length], "little")
 
-    end, here = min(start + length_at(start), len(content)), start + header
+    end, here = start + length_at(start), start + header
+    if end > len(content):
+        return True  # no heap: HDF5 refuses to read beyond the end of the file
     while here + header <= end:
         step = length_at(here)
         if content[here : here + 2] != b"\0\0":
