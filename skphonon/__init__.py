@@ -17,6 +17,7 @@ _HOME = {
     "CalibratedRegressor": "skphonon.calibration",
     "CrystalGrid": "skphonon.simulation",
     "DensityOfStatesDisplay": "skphonon.inspection",
+    "DetectorMeasurement": "skphonon.instrument",
     "ElasticConstantsDisplay": "skphonon.inspection",
     "ExtrapolationWarning": "skphonon.surrogate",
     "ForceConstantModel": "skphonon.physics.force_constants",

@@ -56,11 +56,13 @@ def _folder(path):
 def pytest_runtest_makereport(item, call):
     """With SKPHONON_REQUIRE_DATA=1 a skip for want of data is a failure.
 
-    Such skips are known by their reason, which names SKPHONON_DATA.
+    Such skips are known by their reason, which names SKPHONON_DATA or SKPHONON_CASES.
     """
     report = yield
     required = os.environ.get("SKPHONON_REQUIRE_DATA") == "1"
-    if required and report.skipped and "SKPHONON_DATA" in str(report.longrepr):
+    reason = str(report.longrepr)
+    for_data = "SKPHONON_DATA" in reason or "SKPHONON_CASES" in reason
+    if required and report.skipped and for_data:
         report.outcome = "failed"
         reason = call.excinfo.value
         report.longrepr = f"SKPHONON_REQUIRE_DATA=1 forbids this skip: {reason}"

@@ -22,6 +22,7 @@ from skphonon.datasets import (
     load_aluminium_model,
 )
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
+from skphonon.physics.scattering import kinematic_mask
 
 FOLDER = "aluminium-arcs-50meV"
 TEMPERATURES = [50, 150, 280, 350, 450, 540, 640]
@@ -43,9 +44,12 @@ def stand_ins():
     """Files like the published ones: every image holds its own number."""
     import torch
 
+    axes = np.linspace(10.25, 44.75, 70), np.linspace(0.05, 10.05, 101)
+    window = kinematic_mask(*axes, 50.0, (1.0, 136.0))
+
     def image(value):
         pixels = torch.full((1, 70, 101), float(value), dtype=torch.float64)
-        pixels[:, :, 60:] = np.nan
+        pixels[:, ~torch.from_numpy(window)] = np.nan
         return torch_bytes(pixels)
 
     lines = [f"{n} {list(map(float, row))}" for n, row in enumerate(LABELS, start=1)]
@@ -112,7 +116,7 @@ def test_download_gives_every_file_and_is_cached(repository, contents, tmp_path)
     assert measured.data.shape == (7, 7070)
     assert measured.data.dtype == np.float64
     assert_array_equal(measured.temperature, TEMPERATURES)
-    assert_array_equal(measured.data[:, 0], TEMPERATURES)
+    assert_array_equal(np.nanmax(measured.data, axis=1), TEMPERATURES)
     assert measured.missing_temperature.size == 0
     assert len(repository.requested) == 9
 
@@ -237,7 +241,7 @@ def test_some_temperatures_from_the_environment(
     assert caught[0].filename == __file__
     assert "50, 150, 350, 450, 540 K" in str(caught[0].message)
     assert_array_equal(measured.temperature, [280, 640])
-    assert_array_equal(measured.data[:, 0], [280, 640])
+    assert_array_equal(np.nanmax(measured.data, axis=1), [280, 640])
     assert_array_equal(measured.missing_temperature, [50, 150, 350, 450, 540])
     assert repository.requested == []
 
@@ -321,6 +325,13 @@ def test_bunch_of_stand_ins(contents, tmp_path):
     assert_array_equal(measured.simulated_target, measured.training_targets[0])
     assert_array_equal(measured.grid.mask.ravel(), np.isfinite(measured.simulated))
     assert "10.5281/zenodo.10373288" in measured.DESCR
+    kept = measured.measurement
+    assert kept.grid is measured.grid
+    assert (kept.quantity, kept.energy_resolution) == ("chi", 1.54)
+    assert (kept.incident_energy, len(kept)) == (50.0, 7)
+    assert_array_equal(kept.data, measured.data)
+    assert_array_equal(kept.temperature, TEMPERATURES)
+    assert "2404.13507" in kept.source
     X, y = fetch_aluminium_arcs(tmp_path, return_X_y=True)
     assert_array_equal(X, measured.data)
     assert_array_equal(y, measured.temperature)

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from skphonon import CrystalGrid, PathGrid, SpectrumGrid
+from skphonon import (
+    CrystalGrid,
+    DetectorMeasurement,
+    Measurement,
+    MeasurementWarning,
+    PathGrid,
+    SpectrumGrid,
+)
 from skphonon.datasets import read_arrays, write_arrays
 
 ENERGY, Q = np.array([10.0, 12.5, 20.0]), np.array([0.1, 0.7])
@@ -52,7 +59,7 @@ def test_round_trip_is_exact(grid, tmp_path):
     write_arrays(path, X, grid, errors=X**2, temperature=[10, 20.5, 30])
     measured = read_arrays(str(path))
     assert_array_equal(measured.data, X)
-    assert_array_equal(measured.errors, X**2)
+    assert_array_equal(measured.error, X**2)
     assert_array_equal(measured.temperature, [10, 20.5, 30])
     assert type(measured.grid) is type(grid)
     written, found = grid.get_params(), measured.grid.get_params()
@@ -64,12 +71,111 @@ def test_round_trip_is_exact(grid, tmp_path):
     assert_array_equal(measured.grid.mask, grid.mask)
 
 
+def test_a_measurement_comes_back_whole(grid, tmp_path):
+    X, path = spectra(grid), tmp_path / "a.h5"
+    details = {
+        "events": np.arange(X.size).reshape(X.shape),
+        "edges": {"energy": np.arange(4.0), "q": np.arange(3.0)},
+        "normalization": "signal",
+        "run": 12.0,
+        "nothing": None,
+    }
+    written = Measurement(
+        X,
+        grid,
+        error=X**2,
+        quantity="chi",
+        incident_energy=70.0,
+        temperature=[5.0, 6.0, 7.0],
+        energy_resolution=1.25,
+        source="a folder/Messung 1, 5 µm.nxs",
+        details=details,
+    )
+    write_arrays(path, written)
+    read = read_arrays(path)
+    for name in ("data", "error", "temperature"):
+        assert_array_equal(getattr(read, name), getattr(written, name))
+    for name in ("quantity", "incident_energy", "energy_resolution", "source"):
+        assert getattr(read, name) == getattr(written, name)
+    assert_array_equal(read.details["events"], details["events"])
+    assert_array_equal(read.details["edges"]["q"], details["edges"]["q"])
+    assert read.details["normalization"] == "signal"
+    assert read.details["run"] == 12
+    assert read.details.keys() == details.keys() - {"nothing"}
+    write_arrays(path, read)
+    assert_array_equal(read_arrays(path).details["events"], details["events"])
+
+
+def test_what_a_file_cannot_keep_is_said(tmp_path):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    measured = Measurement(
+        spectra(grid),
+        grid,
+        energy_resolution=lambda energy: 1 + energy,
+        details={"kept": 1, "names": ["a"], "a/b": 2},
+    )
+    with pytest.warns(
+        MeasurementWarning,
+        match=r"energy_resolution, which is a function and details\['names'\], which "
+        r"is list and details\['a/b'\], a name",
+    ) as caught:
+        write_arrays(path, measured)
+    assert caught[0].filename == __file__
+    read = read_arrays(path)
+    assert read.energy_resolution is None
+    assert dict(read.details) == {"kept": 1}
+
+
+def test_a_measurement_is_all_that_is_given(tmp_path):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    measured = Measurement(spectra(grid), grid)
+    with pytest.raises(TypeError, match="measurement must be all that is given"):
+        write_arrays(path, measured, grid)
+    with pytest.raises(TypeError, match=r"grid must be one of .*, got NoneType"):
+        write_arrays(path, measured.data)
+    one = np.ones(1)
+    run = DetectorMeasurement(
+        [one], incident_energy=50.0, energy_edges=[0, 1], polar=one, azimuthal=one,
+        polar_width=one, azimuthal_width=one,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="Rebin it with reduce_powder or"):
+        write_arrays(path, run)
+    assert not path.exists()
+
+
+def test_version_1_stays_readable(tmp_path):
+    """As written by skphonon before measurements."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs.update(
+            {"format": "skphonon spectra", "version": 1, "grid": "SpectrumGrid"}
+        )
+        for name, value, units in (
+            ("grid/energy", ENERGY, "meV"),
+            ("grid/q", Q, "1/angstrom"),
+            ("grid/incident_energy", 50.0, "meV"),
+            ("grid/two_theta", (3.0, 130.1), "degree"),
+            ("temperature", [5.0], "K"),
+        ):
+            file[name] = value
+            file[name].attrs["units"] = units
+        file["grid/mask"] = MASK
+        file["data"] = file["errors"] = np.arange(6.0).reshape(1, 3, 2)
+    read = read_arrays(path)
+    assert_array_equal(read.data, [np.arange(6)])
+    assert_array_equal(read.error, read.data)
+    assert_array_equal(read.temperature, [5])
+    assert read.incident_energy == 50
+    assert (read.quantity, read.energy_resolution) == (None, None)
+    assert read.source == str(path)
+
+
 def test_a_single_row_and_nothing_else(tmp_path):
     grid = GRIDS["powder"]
     write_arrays(tmp_path / "a.h5", spectra(grid)[0], grid, temperature=5)
     measured = read_arrays(tmp_path / "a.h5")
     assert_array_equal(measured.data, spectra(grid)[:1])
-    assert measured.errors is None
+    assert measured.error is None
     assert measured.temperature == 5
     write_arrays(tmp_path / "a.h5", spectra(grid), grid)
     assert read_arrays(tmp_path / "a.h5").temperature is None
@@ -97,9 +203,9 @@ def test_a_file_of_another_program(tmp_path):
 
 def test_what_does_not_fit_is_not_written(tmp_path):
     grid, path = GRIDS["powder"], tmp_path / "a.h5"
-    with pytest.raises(ValueError, match="X must have 6 columns"):
+    with pytest.raises(ValueError, match="one column for each of the 6 pixels"):
         write_arrays(path, np.zeros((2, 5)), grid)
-    with pytest.raises(ValueError, match=r"shape of X, \(2, 6\), got \(1, 6\)"):
+    with pytest.raises(ValueError, match=r"shape of data, \(2, 6\), got \(1, 6\)"):
         write_arrays(path, np.zeros((2, 6)), grid, errors=np.zeros(6))
     with pytest.raises(
         ValueError, match=r"one for each of 2 spectra, got shape \(3,\)"
@@ -128,8 +234,8 @@ def mark(name, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (mark("format", "other"), r"a\.h5 must have the attribute format 'skphonon"),
-        (mark("version", 2), "attribute version 1, got '2'. A newer skphonon"),
+        (mark("format", "other"), r"a\.h5 must be .* the attribute format 'skphonon"),
+        (mark("version", 3), "attribute version 1 or 2, got '3'. A newer skphonon"),
         (
             mark("grid", "Grid"),
             "one of SpectrumGrid, CrystalGrid, PathGrid; got 'Grid'",
@@ -145,10 +251,12 @@ def mark(name, value):
         (replace("errors", np.ones((1, 3, 2))), r"/errors must have shape \(3, 3, 2\)"),
         (
             replace("temperature", [1.0, 2.0]),
-            "/temperature must be a number or one for",
+            "a.h5: temperature must be a number or one for",
         ),
         (replace("temperature", 1.0, "C"), "/temperature must .* k, got units 'C'"),
         (lambda f: f["grid"].create_group("h"), "SpectrumGrid only, got h"),
+        (mark("quantity", "s"), "a.h5: quantity must be one of sqe, chi or None"),
+        (replace("grid/two_theta", [3.0]), r"two_theta must be two angles, .*\(1,\)"),
     ],
 )
 def test_malformed_files_are_named(tmp_path, change, message):
@@ -163,5 +271,5 @@ def test_malformed_files_are_named(tmp_path, change, message):
 
 def test_a_file_that_is_none(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"energy,q\n")
-    with pytest.raises(ValueError, match=r"a\.h5 must be an HDF5 file"):
+    with pytest.raises(ValueError, match=r"got a text file that begins 'energy,q'"):
         read_arrays(tmp_path / "a.h5")

@@ -3,10 +3,10 @@
 import h5py
 import numpy as np
 import pytest
-from measured_files import ENERGY, HKL, write_mdhisto
+from measured_files import ENERGY, HKL, case, write_mdhisto
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skphonon import CrystalGrid, SpectrumGrid
+from skphonon import CrystalGrid, MeasurementWarning, SpectrumGrid
 from skphonon.datasets import read_mdhisto
 
 H, K, L, E = (
@@ -64,10 +64,10 @@ def test_volume_with_a_plane_in_hkl(volume):
     assert grid.volume_shape == (5, 4, 3, 1)
     assert_allclose(grid.wavevectors[:, 0].reshape(4, 3)[:, 0], centres(H))
     assert_allclose(measured.data, expected(grid))
-    assert_allclose(measured.errors, 2 * np.sqrt(expected(grid)))
+    assert_allclose(measured.error, 2 * np.sqrt(expected(grid)))
     assert grid.mask.all()
-    assert list(measured.edges) == ["energy", "h", "k", "l"]
-    assert_array_equal(measured.edges["l"], L)
+    assert list(measured.details["edges"]) == ["energy", "h", "k", "l"]
+    assert_array_equal(measured.details["edges"]["l"], L)
     assert measured.incident_energy == grid.incident_energy == 60.2
     assert measured.temperature == 300
     assert read_mdhisto(path, temperature_log="T_other").temperature == 5
@@ -108,6 +108,11 @@ def test_the_attribute_axes_decides_on_the_order(volume):
         ),
         (["['zeta', 0, 0]", "[0,'eta',0]", "[0,0,-'xi']"], np.diag([1, 1, -1])),
         (["K", "L", "H"], [[0, 1, 0], [0, 0, 1], [1, 0, 0]]),
+        (["[00L]", "[HH0]", "[-HH0]"], [[0, 0, 1], [1, 1, 0], [-1, 1, 0]]),
+        (
+            ["[0.5H-.5H0]", "[H H 0]", "(0 0 -2L)"],
+            [[0.5, -0.5, 0], [1, 1, 0], [0, 0, -2]],
+        ),
     ],
 )
 def test_directions_by_name(volume, names, rows):
@@ -133,6 +138,26 @@ def test_directions_by_w_matrix(volume):
         assert_array_equal(measured.grid.projection, found)
 
 
+def test_directions_of_bin_md():
+    """BinMD leaves W_MATRIX at unity: names win."""
+    measured = read_mdhisto(case("binmd_w_identity.nxs"))
+    assert_array_equal(measured.grid.projection, [[0, 0, 1], [1, 1, 0], [-1, 1, 0]])
+    assert measured.details["projection"] == "names"
+
+
+def test_what_told_the_directions(volume):
+    logs = {"W_MATRIX": np.eye(3).ravel()}
+    assert read_mdhisto(volume(logs=logs)).details["projection"] == "W_MATRIX"
+    assert read_mdhisto(volume()).details["projection"] == "names"
+
+
+def test_a_w_matrix_that_names_contradict_tells_nothing(volume):
+    axes = [(name, "r.l.u.", "HKL") for name in ("[H,H,0]", "second", "[0,0,L]")]
+    path = volume([*axes, ENERGY], logs={"W_MATRIX": np.eye(3).ravel()})
+    with pytest.raises(ValueError, match=r"W_MATRIX that agrees .* got 'second'"):
+        read_mdhisto(path)
+
+
 def test_lattice_and_orientation(volume):
     """u lies along the beam, z, and v in the plane of z and x, towards x."""
     ub = orientation(TRICLINIC, rotation())
@@ -156,7 +181,7 @@ def test_sample_frame_is_turned_to_hkl(volume):
 
 def test_the_opposite_sign_of_q_is_turned(volume):
     measured = read_mdhisto(volume(convention="Crystallography"))
-    assert_allclose(measured.edges["h"], -H[::-1])
+    assert_allclose(measured.details["edges"]["h"], -H[::-1])
     energy = np.asarray(measured.grid.energy)[:, None]
     values = number(*-measured.grid.wavevectors.T, energy)
     assert_allclose(measured.data, values.reshape(1, -1))
@@ -192,9 +217,11 @@ def test_energies_above_the_incident_one_are_left_out(tmp_path):
     path = tmp_path / "a.nxs"
     write_mdhisto(path, [Q_AXIS, ENERGY], [Q, E], signal, logs={"Ei": 16.0})
     measured = read_mdhisto(path)
-    assert_array_equal(measured.edges["energy"], E[:4])
+    assert_array_equal(measured.details["edges"]["energy"], E[:4])
     assert_allclose(measured.grid.to_image(measured.data)[0], signal.T[:3])
-    assert measured.errors.shape == measured.events.shape == measured.data.shape
+    assert (
+        measured.error.shape == measured.details["events"].shape == measured.data.shape
+    )
 
 
 @pytest.fixture
@@ -233,13 +260,13 @@ def test_normalization(counted, own, name, data, error):
         read_mdhisto(counted(own)),
         read_mdhisto(counted(0), normalization=name),
     ):
-        assert measured.normalization == name
+        assert measured.details["normalization"] == name
         assert_allclose(measured.data, [data])
         # no count has no error
-        assert_allclose(measured.errors, [[error, NAN, NAN, NAN]])
+        assert_allclose(measured.error, [[error, NAN, NAN, NAN]])
         assert_array_equal(measured.grid.mask, np.isfinite([data]))
         events = np.where(np.isfinite(data), [3.0, 0.0, 3.0, 0.0], NAN)
-        assert_array_equal(measured.events, [events])
+        assert_array_equal(measured.details["events"], [events])
 
 
 def test_unknown_normalization(counted):
@@ -251,6 +278,106 @@ def test_unknown_normalization(counted):
         ValueError, match=r"must be 0, 1 or 2, got 7\. Pass normalization"
     ):
         read_mdhisto(counted(7))
+
+
+def test_events_divided_by_themselves_are_no_intensities():
+    with pytest.raises(
+        ValueError, match=r"signal must hold intensities, got events: .* 1 every"
+    ):
+        read_mdhisto(case("ev.nxs"))
+    counts = read_mdhisto(case("ev.nxs"), normalization="signal")
+    assert np.ptp(counts.data) > 1
+    assert_array_equal(counts.data, counts.details["events"])
+
+
+# Temperature
+
+
+@pytest.fixture
+def with_logs(tmp_path):
+    def write(*logs):
+        """Write runs with values of the log and, optionally, times and units."""
+        path, signal = tmp_path / "a.nxs", np.arange(12.0).reshape(3, 4)
+        edges = [np.arange(1.0, 5), np.arange(2.0, 7)]
+        write_mdhisto(path, [Q_AXIS, ENERGY], edges, signal)
+        with h5py.File(path, "a") as file:
+            for number, (values, times, units) in enumerate(logs):
+                log = f"MDHistoWorkspace/experiment{number}/logs/SampleTemp"
+                file[f"{log}/value"] = np.asarray(values, dtype=float)
+                if times is not None:
+                    file[f"{log}/time"] = np.asarray(times, dtype=float)
+                if units:
+                    file[f"{log}/value"].attrs["units"] = units
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("logs", "temperature", "limits"),
+    [
+        ([([5.0, np.nan, 5.0], None, "")], 5, (5, 5)),
+        ([([np.nan], None, "K")], None, None),
+        ([([20.0, 20.5], None, "Celsius")], 293.4, (293.15, 293.65)),
+        ([([300.0, 150, 6, 5], [0, 2, 4, 5], "K")], 150, None),
+        # five seconds of cooling, and then two hours
+        ([([300.0, 150, 5.01, 5], [0, 2, 5, 3605], "K")], 5.01, (5, 300)),
+        # times that are none count alike
+        ([([7.0, 5, 5], [3, 2, 1], "K")], 5, None),
+        # a second run, as long
+        ([([5.0], None, ""), ([7.0], None, "")], 6, (5, 7)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The temperature moved")
+def test_temperature_is_the_median_over_time(with_logs, logs, temperature, limits):
+    measured = read_mdhisto(with_logs(*logs))
+    assert measured.temperature == pytest.approx(temperature, abs=1e-9)
+    if limits is not None:
+        assert_allclose(measured.details["temperature_range"], limits)
+    elif temperature is None:
+        assert "temperature_range" not in measured.details
+
+
+def test_the_last_temperature_holds_to_the_end_of_the_run(with_logs):
+    path = with_logs(([300.0, 5.0], [0, 60], "K"))
+    with h5py.File(path, "a") as file:
+        file["MDHistoWorkspace/experiment0/logs/duration/value"] = [3600.0]
+    assert read_mdhisto(path).temperature == 5
+
+
+@pytest.mark.parametrize(
+    ("values", "moves"),
+    [
+        ([300.0, 301.9], False),
+        ([300.0, 302.1], True),  # 2 K
+        ([5.0, 5.2], False),
+        ([5.0, 5.3], True),  # 5 %
+        ([300.0] + 99 * [5.0], False),  # 1 % of the time
+        (10 * [300.0] + 90 * [5.0], True),
+    ],
+)
+def test_a_temperature_that_moved_is_said(with_logs, values, moves):
+    path = with_logs((values, None, "K"))
+    if not moves:  # warnings are errors
+        assert read_mdhisto(path).temperature == np.median(values)
+        return
+    with pytest.warns(MeasurementWarning, match="The temperature moved") as caught:
+        read_mdhisto(path)
+    assert caught[0].filename == __file__
+
+
+def test_logs_of_real_runs():
+    """A log that starts at 0 and cools down (mean 27.4); one value that is NaN."""
+    with pytest.warns(MeasurementWarning, match=r"median in time, 4\.75 K, is used"):
+        measured = read_mdhisto(case("temp.nxs"))
+    assert measured.temperature == 4.75
+    assert_array_equal(measured.details["temperature_range"], [0, 300])
+    assert read_mdhisto(case("tempnan.nxs")).temperature == 5
+
+
+def test_a_temperature_in_other_units_is_refused(with_logs):
+    with pytest.raises(ValueError, match=r"SampleTemp/value must .* got units 'F'"):
+        read_mdhisto(with_logs(([41.0], None, "F")))
 
 
 # Malformed files
@@ -301,7 +428,7 @@ def test_malformed_files_are_named(volume, settings, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "must have an entry MDHistoWorkspace, got none"),
+        ("", "with an entry MDHistoWorkspace, got an HDF5 file .* with nothing in it"),
         ("/data", "/MDHistoWorkspace/data must be a group, found none"),
         ("/data/signal", "/data/signal must be a dataset, found none.* holds D0, D1"),
         ("/data/errors_squared", "/data/errors_squared must be a dataset"),

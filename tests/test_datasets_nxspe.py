@@ -3,14 +3,15 @@
 import h5py
 import numpy as np
 import pytest
-from measured_files import detectors, momentum, write_nxspe
+from measured_files import case, detectors, momentum, write_nxspe
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.interpolate import RegularGridInterpolator
 from sklearn.base import clone
-from sklearn.utils import Bunch
 
 from skphonon import (
     CrystalGrid,
+    Measurement,
+    MeasurementWarning,
     PowderSimulator,
     SpectrumGrid,
     load_aluminium_model,
@@ -41,10 +42,10 @@ def path(tmp_path):
 def test_what_is_read_is_what_was_written(path):
     measured = read_nxspe(str(path))
     assert_array_equal(measured.data, peak(Q, CENTRES))
-    assert_array_equal(measured.errors, 0.1 * peak(Q, CENTRES))
+    assert_array_equal(measured.error, 0.1 * peak(Q, CENTRES))
     assert_array_equal(measured.energy_edges, EDGES)
     for name, values in BANK.items():
-        assert_array_equal(measured[name], values)
+        assert_array_equal(getattr(measured, name), values)
     assert measured.incident_energy == EI
     assert measured.psi == 12
     assert measured.ki_over_kf_scaling is True
@@ -57,7 +58,7 @@ def test_masked_detectors_are_nan(path, mark):
         file["run/data/error"][3] = 0
         file["run/data/polar"][5] = np.nan
     measured = read_nxspe(path)
-    for rows in (measured.data, measured.errors):
+    for rows in (measured.data, measured.error):
         assert_array_equal(np.flatnonzero(np.isnan(rows).all(axis=1)), [3, 5])
         assert np.isnan(rows).sum() == 2 * len(CENTRES)
 
@@ -69,7 +70,7 @@ def test_psi_in_radian_and_unknown(path):
     assert read_nxspe(path).psi == pytest.approx(90)
     with h5py.File(path, "a") as file:
         del file["run/NXSPE_info/psi"]
-    assert np.isnan(read_nxspe(path).psi)
+    assert read_nxspe(path).psi is None
 
 
 def test_powder_gives_the_function_back(path):
@@ -122,8 +123,12 @@ def test_nothing_is_lost_on_a_grid_that_covers_all(path):
     )
     bins = np.diff(EDGES)
     expected = np.einsum("d,e,de", solid_angle, bins, measured.data)
-    assert np.nansum(reduced.weights) == pytest.approx(solid_angle.sum() * bins.sum())
-    assert np.nansum(reduced.weights * reduced.data) == pytest.approx(expected)
+    assert np.nansum(reduced.details["weights"]) == pytest.approx(
+        solid_angle.sum() * bins.sum()
+    )
+    assert np.nansum(reduced.details["weights"] * reduced.data) == pytest.approx(
+        expected
+    )
     # 40 by 120 degrees of the sphere
     cap = np.diff(np.cos(np.deg2rad([95.0, 5.0])))[0] * np.deg2rad(120)
     assert solid_angle.sum() == pytest.approx(cap, rel=1e-3)
@@ -131,13 +136,16 @@ def test_nothing_is_lost_on_a_grid_that_covers_all(path):
 
 def test_borders_that_differ_by_rounding_reach_no_further_bin(path):
     measured = read_nxspe(path)
-    measured.energy_edges = measured.energy_edges * (1 + 1e-15)
+    measured = measured.replace(energy_edges=measured.energy_edges * (1 + 1e-15))
     grid = SpectrumGrid(np.arange(40.5, 60), np.arange(0.5, 10, 0.25))
     reduced = reduce_powder(measured, grid)
     seen = reduced.grid.mask.any(axis=1)
     assert_array_equal(seen, np.asarray(grid.energy) < 50)
     assert (
-        np.nanmin(np.nansum(reduced.grid.to_image(reduced.weights)[0], 1)[seen]) > 0.1
+        np.nanmin(
+            np.nansum(reduced.grid.to_image(reduced.details["weights"])[0], 1)[seen]
+        )
+        > 0.1
     )
 
 
@@ -149,7 +157,7 @@ def test_errors_shrink_with_the_root_of_what_is_averaged(tmp_path):
     # from nothing: 50 numbers of error 0.5 on average
     grid = SpectrumGrid(CENTRES[20:30], [1.0, 9.0])
     reduced = reduce_powder(read_nxspe(path), grid, weights="uniform")
-    assert_allclose(reduced.grid.to_image(reduced.errors)[0, :, 1], 0.5 / np.sqrt(50))
+    assert_allclose(reduced.grid.to_image(reduced.error)[0, :, 1], 0.5 / np.sqrt(50))
 
 
 def test_scatter_is_what_the_errors_say(tmp_path):
@@ -157,7 +165,7 @@ def test_scatter_is_what_the_errors_say(tmp_path):
     counts = rng.poisson(20, Q.shape)
     path = write_nxspe(tmp_path / "a.nxspe", BANK, EDGES, counts, np.sqrt(counts), EI)
     reduced = reduce_powder(read_nxspe(path), GRID)
-    pulls = (reduced.data - 20) / reduced.errors
+    pulls = (reduced.data - 20) / reduced.error
     # 700 bins: the standard deviation of their pulls is known to 3 %
     assert np.nanstd(pulls) == pytest.approx(1, abs=0.1)
 
@@ -175,7 +183,7 @@ def test_ki_over_kf_is_applied_once(tmp_path):
         for name, data, done in (("a", flat, 1), ("b", kf_over_ki, 0))
     ]
     assert_allclose(reduced[0].data, reduced[1].data)
-    assert_allclose(reduced[0].errors, reduced[1].errors)
+    assert_allclose(reduced[0].error, reduced[1].error)
     seen = reduced[0].grid.mask.ravel()
     assert_allclose(reduced[0].data[0, seen], 1)
 
@@ -184,36 +192,121 @@ def test_masked_detectors_do_not_count(path):
     whole = read_nxspe(path)
     part = read_nxspe(path)
     part.data[::3] = np.nan
-    half = read_nxspe(path)
-    for name in ("data", "errors", *BANK):
-        half[name] = np.delete(half[name], np.s_[::3], axis=0)
+    half = {
+        name: np.delete(getattr(whole, name), np.s_[::3], axis=0)
+        for name in ("data", "error", *BANK)
+    }
+    half = whole.replace(**half)
     assert_allclose(reduce_powder(part, GRID).data, reduce_powder(half, GRID).data)
     two = reduce_powder([whole, part], GRID)
     one = reduce_powder(whole, GRID)
-    assert np.nansum(two.weights) > 1.6 * np.nansum(one.weights)
+    assert np.nansum(two.details["weights"]) > 1.6 * np.nansum(one.details["weights"])
 
 
 def test_a_detector_without_width_goes_to_one_bin(path):
     measured = read_nxspe(path)
-    measured.polar_width = np.zeros_like(measured.polar)
+    measured = measured.replace(polar_width=np.zeros_like(measured.polar))
     reduced = reduce_powder(measured, GRID, weights="uniform")
     inside = (Q[:, 20] >= 0.375) & (Q[:, 20] < 9.875)
-    image = reduced.grid.to_image(reduced.weights)[0]
+    image = reduced.grid.to_image(reduced.details["weights"])[0]
     row = np.searchsorted(GRID.edges()[0], CENTRES[20]) - 1
     assert np.nansum(image[row]) == pytest.approx(2 * inside.sum(), rel=0.05)
-    with pytest.raises(ValueError, match=r"widths of 0 throughout. Pass weights="):
+    with pytest.raises(ValueError, match=r"polar_width of 0 throughout. Pass weights="):
         reduce_powder(measured, GRID)
 
 
+def test_a_detector_without_width_counts_as_others(path):
+    measured = read_nxspe(path)
+    for name in ("azimuthal_width", "polar_width"):
+        for odd in (0.0, -4.0, np.nan):
+            widths = getattr(measured, name).copy()
+            widths[::2] = odd
+            with pytest.warns(
+                MeasurementWarning, match=r"without a width \(600 of them\) count"
+            ) as caught:
+                reduced = reduce_powder(measured.replace(**{name: widths}), GRID)
+            assert caught[0].filename == __file__
+            if name == "azimuthal_width":
+                whole = reduce_powder(measured, GRID)
+                assert_allclose(reduced.data, whole.data)
+                assert_allclose(reduced.details["weights"], whole.details["weights"])
+            else:  # what spans no angle lies in one bin of |Q|
+                assert np.isfinite(reduced.data).sum() > 600
+    # nothing to say of a detector that is masked
+    data = measured.data.copy()
+    data[::2] = np.nan
+    reduce_powder(measured.replace(data=data, polar_width=widths), GRID)
+
+
+def test_no_detector_spans_more_than_a_turn(path):
+    measured = read_nxspe(path)
+    widths = {}
+    for odd in (360.0, 11406.0):
+        widths[odd] = measured.azimuthal_width.copy()
+        widths[odd][7] = odd
+    right = reduce_powder(measured.replace(azimuthal_width=widths[360.0]), GRID)
+    with pytest.warns(
+        MeasurementWarning, match=r"wider than 360 degrees \(1 of them\)"
+    ):
+        found = reduce_powder(measured.replace(azimuthal_width=widths[11406.0]), GRID)
+    assert_allclose(found.data, right.data)
+    reduce_powder(measured.replace(azimuthal_width=widths[11406.0]), GRID,
+                  weights="uniform")  # fmt: skip
+
+
+def test_a_negative_scattering_angle_is_one_on_the_other_side(path):
+    measured = read_nxspe(path)
+    polar, azimuthal = measured.polar.copy(), measured.azimuthal.copy()
+    polar[::3], azimuthal[::3] = -polar[::3], azimuthal[::3] + 180
+    other = measured.replace(polar=polar, azimuthal=azimuthal)
+    assert_allclose(reduce_powder(other, GRID).data, reduce_powder(measured, GRID).data)
+    grid = CrystalGrid([0.0, 10.0], *(np.linspace(-4, 4, 9),) * 3, lattice=CUBIC)
+    one, two = (reduce_crystal(run, grid).data for run in (measured, other))
+    assert np.nanmax(abs(one - two)) < 0.05 * np.nanmax(one)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("zero_width.nxspe", r"without a width \(60 of them\)"),
+        ("wide1.nxspe", r"wider than 360 degrees \(1 of them\)"),
+        ("def_group.nxspe", None),
+    ],
+)
+def test_all_detectors_of_a_file_count(name, message):
+    grid = SpectrumGrid(np.linspace(2, 40, 20), np.linspace(0.5, 6, 20))
+    measured = read_nxspe(case(name))
+    if message is None:
+        reduced = reduce_powder(measured, grid)
+    else:
+        with pytest.warns(MeasurementWarning, match=message):
+            reduced = reduce_powder(measured, grid)
+    assert np.isfinite(reduced.data).sum() == 335
+
+
+def test_what_is_known_of_the_runs_is_kept(path):
+    run = read_nxspe(path)
+    assert (run.quantity, run.source) == ("sqe", str(path))
+    warm = run.replace(temperature=300.0, energy_resolution=1.2)
+    reduced = reduce_powder([warm, warm], GRID)
+    assert isinstance(reduced, Measurement)
+    assert (reduced.quantity, reduced.incident_energy) == ("sqe", EI)
+    assert (reduced.temperature, reduced.energy_resolution) == (300.0, 1.2)
+    assert reduced.source == f"{path} and 1 more"
+    assert reduce_powder([warm, run], GRID).temperature is None
+
+
 def test_what_cannot_be_reduced_is_named(path):
+    with pytest.raises(TypeError, match=r"DetectorMeasurement, .* got Measurement"):
+        reduce_powder(reduce_powder(read_nxspe(path), GRID), GRID)
     measured = read_nxspe(path)
     with pytest.raises(ValueError, match="weights must be one of solid_angle, uniform"):
         reduce_powder(measured, GRID, weights="counts")
     with pytest.raises(ValueError, match="one incident energy, got 60 and 50 meV"):
-        reduce_powder([measured, Bunch(**measured | {"incident_energy": 50.0})], GRID)
+        reduce_powder([measured, measured.replace(incident_energy=50.0)], GRID)
     with pytest.raises(ValueError, match="must fall on the grid, got none"):
         reduce_powder(measured, SpectrumGrid([100.0, 101.0], [1.0, 2.0]))
-    measured.ki_over_kf_scaling = None
+    measured = measured.replace(ki_over_kf_scaling=None)
     with pytest.raises(ValueError, match="multiplied by ki/kf, and the file does not"):
         reduce_powder(measured, GRID)
 
@@ -372,10 +465,12 @@ def test_crystal_keeps_all_weight(turned):
     runs = [read_nxspe(path) for path in paths]
     reduced = reduce_crystal(runs, wide, weights="uniform")
     width = np.diff(EDGES)
-    assert np.nansum(reduced.weights) == pytest.approx(3 * len(Q) * width.sum())
+    assert np.nansum(reduced.details["weights"]) == pytest.approx(
+        3 * len(Q) * width.sum()
+    )
     total = sum((run.data * width).sum() for run in runs)
-    assert np.nansum(reduced.weights * reduced.data) == pytest.approx(total)
-    variance = np.nansum((reduced.weights * reduced.errors) ** 2)
+    assert np.nansum(reduced.details["weights"] * reduced.data) == pytest.approx(total)
+    variance = np.nansum((reduced.details["weights"] * reduced.error) ** 2)
     # pieces of split energy bins: their weights enter squared
     pieces = np.diff(np.union1d(EDGES, wide.volume_edges()[0])[1:-1])
     assert variance == pytest.approx(3 * len(Q) * (pieces**2).sum())
@@ -386,9 +481,8 @@ def test_crystals_that_cannot_be_reduced(turned):
     run = read_nxspe(paths[0])
     with pytest.raises(ValueError, match="must have a lattice to turn Q into"):
         reduce_crystal(run, clone(grid).set_params(lattice=None))
-    run.psi = np.nan
-    with pytest.raises(ValueError, match=r"how the crystal was turned.* Set psi"):
-        reduce_crystal(run, grid)
+    with pytest.raises(ValueError, match=r"how the crystal was turned.* run.replace"):
+        reduce_crystal(run.replace(psi=None), grid)
     with pytest.raises(ValueError, match="must fall on the grid, got none"):
         reduce_crystal([], grid)
 
@@ -413,7 +507,7 @@ def replace(name, value, units=None):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (remove("run/definition"), "definition 'NXSPE', got the entries run"),
+        (remove("run/definition"), "definition 'NXSPE', got an HDF5 file .* with run"),
         (replace("run/definition", "NXarpes"), "definition 'NXSPE'"),
         (
             remove("run/data"),
@@ -444,7 +538,7 @@ def test_files_that_are_none(path, tmp_path):
         read_nxspe(tmp_path / "nowhere")
     text = tmp_path / "text.nxspe"
     text.write_text("no HDF5")
-    with pytest.raises(ValueError, match=r"text\.nxspe must be an HDF5 file"):
+    with pytest.raises(ValueError, match=r"text\.nxspe must .* begins 'no HDF5'"):
         read_nxspe(text)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])

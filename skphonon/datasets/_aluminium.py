@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skphonon.datasets._published import PublishedFiles, RemoteFile, description
+from skphonon.instrument.measurement import Measurement
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.simulation.grid import SpectrumGrid
@@ -46,6 +47,8 @@ _SPECTRUM_SHA256 = {
 _ENERGY = np.linspace(10.25, 44.75, 70)  # meV, bin centres
 _Q = np.linspace(0.05, 10.05, 101)  # 1/Angstrom, bin centres
 _INCIDENT_ENERGY = 50.0  # meV
+_ENERGY_RESOLUTION = 1.54  # meV, standard deviation
+_SOURCE = "Su and Li, https://doi.org/10.48550/arXiv.2404.13507"
 _TWO_THETA = (1.0, 136.0)  # degree, about: the mask comes from the files
 
 _FILES = {
@@ -216,6 +219,8 @@ def fetch_aluminium_arcs(data_home=None, *, download_if_missing=True, return_X_y
         - data : ndarray of shape (n_temperatures, 7070). Measured spectra, one a
           row, energy-major; NaN outside the instrument's window.
         - temperature : ndarray of shape (n_temperatures,). Kelvin, ascending.
+        - measurement : Measurement. The same, one temperature a row: chi'' with the
+          grid, an energy resolution of 1.54 meV and the origin.
         - missing_temperature : ndarray of shape (7 - n_temperatures,). Kelvin;
           measured, but not in the local folder.
         - grid : SpectrumGrid of shape (70, 101), with the mask of the files.
@@ -273,11 +278,21 @@ def fetch_aluminium_arcs(data_home=None, *, download_if_missing=True, return_X_y
         return data, temperature
     simulated = _read_spectrum(_SIMULATED, paths)
     training_targets = bvk_from_label(_read_labels(paths))
+    grid = _grid(simulated)
+    measurement = Measurement(
+        data,
+        grid,
+        quantity="chi",
+        temperature=temperature,
+        energy_resolution=_ENERGY_RESOLUTION,
+        source=_SOURCE,
+    )
     return Bunch(
         data=data,
+        measurement=measurement,
         temperature=temperature,
         missing_temperature=np.array(missing, dtype=float),
-        grid=_grid(simulated),
+        grid=grid,
         parameter_names=list(_PARAMETER_NAMES),
         simulated=simulated,
         simulated_target=training_targets[0].copy(),

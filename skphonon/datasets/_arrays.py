@@ -1,35 +1,47 @@
 """Spectra and their grid in one HDF5 file that any program can write.
 
-At the root, the attributes ``format`` ("skphonon spectra"), ``version`` (1) and
-``grid`` ("SpectrumGrid", "CrystalGrid" or "PathGrid"); in the group ``grid`` the
-parameters of that class, those that are None left out; ``data`` and optionally
-``errors``, of shape (n_samples, n_energy, n_q) or, for a crystal, (n_samples, n_energy,
-n_h, n_k, n_l), NaN where nothing was measured; optionally ``temperature``, one number
-or one a sample.
+At the root, the attributes ``format`` ("skphonon spectra"), ``version`` (2) and
+``grid`` ("SpectrumGrid", "CrystalGrid" or "PathGrid"), and optionally ``quantity``
+("sqe" or "chi") and ``source``; in the group ``grid`` the parameters of that class,
+those that are None left out; ``data`` and optionally ``errors``, of shape (n_samples,
+n_energy, n_q) or, for a crystal, (n_samples, n_energy, n_h, n_k, n_l), NaN where
+nothing was measured; optionally ``temperature``, one number or one a sample, and the
+numbers ``incident_energy`` and ``energy_resolution``; in the group ``details`` whatever
+else was known: numbers, texts, arrays and groups of these. In version 1 there are
+neither these two numbers nor ``quantity``, ``source`` and ``details``.
 """
 
 import inspect
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
-from sklearn.utils import Bunch
 
 from skphonon._files import write_whole
+from skphonon._warnings import warn_user
 from skphonon.datasets._hdf5 import (
+    attribute,
     check_units,
     child_group,
-    open_hdf5,
+    find,
+    names,
     place,
     read_array,
     read_text,
+)
+from skphonon.datasets._kinds import FORMAT, open_as
+from skphonon.instrument.measurement import (
+    Measurement,
+    MeasurementWarning,
+    require_grid,
 )
 from skphonon.simulation import CrystalGrid, PathGrid, SpectrumGrid
 
 __all__ = ["read_arrays", "write_arrays"]
 
-_FORMAT, _VERSION = "skphonon spectra", 1
+_VERSION, _VERSIONS = 2, ("1", "2")  # written, read
 _REQUIRED = {
     SpectrumGrid: ("energy", "q"),
     CrystalGrid: ("energy", "h", "k", "l"),
@@ -48,34 +60,43 @@ _UNITS = {
     "two_theta": "degree",
     "elevation": "degree",
     "temperature": "K",
+    "energy_resolution": "meV",
 }
 _PAIRS = ("two_theta", "elevation")
+_DEEP = 4  # groups of details in one another
 
 
-def write_arrays(path, X, grid, *, errors=None, temperature=None):
-    """Write spectra and their grid to an HDF5 file.
+def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
+    """Write a measurement, or spectra and their grid, to an HDF5 file.
 
     Parameters
     ----------
     path : str or path-like
         The file; what is there is replaced.
-    X : array-like of shape (n_samples, n_pixels) or (n_pixels,)
-        Spectra, one a row; NaN where nothing was measured.
-    grid : SpectrumGrid, CrystalGrid or PathGrid
-        Their pixels.
+    X : Measurement, or array-like of shape (n_samples, n_pixels) or (n_pixels,)
+        A measurement, which is kept with all that it knows, or spectra, one a row; NaN
+        where nothing was measured.
+    grid : SpectrumGrid, CrystalGrid or PathGrid, default=None
+        Pixels of spectra; a measurement has its own.
     errors : array-like of the shape of `X`, default=None
-        Standard deviations.
+        Standard deviations of spectra.
     temperature : float or array-like of shape (n_samples,), default=None
-        K.
+        Of spectra, in K.
 
     Raises
     ------
     TypeError
-        If the grid is of another class.
+        If the grid is of another class, or something is given beside a measurement.
     ValueError
-        If shapes do not fit together.
+        If shapes do not fit together, or the measurement has no grid yet.
     OSError
         If the file cannot be written; one that was there before stays.
+
+    Warns
+    -----
+    MeasurementWarning
+        If a measurement knows what a file cannot keep: a resolution that is a function,
+        or details that are neither numbers, texts, arrays nor mappings of these.
 
     See Also
     --------
@@ -84,49 +105,34 @@ def write_arrays(path, X, grid, *, errors=None, temperature=None):
     Examples
     --------
     >>> import tempfile
-    >>> from skphonon import SpectrumGrid, read_arrays, write_arrays
+    >>> from skphonon import Measurement, SpectrumGrid, read_arrays, write_arrays
     >>> grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0], incident_energy=50.0)
+    >>> mine = Measurement([1, 2, 3, 4, 5, 6], grid, quantity="sqe", temperature=5.0)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_arrays(f"{folder}/mine.h5", [[1, 2, 3, 4, 5, 6]], grid)
+    ...     write_arrays(f"{folder}/mine.h5", mine)
     ...     measured = read_arrays(f"{folder}/mine.h5")
-    >>> measured.data, measured.grid.incident_energy
-    (array([[1., 2., 3., 4., 5., 6.]]), 50.0)
+    >>> measured.data, measured.quantity, measured.incident_energy
+    (array([[1., 2., 3., 4., 5., 6.]]), 'sqe', 50.0)
     """
-    if type(grid) not in _REQUIRED:
+    beside = any(each is not None for each in (grid, errors, temperature))
+    if not isinstance(X, Measurement):
+        _check_class(grid)
+        X = Measurement(X, grid, error=errors, temperature=temperature)
+    elif beside:
         raise TypeError(
-            f"grid must be one of {', '.join(c.__name__ for c in _REQUIRED)}, got "
-            f"{type(grid).__name__}."
+            "A measurement must be all that is given, as it has a grid, errors and a "
+            "temperature. Change it with replace."
         )
-    rows = np.atleast_2d(np.asarray(X, dtype=float))
-    arrays = {"data": rows}
-    if errors is not None:
-        arrays["errors"] = np.atleast_2d(np.asarray(errors, dtype=float))
-        if arrays["errors"].shape != rows.shape:
-            raise ValueError(
-                f"errors must have the shape of X, {rows.shape}, got "
-                f"{arrays['errors'].shape}."
-            )
-    if temperature is not None and np.shape(temperature) not in ((), (len(rows),)):
-        raise ValueError(
-            f"temperature must be a number or one for each of {len(rows)} spectra, got "
-            f"shape {np.shape(temperature)}."
-        )
+    require_grid(X)
+    _check_class(X.grid)
     image = io.BytesIO()
     with h5py.File(image, "w") as file:
-        file.attrs.update(
-            {"format": _FORMAT, "version": _VERSION, "grid": type(grid).__name__}
-        )
-        _write_grid(file.create_group("grid"), grid)
-        for name, values in arrays.items():
-            images = grid.to_image(values).reshape(len(rows), *_image_shape(grid))
-            file.create_dataset(name, data=images, compression="gzip", shuffle=True)
-        if temperature is not None:
-            _write(file, "temperature", np.asarray(temperature, dtype=float))
+        _write_measurement(file, X)
     write_whole(Path(path), image.getbuffer())
 
 
 def read_arrays(path):
-    """Read spectra and their grid from an HDF5 file of the package's own layout.
+    """Read a measurement from an HDF5 file of the package's own layout.
 
     Any program can write such a file; the guide lists what it must hold.
 
@@ -137,15 +143,10 @@ def read_arrays(path):
 
     Returns
     -------
-    Bunch
-        With the attributes
-
-        - data : ndarray of shape (n_samples, n_pixels). Spectra, one a row; NaN where
-          nothing was measured.
-        - errors : ndarray of shape (n_samples, n_pixels) or None. Standard deviations.
-        - grid : SpectrumGrid, CrystalGrid or PathGrid. Its parameters are those of the
-          file; a mask, if none is there, is not made up from NaN.
-        - temperature : float, ndarray of shape (n_samples,) or None. K.
+    Measurement
+        All that was written. What is not in the file is None; a mask of the grid, if
+        none is there, is not made up from NaN. The `source` is that in the file or,
+        without one, the path.
 
     Raises
     ------
@@ -165,20 +166,109 @@ def read_arrays(path):
     >>> measured = read_arrays("mine.h5")  # doctest: +SKIP
     >>> inverter.predict(measured.data)  # doctest: +SKIP
     """
-    with open_hdf5(path) as file:
-        grid, shape = _read_grid(child_group(file, "grid"), _grid_class(file))
+    with open_as(path, "arrays") as file:
+        grid_class = _grid_class(file)
+        grid, shape = _read_grid(child_group(file, "grid"), grid_class)
         data = _rows(read_array(file, "data", (None, *shape)))
-        errors = temperature = None
-        if "errors" in file:
-            errors = _rows(read_array(file, "errors", (len(data), *shape)))
-        if "temperature" in file:
-            temperature = _read(file, "temperature")
-            if np.shape(temperature) not in ((), (len(data),)):
-                raise ValueError(
-                    f"{place(file, 'temperature')} must be a number or one for each of "
-                    f"{len(data)} spectra, got shape {np.shape(temperature)}."
-                )
-    return Bunch(data=data, errors=errors, grid=grid, temperature=temperature)
+        error = details = None
+        if find(file, "errors") is not None:
+            error = _rows(read_array(file, "errors", (len(data), *shape)))
+        if find(file, "details") is not None:
+            details = _read_details(child_group(file, "details"))
+        known = {
+            name: _read(file, name)
+            for name in ("temperature", "incident_energy", "energy_resolution")
+            if find(file, name) is not None
+        }
+        try:
+            return Measurement(
+                data,
+                grid,
+                error=error,
+                quantity=attribute(file, "", "quantity"),
+                source=attribute(file, "", "source") or str(path),
+                details=details,
+                **known,
+            )
+        except ValueError as fault:
+            raise ValueError(f"{place(file)}: {fault}") from fault
+
+
+def _check_class(grid):
+    if type(grid) not in _REQUIRED:
+        raise TypeError(
+            f"grid must be one of {', '.join(c.__name__ for c in _REQUIRED)}, got "
+            f"{type(grid).__name__}."
+        )
+
+
+def _write_measurement(file, measured):
+    grid = measured.grid
+    file.attrs.update(
+        {
+            "format": np.bytes_(FORMAT),
+            "version": _VERSION,
+            "grid": np.bytes_(type(grid).__name__),
+        }
+    )
+    for name in ("quantity", "source"):
+        text = getattr(measured, name)
+        if text:
+            file.attrs[name] = np.bytes_(text.encode())
+    _write_grid(file.create_group("grid"), grid)
+    for name, rows in (("data", measured.data), ("errors", measured.error)):
+        if rows is not None:
+            images = grid.to_image(rows).reshape(len(rows), *_image_shape(grid))
+            file.create_dataset(name, data=images, compression="gzip", shuffle=True)
+    lost = []
+    for name in ("temperature", "incident_energy", "energy_resolution"):
+        value = getattr(measured, name)
+        if callable(value):
+            lost.append(f"{name}, which is a function")
+        elif value is not None:
+            _write(file, name, np.asarray(value, dtype=float))
+    if measured.details:
+        _write_details(file.create_group("details"), measured.details, lost)
+    if lost:
+        warn_user(
+            f"A file cannot keep {' and '.join(lost)}: give it to what is read, with "
+            "replace.",
+            MeasurementWarning,
+        )
+
+
+def _write_details(group, details, lost):
+    for name, value in details.items():
+        kind = None if isinstance(value, Mapping) else np.asarray(value).dtype.kind
+        if value is None:
+            continue
+        if not isinstance(name, str) or not name.strip(".") or "/" in name:
+            lost.append(f"details[{name!r}], a name that files have no place for")
+        elif isinstance(value, Mapping):
+            _write_details(group.create_group(name), value, lost)
+        elif isinstance(value, str):
+            group[name] = np.bytes_(value.encode())
+        elif kind in "fiub":
+            packed = {"compression": "gzip", "shuffle": True} if np.ndim(value) else {}
+            group.create_dataset(name, data=value, **packed)
+        else:
+            lost.append(f"details[{name!r}], which is {type(value).__name__}")
+
+
+def _read_details(group, depth=0):
+    if depth > _DEEP:
+        raise ValueError(
+            f"{place(group)} must hold at most {_DEEP} groups in one another."
+        )
+    details = {}
+    for name in names(group):
+        found = find(group, name)
+        if isinstance(found, h5py.Group):
+            details[name] = _read_details(found, depth + 1)
+        else:
+            text = read_text(group, name)
+            details[name] = _value(read_array(group, name)) if text is None else text
+    return details
 
 
 def _image_shape(grid):
@@ -200,7 +290,7 @@ def _write_grid(group, grid):
 def _write(group, name, value):
     group[name] = value
     if name in _UNITS:
-        group[name].attrs["units"] = _UNITS[name]
+        group[name].attrs["units"] = np.bytes_(_UNITS[name])
 
 
 def _read(group, name):
@@ -209,23 +299,24 @@ def _read(group, name):
     if name in _UNITS:
         check_units(group, name, (_UNITS[name].lower(),))
     if name in _PAIRS:
+        if value.shape != (2,):
+            raise ValueError(
+                f"{place(group, name)} must be two angles, got shape {value.shape}."
+            )
         return tuple(value.tolist())
-    return value if value.ndim else value.item()
+    return _value(value)
+
+
+def _value(array):
+    return array if array.ndim else array.item()
 
 
 def _grid_class(file):
-    kind, version, name = (
-        read_text(file.attrs.get(key, "")) for key in ("format", "version", "grid")
-    )
-    if kind != _FORMAT:
+    version, name = (attribute(file, "", key) for key in ("version", "grid"))
+    if version not in _VERSIONS:
         raise ValueError(
-            f"{place(file)} must have the attribute format {_FORMAT!r}, got {kind!r}. "
-            "See read_mdhisto and read_nxspe for files of other layouts."
-        )
-    if version != str(_VERSION):
-        raise ValueError(
-            f"{place(file)} must have the attribute version {_VERSION}, got "
-            f"{version!r}. A newer skphonon may read it."
+            f"{place(file)} must have the attribute version {' or '.join(_VERSIONS)}, "
+            f"got {version!r}. A newer skphonon may read it."
         )
     classes = {grid.__name__: grid for grid in _REQUIRED}
     if name not in classes:
@@ -238,14 +329,14 @@ def _grid_class(file):
 
 def _read_grid(group, grid_class):
     """Return the grid, and the shape of an image or volume on it."""
-    required = _REQUIRED[grid_class]
-    unknown = set(group) - set(inspect.signature(grid_class).parameters)
+    required, here = _REQUIRED[grid_class], set(names(group))
+    unknown = here - set(inspect.signature(grid_class).parameters)
     if unknown:
         raise ValueError(
             f"{place(group)} must hold parameters of {grid_class.__name__} only, got "
             f"{', '.join(sorted(unknown))}."
         )
-    others = set(group) - {*required, "mask"}
+    others = here - {*required, "mask"}
     grid = grid_class(
         *(_read(group, name) for name in required),
         **{name: _read(group, name) for name in others},
@@ -254,7 +345,7 @@ def _read_grid(group, grid_class):
         shape = _image_shape(grid)
     except ValueError as error:
         raise ValueError(f"{place(group)}: {error}") from error
-    if "mask" in group:
+    if "mask" in here:
         mask = read_array(group, "mask", shape).astype(bool)
         grid.mask = mask.reshape(grid.shape)
     return grid, shape

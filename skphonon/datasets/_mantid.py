@@ -12,28 +12,36 @@ directions that dimensions count, in r.l.u.
 """
 
 import re
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import Bunch
 
+from skphonon._warnings import warn_user
 from skphonon.datasets._hdf5 import (
     attribute,
     check_units,
     child_dataset,
     child_group,
-    open_hdf5,
+    find,
     place,
     read_array,
     read_number,
 )
+from skphonon.datasets._kinds import open_as
+from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.simulation import CrystalGrid, SpectrumGrid
 
 __all__ = ["read_mdhisto"]
 
 _ENTRY = "MDHistoWorkspace"
 _LATTICE = "experiment0/sample/oriented_lattice/orientation_matrix"
-_LOG = "experiment0/logs/{}/value"
+_LOG = "experiment{}/logs/{}"
+_DURATION = "duration"  # log of the length of a run in s
+_KELVIN, _CELSIUS = ("k", "kelvin"), ("c", "degc", "deg c", "celsius", "°c")
+_ZERO_CELSIUS = 273.15  # K
+_STEADY = 2.0, 0.05  # K, relative: temperatures that are one
+_MOST_OF_THE_TIME = 0.95  # that a temperature must be steady for
 _FRAMES = {2: "QSample", 3: "HKL"}  # by coordinate_system, where axes do not say
 _NORMALIZATIONS = ("signal", "volume", "events")  # by visual_normalization
 
@@ -45,6 +53,8 @@ _PER_ANGSTROM = ("momentumtransfer", "angstrom^-1", "angstrom^{-1}", "a^-1", "1/
 _RLU = ("r.l.u.", "rlu", "r.l.u", "reciprocal lattice units")
 _LENGTH_OF_RLU = re.compile(r"in\s+[\d.]+\s*(a|å|angstrom)\^-1", re.IGNORECASE)
 _TERM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)?\*?([a-z]\w*)?", re.IGNORECASE)
+# a term of names without commas, such as "[-H0.5H0]": a letter with its number, or 0
+_COMPACT = re.compile(r"[+-]?(?:\d+\.\d+|\.\d+|[1-9])?\*?[HKL]|0", re.IGNORECASE)
 _KINDS = ("energy", "q", "HKL", "QSample")
 _COMPLETE = ((1, 1, 0, 0), (1, 0, 3, 0), (1, 0, 0, 3))  # numbers of these
 _ROUNDING = 5e-3  # of numbers in names, which have three digits
@@ -86,21 +96,22 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
 
     Returns
     -------
-    Bunch
-        With the attributes
+    Measurement
+        Of one spectrum in proportion to S(Q, E). Data are NaN where nothing was
+        measured or a bin is masked, errors also where they are 0, for want of counts.
+        The grid has bins, projection, lattice, orientation and incident energy (log
+        ``Ei``) as far as the file has them, and as mask what was measured. The
+        temperature is the median of `temperature_log` over the time of all runs. In
+        `details` are
 
-        - data : ndarray of shape (1, n_pixels). Intensity; NaN where nothing was
-          measured or a bin is masked.
-        - errors : ndarray of shape (1, n_pixels). Standard deviations of `data`; NaN
-          also where they are 0, for want of counts.
-        - events : ndarray of shape (1, n_pixels). Number of events, NaN as `data`.
-        - grid : SpectrumGrid or CrystalGrid. Bins, projection, lattice, orientation and
-          incident energy as far as the file has them, and as mask what was measured.
+        - events : ndarray of shape (1, n_pixels). Number of events, NaN as the data.
         - edges : dict of ndarray. Borders of the bins by the name of the axis in
-          `grid`, which tell how thick an integrated axis is.
-        - incident_energy : float or None. meV, the log ``Ei`` of the first run.
-        - temperature : float or None. K, mean of `temperature_log`, of the first run.
+          the grid, which tell how thick an integrated axis is.
         - normalization : str. What was divided by.
+        - temperature_range : ndarray of shape (2,). Lowest and highest value of the
+          log in K, if there is one.
+        - projection : str, of a crystal in the frame HKL. Where the directions of its
+          axes were found: "names" or "W_MATRIX".
 
     Raises
     ------
@@ -108,7 +119,13 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
         If the file is missing or damaged.
     ValueError
         If it is not such a histogram, a dimension is missing, unknown or in an unknown
-        unit, or `normalization` is none of the four.
+        unit, `normalization` is none of the four, or all intensities are the same,
+        as after division of events by their own number.
+
+    Warns
+    -----
+    MeasurementWarning
+        If the temperature moved by more than 2 K or 5 % in 95 % of the time.
 
     Notes
     -----
@@ -122,21 +139,24 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
     >>> measured = read_mdhisto("germanium_slice.nxs")  # doctest: +SKIP
     >>> measured.grid.volume_shape, measured.data.shape  # doctest: +SKIP
     ((70, 101, 81, 1), (1, 572670))
+    >>> measured.details["edges"]["l"]  # doctest: +SKIP
+    array([-0.1,  0.1])
     """
     if normalization not in ("file", *_NORMALIZATIONS):
         raise ValueError(
             f"normalization must be one of file, {', '.join(_NORMALIZATIONS)}, got "
             f"{normalization!r}."
         )
-    with open_hdf5(path) as file:
+    with open_as(path, "mdhisto") as file:
         entry = _entry(file)
         axes = _axes(entry)
         if normalization == "file":
             normalization = _own_normalization(entry)
         images = _images(child_group(entry, "data"), axes, normalization)
-        incident, temperature = _log(entry, "Ei"), _log(entry, temperature_log)
+        incident, _ = _log(entry, "Ei")
+        temperature, limits = _log(entry, temperature_log, (_KELVIN, _CELSIUS))
         powder = axes[1].kind == "q"
-        settings = {} if powder else _crystal(entry, axes[1:])
+        settings, origin = ({}, None) if powder else _crystal(entry, axes[1:])
         reverse = attribute(file, _ENTRY, "QConvention") == "Crystallography"
     edges = [axis.edges for axis in axes]
     if reverse and not powder:  # the file has k_f - k_i
@@ -152,13 +172,21 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
         *map(_centres, edges), incident_energy=incident, mask=mask, **settings
     )
     names = ("energy", "q") if powder else ("energy", "h", "k", "l")
-    return Bunch(
-        **{name: image.reshape(1, -1) for name, image in images.items()},
-        grid=grid,
-        edges=dict(zip(names, edges, strict=True)),
-        incident_energy=incident,
+    details = {
+        "events": images["events"].reshape(1, -1),
+        "edges": dict(zip(names, edges, strict=True)),
+        "normalization": normalization,
+        "temperature_range": limits,
+        "projection": origin,
+    }
+    return Measurement(
+        images["data"].reshape(1, -1),
+        grid,
+        error=images["errors"].reshape(1, -1),
+        quantity="sqe",
         temperature=temperature,
-        normalization=normalization,
+        source=str(path),
+        details={name: value for name, value in details.items() if value is not None},
     )
 
 
@@ -167,16 +195,6 @@ def _centres(edges):
 
 
 def _entry(file):
-    if _ENTRY not in file:
-        advice = (
-            "Bin the events first, with MDNorm or BinMD."
-            if "MDEventWorkspace" in file
-            else "Save a histogram with SaveMD, or see read_nxspe and read_arrays."
-        )
-        raise ValueError(
-            f"{place(file)} must have an entry {_ENTRY}, got "
-            f"{', '.join(file) or 'none'}. {advice}"
-        )
     entry = child_group(file, _ENTRY)
     version = attribute(file, _ENTRY, "SaveMDVersion")
     if version != "2":
@@ -218,9 +236,9 @@ def _axes(entry):
 
 
 def _axis(entry, dataset, position, n_bins):
-    group = entry["data"]
+    group = child_group(entry, "data")
     edges = read_array(group, dataset, (n_bins + 1,))
-    if not (np.diff(edges) > 0).all():
+    if not ((np.diff(edges) > 0).all() and np.isfinite(edges).all()):
         raise ValueError(f"{place(group, dataset)} must hold increasing borders.")
     name = attribute(group, dataset, "long_name") or dataset
     if name.lower() in _ENERGY_NAMES:
@@ -230,8 +248,8 @@ def _axis(entry, dataset, position, n_bins):
         check_units(group, dataset, _PER_ANGSTROM)
         return _Axis("q", name, dataset, position, edges)
     frame = attribute(group, dataset, "frame")
-    if frame not in _FRAMES.values() and "coordinate_system" in entry:
-        frame = _FRAMES.get(int(read_number(entry, "coordinate_system")), frame)
+    if frame not in _FRAMES.values() and find(entry, "coordinate_system"):
+        frame = _FRAMES.get(read_number(entry, "coordinate_system"), frame)
     if frame not in _FRAMES.values():
         raise ValueError(
             f"{place(group, dataset)} must be energy transfer, |Q|, or a component of "
@@ -246,21 +264,21 @@ def _axis(entry, dataset, position, n_bins):
 
 
 def _own_normalization(entry):
-    if "visual_normalization" not in entry:
+    if find(entry, "visual_normalization") is None:
         return "signal"
-    number = int(read_number(entry, "visual_normalization"))
-    if not 0 <= number < len(_NORMALIZATIONS):
+    number = read_number(entry, "visual_normalization")
+    if number not in range(len(_NORMALIZATIONS)):
         raise ValueError(
-            f"{place(entry, 'visual_normalization')} must be 0, 1 or 2, got {number}. "
-            f"Pass normalization, one of {', '.join(_NORMALIZATIONS)}."
+            f"{place(entry, 'visual_normalization')} must be 0, 1 or 2, got "
+            f"{number:g}. Pass normalization, one of {', '.join(_NORMALIZATIONS)}."
         )
-    return _NORMALIZATIONS[number]
+    return _NORMALIZATIONS[int(number)]
 
 
 def _images(group, axes, normalization):
     """Return intensity, errors and events, dimensions in the order of the axes."""
     order = [axis.position for axis in axes]
-    shape = group["signal"].shape
+    shape = child_dataset(group, "signal").shape
     signal, variance, events, masked = (
         read_array(group, name, shape).transpose(order)
         for name in ("signal", "errors_squared", "num_events", "mask")
@@ -274,30 +292,115 @@ def _images(group, axes, normalization):
     elif normalization == "volume":
         for widths in np.ix_(*(np.diff(axis.edges) for axis in axes)):
             divisor = divisor * widths
+    data = np.where(seen, signal / divisor, np.nan)
+    if normalization == "events":
+        _check_events(group, data[seen])
     return {
-        "data": np.where(seen, signal / divisor, np.nan),
+        "data": data,
         "errors": np.sqrt(np.where(seen & (variance > 0), variance, np.nan)) / divisor,
         "events": np.where(seen, events, np.nan),
     }
 
 
-def _log(entry, name):
-    path = _LOG.format(name)
-    return float(read_array(entry, path).mean()) if path in entry else None
+def _check_events(group, intensity):
+    """Refuse counts that were divided by themselves."""
+    if intensity.size > 1 and np.ptp(intensity) <= 1e-6 * abs(intensity).max():
+        raise ValueError(
+            f"{place(group, 'signal')} must hold intensities, got events: divided by "
+            f"their own number they are {intensity[0]:g} everywhere. Divide by a "
+            "normalisation in Mantid, with MDNorm, or pass normalization='signal' to "
+            "have counts."
+        )
+
+
+def _log(entry, name, units=None):
+    """Return the median over time, and the lowest and highest value, of all runs.
+
+    Warns if the log has units, of temperature, and is not steady.
+    """
+    values, weights = [np.empty(0)], [np.empty(0)]
+    for number in count():
+        if find(entry, f"experiment{number}") is None:
+            break
+        log = find(entry, _LOG.format(number, name))
+        if log is not None:
+            value = read_array(log, "value").ravel()
+            values.append(value + (_offset(log, units) if units else 0.0))
+            end = find(entry, _LOG.format(number, _DURATION))
+            end = read_number(end, "value") if end is not None else None
+            weights.append(_durations(log, value.size, end))
+    value, weight = np.concatenate(values), np.concatenate(weights)
+    known = np.isfinite(value) & (weight > 0)
+    if not known.any():
+        return None, None
+    value, weight = value[known], weight[known]
+    outside = (1 - _MOST_OF_THE_TIME) / 2
+    low, middle, high = _quantiles(value, weight, (outside, 0.5, 1 - outside))
+    moved = high - low
+    if units and moved > min(_STEADY[0], _STEADY[1] * middle):
+        warn_user(
+            f"The temperature moved from {low:.4g} to {high:.4g} K during the "
+            f"measurement (log {name} of {place(entry)}); its median in time, "
+            f"{middle:.4g} K, is used. Filter the events by temperature, or set "
+            "another with replace.",
+            MeasurementWarning,
+        )
+    return middle, np.array([value.min(), value.max()])
+
+
+def _offset(log, units):
+    """Return what makes a log one in K."""
+    kelvin, celsius = units
+    if (attribute(log, "value", "units") or "").lower() in celsius:
+        return _ZERO_CELSIUS
+    check_units(log, "value", kelvin)
+    return 0.0
+
+
+def _durations(log, length, end):
+    """Return for how long each value of a log held: until the next; alike if unknown.
+
+    The last holds until the end of the run or, if unknown, as long as the one before.
+    """
+    if find(log, "time") is not None and length > 1:
+        times = read_array(log, "time").ravel()
+        steps = np.diff(times)
+        if len(times) == length and (steps >= 0).all() and 0 < steps.sum() < np.inf:
+            known = end is not None and end > times[-1]
+            return np.append(steps, end - times[-1] if known else steps[-1])
+    return np.ones(length)
+
+
+def _quantiles(values, weights, quantiles):
+    """Return weighted quantiles, the middle between neighbours where both are right."""
+    order = np.argsort(values)
+    values, sums = values[order], np.cumsum(weights[order])
+    found = []
+    for part in np.multiply(quantiles, sums[-1]):
+        first, last = (
+            min(np.searchsorted(sums, part * (1 + side), side=name), len(values) - 1)
+            for side, name in ((-1e-12, "left"), (1e-12, "right"))
+        )
+        found.append((values[first] + values[last]) / 2)
+    return [float(each) for each in found]
 
 
 def _crystal(entry, axes):
-    """Return projection, lattice and orientation of a grid."""
-    ub = read_array(entry, _LATTICE, (3, 3)) if _LATTICE in entry else None
-    if ub is not None and abs(np.linalg.det(ub)) < 1e-12:
+    """Return projection, lattice and orientation of a grid; what the first is from."""
+    ub = None
+    if find(entry, _LATTICE) is not None:
+        ub = read_array(entry, _LATTICE, (3, 3))
+    if ub is not None and not 1e-12 < abs(np.linalg.det(ub)) < np.inf:
         raise ValueError(
             f"{place(entry, _LATTICE)} must be three independent vectors, got "
             f"{ub.tolist()}. Run SetUB before SaveMD."
         )
     if axes[0].kind == "QSample":
-        return {"projection": _cartesian(entry, axes, ub), **_orientation(ub)}
-    projection = _projection(entry, axes)
-    return {"projection": projection} | ({} if ub is None else _orientation(ub))
+        projection = _cartesian(entry, axes, ub)
+        return {"projection": projection, **_orientation(ub)}, None
+    projection, origin = _projection(entry, axes)
+    orientation = {} if ub is None else _orientation(ub)
+    return {"projection": projection, **orientation}, origin
 
 
 def _orientation(ub):
@@ -330,34 +433,61 @@ def _cartesian(entry, axes, ub):
 
 
 def _projection(entry, axes):
-    """Return the wavevectors in r.l.u. that axes count, in rows."""
-    path = _LOG.format("W_MATRIX")
-    exact = read_array(entry, path, (9,)).reshape(3, 3).T if path in entry else None
-    vectors = []
+    """Return the wavevectors in r.l.u. that axes count, in rows, and what tells them.
+
+    Names win, as axes may have been permuted or rebinned since W_MATRIX was written,
+    and BinMD leaves it at unity; where it agrees with them it has more digits.
+    """
+    named = [_direction(axis.name) for axis in axes]
+    path = _LOG.format(0, "W_MATRIX") + "/value"
+    if find(entry, path) is None:
+        exact = np.empty((0, 3))
+    else:
+        exact = read_array(entry, path, (9,)).reshape(3, 3).T
+    found = [_closest(exact, vector) for vector in named]
+    agree = len(exact) > 0 and all(
+        vector is None or near is not None
+        for vector, near in zip(named, found, strict=True)
+    )
     for number, axis in enumerate(axes):
-        named = _direction(axis.name)
-        if named is None and exact is None:
+        if named[number] is None and not agree:
+            other = " that agrees with the other names" if len(exact) else ""
             raise ValueError(
                 f"{place(entry, 'data/' + axis.dataset)} must tell its direction by "
-                "its long_name, such as '[H,H,0]', or the log W_MATRIX; got "
+                f"its long_name, such as '[H,H,0]', or the log W_MATRIX{other}; got "
                 f"{axis.name!r}."
             )
-        if named is None:
-            named = exact[number]
-        elif exact is not None:
-            # Axes may have been permuted or rebinned since W_MATRIX was written.
-            off = abs(exact - named).max(axis=1)
-            if off.min() <= _ROUNDING * abs(named).max():
-                named = exact[off.argmin()]
-        vectors.append(named)
-    return np.array(vectors)
+    vectors = [
+        exact[number] if vector is None else vector if near is None else near
+        for number, (vector, near) in enumerate(zip(named, found, strict=True))
+    ]
+    return np.array(vectors), "W_MATRIX" if agree else "names"
+
+
+def _closest(exact, vector):
+    """Return the one of exact directions that a name means, None without one."""
+    if vector is None or not len(exact):
+        return None
+    off = abs(exact - vector).max(axis=1)
+    return exact[off.argmin()] if off.min() <= _ROUNDING * abs(vector).max() else None
 
 
 def _direction(name):
-    """Return the wavevector that a name such as "[H,-H,0]" or "K" means, or None."""
+    """Return the wavevector that a name such as "[H,-H,0]" or "K" means, or None.
+
+    Without commas, components stand apart, "[H -H 0]", or not, "[H-H0]".
+    """
     if name.upper() in ("H", "K", "L"):
         return np.eye(3)["HKL".index(name.upper())]
-    terms = name.strip("[]() ").replace("'", "").replace(" ", "").split(",")
+    inner = name.strip("[]() ").replace("'", "")
+    if "," in inner:
+        terms = inner.replace(" ", "").split(",")
+    elif len(inner.split()) == 3:
+        terms = inner.split()
+    else:
+        terms = _COMPACT.findall(inner)
+        if "".join(terms) != inner.replace(" ", ""):
+            return None
     matches = [_TERM.fullmatch(term) for term in terms if term]
     if len(matches) != 3 or not all(matches):
         return None

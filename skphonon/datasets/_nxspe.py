@@ -6,25 +6,25 @@ intensities are per meV, and angles are those of spherical coordinates, ``polar`
 the beam and ``azimuthal`` about it, from the horizontal axis x towards y, upwards.
 """
 
-import h5py
 import numpy as np
-from sklearn.utils import Bunch
 
 from skphonon.datasets._hdf5 import (
     attribute,
     check_units,
     child_group,
-    open_hdf5,
+    find,
     place,
     read_array,
     read_number,
-    read_text,
 )
+from skphonon.datasets._kinds import nxspe_entry, open_as
+from skphonon.instrument.detectors import DetectorMeasurement
 
 __all__ = ["read_nxspe"]
 
 _MASKED = -1e10  # and below
 _DEGREE = ("degree", "degrees", "deg")
+_RADIAN = ("rad", "radian", "radians")
 _MEV = ("mev",)
 _ANGLES = ("polar", "azimuthal", "polar_width", "azimuthal_width")
 
@@ -42,24 +42,9 @@ def read_nxspe(path):
 
     Returns
     -------
-    Bunch
-        With the attributes
-
-        - data : ndarray of shape (n_detectors, n_energy). Intensity per meV, as
-          stored; NaN where a detector is masked.
-        - errors : ndarray of shape (n_detectors, n_energy). Standard deviations, as
-          stored; NaN where `data` is.
-        - energy_edges : ndarray of shape (n_energy + 1,). Borders of the bins of energy
-          transfer, meV.
-        - polar, azimuthal : ndarray of shape (n_detectors,). Scattering angle, and
-          angle about the beam from the horizontal, degrees.
-        - polar_width, azimuthal_width : ndarray of shape (n_detectors,). Angles that a
-          detector spans, degrees.
-        - incident_energy : float. meV.
-        - psi : float. Rotation of the crystal about the vertical, degrees; NaN where
-          the file does not say.
-        - ki_over_kf_scaling : bool or None. Whether intensities were multiplied by
-          ki/kf, and so are in proportion to S(Q, E). None where the file does not say.
+    DetectorMeasurement
+        Intensities and angles as stored, and a masked detector as NaN. What the file
+        does not say - of `psi`, of `ki_over_kf_scaling` - is None.
 
     Raises
     ------
@@ -69,6 +54,10 @@ def read_nxspe(path):
         If it is not an NXSPE file, something is missing in it, of another shape or in
         an unknown unit, or each detector has an energy of its own (indirect geometry).
 
+    See Also
+    --------
+    reduce_powder, reduce_crystal : Rebin what was read.
+
     Examples
     --------
     >>> from skphonon.datasets import read_nxspe
@@ -76,23 +65,13 @@ def read_nxspe(path):
     >>> measured.data.shape, measured.incident_energy  # doctest: +SKIP
     ((115200, 200), 60.0)
     """
-    with open_hdf5(path) as file:
-        entry = _entry(file, path)
-        return Bunch(
+    with open_as(path, "nxspe") as file:
+        entry = child_group(file, nxspe_entry(file))
+        return DetectorMeasurement(
             **_read_intensities(child_group(entry, "data")),
             **_read_settings(child_group(entry, "NXSPE_info")),
+            source=str(path),
         )
-
-
-def _entry(file, path):
-    for entry in file.values():
-        if isinstance(entry, h5py.Group) and "definition" in entry:
-            if read_text(entry["definition"][()]).strip().upper() == "NXSPE":
-                return entry
-    raise ValueError(
-        f"{path} must have an entry with the definition 'NXSPE', got the entries "
-        f"{', '.join(file) or 'none'}. Save with SaveNXSPE, or see read_mdhisto."
-    )
 
 
 def _read_intensities(group):
@@ -101,7 +80,7 @@ def _read_intensities(group):
     errors = read_array(group, "error", data.shape)
     edges = read_array(group, "energy", (n_energy + 1,))
     check_units(group, "energy", _MEV)
-    if not (np.diff(edges) > 0).all():
+    if not ((np.diff(edges) > 0).all() and np.isfinite(edges).all()):
         raise ValueError(
             f"{place(group, 'energy')} must hold increasing borders of bins, got "
             f"{edges.min():g} to {edges.max():g} meV out of order."
@@ -113,7 +92,7 @@ def _read_intensities(group):
     masked = ~np.isfinite(data) | (data <= _MASKED) | ~placed[:, None]
     return {
         "data": np.where(masked, np.nan, data),
-        "errors": np.where(masked, np.nan, errors),
+        "error": np.where(masked, np.nan, errors),
         "energy_edges": edges,
         **angles,
     }
@@ -122,24 +101,29 @@ def _read_intensities(group):
 def _read_settings(group):
     energies = np.unique(read_array(group, "fixed_energy"))
     check_units(group, "fixed_energy", _MEV)
-    if len(energies) != 1 or not energies[0] > 0:
+    if len(energies) != 1 or not 0 < energies[0] < np.inf:
         raise ValueError(
             f"{place(group, 'fixed_energy')} must be one positive energy in meV, got "
             f"{energies.size}: {energies[:3].tolist()}. Spectrometers of indirect "
             "geometry are not supported."
         )
-    psi, scaled = np.nan, None
-    if "psi" in group:
-        psi = read_number(group, "psi")
-        units = attribute(group, "psi", "units")
-        if units and units.lower() in ("rad", "radian", "radians"):
-            psi = np.rad2deg(psi)
-        else:
-            check_units(group, "psi", _DEGREE)
-    if "ki_over_kf_scaling" in group:
+    scaled = None
+    if find(group, "ki_over_kf_scaling") is not None:
         scaled = bool(read_number(group, "ki_over_kf_scaling"))
     return {
         "incident_energy": float(energies[0]),
-        "psi": float(psi),
+        "psi": _read_psi(group),
         "ki_over_kf_scaling": scaled,
+        "quantity": "sqe" if scaled else None,
     }
+
+
+def _read_psi(group):
+    if find(group, "psi") is None:
+        return None
+    psi = read_number(group, "psi")
+    if (attribute(group, "psi", "units") or "").lower() in _RADIAN:
+        psi = np.rad2deg(psi)
+    else:
+        check_units(group, "psi", _DEGREE)
+    return float(psi) if np.isfinite(psi) else None

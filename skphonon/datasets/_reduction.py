@@ -10,12 +10,14 @@ Errors are propagated from those in the file; the pieces of one number that fall
 neighbouring bins make the errors of these correlated, which is not kept.
 """
 
-from collections.abc import Mapping
+from collections import Counter
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import Bunch
 
+from skphonon._warnings import warn_user
+from skphonon.instrument.detectors import DetectorMeasurement
+from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
 from skphonon.physics.scattering import final_energy, momentum_transfer
 
@@ -24,6 +26,11 @@ __all__ = ["reduce_crystal", "reduce_powder"]
 _SAME_ENERGY = 0.01  # relative: files tell what was fitted to monitors, run by run
 _ROUNDING = 1e-6  # of borders of energy bins, relative to the bins
 _WEIGHTS = ("solid_angle", "uniform")
+_MOST = {"polar_width": 180.0, "azimuthal_width": 360.0}  # degrees
+_ODD_WIDTHS = {
+    "none": "without a width ({} of them) count as those of median width do",
+    "wide": "wider than 360 degrees ({} of them) count as 360 degrees",
+}
 
 
 def reduce_powder(measured, grid, *, weights="solid_angle"):
@@ -35,7 +42,7 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
 
     Parameters
     ----------
-    measured : Bunch or iterable of Bunch
+    measured : DetectorMeasurement or iterable of DetectorMeasurement
         From :func:`read_nxspe`; several runs of one incident energy are averaged, each
         with the same weight however long it counted.
     grid : SpectrumGrid
@@ -44,20 +51,17 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
     weights : {"solid_angle", "uniform"}, default="solid_angle"
         Weight of a detector in the mean: the solid angle that it spans, right for
         intensities divided by that of vanadium, the errors of which shrink with
-        it; or the same for all.
+        it; or the same for all. A detector without a width counts as one of median
+        width, and none spans more than 360 degrees about the beam.
 
     Returns
     -------
-    Bunch
-        With the attributes
-
-        - data : ndarray of shape (1, n_pixels). Mean intensity; NaN where no detector
-          contributes.
-        - errors : ndarray of shape (1, n_pixels). Standard deviations of `data`; NaN
-          also where they are 0, for want of counts.
-        - weights : ndarray of shape (1, n_pixels). Sums of weights, sr meV or meV.
-        - grid : SpectrumGrid. The bins, the incident energy, and as mask what was
-          measured.
+    Measurement
+        Of one spectrum in proportion to S(Q, E), with the temperature of the runs if it
+        is the same. Data are NaN where no detector contributes, errors also where they
+        are 0, for want of counts. The grid has the bins, the incident energy, and as
+        mask what was measured; ``details["weights"]``, of the shape of the data, are
+        the sums of weights, in sr meV or meV.
 
     Raises
     ------
@@ -65,6 +69,13 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
         If the runs differ in incident energy by more than 1 %, it is not said whether
         they were multiplied by ki/kf, nothing falls on the grid, or an axis has a
         single bin.
+    TypeError
+        If what was measured has a grid already.
+
+    Warns
+    -----
+    MeasurementWarning
+        If detectors have no width, or one of more than 360 degrees.
 
     See Also
     --------
@@ -80,15 +91,13 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
     (1, 7650)
     """
     energy_edges, q_edges = grid.edges()
-    sums, incident = np.zeros((3, *grid.shape)), []
-    for run in _runs(measured):
-        incident.append(run.incident_energy)
-        weight = _detector_weights(run, weights)
+    sums, runs = np.zeros((3, *grid.shape)), _Runs(measured)
+    for run in runs:
+        weight = _detector_weights(run, weights, runs.odd_widths)
         value, variance = _sqe(run)
         half = np.nan_to_num(run.polar_width) / 2
-        low, high = (
-            np.clip(np.nan_to_num(run.polar) + side, 0, 180) for side in (-half, half)
-        )
+        polar = np.abs(np.nan_to_num(run.polar))
+        low, high = (np.clip(polar + side, 0, 180) for side in (-half, half))
         for source, target, centre, width in _pieces(run.energy_edges, energy_edges):
             near, far = (
                 momentum_transfer(centre, run.incident_energy, a) for a in (low, high)
@@ -96,7 +105,7 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
             for column, share in _spread(near, far, q_edges):
                 numbers = value[:, source], variance[:, source]
                 _add(sums[:, target], column, width * share * weight, *numbers)
-    return _averages(sums, grid, incident, {})
+    return _averages(sums, grid, runs, {})
 
 
 def reduce_crystal(measured, grid, *, weights="solid_angle"):
@@ -108,7 +117,7 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
 
     Parameters
     ----------
-    measured : Bunch or iterable of Bunch
+    measured : DetectorMeasurement or iterable of DetectorMeasurement
         From :func:`read_nxspe`, one for each rotation `psi` of the crystal. A generator
         keeps one in memory at a time. All have the same weight.
     grid : CrystalGrid
@@ -119,7 +128,7 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
 
     Returns
     -------
-    Bunch
+    Measurement
         As of :func:`reduce_powder`, with as `grid` a CrystalGrid with the angles psi
         and the incident energy of the runs, and as mask what was measured.
 
@@ -129,6 +138,13 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
         If the grid has no lattice or no size of voxels, the runs differ in incident
         energy by more than 1 %, it is not said how one was turned or whether it was
         multiplied by ki/kf, or nothing falls on the grid.
+    TypeError
+        If what was measured has a grid already.
+
+    Warns
+    -----
+    MeasurementWarning
+        If detectors have no width, or one of more than 360 degrees.
 
     Examples
     --------
@@ -150,10 +166,9 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
     energy_edges, *edges = grid.volume_edges()
     # wavevectors that the axes count, in the frame of u, v and the vertical
     steps = grid.in_instrument(grid.directions())
-    sums, incident, psi = np.zeros((3, *grid.shape)), [], []
-    for run in _runs(measured):
-        incident.append(run.incident_energy)
-        weight = _detector_weights(run, weights)
+    sums, runs, psi = np.zeros((3, *grid.shape)), _Runs(measured), []
+    for run in runs:
+        weight = _detector_weights(run, weights, runs.odd_widths)
         value, variance = _sqe(run)
         psi.append(_psi(run))
         to_axes = _rotation(psi[-1]) @ np.linalg.inv(steps)
@@ -161,39 +176,89 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
             voxel = _voxels(_momentum(run, centre) @ to_axes, edges)
             numbers = value[:, source], variance[:, source]
             _add(sums[:, target], voxel, width * weight, *numbers)
-    return _averages(sums, grid, incident, {"psi": np.array(psi)})
+    return _averages(sums, grid, runs, {"psi": np.array(psi)})
 
 
-def _runs(measured):
-    """Yield the runs, all of one incident energy."""
-    first = None
-    for run in [measured] if isinstance(measured, Mapping) else measured:
-        first = run.incident_energy if first is None else first
-        if abs(run.incident_energy - first) > _SAME_ENERGY * first:
-            raise ValueError(
-                "Runs to be averaged must have one incident energy, got "
-                f"{first:g} and {run.incident_energy:g} meV. Reduce each on its own."
+class _Runs:
+    """Runs of one incident energy, one after the other, and what they have in common.
+
+    `odd_widths` counts detectors without a width, and with one of more than a turn.
+    """
+
+    def __init__(self, measured):
+        self._measured = measured
+        self.incident_energies, self.sources = [], []
+        self._told = {"temperature": set(), "energy_resolution": set()}
+        self.odd_widths = Counter()
+
+    def __iter__(self):
+        if isinstance(self._measured, Measurement):
+            self._measured = [self._measured]
+        for run in self._measured:
+            if not isinstance(run, DetectorMeasurement):
+                raise TypeError(
+                    "What is rebinned must be a DetectorMeasurement, as read_nxspe "
+                    f"returns, or several; got {type(run).__name__}."
+                )
+            self.incident_energies.append(run.incident_energy)
+            first = self.incident_energies[0]
+            if abs(run.incident_energy - first) > _SAME_ENERGY * first:
+                raise ValueError(
+                    "Runs to be averaged must have one incident energy, got "
+                    f"{first:g} and {run.incident_energy:g} meV. Reduce each on its "
+                    "own."
+                )
+            self.sources.append(run.source)
+            for name, values in self._told.items():
+                values.add(getattr(run, name))
+            yield run
+        self._warn_of_widths()
+
+    def common(self):
+        """Return what a measurement of all runs together knows."""
+        told = {
+            name: next(iter(values)) if len(values) == 1 else None
+            for name, values in self._told.items()
+        }
+        sources = [source for source in self.sources if source]
+        more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+        return {**told, "source": f"{sources[0]}{more}" if sources else None}
+
+    def _warn_of_widths(self):
+        found = [_ODD_WIDTHS[key].format(n) for key, n in self.odd_widths.items()]
+        if found:
+            warn_user(
+                f"Detectors {', and '.join(found)}: mend their widths with replace, or "
+                "pass weights='uniform'.",
+                MeasurementWarning,
             )
-        yield run
 
 
-def _detector_weights(run, weights):
+def _detector_weights(run, weights, odd_widths):
+    """Return the weights of detectors, and count those of which the width is odd."""
     if weights not in _WEIGHTS:
         raise ValueError(
             f"weights must be one of {', '.join(_WEIGHTS)}, got {weights!r}."
         )
     if weights == "uniform":
         return np.ones(len(run.polar))
-    polar, width, azimuthal = (
-        np.deg2rad(np.nan_to_num(a))
-        for a in (run.polar, run.polar_width, run.azimuthal_width)
-    )
-    solid_angle = np.sin(polar) * width * azimuthal
-    if not (solid_angle > 0).any():
-        raise ValueError(
-            "Detectors must span a solid angle, got widths of 0 throughout. Pass "
-            "weights='uniform'."
-        )
+    counting = np.isfinite(run.data).any(axis=1)
+    solid_angle = np.abs(np.sin(np.deg2rad(np.nan_to_num(run.polar))))
+    without, wide = np.zeros((2, len(solid_angle)), dtype=bool)
+    for name, most in _MOST.items():
+        width = np.nan_to_num(getattr(run, name))
+        known = width > 0
+        if not known.any():
+            raise ValueError(
+                f"Detectors must span a solid angle, got {name} of 0 throughout. Pass "
+                "weights='uniform'."
+            )
+        without |= ~known
+        wide |= width > most
+        width = np.where(known, width, np.median(width[known]))
+        solid_angle *= np.deg2rad(np.minimum(width, most))
+    for key, odd in (("none", without), ("wide", wide)):
+        odd_widths.update({key: number} if (number := (odd & counting).sum()) else {})
     return solid_angle
 
 
@@ -202,15 +267,15 @@ def _sqe(run):
     if run.ki_over_kf_scaling is None:
         raise ValueError(
             "It must be known whether intensities were multiplied by ki/kf, and the "
-            "file does not say. Set ki_over_kf_scaling of what was read to True or "
-            "False."
+            "file does not say. Set it: run.replace(ki_over_kf_scaling=True) or False."
         )
+    error = np.full(run.data.shape, np.nan) if run.error is None else run.error
     factor = np.ones(run.data.shape[1])
     if not run.ki_over_kf_scaling:
         edges = run.energy_edges
         outgoing = final_energy((edges[1:] + edges[:-1]) / 2, run.incident_energy)
         factor = np.sqrt(run.incident_energy / outgoing)
-    return run.data * factor, (run.errors * factor) ** 2
+    return run.data * factor, (error * factor) ** 2
 
 
 def _pieces(source, target):
@@ -282,10 +347,10 @@ def _momentum(run, energy):
 
 
 def _psi(run):
-    if not np.isfinite(run.psi):
+    if run.psi is None:
         raise ValueError(
             "It must be known how the crystal was turned, and the file does not say. "
-            "Set psi of what was read, in degrees."
+            "Set it, in degrees: run.replace(psi=...)."
         )
     return run.psi
 
@@ -307,7 +372,7 @@ def _voxels(coordinates, edges):
     return np.where(inside, number, -1)
 
 
-def _averages(sums, grid, incident, settings):
+def _averages(sums, grid, runs, settings):
     weight, total, variance = sums
     seen = weight > 0
     if not seen.any():
@@ -315,13 +380,16 @@ def _averages(sums, grid, incident, settings):
             "Some of what was measured must fall on the grid, got none. Check the axes "
             "of the grid against the energies and angles of the detectors."
         )
-    settings = {"incident_energy": np.mean(incident).item(), "mask": seen, **settings}
+    incident = np.mean(runs.incident_energies).item()
+    settings = {"incident_energy": incident, "mask": seen, **settings}
     grid = clone(grid).set_params(**settings)
     safe = np.where(seen, weight, 1)
     errors = np.sqrt(variance) / safe
-    return Bunch(
-        data=grid.to_rows(total / safe),
-        errors=grid.to_rows(np.where(errors > 0, errors, np.nan)),
-        weights=grid.to_rows(weight),
-        grid=grid,
+    return Measurement(
+        grid.to_rows(total / safe),
+        grid,
+        error=grid.to_rows(np.where(errors > 0, errors, np.nan)),
+        quantity="sqe",
+        **runs.common(),
+        details={"weights": grid.to_rows(weight)},
     )

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from dataclasses import replace as changed
+from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
@@ -11,9 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation
 
+from skphonon._warnings import warn_user
 from skphonon.physics.scattering import kinematic_mask
 
-__all__ = ["Measurement", "MeasurementWarning", "simulator_settings"]
+__all__ = [
+    "Measurement",
+    "MeasurementWarning",
+    "require_grid",
+    "simulator_settings",
+]
 
 Array = NDArray[np.float64]
 
@@ -94,6 +101,11 @@ class Measurement:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
+        if not hasattr(self.grid, "n_pixels"):
+            raise TypeError(
+                "grid must be a SpectrumGrid, CrystalGrid or PathGrid, got "
+                f"{type(self.grid).__name__}."
+            )
         data = _rows(self.data, "data")
         if data.shape[1] != self.grid.n_pixels:
             raise ValueError(
@@ -101,6 +113,14 @@ class Measurement:
                 f"pixels of the grid, {self.grid.shape}, got shape {data.shape}. Turn "
                 "images into rows with grid.to_rows."
             )
+        incident = self.incident_energy
+        if incident is None:
+            incident = getattr(self.grid, "incident_energy", None)
+        self._settle(data, incident, len(data))
+        _warn_beyond_the_limit(self)
+
+    def _settle(self, data, incident_energy, n_spectra, **others):
+        """Check what all measurements have, and keep it."""
         error = self.error
         if error is not None:
             error = _rows(error, "error")
@@ -109,27 +129,27 @@ class Measurement:
                     f"error must have the shape of data, {data.shape}, got "
                     f"{error.shape}."
                 )
-        incident = self.incident_energy
-        if incident is None:
-            incident = getattr(self.grid, "incident_energy", None)
+        resolution = self.energy_resolution
+        if not callable(resolution):
+            resolution = _positive(resolution, "energy_resolution", "meV", or_zero=True)
         settled = {
             "data": data,
             "error": error,
             "quantity": _quantity(self.quantity),
-            "incident_energy": _positive(incident, "incident_energy", "meV"),
-            "temperature": _temperature(self.temperature, len(data)),
+            "incident_energy": _positive(incident_energy, "incident_energy", "meV"),
+            "temperature": _temperature(self.temperature, n_spectra),
+            "energy_resolution": resolution,
             "details": MappingProxyType(dict(self.details or {})),
         }
-        for name, value in settled.items():
+        for name, value in (settled | others).items():
             object.__setattr__(self, name, value)
-        _warn_beyond_the_limit(self)
 
     def __len__(self) -> int:
         """Return the number of spectra."""
         return len(self.data)
 
-    def __getitem__(self, number: int) -> "Measurement":
-        """Return the measurement of one spectrum, with its own temperature."""
+    def __getitem__(self, number: int | slice) -> "Measurement":
+        """Return the measurement of one or more spectra, with their temperature."""
         row = range(len(self))[number]  # raises IndexError, which ends a loop
         several = np.ndim(self.temperature) == 1
         with warnings.catch_warnings():
@@ -188,8 +208,10 @@ def simulator_settings(measurement, simulator, given: Mapping[str, Any]) -> dict
     Raises
     ------
     ValueError
-        If the measurement lacks what is not given, or has several temperatures.
+        If the measurement has no grid yet, lacks what is not given, or has several
+        temperatures.
     """
+    require_grid(measurement)
     names = [
         name
         for name in _ASKED
@@ -216,6 +238,27 @@ def simulator_settings(measurement, simulator, given: Mapping[str, Any]) -> dict
     return {**known, **given}
 
 
+def require_grid(measurement) -> None:
+    """Refuse what detectors counted and nobody has rebinned yet.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Any.
+
+    Raises
+    ------
+    ValueError
+        If it has no grid.
+    """
+    if measurement.grid is None:
+        whose = f" of {measurement.source}" if measurement.source else ""
+        raise ValueError(
+            f"The measurement{whose} must have a grid, got intensities by detector. "
+            "Rebin it with reduce_powder or reduce_crystal first."
+        )
+
+
 def _rows(values: ArrayLike, name: str) -> Array:
     rows = np.atleast_2d(np.asarray(values, dtype=float))
     if rows.ndim != 2:
@@ -234,10 +277,13 @@ def _quantity(value):
     return value
 
 
-def _positive(value, name, unit):
+def _positive(value, name, unit, *, or_zero=False):
     if value is None:
         return None
-    if not (np.ndim(value) == 0 and 0 < value < np.inf):
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (number and (0 < value < np.inf or (or_zero and value == 0))):
         raise ValueError(f"{name} must be a positive number in {unit}, got {value!r}.")
     return float(value)
 
@@ -274,11 +320,10 @@ def _warn_beyond_the_limit(measurement):
             "Check incident_energy, and that the axes are energy in meV (not THz or "
             "1/cm) and |Q| in 1/Angstrom."
         )
-    warnings.warn(
+    warn_user(
         f"{share:.0%} of the pixels with intensity lie where no neutron of "
         f"incident_energy={incident:g} meV can arrive. {advice}",
         MeasurementWarning,
-        stacklevel=4,
     )
 
 

@@ -1,0 +1,131 @@
+"""What detectors counted, before it is rebinned on |Q| or Q."""
+
+from dataclasses import KW_ONLY, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skphonon.instrument.measurement import Measurement
+
+__all__ = ["DetectorMeasurement"]
+
+Array = NDArray[np.float64]
+
+_ANGLES = ("polar", "azimuthal", "polar_width", "azimuthal_width")
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorMeasurement(Measurement):
+    r"""Keep what each detector counted at each energy transfer in one run.
+
+    It has no grid: :func:`~skphonon.datasets.reduce_powder` and
+    :func:`~skphonon.datasets.reduce_crystal` make one or more of these a
+    :class:`Measurement`. A loop over it gives itself, as it is one run.
+
+    Parameters
+    ----------
+    data : array-like of shape (n_detectors, n_energy)
+        Intensity per meV; NaN where a detector is masked.
+    grid : None
+        Always.
+    error : array-like of the shape of `data`, default=None
+        Standard deviations; NaN where there is none.
+    quantity : {"sqe", "chi"}, default=None
+        What the intensities are in proportion to, as they are.
+    incident_energy : float
+        Energy of the incoming neutrons in meV.
+    temperature : float, default=None
+        Temperature of the sample in K.
+    energy_resolution : float or callable, default=None
+        Standard deviation of the resolution in meV, or a function from energy transfer
+        in meV to it.
+    source : str, default=None
+        Where the numbers come from, such as the path of a file.
+    details : mapping, default=None
+        What else a reader has to say, by name.
+    energy_edges : array-like of shape (n_energy + 1,)
+        Borders of the bins of energy transfer in meV, increasing.
+    polar, azimuthal : array-like of shape (n_detectors,)
+        Scattering angle, and angle about the beam from the horizontal, in degrees.
+    polar_width, azimuthal_width : array-like of shape (n_detectors,)
+        Angles that a detector spans, in degrees.
+    psi : float, default=None
+        Rotation of the crystal about the vertical in degrees. None: not known.
+    ki_over_kf_scaling : bool, default=None
+        Whether the intensities were multiplied by :math:`k_i/k_f`, and so are in
+        proportion to S(Q, E). None: not known.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or a value is out of range.
+
+    See Also
+    --------
+    skphonon.read_nxspe : Read one from a file.
+
+    Examples
+    --------
+    >>> from skphonon import DetectorMeasurement
+    >>> run = DetectorMeasurement(
+    ...     [[1.0, 2.0], [3.0, 4.0]], incident_energy=50.0,
+    ...     energy_edges=[5.0, 10.0, 15.0], polar=[30.0, 60.0], azimuthal=[0.0, 0.0],
+    ...     polar_width=[1.0, 1.0], azimuthal_width=[10.0, 10.0],
+    ... )
+    >>> run.psi is None, run.replace(psi=12.0).psi
+    (True, 12.0)
+    """
+
+    grid: None = None
+    _: KW_ONLY
+    energy_edges: Array
+    polar: Array
+    azimuthal: Array
+    polar_width: Array
+    azimuthal_width: Array
+    psi: float | None = None
+    ki_over_kf_scaling: bool | None = None
+
+    def __post_init__(self):
+        data = np.asarray(self.data, dtype=float)
+        if self.grid is not None or data.ndim != 2:
+            raise ValueError(
+                "data must have shape (n_detectors, n_energy) and no grid, got shape "
+                f"{data.shape} and grid={self.grid!r}. With a grid it is a Measurement."
+            )
+        if self.incident_energy is None:
+            raise ValueError("incident_energy must be known in meV, got None.")
+        edges = _numbers(self.energy_edges, "energy_edges", data.shape[1] + 1)
+        if not ((np.diff(edges) > 0).all() and np.isfinite(edges).all()):
+            raise ValueError(
+                "energy_edges must be increasing borders of bins in meV, got "
+                f"{edges[:3].tolist()} ..."
+            )
+        angles = {name: _numbers(getattr(self, name), name, len(data))
+                  for name in _ANGLES}  # fmt: skip
+        psi = self.psi
+        if psi is not None:
+            psi = float(psi)
+            if not np.isfinite(psi):
+                raise ValueError(
+                    f"psi must be an angle in degrees or None, got {psi:g}."
+                )
+        self._settle(
+            data, self.incident_energy, 1, energy_edges=edges, psi=psi, **angles
+        )
+
+    def __len__(self) -> int:
+        """Return 1: it is one run."""
+        return 1
+
+    def __getitem__(self, number: int | slice) -> "DetectorMeasurement":
+        """Return itself: there is one run."""
+        range(1)[number]  # raises IndexError, which ends a loop
+        return self
+
+
+def _numbers(values, name, length):
+    array = np.asarray(values, dtype=float)
+    if array.shape != (length,):
+        raise ValueError(f"{name} must have shape ({length},), got {array.shape}.")
+    return array
