@@ -24,5 +24,8 @@ MEV2_PER_EIGENVALUE = 1e3 * HBAR2_PER_AMU
 #: Energy in meV of a frequency of 1 THz (4.1357).
 MEV_PER_THZ = si.h * 1e12 / _MEV
 
+#: Energy in meV of a wavenumber of 1/cm (0.12398).
+MEV_PER_INVERSE_CM = si.h * si.c * 1e2 / _MEV
+
 #: 1 N/m in eV/Angstrom^2 (0.062415).
 EV_PER_A2_PER_NEWTON_PER_METRE = _ANGSTROM**2 / si.e

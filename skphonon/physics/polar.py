@@ -178,7 +178,8 @@ def non_analytic_term(
     roots = np.sqrt(np.asarray(masses, dtype=float))
     fields = np.einsum("nc,pca->npa", directions, np.asarray(born, dtype=float))
     fields = (fields / roots[:, None]).reshape(len(directions), -1)
-    screening = np.einsum("na,ab,nb->n", directions, dielectric, directions)
+    tensor = np.asarray(dielectric, dtype=float)
+    screening = np.einsum("na,ab,nb->n", directions, tensor, directions)
     scale = 4 * np.pi * _COULOMB * MEV2_PER_EIGENVALUE / abs(np.linalg.det(cell))
     return scale * fields[:, :, None] * fields[:, None] / screening[:, None, None]
 

@@ -8,6 +8,7 @@ from skphonon._persistence import VersionedEstimator
 from skphonon._validation import check_parameters, parameter_rows, reference_row
 from skphonon.instrument.measurement import simulator_settings
 from skphonon.simulation import _nuisance
+from skphonon.simulation._plausible import warn_of_energies
 
 __all__ = ["ModelSimulator"]
 
@@ -48,9 +49,17 @@ class ModelSimulator(VersionedEstimator):
         ValueError
             If the measurement lacks what is not given, has several temperatures, or no
             grid yet.
+
+        Warns
+        -----
+        MeasurementWarning
+            If the energies of a powder look like those of another unit, or its images
+            transposed: the profile of intensity in energy tells.
         """
         given = simulator_settings(measurement, cls, settings)
-        return cls(model, given.pop("grid", measurement.grid), **given)
+        simulator = cls(model, given.pop("grid", measurement.grid), **given)
+        warn_of_energies(simulator, measurement)
+        return simulator
 
     @property
     def parameter_names(self):

@@ -167,11 +167,12 @@ def directions_of_approach() -> tuple[Array, Array]:
     """
     golden = (1 + 5**0.5) / 2
     signs = np.array([1.0, -1.0])
-    corners = [[0.0, 1.0, s * golden] for s in signs]
-    faces = [[0.0, golden, s / golden] for s in signs]
     corners, faces = (
         np.concatenate([np.roll(rows, turn, axis=1) for turn in range(3)])
-        for rows in (corners, faces)
+        for rows in (
+            [[0.0, 1.0, s * golden] for s in signs],
+            [[0.0, golden, s / golden] for s in signs],
+        )
     )
     cube = np.array([[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]], dtype=float)
     directions = np.concatenate([corners, faces, cube])

@@ -142,6 +142,7 @@ class CrystalGrid(_Pixels):
         self.two_theta = two_theta
         self.elevation = elevation
         self.mask = mask
+        self.axes()
 
     @property
     def volume_shape(self):

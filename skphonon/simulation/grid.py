@@ -6,9 +6,13 @@ import numpy as np
 
 from skphonon._persistence import VersionedEstimator
 from skphonon._validation import increasing_axis, wavevector_rows
+from skphonon._warnings import warn_user
+from skphonon.instrument.measurement import MeasurementWarning
 from skphonon.physics.scattering import final_energy, kinematic_mask
 
 __all__ = ["PathGrid", "SpectrumGrid", "energy_edges", "pixel_coordinates"]
+
+_LARGE_Q = 20.0  # 1/Angstrom: beyond the reach of neutrons of less energy than that
 
 
 class _Pixels(VersionedEstimator):
@@ -121,6 +125,12 @@ class _Pixels(VersionedEstimator):
             raise ValueError(
                 f"images must have shape (n_samples, {self.shape[0]}, {self.shape[1]})"
                 f", got {images.shape}. Rows are energies, columns are q."
+                + (
+                    " The images look transposed: turn them with images.swapaxes(-1, "
+                    "-2)."
+                    if images.shape[-2:] == self.shape[::-1]
+                    else ""
+                )
             )
         return np.where(self.mask, images, np.nan).reshape(-1, self.n_pixels)
 
@@ -176,6 +186,32 @@ class SpectrumGrid(_Pixels):
         self.incident_energy = incident_energy
         self.two_theta = two_theta
         self.mask = mask
+        self._check_order()
+
+    def _check_order(self):
+        """Refuse axes that are none, and exchanged ones; warn where they may be."""
+        energy, q = self.axes()
+        if self._mask is None and self.incident_energy is not None:
+            if not self._window().any():
+                swapped = _sees(q, energy, self.incident_energy)
+                advice = (
+                    "The axes look exchanged: SpectrumGrid(energy, q)."
+                    if swapped
+                    else "Check the axes (meV, 1/Angstrom), incident_energy and "
+                    "two_theta."
+                )
+                raise ValueError(
+                    "The grid must hold at least one visible pixel, got none within "
+                    f"the kinematic window of incident_energy={self.incident_energy:g} "
+                    f"meV. {advice}"
+                )
+        if q[-1] > _LARGE_Q and np.abs(energy).max() < q[-1]:
+            warn_user(
+                f"|Q| up to {q[-1]:g} 1/Angstrom with energies up to "
+                f"{np.abs(energy).max():g} meV: the axes look exchanged. Pass "
+                "SpectrumGrid(energy, q), energy in meV first.",
+                MeasurementWarning,
+            )
 
     def axes(self):
         """Return both axes, checked.
@@ -258,6 +294,7 @@ class PathGrid(_Pixels):
         self.energy = energy
         self.wavevectors = wavevectors
         self.mask = mask
+        self.axes()
 
     def axes(self):
         """Return both axes, checked.
@@ -325,6 +362,12 @@ def energy_edges(grid):
     """
     edges = grid.edges()
     return edges[0] if isinstance(edges, tuple) else edges
+
+
+def _sees(energy, q, incident_energy):
+    """Tell whether a neutron can reach any pixel."""
+    fits = energy[-1] < incident_energy and q[0] >= 0
+    return fits and kinematic_mask(energy, q, incident_energy).any()
 
 
 def _bin_edges(centres):

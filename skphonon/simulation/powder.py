@@ -27,6 +27,7 @@ from skphonon._validation import (
 )
 from skphonon.simulation import _nuisance
 from skphonon.simulation._base import ModelSimulator
+from skphonon.simulation._plausible import warn_of_window
 
 __all__ = ["PowderSimulator"]
 
@@ -317,6 +318,7 @@ class PowderSimulator(ModelSimulator):
         from skphonon.simulation import _powder_engine, _powder_plan
 
         def build():
+            warn_of_window(self)
             return _powder_plan.settled_plan(self, ranges)
 
         if ranges is None:

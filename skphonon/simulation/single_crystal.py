@@ -24,6 +24,7 @@ from skphonon._validation import (
     positive,
 )
 from skphonon.simulation._base import ModelSimulator
+from skphonon.simulation._plausible import warn_of_window
 
 __all__ = ["SingleCrystalSimulator"]
 
@@ -325,4 +326,9 @@ class SingleCrystalSimulator(ModelSimulator):
         factor = np.asarray(given, dtype=float) if np.ndim(given) else 1.0
         if width != own:  # one of many, in a search
             return make_plan(self, width * factor)
-        return self._cached("plan", lambda: make_plan(self, width * factor))
+
+        def build():
+            warn_of_window(self)
+            return make_plan(self, width * factor)
+
+        return self._cached("plan", build)
