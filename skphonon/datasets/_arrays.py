@@ -336,16 +336,16 @@ def _read_grid(group, grid_class):
             f"{place(group)} must hold parameters of {grid_class.__name__} only, got "
             f"{', '.join(sorted(unknown))}."
         )
-    others = here - {*required, "mask"}
-    grid = grid_class(
-        *(_read(group, name) for name in required),
-        **{name: _read(group, name) for name in others},
-    )
+    axes = [_read(group, name) for name in required]
+    others = {name: _read(group, name) for name in here - {*required, "mask"}}
+    if "mask" in here:  # of the shape of a volume
+        mask = np.atleast_1d(read_array(group, "mask")).astype(bool)
+        others["mask"] = mask.reshape(len(mask), -1)
     try:
+        grid = grid_class(*axes, **others)
         shape = _image_shape(grid)
     except ValueError as error:
         raise ValueError(f"{place(group)}: {error}") from error
     if "mask" in here:
-        mask = read_array(group, "mask", shape).astype(bool)
-        grid.mask = mask.reshape(grid.shape)
+        read_array(group, "mask", shape)  # or says what shape it must have
     return grid, shape

@@ -50,8 +50,8 @@ def warn_of_window(simulator) -> None:
     seen = (lines > low - reach) & (lines < high + reach)
     if weights[seen].sum() < _FEW * weights.sum():
         warn_user(
-            f"Less than {_FEW:.0%} of the one-phonon intensity of the reference lies in "
-            f"the window, {low:.4g} to {high:.4g} meV; its phonons reach "
+            f"Less than {_FEW:.0%} of the one-phonon intensity of the reference lies "
+            f"in the window, {low:.4g} to {high:.4g} meV; its phonons reach "
             f"{lines.max():.4g} meV. Check the energies (in meV, not THz or 1/cm), the "
             "incident energy, the model and its constants.",
             MeasurementWarning,
