@@ -24,12 +24,12 @@ import pandas as pd
 from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import Bunch
 
 from skphonon import (
     ForceConstantRegressor,
     IncompleteDatasetWarning,
     MaskedSpectrumPreprocessor,
+    Measurement,
     NelderMeadInverter,
     OutOfDistributionWarning,
     PowderSimulator,
@@ -48,7 +48,6 @@ from skphonon import (
 from skphonon.inspection import SpectrumProfilesDisplay, TemperatureTrendsDisplay
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 
-SETTINGS = {"temperature": 50.0, "energy_resolution": 1.54}  # as published
 model = load_aluminium_model()
 
 
@@ -61,7 +60,7 @@ def make_up_spectra(temperature=(50.0, 150.0, 280.0, 350.0, 450.0, 540.0, 640.0)
         incident_energy=50.0,
         two_theta=(1.0, 136.0),
     )
-    simulator = PowderSimulator(model, grid, **SETTINGS)
+    simulator = PowderSimulator(model, grid, temperature=50.0, energy_resolution=1.54)
     softening = 1 - 0.15 * (temperature - 50) / 600
     data, _ = make_powder_spectra(
         simulator,
@@ -69,13 +68,15 @@ def make_up_spectra(temperature=(50.0, 150.0, 280.0, 350.0, 450.0, 540.0, 640.0)
         noise=0.23,
         random_state=0,
     )
-    return Bunch(data=data, temperature=temperature, grid=grid)
+    return Measurement(
+        data, grid, quantity="chi", temperature=temperature, energy_resolution=1.54
+    )
 
 
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDatasetWarning)  # said below
-        measured = fetch_aluminium_arcs()
+        measured = fetch_aluminium_arcs().measurement
     source, reason = "Spectra measured on ARCS", ""
 except OSError as error:
     measured = make_up_spectra()
@@ -93,7 +94,7 @@ print(f"{source}, at {temperatures} K{reason}")
 # A network that has not seen these takes them for physics.
 
 started = perf_counter()
-simulator = PowderSimulator(model, measured.grid, **SETTINGS)
+simulator = PowderSimulator.from_measurement(model, measured, temperature=50.0)
 X, y = make_powder_spectra(
     simulator,
     10_000,

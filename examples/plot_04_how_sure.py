@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import Bunch
 
 from skphonon import (
     CalibratedRegressor,
@@ -31,6 +30,7 @@ from skphonon import (
     IncompleteDatasetWarning,
     LeastSquaresInverter,
     MaskedSpectrumPreprocessor,
+    Measurement,
     NelderMeadInverter,
     OutOfDistributionWarning,
     PowderSimulator,
@@ -59,21 +59,20 @@ def make_up_spectrum():
     data, _ = make_powder_spectra(
         simulator, parameters=[simulator.reference], noise=0.23, random_state=0
     )
-    return Bunch(data=data, grid=grid)
+    return Measurement(
+        data, grid, quantity="chi", temperature=50.0, energy_resolution=1.54
+    )
 
 
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDatasetWarning)
-        every = fetch_aluminium_arcs()
-    measured = Bunch(data=every.data[every.temperature == 50], grid=every.grid)
+        measured = fetch_aluminium_arcs().measurement[0]  # the coldest, 50 K
     print("Spectrum measured on ARCS at 50 K")
 except OSError as error:
     measured = make_up_spectrum()
     print(f"SYNTHETIC spectrum with noise, not a measured one ({error})")
-simulator = PowderSimulator(
-    model, measured.grid, energy_resolution=1.54, temperature=50.0
-)
+simulator = PowderSimulator.from_measurement(model, measured)
 
 # %%
 # A network

@@ -321,7 +321,11 @@ if __name__ == "__main__":
         warnings.simplefilter("ignore", IncompleteDatasetWarning)
         measured = fetch_aluminium_arcs()
     simulate = partial(
-        PowderSimulator, load_aluminium_model(), measured.grid, temperature=50.0
+        PowderSimulator,
+        load_aluminium_model(),
+        measured.grid,
+        energy_resolution=1.54,
+        temperature=50.0,
     )
     with joblib.parallel_config(n_jobs=arguments.n_jobs):
         if "starts" in arguments.parts:
