@@ -514,10 +514,15 @@ class SpectrumAutoencoder(
     def _compress(self, X):
         if self.mean_ is None:
             return X
-        X = X - self.mean_
-        if self.components_ is not None:
-            X = X @ self.components_.T
-        return X * self.input_scale_
+        inputs = np.empty((len(X), self.n_compressed_), dtype=np.float32)
+        basis = None if self.components_ is None else self.components_.T.astype(float)
+        for start in range(0, len(X), _ROWS_AT_ONCE):  # exact, as `_apply`
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            displaced = X[rows] - self.mean_.astype(float)
+            if basis is not None:
+                displaced = displaced @ basis
+            inputs[rows] = displaced * self.input_scale_
+        return inputs
 
     def _expand(self, inputs):
         if self.mean_ is None:
