@@ -281,8 +281,9 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator)
     def predict(self, X, return_std=False):
         """Predict targets, with their standard deviations if asked.
 
-        The same X always gives the same result, and a row's result does not depend
-        on the rows beside it.
+        The draws of codes are the same each time, and for every row: up to rounding,
+        which numbers of threads and of rows change, a row's result depends on nothing
+        but the row.
 
         Parameters
         ----------

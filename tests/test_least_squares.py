@@ -609,11 +609,10 @@ def test_right_models_are_seldom_called_wrong(kind):
 
 
 def test_a_million_pixels_do_not_cry_wolf():
-    chi2, n = np.array([1.02, 1.24, 1.26]), np.full(3, 1e6)
-    for known in (True, False):
-        told = are_misfits(chi2, n, np.ones(3), known)
-        assert told.tolist() == [False, False, True]
-    assert not are_misfits(chi2 * np.nan, n, np.ones(3), True).any()
+    chi2, n = np.array([1.02, 1.08, 1.15, 1.25]), np.full(4, 1e6)
+    for known, expected in ((True, [0, 0, 1, 1]), (False, [0, 0, 0, 1])):
+        assert are_misfits(chi2, n, np.ones(4), known).tolist() == expected
+    assert not are_misfits(chi2 * np.nan, n, np.ones(4), True).any()
 
 
 @pytest.mark.parametrize(

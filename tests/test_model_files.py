@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import TransformedTargetRegressor
@@ -134,6 +135,23 @@ def test_a_model_is_the_same_in_another_process(inverter, spectra, content, tmp_
     for there in np.load(tmp_path / "y.npy"):
         assert_array_equal(there, here)
     assert cards.strip().split("\n---\n") == [describe(inverter)] * 2
+
+
+def test_threads_change_rounding_alone(inverter, spectra):
+    """Single precision has 24 bits; the docs say 1e-7 of the largest constant."""
+    X, found = spectra[0], []
+    n_threads = torch.get_num_threads()
+    try:
+        for n in (1, 1, 2):
+            torch.set_num_threads(n)
+            found.append(inverter.predict(X))
+    finally:
+        torch.set_num_threads(n_threads)
+    assert_array_equal(found[0], found[1])
+    size = np.abs(found[0]).max()
+    assert_allclose(found[2], found[0], rtol=0, atol=3e-6 * size)
+    alone = np.vstack([inverter.predict(row[None]) for row in X])
+    assert_allclose(alone, found[0], rtol=0, atol=3e-6 * size)
 
 
 def test_training_continues_where_it_was(inverter, spectra, content, path):

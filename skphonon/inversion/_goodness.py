@@ -20,7 +20,8 @@ __all__ = [
 ]
 
 _LEVEL = 0.005  # false alarms, of calls whose spectra are all described
-_TOLERATED = 1.25  # error bars are then a tenth too small, as errors of files may be
+_TOLERATED = 1.1  # errors of files are seldom right to better than a twentieth
+_TOLERATED_UNKNOWN = 1.2  # and noise seldom quite independent from pixel to pixel
 _SCATTER = 2.2  # of chi^2 over estimated noise, in units of 1 / sqrt(n): simulated
 _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
 
@@ -72,10 +73,10 @@ def are_misfits(reduced_chi2, n_effective, loss, noise_known):
     """
     level, n = _LEVEL / len(reduced_chi2), np.maximum(n_effective, 1)
     if noise_known:
-        limit, exact = chi2.isf(level, n) / n, 0.0
-    else:
-        limit, exact = 1 + _SCATTER * norm.isf(level) / np.sqrt(n), _EXACT
-    return (reduced_chi2 > np.maximum(limit, _TOLERATED)) & (loss > exact)
+        limit = np.maximum(chi2.isf(level, n) / n, _TOLERATED)
+        return reduced_chi2 > limit
+    limit = 1 + _SCATTER * norm.isf(level) / np.sqrt(n)
+    return (reduced_chi2 > np.maximum(limit, _TOLERATED_UNKNOWN)) & (loss > _EXACT)
 
 
 def warn_of_misfits(reduced_chi2, misfits, noise_known, consequence):
