@@ -111,10 +111,20 @@ def validate_spectra(estimator, *args, remedy="", **options):
 
     Raises
     ------
+    TypeError
+        If a measurement is passed in place of its data.
     ValueError
         As `validate_data` does. What has the shape of one image, or of a stack of them,
         is told how spectra are passed; NaN, what to do about it.
     """
+    from skphonon.instrument.measurement import Measurement  # above this module
+
+    if isinstance(args[0], Measurement):
+        raise TypeError(
+            f"{type(estimator).__name__} takes spectra, one a row, got a "
+            f"{type(args[0]).__name__}. Pass its data (and errors=measured.error where "
+            "errors are taken)."
+        )
     try:
         return validate_data(estimator, *args, **options)
     except ValueError as error:

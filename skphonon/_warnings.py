@@ -6,7 +6,7 @@ import warnings
 __all__ = ["warn_user"]
 
 # scikit-learn calls for the user: it wraps methods, and has pipelines
-_NOT_THE_USER = __name__.partition(".")[0], "sklearn"
+_NOT_THE_USER = __name__.partition(".")[0], "sklearn", "dataclasses"
 
 
 def warn_user(message, category):

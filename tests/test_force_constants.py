@@ -1312,3 +1312,11 @@ def test_memory_grows_as_the_number_of_bonds():
     assert n_parameters > 5000
     assert peak < 0.2 * 72 * n_parameters * n_bonds
     assert_same_energies(energies, phonopy_energies(phonons, qpoints))
+
+
+def test_shells_and_cutoffs_that_cannot_be_are_refused_at_once(salt):
+    crystal = salt.to_phonopy()
+    with pytest.raises(ValueError, match="n_shells must be at least 1, got 0"):
+        ForceConstantModel.from_phonopy(crystal, n_shells=0)
+    with pytest.raises(ValueError, match="no shortest vector on it is longer"):
+        ForceConstantModel.from_phonopy(crystal, cutoff=100.0)

@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from skphonon import (
     CrystalGrid,
     DetectorMeasurement,
+    MaskedSpectrumPreprocessor,
     Measurement,
     MeasurementWarning,
     PathGrid,
@@ -218,3 +219,20 @@ def test_a_run_has_no_grid_yet(run):
 def test_what_does_not_fit_detectors_is_named(run, given, message):
     with pytest.raises(ValueError, match=message):
         run.replace(**given)
+
+
+def test_a_measurement_shows_what_is_known():
+    grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0], incident_energy=50.0)
+    shown = repr(Measurement(np.ones(6), grid, quantity="sqe", source="a.nxs"))
+    assert shown == (
+        "Measurement(data of 1 x 6, grid=SpectrumGrid, quantity='sqe', "
+        "temperature=None, energy_resolution=None, incident_energy=50.0, "
+        "source='a.nxs')"
+    )
+
+
+def test_estimators_take_the_data_of_a_measurement():
+    grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0])
+    measured = Measurement(np.ones((2, 6)), grid)
+    with pytest.raises(TypeError, match="got a Measurement"):
+        MaskedSpectrumPreprocessor().fit(measured)

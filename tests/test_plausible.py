@@ -244,3 +244,12 @@ def test_a_crystal_is_simulated_as_measured(aluminium):
     ).replace(energy_resolution=0.8)
     simulator = SingleCrystalSimulator.from_measurement(aluminium, each)
     assert (simulator.temperature, simulator.energy_resolution) == (5.0, 0.8)
+
+
+def test_an_unstable_crystal_has_no_window(aluminium):
+    """Modes without a real energy do not tell where to look."""
+    model = clone(aluminium).set_params(reference=-aluminium.reference)
+    simulator = PowderSimulator(
+        model, SpectrumGrid(ENERGY, Q), energy_resolution=1.5, n_directions=1000
+    )
+    assert not np.nansum(simulator.simulate([model.reference]))

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 _ANGLES = ("polar", "azimuthal", "polar_width", "azimuthal_width")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DetectorMeasurement(Measurement):
     r"""Keep what each detector counted at each energy transfer in one run.
 

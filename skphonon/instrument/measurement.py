@@ -33,7 +33,7 @@ class MeasurementWarning(UserWarning):
     """A measurement is probably not what it is taken for."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Measurement:
     r"""Keep measured spectra with what is known of how they were measured.
 
@@ -143,6 +143,17 @@ class Measurement:
         }
         for name, value in (settled | others).items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, np.shape(self.data)))
+        known = [
+            f"{name}={getattr(self, name)!r}"
+            for name in (*_ASKED, "incident_energy", "source")
+        ]
+        layout = "None" if self.grid is None else type(self.grid).__name__
+        return (
+            f"{type(self).__name__}(data of {shape}, grid={layout}, {', '.join(known)})"
+        )
 
     def __len__(self) -> int:
         """Return the number of spectra."""

@@ -129,6 +129,8 @@ def orbits_within(cell, group, cutoff):
 
 def first_orbits(cell, group, n_orbits):
     """Return at least so many of the nearest orbits of pairs."""
+    if n_orbits < 1:
+        raise ValueError(f"n_shells must be at least 1, got {n_orbits}.")
     cutoff, members = np.cbrt(abs(cell.volume) / len(cell)), []
     while len(members) < n_orbits:
         cutoff *= 1.25

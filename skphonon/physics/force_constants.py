@@ -33,6 +33,7 @@ __all__ = ["ForceConstantModel"]
 
 _TABLE_UNITS = {"eV/Angstrom^2": 1.0, "N/m": EV_PER_A2_PER_NEWTON_PER_METRE}
 _STRUCTURE = ("lattice", "symbol", "positions", "mass", "magnetic_moments")
+_FAR_BEYOND = 2.0  # times the longest bond: shells need not be looked at
 _VANISHING = 1e-10  # of the largest constant
 _UNSOUND_CHARGE = 0.1  # e: sums and changes of Born charges above it get a warning
 
@@ -895,6 +896,14 @@ class ForceConstantModel(VersionedEstimator):
         return all(given)
 
     def _count_within(self, cutoff):
+        vectors = supercells.as_matrix(self.supercell).T @ self.cell.cell
+        longest = np.linalg.norm(np.diagonal(np.linalg.qr(vectors.T).R)) / 2
+        if cutoff > _FAR_BEYOND * longest:
+            raise ValueError(
+                "The cutoff is beyond the supercell: no shortest vector on it is "
+                f"longer than {longest:.4f} Angstrom, got {cutoff:g}. Leave cutoff out "
+                "to keep all shells that fit."
+            )
         n_shells = len(symmetry.orbits_within(*self._structure()[:2], cutoff).members)
         if not n_shells:
             raise ValueError(

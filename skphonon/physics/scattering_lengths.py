@@ -91,8 +91,8 @@ def scattering_lengths(
     unused = sorted(name for name in own if _key(name) not in keys)
     if unused:
         raise ValueError(
-            f"values must name some of the symbols {', '.join(symbols)}; got a value "
-            f"for {', '.join(unused)}."
+            "Scattering lengths must be of elements that the crystal has, "
+            f"{', '.join(dict.fromkeys(symbols))}; got one for {', '.join(unused)}."
         )
     by_key = {_key(name): value for name, value in own.items()}
     if len(by_key) < len(own):
@@ -117,14 +117,16 @@ def _pair(symbol: str, own: float | tuple[float, float] | None) -> tuple[float, 
     """Return the length and the incoherent cross-section of one symbol."""
     if own is None:
         return _tabulated(symbol)
-    if np.ndim(own) == 0:
-        pair = np.array([own, _tabulated(symbol, own_length=True)[1]], dtype=float)
-    else:
+    try:
         pair = np.array(own, dtype=float)
+    except (TypeError, ValueError):  # a text, or complex
+        pair = np.full(2, np.nan)
+    if pair.ndim == 0:
+        pair = np.array([pair, _tabulated(symbol, own_length=True)[1]])
     if pair.shape != (2,) or not np.isfinite(pair).all() or pair[1] < 0:
         raise ValueError(
-            "values must hold a coherent length in fm, or a pair of it and an "
-            "incoherent cross-section in barn, at least 0; both finite. Got "
+            "A scattering length must be a real coherent length in fm, or a pair of it "
+            "and an incoherent cross-section in barn, at least 0; both finite. Got "
             f"{symbol!r}: {own!r}."
         )
     return float(pair[0]), float(pair[1])

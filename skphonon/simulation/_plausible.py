@@ -41,6 +41,8 @@ def warn_of_window(simulator) -> None:
     if not _known(simulator):
         return
     lines, weights = _lines(simulator)
+    if not lines.size:
+        return
     edges, rows = energy_edges(simulator.grid), simulator.grid.mask.any(axis=1)
     reach = _WIDTHS * resolve_widths(simulator.energy_resolution, edges).max()
     low, high = edges[:-1][rows].min(), edges[1:][rows].max()
