@@ -183,8 +183,9 @@ class LeastSquaresInverter(Inverter):
     `MisfitWarning` comes where `reduced_chi2_` is above 1.1 (1.2 where noise is not
     known), and so far above 1 that a model that is right exceeds it in one of 200
     calls. Where noise is not known, the share of the contrast that is left must be
-    above 1e-5 too, by which simulators differ among themselves. Noise that is alike in neighbouring pixels looks like a
-    wrong model; ``errors="residual"`` allows for it in error bars.
+    above 1e-5 too, by which simulators differ among themselves. Noise that is alike in
+    neighbouring pixels looks like a wrong model; ``errors="residual"`` allows for it in
+    error bars.
 
     `predict` writes the figures of its searches down in the estimator; where several
     threads share one, read them from what `invert` returns instead.
