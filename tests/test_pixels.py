@@ -230,6 +230,21 @@ def test_error_bars_of_correlations_hold(X):
     assert_allclose(coverage(fit), 0.683, atol=0.18)
 
 
+@pytest.mark.parametrize("loss", ["chi2", "poisson", "correlation"])
+def test_chi2_is_one_where_the_model_is_right(X, loss):
+    y, rng = counts(X, height=5.0, background=0.5), np.random.default_rng(0)
+    if loss != "poisson":
+        y = expected(X, 1.0, 0.0) + 0.05 * np.abs(rng.normal(size=len(X)))
+    inverter = quick(loss=loss).fit(X, y)  # and nothing is said
+    assert_allclose(inverter.reduced_chi2_, 1.0, atol=0.2)
+    assert not inverter.at_bound_.any()
+    if loss == "chi2":
+        with pytest.warns(MisfitWarning, match="or errors are too small") as log:
+            inverter.fit(X, y, errors=np.full(len(X), 0.01))
+        assert log[0].filename == __file__
+        assert inverter.reduced_chi2_ > 5
+
+
 def test_errors_weigh_intensities(X):
     rng = np.random.default_rng(0)
     errors = np.where(np.arange(len(X)) % 2, 0.2, 20.0)

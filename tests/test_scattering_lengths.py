@@ -129,7 +129,9 @@ def test_bad_own_values(value):
 
 
 def test_a_value_for_nothing():
-    with pytest.raises(ValueError, match=r"that the crystal has, Na, Cl; got one for Ni"):
+    with pytest.raises(
+        ValueError, match=r"that the crystal has, Na, Cl; got one for Ni"
+    ):
         scattering_lengths(["Na", "Cl"], values={"Ni": 14.4, "Na": 3.0})
 
 
