@@ -743,3 +743,12 @@ def test_error_bars_of_unstable_crystals_do_not_hold(truth):
         inverter.predict(X, return_std=True)
     inverter.predict(X)  # says nothing of error bars
     inverter.predict(X[:1], return_std=True)
+
+
+def test_one_error_is_that_of_all_pixels():
+    X = Peaks().simulate([[18.5, 19.0, 0.7]])
+    X = X + np.random.default_rng(0).normal(0, 0.02, X.shape)
+    inverter = LeastSquaresInverter(Peaks(), errors="noise").fit(X)
+    found = inverter.predict(X, errors=0.02, return_std=True)
+    same = inverter.predict(X, errors=np.full(X.shape, 0.02), return_std=True)
+    assert_allclose(found, same)

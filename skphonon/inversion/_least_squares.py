@@ -300,7 +300,7 @@ class LeastSquaresInverter(Inverter):
             marks pixels that were not measured.
         return_std : bool, default=False
             Whether to return standard deviations too.
-        errors : array-like of shape (n_samples, n_pixels), default=None
+        errors : float or array-like of shape (n_samples, n_pixels), default=None
             Standard deviation of each pixel, positive; pixels where it is NaN are
             left out. None takes all pixels to be equally uncertain, by as much as
             the residuals tell.
@@ -351,7 +351,7 @@ class LeastSquaresInverter(Inverter):
         ----------
         X : array-like of shape (n_samples, n_pixels)
             Spectra, as for `predict`.
-        errors : array-like of shape (n_samples, n_pixels), default=None
+        errors : float or array-like of shape (n_samples, n_pixels), default=None
             As for `predict`.
 
         Returns
@@ -611,6 +611,8 @@ class LeastSquaresInverter(Inverter):
         n_samples = len(self._validate(X, reset=False)[0])
         if self.scale == "normalized":
             raise ValueError("errors need scale='fitted', got scale='normalized'.")
+        if np.ndim(errors) == 0:  # the same for all pixels
+            errors = np.full((n_samples, self.n_features_in_), float(errors))
         errors = check_array(errors, dtype=float, ensure_all_finite="allow-nan")
         if errors.shape != (n_samples, self.n_features_in_):
             raise ValueError(
