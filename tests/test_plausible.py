@@ -22,6 +22,7 @@ from skphonon import (
     read_nxspe,
     reduce_powder,
 )
+from skphonon.simulation._plausible import warn_of_window
 
 ENERGY, Q = np.arange(10.0, 45, 1.0), np.arange(0.5, 10, 0.2)
 THZ, INVERSE_CM = 4.135668, 0.1239842
@@ -146,14 +147,14 @@ def test_a_window_without_phonons_is_told(aluminium):
     """As with an incident energy that is too high by far, and energies from it."""
     grid = SpectrumGrid(np.linspace(100, 450, 30), Q + 5, incident_energy=500.0)
     simulator = PowderSimulator(aluminium, grid, energy_resolution=1.5)
-    with pytest.warns(MeasurementWarning, match="Less than 1% of the one-phonon"):
+    with pytest.warns(MeasurementWarning, match="Less than 1% of the phonons"):
         simulator.simulate([aluminium.reference])
     crystal = SingleCrystalSimulator(
         aluminium,
         PathGrid(np.linspace(100, 450, 30), [[1, 1, 0.5]]),
         energy_resolution=1.5,
     )
-    with pytest.warns(MeasurementWarning, match="phonons reach 39.84"):
+    with pytest.warns(MeasurementWarning, match="they reach 39.84"):
         crystal.simulate([aluminium.reference])
 
 
@@ -253,3 +254,30 @@ def test_an_unstable_crystal_has_no_window(aluminium):
         model, SpectrumGrid(ENERGY, Q), energy_resolution=1.5, n_directions=1000
     )
     assert not np.nansum(simulator.simulate([model.reference]))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "settings"),
+    [
+        (
+            43.0,
+            100.0,
+            {"temperature": 800.0, "quantity": "sqe"},
+        ),
+        (
+            92.0,
+            180.0,
+            {"n_phonons": 2, "incoherent": True},
+        ),
+    ],
+)
+def test_weak_parts_of_a_soft_crystal_are_no_empty_window(
+    data_folder, low, high, settings
+):
+    """Its soft modes have nearly all of the intensity, a few per cent of the modes."""
+    model = ForceConstantModel.from_phonopy(
+        data_folder / "phonopy" / "CaHgO2-mp-7041.yaml"
+    )
+    grid = SpectrumGrid(np.arange(low, high, 4.0), np.arange(2, 5, 0.5))
+    simulator = PowderSimulator(model, grid, energy_resolution=2.0, **settings)
+    warn_of_window(simulator)  # warnings are errors
