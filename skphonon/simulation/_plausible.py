@@ -61,8 +61,8 @@ def warn_of_window(simulator) -> None:
         warn_user(
             f"Less than {_FEW:.0%} of the phonons of the reference lie in the window, "
             f"{low:.4g} to {high:.4g} meV; they reach {lines.max():.4g} meV. Check the "
-            "energies (in meV, not THz or 1/cm), the incident energy, the model and its "
-            "constants.",
+            "energies (in meV, not THz or 1/cm), the incident energy, the model and "
+            "its constants.",
             MeasurementWarning,
         )
 
