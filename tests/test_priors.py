@@ -68,3 +68,9 @@ def test_a_constant_that_rounding_left_is_found(simulator):
     found = inverter.predict(spectrum)[0]
     assert_allclose(found[number], 0.15, atol=1e-3)
     assert_allclose(found, truth, atol=2e-3)
+
+
+def test_a_shell_that_rounding_left_is_a_shell_of_zeros():
+    names = ["2XX", "2XY", "1XX"]
+    assert_allclose(parameter_scales([1e-17, 1e-18, 5.0], names), [0.25, 0.25, 5.0])
+    assert_allclose(parameter_scales([1e-17, 1.0], ["J", "K"]), [0.2, 1.0])

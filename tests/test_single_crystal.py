@@ -583,3 +583,25 @@ def test_directions_average_polynomials_of_degree_nine():
         (x * y, 0.0),
     ]:
         assert shares @ value == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-6, -1e-6, 9e-5, -9e-5])
+def test_points_that_are_nearly_lattice_points_are_on_them(salt, off):
+    """Rounded axes and narrow resolutions put several points beside one centre."""
+    energy = np.arange(12.0, 40.0)
+    exact = on_path(salt, [[2, 0, 0]], energy)
+    expected = images(exact)[:, 0]
+    for near in ([2 + off, 0, 0], [2 + off, -off, 0], [2, off, -off]):
+        several = images(on_path(salt, [[2, 0, 0], near, [-2, off, 0]], energy))
+        assert_allclose(several, np.tile(expected, (3, 1)).T, rtol=1e-9, atol=1e-12)
+    limit = images(on_path(salt, [[2, 0, 0]], energy, q_direction=[1, 1, 0]))
+    near = images(on_path(salt, [[2 - off, 0, 0]], energy, q_direction=[1, 1, 0]))
+    assert_allclose(near, limit, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [1e-6, 1e-5])
+def test_a_narrow_resolution_about_a_lattice_point_loses_nothing(salt, width):
+    energy = np.arange(12.0, 40.0)
+    sharp = images(on_path(salt, [[2, 0, 0]], energy))
+    broad = images(on_path(salt, [[2, 0, 0]], energy, q_resolution=width))
+    assert_allclose(broad, sharp, rtol=1e-6, atol=1e-12)

@@ -10,6 +10,7 @@ __all__ = ["parameter_scales"]
 Array = NDArray[np.float64]
 
 _ZERO = 0.02  # of the largest constant of a shell: what is as good as zero beside it
+_ROUNDING = 1e-8  # of the largest value of all: nothing but rounding
 _EMPTY = 0.05  # of the largest constant of all: the scale of a shell of zeros
 _UNKNOWN = 0.2  # and that of a zero which belongs to no shell
 _SHELL = re.compile(r"\d+")
@@ -47,6 +48,7 @@ def parameter_scales(values: ArrayLike, names) -> Array:
     matches = [_SHELL.match(name) for name in names]
     shells = np.array([match.group() if match else "" for match in matches])
     largest = sizes.max(initial=0.0) or 1.0
+    sizes[sizes < _ROUNDING * largest] = 0.0
     scales = np.where(sizes > 0, sizes, _UNKNOWN * largest)
     for shell in set(shells) - {""}:
         own = shells == shell

@@ -13,6 +13,7 @@ from skphonon.simulation._crystal_points import (
     cloud,
     directions_of_approach,
     fold,
+    on_centres,
 )
 from skphonon.simulation._phonon_plan import (
     Tensors,
@@ -58,7 +59,10 @@ def make_plan(simulator, q_resolution) -> Plan:
     fields = model.non_analytic_term(directions)
     # symmetry would turn a direction that is given
     alike = _rotations(model) if simulator.q_direction is None else np.eye(3)[None]
-    points = fold(wavevectors.reshape(-1, 3), alike)
+    wavevectors = wavevectors.reshape(-1, 3)
+    if fields is not None:
+        wavevectors = on_centres(wavevectors)
+    points = fold(wavevectors, alike)
     in_column = np.ones(len(points.targets))
     if fields is not None:
         points, in_column, n_centre = approach_centre(points, of_centre)

@@ -12,7 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Points", "approach_centre", "cloud", "directions_of_approach", "fold"]
+__all__ = [
+    "Points",
+    "approach_centre",
+    "cloud",
+    "directions_of_approach",
+    "fold",
+    "on_centres",
+]
 
 _CELLS = 1 << 20  # in which each coordinate is told apart: 1e-6 of a zone
 _ZONES = 1 << 10  # along each axis
@@ -117,13 +124,31 @@ def cloud(covariance: Array, n_samples: int) -> tuple[Array, Array]:
     return points, shares
 
 
+def on_centres(wavevectors: Array) -> Array:
+    """Put wavevectors that are as good as reciprocal lattice vectors on these.
+
+    Parameters
+    ----------
+    wavevectors : ndarray of shape (n_given, 3)
+        Reduced.
+
+    Returns
+    -------
+    ndarray of shape (n_given, 3)
+        Whole numbers where each coordinate is one within 1e-4.
+    """
+    nearest = np.rint(wavevectors)
+    near = (np.abs(wavevectors - nearest) < _AT_CENTRE).all(axis=1, keepdims=True)
+    return np.where(near, nearest, wavevectors)
+
+
 def approach_centre(points: Points, shares: Array) -> tuple[Points, Array, int]:
     """Put several points in the place of the zone centre, if it is among them.
 
     Parameters
     ----------
     points : Points
-        As from :func:`fold`.
+        As from :func:`fold`, of wavevectors from :func:`on_centres`.
     shares : ndarray of shape (n_directions,)
         Share of each point that stands for the centre; they sum to one.
 
@@ -136,21 +161,18 @@ def approach_centre(points: Points, shares: Array) -> tuple[Points, Array, int]:
     n_centre : int
         Number of points that stand for the centre.
     """
-    inside = points.wavevectors - np.rint(points.wavevectors)
-    centre = np.flatnonzero((np.abs(inside) < _AT_CENTRE).all(axis=1))
+    centre = np.flatnonzero((points.wavevectors == 0).all(axis=1))  # one, or none
     if not centre.size:
         return points, np.ones(len(points.targets)), 0
     kept = np.delete(np.arange(len(points.wavevectors)), centre)
-    order = np.r_[np.repeat(centre[:1], len(shares)), kept]
+    order = np.r_[np.repeat(centre, len(shares)), kept]
     weights = np.r_[shares, np.ones(len(kept))]
     first = np.searchsorted(points.of_column, np.arange(len(points.wavevectors) + 1))
     of_column = np.repeat(np.arange(len(order)), np.diff(first)[order])
     columns = _ranges(first[order], np.diff(first)[order])
     counts = np.diff(points.starts)[columns]
-    wavevectors = points.wavevectors[order]
-    wavevectors[: len(shares)] = np.rint(wavevectors[: len(shares)])
     approached = Points(
-        wavevectors=wavevectors,
+        wavevectors=points.wavevectors[order],
         shifts=points.shifts[columns],
         of_column=of_column,
         starts=np.r_[0, np.cumsum(counts)],
