@@ -281,3 +281,33 @@ def test_weak_parts_of_a_soft_crystal_are_no_empty_window(
     grid = SpectrumGrid(np.arange(low, high, 4.0), np.arange(2, 5, 0.5))
     simulator = PowderSimulator(model, grid, energy_resolution=2.0, **settings)
     warn_of_window(simulator)  # warnings are errors
+
+
+@pytest.mark.parametrize("tail", ["elastic line", "background"])
+@pytest.mark.parametrize(("low", "high"), [(-10.0, 45.0), (3.0, 45.0), (-45.0, -3.0)])
+def test_elastic_lines_and_backgrounds_are_no_other_unit(aluminium, low, high, tail):
+    right = measured(aluminium, np.linspace(low, high, 40), noise=0.05)
+    energy = right.grid.axes()[0][:, None]
+    image = right.grid.to_image(right.data)[0]
+    size = 30 * np.abs(image).max()
+    if tail == "elastic line":
+        image = image + size * np.exp(-0.5 * (energy / 1.5) ** 2)
+    else:
+        image = image + size * np.exp(-np.abs(energy) / 8)
+    PowderSimulator.from_measurement(aluminium, right.replace(data=image.ravel()))
+
+
+def test_narrow_windows_are_no_other_unit(data_folder):
+    """Where nothing of a profile is in another unit, none can be like it."""
+    silicon = ForceConstantModel.from_phonopy(
+        data_folder / "phonopy" / "phonopy_params_Si.yaml", n_shells=4
+    )
+    grid = SpectrumGrid(np.linspace(31.5, 37.8, 60), np.arange(1, 8, 0.4))
+    simulator = PowderSimulator(
+        silicon, grid, energy_resolution=0.5, quantity="sqe", n_directions=600
+    )
+    row = simulator.simulate([silicon.reference])
+    each = Measurement(
+        row, grid, quantity="sqe", temperature=300.0, energy_resolution=0.5
+    )
+    PowderSimulator.from_measurement(silicon, each)  # warnings are errors

@@ -22,6 +22,9 @@ _MESH = 6  # points along each axis of the zone
 _FEW = 0.01  # share of the intensity that a window should hold at least
 _WIDTHS = 3  # of the resolution by which a line may lie outside
 _UNLIKE, _LIKE = 0.3, 0.6  # correlations of energy profiles
+_COVERED = 0.4  # of the band, by energies in another unit
+_FEWEST = 15  # energies that a profile must have
+_NEAREST = 8  # of so many energies one counts as near zero
 _UNITS = {"THz": MEV_PER_THZ, "1/cm": MEV_PER_INVERSE_CM}
 
 
@@ -97,12 +100,19 @@ def warn_of_energies(simulator, measurement) -> None:
     def likeness(image, factor=1.0):
         sigma = factor * np.interp(lines, factor * edges, widths)
         expected = bin_kernel(factor * edges, lines, sigma) @ weights
+        if not np.abs(expected).max() > _FEW * np.abs(weights).sum() / np.ptp(lines):
+            return 0.0  # there is nothing to be like
         return _correlation(_mean(image, axis=1), expected)
+
+    if _falls_from_zero(_mean(image, axis=1), edges):
+        return  # an elastic line, its tail or a background: energies say nothing
 
     if not likeness(image) < _UNLIKE:
         return
     for unit, factor in _UNITS.items():
-        if likeness(image, factor) > _LIKE:
+        low, high = np.clip(factor * edges[[0, -1]], -lines.max(), lines.max())
+        covers = high - low > _COVERED * lines.max()
+        if covers and likeness(image, factor) > _LIKE:
             warn_user(
                 f"The energies look like {unit}: in meV the measurement is unlike the "
                 f"reference. Convert the axis (1 {unit} is {factor:.5g} meV), or check "
@@ -139,6 +149,14 @@ def _lines(simulator):
     return lines, weights * occupation
 
 
+def _falls_from_zero(profile, edges):
+    """Tell whether intensity is largest at the energies nearest to zero."""
+    distances = np.abs(edges[1:] + edges[:-1]) / 2
+    distances = np.where(np.isfinite(profile), distances, np.inf)
+    nearest = np.argsort(distances)[: max(len(profile) // _NEAREST, 1)]
+    return np.nanmax(np.abs(profile)) <= np.nanmax(np.abs(profile[nearest]))
+
+
 def _mean(values, axis):
     """Return the mean of what is finite, NaN where nothing is."""
     seen = np.isfinite(values)
@@ -149,6 +167,13 @@ def _mean(values, axis):
 def _correlation(first, second):
     """Return Pearson's correlation of finite pairs, 0 where one is constant."""
     both = np.isfinite(first) & np.isfinite(second)
-    if both.sum() < 3 or np.ptp(first[both]) == 0 or np.ptp(second[both]) == 0:
+    if both.sum() < _FEWEST:
         return 0.0
-    return float(np.corrcoef(first[both], second[both])[0, 1])
+    first, second = (
+        profile[both] - profile[both].mean() for profile in (first, second)
+    )
+    sizes = np.abs(first).max(), np.abs(second).max()
+    if min(sizes) == 0:
+        return 0.0
+    first, second = first / sizes[0], second / sizes[1]
+    return float(first @ second / np.sqrt((first @ first) * (second @ second)))
