@@ -262,7 +262,7 @@ def mark(name, value):
 def test_malformed_files_are_named(tmp_path, change, message):
     grid, path = GRIDS["powder"], tmp_path / "a.h5"
     X = spectra(grid)
-    write_arrays(path, X, grid, errors=X, temperature=300.0)
+    write_arrays(path, X, grid, errors=np.abs(X), temperature=300.0)
     with h5py.File(path, "a") as file:
         change(file)
     with pytest.raises(ValueError, match=message):

@@ -236,3 +236,9 @@ def test_estimators_take_the_data_of_a_measurement():
     measured = Measurement(np.ones((2, 6)), grid)
     with pytest.raises(TypeError, match="got a Measurement"):
         MaskedSpectrumPreprocessor().fit(measured)
+
+
+def test_errors_are_not_negative():
+    grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="error must not be negative, got -1"):
+        Measurement(np.ones(6), grid, error=-np.ones(6))

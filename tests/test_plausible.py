@@ -311,3 +311,16 @@ def test_narrow_windows_are_no_other_unit(data_folder):
         row, grid, quantity="sqe", temperature=300.0, energy_resolution=0.5
     )
     PowderSimulator.from_measurement(silicon, each)  # warnings are errors
+
+
+def test_a_grid_of_the_other_kind_is_named(aluminium):
+    powder = PowderSimulator(
+        aluminium, PathGrid(ENERGY, [[1, 0, 0.2]]), energy_resolution=1.5
+    )
+    with pytest.raises(ValueError, match="must be a SpectrumGrid, got a PathGrid"):
+        powder.simulate([aluminium.reference])
+    crystal = SingleCrystalSimulator(
+        aluminium, SpectrumGrid(ENERGY, Q), energy_resolution=1.5
+    )
+    with pytest.raises(ValueError, match="PathGrid, got a SpectrumGrid"):
+        crystal.simulate([aluminium.reference])

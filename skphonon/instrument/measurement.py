@@ -129,6 +129,11 @@ class Measurement:
                     f"error must have the shape of data, {data.shape}, got "
                     f"{error.shape}."
                 )
+            if (error < 0).any():
+                raise ValueError(
+                    f"error must not be negative, got {np.nanmin(error):g}. It holds "
+                    "standard deviations."
+                )
         resolution = self.energy_resolution
         if not callable(resolution):
             resolution = _positive(resolution, "energy_resolution", "meV", or_zero=True)

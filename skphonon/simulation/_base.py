@@ -22,6 +22,8 @@ class ModelSimulator(VersionedEstimator):
     between the spectra of a call, `nuisance_reference`, `simulate` and `jacobian`.
     """
 
+    _of_a_powder = False  # or of wavevectors with a direction
+
     @classmethod
     def from_measurement(cls, model, measurement, **settings):
         """Make the simulator that records what was measured.
@@ -117,6 +119,12 @@ class ModelSimulator(VersionedEstimator):
     def _asked(self, parameters, nuisance=None, nuisance_ranges=None):
         """Return parameter sets, values of all nuisances, and ranges of those."""
         check_parameters(self)
+        if hasattr(self.grid, "q") is not self._of_a_powder:
+            wanted = "SpectrumGrid" if self._of_a_powder else "CrystalGrid or PathGrid"
+            raise ValueError(
+                f"grid of {type(self).__name__} must be a {wanted}, got a "
+                f"{type(self.grid).__name__}."
+            )
         rows = parameter_rows(parameters, self.parameter_names)
         names = self._nuisances
         table = _nuisance.nuisance_table(

@@ -133,6 +133,7 @@ class PowderSimulator(ModelSimulator):
     """
 
     _nuisances = _nuisance.NAMES
+    _of_a_powder = True
 
     _parameter_constraints = {
         "temperature": [at_least(0, Real)],
