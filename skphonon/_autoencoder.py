@@ -515,10 +515,11 @@ class SpectrumAutoencoder(
         if self.mean_ is None:
             return X
         inputs = np.empty((len(X), self.n_compressed_), dtype=np.float32)
+        mean = self.mean_.astype(float)
         basis = None if self.components_ is None else self.components_.T.astype(float)
         for start in range(0, len(X), _ROWS_AT_ONCE):  # exact, as `_apply`
             rows = slice(start, start + _ROWS_AT_ONCE)
-            displaced = X[rows] - self.mean_.astype(float)
+            displaced = X[rows] - mean
             if basis is not None:
                 displaced = displaced @ basis
             inputs[rows] = displaced * self.input_scale_

@@ -346,6 +346,6 @@ def _read_grid(group, grid_class):
         shape = _image_shape(grid)
     except ValueError as error:
         raise ValueError(f"{place(group)}: {error}") from error
-    if "mask" in here:
-        read_array(group, "mask", shape)  # or says what shape it must have
+    if "mask" in here and mask.shape != shape:
+        read_array(group, "mask", shape)  # says what shape it must have
     return grid, shape

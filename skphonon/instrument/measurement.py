@@ -16,6 +16,7 @@ from skphonon._warnings import warn_user
 from skphonon.physics.scattering import kinematic_mask
 
 __all__ = [
+    "TRANSPOSED",
     "Measurement",
     "MeasurementWarning",
     "require_grid",
@@ -26,6 +27,11 @@ Array = NDArray[np.float64]
 
 _QUANTITIES = ("sqe", "chi")
 _ASKED = ("quantity", "temperature", "energy_resolution")  # what a simulator shares
+#: What to tell of images that have their axes exchanged.
+TRANSPOSED = (
+    "The images look transposed: rows are energies, columns are |Q|. Turn them with "
+    "images.swapaxes(-1, -2) before grid.to_rows."
+)
 _BEYOND = 0.02  # share of pixels with intensity where no neutron can arrive
 
 
@@ -330,7 +336,7 @@ def _warn_beyond_the_limit(measurement):
         return
     square = found.shape[0] == found.shape[1]
     if square and _share_beyond(found.T, *grid.axes(), incident) < share / 2:
-        advice = "The images look transposed: rows are energies, columns are |Q|."
+        advice = TRANSPOSED
     else:
         advice = (
             "Check incident_energy, and that the axes are energy in meV (not THz or "

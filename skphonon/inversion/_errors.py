@@ -126,10 +126,8 @@ def correlation_lengths(residual, image):
     list of int
         The first lag, less one, at which the correlation is lost in its own noise.
     """
-    shape, positions = image
-    plane, mask = np.zeros(int(np.prod(shape))), np.zeros(int(np.prod(shape)))
-    plane[positions], mask[positions] = residual, 1.0
-    plane, mask = plane.reshape(shape), mask.reshape(shape)
+    shape, _ = image
+    plane, mask = (_plane(values, image, 0.0) for values in (residual, 1.0))
     variance = (plane**2).sum() / mask.sum()
     lengths = []
     for axis in range(len(shape)):
@@ -172,17 +170,22 @@ def pixel_noise(spectrum, image):
 
 def _smallest_difference(values, image, order, factor):
     """Return the smallest root mean square difference of an order along any axis."""
-    shape, positions = image
-    plane = np.full(int(np.prod(shape)), np.nan)
-    plane[positions] = values
-    plane = plane.reshape(shape)
+    plane = _plane(values, image, np.nan)
     variances = [np.nan]
-    for axis in range(len(shape)):
+    for axis in range(plane.ndim):
         differences = np.diff(plane, order, axis=axis)
         differences = differences[np.isfinite(differences)]
         if differences.size:
             variances.append(np.square(differences).mean() / factor)
     return np.sqrt(np.nanmin(variances)) if len(variances) > 1 else np.nan
+
+
+def _plane(values, image, elsewhere):
+    """Return an array with values at their places and another one elsewhere."""
+    shape, positions = image
+    plane = np.full(int(np.prod(shape)), elsewhere)
+    plane[positions] = values
+    return plane.reshape(shape)
 
 
 def residual_noise(residual, image):

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skphonon._warnings import warn_user
+
 _TEXT = 65536  # bytes, in which a kind of text file shows
 _ARTICLES = {
     "BORN": "a BORN file, of Born charges",
@@ -46,12 +48,11 @@ def load_phonopy(path, force_constants=None):
         content = _read_yaml(path)
     given = _given_constants(force_constants, content, path)
     if force_constants is not None and not _same_steps(given, content.dataset):
-        warnings.warn(
+        warn_user(
             f"The displacements in {os.fspath(force_constants)} are not those in "
             f"{os.fspath(path)}, which are left aside: check that both files are of "
             "one crystal.",
             UserWarning,
-            stacklevel=3,
         )
     with _refusing(path, "a phonopy YAML file of a crystal and its force constants"):
         return _assembled(content, given)

@@ -6,11 +6,11 @@ projection of those given. The change is told in eV/Angstrom^2 and, since a smal
 may matter or not, as the largest change of a phonon energy on a small mesh.
 """
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 
+from skphonon._warnings import warn_user
 from skphonon.physics import _supercells as supercells
 from skphonon.physics._shell_fits import fit_constants, fold
 from skphonon.physics._symmetry import SAME_LENGTH
@@ -33,7 +33,7 @@ class Projection(NamedTuple):
     highest: float  # meV, the highest energy
     cut: bool  # whether most of it are constants that no shell of the model reaches
 
-    def tell(self, symmetrize, stacklevel):
+    def tell(self, symmetrize):
         """Warn of a change that a spectrum may show; refuse a large one."""
         figures = (
             f"by {100 * self.share:.2g} % of their root mean square, elements by up to "
@@ -50,10 +50,9 @@ class Projection(NamedTuple):
                 "symmetrize=True."
             )
         if self.energy > min(_VISIBLE, _VISIBLE_SHARE * self.highest):
-            warnings.warn(
+            warn_user(
                 f"Force constants change where {cause}: {figures}. {self._advice()}.",
                 UserWarning,
-                stacklevel=stacklevel,
             )
 
     def _advice(self):

@@ -150,10 +150,15 @@ def shells_inside(cell, group, supercell):
 
     `supercell` holds its lattice vectors in rows.
     """
+    orbits = orbits_within(cell, group, longest_inside(supercell))
+    return _shells(orbits, inside(orbits, supercell), group)
+
+
+def longest_inside(supercell):
+    """Return a length that no shortest vector on a supercell exceeds."""
     # no point of a cell with these edges, made orthogonal, is farther from a corner
     edges = np.diagonal(np.linalg.qr(supercell.T).R)
-    orbits = orbits_within(cell, group, np.linalg.norm(edges) / 2)
-    return _shells(orbits, inside(orbits, supercell), group)
+    return np.linalg.norm(edges) / 2
 
 
 def inside(orbits, supercell):

@@ -11,13 +11,13 @@ module returns are :math:`\Phi`, as phonopy has them.
 
 import os
 import re
-import warnings
 from math import lcm
 
 import numpy as np
 
 from skphonon._persistence import VersionedEstimator
 from skphonon._validation import parameter_rows, reference_row
+from skphonon._warnings import warn_user
 from skphonon.physics import _supercells as supercells
 from skphonon.physics import _symmetry as symmetry
 from skphonon.physics._atoms import isotope_of_mass
@@ -243,7 +243,7 @@ class ForceConstantModel(VersionedEstimator):
                 "file. Set Phonopy.force_constants instead."
             )
         model, change = cls._fitted(phonopy, cutoff, n_shells, symmetrize)
-        change.tell(symmetrize, stacklevel=3)
+        change.tell(symmetrize)
         return model
 
     @classmethod
@@ -258,13 +258,12 @@ class ForceConstantModel(VersionedEstimator):
         lattice, symbols, positions, masses, moments = supercells.read_cell(phonopy)
         born_charges, dielectric, unsound = supercells.read_charges(phonopy)
         if max(unsound) > _UNSOUND_CHARGE:
-            warnings.warn(
+            warn_user(
                 "Born charges must sum to zero and have the symmetry of the crystal, "
                 f"but summed to up to {unsound[0]:.2g} e and were changed by up to "
                 f"{unsound[1]:.2g} e to do so: converge them, or check that they are "
                 "of this crystal, in this order of atoms and indices.",
                 UserWarning,
-                stacklevel=3,
             )
         _warn_of_isotopes(symbols, masses)
         single = len(symbols) == 1
@@ -363,7 +362,7 @@ class ForceConstantModel(VersionedEstimator):
             )
         phonons = supercells.displace(atoms, calculator, supercell, displacement)
         model, change = cls._fitted(phonons, cutoff, n_shells, symmetrize)
-        change.tell(symmetrize, stacklevel=3)
+        change.tell(symmetrize)
         return model
 
     @classmethod
@@ -897,7 +896,7 @@ class ForceConstantModel(VersionedEstimator):
 
     def _count_within(self, cutoff):
         vectors = supercells.as_matrix(self.supercell).T @ self.cell.cell
-        longest = np.linalg.norm(np.diagonal(np.linalg.qr(vectors.T).R)) / 2
+        longest = symmetry.longest_inside(vectors)
         if cutoff > _FAR_BEYOND * longest:
             raise ValueError(
                 "The cutoff is beyond the supercell: no shortest vector on it is "
@@ -967,17 +966,16 @@ class ForceConstantModel(VersionedEstimator):
 
 
 def _warn_of_isotopes(symbols, masses):
-    """Warn, at the caller of the caller, of masses that say an isotope."""
+    """Warn of masses that say an isotope."""
     found = [isotope_of_mass(*pair) for pair in zip(symbols, masses, strict=True)]
     if any(found):
         atom = next(number for number, isotope in enumerate(found) if isotope)
         named = [new or old for new, old in zip(found, symbols, strict=True)]
         symbol = named[0] if len(named) == 1 else named
-        warnings.warn(
+        warn_user(
             f"The mass of {symbols[atom]}, {masses[atom]:.4g} amu, is that of "
             f"{found[atom]}, but phonopy names no isotopes and the model scatters as "
             f"natural {symbols[atom]}: if it should not, call "
             f"model.set_params(symbol={symbol!r}).",
             UserWarning,
-            stacklevel=4,
         )

@@ -114,7 +114,7 @@ def images_and_derivatives(
     swellings = _swellings(plan, mesh, zone_rows, conditions)[:, :n_changes]
     scales = conditions.scales[:, None, None]
     seen = _seen_at_points(displacements, conditions)
-    seen_swellings = _seen_at_points(swellings.movedim(1, 0), conditions).movedim(0, 1)
+    seen_swellings = swellings / scales[..., None] ** 2
     if n_changes > n_parameters:  # a point stands for Q / scale
         seen_swellings[:, -1] -= 2 * seen / scales
     weights = plan.waves.weights(rows)
@@ -250,10 +250,8 @@ def _smooth_responses(plan, mesh, rows, conditions, displacements, swellings, nu
 
     def by_nuisance(name):
         if name == "lattice_scale":  # Q of a point is that of the plan over the scale
-            slower = -2 * orders[:, None] / scales[..., None, None] * shares
-            slower -= (
-                2 * line[..., None, None] / scales[..., None, None] * softer_shares
-            )
+            slower = orders[:, None] * shares + line[..., None, None] * softer_shares
+            slower *= -2 / scales[..., None, None]
             moved = _in_q(conditions, shares, name) + _in_q(conditions, slower, None)
             return by_parameter[-1] + _joined(recorded, moved)
         if name.startswith("energy"):

@@ -7,7 +7,7 @@ import numpy as np
 from skphonon._persistence import VersionedEstimator
 from skphonon._validation import increasing_axis, wavevector_rows
 from skphonon._warnings import warn_user
-from skphonon.instrument.measurement import MeasurementWarning
+from skphonon.instrument.measurement import TRANSPOSED, MeasurementWarning
 from skphonon.physics.scattering import final_energy, kinematic_mask
 
 __all__ = ["PathGrid", "SpectrumGrid", "energy_edges", "pixel_coordinates"]
@@ -124,12 +124,11 @@ class _Pixels(VersionedEstimator):
         if images.ndim not in (2, 3) or images.shape[-2:] != self.shape:
             raise ValueError(
                 f"images must have shape (n_samples, {self.shape[0]}, {self.shape[1]})"
-                f", got {images.shape}. Rows are energies, columns are q."
+                f", got {images.shape}. "
                 + (
-                    " The images look transposed: turn them with images.swapaxes(-1, "
-                    "-2)."
+                    TRANSPOSED
                     if images.shape[-2:] == self.shape[::-1]
-                    else ""
+                    else "Rows are energies, columns are q."
                 )
             )
         return np.where(self.mask, images, np.nan).reshape(-1, self.n_pixels)
@@ -191,20 +190,15 @@ class SpectrumGrid(_Pixels):
     def _check_order(self):
         """Refuse axes that are none, and exchanged ones; warn where they may be."""
         energy, q = self.axes()
-        if self._mask is None and self.incident_energy is not None:
-            if not self._window().any():
-                swapped = _sees(q, energy, self.incident_energy)
-                advice = (
-                    "The axes look exchanged: SpectrumGrid(energy, q)."
-                    if swapped
-                    else "Check the axes (meV, 1/Angstrom), incident_energy and "
-                    "two_theta."
-                )
-                raise ValueError(
-                    "The grid must hold at least one visible pixel, got none within "
-                    f"the kinematic window of incident_energy={self.incident_energy:g} "
-                    f"meV. {advice}"
-                )
+        if self._mask is None and not self._window().any():
+            advice = "Check the axes (meV, 1/Angstrom), incident_energy and two_theta."
+            if _sees(q, energy, self.incident_energy):
+                advice = "The axes look exchanged: SpectrumGrid(energy, q)."
+            raise ValueError(
+                "The grid must hold at least one visible pixel, got none within the "
+                f"kinematic window of incident_energy={self.incident_energy:g} meV. "
+                f"{advice}"
+            )
         if q[-1] > _LARGE_Q and np.abs(energy).max() < q[-1]:
             warn_user(
                 f"|Q| up to {q[-1]:g} 1/Angstrom with energies up to "
