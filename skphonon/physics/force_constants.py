@@ -505,6 +505,34 @@ class ForceConstantModel(VersionedEstimator):
         on_site = [pairs[:, first == i].sum(axis=1) for i in range(self.n_atoms)]
         return np.concatenate([np.stack(on_site, axis=1), -pairs], axis=1)
 
+    def parameter_gradient(self, tensor_gradient):
+        """Return derivatives with the parameters, of those with the force constants.
+
+        The transposed map of :meth:`tensor`: what takes gradients backwards.
+
+        Parameters
+        ----------
+        tensor_gradient : array-like of shape (n_samples, n_atoms + n_bonds, 3, 3)
+            Derivatives of a scalar with each element that :meth:`tensor` returns.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_parameters)
+            Its derivatives with the parameters.
+        """
+        given, first = np.asarray(tensor_gradient), self.bond_atoms[:, 0]
+        pairs = given[:, first] - given[:, self.n_atoms :]
+        crystal, start = self._crystal(), 0
+        gradient = np.zeros((len(given), len(crystal.names)))
+        for shell, (parameters, coefficients) in zip(
+            crystal.shells, crystal.combinations, strict=True
+        ):
+            own = pairs[:, start : start + len(shell.bonds)].reshape(len(given), -1)
+            elements = own @ shell.tensors.reshape(len(shell.tensors), -1).T
+            gradient[:, parameters] += elements @ np.asarray(coefficients).T
+            start += len(shell.bonds)
+        return gradient
+
     def parameters(self, force_constants, *, return_residual=False):
         """Return the parameters that describe given force constants best.
 

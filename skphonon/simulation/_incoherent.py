@@ -10,178 +10,432 @@ with g its density of states, u the mean-square displacement along a line and
 (1958); Squires, doi:10.1017/CBO9781139107808, section 3.10). With n = 1 and the
 incoherent cross-section this is incoherent one-phonon scattering; exact for
 atoms at sites of cubic symmetry and with u averaged over directions at others.
+
+The integral of f is u. A mesh misses the slowest waves, next to the zone centre: what
+is missing of u is put where these are, as sound has it, below the lowest energy of the
+mesh.
 """
 
-from collections.abc import Callable
-from math import factorial
-from typing import NamedTuple
-
 import numpy as np
-import torch
-from scipy.fft import next_fast_len
+from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.sparse import csc_array
 
 from skphonon.physics.constants import HBAR2_PER_AMU
-from skphonon.physics.displacements import ZoneMesh, partial_lines, partial_responses
-from skphonon.simulation._splines import inverse_square, place, scatter
-from skphonon.simulation.quadrature import EnergyAxis, occupied
+from skphonon.simulation._axes import Axis
+from skphonon.simulation._recording import _warming, occupied
 
-__all__ = ["Incoherent", "phonon_spectra", "q_shares", "spectra_responses"]
+__all__ = ["Incoherent"]
+
+Array = NDArray[np.float64]
 
 
-class Incoherent(NamedTuple):
-    """What does not depend on the parameters.
+class Incoherent:
+    """Incoherent and multiphonon scattering of a plan.
 
     Parameters
     ----------
-    cross_sections : Tensor of shape (n_atoms, n_orders)
+    model : ForceConstantModel
+        The crystal.
+    cross_sections : ndarray of shape (n_atoms, n_orders)
         Cross-section over 4 pi of each atom for 1, 2, ... phonons.
-    axis : EnergyAxis
-        Its step is used.
-    temperature : float
-        Temperature in K.
-    kernel : callable
-        From a number of points, at multiples of the step in the order of the Fourier
-        transform, to how each is recorded: Tensor of shape (n_energy, n_points).
+    recording : Recording
+        Its axes.
+    weights : ndarray of shape (n_points,)
+        Of the points of the plan in a mean over the zone that resolves energies.
+    slowest : float
+        Energy in meV below which the mesh has no phonons.
     """
 
-    cross_sections: torch.Tensor
-    axis: EnergyAxis
-    temperature: float
-    kernel: Callable
+    def __init__(self, model, cross_sections, recording, weights, slowest) -> None:
+        _, permutations = model.symmetry_operations()
+        _, self.of_class = np.unique(permutations.min(axis=0), return_inverse=True)
+        n_classes = self.of_class.max() + 1
+        self.members = (self.of_class == np.arange(n_classes)[:, None]).astype(float)
+        self.cross_sections = self.members @ cross_sections
+        self.n_orders = cross_sections.shape[1]
+        masses = self.members @ model.atomic_masses / self.members.sum(axis=1)
+        self.scale = HBAR2_PER_AMU / (2 * masses)
+        self.recording, self.slowest = recording, slowest
+        self.points = np.flatnonzero(weights)
+        self.weights = weights[self.points]
 
+    def images(self, plan, found, conditions):
+        """Return images, (n_samples, n_energy, n_q)."""
+        stage = _Stage(self, found, conditions)
+        single = stage.single(stage.strengths())
+        single = stage.completed(single, self._along_lines(plan, found, conditions))
+        shares = self.q_shares(plan, found, conditions)
+        return self._joined(
+            conditions.smooth(stage.n_points, None), stage.convolved(single),
+            conditions.q(None), shares,
+        )
 
-def q_shares(incoherent, radii, displacements):
-    r"""Return :math:`\sigma/4\pi\,Q^{2n} e^{-Q^2 u} / n!`, shape (s, d, order, shell).
+    def by_order(self, plan, found, conditions):
+        """Return images of 1, 2, ... phonons, (n_samples, n_orders, n_energy, n_q)."""
+        stage = _Stage(self, found, conditions)
+        single = stage.single(stage.strengths())
+        single = stage.completed(single, self._along_lines(plan, found, conditions))
+        spectra = stage.convolved(single)
+        shares = self.q_shares(plan, found, conditions)
+        kernels = conditions.smooth(stage.n_points, None), conditions.q(None)
+        return np.stack(
+            [
+                self._joined(kernels[0], spectra[:, :, [n]], kernels[1], shares[:, :, [n]])
+                for n in range(self.n_orders)
+            ],
+            axis=1,
+        )
 
-    Parameters
-    ----------
-    incoherent : Incoherent
-        Settings.
-    radii : Tensor of shape (n_shells,) or (n_samples, n_shells)
-        Moduli of Q in 1/Angstrom.
-    displacements : Tensor of shape (n_samples, n_atoms)
-        Mean-square displacements along a line, in Angstrom^2.
-    """
-    n_orders = incoherent.cross_sections.shape[1]
-    squared = (radii * radii).unsqueeze(-2)  # the same for all atoms
-    powers = [squared**n / factorial(n) for n in range(1, n_orders + 1)]
-    damping = torch.exp(-displacements[..., None] * squared)
-    weights = incoherent.cross_sections[..., None] * torch.stack(powers, dim=-2)
-    return weights * damping[:, :, None]
+    def q_shares(self, plan, found, conditions):
+        r"""Return :math:`\sigma/4\pi\,Q^{2n} e^{-Q^2 u} / n!`, (s, class, order, q).
 
+        The kernel in moduli has the factor s^-3 of coherent scattering for a lattice
+        longer by s; only 1 / s of it, of the density of moduli, is due here.
+        """
+        moduli = self.recording.q.points() / conditions.scales[:, None]
+        squared = (moduli * moduli)[:, None]  # (s, 1, q)
+        line = self._displacements(plan, found)[..., None]
+        shares = np.empty((*line.shape[:2], self.n_orders, moduli.shape[1]))
+        term = np.exp(-line * squared) * conditions.scales[:, None, None] ** 2
+        for order in range(self.n_orders):
+            term = term * squared / (order + 1)
+            shares[:, :, order] = term * self.cross_sections[:, order, None]
+        return shares
 
-def phonon_spectra(
-    incoherent: Incoherent, mesh: ZoneMesh, rows: torch.Tensor
-) -> torch.Tensor:
-    """Return what 1, 2, ... phonons add at energies of a Fourier transform.
+    def _displacements(self, plan, found):
+        """Mean-square displacement of classes along a line, with what is added."""
+        return found.components @ self._traces(plan)
 
-    Parameters
-    ----------
-    incoherent : Incoherent
-        Settings.
-    mesh : ZoneMesh
-        Mesh of the zone.
-    rows : Tensor of shape (n_samples, n_parameters)
-        Parameter sets.
+    def _along_lines(self, plan, found, conditions):
+        """The same of thermal motion, None where displacements are given."""
+        if plan.displacement is not None:
+            return None
+        added = conditions.values["mean_square_displacement"]
+        return self._displacements(plan, found) - added[:, None]
 
-    Returns
-    -------
-    Tensor of shape (n_samples, n_atoms, n_orders, n_points)
-        In Angstrom^(2n) a point.
-    """
-    found = partial_lines(mesh, rows)
-    stage = _Stage(incoherent, mesh, found.eigenvalues)
-    single = stage.collect(found.strengths * stage.inverse)
-    return stage.convolved(single)
+    def _traces(self, plan):
+        of_atoms = np.einsum("cdaa->cd", plan.thermal.tensors) / 3
+        return of_atoms @ self.members.T / self.members.sum(axis=1)
 
+    @staticmethod
+    def _joined(energy, spectra, q, shares):
+        """Images of spectra (s, c, order, point) and shares (s, c, order, q)."""
+        n_samples = len(spectra)
+        recorded = spectra.reshape(n_samples, -1, spectra.shape[-1])
+        recorded = recorded @ energy.swapaxes(-1, -2)
+        seen = shares.reshape(n_samples, -1, shares.shape[-1]) @ q.swapaxes(-1, -2)
+        return recorded.swapaxes(-1, -2) @ seen
 
-def spectra_responses(
-    incoherent: Incoherent, mesh: ZoneMesh, rows: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the spectra of `phonon_spectra` and their derivatives.
-
-    Parameters
-    ----------
-    incoherent : Incoherent
-        Settings.
-    mesh : ZoneMesh
-        Mesh of the zone.
-    rows : Tensor of shape (n_samples, n_parameters)
-        Parameter sets.
-
-    Returns
-    -------
-    spectra : Tensor of shape (n_samples, n_atoms, n_orders, n_points)
-        As from `phonon_spectra`.
-    derivatives : Tensor of shape (n_parameters, ...)
-        Its derivative with each parameter.
-    """
-    found = partial_responses(mesh, rows)
-    stage = _Stage(incoherent, mesh, found.eigenvalues)
-    single = stage.collect(found.strengths * stage.inverse)
-    tilt = stage.inverse**1.5 / (2 * incoherent.axis.step)
-    changes = []
-    for values, slopes in zip(
-        found.values.unbind(3), found.slopes.unbind(3), strict=True
+    def images_and_derivatives(
+        self, plan, found, pairs, inner, swellings, conditions, nuisance
     ):
-        level = (values - slopes * stage.inverse) * stage.inverse
-        change = stage.collect(level, slopes * tilt)
-        changes.append(stage.changed(single, change))
-    return stage.convolved(single), torch.stack(changes)
+        """Return images, and their derivatives (n_samples, n_changes, n_energy, n_q).
+
+        With the parameters and then what `nuisance` names.
+        """
+        stage = _Stage(self, found, conditions)
+        single = stage.single(stage.strengths())
+        thermal = self._along_lines(plan, found, conditions)
+        total = stage.completed(single, thermal)
+        spectra = stage.convolved(total)
+        shares = self.q_shares(plan, found, conditions)
+        squared = (self.recording.q.points() / conditions.scales[:, None]) ** 2
+        softer = -squared[:, None, None] * shares
+        energy, q = conditions.smooth(stage.n_points, None), conditions.q(None)
+        image = self._joined(energy, spectra, q, shares)
+        traces = self._traces(plan)
+        values, slopes = stage.strength_changes(pairs, inner)
+
+        def through(change, growth, thermal_growth):
+            """Image of a change of f and of displacements of classes, (s, c)."""
+            grown = stage.completed(change, thermal_growth)
+            return self._joined(energy, stage.changed(total, grown), q, shares) + (
+                self._joined(energy, spectra, q, growth[..., None, None] * softer)
+            )
+
+        changes = []
+        for number in range(inner.shape[1]):
+            change = stage.single(values[..., number], slopes[..., number])
+            growth = swellings[:, number] @ traces
+            given = plan.displacement is not None
+            changes.append(through(change, growth, None if given else growth))
+        derivatives = changes[: len(plan.parameter_names)]
+        still = np.zeros_like(single)
+        nothing = np.zeros((len(single), len(self.scale)))
+        for name in nuisance:
+            moved = self._recorded_changes(conditions, stage, spectra, shares, name)
+            if name == "lattice_scale":
+                if len(changes) > len(plan.parameter_names):
+                    moved = moved + changes[-1]
+                moved = moved + self._stretched(
+                    plan, found, conditions, energy, spectra, q, shares, softer
+                )
+            elif name == "mean_square_displacement":
+                moved = moved + through(still, nothing + 1, nothing)
+            elif name == "temperature":
+                growth = nothing
+                if plan.displacement is None:
+                    growth = _warming_of(plan, found, conditions) @ traces
+                warmed = stage.warmed(stage.strengths(), single, thermal)
+                given = plan.displacement is not None
+                moved = moved + through(still, growth, None if given else growth)
+                moved = moved + self._joined(
+                    energy, stage.changed(total, warmed), q, shares
+                )
+            derivatives.append(moved)
+        return image, np.stack(derivatives, axis=1)
+
+    def _recorded_changes(self, conditions, stage, spectra, shares, name):
+        """What a nuisance of the instrument changes."""
+        from skphonon.simulation._recording import _OF_ENERGY, _OF_Q
+
+        energy, q = conditions.smooth(stage.n_points, None), conditions.q(None)
+        moved = 0.0
+        if name in _OF_ENERGY and name != "temperature":
+            of_energy = conditions.smooth(stage.n_points, name)
+            moved = moved + self._joined(of_energy, spectra, q, shares)
+        if name in _OF_Q:
+            of_q = conditions.q(name)
+            moved = moved + self._joined(energy, spectra, of_q, shares)
+        return moved
+
+    def _stretched(self, plan, found, conditions, energy, spectra, q, shares, softer):
+        """Change of the shares with the scale s of the lattice: of Q / s, and of s^2."""
+        orders = np.arange(1, self.n_orders + 1)[:, None]
+        line = self._displacements(plan, found)[..., None, None]
+        scales = conditions.scales[:, None, None, None]
+        slower = (-2 / scales) * (orders * shares + line * softer) + 2 / scales * shares
+        return self._joined(energy, spectra, q, slower)
+
+    def gradient(self, plan, found, pairs, conditions, slopes):
+        """Return gradients of a scalar with the matrices, between modes, and with
+        the components of the displacements.
+
+        Parameters
+        ----------
+        slopes : ndarray of shape (n_samples, n_energy, n_q)
+            Derivatives of the scalar with the images.
+        """
+        stage = _Stage(self, found, conditions)
+        single = stage.single(stage.strengths())
+        thermal = self._along_lines(plan, found, conditions)
+        total = stage.completed(single, thermal)
+        shares = self.q_shares(plan, found, conditions)
+        energy, q = conditions.smooth(stage.n_points, None), conditions.q(None)
+        n_samples, n_classes, n_orders, _ = shares.shape
+        seen = shares.reshape(n_samples, -1, shares.shape[-1]) @ q.swapaxes(-1, -2)
+        back = seen @ slopes.swapaxes(1, 2) @ energy
+        back = back.reshape(n_samples, n_classes, n_orders, -1)
+        of_single = stage.convolved_back(total, back)
+        spectra = stage.convolved(total)
+        recorded = spectra.reshape(n_samples, -1, spectra.shape[-1])
+        recorded = recorded @ energy.swapaxes(-1, -2)
+        of_shares = (recorded @ slopes @ q).reshape(shares.shape)
+        squared = (self.recording.q.points() / conditions.scales[:, None]) ** 2
+        of_lines = -(of_shares * shares * squared[:, None, None]).sum(axis=(2, 3))
+        of_single, of_thermal = stage.completed_back(of_single, thermal)
+        between = stage.strengths_back(of_single, pairs)
+        return between, (of_lines + of_thermal) @ self._traces(plan).T
+
+
+def _warming_of(plan, found, conditions):
+    return plan.thermal.warming(
+        found.eigenvalues, found.vectors, conditions.values["temperature"]
+    )
 
 
 class _Stage:
     """Where the lines of one batch are collected and convolved."""
 
-    def __init__(self, incoherent, mesh, eigenvalues):
-        step = incoherent.axis.step
-        highest = float(eigenvalues.max().clamp(min=step**2).sqrt())
-        self.axis = incoherent.axis._replace(first=-2, n_points=int(highest / step) + 7)
-        self.n_orders = incoherent.cross_sections.shape[1]
-        reach = int(self.n_orders * (highest / step + 3)) + 1
+    def __init__(self, incoherent, found, conditions):
+        self.incoherent, step = incoherent, incoherent.recording.energy.step
+        self.eigenvalues = found.eigenvalues[:, incoherent.points]
+        self.vectors = found.vectors[:, incoherent.points]
+        highest = np.sqrt(max(float(self.eigenvalues.max()), step**2))
+        self.axis = Axis(step, -2, int(highest / step) + 7, True)
+        reach = int(incoherent.n_orders * (highest / step + 3)) + 1
         self.n_points = next_fast_len(2 * reach + 1, real=True)
-        self.scale = HBAR2_PER_AMU / (2 * mesh.masses)
-        self.inverse = inverse_square(eigenvalues)[..., None]
-        places = place(self.axis, eigenvalues[..., None])
-        self.weights, self.tilts = places.weights(), places.tilts()
-        n_samples, n_atoms = eigenvalues.shape[1], len(mesh.masses)
-        self.shape = (n_samples, n_atoms, self.axis.n_points)
-        atoms = torch.arange(n_samples * n_atoms, device=eigenvalues.device)
-        atoms = atoms.reshape(n_samples, 1, n_atoms)
-        self.index = atoms * self.axis.n_points + places.node
+        self.stable = self.eigenvalues > 1e-6
+        energies = np.sqrt(np.where(self.stable, self.eigenvalues, 1.0))
+        self.places = self.axis.places(energies)
+        self.inverse = self.stable / energies**2
+        kelvins = conditions.values["temperature"]
+        energies = self.axis.points()
         self.occupied = [
-            torch.as_tensor(occupied(sign * self.axis.points(), incoherent.temperature))
-            .to(eigenvalues)
+            np.stack([occupied(sign * energies, kelvin) for kelvin in kelvins])[:, None]
             for sign in (1, -1)
-        ]  # fmt: skip
+        ]
+        self.warming = [
+            np.stack([_warming(sign * energies, kelvin) for kelvin in kelvins])[:, None]
+            for sign in (1, -1)
+        ]
+        inside = np.abs(energies) < max(incoherent.slowest, 1.5 * step)
+        self.slow = self._both(np.where(inside & (energies >= 0), 1.0, 0.0), 0.5)
+        self.slow_sum = self.slow.sum(axis=-1, keepdims=True)
 
-    def collect(self, level, tilt=None):
-        """Collect f of each atom over both signs of energy, (s, d, n_points)."""
-        collected = level.new_zeros(self.shape)
-        scatter(collected, self.index, self.weights, level * self.scale)
-        if tilt is not None:
-            scatter(collected, self.index, self.tilts, tilt * self.scale)
-        both = collected.new_zeros(*self.shape[:2], self.n_points)
+    def _both(self, collected, at_zero=1.0, factors=None):
+        """Put what is collected, times the occupation, at both signs of energy."""
+        factors = self.occupied if factors is None else factors
+        collected = np.array(np.broadcast_to(
+            collected, np.broadcast_shapes(collected.shape, factors[0].shape)
+        ))
         numbers = np.arange(self.axis.first, self.axis.first + self.axis.n_points)
-        for sign, factor in zip((1, -1), self.occupied, strict=True):
-            places = torch.as_tensor(sign * numbers % self.n_points).to(both.device)
-            both.index_add_(2, places, collected * factor)
+        collected[..., numbers == 0] *= at_zero
+        both = np.zeros((*collected.shape[:-1], self.n_points))
+        for sign, factor in zip((1, -1), factors, strict=True):
+            np.add.at(
+                both, (..., sign * numbers % self.n_points), collected * factor
+            )
         return both
 
+    def _both_back(self, slopes):
+        """Gradient with what is collected, of that with both signs."""
+        numbers = np.arange(self.axis.first, self.axis.first + self.axis.n_points)
+        return sum(
+            slopes[..., sign * numbers % self.n_points] * factor
+            for sign, factor in zip((1, -1), self.occupied, strict=True)
+        )
+
+    def strengths(self):
+        """How much each class takes part in each mode, (s, n, j, c)."""
+        own = self.incoherent
+        squares = (self.vectors * self.vectors.conj()).real
+        n_samples, n_points, size, n_modes = squares.shape
+        of_atoms = squares.reshape(n_samples, n_points, -1, 3, n_modes).sum(axis=3)
+        return of_atoms.swapaxes(2, 3) @ self._mixing()
+
+    def _mixing(self):
+        """From atoms to classes: a mean over atoms and directions."""
+        members = self.incoherent.members
+        return members.T / (3 * members.sum(axis=1))
+
+    def _matrix(self, weights):
+        n_samples, n_points = len(weights), self.axis.n_points
+        starts = self.places.node + (np.arange(n_samples) * n_points)[:, None, None]
+        index = (starts.reshape(-1, 1) + np.arange(4)).astype(np.int32).ravel()
+        values = weights * self.incoherent.weights[:, None, None]
+        ends = np.arange(0, len(index) + 1, 4, dtype=np.int32)
+        shape = n_samples * n_points, self.places.node.size
+        return csc_array((values.ravel(), index, ends), shape=shape)
+
+    def _levels(self):
+        return self._matrix(self.places.weights() * self.inverse[..., None])
+
+    def _falls(self):
+        inverse = self.inverse[..., None]
+        tilts = self.places.tilts() * (np.sqrt(inverse) / (2 * self.axis.step))
+        return self._matrix(inverse * (tilts - self.places.weights() * inverse))
+
+    def _collected(self, matrix, strengths):
+        collected = matrix @ strengths.reshape(-1, strengths.shape[-1])
+        collected = collected.reshape(len(self.eigenvalues), self.axis.n_points, -1)
+        return collected.swapaxes(1, 2) * self.incoherent.scale[:, None]
+
+    def single(self, values, slopes=None):
+        """Collect f of each class over both signs of energy, (s, c, n_points)."""
+        collected = self._collected(self._levels(), values)
+        if slopes is not None:
+            collected = collected + self._collected(self._falls(), slopes)
+        return self._both(collected)
+
+    def warmed(self, strengths, single, thermal):
+        """Change of the complete f with the temperature but for that of its sum."""
+        collected = self._collected(self._levels(), strengths)
+        warmed = self._both(collected, factors=self.warming)
+        if thermal is None:
+            return warmed
+        energies = self.axis.points()
+        inside = np.abs(energies) < max(self.incoherent.slowest, 1.5 * self.axis.step)
+        slow = self._both(
+            np.where(inside & (energies >= 0), 1.0, 0.0), 0.5, self.warming
+        )
+        missing = (thermal - single.sum(axis=-1))[..., None]
+        shape = slow - self.slow * slow.sum(axis=-1, keepdims=True) / self.slow_sum
+        warmed = warmed + missing * shape / self.slow_sum
+        return warmed - warmed.sum(axis=-1, keepdims=True) * self.slow / self.slow_sum
+
+    def completed(self, single, thermal):
+        """Add what is missing of the displacements at the slowest waves."""
+        if thermal is None:
+            return single
+        missing = (thermal - single.sum(axis=-1))[..., None]
+        return single + missing * self.slow / self.slow_sum
+
+    def completed_back(self, slopes, thermal):
+        """Gradients with f, and with the sum that it must have."""
+        if thermal is None:
+            return slopes, 0.0
+        of_missing = (slopes * self.slow / self.slow_sum).sum(axis=-1)
+        return slopes - of_missing[..., None], of_missing
+
     def convolved(self, single):
-        """Convolve f with itself."""
-        transform = torch.fft.rfft(single)
-        orders = range(2, self.n_orders + 1)
-        return self._spectra(single, [transform**n for n in orders])
+        """Convolve f with itself, (s, c, order, n_points)."""
+        if self.incoherent.n_orders == 1:
+            return single[:, :, None]
+        transform = rfft(single)
+        orders = range(2, self.incoherent.n_orders + 1)
+        powers = np.stack([transform**n for n in orders], axis=2)
+        higher = irfft(powers, n=self.n_points)
+        return np.concatenate([single[:, :, None], higher], axis=2)
 
     def changed(self, single, change):
         """Return the change of that with a change of f."""
-        transform, tilt = torch.fft.rfft(single), torch.fft.rfft(change)
-        orders = range(2, self.n_orders + 1)
-        return self._spectra(change, [n * transform ** (n - 1) * tilt for n in orders])
+        if self.incoherent.n_orders == 1:
+            return change[:, :, None]
+        transform, tilt = rfft(single), rfft(change)
+        orders = range(2, self.incoherent.n_orders + 1)
+        powers = [n * transform ** (n - 1) * tilt for n in orders]
+        higher = irfft(np.stack(powers, axis=2), n=self.n_points)
+        return np.concatenate([change[:, :, None], higher], axis=2)
 
-    def _spectra(self, single, powers):
-        if not powers:
-            return single[:, :, None]
-        higher = torch.fft.irfft(torch.stack(powers, dim=2), n=self.n_points)
-        return torch.cat([single[:, :, None], higher], dim=2)
+    def convolved_back(self, single, slopes):
+        """Return the gradient with f, of that with its convolutions."""
+        found = slopes[:, :, 0]
+        if self.incoherent.n_orders == 1:
+            return found
+        transform, back = rfft(single), rfft(slopes[:, :, 1:])
+        total = sum(
+            (n * transform ** (n - 1)).conj() * back[:, :, n - 2]
+            for n in range(2, self.incoherent.n_orders + 1)
+        )
+        return found + irfft(total, n=self.n_points)
+
+    def strength_changes(self, pairs, inner):
+        """Changes of strengths and of the energies under them, (s, n, j, c, p)."""
+        own = self.incoherent.points
+        blocks = self.vectors.reshape(*self.vectors.shape[:2], -1, 3, self.vectors.shape[-1])
+        of_atoms = blocks.conj().transpose(0, 1, 2, 4, 3) @ blocks.transpose(
+            0, 1, 2, 3, 4
+        )  # (s, n, d, j, l): e_j^dagger e_l of each atom
+        overlap = np.einsum("sndjl,dc->sncjl", of_atoms, self._mixing())
+        inner = inner[:, :, own]
+        inverse, near = pairs.inverse[:, own], pairs.near[:, own]
+
+        def mixed(factor):
+            # Re sum_l (e_l^dagger P e_j) H_jl, shared as f of j has it
+            return np.einsum(
+                "sncjl,spnjl->snjcp", (overlap * factor[:, :, None]).conj(), inner,
+                optimize=True,
+            ).real
+
+        return mixed(2 * inverse), mixed(near)
+
+    def strengths_back(self, slopes, pairs):
+        """Gradient with the matrices between modes, (n_samples, all points, j, l)."""
+        own = self.incoherent.points
+        collected = self._both_back(slopes) * self.incoherent.scale[:, None]
+        flat = collected.swapaxes(1, 2).reshape(-1, collected.shape[1])
+        shape = (*self.eigenvalues.shape, -1)
+        levels = (self._levels().T @ flat).reshape(shape)  # (s, n, j, c)
+        falls = (self._falls().T @ flat).reshape(shape)
+        inverse, near = pairs.inverse[:, own], pairs.near[:, own]
+        blocks = self.vectors.reshape(*self.vectors.shape[:2], -1, 3, self.vectors.shape[-1])
+        of_atoms = blocks.conj().swapaxes(3, 4) @ blocks
+        overlap = np.einsum("sndjl,dc->sncjl", of_atoms, self._mixing())
+        factor = (levels[:, :, :, None] - levels[:, :, None]) * inverse[..., None]
+        factor += near[..., None] * (falls[:, :, :, None] + falls[:, :, None]) / 2
+        found = np.einsum("sncjl,snjlc->snjl", overlap, factor)
+        between = np.zeros((len(found), pairs.near.shape[1], *found.shape[2:]), found.dtype)
+        between[:, own] = found
+        return between

@@ -31,6 +31,10 @@ NAMES = (
     "q_resolution",
     "lattice_scale",
     "mean_square_displacement",
+    "energy_scale",
+    "q_offset",
+    "q_scale",
+    "temperature",
 )
 
 # open intervals, but for resolutions
@@ -40,6 +44,9 @@ _LIMITS = {
     "q_resolution": (0.0, np.inf),
     "lattice_scale": (0.0, np.inf),
     "renormalization": (0.0, np.inf),
+    "energy_scale": (0.0, np.inf),
+    "q_scale": (0.0, np.inf),
+    "temperature": (0.0, np.inf),
 }
 _ROUNDING = 1e-9  # by which a value may leave its range
 
@@ -155,8 +162,9 @@ def check_derivatives(names, table: Array, known=NAMES) -> None:
 
 
 def of_a_plan(ranges: Array) -> Array:
-    """Return the ranges that a plan depends on: of all but the displacement."""
-    return ranges[:, [name != "mean_square_displacement" for name in NAMES]]
+    """Return the ranges that a plan depends on: of what moves or widens lines."""
+    still = "mean_square_displacement", "temperature"
+    return ranges[:, [name not in still for name in NAMES]]
 
 
 def resolution(simulator, value: float, slope: float) -> float | Callable:
@@ -200,7 +208,7 @@ def _check_names(parameter, given, known):
 def _check_values(parameter, name, values):
     low, high = _LIMITS.get(name, (-np.inf, np.inf))
     good = (values > low) & (values < high)
-    if name.endswith("resolution"):
+    if name.endswith("resolution") or name == "temperature":
         good |= values == 0
     if not good.all():
         bad = values[~good][0] if values.ndim else values

@@ -41,7 +41,7 @@ def warn_of_window(simulator) -> None:
     MeasurementWarning
         Below 1 % of its phonons.
     """
-    if not _known(simulator) or getattr(simulator, "n_phonons", 1) > 1:
+    if not _known(simulator) or getattr(simulator, "n_phonons", 1) != 1:
         return  # several phonons reach beyond the band
     lines, shares = _lines(simulator)
     if not lines.size:

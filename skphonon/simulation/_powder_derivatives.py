@@ -1,47 +1,59 @@
-"""Exact derivatives of powder spectra, with parameters and with nuisances."""
+r"""Exact derivatives of powder spectra: forwards for a Jacobian, backwards for gradients.
+
+A spectrum is :math:`\sum_Q v^T f(D)\,v^*` with a function f of the dynamical matrix D
+and amplitudes v, so that (:mod:`skphonon.physics.phonon_lines`)
+
+.. math:: dS = \mathrm{Re} \sum_Q \sum_{jl} f[\lambda_j, \lambda_l]\,A_j A_l^*\,
+          (e_j^\dagger\,dD\,e_l),
+
+where :math:`f[\lambda_j, \lambda_l]` is a divided difference, the slope for degenerate
+modes. A Jacobian sums :math:`A_j A_l^*` of all pairs of modes over Q, as the spectrum
+sums squares, and only then meets the parameters. A gradient takes the derivatives of a
+scalar with the spectrum back to each Q, and costs the same for any number of
+parameters.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from skphonon.physics.displacements import displacement_responses
-from skphonon.physics.phonon_lines import cubic_responses, responses
-from skphonon.simulation._incoherent import q_shares, spectra_responses
-from skphonon.simulation._powder_conditions import Conditions
+from skphonon.physics.stability import Softest
 from skphonon.simulation._powder_engine import (
-    _BATCH,
-    Plan,
-    _along_a_line,
-    _axes,
-    _batches,
-    _blocks,
-    _damped,
-    _damping,
-    _displacements,
-    _finished,
-    _in_energy,
-    _in_q,
-    _joined,
-    _offset,
-    _packed,
-    _products,
-    _record_each,
-    _seen_at_points,
-    _starts,
-    _tensor,
-    _zone_rows,
+    amplitudes,
+    conditions_of,
+    crystals,
+    each_batch,
+    energy_shares,
+    finished,
+    isotropic,
+    quadratic,
+    unfinished,
 )
-from skphonon.simulation._splines import inverse_square, place, scatter
 
-__all__ = ["differentiate"]
+__all__ = ["differentiate", "gradient", "gradients", "images_and_derivatives"]
 
-_CHANGES = 1 << 23  # numbers that the derivatives of a batch may take
-# matrices of one atom a cell, or elements of larger ones, times number of parameters
-_GRADIENT_BLOCK = (1 << 16, 1 << 20)
+Array = NDArray[np.float64]
+
+_DEGENERATE = 1.5e-7  # gap, of the largest eigenvalue, below which two modes are one
 
 
-def differentiate(
-    plan: Plan, rows: np.ndarray, table: np.ndarray, nuisance: tuple[str, ...] = ()
-) -> tuple[np.ndarray, np.ndarray]:
+class _Pairs(NamedTuple):
+    """Gaps between the modes of the points of a plan, (n_samples, n_points, j, l)."""
+
+    inverse: Array  # 0 between degenerate modes
+    near: NDArray[np.bool_]
+
+
+def mode_pairs(eigenvalues: Array) -> _Pairs:
+    """Return inverse gaps between modes, and who is degenerate."""
+    gaps = eigenvalues[..., :, None] - eigenvalues[..., None, :]
+    scale = np.abs(eigenvalues).max(axis=-1)[..., None, None]
+    near = np.abs(gaps) <= _DEGENERATE * scale
+    return _Pairs(np.where(near, 0.0, 1 / np.where(near, 1.0, gaps)), near)
+
+
+def differentiate(plan, rows, values, nuisance=(), n_jobs=None):
     """Return derivatives and spectra.
 
     Parameters
@@ -50,10 +62,12 @@ def differentiate(
         Settings.
     rows : ndarray of shape (n_samples, n_parameters)
         Parameter sets.
-    table : ndarray of shape (n_samples, n_nuisances)
-        Values of the nuisances.
+    values : dict
+        From names of nuisances to arrays of shape (n_samples,).
     nuisance : tuple of str
         What to differentiate with besides the parameters.
+    n_jobs : int, default=None
+        Threads, as in joblib.
 
     Returns
     -------
@@ -61,204 +75,376 @@ def differentiate(
         Derivatives, NaN where nothing is seen.
     spectra : ndarray of shape (n_samples, n_pixels)
         As from `simulate`.
+    softest : Softest
+        The lowest modes.
     """
     n_changes = rows.shape[1] + len(nuisance)
     spectra = np.full((len(rows), plan.mask.size), np.nan)
     changes = np.full((len(rows), plan.mask.size, n_changes), np.nan)
-    held = len(plan.radii) * plan.axis.n_points * n_changes
-    held = max(held, 2 * plan.mesh.basis.numel())
-    for batch in _batches(len(rows), min(max(_CHANGES // held, 1), _BATCH)):
-        conditions = plan.conditions(table[batch])
-        recorded, changed = images_and_derivatives(
-            plan, _tensor(plan, rows[batch]), conditions, nuisance
-        )
-        spectra[batch, plan.mask] = _finished(plan, recorded).cpu().numpy()
-        changed = _finished(plan, changed).cpu().numpy()
-        changes[batch, plan.mask] = changed.transpose(1, 2, 0)
-    return changes, spectra
+    basis = plan.matrices.basis()
+    softest = Softest(len(rows), plan.matrices)
+
+    def run(batch):
+        conditions = conditions_of(plan, values, batch)
+        found = crystals(plan, rows[batch], conditions)
+        softest.note(batch, found.eigenvalues)
+        image, slopes = images_and_derivatives(plan, found, conditions, basis, nuisance)
+        spectra[batch, plan.mask] = finished(plan, image)
+        changes[batch, plan.mask] = finished(plan, slopes).swapaxes(1, 2)
+
+    each_batch(run, len(rows), 1, n_jobs)
+    return changes, spectra, softest
 
 
-def images_and_derivatives(
-    plan: Plan,
-    rows: torch.Tensor,
-    conditions: Conditions,
-    nuisance: tuple[str, ...] = (),
-) -> tuple[torch.Tensor, torch.Tensor]:
+def gradients(plan, rows, values, slopes, n_jobs=None):
+    """Return gradients of scalars of spectra.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    rows : ndarray of shape (n_samples, n_parameters)
+        Parameter sets.
+    values : dict
+        From names of nuisances to arrays of shape (n_samples,).
+    slopes : ndarray of shape (n_samples, n_pixels)
+        Derivatives of the scalars with the pixels.
+    n_jobs : int, default=None
+        Threads, as in joblib.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_parameters)
+    """
+    found = np.empty(rows.shape)
+    shape = len(rows), *plan.recording.image_shape
+    images = unfinished(plan, slopes[:, plan.mask]).reshape(shape)
+
+    def run(batch):
+        conditions = conditions_of(plan, values, batch)
+        found[batch] = gradient(plan, rows[batch], conditions, images[batch])
+
+    each_batch(run, len(rows), 1, n_jobs)
+    return found
+
+
+def images_and_derivatives(plan, found, conditions, basis, nuisance=()):
     """Return spectra of a batch and their derivatives.
 
     Parameters
     ----------
     plan : Plan
         Settings.
-    rows : Tensor of shape (n_samples, n_parameters)
-        Parameter sets.
+    found : Crystals
+        The modes of the parameter sets.
     conditions : Conditions
         Of the samples.
+    basis : ndarray
+        As from `DynamicalMatrices.basis`.
     nuisance : tuple of str
         What to differentiate with besides the parameters.
 
     Returns
     -------
-    spectra : Tensor of shape (n_samples, n_energy, n_q)
-        As from `images`.
-    derivatives : Tensor of shape (n_parameters + n_nuisance, n_samples, n_energy, n_q)
+    spectra : ndarray of shape (n_samples, n_energy, n_q)
+    derivatives : ndarray of shape (n_samples, n_changes, n_energy, n_q)
         In the order of the parameters and then of `nuisance`.
     """
-    n_parameters = rows.shape[1]
-    n_changes = n_parameters + ("lattice_scale" in nuisance)
-    zone_rows = _zone_rows(plan, rows, conditions)
-    mesh = plan.mesh._replace(
-        basis=plan.mesh.basis[:, : max(n_changes, zone_rows.shape[1])]
-    )
-    displacements = _displacements(plan, zone_rows, conditions)
-    swellings = _swellings(plan, mesh, zone_rows, conditions)[:, :n_changes]
-    scales = conditions.scales[:, None, None]
-    seen = _seen_at_points(displacements, conditions)
-    seen_swellings = swellings / scales[..., None] ** 2
-    if n_changes > n_parameters:  # a point stands for Q / scale
-        seen_swellings[:, -1] -= 2 * seen / scales
-    weights = plan.waves.weights(rows)
-    collected = _axes(plan, len(rows))
-    changes = _axes(plan, n_changes * len(rows))
-    for points in _blocks(plan, len(rows) * n_changes, _GRADIENT_BLOCK):
-        offset = _offset(plan, points, conditions)
-        found = _responses(
-            plan, points, weights, offset, seen, seen_swellings, conditions
-        )
-        _collect_responses(plan, points, found, collected, changes)
-    changes = changes.unflatten(1, (n_changes, len(rows)))
-    spectra = _record_each(conditions, collected)
-    by_parameter = _record_each(conditions, changes)
-    derivatives = torch.stack(
-        [
-            *by_parameter[:n_parameters],
-            *(
-                by_parameter[-1]
-                + _record_each(conditions, collected, name)
-                - 2 * spectra / scales  # of (Q e)^2
-                if name == "lattice_scale"
-                else _record_each(conditions, collected, name)
-                for name in nuisance
-            ),
-        ]
-    )
+    pairs = mode_pairs(found.eigenvalues)
+    n_parameters = len(basis)
+    inner = _inner(found.vectors, basis)
+    stretched = "lattice_scale" in nuisance and plan.matrices.offset is not None
+    if stretched:  # the last: only the dipole term changes, at a reduced q
+        falling = -3 * conditions.scales[:, None, None, None] ** -4
+        dipole = _inner(found.vectors, plan.matrices.offset[None])
+        inner = np.concatenate([inner, falling[:, None] * dipole], axis=1)
+    swellings = _swellings(plan, found, pairs, inner, conditions)
+    collected, slopes = _collect(plan, found, pairs, inner)
+    by_component = _collect_components(plan, found)
+    exponents = swellings / conditions.scales[:, None, None] ** 2
+    slopes += np.einsum("spc,scab->spab", exponents, by_component)
+    spectra = conditions.images(collected)
+    derivatives = [*conditions.images(slopes).swapaxes(0, 1)[:n_parameters]]
+
+    def through_components(change):
+        """Images of a change of the components that the points see."""
+        return conditions.images(np.einsum("sc,scab->sab", change, by_component))
+
+    squares = conditions.scales[:, None] ** 2
+    for name in nuisance:
+        image = conditions.images(collected, name)
+        if name == "lattice_scale":
+            image = image - through_components(
+                2 * found.exponents / conditions.scales[:, None]
+            )
+            if stretched:
+                image = image + conditions.images(slopes[:, -1])
+        elif name == "mean_square_displacement":
+            image = image + through_components(isotropic(plan) / squares)
+        elif name == "temperature" and plan.displacement is None:
+            image = image + through_components(_warming(plan, found, conditions) / squares)
+        derivatives.append(image + np.zeros_like(spectra))
+    derivatives = np.stack(derivatives, axis=1)
     if plan.incoherent is not None:
-        smooth, changed = _smooth_responses(
-            plan, mesh, zone_rows, conditions, displacements, swellings, nuisance
+        smooth, changed = plan.incoherent.images_and_derivatives(
+            plan, found, pairs, inner, swellings, conditions, nuisance
         )
-        spectra += smooth
-        derivatives += changed
+        spectra = spectra + smooth
+        derivatives = derivatives + changed
     return spectra, derivatives
 
 
-def _swellings(plan, mesh, rows, conditions):
-    """Packed derivatives of the displacements, (s, n_changes, n_atoms, 6)."""
-    if plan.displacement is None:
-        found = displacement_responses(mesh, rows, plan.temperature)
-        falling = _falling(plan, conditions, found.shape[1])
-        return _packed(found) * falling[..., None, None]
-    shape = (len(rows), mesh.basis.shape[1], len(plan.amplitudes), 6)
-    return plan.radii.new_zeros(shape)
+def _warming(plan, found, conditions):
+    return plan.thermal.warming(
+        found.eigenvalues, found.vectors, conditions.values["temperature"]
+    )
 
 
-def _falling(plan, conditions, n_changes):
-    """Factors of derivatives with the basis matrices, (n_samples, n_changes).
+def _inner(vectors, basis):
+    """Basis matrices between modes, (n_samples, n_parameters, n_points, j, l)."""
+    vectors = vectors[:, None]
+    return vectors.conj().swapaxes(-1, -2) @ (basis @ vectors)
 
-    That of the last one, where it is not a parameter, makes it a derivative with the
-    scale: -3 times the dipole term times scale^-4.
+
+def _swellings(plan, found, pairs, inner, conditions):
+    """Derivatives of the displacements, (n_samples, n_changes, n_components)."""
+    n_samples, n_changes = inner.shape[:2]
+    if plan.displacement is not None:
+        return np.zeros((n_samples, n_changes, len(plan.tensors)))
+    slopes = plan.thermal.slopes(
+        found.eigenvalues, found.vectors, conditions.values["temperature"], *pairs
+    )  # (c, s, n, j, l)
+    return np.stack(
+        [
+            _real_product(inner[s].reshape(n_changes, -1), slopes[:, s])
+            for s in range(n_samples)
+        ]
+    )
+
+
+def _real_product(first, second):
+    """Real part of first (a, n) with the conjugate of second (b, ...), (a, b)."""
+    second = second.reshape(len(second), -1).T
+    if np.iscomplexobj(first):
+        return first.real @ second.real + first.imag @ second.imag
+    return first @ second.real
+
+
+def _slope_weights(plan, found):
+    """Derivatives with the squared energy of what collects modes, (s, n, j, 4)."""
+    inverse = found.inverse[..., None]
+    tilts = found.places.tilts() * (np.sqrt(inverse) / (2 * plan.recording.energy.step))
+    return inverse * (tilts - found.places.weights() * inverse)
+
+
+def _collect(plan, found, pairs, inner):
+    """Collect lines and their derivatives with what the matrices depend on.
+
+    Shapes (n_samples, n_energies, n_moduli) and (n_samples, n_changes, ...).
     """
-    factors = plan.radii.new_ones(len(conditions.scales), n_changes)
-    factors[:, len(plan.parameter_names) :] = conditions.scales[:, None] ** -4
-    return factors
+    n_samples, n_changes = inner.shape[:2]
+    axes = plan.recording.energy, plan.recording.q
+    shape = tuple(axis.n_points for axis in axes)
+    collected = np.zeros((n_samples, *shape))
+    slopes = np.zeros((n_samples, shape[0], shape[1], n_changes))
+    tilted = _slope_weights(plan, found)
+    for block in plan.blocks:
+        sums = _pair_sums(plan, block, found)  # (n, s, j, q, l) real and imaginary
+        n_modes = sums.shape[2]
+        own = np.arange(n_modes)
+        levels = energy_shares(plan, block, found)
+        squares = sums[:, :, own, :, own].transpose(1, 2, 0, 3)
+        squares = squares.reshape(-1, sums.shape[3])
+        collected[:, :, block.moduli] += (levels @ squares).reshape(
+            n_samples, shape[0], -1
+        )
+        coupling = _coupling(block, pairs, inner, np.iscomplexobj(found.vectors))
+        found_slopes = sums @ coupling  # (n, s, j, q, 2 p)
+        falls = energy_shares(plan, block, found, tilted)
+        for matrix, part in zip((levels, falls), (0, 1), strict=True):
+            own_part = found_slopes[..., part * n_changes : (part + 1) * n_changes]
+            rows = own_part.reshape(-1, sums.shape[3] * n_changes)
+            slopes[:, :, block.moduli] += (matrix @ rows).reshape(
+                n_samples, shape[0], -1, n_changes
+            )
+    return collected, np.moveaxis(slopes, -1, 1)
 
 
-def _responses(plan, points, weights, offset, displacements, swellings, conditions):
-    """Lines of a block; their derivatives as one pair of tensors for each change."""
-    q_vectors = plan.q_vectors[:, points]
-    products = _products(q_vectors)
-    exponents = displacements @ products
-    waves = plan.waves.waves(q_vectors)
-    matrices, basis = plan.waves.matrices(waves, weights), plan.waves.basis(waves)
-    if offset is not None:
-        matrices = matrices + offset
-    n_changes = swellings.shape[1]
-    if len(plan.amplitudes) == 1:
-        basis = _filled(basis, n_changes, dim=0)
-        damping = _damping(plan, points, exponents).sqrt()
-        found = cubic_responses(matrices, q_vectors[:, None] * damping, basis)
-        growth = (swellings[:, :, 0] @ products).transpose(0, 1)  # (p, s, n)
-        values = found.values.addcmul_(found.strengths[:, None], growth, value=-1)
-        return found._replace(values=values.unbind(1), slopes=found.slopes.unbind(1))
-    basis = _filled(basis, n_changes, dim=1)
-    falling = plan.radii.new_ones(1, 1, 1)
-    if offset is not None and basis.shape[1] > len(plan.parameter_names):
-        basis[:, -1] = -3 * plan.offset[points]
-        falling = _falling(plan, conditions, n_changes)[:, None]
-    found = responses(matrices, _damped(plan, points, exponents), basis)
-    parts = found.parts.unflatten(-1, (-1, 3)).sum(dim=-1)  # (n, s, j, d)
-    growth = (swellings @ products).permute(3, 0, 2, 1)  # (n, s, d, p)
-    values = found.values * falling - parts @ growth
-    slopes = found.slopes * falling
-    return found._replace(values=values.unbind(-1), slopes=slopes.unbind(-1))
+def _pair_sums(plan, block, found):
+    """Sums of A_j A_l* over transfers by modulus, (n, s, j, q, l), real parts first."""
+    values, damping = amplitudes(plan, block, found)
+    if damping is not None:
+        values = values * np.sqrt(damping)
+    n_samples, n_modes = values.shape[1:]
+    first, second = np.triu_indices(n_modes)
+    complex_ = np.iscomplexobj(values)
+    products = values[..., first] * values[..., second].conj()
+    parts = [products.real, products.imag] if complex_ else [products]
+    width = 2 * n_modes if complex_ else n_modes
+    n_moduli = block.moduli.stop - block.moduli.start
+    n_points = len(block.points)
+    sums = np.empty((n_points, n_samples, n_modes, n_moduli, width))
+    for number, part in enumerate(parts):
+        by_q = block.q_shares @ np.ascontiguousarray(part.reshape(len(part), -1))
+        by_q = by_q.reshape(n_points, n_moduli, n_samples, -1).transpose(0, 2, 3, 1)
+        shift = number * n_modes
+        sign = -1.0 if number else 1.0
+        # numpy puts the axis of pairs first
+        sums[:, :, second, :, shift + first] = sign * by_q.transpose(2, 0, 1, 3)
+        sums[:, :, first, :, shift + second] = by_q.transpose(2, 0, 1, 3)
+    return sums
 
 
-def _filled(basis, n_changes, dim):
-    """Basis with a zero for what does not change the matrices themselves."""
-    if basis.shape[dim] == n_changes:
-        return basis
-    return torch.cat([basis, torch.zeros_like(basis.narrow(dim, 0, 1))], dim=dim)
+def _coupling(block, pairs, inner, is_complex):
+    """What pairs of modes add to lines and slopes, (n, s, j, l, 2 n_changes)."""
+    own = inner[:, :, block.points].transpose(2, 0, 3, 4, 1)  # (n, s, j, l, p)
+    inverse = pairs.inverse[:, block.points].swapaxes(0, 1)[..., None]
+    near = pairs.near[:, block.points].swapaxes(0, 1)[..., None]
+    both = np.concatenate([2 * inverse * own, near * own], axis=-1)
+    if not is_complex:
+        return both
+    return np.concatenate([both.real, -both.imag], axis=3)
 
 
-def _collect_responses(plan, points, found, collected, changes):
-    n_samples, n_axes = collected.shape[1], changes.shape[1]
-    places = place(plan.axis, found.eigenvalues)
-    weights, tilts = places.weights(), places.tilts()
-    inverse = inverse_square(found.eigenvalues) * places.seen
-    index = _starts(plan, points, n_samples, n_samples) + places.node
-    scatter(collected, index, weights, found.strengths * inverse)
-    # F = G(E) / E^2: dF/d(E^2) = G'(E) / 2 E^3 - G / E^4
-    tilt = inverse * inverse.sqrt() / (2 * plan.axis.step)
-    fall = inverse * inverse
-    index = _starts(plan, points, n_samples, n_axes) + places.node
-    changes = changes.view(-1)
-    for value, slope in zip(found.values, found.slopes, strict=True):
-        level = (value * inverse).addcmul_(slope, fall, value=-1)
-        scatter(changes, index, weights, level, tilts, slope * tilt)
-        changes = changes[n_samples * plan.axis.n_points :]
-
-
-def _smooth_responses(plan, mesh, rows, conditions, displacements, swellings, nuisance):
-    n_parameters, n_changes = len(plan.parameter_names), swellings.shape[1]
-    spectra, changes = spectra_responses(plan.incoherent, mesh, rows)
-    falling = _falling(plan, conditions, n_changes).T
-    changes = changes[:n_changes] * falling[..., None, None, None]
-    scales = conditions.scales[:, None]
-    radii = plan.radii / scales
-    line = _along_a_line(displacements)
-    shares = q_shares(plan.incoherent, radii, line)
-    softer_shares = -(radii[:, None, None] ** 2) * shares
-    orders = torch.arange(1, shares.shape[2] + 1).to(radii)
-    recorded = _in_energy(conditions, spectra, None)
-    seen = _in_q(conditions, shares, None)
-    softer = _in_q(conditions, softer_shares, None)
-    growth = _along_a_line(swellings).transpose(0, 1)  # (p, s, d)
-    by_parameter = _joined(
-        _in_energy(conditions, changes, None), seen.expand(n_changes, *seen.shape)
-    ) + _joined(
-        recorded.expand(n_changes, *recorded.shape), growth[..., None, None] * softer
+def _collect_components(plan, found):
+    """Derivatives of what is collected with the displacements, (s, c, ...)."""
+    n_samples, n_components = found.exponents.shape
+    axes = plan.recording.energy, plan.recording.q
+    collected = np.zeros(
+        (n_samples, n_components, *(axis.n_points for axis in axes))
     )
+    for block in plan.blocks:
+        levels = energy_shares(plan, block, found)
+        forms = quadratic(plan, block)
+        values, damping = amplitudes(plan, block, found)
+        strengths = None
+        if damping is not None:
+            strengths = _squares(values) * damping
+        for number in range(n_components):
+            if strengths is not None:
+                part = strengths * -forms[number, 0].reshape(-1, 1, 1)
+            else:
+                moved, _ = amplitudes(plan, block, found, -forms[number] / 2)
+                part = 2 * (values * moved.conj()).real
+            by_q = block.q_shares @ part.reshape(len(part), -1)
+            by_q = by_q.reshape(len(block.points), -1, part[0].size)
+            by_q = np.ascontiguousarray(by_q.swapaxes(1, 2))
+            by_q = by_q.reshape(-1, by_q.shape[2])
+            collected[:, number, :, block.moduli] += (levels @ by_q).reshape(
+                n_samples, -1, by_q.shape[1]
+            )
+    return collected
 
-    def by_nuisance(name):
-        if name == "lattice_scale":  # Q of a point is that of the plan over the scale
-            slower = orders[:, None] * shares + line[..., None, None] * softer_shares
-            slower *= -2 / scales[..., None, None]
-            moved = _in_q(conditions, shares, name) + _in_q(conditions, slower, None)
-            return by_parameter[-1] + _joined(recorded, moved)
-        if name.startswith("energy"):
-            return _joined(_in_energy(conditions, spectra, name), seen)
-        return _joined(recorded, _in_q(conditions, shares, name))
 
-    changed = [by_nuisance(name) for name in nuisance]
-    return _joined(recorded, seen), torch.stack(
-        [*by_parameter[:n_parameters], *changed]
-    )
+def _squares(values):
+    return (values * values.conj()).real
+
+
+def gradient(plan, rows, conditions, slopes):
+    """Return spectra of a batch, and gradients of scalars of them.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    rows : ndarray of shape (n_samples, n_parameters)
+        Parameter sets.
+    conditions : Conditions
+        Of the samples.
+    slopes : ndarray of shape (n_samples, n_energy, n_q)
+        Derivatives of the scalars with the spectra.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_parameters)
+        Derivatives with the parameters.
+    """
+    found = crystals(plan, rows, conditions)
+    pairs = mode_pairs(found.eigenvalues)
+    n_samples = len(rows)
+    between = np.zeros(found.vectors.shape, dtype=found.vectors.dtype)
+    of_components = np.zeros_like(found.exponents)
+    back = conditions.adjoint(slopes)
+    tilted = _slope_weights(plan, found)
+    for block in plan.blocks:
+        values, damping = amplitudes(plan, block, found)
+        by_moduli = np.ascontiguousarray(back[:, :, block.moduli]).reshape(
+            -1, block.moduli.stop - block.moduli.start
+        )
+        levels = _to_transfers(
+            block, energy_shares(plan, block, found).T @ by_moduli, n_samples
+        )
+        falls = _to_transfers(
+            block, energy_shares(plan, block, found, tilted).T @ by_moduli, n_samples
+        )
+        if damping is not None:
+            levels, falls = levels * damping, falls * damping
+        of_components += _component_slopes(plan, block, found, values, levels, damping)
+        mixed = _outer(block, values, levels)
+        slow = _outer(block, values, falls)
+        inverse = pairs.inverse[:, block.points]
+        near = pairs.near[:, block.points]
+        added = (mixed - mixed.conj().swapaxes(2, 3)) * inverse
+        added += near * (slow + slow.conj().swapaxes(2, 3)) / 2
+        between[:, block.points] += added.conj()
+    if plan.incoherent is not None:
+        smooth, unscaled = plan.incoherent.gradient(
+            plan, found, pairs, conditions, slopes
+        )
+        between += smooth
+    else:
+        unscaled = 0.0
+    if plan.displacement is None:
+        of_components = of_components / conditions.scales[:, None] ** 2 + unscaled
+        swelling = plan.thermal.slopes(
+            found.eigenvalues, found.vectors, conditions.values["temperature"], *pairs
+        )
+        between += np.einsum("sc,csnjl->snjl", of_components, swelling)
+    vectors = found.vectors
+    return plan.matrices.gradient(vectors @ between @ vectors.conj().swapaxes(2, 3))
+
+
+def _to_transfers(block, by_mode, n_samples):
+    """Take (n s j, q) back to transfers, (n_transfers, n_samples, n_modes)."""
+    n_points = len(block.points)
+    by_mode = by_mode.reshape(n_points, -1, by_mode.shape[1]).swapaxes(1, 2)
+    by_mode = np.ascontiguousarray(by_mode).reshape(-1, by_mode.shape[2])
+    found = block.q_shares.T @ by_mode
+    return found.reshape(len(found), n_samples, -1)
+
+
+def _outer(block, values, weights):
+    """Sum w_j A_j A_l* over the transfers of each point, (s, n, j, l)."""
+    n_chunks, n_rows = block.q_vectors.shape[:2]
+    shape = n_chunks, n_rows, *values.shape[1:]
+    left = (weights * values).reshape(shape).transpose(0, 2, 3, 1)
+    right = values.conj().reshape(shape).swapaxes(1, 2)
+    products = left @ right  # (chunk, s, j, l)
+    starts = np.searchsorted(block.chunks, np.arange(len(block.points)))
+    return np.add.reduceat(products, starts, axis=0).swapaxes(0, 1)
+
+
+def _component_slopes(plan, block, found, values, weights, damping):
+    """Gradient with the displacements that the points see, (n_samples, c)."""
+    forms = quadratic(plan, block)
+    if damping is not None:  # it is in the weights already
+        totals = (weights * _squares(values)).sum(axis=2)  # (n_transfers, s)
+        return -(forms[:, 0].reshape(len(forms), -1) @ totals).T
+    n_samples = values.shape[1]
+    n_chunks, n_rows, n_atoms = block.amplitudes.shape
+    vectors = found.vectors.swapaxes(0, 1)[block.points][block.chunks]
+    shape = n_chunks, n_rows, n_samples, -1
+    moved = (weights * values.conj()).reshape(shape).swapaxes(1, 2)
+    moved = moved @ vectors.swapaxes(2, 3)  # (chunk, s, row, 3 n_atoms)
+    moved = moved.reshape(n_chunks, n_samples, n_rows, n_atoms, 3)
+    along = (moved * block.q_vectors[:, None, :, None]).sum(axis=-1)
+    exponents = np.tensordot(found.exponents, forms, axes=1)  # (s, t, chunk, row)
+    damped = np.exp(-exponents / 2)[:, plan.tensor_rows].transpose(2, 0, 3, 1)
+    along = (along * block.amplitudes[:, None]).real * damped
+    by_tensor = np.stack(
+        [
+            along[..., plan.tensor_rows == number].sum(axis=-1)
+            for number in range(forms.shape[1])
+        ]
+    )  # (t, chunk, s, row)
+    return -np.einsum("tnsr,ctnr->sc", by_tensor, forms)

@@ -1,301 +1,276 @@
-"""The powder average itself: batched, on torch tensors.
+r"""The powder average: batched over parameter sets, in blocks of momentum transfers.
 
-What does not depend on the parameters is a `Plan`, built once. A batch of parameter
-sets goes through in blocks of points: dynamical matrices, lines, splines on the energy
-axis; then two small matrices make the broadened bins.
+For every point q of a plan and every parameter set: dynamical matrix, modes, and from
+these the displacements of the atoms. For every Q = q + G: the amplitude of each mode,
+
+.. math:: A_j(Q) = \sum_d \frac{b_d}{\sqrt{m_d}}\,e^{-W_d(Q)}\,e^{-iG \cdot r_d}\,
+          Q \cdot e_{dj},
+
+one matrix product for all Q of a point. A sparse product collects :math:`|A_j|^2` on the
+axis of moduli, another one collects modes on that of energies; what the instrument makes
+of that is in `_recording`.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import torch
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from scipy.sparse import csc_array
 
-from skphonon.physics.bond_waves import BondWaves
-from skphonon.physics.displacements import ZoneMesh, mean_square_displacement
-from skphonon.physics.phonon_lines import PACKED, cubic_lines, lines
-from skphonon.simulation._incoherent import Incoherent, phonon_spectra, q_shares
-from skphonon.simulation._powder_conditions import Conditions
-from skphonon.simulation._splines import inverse_square, place, scatter
-from skphonon.simulation.quadrature import EnergyAxis
+from skphonon.physics.stability import Softest
+from skphonon.simulation._axes import Places, inverse_square
+from skphonon.simulation._powder_plan import Plan
+from skphonon.simulation._recording import Conditions
 
-__all__ = ["Plan", "bands", "distances", "simulate"]
+__all__ = [
+    "Crystals",
+    "amplitudes",
+    "batch_size",
+    "collect",
+    "conditions_of",
+    "crystals",
+    "each_batch",
+    "energy_shares",
+    "finished",
+    "images",
+    "isotropic",
+    "quadratic",
+    "simulate",
+    "unfinished",
+]
+
+Array = NDArray[np.float64]
 
 _BATCH = 32  # parameter sets simulated together
-# what is treated together: matrices of one atom a cell, or elements of larger ones
-_BLOCK = (1 << 14, 1 << 18)
 
 
-class Plan(NamedTuple):
-    """What does not depend on the parameters; points come shell by shell in |Q|."""
+class Crystals(NamedTuple):
+    """Modes of the points of a plan for some parameter sets, and what follows."""
 
-    parameter_names: list[str]
-    ranges: np.ndarray  # (2, n_nuisances), which it serves
-    mask: np.ndarray  # (n_pixels,)
-    n_directions: int
-    radii: torch.Tensor  # (n_shells,), 1/Angstrom
-    q_vectors: torch.Tensor  # (3, n_points), 1/Angstrom
-    shares: torch.Tensor  # (n_points,): weight of a point in the average of its shell
-    shells: torch.Tensor  # (n_points,): number of its shell
-    waves: BondWaves
-    offset: torch.Tensor | None  # dipole term, (n_points, n_modes, n_modes), meV^2
-    amplitudes: torch.Tensor  # (n_atoms,): scattering length / sqrt(mass)
-    axis: EnergyAxis
-    q_kernel: torch.Tensor  # (n_q, n_shells)
-    bands: list  # of the q kernel, as from `bands`
-    energy_kernel: torch.Tensor  # (n_energy, n_points)
-    mesh: ZoneMesh
-    temperature: float  # K
-    displacement: float | None  # <u_x^2> where it is given, Angstrom^2
-    incoherent: Incoherent | None
-    background: torch.Tensor | None  # (n_pixels,)
-    conditions: Callable  # table of nuisances -> Conditions
+    eigenvalues: Array  # (n_samples, n_points, n_modes), meV^2
+    vectors: NDArray  # (n_samples, n_points, n_modes, n_modes), modes in columns
+    places: Places  # on the axis of energies, (n_samples, n_points, n_modes)
+    inverse: Array  # 1 / E^2, 0 where nothing is seen, of the same shape
+    components: Array  # (n_samples, n_components) of displacements, Angstrom^2
+    exponents: Array  # (n_samples, n_components), as the points of the plan see them
 
 
-def simulate(
-    plan: Plan, rows: np.ndarray, table: np.ndarray | None = None
-) -> np.ndarray:
-    """Return spectra, shape (n_samples, n_pixels), NaN where nothing is seen.
+def crystals(plan: Plan, rows: Array, conditions: Conditions) -> Crystals:
+    """Diagonalise a batch.
 
-    A `table` of nuisances, of shape (n_samples, n_nuisances), makes samples differ.
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    rows : ndarray of shape (n_samples, n_parameters)
+        Parameter sets.
+    conditions : Conditions
+        Of the samples.
+
+    Returns
+    -------
+    Crystals
     """
-    spectra = np.full((len(rows), plan.mask.size), np.nan)
-    for batch in _batches(len(rows), _BATCH):
-        recorded = _finished(plan, _images(plan, rows, table, batch))
-        spectra[batch, plan.mask] = recorded.cpu().numpy()
-    return spectra
-
-
-def distances(
-    finer: Plan, coarser: Plan, rows: np.ndarray, table: np.ndarray | None = None
-) -> np.ndarray:
-    """Return mean square differences of spectra over the variances of the finer."""
-    found = []
-    for batch in _batches(len(rows), _BATCH):
-        first, second = (
-            _images(plan, rows, table, batch).flatten(1)[:, plan.mask]
-            for plan in (finer, coarser)
+    scales = conditions.scales
+    eigenvalues, vectors = np.linalg.eigh(plan.matrices.matrices(rows, scales))
+    axis = plan.recording.energy
+    places = axis.places(np.sqrt(np.maximum(eigenvalues, 0.0)))
+    inverse = inverse_square(eigenvalues) * places.seen
+    one = isotropic(plan)
+    if plan.displacement is None:
+        found = plan.thermal.components(
+            eigenvalues, vectors, conditions.values["temperature"]
         )
-        error = ((first - second) ** 2).mean(dim=1)
-        found.append((error / first.var(dim=1, correction=0)).cpu().numpy())
-    return np.concatenate(found)
-
-
-def _batches(n_samples, size):
-    return [slice(start, start + size) for start in range(0, n_samples, size)]
-
-
-def _images(plan, rows, table, batch):
-    conditions = None if table is None else plan.conditions(table[batch])
-    return images(plan, _tensor(plan, rows[batch]), conditions)
-
-
-def _tensor(plan, rows):
-    return torch.tensor(rows).to(plan.radii)  # a copy: rows may be read-only
-
-
-def _finished(plan, recorded):
-    """Visible pixels of images, with the background in proportion to their mean."""
-    visible = recorded.flatten(-2)[..., plan.mask]
-    if plan.background is None:
-        return visible
-    background = plan.background[plan.mask]
-    return visible + visible.mean(dim=-1, keepdim=True) * background
-
-
-def images(
-    plan: Plan, rows: torch.Tensor, conditions: Conditions | None = None
-) -> torch.Tensor:
-    """Return spectra of a batch, shape (n_samples, n_energy, n_q)."""
-    zone_rows = _zone_rows(plan, rows, conditions)
-    displacements = _displacements(plan, zone_rows, conditions)
-    seen = _seen_at_points(displacements, conditions)
-    collected = _axes(plan, len(rows))
-    weights = plan.waves.weights(rows)
-    for points in _blocks(plan, len(rows), _BLOCK):
-        offset = _offset(plan, points, conditions)
-        eigenvalues, strengths, index = _lines(plan, points, weights, offset, seen)
-        places = place(plan.axis, eigenvalues)
-        strengths *= inverse_square(eigenvalues) * places.seen
-        scatter(collected, index + places.node, places.weights(), strengths)
-    if conditions is None:
-        recorded = _record(plan, collected)
     else:
-        recorded = _record_each(conditions, collected)
+        found = np.tile(plan.displacement * one, (len(rows), 1))
+    found = found + np.outer(conditions.values["mean_square_displacement"], one)
+    return Crystals(
+        eigenvalues, vectors, places, inverse, found, found / scales[:, None] ** 2
+    )
+
+
+def isotropic(plan: Plan) -> Array:
+    """Return the components of the unit tensor for every atom."""
+    return np.einsum("cdaa->c", plan.thermal.tensors)
+
+
+def images(plan: Plan, found: Crystals, conditions: Conditions) -> Array:
+    """Return spectra of a batch, shape (n_samples, n_energy, n_q)."""
+    recorded = conditions.images(collect(plan, found))
     if plan.incoherent is not None:
-        spectra = phonon_spectra(plan.incoherent, plan.mesh, zone_rows)
-        recorded += _smooth(plan, spectra, _along_a_line(displacements), conditions)
+        recorded = recorded + plan.incoherent.images(plan, found, conditions)
     return recorded
 
 
-def _axes(plan, n_axes):
-    """Energy axes of every shell in |Q|, to collect lines on."""
-    return plan.radii.new_zeros(len(plan.radii), n_axes, plan.axis.n_points)
+def collect(plan: Plan, found: Crystals) -> Array:
+    """Collect the lines of a batch, shape (n_samples, n_energies, n_moduli)."""
+    n_samples = len(found.eigenvalues)
+    axes = plan.recording.energy, plan.recording.q
+    collected = np.zeros((n_samples, *(axis.n_points for axis in axes)))
+    for block in plan.blocks:
+        _add_lines(plan, block, found, collected)
+    return collected
 
 
-def _blocks(plan, n_samples, sizes):
-    n_modes = 3 * len(plan.amplitudes)
-    size = sizes[0] if n_modes == 3 else sizes[1] // n_modes**2
-    size = max(size // n_samples, 1)
-    for start in range(0, len(plan.shells), size):
-        yield slice(start, start + size)
+def _add_lines(plan, block, found, collected):
+    strengths = intensities(plan, block, found)  # (n_transfers, s, j)
+    n_samples, n_modes = strengths.shape[1:]
+    by_q = block.q_shares @ strengths.reshape(len(strengths), -1)
+    by_q = by_q.reshape(len(block.points), -1, n_samples * n_modes)
+    by_q = np.ascontiguousarray(by_q.swapaxes(1, 2)).reshape(-1, by_q.shape[1])
+    levels = energy_shares(plan, block, found) @ by_q
+    collected[:, :, block.moduli] += levels.reshape(n_samples, -1, by_q.shape[1])
 
 
-def _record(plan, collected):
-    """Turn (n_shells, n_axes, n_points) into images, (n_axes, n_energy, n_q)."""
-    by_q = torch.cat(
-        [
-            torch.tensordot(plan.q_kernel[some, near], collected[near], dims=1)
-            for some, near in plan.bands
-        ]
-    )
-    return (by_q @ plan.energy_kernel.mT).permute(1, 2, 0)
-
-
-def _record_each(conditions, collected, changed=None):
-    """Turn (n_shells, ..., n_samples, n_points) into images, each as its sample is.
-
-    With the name of a nuisance: into the derivative of the images with it.
-    """
-    by_q = conditions.q_kernels(changed) @ collected.movedim(0, -2)
-    # Q e of a point is that of the plan over the scale
-    by_q /= conditions.scales[:, None, None] ** 2
-    return conditions.energy_kernels(changed) @ by_q.mT
-
-
-def bands(kernel: np.ndarray, size: int = 16) -> list[tuple[slice, slice]]:
-    """Return slices of rows of a banded matrix, with the columns that are not zero."""
-    found = []
-    for start in range(0, len(kernel), size):
-        some = slice(start, start + size)
-        columns = np.flatnonzero(kernel[some].any(axis=0))
-        first, last = (columns[0], columns[-1]) if len(columns) else (0, 0)
-        found.append((some, slice(int(first), int(last) + 1)))
-    return found
-
-
-def _zone_rows(plan, rows, conditions):
-    """Parameters of the mesh: with what stretches the dipole term, where it does.
-
-    The last of its basis matrices is -3 times that term, which goes with scale^-3.
-    """
-    if conditions is None or plan.mesh.offset is None:
-        return rows
-    stretch = (1 - conditions.scales**-3) / 3
-    return torch.cat([rows, stretch[:, None]], dim=1)
-
-
-def _displacements(plan, rows, conditions=None):
-    """Packed mean-square displacements, (n_samples, n_atoms, 6)."""
-    one = torch.eye(3).to(plan.radii)
-    if plan.displacement is None:
-        found = mean_square_displacement(plan.mesh, rows, plan.temperature)
+def energy_shares(plan, block, found, weights=None):
+    """Sparse matrix that collects modes, (q, s, j), on the axes of samples."""
+    if weights is None:
+        places = Places(*(column[:, block.points] for column in found.places))
+        weights = places.weights() * found.inverse[:, block.points][..., None]
     else:
-        fixed = plan.displacement * one
-        found = fixed.expand(len(rows), len(plan.amplitudes), 3, 3)
-    if conditions is not None:
-        found = found + conditions.displacements[:, None, None, None] * one
-    return _packed(found)
+        weights = weights[:, block.points]
+    n_samples, n_points = len(weights), plan.recording.energy.n_points
+    starts = found.places.node[:, block.points]
+    starts = starts + (np.arange(n_samples) * n_points)[:, None, None]
+    starts = starts.swapaxes(0, 1).reshape(-1, 1)
+    index = (starts + np.arange(4)).astype(np.int32).ravel()
+    values = weights.swapaxes(0, 1).ravel()
+    ends = np.arange(0, len(index) + 1, 4, dtype=np.int32)
+    return csc_array((values, index, ends), shape=(n_samples * n_points, len(starts)))
 
 
-def _seen_at_points(displacements, conditions):
-    """Displacements that the points of the plan give the same exponents."""
-    if conditions is None:
-        return displacements
-    return displacements / conditions.scales[:, None, None] ** 2
-
-
-def _offset(plan, points, conditions):
-    """Dipole terms of a block of points, by sample; None for a crystal without."""
-    if plan.offset is None:
-        return None
-    offset = plan.offset[points, None]
-    if conditions is None:
-        return offset
-    return offset * conditions.scales[:, None, None] ** -3
-
-
-def _packed(tensors):
-    return tensors.flatten(-2)[..., PACKED]
-
-
-def _along_a_line(displacements):
-    """Mean-square displacements averaged over directions, (..., n_atoms)."""
-    return displacements[..., :3].mean(dim=-1)
-
-
-def _products(q_vectors):
-    """Products of Q that a packed tensor U is contracted with to give Q . U Q."""
-    x, y, z = q_vectors
-    return torch.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z])
-
-
-def _lines(plan, points, weights, offset, displacements):
-    """Eigenvalues and strengths of a block, and the axis that each line goes to."""
-    q_vectors = plan.q_vectors[:, points]
-    exponents = displacements @ _products(q_vectors)  # 2W, (s, d, n)
-    matrices = plan.waves.matrices(plan.waves.waves(q_vectors), weights)
-    if offset is not None:
-        matrices = matrices + offset
-    if len(plan.amplitudes) == 1:
-        found = cubic_lines(matrices, q_vectors)
-        strengths = found.strengths * _damping(plan, points, exponents)
+def intensities(plan, block, found):
+    """|A|^2 of all transfers of a block, (n_transfers, n_samples, n_modes)."""
+    projections, damping = amplitudes(plan, block, found)
+    if np.iscomplexobj(projections):
+        strengths = projections.real**2
+        strengths += projections.imag**2
     else:
-        found = lines(matrices, _damped(plan, points, exponents))
-        strengths = found.strengths
-    return (
-        found.eigenvalues,
-        strengths,
-        _starts(plan, points, len(displacements), len(displacements)),
+        strengths = projections
+        strengths *= projections
+    if damping is not None:
+        strengths *= damping
+    return strengths
+
+
+def amplitudes(plan, block, found, factors=None):
+    """Amplitudes (n_transfers, n_samples, n_modes), and damping of their squares.
+
+    The damping, (n_transfers, n_samples, 1), is apart where all atoms have the same.
+    Factors by tensor, chunk and row may multiply that of each atom where it is not.
+    """
+    n_samples = len(found.eigenvalues)
+    n_chunks, n_rows = block.q_vectors.shape[:2]
+    exponents = found.exponents @ quadratic(plan, block).reshape(
+        len(plan.tensors), -1
+    )  # 2W of the different tensors
+    exponents = exponents.reshape(n_samples, -1, n_chunks, n_rows)
+    vectors = found.vectors[:, block.points]
+    size = plan.matrices.size
+    if exponents.shape[1] == 1:
+        bare = block.amplitudes[..., None] * block.q_vectors[:, :, None]
+        bare = bare.reshape(n_chunks, n_rows, size)
+        joined = np.ascontiguousarray(vectors.transpose(1, 2, 0, 3))
+        joined = joined.reshape(len(block.points), size, -1)[block.chunks]
+        damping = np.exp(-exponents[:, 0]).transpose(1, 2, 0).reshape(-1, n_samples, 1)
+        return (bare @ joined).reshape(-1, n_samples, size), damping
+    damping = np.exp(-exponents / 2)
+    if factors is not None:
+        damping = damping * factors
+    damping = damping.transpose(2, 0, 3, 1)[..., plan.tensor_rows]
+    bare = block.amplitudes[:, None] * damping  # (chunk, s, row, atom)
+    bare = (bare[..., None] * block.q_vectors[:, None, :, None]).reshape(
+        n_chunks, n_samples, n_rows, size
     )
+    out = np.empty((n_chunks, n_rows, n_samples, size), dtype=np.result_type(bare, vectors))
+    np.matmul(bare, vectors.swapaxes(0, 1)[block.chunks], out=out.swapaxes(1, 2))
+    return out.reshape(-1, n_samples, size), None
 
 
-def _damping(plan, points, exponents):
-    """Factor of the strengths of a one-atom cell, (s, n)."""
-    scale = plan.shares[points] * plan.amplitudes[0] ** 2
-    return torch.exp(-exponents[:, 0]) * scale
+def quadratic(plan, block):
+    """Q . T Q of the different displacement tensors, (n_components, t, chunk, row)."""
+    x, y, z = np.moveaxis(block.q_vectors, -1, 0)
+    products = np.stack([x * x, y * y, z * z, x * y, x * z, y * z])
+    return np.tensordot(plan.tensors, products, axes=1)
 
 
-def _damped(plan, points, exponents):
-    """Scattering amplitudes with their Debye-Waller factors, (n, s, modes)."""
-    q_vectors = (plan.q_vectors[:, points] * plan.shares[points].sqrt()).T
-    damped = plan.amplitudes[:, None] * torch.exp(-exponents / 2)  # (s, d, n)
-    return (damped.permute(2, 0, 1)[..., None] * q_vectors[:, None, None]).flatten(2)
+def simulate(plan: Plan, rows: Array, values: dict, n_jobs=None, memory=1e9):
+    """Return spectra, NaN where nothing is seen, and the softest modes.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    rows : ndarray of shape (n_samples, n_parameters)
+        Parameter sets.
+    values : dict
+        From names of nuisances to arrays of shape (n_samples,).
+    n_jobs : int, default=None
+        Threads, as in joblib.
+    memory : float, default=1e9
+        Bytes that a batch of a thread may take.
+
+    Returns
+    -------
+    spectra : ndarray of shape (n_samples, n_pixels)
+    softest : Softest
+        The lowest modes.
+    """
+    spectra = np.full((len(rows), plan.mask.size), np.nan)
+    softest = Softest(len(rows), plan.matrices)
+
+    def run(batch):
+        conditions = conditions_of(plan, values, batch)
+        found = crystals(plan, rows[batch], conditions)
+        softest.note(batch, found.eigenvalues)
+        spectra[batch, plan.mask] = finished(plan, images(plan, found, conditions))
+
+    each_batch(run, len(rows), batch_size(plan, memory), n_jobs)
+    return spectra, softest
 
 
-def _starts(plan, points, n_samples, n_axes):
-    """Where the axis of each sample and point starts, shaped as its lines."""
-    samples = torch.arange(n_samples, device=plan.radii.device) * plan.axis.n_points
-    shells = plan.shells[points] * (n_axes * plan.axis.n_points)
-    if len(plan.amplitudes) == 1:
-        return samples[:, None] + shells
-    return (samples + shells[:, None])[..., None]
+def conditions_of(plan: Plan, values: dict, batch: slice) -> Conditions:
+    """Return how the samples of a batch are recorded."""
+    own = {name: given[batch] for name, given in values.items()}
+    return plan.recording.conditions(own)
 
 
-def _smooth(plan, spectra, displacements, conditions):
-    """Images of incoherent and multiphonon scattering, (n_samples, n_energy, n_q)."""
-    n_points = spectra.shape[-1]
-    if conditions is None:
-        shares = q_shares(plan.incoherent, plan.radii, displacements)
-        kernel = plan.incoherent.kernel(n_points)
-        return _joined(spectra @ kernel.mT, shares @ plan.q_kernel.mT)
-    radii = plan.radii / conditions.scales[:, None]
-    shares = q_shares(plan.incoherent, radii, displacements)
-    return _joined(
-        _in_energy(conditions, spectra, None), _in_q(conditions, shares, None)
+def finished(plan: Plan, recorded: Array) -> Array:
+    """Visible pixels of images, with the background in proportion to their mean."""
+    visible = recorded.reshape(*recorded.shape[:-2], -1)[..., plan.mask]
+    if plan.background is None:
+        return visible
+    return visible + visible.mean(axis=-1, keepdims=True) * plan.background[plan.mask]
+
+
+def unfinished(plan: Plan, slopes: Array) -> Array:
+    """Return derivatives with the images, of those with their finished pixels."""
+    if plan.background is not None:
+        of_mean = slopes @ plan.background[plan.mask]
+        slopes = slopes + of_mean[..., None] / slopes.shape[-1]
+    images = np.zeros((len(slopes), plan.mask.size))
+    images[:, plan.mask] = slopes
+    return images
+
+
+def batch_size(plan: Plan, memory: float) -> int:
+    """Return how many parameter sets go together."""
+    n_points, size = len(plan.weights), plan.matrices.size
+    real = 1 if plan.matrices.is_real else 2
+    of_modes = 4 * n_points * size**2 * real
+    widest = max(block.q_vectors.size // 3 for block in plan.blocks) * size * real
+    axes = plan.recording.energy.n_points * plan.recording.q.n_points
+    return int(np.clip(memory / 8 / (of_modes + 5 * widest + 3 * axes), 1, _BATCH))
+
+
+def each_batch(run, n_samples: int, size: int, n_jobs) -> None:
+    """Call a function with all slices of samples, in threads where asked."""
+    batches = [slice(start, start + size) for start in range(0, n_samples, size)]
+    if n_jobs is None or len(batches) == 1:
+        for batch in batches:
+            run(batch)
+        return
+    Parallel(n_jobs=n_jobs, prefer="threads", require="sharedmem")(
+        delayed(run)(batch) for batch in batches
     )
-
-
-def _joined(recorded, seen):
-    return recorded.flatten(-3, -2).mT @ seen.flatten(-3, -2)
-
-
-def _in_energy(conditions, spectra, changed):
-    """Record (..., n_samples, n_atoms, n_orders, n_points) in bins of energy."""
-    kernels = conditions.smooth_kernels(spectra.shape[-1], changed)
-    return spectra @ kernels[:, None].mT
-
-
-def _in_q(conditions, shares, changed):
-    """Record (..., n_samples, n_atoms, n_orders, n_shells) in bins of Q."""
-    return shares @ conditions.q_kernels(changed)[:, None].mT

@@ -1,177 +1,363 @@
-"""Everything of a powder average that does not depend on the parameters, built once."""
+r"""Everything of a powder average that does not depend on the parameters, built once.
 
-import warnings
-from functools import cache
+The average over directions of Q is a sum over all points Q of a fine grid of momentum
+transfers, :math:`S(|Q|) = \frac{1}{4\pi Q^2} \int S(Q')\,\delta(|Q'| - |Q|)\,d^3Q'`. The
+grid is a mesh of the Brillouin zone, repeated in all zones: a point Q = q + G shares its
+phonons with q, and those q suffice that symmetry leaves independent.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from skphonon.physics.bond_waves import bond_waves
+from skphonon.physics.dynamical_matrix import DynamicalMatrices
+from skphonon.physics.zone import (
+    ThermalTensors,
+    ZoneMesh,
+    irreducible_points,
+    labels,
+    laue_rotations,
+    mean_points,
+    stars,
+)
+from skphonon.simulation._axes import Axis
 from skphonon.simulation._incoherent import Incoherent
-from skphonon.simulation._nuisance import NAMES
-from skphonon.simulation._phonon_plan import (
+from skphonon.simulation._phonon_amplitudes import (
     background,
     cross_sections,
-    dipole_term,
-    line_axis,
     real_amplitudes,
-    tensors,
-    zone_mesh,
 )
-from skphonon.simulation._powder_conditions import (
-    conditions,
-    energy_kernel,
-    smooth_kernel,
-)
-from skphonon.simulation._powder_engine import Plan, bands, distances
-from skphonon.simulation.quadrature import (
-    independent_directions,
-    radial_samples,
-)
-from skphonon.simulation.resolution import (
-    bin_kernel,
-)
+from skphonon.simulation._recording import Recording
 
-__all__ = ["make_plan", "settled_plan"]
+__all__ = ["Block", "Plan", "make_plan", "n_orders", "plan_size"]
 
-_FEWEST_DIRECTIONS = 1000  # over the sphere, however small |Q| is
-_FIRST_TRY, _LAST_TRY = 2000, 300_000  # directions, where a tolerance decides
-_OTHER_TURN = 10_000  # number of another set of directions, equally good
-_COARSE_MESH, _FINE_MESH = 20.0, 60.0  # Angstrom: reach of the mesh of the zone
+Array = NDArray[np.float64]
+
+_NUMBERS = 1 << 16  # lines of a block, for one parameter set
 
 
-def settled_plan(simulator, ranges) -> Plan:
-    """Return a plan with the directions asked for, or as many as the tolerance needs.
+class Block(NamedTuple):
+    """Momentum transfers of a range of points, in chunks of one point each."""
 
-    Parameters
-    ----------
-    simulator : PowderSimulator
-        With checked settings.
-    ranges : ndarray of shape (2, n_nuisances)
-        As from `nuisance_ranges`.
-
-    Returns
-    -------
-    Plan
-        Warns with ConvergenceWarning where the tolerance is out of reach.
-    """
-    if simulator.n_directions is not None:
-        return make_plan(simulator, simulator.n_directions, ranges)
-    n_directions, reference = _FIRST_TRY, simulator.reference[None]
-    plain = (ranges == simulator.nuisance_reference).all()
-    middle = None if plain else ranges.mean(axis=0, keepdims=True)
-    while True:
-        plan = make_plan(simulator, n_directions, ranges)
-        other = make_plan(simulator, n_directions, ranges, other=True)
-        # two averages of equal quality differ by twice the error of each
-        error = distances(other, plan, reference, middle)[0] / 2
-        if not error > simulator.tolerance:
-            return plan
-        if n_directions >= _LAST_TRY:
-            break
-        growth = np.clip(1.1 * (error / simulator.tolerance) ** 0.5, 1.3, 8.0)
-        n_directions = min(int(n_directions * growth), _LAST_TRY)
-    warnings.warn(
-        f"{n_directions} directions do not reach tolerance={simulator.tolerance:g}: "
-        f"the error is {error:.1g}. Raise the tolerance, give the simulator the "
-        "resolution of the instrument, or leave the elastic line (and two or three "
-        "widths of the resolution around it) out of the mask of the grid.",
-        ConvergenceWarning,
-        stacklevel=5,
-    )
-    return plan
+    points: NDArray[np.intp]  # (n_points,), numbers of them in the plan
+    chunks: NDArray[np.intp]  # (n_chunks,), which of these each is of
+    amplitudes: Array  # (n_chunks, n_rows, n_atoms): b / sqrt(m) with phases of G
+    q_vectors: Array  # (n_chunks, n_rows, 3), 1/Angstrom
+    moduli: slice  # of the axis of moduli, that the block reaches
+    q_shares: csr_array  # (n_points * n_moduli, n_chunks * n_rows)
 
 
-def make_plan(simulator, n_directions: int, ranges, *, other: bool = False) -> Plan:
+class Plan(NamedTuple):
+    """What does not depend on the parameters."""
+
+    parameter_names: list[str]
+    mesh: ZoneMesh
+    matrices: DynamicalMatrices
+    thermal: ThermalTensors
+    weights: Array  # (n_points,), in means over the zone
+    blocks: list[Block]
+    tensor_rows: NDArray[np.intp]  # (n_atoms,): which tensor each atom has
+    tensors: Array  # (n_components, n_tensors, 6): those of different atoms, packed
+    recording: Recording
+    mask: NDArray[np.bool_]  # (n_pixels,)
+    temperature: float  # K
+    displacement: float | None  # <u_x^2> where it is given, Angstrom^2
+    incoherent: Incoherent | None
+    background: Array | None  # (n_pixels,)
+
+    @property
+    def n_transfers(self) -> int:
+        """Number of momentum transfers."""
+        return sum(block.q_shares.shape[1] for block in self.blocks)
+
+
+def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
     """Build a plan.
 
     Parameters
     ----------
     simulator : PowderSimulator
         With checked settings.
-    n_directions : int
-        Directions over the whole sphere at the largest modulus.
-    ranges : ndarray of shape (2, n_nuisances)
-        What the samples of moduli and the axis of energies shall serve.
-    other : bool, default=False
-        Whether to sample other directions and moduli, which are as good.
+    mesh : ZoneMesh
+        The mesh.
+    ranges : dict
+        From names of nuisances to pairs that the axes shall serve.
 
     Returns
     -------
     Plan
-        On the device of the simulator.
     """
-    model, grid = simulator.model, simulator.grid
-    to = tensors(simulator)
-    energy_edges, q_edges = grid.edges()
-    sigma, mask = simulator.q_resolution, grid.mask
-    offset, turn = (0.0, _OTHER_TURN) if other else (0.5, 0)
-    low, high = (dict(zip(NAMES, row, strict=True)) for row in ranges)
-    radii, step = radial_samples(
-        q_edges,
-        mask,
-        low["q_resolution"],
-        offset,
-        widest=high["q_resolution"],
-        scales=(low["lattice_scale"], high["lattice_scale"]),
-    )
-    directions = _directions(model.point_group(), n_directions, radii, turn)
-    sizes = [len(d) for d in directions]
-    q_vectors = np.concatenate(directions) * np.repeat(radii, sizes)[:, None]
-    axis = line_axis(simulator, energy_edges, low, high)
-    lengths, by_order = cross_sections(
-        simulator, simulator.incoherent, simulator.n_phonons
-    )
-    q_kernel = bin_kernel(q_edges, radii, sigma) * step
+    model, grid, orders = simulator.model, simulator.grid, n_orders(simulator)
+    recording = Recording(simulator, ranges)
+    lengths, by_order = cross_sections(simulator, simulator.incoherent, orders)
+    mean = mean_points(model, mesh)
+    lists = _transfers(model, mesh, recording.q)
+    n_mean = len(mean.weights)
+    # transfers of points of the mesh use the points of the mean over the zone
+    wavevectors = np.concatenate([mean.wavevectors, lists.wavevectors])
+    numbers = np.where(lists.of_mean < 0, n_mean + lists.of_new, lists.of_mean)
+    weights = np.concatenate([mean.weights, np.zeros(len(lists.wavevectors))])
+    thermal = ThermalTensors(model, weights)
+    rows, tensors = _different_tensors(thermal.tensors)
+    incoherent = None
+    if simulator.incoherent or orders > 1:
+        incoherent = Incoherent(
+            model, by_order, recording, *_resolving(model, mesh, wavevectors, n_mean)
+        )
     return Plan(
-        ranges=ranges,
-        mask=mask.ravel(),
         parameter_names=model.parameter_names,
-        n_directions=n_directions,
-        radii=to.real(radii),
-        q_vectors=to.real(np.ascontiguousarray(q_vectors.T)),
-        shares=to.real(np.repeat(1 / np.array(sizes), sizes)),
-        shells=to.index(np.repeat(np.arange(len(radii)), sizes)),
-        waves=bond_waves(model, to.device, to.dtype),
-        offset=dipole_term(model, q_vectors, to),
-        amplitudes=to.real(real_amplitudes(lengths, model.inversion_partners())),
-        axis=axis,
-        bands=bands(q_kernel),
-        q_kernel=to.real(q_kernel),
-        energy_kernel=to.real(energy_kernel(simulator, axis, bin_kernel)),
-        mesh=zone_mesh(simulator, to, _reach(simulator)),
+        mesh=mesh,
+        matrices=DynamicalMatrices(model, wavevectors),
+        thermal=thermal,
+        weights=weights,
+        blocks=_blocks(model, lists, numbers, lengths, recording.q),
+        tensor_rows=rows,
+        tensors=tensors,
+        recording=recording,
+        mask=grid.mask.ravel(),
         temperature=simulator.temperature,
         displacement=simulator.mean_square_displacement,
-        incoherent=_incoherent(simulator, axis, by_order, to),
-        background=background(simulator, grid.axes(), to),
-        conditions=lambda table: conditions(simulator, axis, radii, step, table, to),
+        incoherent=incoherent,
+        background=background(simulator, grid.axes()),
     )
 
 
-def _reach(simulator):
-    smooth = simulator.incoherent or simulator.n_phonons > 1
-    return _FINE_MESH if smooth else _COARSE_MESH
+def n_orders(simulator) -> int:
+    """Return the largest number of phonons at once that a simulator has."""
+    return simulator._n_phonons()
 
 
-def _directions(group, n_directions, radii, turn):
-    counts = n_directions * (radii / radii[-1]) ** 2
-    return [
-        independent_directions(group, max(int(count), _FEWEST_DIRECTIONS), turn + shell)
-        for shell, count in enumerate(counts)
-    ]
+def plan_size(model, size, simulator, ranges) -> float:
+    """Return about how many bytes a plan takes.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+    size : tuple of 3 int
+        Of the mesh.
+    simulator : PowderSimulator
+        With checked settings.
+    ranges : dict
+        As for :func:`make_plan`.
+
+    Returns
+    -------
+    float
+    """
+    volume = abs(np.linalg.det(model.reciprocal_lattice()))
+    highest = Recording(simulator, ranges).q.points()[-1]
+    n_points = np.prod(size) / len(laue_rotations(model))
+    n_transfers = 4 / 3 * np.pi * highest**3 / volume * n_points
+    real = model.inversion_partners() is not None
+    numbers = model.n_atoms * (1 if real else 2)
+    per_transfer = 8 * (numbers + 3 + 4 + 2) + 8 * 4 * 3 * numbers
+    per_point = 8 * (3 * model.n_atoms) ** 2 * (4 if real else 8)
+    return n_transfers * per_transfer + n_points * per_point
 
 
-def _incoherent(simulator, axis, cross_sections, to):
-    if not simulator.incoherent and simulator.n_phonons == 1:
-        return None
+def _resolving(model, mesh, wavevectors, n_mean):
+    """Weights that resolve energies, and the lowest energy that the mesh has.
 
-    @cache
-    def recorded(n_points):
-        return to.real(smooth_kernel(simulator, n_points, axis, bin_kernel))
-
-    return Incoherent(
-        cross_sections=to.real(cross_sections),
-        axis=axis,
-        temperature=simulator.temperature,
-        kernel=recorded,
+    The points around the zone centre sum what is smooth in the modulus; energies are
+    not.
+    """
+    points, _, shares = irreducible_points(
+        mesh.size, mesh.shifted, laue_rotations(model)
     )
+    centre = ~points.any(axis=1)
+    weights = np.zeros(len(wavevectors))
+    weights[: len(points) - centre.sum()] = shares[~centre]
+    if centre.any():  # the points around it come after those of the mean
+        _, of_around = _around_centre(mesh, 4 * int(np.lcm.reduce(mesh.size)),
+                                      laue_rotations(model))
+        weights[n_mean:] = of_around * shares[centre].sum()
+    own = weights > 0
+    matrices = DynamicalMatrices(model, wavevectors[own])
+    lowest = np.linalg.eigvalsh(matrices.matrices(model.reference[None])).min()
+    return weights, np.sqrt(max(lowest, 0.0))
+
+
+class _Transfers(NamedTuple):
+    """Momentum transfers, sorted by their point."""
+
+    wavevectors: Array  # (n_new, 3), points that the mean over the zone does not have
+    of_mean: NDArray[np.intp]  # (n_transfers,), number of a point of the mean, or -1
+    of_new: NDArray[np.intp]  # number among the new ones
+    shifts: Array  # (n_transfers, 3), reciprocal lattice vector from the point
+    q_vectors: Array  # (n_transfers, 3), 1/Angstrom
+    shares: Array  # (n_transfers,), volume of the space of Q that each stands for
+
+
+def _transfers(model, mesh, axis: Axis) -> _Transfers:
+    """All momentum transfers that a grid sees, one of each set that symmetry relates."""
+    reciprocal, rotations = model.reciprocal_lattice(), laue_rotations(model)
+    reached = axis.points()[[0, -1]]
+    low, high = max(reached[0], 0.0), reached[1]
+    points, period, shares = irreducible_points(mesh.size, mesh.shifted, rotations)
+    at_centre = ~points.any(axis=1)
+    around, of_around = _around_centre(mesh, period, rotations)
+    n_mesh = len(points) - int(at_centre.sum())
+    all_points = np.concatenate([points[~at_centre], around])
+    all_shares = np.concatenate(
+        [shares[~at_centre], of_around * shares[at_centre].sum()]
+    )
+    if not at_centre.any():
+        all_points, all_shares = all_points[:n_mesh], all_shares[:n_mesh]
+    volume = abs(np.linalg.det(reciprocal))
+    given = _all_zones(all_points, period, reciprocal, rotations, low, high)
+    return _Transfers(
+        wavevectors=all_points[n_mesh:] / period @ reciprocal,
+        of_mean=np.where(given.points < n_mesh, given.points, -1),
+        of_new=given.points - n_mesh,
+        shifts=given.shifts,
+        q_vectors=given.q_vectors,
+        shares=volume * all_shares[given.points] * given.members,
+    )
+
+
+def _around_centre(mesh, period, rotations):
+    """Eight points in the place of the zone centre, folded."""
+    quarter = np.array([period // (4 * n) for n in mesh.size])
+    corners = np.array(np.meshgrid(*[[-1, 1]] * 3, indexing="ij")).reshape(3, -1).T
+    corners = corners * quarter
+    _, first, members = np.unique(
+        stars(corners, rotations), return_index=True, return_counts=True
+    )
+    return corners[first], members / 8
+
+
+class _Given(NamedTuple):
+    points: NDArray[np.intp]
+    members: Array  # number of transfers that each stands for
+    shifts: Array
+    q_vectors: Array
+
+
+def _all_zones(points, period, reciprocal, rotations, low, high) -> _Given:
+    """Transfers of points in all zones between two moduli, little groups folded."""
+    lattice = _within(reciprocal, high + np.linalg.norm(
+        points / period @ reciprocal, axis=1
+    ).max())
+    centres, own = lattice @ reciprocal, points / period @ reciprocal
+    squares = (centres**2).sum(axis=1)[None] + (own**2).sum(axis=1)[:, None]
+    squares = squares + 2 * own @ centres.T
+    tiny = 1e-9 * (reciprocal**2).sum()
+    inside = (squares < high**2) & (squares > max(low**2, tiny))
+    of_point, of_lattice = np.nonzero(inside)
+    shifts = lattice[of_lattice]
+    whole = shifts * period + points[of_point]
+    least = labels(whole)
+    for rotation in rotations:
+        fixed = ((points @ rotation - points) % period == 0).all(axis=1)
+        some = np.flatnonzero(fixed[of_point])
+        least[some] = np.minimum(least[some], labels(whole[some] @ rotation))
+    keys = np.stack([of_point, least], axis=1)
+    order = np.lexsort(keys.T[::-1])
+    new = np.r_[True, (np.diff(keys[order], axis=0) != 0).any(axis=1)]
+    first = order[new]
+    members = np.diff(np.r_[np.flatnonzero(new), len(order)]).astype(float)
+    q_vectors = centres[of_lattice[first]] + own[of_point[first]]
+    return _Given(
+        of_point[first],
+        members,
+        shifts[first].astype(float),
+        q_vectors,
+    )
+
+
+def _within(reciprocal, radius):
+    """Reciprocal lattice points within a radius, (n, 3)."""
+    reach = np.ceil(radius * np.linalg.norm(np.linalg.inv(reciprocal), axis=0))
+    axes = [np.arange(-int(n), int(n) + 1) for n in reach]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    return points[np.linalg.norm(points @ reciprocal, axis=1) <= radius]
+
+
+def _different_tensors(tensors):
+    """Which of the different displacement tensors each atom has, and these, packed."""
+    packed = tensors.reshape(*tensors.shape[:2], 9)[..., [0, 4, 8, 1, 2, 5]]
+    packed = packed * np.array([1, 1, 1, 2, 2, 2])
+    rounded = np.round(packed.swapaxes(0, 1), 9) + 0.0
+    _, first, rows = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
+    return rows.reshape(-1), packed[:, first]
+
+
+def _blocks(model, lists, numbers, lengths, axis):
+    """Lay out transfers in chunks of rows that share a point, and chunks in blocks."""
+    order = np.argsort(numbers, kind="stable")
+    numbers = numbers[order]
+    shifts, q_vectors = lists.shifts[order], lists.q_vectors[order]
+    shares = lists.shares[order]
+    points, starts, counts = np.unique(numbers, return_index=True, return_counts=True)
+    amplitudes = _amplitudes(model, lengths, shifts)
+    moduli = np.linalg.norm(q_vectors, axis=1)
+    places = axis.places(moduli)
+    good = places.seen
+    values = places.weights() * (shares * good / (4 * np.pi * moduli**2))[:, None]
+    found = []
+    for some in _groups(counts, 3 * model.n_atoms):
+        rows = slice(starts[some.start], starts[some.stop - 1] + counts[some.stop - 1])
+        found.append(
+            _block(
+                points[some],
+                counts[some],
+                amplitudes[rows],
+                q_vectors[rows],
+                places.node[rows],
+                values[rows],
+                3 * model.n_atoms,
+            )
+        )
+    return found
+
+
+def _groups(counts, n_modes):
+    """Ranges of points with about as many transfers each."""
+    numbers = np.cumsum(counts * n_modes) // _NUMBERS
+    starts = np.flatnonzero(np.r_[True, np.diff(numbers) > 0])
+    for start, stop in zip(starts, np.r_[starts[1:], len(counts)], strict=True):
+        yield slice(int(start), int(stop))
+
+
+def _block(points, counts, amplitudes, q_vectors, nodes, values, n_modes):
+    n_rows = int(np.clip(counts.max(), 1, max(8, min(2 * n_modes, 128))))
+    per_point = -(-counts // n_rows)
+    chunks = np.repeat(np.arange(len(points)), per_point)
+    first_chunk = np.cumsum(per_point) - per_point
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    of_point = np.repeat(np.arange(len(points)), counts)
+    places = (np.repeat(first_chunk, counts) * n_rows) + within
+    size = len(chunks) * n_rows
+    padded_amplitudes = np.zeros((size, amplitudes.shape[1]), dtype=amplitudes.dtype)
+    padded_amplitudes[places] = amplitudes
+    padded_q = np.zeros((size, 3))
+    padded_q[places] = q_vectors
+    low, high = int(nodes.min()), int(nodes.max()) + 4
+    n_moduli = high - low
+    rows = of_point[:, None] * n_moduli + (nodes - low)[:, None] + np.arange(4)
+    columns = np.repeat(places, 4)
+    shares = csr_array(
+        (values.ravel(), (rows.ravel(), columns)),
+        shape=(len(points) * n_moduli, size),
+    )
+    return Block(
+        points,
+        chunks,
+        padded_amplitudes.reshape(len(chunks), n_rows, -1),
+        padded_q.reshape(len(chunks), n_rows, 3),
+        slice(low, high),
+        shares,
+    )
+
+
+def _amplitudes(model, lengths, shifts):
+    """Scattering amplitudes of atoms, (n, n_atoms), with the phases exp(-iG.r)."""
+    positions, partners = model.cell.scaled_positions, model.inversion_partners()
+    if partners is None:
+        return lengths * np.exp(2j * np.pi * shifts @ positions.T)
+    centre = (positions[0] + positions[partners[0]]) / 2
+    phases = 2 * np.pi * shifts @ (positions - centre).T
+    return real_amplitudes(lengths, partners, phases)

@@ -1,7 +1,8 @@
 r"""The spectrum of a polycrystal: scattering by phonons, averaged over directions.
 
-For every sample of :math:`|Q|` the phonons are found along directions that the Laue
-class leaves independent. The coherent one-phonon scattering function of a cell,
+The phonons of a mesh of the Brillouin zone, of which symmetry leaves few points
+independent, scatter in all zones; all momentum transfers of one modulus make up its
+average. The coherent one-phonon scattering function of a cell,
 
 .. math:: S(Q, E) = \sum_j \frac{\hbar^2}{2 E_j} \Big|\sum_d \frac{b_d}{\sqrt{m_d}}\,
           e^{-W_d(Q)}\, Q \cdot e_{dj}\Big|^2\,
@@ -15,16 +16,17 @@ averaged over each pixel. Incoherent and multiphonon scattering come in the inco
 approximation.
 """
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 
 from skphonon._validation import (
     StrOptions,
     at_least,
-    parameter_rows,
     positive,
 )
+from skphonon.physics.stability import warn_unstable
+from skphonon.physics.zone import ZoneMesh
 from skphonon.simulation import _nuisance
 from skphonon.simulation._base import ModelSimulator
 from skphonon.simulation._plausible import warn_of_window
@@ -37,7 +39,8 @@ class PowderSimulator(ModelSimulator):
 
     Parameters enter through a force-constant model; one call simulates any number of
     parameter sets. A mode with an imaginary frequency (an unstable crystal) scatters
-    nothing: its spectrum shows the stable modes and is finite inside the window.
+    nothing, and a warning names it: the spectrum shows the stable modes and is finite
+    inside the window.
 
     Parameters
     ----------
@@ -68,15 +71,13 @@ class PowderSimulator(ModelSimulator):
         :math:`\bar I \sum_{kl} c_{kl} E^k |Q|^l` (E in meV, Q in 1/Angstrom) added to
         each spectrum, in units of the mean :math:`\bar I` of its intensity over the
         window.
-    n_directions : int, default=None
-        Directions over the whole sphere at the largest \|Q\|; fewer, in proportion to
-        Q^2, below. Only those that symmetry leaves independent are computed: one in 48
-        for a cubic crystal. None takes as many as `tolerance` needs.
+    mesh : ZoneMesh, int or tuple of 3 int, default=None
+        Mesh of the Brillouin zone, or the number of its points along each reciprocal
+        axis. None takes the coarsest one within `tolerance`, see `zone_mesh`.
     tolerance : float, default=1e-4
-        Error allowed to the average over directions, as the mean square error over the
-        variance of a spectrum, at the reference parameters and in the middle of the
-        ranges of nuisances; see :meth:`quadrature_error`. Not used where
-        `n_directions` is given.
+        Error allowed to a spectrum, as the mean square error over the variance, at the
+        reference parameters and the narrowest resolution. Displacements then err by
+        less than 0.5 %. Not used where `mesh` is given.
     quantity : {"chi", "sqe"}, default="chi"
         What a spectrum shows: :math:`\chi''(|Q|, E)` or :math:`S(|Q|, E)`.
     units : {"1/meV", "barn/meV/sr"}, default="1/meV"
@@ -85,22 +86,18 @@ class PowderSimulator(ModelSimulator):
         formula unit. Neither depends on the choice of the cell.
     incoherent : bool, default=False
         Whether to add incoherent scattering.
-    n_phonons : int, default=1
+    n_phonons : int or "auto", default=1
         Largest number of phonons created or absorbed at once. Terms above 1 come in the
-        incoherent approximation.
+        incoherent approximation. "auto" takes so many that further ones hold less than
+        0.1 % of the intensity in the window at the reference.
     scattering_lengths : dict, default=None
         Own values for some symbols: coherent length in fm, or a pair of it and the
         incoherent cross-section in barn. See
         :func:`~skphonon.physics.scattering_lengths.scattering_lengths`.
-    mesh : int or tuple of 3 int, default=None
-        Points along each reciprocal axis, at least 2, of the mesh for displacements and
-        densities of states. Points next to the zone centre stand for it as well, so
-        that the error does not go with the spacing. None reaches 20 Angstrom, 60 where
-        spectra need densities.
-    device : str, default="cpu"
-        Device of torch that computes, such as ``"cuda"``.
-    dtype : {"float64", "float32"}, default="float64"
-        Precision. The error of ``"float32"`` is far below that of the average.
+    memory : float, default=1000.0
+        What a thread may take beside the results, in MB.
+    n_jobs : int, default=None
+        Threads that simulate batches of parameter sets, as in joblib.
 
     Attributes
     ----------
@@ -112,6 +109,11 @@ class PowderSimulator(ModelSimulator):
         What else may differ between the spectra of a call; see :meth:`simulate`.
     nuisance_reference : ndarray of shape (n_nuisances,)
         The values it has unless asked for others.
+    zone_mesh : ZoneMesh
+        The mesh that is used.
+    mesh_error : float
+        Error of the spectrum on it at the reference, from a mesh of half as many points
+        again along each axis.
 
     Examples
     --------
@@ -140,16 +142,15 @@ class PowderSimulator(ModelSimulator):
         "energy_resolution": [at_least(0, Real), callable],
         "q_resolution": [at_least(0, Real)],
         "mean_square_displacement": [at_least(0, Real), None],
-        "n_directions": [at_least(1), None],
         "tolerance": [positive()],
         "quantity": [StrOptions({"chi", "sqe"})],
         "units": [StrOptions({"1/meV", "barn/meV/sr"})],
         "incoherent": ["boolean"],
-        "n_phonons": [at_least(1)],
+        "n_phonons": [at_least(1), StrOptions({"auto"})],
         "scattering_lengths": [dict, None],
-        "mesh": [at_least(2), tuple, None],
-        "device": [str],
-        "dtype": [StrOptions({"float64", "float32"})],
+        "mesh": [at_least(2), tuple, ZoneMesh, None],
+        "memory": [positive()],
+        "n_jobs": [Integral, None],
     }
 
     def __init__(
@@ -162,16 +163,15 @@ class PowderSimulator(ModelSimulator):
         q_resolution=0.09,
         mean_square_displacement=None,
         background=None,
-        n_directions=None,
+        mesh=None,
         tolerance=1e-4,
         quantity="chi",
         units="1/meV",
         incoherent=False,
         n_phonons=1,
         scattering_lengths=None,
-        mesh=None,
-        device="cpu",
-        dtype="float64",
+        memory=1000.0,
+        n_jobs=None,
     ):
         self.model = model
         self.grid = grid
@@ -180,23 +180,34 @@ class PowderSimulator(ModelSimulator):
         self.q_resolution = q_resolution
         self.mean_square_displacement = mean_square_displacement
         self.background = background
-        self.n_directions = n_directions
+        self.mesh = mesh
         self.tolerance = tolerance
         self.quantity = quantity
         self.units = units
         self.incoherent = incoherent
         self.n_phonons = n_phonons
         self.scattering_lengths = scattering_lengths
-        self.mesh = mesh
-        self.device = device
-        self.dtype = dtype
+        self.memory = memory
+        self.n_jobs = n_jobs
 
     @property
     def nuisance_reference(self):
         """Values of what `nuisance_names` names, where nothing else is asked for."""
         width = self.energy_resolution
         width = 1.0 if callable(width) else width
-        return np.array([width, 0.0, 0.0, self.q_resolution, 1.0, 0.0])
+        plain = [width, 0.0, 0.0, self.q_resolution, 1.0, 0.0]
+        return np.array([*plain, 1.0, 0.0, 1.0, self.temperature])
+
+    @property
+    def zone_mesh(self):
+        """Mesh of the zone that is used."""
+        _, _, ranges = self._asked(self.reference)
+        return self._plan(ranges).mesh
+
+    @property
+    def mesh_error(self):
+        """Error of the spectrum on the mesh, at the reference."""
+        return float(self.mesh_errors(self.reference)[0])
 
     def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
         r"""Simulate spectra.
@@ -221,6 +232,11 @@ class PowderSimulator(ModelSimulator):
             - ``"lattice_scale"``: factor of the lattice, with all force constants kept.
             - ``"mean_square_displacement"``: an isotropic
               :math:`\langle u_x^2 \rangle` in Angstrom^2, added to that of all atoms.
+            - ``"energy_scale"``: factor of the energies at which phonons are shown,
+              before the offset.
+            - ``"q_scale"``, ``"q_offset"``: the same of moduli; the offset is in
+              1/Angstrom.
+            - ``"temperature"``: temperature of the sample in K.
         nuisance_ranges : dict, default=None
             From some of these names to pairs of the least and the largest value to
             prepare for; of others, None takes what the values span. Calls with the same
@@ -239,11 +255,14 @@ class PowderSimulator(ModelSimulator):
             not finite; if a nuisance is unknown, out of range or of another shape, or
             the lattice varies where `q_resolution` is zero.
         """
+        from skphonon.simulation import _powder_engine
+
         rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
-        plan, engine = self._plan(ranges)
-        if nuisance is None and nuisance_ranges is None:
-            table = None
-        return engine.simulate(plan, rows, table)
+        spectra, softest = _powder_engine.simulate(
+            self._plan(ranges), rows, _columns(table), self.n_jobs, self.memory * 1e6
+        )
+        warn_unstable(softest)
+        return spectra
 
     def jacobian(
         self, parameters, *, nuisance=(), nuisance_ranges=None, return_spectra=False
@@ -280,17 +299,58 @@ class PowderSimulator(ModelSimulator):
             As from :meth:`simulate`, or if a resolution is zero and `nuisance` names
             what has no derivative then.
         """
+        from skphonon.simulation import _powder_derivatives
+
         names, rows, table, ranges = self._asked_changes(
             parameters, nuisance, nuisance_ranges
         )
-        from skphonon.simulation._powder_derivatives import differentiate
-
-        plan, _ = self._plan(ranges)
-        changes, spectra = differentiate(plan, rows, table, names)
+        changes, spectra, softest = _powder_derivatives.differentiate(
+            self._plan(ranges), rows, _columns(table), names, self.n_jobs
+        )
+        warn_unstable(softest)
         return (changes, spectra) if return_spectra else changes
 
-    def quadrature_error(self, parameters):
-        r"""Estimate the error of the average over directions.
+    def gradient(self, parameters, slopes, *, nuisance=None, nuisance_ranges=None):
+        """Return gradients of scalars that depend on spectra.
+
+        They are exact, and cost about three spectra for any number of parameters: the
+        way to go where a model has hundreds of them, and :meth:`jacobian` is large.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets in eV/Angstrom^2.
+        slopes : array-like of shape (n_samples, n_pixels)
+            Derivative of the scalar of each sample with each pixel of its spectrum;
+            what is not in the window does not count.
+        nuisance, nuisance_ranges : dict, default=None
+            As for :meth:`simulate`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_parameters)
+            Derivatives of the scalars with the parameters.
+
+        Raises
+        ------
+        ValueError
+            As from :meth:`simulate`, or if `slopes` has another shape.
+        """
+        from skphonon.simulation import _powder_derivatives
+
+        rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
+        slopes = np.atleast_2d(np.asarray(slopes, dtype=float))
+        if slopes.shape != (len(rows), self.grid.n_pixels):
+            raise ValueError(
+                f"slopes must have shape {(len(rows), self.grid.n_pixels)}, one row a "
+                f"parameter set and one column a pixel; got {slopes.shape}."
+            )
+        return _powder_derivatives.gradients(
+            self._plan(ranges), rows, _columns(table), slopes, self.n_jobs
+        )
+
+    def mesh_errors(self, parameters):
+        r"""Estimate the errors of spectra on the mesh.
 
         Parameters
         ----------
@@ -300,29 +360,65 @@ class PowderSimulator(ModelSimulator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Mean square difference from an average over four times as many other
-            directions at other samples of \|Q\|, over the variance of the spectrum.
+            Mean square difference from a spectrum on a mesh of half as many points
+            again along each axis, over the variance of the spectrum.
         """
-        from skphonon.simulation._powder_plan import make_plan
+        from skphonon.simulation._powder_choice import error_of
 
-        plan, engine = self._plan()
-        rows = parameter_rows(parameters, plan.parameter_names)
-        finer = self._cached(
-            "finer",
-            lambda: make_plan(self, 4 * plan.n_directions, plan.ranges, other=True),
-        )
-        return engine.distances(finer, plan, rows)
+        rows, table, ranges = self._asked(parameters)
+        values = _columns(table[:1])
+        return error_of(self, self._plan(ranges), _pairs(ranges), values, rows)
 
-    def _plan(self, ranges=None):
-        """Return what does not depend on the parameters, and the code to run it."""
-        # torch takes seconds to import: only those who simulate wait for it
-        from skphonon.simulation import _powder_engine, _powder_plan
+    def _plan(self, ranges):
+        """Return what does not depend on the parameters."""
 
         def build():
-            warn_of_window(self)
-            return _powder_plan.settled_plan(self, ranges)
+            from skphonon.simulation._powder_plan import make_plan
 
-        if ranges is None:
-            _, _, ranges = self._asked(self.reference)
-        key = "plan", _nuisance.of_a_plan(ranges).tobytes()
-        return self._cached(key, build), _powder_engine
+            warn_of_window(self)
+            self._warn_of_orders(ranges)
+            return make_plan(self, self._mesh(ranges), _pairs(ranges))
+
+        return self._cached(("plan", _nuisance.of_a_plan(ranges).tobytes()), build)
+
+    def _mesh(self, ranges):
+        """Return the mesh given, or the one that the tolerance needs."""
+        from skphonon.simulation._powder_choice import choose_mesh
+
+        if self.mesh is None:
+            return choose_mesh(self, _pairs(ranges), _narrowest(ranges)).mesh
+        return self.mesh if isinstance(self.mesh, ZoneMesh) else ZoneMesh(self.mesh)
+
+    def _n_phonons(self):
+        """Return the largest number of phonons at once."""
+        if self.n_phonons != "auto":
+            return self.n_phonons
+        from skphonon.simulation._powder_orders import orders_needed
+
+        return self._cached("orders", lambda: orders_needed(self))
+
+    def _warn_of_orders(self, ranges):
+        if self.n_phonons == "auto" or self.n_phonons == 1:
+            return
+        from skphonon.simulation._powder_orders import warn_of_orders
+
+        warn_of_orders(self)
+
+
+def _columns(table):
+    """Values of nuisances by name."""
+    return dict(zip(_nuisance.NAMES, table.T, strict=True))
+
+
+def _pairs(ranges):
+    """Ranges of nuisances by name."""
+    return {name: tuple(pair) for name, pair in _columns(ranges).items()}
+
+
+def _narrowest(ranges):
+    """Where a mesh is compared: the sharpest resolution in the middle of the ranges."""
+    middle = ranges.mean(axis=0, keepdims=True)
+    for name in ("energy_resolution", "q_resolution"):
+        column = _nuisance.NAMES.index(name)
+        middle[0, column] = ranges[0, column]
+    return _columns(middle)

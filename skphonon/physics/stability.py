@@ -1,0 +1,95 @@
+"""Crystals that are not stable: modes of imaginary energy, and what to say of them."""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+
+from skphonon._warnings import warn_user
+
+__all__ = ["Softest", "UnstableCrystalWarning", "searching", "warn_unstable"]
+
+_UNSTABLE = 1e-8  # of the largest eigenvalue, below zero
+
+_SEARCHING: ContextVar[bool] = ContextVar("searching", default=False)
+
+
+class UnstableCrystalWarning(UserWarning):
+    """Parameters describe a crystal with modes of imaginary energy."""
+
+
+class Softest:
+    """The lowest mode of each parameter set.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of parameter sets.
+    matrices : DynamicalMatrices
+        Those that are diagonalised.
+    """
+
+    def __init__(self, n_samples: int, matrices) -> None:
+        self.eigenvalues = np.zeros(n_samples)  # meV^2; 0 where stable
+        self.points = np.zeros(n_samples, dtype=int)
+        self._matrices = matrices
+
+    def note(self, batch: slice, eigenvalues) -> None:
+        """Keep the lowest of the eigenvalues of a batch.
+
+        Parameters
+        ----------
+        batch : slice
+            Its samples.
+        eigenvalues : ndarray of shape (n_samples, n_points, n_modes)
+            Ascending, in meV^2.
+        """
+        lowest = eigenvalues[..., 0]
+        own = lowest.argmin(axis=1)
+        values = lowest[np.arange(len(own)), own]
+        unstable = values < -_UNSTABLE * np.abs(eigenvalues).max(axis=(1, 2))
+        self.eigenvalues[batch] = np.where(unstable, values, 0.0)
+        self.points[batch] = own
+
+    def worst(self):
+        """Return energy (imaginary part) and reduced wavevector of the softest mode."""
+        number = int(self.eigenvalues.argmin())
+        reduced = self._matrices.reduced(self.points[number])
+        return np.sqrt(-self.eigenvalues[number]), reduced
+
+
+@contextmanager
+def searching():
+    """Keep quiet of unstable crystals: a search passes them, and judges its results."""
+    token = _SEARCHING.set(True)
+    try:
+        yield
+    finally:
+        _SEARCHING.reset(token)
+
+
+def warn_unstable(softest: Softest) -> None:
+    """Warn of unstable parameter sets, once for all of a call.
+
+    Parameters
+    ----------
+    softest : Softest
+        Their lowest modes.
+
+    Warns
+    -----
+    UnstableCrystalWarning
+        With the number of sets, and the worst mode.
+    """
+    n_unstable = int((softest.eigenvalues < 0).sum())
+    if not n_unstable or _SEARCHING.get():
+        return
+    energy, reduced = softest.worst()
+    place = ", ".join(f"{x + 0.0:.3g}" for x in reduced.round(4))
+    warn_user(
+        f"{n_unstable} of {len(softest.eigenvalues)} parameter sets are unstable: a "
+        f"mode at q = ({place}) in units of the reciprocal lattice has the imaginary "
+        f"energy {energy:.2g}i meV. Such modes are left out of spectra and "
+        "displacements; keep to sets for which is_stable of the model holds.",
+        UnstableCrystalWarning,
+    )

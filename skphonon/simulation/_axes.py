@@ -1,0 +1,240 @@
+r"""Even axes on which spectral lines are collected, by cubic B-splines.
+
+A line adds to four points of an axis, from which a matrix makes the broadened bins. For
+a smooth function H,
+
+.. math:: H(x) \approx \sum_l B\!\left(\frac{x - x_l}{h}\right)
+          \left[H_l - \tfrac16\,(H_{l+1} - 2 H_l + H_{l-1})\right],
+
+which is exact for cubics (de Boor, *A Practical Guide to Splines*, chapter XII), so
+that a spectrum is a smooth function of where each line is.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skphonon.simulation.resolution import resolve_widths, total_width
+
+__all__ = ["Axis", "Places", "energy_axis", "inverse_square", "q_axis", "widths_inside"]
+
+Array = NDArray[np.float64]
+
+_REACH = 5.0  # widths of the resolution beyond which a line is not seen
+_LINE_STEPS = 3  # points of the energy axis within a width of the resolution
+_Q_STEPS = 1.5  # and of that of |Q|, where each spectrum is of very many lines
+_SHARP_STEPS = 8  # and of a resolution much narrower than a bin
+_SOFTEST = 1e-6  # meV^2: softer modes, sound of infinite wavelength, do not scatter
+
+
+class Axis(NamedTuple):
+    """An even axis on which lines are collected.
+
+    Parameters
+    ----------
+    step : float
+        Distance between points.
+    first : int
+        Number of the first point; point number l lies at l * step.
+    n_points : int
+        Number of points.
+    smooth : bool
+        Whether the resolution is resolved by the step.
+    """
+
+    step: float
+    first: int
+    n_points: int
+    smooth: bool
+
+    def points(self, beyond: int = 0) -> Array:
+        """Return where the points are, with so many more at either end.
+
+        Parameters
+        ----------
+        beyond : int, default=0
+            Points before the first and after the last.
+
+        Returns
+        -------
+        ndarray of shape (n_points + 2 * beyond,)
+        """
+        start, stop = self.first - beyond, self.first + self.n_points + beyond
+        return self.step * np.arange(start, stop, dtype=float)
+
+    def coefficients(self, values: Array) -> Array:
+        """Return spline coefficients of values along the last axis, less its ends.
+
+        Where the resolution is not resolved they are the values themselves, which are
+        never negative.
+
+        Parameters
+        ----------
+        values : ndarray of shape (..., n_points + 2)
+            At ``points(beyond=1)``.
+
+        Returns
+        -------
+        ndarray of shape (..., n_points)
+        """
+        inner = values[..., 1:-1]
+        if not self.smooth:
+            return inner
+        return inner - (values[..., 2:] - 2 * inner + values[..., :-2]) / 6
+
+    def places(self, positions: Array) -> "Places":
+        """Find the places of lines.
+
+        Parameters
+        ----------
+        positions : ndarray
+            Where the lines are.
+
+        Returns
+        -------
+        Places
+            Of the shape of `positions`.
+        """
+        steps = positions / self.step - self.first
+        inside = np.clip(steps, 1.0, self.n_points - 2.001)
+        node = inside.astype(np.int32)
+        return Places(node - 1, inside - node, inside == steps)
+
+
+class Places(NamedTuple):
+    """Where lines lie on an axis; each is shared by four points of it.
+
+    Parameters
+    ----------
+    node : ndarray of int
+        The first of the four points, counted from the start of the axis.
+    fraction : ndarray
+        How far the line is from the second point to the third.
+    seen : ndarray of bool
+        False for lines beyond the axis.
+    """
+
+    node: NDArray[np.int32]
+    fraction: Array
+    seen: NDArray[np.bool_]
+
+    def weights(self) -> Array:
+        """Return the shares of the four points, along a further axis."""
+        t = self.fraction
+        squared = t * t
+        shares = np.empty((*t.shape, 4))
+        last = squared * t / 6
+        shares[..., 3] = last
+        shares[..., 0] = (1 / 6 - last) + (squared - t) / 2
+        shares[..., 2] = (1 / 6 - 3 * last) + (squared + t) / 2
+        shares[..., 1] = 1 - shares[..., 0] - shares[..., 2] - last
+        return shares
+
+    def tilts(self) -> Array:
+        """Return the derivatives of the shares with the position, in steps."""
+        t = self.fraction
+        half = t * t / 2
+        tilts = np.empty((*t.shape, 4))
+        tilts[..., 3] = half
+        tilts[..., 0] = t - half - 0.5
+        tilts[..., 2] = t - 3 * half + 0.5
+        tilts[..., 1] = -tilts[..., 0] - tilts[..., 2] - half
+        return tilts
+
+
+def inverse_square(eigenvalues: Array) -> Array:
+    """Return 1 / E^2 of lines, zero for modes too soft to scatter.
+
+    Parameters
+    ----------
+    eigenvalues : ndarray
+        Squared energies in meV^2.
+
+    Returns
+    -------
+    ndarray
+        In 1/meV^2.
+    """
+    return (eigenvalues > _SOFTEST) / np.maximum(eigenvalues, _SOFTEST)
+
+
+def energy_axis(
+    edges: ArrayLike,
+    resolutions,
+    *,
+    moves: Callable[[float], tuple[float, float]] | None = None,
+    line_steps: int = _LINE_STEPS,
+) -> Axis:
+    """Lay an energy axis under the bins of a spectrum.
+
+    Parameters
+    ----------
+    edges : array-like of shape (n_energy + 1,)
+        Borders of the energy bins in meV.
+    resolutions : sequence of float or callable
+        Standard deviations in meV, or functions from energy to them, that the axis
+        shall resolve and reach.
+    moves : callable, default=None
+        From a border to the least and the largest energy, in meV, that it may stand for
+        (None: itself).
+    line_steps : int, default=3
+        Points of the axis within the width of the narrowest resolution and bin: three
+        do for an average over many lines.
+
+    Returns
+    -------
+    Axis
+        For energies that are not negative, with what splines near zero need below it.
+    """
+    edges = np.asarray(edges, dtype=float)
+    inside = np.linspace(edges[0], edges[-1], 4 * len(edges))
+    seen = np.array([resolve_widths(r, inside) for r in resolutions])
+    width = total_width(edges, seen.min())
+    smooth = bool(seen.min() >= width / _LINE_STEPS)
+    step = width / (line_steps if smooth else max(line_steps, _SHARP_STEPS))
+    reach = max(_REACH * seen.max(), 2 * step)
+    ends = [edges[0], edges[-1]]
+    if moves is not None:
+        ends = [min(moves(ends[0])), max(moves(ends[1]))]
+    crosses_zero = ends[0] < 0 < ends[1]
+    nearest = 0.0 if crosses_zero else max(np.abs(ends).min() - reach, 0.0)
+    first = int(np.floor(nearest / step)) - 2
+    last = int(np.ceil((np.abs(ends).max() + reach) / step)) + 2
+    return Axis(step, first, last - first + 1, smooth)
+
+
+def q_axis(edges: ArrayLike, widths: tuple[float, float], moves) -> Axis:
+    r"""Lay an axis of moduli under the bins of a spectrum.
+
+    Parameters
+    ----------
+    edges : array-like of shape (n_q + 1,)
+        Borders of the bins in 1/Angstrom.
+    widths : pair of float
+        Least and largest standard deviation of the resolution in 1/Angstrom.
+    moves : callable
+        From a border to the least and the largest modulus that it may stand for.
+
+    Returns
+    -------
+    Axis
+    """
+    edges = np.asarray(edges, dtype=float)
+    low, high = min(moves(edges[0])), max(moves(edges[-1]))
+    stretch = min(moves(edges[-1])) / edges[-1]
+    width = total_width(edges, widths[0]) * min(stretch, 1.0)
+    smooth = bool(widths[0] >= width / 2)
+    step = width / (_Q_STEPS if smooth else _SHARP_STEPS)
+    reach = max(_REACH * widths[1] * max(high / edges[-1], 1.0), 2 * step)
+    first = int(np.floor(max(low - reach, 0.0) / step)) - 1
+    last = int(np.ceil((high + reach) / step)) + 2
+    return Axis(step, first, last - first + 1, smooth)
+
+
+def widths_inside(edges: Array, resolution) -> Callable[[Array], Array]:
+    """Return widths of lines by energy; beyond the spectrum, those at its border."""
+    return lambda energies: resolve_widths(
+        resolution, np.clip(energies, edges[0], edges[-1])
+    )

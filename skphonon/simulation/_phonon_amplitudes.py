@@ -1,0 +1,68 @@
+"""What simulators of phonons prepare alike: amplitudes and background."""
+
+from math import gcd
+
+import numpy as np
+
+from skphonon.physics.scattering_lengths import scattering_lengths
+
+__all__ = ["background", "cross_sections", "real_amplitudes"]
+
+
+def cross_sections(simulator, incoherent=False, n_phonons=1):
+    """Return amplitudes b / sqrt(m), and cross-sections over 4 pi of atoms by order.
+
+    In units of the mean cross-section and per atom, or in barn and per formula unit.
+    """
+    model, normalised = simulator.model, simulator.units == "1/meV"
+    symbols, masses = model.symbols, model.atomic_masses
+    lengths, seen = np.ones(len(symbols)), np.zeros(len(symbols))
+    own = simulator.scattering_lengths
+    if incoherent or not normalised or len(set(symbols)) > 1 or own:
+        found = scattering_lengths(symbols, values=own)
+        lengths = found.coherent_length / 10  # square root of barn
+        if incoherent:
+            seen = found.incoherent_cross_section / (4 * np.pi)
+    total = lengths**2 + seen
+    if not total.any():
+        raise ValueError(
+            "Some atom must scatter, got scattering lengths of 0 for "
+            f"{', '.join(symbols)}. Check scattering_lengths."
+        )
+    counts = [symbols.count(symbol) for symbol in set(symbols)]
+    unit = total.sum() if normalised else gcd(*counts)
+    orders = [seen] + [total] * (n_phonons - 1)
+    return lengths / np.sqrt(unit * masses), np.stack(orders, axis=1) / unit
+
+
+def real_amplitudes(amplitudes, partners, phases=None):
+    """Return amplitudes in the real form of the dynamical matrices (`real_form`).
+
+    Those of shape (n_atoms,) come with phases, (..., n_atoms), which are opposite for
+    the atoms of a pair; None: zero.
+    """
+    if partners is None:
+        return amplitudes
+    numbers = np.arange(len(partners))
+    phases = np.zeros(len(partners)) if phases is None else phases
+    cosines, sines = np.cos(phases), np.sin(phases[..., partners])
+    factors = np.select(
+        [partners == numbers, partners > numbers],
+        [cosines, 2**0.5 * cosines],
+        2**0.5 * sines,
+    )
+    return amplitudes * factors
+
+
+def background(simulator, axes):
+    """Polynomial background of all pixels, over energies and moduli in `axes`."""
+    if simulator.background is None:
+        return None
+    coefficients = np.asarray(simulator.background, dtype=float)
+    if coefficients.ndim != 2 or not np.isfinite(coefficients).all():
+        raise ValueError(
+            "background must be a finite array of shape (n_energy_powers, n_q_powers), "
+            f"got {simulator.background!r}. A constant is [[c]], a term in Q^2 is "
+            "[[0, 0, c]]."
+        )
+    return np.polynomial.polynomial.polygrid2d(*axes, coefficients).ravel()

@@ -1,0 +1,162 @@
+"""Which mesh of the zone a powder average needs, found by comparison at the reference."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skphonon._warnings import warn_user
+from skphonon.physics.dynamical_matrix import DynamicalMatrices
+from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points
+from skphonon.simulation._powder_engine import crystals, images
+from skphonon.simulation._powder_plan import make_plan, plan_size
+
+__all__ = ["Choice", "choose_mesh", "error_of", "finer"]
+
+_FIRST, _LAST = 8.0, 400.0  # Angstrom: reach of the coarsest and of the finest mesh
+_GROWTH = 1.5**0.5  # from one mesh to the next
+_APART = 2  # meshes between which an error is taken: half as many points again an axis
+_POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
+_DISPLACEMENT_ERROR = 5e-3  # allowed to a displacement, relative
+
+
+class Choice(NamedTuple):
+    """A mesh, and the error of spectra and of displacements at the reference."""
+
+    mesh: ZoneMesh
+    error: float
+    of_displacements: float
+
+
+def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
+    """Return the coarsest mesh within the tolerance of a simulator.
+
+    Parameters
+    ----------
+    simulator : PowderSimulator
+        With checked settings.
+    ranges : dict
+        From names of nuisances to pairs that axes serve.
+    values : dict
+        From names of nuisances to arrays of shape (1,): where to compare.
+
+    Returns
+    -------
+    Choice
+        Warns with ConvergenceWarning where the tolerance is out of reach.
+    """
+    tried, sizes = {}, _sizes(simulator.model)
+    n_polar = _polar_angles(simulator, values) if _is_thermal(simulator) else _POLAR[0]
+
+    def at(number):
+        if number not in tried:
+            mesh = ZoneMesh(sizes[number], n_polar=n_polar)
+            plan = make_plan(simulator, mesh, ranges)
+            tried[number] = mesh, *_spectrum(plan, simulator, values)
+        return tried[number]
+
+    best = None
+    for number in range(len(sizes) - _APART):
+        largest = plan_size(simulator.model, sizes[number + _APART], simulator, ranges)
+        if best is not None and largest > simulator.memory * 1e6 / 2:
+            break
+        (mesh, *coarse), (_, *fine) = at(number), at(number + _APART)
+        best = Choice(mesh, *_distances(coarse, fine, simulator.grid.mask))
+        if best.error <= simulator.tolerance and (
+            best.of_displacements <= _DISPLACEMENT_ERROR
+        ):
+            return best
+        tried.pop(number)
+    warn_user(
+        f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, does "
+        f"not reach tolerance={simulator.tolerance:g}: the error is {best.error:.1g} "
+        f"({best.of_displacements:.1g} of displacements). Raise memory or tolerance, "
+        "give the simulator the resolution of the instrument, or leave the elastic "
+        "line (and two or three widths of the resolution around it) out of the mask "
+        "of the grid.",
+        ConvergenceWarning,
+    )
+    return best
+
+
+def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
+    """Return the error of spectra of a plan, from one of a finer mesh.
+
+    Parameters
+    ----------
+    simulator : PowderSimulator
+        With checked settings.
+    plan : Plan
+        Its plan.
+    ranges, values : dict
+        As for :func:`choose_mesh`.
+    rows : ndarray of shape (n_samples, n_parameters)
+        Parameter sets.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Mean square difference over the variance of the spectrum.
+    """
+    fine = make_plan(simulator, finer(plan.mesh), ranges)
+    found = []
+    for row in rows:
+        pair = [_spectrum(each, simulator, values, row[None]) for each in (plan, fine)]
+        found.append(_distances(*pair, simulator.grid.mask)[0])
+    return np.array(found)
+
+
+def finer(mesh: ZoneMesh) -> ZoneMesh:
+    """Return a mesh of half as many points again along each axis."""
+    size = tuple(n + max(1, -(-n // 2)) for n in mesh.size)
+    return ZoneMesh(size, shifted=mesh.shifted, n_polar=mesh.n_polar)
+
+
+def _sizes(model):
+    """Ever finer meshes of about the same reach along all axes."""
+    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
+    found, reach = [], _FIRST
+    while reach < _LAST:
+        counts = np.maximum(np.rint(reach * spacings), 2).astype(int)
+        if not found or tuple(counts.tolist()) != found[-1]:
+            found.append(tuple(counts.tolist()))
+        reach *= _GROWTH
+    return found
+
+
+def _is_thermal(simulator):
+    return simulator.mean_square_displacement is None
+
+
+def _polar_angles(simulator, values):
+    """Fewest polar angles of the centre with which displacements are converged."""
+    model, kelvins = simulator.model, values["temperature"]
+    size = next(s for s in _sizes(model) if np.prod(s) >= 216 / model.n_atoms**0.5)
+    before = None
+    for n_polar in _POLAR:
+        mean = mean_points(model, ZoneMesh(size, n_polar=n_polar))
+        matrices = DynamicalMatrices(model, mean.wavevectors)
+        modes = np.linalg.eigh(matrices.matrices(model.reference[None]))
+        now = ThermalTensors(model, mean.weights).components(*modes, kelvins)
+        if before is not None:
+            change = np.abs(now - before).max() / np.abs(now).max()
+            if change < _DISPLACEMENT_ERROR / 2:
+                return n_polar
+        before = now
+    return _POLAR[-1]
+
+
+def _spectrum(plan, simulator, values, rows=None):
+    """Image and displacements at the reference."""
+    rows = simulator.reference[None] if rows is None else rows
+    conditions = plan.recording.conditions(values)
+    found = crystals(plan, rows, conditions)
+    return images(plan, found, conditions)[0], found.components
+
+
+def _distances(coarse, fine, mask):
+    """Error of an image over its variance, and largest one of displacements."""
+    first, second = (pair[0][mask] for pair in (coarse, fine))
+    error = ((first - second) ** 2).mean() / second.var()
+    change = np.abs(coarse[1] - fine[1]).max() / np.abs(fine[1]).max()
+    return float(error), float(change)

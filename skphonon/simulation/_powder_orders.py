@@ -1,0 +1,80 @@
+"""How many phonons at once a powder spectrum needs."""
+
+import numpy as np
+
+from skphonon._validation import check_parameters
+from skphonon._warnings import warn_user
+from skphonon.physics.zone import ZoneMesh
+
+__all__ = ["orders_needed", "warn_of_orders"]
+
+_NEGLIGIBLE = 1e-3  # of the intensity in the window, in all further orders
+_MISSED = 0.02  # of it from which on an order that is given gets a warning
+_MOST = 60  # phonons at once
+_REACH = 16.0  # Angstrom, of the mesh with which orders are compared
+
+
+def orders_needed(simulator) -> int:
+    """Return the smallest order after which all others are negligible.
+
+    Parameters
+    ----------
+    simulator : PowderSimulator
+        With checked settings.
+
+    Returns
+    -------
+    int
+    """
+    totals = _totals(simulator)
+    beyond = totals[::-1].cumsum()[::-1] / totals.sum()  # share from each order on
+    few = np.flatnonzero(beyond < _NEGLIGIBLE)
+    return int(few[0]) if len(few) else len(totals)
+
+
+def warn_of_orders(simulator) -> None:
+    """Warn where an order that is given leaves out a part that would be seen.
+
+    Parameters
+    ----------
+    simulator : PowderSimulator
+        With checked settings.
+
+    Warns
+    -----
+    UserWarning
+        Above 2 % of the intensity in the window.
+    """
+    totals = _totals(simulator)
+    missed = totals[simulator.n_phonons :].sum() / totals.sum()
+    if missed > _MISSED:
+        warn_user(
+            f"n_phonons={simulator.n_phonons} leaves out {missed:.0%} of the intensity "
+            f"in the window at the reference. Set n_phonons={orders_needed(simulator)} "
+            'or "auto".',
+            UserWarning,
+        )
+
+
+def _totals(simulator):
+    """Intensity of each order in the window, one phonon first."""
+    from sklearn import clone
+
+    from skphonon.simulation._powder_engine import collect, conditions_of, crystals
+    from skphonon.simulation._powder_plan import make_plan
+    from skphonon.simulation.powder import _columns, _pairs
+
+    check_parameters(simulator)
+    model = simulator.model
+    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
+    size = tuple(np.maximum(np.rint(_REACH * spacings), 2).astype(int).tolist())
+    probe = clone(simulator).set_params(n_phonons=_MOST, mesh=ZoneMesh(size))
+    rows, table, ranges = probe._asked(simulator.reference)
+    plan = make_plan(probe, probe.mesh, _pairs(ranges))
+    conditions = conditions_of(plan, _columns(table), slice(None))
+    found = crystals(plan, rows, conditions)
+    by_order = plan.incoherent.by_order(plan, found, conditions)[0]
+    totals = np.abs(by_order.reshape(_MOST, -1)[:, plan.mask]).sum(axis=1)
+    coherent = conditions.images(collect(plan, found))[0]
+    totals[0] += coherent.ravel()[plan.mask].sum()
+    return totals
