@@ -35,7 +35,7 @@ __all__ = ["Block", "Plan", "make_plan", "n_orders", "plan_size"]
 
 Array = NDArray[np.float64]
 
-_NUMBERS = 1 << 16  # lines of a block, for one parameter set
+_NUMBERS = 1 << 17  # lines of a block, for one parameter set
 
 
 class Block(NamedTuple):
