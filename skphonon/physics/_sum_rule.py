@@ -16,6 +16,7 @@ from scipy.sparse.linalg import splu
 from skphonon.physics._symmetry import LATTICE_NOISE, ROUNDING
 
 _BLOCK = 2**21  # numbers of tensors at a time
+_NOTHING = 1e-14  # numbers of rotations that vanish come out smaller
 _ODD = ([1, 2, 5], [3, 6, 7])  # elements of a flat tensor that differ where it is skew
 
 
@@ -56,7 +57,7 @@ def spreading(shells):
     blocks = np.cumsum(sizes) // _BLOCK
     for own in np.split(np.arange(len(shells)), np.flatnonzero(np.diff(blocks)) + 1):
         values = np.concatenate([shells[n].tensors.reshape(-1) for n in own])
-        filled = np.flatnonzero(values)
+        filled = np.flatnonzero(np.abs(values) > _NOTHING)
         starts = np.cumsum(sizes[own]) - sizes[own]
         at = np.searchsorted(starts, filled, side="right") - 1
         member, place = np.divmod(filled - starts[at], 9 * n_bonds[own][at])
@@ -103,7 +104,9 @@ def sum_rule(spread, first, n_atoms):
     conditions.data[np.abs(conditions.data) < ROUNDING] = 0.0
     conditions.eliminate_zeros()
     rows, given_up = _pivots(conditions)
-    independent = np.setdiff1d(np.arange(n_elements), given_up)
+    free = np.ones(n_elements, dtype=bool)
+    free[given_up] = False
+    independent = np.flatnonzero(free)
     conditions = conditions[rows]
     units = csr_array(
         (np.ones(len(independent)), (independent, np.arange(len(independent)))),

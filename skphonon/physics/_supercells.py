@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skphonon.physics._symmetry import SAME_LENGTH, n_images, right_handed
+from skphonon.physics._symmetry import SAME_LENGTH, Sites, n_images, right_handed
 
 _SAME_PLACE = 1e-3  # Angstrom: atoms of two descriptions of a crystal
 _WIDTH = 12.0  # Angstrom: of the supercell in which forces are computed
@@ -301,10 +301,10 @@ def locate(cell, supercell):
     if np.isclose(
         density, len(symbols) / abs(np.linalg.det(supercell.lattice)), rtol=1e-3
     ):
-        nearest = _Nearest(supercell.positions, supercell.lattice)
+        places = Sites(supercell.positions, supercell.lattice)
         for site in np.flatnonzero(symbols == cell.symbols[0]):
             shift = supercell.positions[site] - cell.positions[0]
-            sites, misfits = nearest.of(cell.positions + shift)
+            sites, misfits = places.nearest(cell.positions + shift)
             fits = misfits.max() < _SAME_PLACE
             if fits and list(symbols[sites]) == list(cell.symbols):
                 return sites
@@ -318,7 +318,7 @@ def locate(cell, supercell):
 def primitive_numbers(cell, supercell, site):
     """Return the atom of a phonopy cell on each site, the first one being on `site`."""
     shift = supercell.positions[site] - cell.positions[0]
-    return _Nearest(cell.positions, cell.cell).of(supercell.positions - shift)[0]
+    return Sites(cell.positions, cell.cell).nearest(supercell.positions - shift)[0]
 
 
 def fold(bonds, bond_atoms, sites, supercell):
@@ -328,35 +328,14 @@ def fold(bonds, bond_atoms, sites, supercell):
     bond starts there.
     """
     starts = supercell.positions[supercell.origins[sites]][bond_atoms[:, 0]]
-    nearest = _Nearest(supercell.positions, supercell.lattice)
-    ends, misfits = nearest.of(starts + bonds)
+    places = Sites(supercell.positions, supercell.lattice)
+    ends, misfits = places.nearest(starts + bonds)
     if misfits.max(initial=0.0) > _SAME_PLACE:
         raise ValueError(
             "The force constants must be of the crystal of the model: a bond ends "
             f"{misfits.max():.3g} Angstrom away from any atom of the supercell."
         )
     return ends
-
-
-class _Nearest:
-    """Sites of a lattice, to find the one at a point."""
-
-    def __init__(self, positions, lattice):
-        from scipy.spatial import cKDTree
-
-        self.positions, self.lattice = positions, lattice
-        self.inverse = np.linalg.inv(lattice)
-        self.tree = cKDTree(self._inside(positions), boxsize=1.0)
-
-    def of(self, points):
-        """Return the number of the site nearest to each point, and its distance."""
-        sites = self.tree.query(self._inside(points))[1]
-        steps = (points - self.positions[sites]) @ self.inverse
-        steps = (steps - np.rint(steps)) @ self.lattice
-        return sites, np.linalg.norm(steps, axis=1)
-
-    def _inside(self, points):
-        return (points @ self.inverse % 1.0) % 1.0  # the first of -1e-20 is 1.0
 
 
 def _units(phonopy):

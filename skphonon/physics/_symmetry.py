@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 # Elements of a 3 x 3 tensor, in the order in which names are given.
 _ELEMENTS = ["XX", "YY", "ZZ", "XY", "XZ", "YZ", "YX", "ZX", "ZY"]
@@ -30,6 +31,25 @@ class SpaceGroup(NamedTuple):
     cartesian: np.ndarray  # (n_operations, 3, 3), orthogonal
     permutations: np.ndarray  # (n_operations, n_atoms): number of the image
     cells: np.ndarray  # (n_operations, n_atoms, 3) int: cell in which the image lies
+
+
+class Sites:
+    """Atoms of a cell, repeated by its lattice: to find the one at a point."""
+
+    def __init__(self, positions, lattice):
+        self.positions, self.lattice = positions, lattice
+        self.inverse = np.linalg.inv(lattice)
+        self.tree = cKDTree(self._inside(positions), boxsize=1.0)
+
+    def nearest(self, points):
+        """Return the number of the site nearest to each point, and its distance."""
+        sites = self.tree.query(self._inside(points))[1]
+        steps = (points - self.positions[sites]) @ self.inverse
+        steps = (steps - np.rint(steps)) @ self.lattice
+        return sites, np.linalg.norm(steps, axis=1)
+
+    def _inside(self, points):
+        return (points @ self.inverse % 1.0) % 1.0  # the first of -1e-20 is 1.0
 
 
 class Shell(NamedTuple):
@@ -92,13 +112,11 @@ def space_group(cell):
     positions, lattice = cell.scaled_positions, cell.cell
     if np.linalg.det(lattice) < 0:
         translations = -translations
-    permutations = np.empty((len(rotations), len(cell)), dtype=int)
-    cells = np.empty((len(rotations), len(cell), 3), dtype=int)
-    step = max(1, _BLOCK // len(cell) ** 2)
-    for start in range(0, len(rotations), step):
-        part = slice(start, start + step)
-        images = positions @ rotations[part].swapaxes(1, 2) + translations[part, None]
-        permutations[part], cells[part] = _nearest_atoms(images, positions, lattice)
+    images = positions @ rotations.swapaxes(1, 2) + translations[:, None]
+    sites = Sites(positions @ lattice, lattice)
+    permutations, _ = sites.nearest(images.reshape(-1, 3) @ lattice)
+    permutations = permutations.reshape(images.shape[:2])
+    cells = np.rint(images - positions[permutations]).astype(int)
     left, _, right = np.linalg.svd(lattice.T @ rotations @ np.linalg.inv(lattice).T)
     return SpaceGroup(
         rotations,
@@ -106,14 +124,6 @@ def space_group(cell):
         permutations,
         cells,
     )
-
-
-def _nearest_atoms(points, positions, lattice):
-    """Return the atom nearest to each point, and the cell in which it lies there."""
-    steps = points[:, :, None] - positions
-    cells = np.rint(steps).astype(int)
-    nearest = np.linalg.norm((steps - cells) @ lattice, axis=-1).argmin(axis=-1)
-    return nearest, np.take_along_axis(cells, nearest[..., None, None], axis=2)[:, :, 0]
 
 
 def orbits_within(cell, group, cutoff):
@@ -245,8 +255,6 @@ def _pairs_within(cell, cutoff):
 
 def _near_pairs(positions, lattice, cutoff):
     """Pairs not farther apart than a cutoff, in any order."""
-    from scipy.spatial import cKDTree
-
     atoms = positions @ lattice
     lowest, highest = atoms.min(axis=0), atoms.max(axis=0)
     cells = _multiples(lattice, cutoff + np.linalg.norm(highest - lowest))
@@ -275,7 +283,7 @@ def _encoder(pairs, group):
     """Return a function that makes one integer of each pair or image of one."""
     n_atoms = group.permutations.shape[1]
     reach = np.abs(group.rotations).sum(axis=2).max() * np.abs(pairs.cells).max()
-    reach += 2 * np.abs(group.cells).max()
+    reach += 4 * np.abs(group.cells).max()  # after two operations
 
     def encode(first, second, cells):
         key = first * n_atoms + second
@@ -288,15 +296,31 @@ def _encoder(pairs, group):
 
 def _orbit_labels(pairs, group, encode):
     """Return a number for each pair that is the same all over its shell."""
-    labels = encode(pairs.first, pairs.second, pairs.cells)
-    for rotation, permutation, cells in zip(
-        group.rotations, group.permutations, group.cells, strict=True
-    ):
+    homeward = _homeward(group)
+    _, cosets = np.unique(group.rotations.reshape(-1, 9), axis=0, return_index=True)
+
+    def label(first, second, cells):  # the same for all translations of a pair
+        back = homeward[first]
+        cells = cells + group.cells[back, second] - group.cells[back, first]
+        atoms = group.permutations[back, first], group.permutations[back, second]
+        return encode(*atoms, cells)
+
+    labels = label(pairs.first, pairs.second, pairs.cells)
+    for operation in cosets:
+        permutation, cells = group.permutations[operation], group.cells[operation]
         first, second = permutation[pairs.first], permutation[pairs.second]
-        steps = pairs.cells @ rotation.T + cells[pairs.second] - cells[pairs.first]
-        for key in (encode(first, second, steps), encode(second, first, -steps)):
-            labels = np.minimum(labels, key)
+        steps = pairs.cells @ group.rotations[operation].T
+        steps += cells[pairs.second] - cells[pairs.first]
+        np.minimum(labels, label(first, second, steps), out=labels)
+        np.minimum(labels, label(second, first, -steps), out=labels)
     return labels
+
+
+def _homeward(group):
+    """Return the translation that takes each atom to the first that is equal by one."""
+    unturned = (group.rotations == np.eye(3, dtype=int)).all(axis=(1, 2))
+    translations = np.flatnonzero(unturned)
+    return translations[group.permutations[translations].argmin(axis=0)]
 
 
 def _shells(orbits, numbers, group):

@@ -38,6 +38,9 @@ CASES = {
     "La2Zr2O7, 22 in 704 atoms": Case("La2Zr2O7", None, 2 * np.array(CONVENTIONAL)),
     "the same, full": Case("La2Zr2O7", None, 2 * np.array(CONVENTIONAL), full=True),
     "quartz, 9 in 900 atoms": Case("quartz", None, QUARTZ),
+    "La2Zr2O7, 704 in 704 atoms, to 5 A": Case(
+        "La2Zr2O7", 2 * np.array(CONVENTIONAL), [1, 1, 1], cutoff=5.0
+    ),
     "no symmetry, 88 in 88 atoms": Case("La2Zr2O7", CONVENTIONAL, [1, 1, 1], True),
     "no symmetry, 88 in 704, to 6 A": Case(
         "La2Zr2O7", CONVENTIONAL, [2, 2, 2], True, cutoff=6.0
