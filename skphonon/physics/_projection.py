@@ -156,7 +156,7 @@ def _energies(model, change, stored, own, ends):
     wavevectors = points / mesh @ model.reciprocal_lattice()
     matrices = model._bond_matrices(model.reference[None], wavevectors)[0]
     offset = None
-    if mesh > 1:  # the polar term has no part at the zone centre
+    if model.n_atoms <= min(_MESHES):  # for more, the polar term takes too long
         offset = model.dynamical_matrix_offset(wavevectors)
     matrices = matrices if offset is None else matrices + offset
     before = matrices - _interpolated(model, change, stored, own, ends, wavevectors)

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, eye_array, vstack
 from scipy.sparse.linalg import splu
 
 from skphonon.physics._symmetry import LATTICE_NOISE, ROUNDING
@@ -108,27 +108,21 @@ def sum_rule(spread, first, n_atoms):
     free[given_up] = False
     independent = np.flatnonzero(free)
     conditions = conditions[rows]
-    units = csr_array(
-        (np.ones(len(independent)), (independent, np.arange(len(independent)))),
-        shape=(n_elements, len(independent)),
-    )
-    if not len(given_up):
-        return SumRule(independent, units, conditions)
-    follow = -_solved(conditions, given_up)[:, independent].tocoo()
-    dependent = csr_array(
-        (follow.data, (given_up[follow.row], follow.col)), shape=units.shape
-    )
-    return SumRule(independent, units + dependent, conditions)
+    rule = eye_array(len(independent), format="csr")
+    if len(given_up):
+        rule = vstack([rule, _following(conditions, given_up, independent)], "csr")
+        rule = rule[np.argsort(np.concatenate([independent, given_up]))]
+    return SumRule(independent, rule, conditions)
 
 
-def _solved(conditions, given_up):
-    """Conditions in the form in which each holds one of the elements given up."""
+def _following(conditions, given_up, independent):
+    """Return the elements given up as combinations of the independent ones."""
     inverse = splu(conditions[:, given_up].tocsc()).solve(np.eye(len(given_up)))
     inverse[np.abs(inverse) < ROUNDING] = 0.0
-    reduced = (csr_array(inverse) @ conditions).tocsc()  # columns are taken of it
-    reduced.data[np.abs(reduced.data) < ROUNDING] = 0.0
-    reduced.eliminate_zeros()
-    return reduced
+    following = csr_array(-inverse) @ conditions[:, independent]
+    following.data[np.abs(following.data) < ROUNDING] = 0.0
+    following.eliminate_zeros()
+    return following
 
 
 def _pivots(matrix):

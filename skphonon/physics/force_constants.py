@@ -188,7 +188,9 @@ class ForceConstantModel(VersionedEstimator):
         acoustic sum rule are imposed on the constants. Where that, or a shell cut by
         the supercell, changes a phonon energy on a mesh of 4 x 4 x 4 points with the
         zone centre by more than 0.5 meV or 2 % of the highest energy, a warning says by
-        how much. What a `cutoff` or `n_shells` leaves out does not count.
+        how much. Zones of large cells are small: a mesh of 2 x 2 x 2 points does for
+        more than 100 atoms, the zone centre for more than 250, the polar term left out
+        in both. What a `cutoff` or `n_shells` leaves out does not count.
 
         Parameters
         ----------
@@ -197,7 +199,8 @@ class ForceConstantModel(VersionedEstimator):
             be compressed). Nothing in a file is run. Without a primitive matrix the
             model is on the primitive cell that the file holds.
         cutoff : float, default=None
-            Longest bond to keep, in Angstrom.
+            Longest bond to keep, in Angstrom. Large cells without symmetry need one:
+            900 atoms have 180,000 constants within 5 Angstrom, 3.6 million without.
         n_shells : int, default=None
             Number of shells to keep.
         force_constants : path-like, default=None
@@ -471,7 +474,10 @@ class ForceConstantModel(VersionedEstimator):
 
     @property
     def bond_tensors(self):
-        """Change of K with each parameter, shape (n_parameters, n_bonds, 3, 3)."""
+        """Change of K with each parameter, shape (n_parameters, n_bonds, 3, 3).
+
+        A dense array, made at every access: nothing in the package needs it whole.
+        """
         crystal = self._crystal()
         tensors = np.zeros((len(crystal.names), len(self.bonds), 3, 3))
         start = 0
