@@ -282,9 +282,9 @@ def _settled(model, evaluate: Callable, error: Callable, allowed: float) -> Zone
         if n_points * n_modes**2 > _LARGEST:
             break
     warn_user(
-        f"A mean over the zone errs by {reached:.1g} on a mesh of {pair[0].size} points, "
-        f"where {allowed:.1g} was to be reached. Ask for higher temperatures or a larger "
-        "width, or pass a finer mesh.",
+        f"A mean over the zone errs by {reached:.1g} on a mesh of {pair[0].size} "
+        f"points, where {allowed:.1g} was to be reached. Ask for higher temperatures "
+        "or a larger width, or pass a finer mesh.",
         ConvergenceWarning,
     )
     return pair[1]

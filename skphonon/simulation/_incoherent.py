@@ -114,7 +114,7 @@ class Incoherent:
         return found.components @ self._traces(plan)
 
     def _along_lines(self, plan, found, conditions):
-        """The same of thermal motion, None where displacements are given."""
+        """Return the same of thermal motion; None where displacements are given."""
         if plan.displacement is not None:
             return None
         added = conditions.values["mean_square_displacement"]
@@ -193,7 +193,7 @@ class Incoherent:
         return image, np.stack(derivatives, axis=1)
 
     def _recorded_changes(self, conditions, stage, spectra, shares, name):
-        """What a nuisance of the instrument changes."""
+        """Return what a nuisance of the instrument changes."""
         from skphonon.simulation._recording import _OF_ENERGY, _OF_Q
 
         energy, q = conditions.smooth(stage.n_points, None), conditions.q(None)
@@ -207,7 +207,7 @@ class Incoherent:
         return moved
 
     def _stretched(self, plan, found, conditions, energy, spectra, q, shares, softer):
-        """Change of the shares with the scale s of the lattice: of Q / s, and of s^2."""
+        """Return what Q / s and s^2 change, with the scale s of the lattice."""
         orders = np.arange(1, self.n_orders + 1)[:, None]
         line = self._displacements(plan, found)[..., None, None]
         scales = conditions.scales[:, None, None, None]
@@ -215,8 +215,7 @@ class Incoherent:
         return self._joined(energy, spectra, q, slower)
 
     def gradient(self, plan, found, pairs, conditions, slopes):
-        """Return gradients of a scalar with the matrices, between modes, and with
-        the components of the displacements.
+        """Return gradients of a scalar with matrices between modes and displacements.
 
         Parameters
         ----------
@@ -310,9 +309,8 @@ class _Stage:
 
     def strengths(self):
         """How much each class takes part in each mode, (s, n, j, c)."""
-        own = self.incoherent
         squares = (self.vectors * self.vectors.conj()).real
-        n_samples, n_points, size, n_modes = squares.shape
+        n_samples, n_points, _, n_modes = squares.shape
         of_atoms = squares.reshape(n_samples, n_points, -1, 3, n_modes).sum(axis=3)
         return of_atoms.swapaxes(2, 3) @ self._mixing()
 
@@ -409,7 +407,7 @@ class _Stage:
         return found + irfft(total, n=self.n_points)
 
     def strength_changes(self, pairs, inner):
-        """Changes of strengths and of the energies under them, (s, n, j, c, p)."""
+        """Return changes of strengths, and of what is under them, (s, n, j, c, p)."""
         own = self.incoherent.points
         blocks = self.vectors.reshape(
             *self.vectors.shape[:2], -1, 3, self.vectors.shape[-1]

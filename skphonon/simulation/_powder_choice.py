@@ -1,4 +1,4 @@
-"""Which mesh of the zone a powder average needs, found by comparison at the reference."""
+"""Which mesh of the zone a powder average needs, by comparison at the reference."""
 
 from typing import NamedTuple
 
@@ -54,10 +54,9 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
             tried[number] = mesh, *_spectrum(plan, simulator, values)
         return tried[number]
 
-    best = None
     for number in range(len(sizes) - _APART):
         largest = plan_size(simulator.model, sizes[number + _APART], simulator, ranges)
-        if best is not None and largest > simulator.memory * 1e6 / 2:
+        if number and largest > simulator.memory * 1e6 / 2:
             break
         (mesh, *coarse), (_, *fine) = at(number), at(number + _APART)
         best = Choice(mesh, *_distances(coarse, fine, simulator.grid.mask))
@@ -66,8 +65,9 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
             return best
         tried.pop(number)
     warn_user(
-        f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, does "
-        f"not reach tolerance={simulator.tolerance:g}: the error is {best.error:.1g} "
+        f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, "
+        f"does not reach tolerance={simulator.tolerance:g}: the error is "
+        f"{best.error:.1g} "
         f"({best.of_displacements:.1g} of displacements). Raise memory or tolerance, "
         "give the simulator the resolution of the instrument, or leave the elastic "
         "line (and two or three widths of the resolution around it) out of the mask "
@@ -100,14 +100,15 @@ def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
     found = []
     for row in rows:
         pair = [_spectrum(each, simulator, values, row[None]) for each in (plan, fine)]
-        found.append(_distances(*pair, simulator.grid.mask)[0])
+        coarse, of_finer = pair
+        found.append(_distances(coarse, of_finer, simulator.grid.mask)[0])
     return np.array(found)
 
 
 def finer(mesh: ZoneMesh) -> ZoneMesh:
     """Return a mesh of half as many points again along each axis."""
-    size = tuple(n + max(1, -(-n // 2)) for n in mesh.size)
-    return ZoneMesh(size, shifted=mesh.shifted, n_polar=2 * mesh.n_polar)
+    a, b, c = (n + max(1, -(-n // 2)) for n in mesh.size)
+    return ZoneMesh((a, b, c), shifted=mesh.shifted, n_polar=2 * mesh.n_polar)
 
 
 def _is_thermal(simulator):

@@ -6,9 +6,9 @@ these the displacements of the atoms. For every Q = q + G: the amplitude of each
 .. math:: A_j(Q) = \sum_d \frac{b_d}{\sqrt{m_d}}\,e^{-W_d(Q)}\,e^{-iG \cdot r_d}\,
           Q \cdot e_{dj},
 
-one matrix product for all Q of a point. A sparse product collects :math:`|A_j|^2` on the
-axis of moduli, another one collects modes on that of energies; what the instrument makes
-of that is in `_recording`.
+one matrix product for all Q of a point. A sparse product collects :math:`|A_j|^2` on
+the axis of moduli, another one collects modes on that of energies; what the instrument
+makes of that is in `_recording`.
 """
 
 from typing import NamedTuple
