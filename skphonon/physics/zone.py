@@ -66,6 +66,12 @@ class ZoneMesh:
     n_polar : int, default=12
         Polar angles of the directions in which the zone centre is integrated. Soft,
         strongly anisotropic crystals need more.
+
+    Examples
+    --------
+    >>> from skphonon import ZoneMesh
+    >>> ZoneMesh(12).size
+    (12, 12, 12)
     """
 
     size: Any  # int or tuple of 3 int; a tuple once made
