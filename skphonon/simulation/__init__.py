@@ -1,5 +1,6 @@
 """What an instrument would record: physics, grid and resolution together."""
 
+from skphonon.simulation.angle_grid import AngleGrid
 from skphonon.simulation.crystal_grid import CrystalGrid
 from skphonon.simulation.grid import PathGrid, SpectrumGrid
 from skphonon.simulation.joint import JointSimulator
@@ -13,6 +14,7 @@ from skphonon.simulation.single_crystal import SingleCrystalSimulator
 from skphonon.simulation.spin_wave import SpinWaveSimulator
 
 __all__ = [
+    "AngleGrid",
     "CrystalGrid",
     "JointSimulator",
     "PathGrid",

@@ -203,6 +203,7 @@ def energy_axis(
     *,
     moves: Callable[[float], tuple[float, float]] | None = None,
     line_steps: int = _LINE_STEPS,
+    tails: tuple[float, float] | None = None,
 ) -> Axis:
     """Lay an energy axis under the bins of a spectrum.
 
@@ -219,6 +220,8 @@ def energy_axis(
     line_steps : int, default=3
         Points of the axis within the width of the narrowest resolution and bin: three
         do for an average over many lines.
+    tails : pair of float, default=None
+        Energies in meV that the axis shall hold as well.
 
     Returns
     -------
@@ -235,6 +238,8 @@ def energy_axis(
     ends = [edges[0], edges[-1]]
     if moves is not None:
         ends = [min(moves(ends[0])), max(moves(ends[1]))]
+    if tails is not None:
+        ends = [min(ends[0], tails[0]), max(ends[1], tails[1])]
     crosses_zero = ends[0] < 0 < ends[1]
     nearest = 0.0 if crosses_zero else max(np.abs(ends).min() - reach, 0.0)
     first = int(np.floor(nearest / step)) - 2
@@ -247,7 +252,7 @@ def q_axis(edges: ArrayLike, widths: tuple[float, float], moves) -> Axis:
 
     Parameters
     ----------
-    edges : array-like of shape (n_q + 1,)
+    edges : array-like of shape (..., n_q + 1)
         Borders of the bins in 1/Angstrom.
     widths : pair of float
         Least and largest standard deviation of the resolution in 1/Angstrom.
@@ -257,14 +262,20 @@ def q_axis(edges: ArrayLike, widths: tuple[float, float], moves) -> Axis:
     Returns
     -------
     Axis
+        For bins narrower than the resolution where they differ between energies: some
+        may be of nearly no width.
     """
     edges = np.asarray(edges, dtype=float)
-    low, high = min(moves(edges[0])), max(moves(edges[-1]))
-    stretch = min(moves(edges[-1])) / edges[-1]
-    width = total_width(edges, widths[0]) * min(stretch, 1.0)
+    bins = np.diff(edges).min()
+    if edges.ndim > 1:
+        bins = max(bins, widths[0])
+    top = edges.max()
+    low, high = min(moves(edges.min())), max(moves(top))
+    stretch = min(moves(top)) / top
+    width = total_width([0.0, bins], widths[0]) * min(stretch, 1.0)
     smooth = bool(widths[0] >= width / 2)
     step = width / (_Q_STEPS if smooth else _SHARP_STEPS)
-    reach = max(_REACH * widths[1] * max(high / edges[-1], 1.0), 2 * step)
+    reach = max(_REACH * widths[1] * max(high / top, 1.0), 2 * step)
     first = int(np.floor(max(low - reach, 0.0) / step)) - 1
     last = int(np.ceil((high + reach) / step)) + 2
     return Axis(step, first, last - first + 1, smooth)

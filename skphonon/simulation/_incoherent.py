@@ -126,9 +126,11 @@ class Incoherent:
         shares = self.recording.q.samples(shares)
         n_samples = len(spectra)
         recorded = spectra.reshape(n_samples, -1, spectra.shape[-1])
-        recorded = recorded @ energy.swapaxes(-1, -2)
-        seen = shares.reshape(n_samples, -1, shares.shape[-1]) @ q.swapaxes(-1, -2)
-        return recorded.swapaxes(-1, -2) @ seen
+        recorded = energy @ recorded.swapaxes(-1, -2)
+        shares = shares.reshape(n_samples, -1, shares.shape[-1])
+        if self.recording.moduli.differ:
+            return self.recording.moduli.through(recorded @ shares, q)
+        return recorded @ (shares @ q.swapaxes(-1, -2))
 
     def images_and_derivatives(
         self, plan, found, pairs, inner, swellings, conditions, nuisance
@@ -229,14 +231,14 @@ class Incoherent:
         n_samples, n_classes, n_orders, _ = shares.shape
         axis = self.recording.q
         seen = axis.samples(shares).reshape(n_samples, -1, axis.n_points)
-        seen = seen @ q.swapaxes(-1, -2)
+        slopes = self.recording.moduli.back(slopes, q)  # (s, energy, modulus)
         back = seen @ slopes.swapaxes(1, 2) @ energy
         back = back.reshape(n_samples, n_classes, n_orders, -1)
         of_single = stage.convolved_back(total, back)
         spectra = stage.convolved(total)
         recorded = spectra.reshape(n_samples, -1, spectra.shape[-1])
         recorded = recorded @ energy.swapaxes(-1, -2)
-        of_shares = axis.samples_back((recorded @ slopes) @ q).reshape(shares.shape)
+        of_shares = axis.samples_back(recorded @ slopes).reshape(shares.shape)
         squared = self._squares(conditions)
         of_lines = -(of_shares * shares * squared[:, None, None]).sum(axis=(2, 3))
         of_single, of_thermal = stage.completed_back(of_single, thermal)

@@ -134,13 +134,12 @@ class PowderSimulator(ModelSimulator):
     (2, 49)
     """
 
-    _nuisances = _nuisance.NAMES
     _of_a_powder = True
 
     _parameter_constraints = {
         "temperature": [at_least(0, Real)],
         "energy_resolution": [at_least(0, Real), callable],
-        "q_resolution": [at_least(0, Real)],
+        "q_resolution": [at_least(0, Real), callable],
         "mean_square_displacement": [at_least(0, Real), None],
         "tolerance": [positive()],
         "quantity": [StrOptions({"chi", "sqe"})],
@@ -191,12 +190,29 @@ class PowderSimulator(ModelSimulator):
         self.n_jobs = n_jobs
 
     @property
+    def _nuisances(self):
+        """Names of nuisances, those of angles where the grid has some."""
+        of_angles = _nuisance.OF_ANGLES if hasattr(self.grid, "moduli") else ()
+        return (*_nuisance.NAMES, *of_angles)
+
+    @property
     def nuisance_reference(self):
         """Values of what `nuisance_names` names, where nothing else is asked for."""
-        width = self.energy_resolution
-        width = 1.0 if callable(width) else width
-        plain = [width, 0.0, 0.0, self.q_resolution, 1.0, 0.0]
-        return np.array([*plain, 1.0, 0.0, 1.0, self.temperature])
+        energy, q = (
+            1.0 if callable(width) else width
+            for width in (self.energy_resolution, self.q_resolution)
+        )
+        values = dict.fromkeys(self._nuisances, 0.0) | {
+            "energy_resolution": energy,
+            "q_resolution": q,
+            "lattice_scale": 1.0,
+            "energy_scale": 1.0,
+            "q_scale": 1.0,
+            "temperature": self.temperature,
+        }
+        if "incident_energy" in values:
+            values["incident_energy"] = self.grid.incident_energy
+        return np.array([*values.values()])
 
     @property
     def zone_mesh(self):
@@ -259,7 +275,11 @@ class PowderSimulator(ModelSimulator):
 
         rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
         spectra, softest = _powder_engine.simulate(
-            self._plan(ranges), rows, _columns(table), self.n_jobs, self.memory * 1e6
+            self._plan(ranges),
+            rows,
+            _nuisance.table_columns(table),
+            self.n_jobs,
+            self.memory * 1e6,
         )
         warn_unstable(softest)
         return spectra
@@ -305,7 +325,7 @@ class PowderSimulator(ModelSimulator):
             parameters, nuisance, nuisance_ranges
         )
         changes, spectra, softest = _powder_derivatives.differentiate(
-            self._plan(ranges), rows, _columns(table), names, self.n_jobs
+            self._plan(ranges), rows, _nuisance.table_columns(table), names, self.n_jobs
         )
         warn_unstable(softest)
         return (changes, spectra) if return_spectra else changes
@@ -346,7 +366,11 @@ class PowderSimulator(ModelSimulator):
                 f"parameter set and one column a pixel; got {slopes.shape}."
             )
         return _powder_derivatives.gradients(
-            self._plan(ranges), rows, _columns(table), slopes, self.n_jobs
+            self._plan(ranges),
+            rows,
+            _nuisance.table_columns(table),
+            slopes,
+            self.n_jobs,
         )
 
     def mesh_errors(self, parameters):
@@ -366,7 +390,7 @@ class PowderSimulator(ModelSimulator):
         from skphonon.simulation._powder_choice import error_of
 
         rows, table, ranges = self._asked(parameters)
-        values = _columns(table[:1])
+        values = _nuisance.table_columns(table[:1])
         return error_of(self, self._plan(ranges), _pairs(ranges), values, rows)
 
     def _plan(self, ranges):
@@ -405,20 +429,15 @@ class PowderSimulator(ModelSimulator):
         warn_of_orders(self)
 
 
-def _columns(table):
-    """Values of nuisances by name."""
-    return dict(zip(_nuisance.NAMES, table.T, strict=True))
-
-
 def _pairs(ranges):
     """Ranges of nuisances by name."""
-    return {name: tuple(pair) for name, pair in _columns(ranges).items()}
+    return {name: tuple(pair) for name, pair in _nuisance.table_columns(ranges).items()}
 
 
 def _narrowest(ranges):
     """Where a mesh is compared: the sharpest resolution in the middle of the ranges."""
     middle = ranges.mean(axis=0, keepdims=True)
-    for name in ("energy_resolution", "q_resolution"):
+    for name in ("energy_resolution", "q_resolution", *_nuisance.LINE_WIDTHS):
         column = _nuisance.NAMES.index(name)
         middle[0, column] = ranges[0, column]
-    return _columns(middle)
+    return _nuisance.table_columns(middle)
