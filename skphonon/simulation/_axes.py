@@ -82,7 +82,7 @@ class Axis(NamedTuple):
         inner = values[..., 1:-1]
         if not self.smooth:
             return inner
-        return inner - (values[..., 2:] - 2 * inner + values[..., :-2]) / 6
+        return 4 / 3 * inner - (values[..., 2:] + values[..., :-2]) / 6
 
     def samples(self, values: Array) -> Array:
         """Return what a smooth function collects on the points, as lines would.

@@ -72,6 +72,12 @@ class Moduli:
             )
         self.axis = q_axis(edges, widths, moved)
 
+    @property
+    def size(self) -> int:
+        """Numbers in a kernel."""
+        n_energy = len(self._energy) if self.differ else 1
+        return n_energy * self._grid.shape[1] * self.axis.n_points
+
     def kernel(self, row: dict, changed: str | None = None) -> Array:
         """Return the kernel in moduli or its derivative.
 
@@ -95,28 +101,25 @@ class Moduli:
         shown = points * scale / stretch
         borders = self._borders(row) - row["q_offset"]
         sigma = self._sigma(shown + row["q_offset"], row)
-        plain = bin_kernel(borders, shown, sigma)
         if changed is None:
-            values = plain
+            values = bin_kernel(borders, shown, sigma)
         elif changed == "q_resolution":
             values = bin_kernel_width_derivative(borders, shown, sigma)
             values = values * self._relative(sigma, row)
         elif changed in OF_ANGLES:
             rates = self._border_rates(row, changed)
-            values = _border_change(borders, rates, shown, sigma, plain)
+            values = _border_change(borders, rates, shown, sigma)
         else:
-            moved = bin_kernel_shift_derivative(borders, shown, sigma)
+            values = bin_kernel_shift_derivative(borders, shown, sigma)
             if callable(self._resolution):
                 steeper = self._slope(shown + row["q_offset"], row)[:, None]
                 widened = bin_kernel_width_derivative(borders, shown, sigma)
-                moved = moved + widened * steeper
-            if changed == "q_offset":
-                values = moved
-            elif changed == "q_scale":
-                values = (moved * shown + plain) / scale
-            else:
-                values = -(moved * shown + 3 * plain) / stretch
-        return self.axis.coefficients(scale / stretch**3 * values)
+                values = values + widened * steeper
+            if changed != "q_offset":
+                plain = bin_kernel(borders, shown, sigma)
+                power, unit = (1, scale) if changed == "q_scale" else (3, -stretch)
+                values = (values * shown + power * plain) / unit
+        return scale / stretch**3 * self.axis.coefficients(values)
 
     def through(self, levels, q):
         """Take what is seen at each energy from moduli to bins.
@@ -253,8 +256,9 @@ def _ends(grid):
     return float(seen.min()), float(seen.max())
 
 
-def _border_change(borders, rates, shown, sigma, plain):
+def _border_change(borders, rates, shown, sigma):
     """Derivative of a mean over bins as their borders move at some rates."""
+    plain = bin_kernel(borders, shown, sigma)
     sigma = np.asarray(sigma)
     sigma = sigma[..., None, :] if sigma.ndim else sigma
     heights = np.exp(-(((borders[..., None] - shown) / sigma) ** 2) / 2)

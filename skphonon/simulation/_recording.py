@@ -36,6 +36,7 @@ _OF_ENERGY = (
     *LINE_WIDTHS,
 )
 _OF_Q = ("q_resolution", "q_offset", "q_scale", "lattice_scale", *OF_ANGLES)
+_KEPT = 24  # kernels
 _TAILS = 200.0  # half widths of a line beyond which it adds nothing to a spectrum
 _HIGHEST = 1.5  # of the reference: energies that modes of other constants may have
 _DAMPED_STEPS = 3  # of what damped lines are integrated on, in one of their axis
@@ -64,6 +65,7 @@ class Recording:
 
     def __init__(self, simulator, ranges) -> None:
         self.simulator = simulator
+        self._latest: dict = {}
         self._edges = simulator.grid.edges()
         self.energy = _energy_axis(simulator, self._edges[0], ranges)
         self.moduli = Moduli(simulator, ranges)
@@ -73,6 +75,28 @@ class Recording:
     def image_shape(self) -> tuple[int, int]:
         """Numbers of bins in energy and in modulus."""
         return len(self._edges[0]) - 1, len(self._edges[1]) - 1
+
+    def once(self, key, make):
+        """Make a kernel, or take one of the latest: most samples have the same.
+
+        Parameters
+        ----------
+        key : tuple
+            What the kernel is, with the values of nuisances.
+        make : callable
+            What makes it.
+
+        Returns
+        -------
+        ndarray
+        """
+        found = self._latest.get(key)
+        if found is None:
+            found = make()
+            if len(self._latest) >= _KEPT:
+                self._latest.clear()
+            self._latest[key] = found
+        return found
 
     def conditions(self, values: dict) -> "Conditions":
         """Lay out how samples are recorded.
@@ -146,63 +170,48 @@ class Conditions:
 
     def energy(self, changed):
         """Return kernels of lines, (n_samples or 1, n_energy, n_energies)."""
-        return self._once("energy", changed, self._energy)
+        own = self._recording
+
+        def make(row):
+            return line_kernel(own.simulator, own._edges[0], own.energy, row, changed)
+
+        return self._each("energy", changed, _OF_ENERGY, make)
 
     def smooth(self, n_points, changed):
         """Return kernels of spectra at multiples of the step, as a Fourier transform."""
-        return self._once(
-            ("smooth", n_points),
-            changed,
-            lambda name: self._each(
-                _OF_ENERGY, lambda row: self._smooth_kernel(n_points, row, name)
-            ),
-        )
+        own = self._recording
+
+        def make(row):
+            return smooth_kernel(
+                own.simulator, own._edges[0], own.energy, n_points, row, changed
+            )
+
+        names = [name for name in _OF_ENERGY if name not in LINE_WIDTHS]
+        return self._each(("smooth", n_points), changed, names, make)
 
     def q(self, changed):
         """Return kernels in moduli, (n_samples or 1, n_q, n_moduli).
 
         With an axis of n_energy before the last two where energies differ.
         """
-        return self._once("q", changed, self._q)
-
-    def _once(self, kind, changed, make):
-        if (kind, changed) not in self._found:
-            self._found[kind, changed] = make(changed)
-        return self._found[kind, changed]
-
-    def _each(self, names, make):
-        """Make what differs between samples; one for all where nothing does."""
-        names = [name for name in names if name in self.values]
-        columns = np.stack([self.values[name] for name in names], axis=1)
-        distinct, which = np.unique(columns, axis=0, return_inverse=True)
-        made = np.stack(
-            [make(dict(zip(names, row, strict=True))) for row in distinct.tolist()]
-        )
-        return made if len(made) == 1 else made[which.reshape(-1)]
-
-    def _energy(self, changed):
-        recording = self._recording
-        return self._each(
-            _OF_ENERGY,
-            lambda row: line_kernel(
-                recording.simulator, recording._edges[0], recording.energy, row, changed
-            ),
-        )
-
-    def _smooth_kernel(self, n_points, row, changed):
-        recording = self._recording
-        return smooth_kernel(
-            recording.simulator,
-            recording._edges[0],
-            recording.energy,
-            n_points,
-            row,
-            changed,
-        )
-
-    def _q(self, changed):
         kernel = self._recording.moduli.kernel
-        return self._each(_OF_Q, lambda row: kernel(row, changed))
+        return self._each("q", changed, _OF_Q, lambda row: kernel(row, changed))
+
+    def _each(self, kind, changed, names, make):
+        """Make what differs between samples; one for all where nothing does."""
+        if (kind, changed) not in self._found:
+            names = [name for name in names if name in self.values]
+            columns = np.stack([self.values[name] for name in names], axis=1)
+            rows, which = np.unique(columns, axis=0, return_inverse=True)
+            rows = [dict(zip(names, row, strict=True)) for row in rows.tolist()]
+            if len(rows) == 1:
+                key = kind, changed, *rows[0].values()
+                made = self._recording.once(key, lambda: make(rows[0])[None])
+            else:
+                each = [make(row) for row in rows]
+                made = np.stack([each[number] for number in which.reshape(-1)])
+            self._found[kind, changed] = made
+        return self._found[kind, changed]
 
 
 def _energy_axis(simulator, edges, ranges, line_steps=3) -> Axis:

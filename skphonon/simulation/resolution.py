@@ -29,6 +29,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian, in standard deviations
+_CERTAIN = 9.0  # widths beyond which a normal distribution is 0 or 1 to rounding
 _TABLE_SIZE = 401  # of an instrument: linear interpolation errs by less than 1e-4
 
 
@@ -319,9 +320,10 @@ def bin_kernel(edges: ArrayLike, samples: ArrayLike, sigma: ArrayLike) -> Array:
     distance = edges[..., None] - np.asarray(samples, dtype=float)
     sigma = sigma[..., None, :] if sigma.ndim else sigma
     broad = sigma > 0
-    below = ndtr(distance / np.where(broad, sigma, 1.0))
-    if not broad.all():
-        below = np.where(broad, below, np.heaviside(distance, 0.5))
+    scaled = distance / np.where(broad, sigma, 1.0)
+    below = np.heaviside(scaled, 0.5)
+    seen = broad & (np.abs(scaled) < _CERTAIN)
+    below[seen] = ndtr(scaled[seen])
     return np.diff(below, axis=-2) / np.diff(edges)[..., None]
 
 
