@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from skphonon.simulation._axes import Axis
 
-__all__ = ["damped_shares"]
+__all__ = ["damped_lines", "damped_shares"]
 
 Array = NDArray[np.float64]
 
@@ -72,6 +72,38 @@ def damped_shares(axis: Axis, lines: Axis, widths, changed: int | None = None) -
         shares = shares * (powers[:, changed] * moves)
     shares.flags.writeable = False
     return shares
+
+
+def damped_lines(
+    lines: Axis, n_points: int, widths, changed: int | None = None
+) -> Array:
+    """Return what lines on an axis are at multiples of its step of both signs.
+
+    Parameters
+    ----------
+    lines : Axis
+        Where the lines are collected.
+    n_points : int
+        Number of multiples, in the order of a Fourier transform.
+    widths, changed
+        As for :func:`damped_shares`.
+
+    Returns
+    -------
+    ndarray of shape (n_points, lines.n_points)
+    """
+    if changed is None and not any(widths):
+        sharp = np.zeros((n_points, lines.n_points))
+        for sign in (1, -1):
+            numbers = sign * (lines.first + np.arange(lines.n_points)) % n_points
+            sharp[numbers, np.arange(lines.n_points)] += 1
+        return sharp
+    last = (n_points - 1) // 2
+    both = Axis(lines.step, -last, 2 * last + 1, True)
+    found = np.zeros((n_points, lines.n_points))
+    numbers = np.arange(-last, last + 1) % n_points
+    found[numbers] = lines.coefficients(damped_shares(both, lines, widths, changed))
+    return found
 
 
 def _integrals(axis, energies, gamma, derivative):

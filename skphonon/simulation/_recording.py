@@ -330,8 +330,7 @@ def smooth_kernel(
     """Return how multiples of a step, in the order of a Fourier transform, are seen."""
     numbers = np.arange(-(n_points // 2) - 1, n_points - n_points // 2 + 1)
     energies = axis.step * numbers
-    if changed == "temperature" or changed in LINE_WIDTHS:
-        # temperature is in the spectra, which have no lines to be wide
+    if changed == "temperature" or changed in LINE_WIDTHS:  # they are in the spectra
         return np.zeros((len(edges) - 1, n_points))
     record = _kernel_of(simulator, edges, row, changed)
     values = record(energies)
