@@ -232,9 +232,7 @@ def _pairs(model, points, partners):
             continue
         phases = points @ vectors[bonds].T
         scale = MEV2_PER_EIGENVALUE / (roots[i] * roots[j])
-        found.append(
-            _Pair(i, j, bonds, scale * np.cos(phases), scale * np.sin(phases))
-        )
+        found.append(_Pair(i, j, bonds, scale * np.cos(phases), scale * np.sin(phases)))
     return found
 
 

@@ -47,7 +47,6 @@ Integers = NDArray[np.int64]
 _CORE = 2.2  # steps of the mesh in the radius that the centre is parted off with
 _WIDEST_CORE = 0.25  # and at most so much of the width of the zone
 _EDGE = 4.7  # radii beyond which nothing of the centre is left
-_RADII = 3  # moduli of wavevectors of the rule of the centre
 _SHORTEST, _LONGEST = 8.0, 400.0  # Angstrom: reach of the coarsest and finest mesh
 _HALF = 1 << 19  # coordinates that labels of points tell apart, in either direction
 _SAME_DIRECTION = 1e-5
@@ -235,7 +234,7 @@ def resolving_points(model, mesh: ZoneMesh) -> ZonePoints:
     return ZonePoints(reduced @ model.reciprocal_lattice(), found.shares)
 
 
-def mean_points(model, mesh: ZoneMesh) -> ZonePoints:
+def mean_points(model, mesh: ZoneMesh, n_radii: int = 4) -> ZonePoints:
     """Return points and weights of means of what is smooth in the modulus of q.
 
     Such are displacements and heat capacities, but not what resolves energies: see
@@ -247,6 +246,9 @@ def mean_points(model, mesh: ZoneMesh) -> ZonePoints:
         The crystal.
     mesh : ZoneMesh
         The mesh.
+    n_radii : int, default=4
+        Moduli of the points around the centre. Four give displacements to 0.01 %; the
+        heat capacity of a cold crystal, in which short waves are frozen, needs more.
 
     Returns
     -------
@@ -263,9 +265,9 @@ def mean_points(model, mesh: ZoneMesh) -> ZonePoints:
     radius = min(_CORE * step, _WIDEST_CORE * width)
     wavevectors = points / found.period @ reciprocal
     shares = shares * (1 - _centre(wavevectors, reciprocal, radius))
-    squares, parts = _radial_rule(_RADII)
+    moduli, parts = _radial_rule(n_radii)
     directions, of_directions = _directions(model.point_group(), mesh.n_polar)
-    moduli = radius * np.sqrt(squares)
+    moduli = radius * moduli
     around = (directions[:, None] * moduli[:, None]).reshape(-1, 3)
     of_moduli = 4 * np.pi * radius * parts * moduli**2 / volume
     return ZonePoints(
@@ -319,24 +321,25 @@ def _centre(wavevectors, reciprocal, radius):
 
 @cache
 def _radial_rule(n_points):
-    r"""Gauss's rule :math:`\int_0^\infty \varphi(r) f(r^2)\,dr`, in units of the radius.
+    r"""Gauss's rule :math:`\int_0^\infty \varphi(r) f(r)\,dr`, in units of the radius.
 
     By the recurrence of the orthogonal polynomials (Golub and Welsch, Math. Comp. 23,
     221 (1969), doi:10.1090/S0025-5718-69-99647-1).
     """
     nodes, weights = np.polynomial.legendre.leggauss(200)
-    s = (3 * (nodes + 1)) ** 2
+    r = 3 * (nodes + 1)
+    s = r * r
     weights = 3 * weights * (1 + s + s * s / 2) * np.exp(-s)
-    before, now = np.zeros_like(s), np.ones_like(s) / np.sqrt(weights.sum())
+    before, now = np.zeros_like(r), np.ones_like(r) / np.sqrt(weights.sum())
     diagonal, beside = [], [0.0]
     for _ in range(n_points):
-        diagonal.append((weights * s * now * now).sum())
-        following = (s - diagonal[-1]) * now - beside[-1] * before
+        diagonal.append((weights * r * now * now).sum())
+        following = (r - diagonal[-1]) * now - beside[-1] * before
         beside.append(np.sqrt((weights * following**2).sum()))
         before, now = now, following / beside[-1]
     off = np.diag(beside[1:-1], 1)
-    squares, vectors = np.linalg.eigh(np.diag(diagonal) + off + off.T)
-    return squares, weights.sum() * vectors[0] ** 2
+    moduli, vectors = np.linalg.eigh(np.diag(diagonal) + off + off.T)
+    return moduli, weights.sum() * vectors[0] ** 2
 
 
 def _directions(group, n_polar):
@@ -364,7 +367,9 @@ def _directions(group, n_polar):
 def _principal_axis(group):
     """Axis of the highest order, one across it (along a twofold axis), and the order."""
     proper = group[np.linalg.det(group) > 0]
-    orders = np.array([{-1: 2, 0: 3, 1: 4, 2: 6}.get(round(np.trace(g)), 1) for g in proper])
+    orders = np.array(
+        [{-1: 2, 0: 3, 1: 4, 2: 6}.get(round(np.trace(g)), 1) for g in proper]
+    )
     highest = int(orders.argmax())
     if orders[highest] == 1:
         return np.eye(3)[2], np.eye(3)[0], 1

@@ -1,5 +1,7 @@
 """What an instrument would record: physics, grid and resolution together."""
 
+from skphonon.physics.stability import UnstableCrystalWarning
+from skphonon.physics.zone import ZoneMesh
 from skphonon.simulation.angle_grid import AngleGrid
 from skphonon.simulation.crystal_grid import CrystalGrid
 from skphonon.simulation.grid import PathGrid, SpectrumGrid
@@ -24,5 +26,7 @@ __all__ = [
     "SpectrumGrid",
     "SpinWaveSimulator",
     "TabulatedResolution",
+    "UnstableCrystalWarning",
+    "ZoneMesh",
     "instrument_resolution",
 ]

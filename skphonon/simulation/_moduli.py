@@ -47,7 +47,8 @@ class Moduli:
         self._grid, self._resolution = simulator.grid, simulator.q_resolution
         self._energy = self._grid.axes()[0]
         self._of_angles = hasattr(self._grid, "moduli")
-        self.differ = self._of_angles or callable(self._resolution)
+        self._is_function = callable(self._resolution)
+        self.differ = self._of_angles or self._is_function
         corners = [
             self._borders({"incident_energy": incident, "two_theta_offset": offset})
             for incident in ranges.get("incident_energy", (None,))
@@ -100,21 +101,24 @@ class Moduli:
         scale, stretch = row["q_scale"], row["lattice_scale"]
         shown = points * scale / stretch
         borders = self._borders(row) - row["q_offset"]
-        sigma = self._sigma(shown + row["q_offset"], row)
+        width = self._sigma(shown + row["q_offset"], row)
+        sigma = np.hypot(width, self.axis.blur)
         if changed is None:
             values = bin_kernel(borders, shown, sigma)
         elif changed == "q_resolution":
             values = bin_kernel_width_derivative(borders, shown, sigma)
-            values = values * self._relative(sigma, row)
+            # a function is multiplied by this nuisance, a number is it
+            factor = width / row["q_resolution"] if self._is_function else 1.0
+            values = values * _columns(width / sigma * factor)
         elif changed in OF_ANGLES:
             rates = self._border_rates(row, changed)
             values = _border_change(borders, rates, shown, sigma)
         else:
             values = bin_kernel_shift_derivative(borders, shown, sigma)
-            if callable(self._resolution):
-                steeper = self._slope(shown + row["q_offset"], row)[:, None]
+            if self._is_function:
+                steeper = width / sigma * self._slope(shown + row["q_offset"], row)
                 widened = bin_kernel_width_derivative(borders, shown, sigma)
-                values = values + widened * steeper
+                values = values + widened * _columns(steeper)
             if changed != "q_offset":
                 plain = bin_kernel(borders, shown, sigma)
                 power, unit = (1, scale) if changed == "q_scale" else (3, -stretch)
@@ -205,21 +209,15 @@ class Moduli:
 
     def _widths(self, factors):
         """Least and largest resolution."""
-        if not callable(self._resolution):
+        if not self._is_function:
             return factors
         seen = self._values(np.linspace(*self._ends, 400))
         return min(factors) * seen.min(), max(factors) * seen.max()
 
     def _sigma(self, shown, row):
-        if not callable(self._resolution):
+        if not self._is_function:
             return row["q_resolution"]
         return row["q_resolution"] * self._values(shown)
-
-    def _relative(self, sigma, row):
-        """Derivative of the resolution with its nuisance."""
-        if not callable(self._resolution):
-            return 1.0
-        return (sigma / row["q_resolution"])[..., None, :]
 
     def _slope(self, shown, row):
         """Derivative of the resolution with the modulus."""
@@ -256,11 +254,16 @@ def _ends(grid):
     return float(seen.min()), float(seen.max())
 
 
+def _columns(widths):
+    """Widths by point, as they meet arrays of borders and points."""
+    widths = np.asarray(widths)
+    return widths[..., None, :] if widths.ndim else widths
+
+
 def _border_change(borders, rates, shown, sigma):
     """Derivative of a mean over bins as their borders move at some rates."""
     plain = bin_kernel(borders, shown, sigma)
-    sigma = np.asarray(sigma)
-    sigma = sigma[..., None, :] if sigma.ndim else sigma
+    sigma = _columns(sigma)
     heights = np.exp(-(((borders[..., None] - shown) / sigma) ** 2) / 2)
     heights = heights / (np.sqrt(2 * np.pi) * sigma) * rates[..., None]
     grown = np.diff(heights, axis=-2) - plain * np.diff(rates)[..., None]

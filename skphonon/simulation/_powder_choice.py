@@ -14,6 +14,7 @@ from skphonon.simulation._powder_plan import make_plan, plan_size
 __all__ = ["Choice", "choose_mesh", "error_of", "finer"]
 
 _APART = 2  # meshes between which an error is taken: half as many points again an axis
+_MARGIN = 3.0  # of the tolerance at the reference: other parameters err more
 _POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
 _DISPLACEMENT_ERROR = 5e-3  # allowed to a displacement, relative
 
@@ -60,9 +61,8 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
             break
         (mesh, *coarse), (_, *fine) = at(number), at(number + _APART)
         best = Choice(mesh, *_distances(coarse, fine, simulator.grid.mask))
-        if best.error <= simulator.tolerance and (
-            best.of_displacements <= _DISPLACEMENT_ERROR
-        ):
+        within = _MARGIN * best.error <= simulator.tolerance
+        if within and best.of_displacements <= _DISPLACEMENT_ERROR:
             return best
         tried.pop(number)
     warn_user(
@@ -107,7 +107,7 @@ def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
 def finer(mesh: ZoneMesh) -> ZoneMesh:
     """Return a mesh of half as many points again along each axis."""
     size = tuple(n + max(1, -(-n // 2)) for n in mesh.size)
-    return ZoneMesh(size, shifted=mesh.shifted, n_polar=mesh.n_polar)
+    return ZoneMesh(size, shifted=mesh.shifted, n_polar=2 * mesh.n_polar)
 
 
 def _is_thermal(simulator):
@@ -122,7 +122,7 @@ def _polar_angles(simulator, values):
     for n_polar in _POLAR:
         mean = mean_points(model, ZoneMesh(size, n_polar=n_polar))
         matrices = DynamicalMatrices(model, mean.wavevectors)
-        modes = np.linalg.eigh(matrices.matrices(model.reference[None]))
+        modes = np.linalg.eigh(matrices.matrices(simulator.reference[None]))
         now = ThermalTensors(model, mean.weights).components(*modes, kelvins)
         if before is not None:
             change = np.abs(now - before).max() / np.abs(now).max()
@@ -143,6 +143,8 @@ def _spectrum(plan, simulator, values, rows=None):
 def _distances(coarse, fine, mask):
     """Error of an image over its variance, and largest one of displacements."""
     first, second = (pair[0][mask] for pair in (coarse, fine))
-    error = ((first - second) ** 2).mean() / second.var()
-    change = np.abs(coarse[1] - fine[1]).max() / np.abs(fine[1]).max()
+    spread = second.var()
+    error = ((first - second) ** 2).mean() / spread if spread else 0.0
+    size = np.abs(fine[1]).max()
+    change = np.abs(coarse[1] - fine[1]).max() / size if size else 0.0
     return float(error), float(change)

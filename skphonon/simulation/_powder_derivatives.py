@@ -182,7 +182,9 @@ def images_and_derivatives(plan, found, conditions, basis, nuisance=()):
         elif name == "mean_square_displacement":
             image = image + through_components(isotropic(plan) / squares)
         elif name == "temperature" and plan.displacement is None:
-            image = image + through_components(_warming(plan, found, conditions) / squares)
+            image = image + through_components(
+                _warming(plan, found, conditions) / squares
+            )
         derivatives.append(image + np.zeros_like(spectra))
     derivatives = np.stack(derivatives, axis=1)
     if plan.incoherent is not None:
@@ -310,9 +312,7 @@ def _collect_components(plan, found):
     """Derivatives of what is collected with the displacements, (s, c, ...)."""
     n_samples, n_components = found.exponents.shape
     axes = plan.recording.energy, plan.recording.q
-    collected = np.zeros(
-        (n_samples, n_components, *(axis.n_points for axis in axes))
-    )
+    collected = np.zeros((n_samples, n_components, *(axis.n_points for axis in axes)))
     for block in plan.blocks:
         levels = energy_shares(plan, block, found)
         forms = quadratic(plan, block)

@@ -183,7 +183,9 @@ def amplitudes(plan, block, found, factors=None):
     bare = (bare[..., None] * block.q_vectors[:, None, :, None]).reshape(
         n_chunks, n_samples, n_rows, size
     )
-    out = np.empty((n_chunks, n_rows, n_samples, size), dtype=np.result_type(bare, vectors))
+    out = np.empty(
+        (n_chunks, n_rows, n_samples, size), dtype=np.result_type(bare, vectors)
+    )
     np.matmul(bare, vectors.swapaxes(0, 1)[block.chunks], out=out.swapaxes(1, 2))
     return out.reshape(-1, n_samples, size), None
 
