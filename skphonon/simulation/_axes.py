@@ -10,7 +10,7 @@ which is exact for cubics (de Boor, *A Practical Guide to Splines*, chapter XII)
 that a spectrum is a smooth function of where each line is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -211,7 +211,7 @@ def energy_axis(
     edges: ArrayLike,
     resolutions,
     *,
-    moves: Callable[[float], tuple[float, float]] | None = None,
+    moves: Callable[[float], Sequence[float]] | None = None,
     line_steps: int = _LINE_STEPS,
     tails: tuple[float, float] | None = None,
 ) -> Axis:
@@ -225,8 +225,7 @@ def energy_axis(
         Standard deviations in meV, or functions from energy to them, that the axis
         shall resolve and reach.
     moves : callable, default=None
-        From a border to the least and the largest energy, in meV, that it may stand for
-        (None: itself).
+        From a border to the energies in meV that it may stand for (None: itself).
     line_steps : int, default=3
         Points of the axis within the width of the narrowest resolution and bin: three
         do for an average over many lines.
@@ -267,7 +266,7 @@ def q_axis(edges: ArrayLike, widths: tuple[float, float], moves) -> Axis:
     widths : pair of float
         Least and largest standard deviation of the resolution in 1/Angstrom.
     moves : callable
-        From a border to the least and the largest modulus that it may stand for.
+        From a border to the moduli that it may stand for.
 
     Returns
     -------

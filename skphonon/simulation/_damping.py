@@ -10,13 +10,14 @@ susceptibility :math:`2A / (E_0^2 - E^2 - 2 i \Gamma E)`, of which the imaginary
 
 (Fak and Dorner, Physica B 234-236, 1107 (1997), doi:10.1016/S0921-4526(97)00121-X).
 Neither the static susceptibility :math:`2A / E_0^2` nor the f-sum
-:math:`\int E \chi'' dE` depends on :math:`\Gamma`: an :math:`E_0` is the bare energy, of
-the force constants. An overdamped mode has an imaginary :math:`E_1`.
+:math:`\int E \chi'' dE` depends on :math:`\Gamma`: :math:`E_0` is the bare energy, that
+of the force constants. An overdamped mode has an imaginary :math:`E_1`.
 
-So :math:`\chi''(E) = 2 \pi A\,E\,P(E) / E_0^2` with an even probability density P, which
-is :math:`\frac12 [\delta(E - E_0) + \delta(E + E_0)]` without damping: damping replaces
-what a spectrum is at :math:`\pm E_0` by its mean over P, before the instrument sees it.
-With the poles :math:`z_\pm = \pm E_1 - i \Gamma`,
+So :math:`\chi''(E) = 2 \pi A\,E\,P(E) / E_0^2` with an even probability density P, and
+:math:`S = \chi'' [n(E) + 1] / \pi`. Without damping P is
+:math:`\frac12 [\delta(E - E_0) + \delta(E + E_0)]`: damping replaces what a spectrum is
+at :math:`\pm E_0` by its mean over P, before the instrument sees it. With the poles
+:math:`z_\pm = \pm E_1 - i \Gamma`,
 
 .. math:: P(E) = \frac{1}{2 \pi}\,\mathrm{Im}\,\frac{1}{E_1}
           \left[\frac{z_-}{E - z_+} - \frac{z_+}{E - z_-}\right],
@@ -53,8 +54,8 @@ def damped_shares(axis: Axis, lines: Axis, widths, changed: int | None = None) -
         Where the modes are, with one point more at either end; a point below zero
         stands for the energy above.
     widths : tuple of 3 float
-        Coefficients :math:`w_k` of :math:`\Gamma(E_0) = \sum_k w_k E_0^k`, which is zero
-        where this is negative.
+        Coefficients :math:`w_k` of :math:`\Gamma(E_0) = \sum_k w_k E_0^k`; the width is
+        zero where this is negative.
     changed : int, default=None
         Number of the coefficient whose derivative is asked for.
 

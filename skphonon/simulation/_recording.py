@@ -178,7 +178,7 @@ class Conditions:
         return self._each("energy", changed, _OF_ENERGY, make)
 
     def smooth(self, n_points, changed):
-        """Return kernels of spectra at multiples of the step, as a Fourier transform."""
+        """Return kernels of spectra at multiples of the step, in order of an FFT."""
         own = self._recording
 
         def make(row):
@@ -340,7 +340,7 @@ def smooth_kernel(
 
 
 def _kernel_of(simulator, edges, row, changed):
-    """Function from energies of lines to their kernel or its derivative."""
+    """Return a function from energies of lines to their kernel or its derivative."""
     value, slope = row["energy_resolution"], row["energy_resolution_slope"]
     offset, scale = row["energy_offset"], row.get("energy_scale", 1.0)
     borders = edges - offset
@@ -362,7 +362,7 @@ def _kernel_of(simulator, edges, row, changed):
 
     def by_scale(points):
         # the resolution is that of the energy shown, which the scale moves as well
-        shown, step = scale * points, 1e-5 * scale
+        step = 1e-5 * scale
         moved = [
             bin_kernel(borders, factor * points, widths(factor * points))
             for factor in (scale + step, scale - step)
@@ -391,7 +391,7 @@ def occupied(energies: Array, temperature: float) -> Array:
 
 
 def _warming(energies, temperature):
-    """Derivative of `occupied` with the temperature, in meV/K."""
+    """Return the derivative of `occupied` with the temperature, in meV/K."""
     if temperature == 0:
         return np.zeros_like(energies)
     x = energies / (2 * BOLTZMANN * temperature)

@@ -1,4 +1,4 @@
-"""The pixels of powder spectra as detectors record them: energy and scattering angle."""
+"""The pixels of powder spectra as they were taken: energy and scattering angle."""
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class AngleGrid(_Pixels):
         if two_theta[0] < 0 or two_theta[-1] > 180:
             raise ValueError(
                 "two_theta must lie between 0 and 180 degrees, got "
-                f"{two_theta[0]:g} to {two_theta[-1]:g}. A scattering angle has no sign."
+                f"{two_theta[0]:g} to {two_theta[-1]:g}. It has no sign."
             )
         if not energy[-1] < self.incident_energy:
             raise ValueError(

@@ -46,9 +46,9 @@ class PowderSimulator(ModelSimulator):
     ----------
     model : ForceConstantModel
         The crystal and its named force constants.
-    grid : SpectrumGrid
-        Axes and visible window of the spectra. Energies may be of both signs. Elastic
-        scattering is left out.
+    grid : SpectrumGrid or AngleGrid
+        Axes and visible window of the spectra, over \|Q\| or over scattering angles.
+        Energies may be of both signs. Elastic scattering is left out.
     temperature : float, default=300.0
         Temperature in K, for the Debye-Waller factor and the occupation of phonons.
     energy_resolution : float or callable
@@ -59,9 +59,11 @@ class PowderSimulator(ModelSimulator):
         :func:`~skphonon.simulation.instrument_resolution` returns. That of the
         published aluminium spectra (:func:`~skphonon.datasets.fetch_aluminium_arcs`)
         is about 1.54.
-    q_resolution : float, default=0.09
-        Standard deviation in 1/Angstrom of a Gaussian resolution in \|Q\|. The width
-        of the bins comes on top of both resolutions.
+    q_resolution : float or callable, default=0.09
+        Standard deviation in 1/Angstrom of a Gaussian resolution in \|Q\|: a constant,
+        or a function ``q_resolution(q, energy)`` of arrays of \|Q\| (1/Angstrom) and
+        energy transfer (meV) that broadcast. Beyond the borders of the grid it is that
+        of the border. The width of the bins comes on top of both resolutions.
     mean_square_displacement : float, default=None
         :math:`\langle u_x^2 \rangle` in Angstrom^2 of every atom, so that
         :math:`2W = Q^2 \langle u_x^2 \rangle`. None computes the (anisotropic) tensor
@@ -285,7 +287,8 @@ class PowderSimulator(ModelSimulator):
               middle :math:`E_m`.
             - ``"energy_offset"``: by how much the spectrum is shown at too high an
               energy, in meV.
-            - ``"q_resolution"``: standard deviation in 1/Angstrom.
+            - ``"q_resolution"``: standard deviation in 1/Angstrom; where the setting is
+              a function, a factor that multiplies it.
             - ``"lattice_scale"``: factor of the lattice, with all force constants kept.
             - ``"mean_square_displacement"``: an isotropic
               :math:`\langle u_x^2 \rangle` in Angstrom^2, added to that of all atoms.
@@ -294,6 +297,16 @@ class PowderSimulator(ModelSimulator):
             - ``"q_scale"``, ``"q_offset"``: the same of moduli; the offset is in
               1/Angstrom.
             - ``"temperature"``: temperature of the sample in K.
+            - ``"line_width"``, ``"line_width_slope"``, ``"line_width_curvature"``:
+              coefficients :math:`w_0` (meV), :math:`w_1` and :math:`w_2` (1/meV) of the
+              half width at half maximum :math:`\Gamma = w_0 + w_1 E + w_2 E^2` of a
+              phonon of energy E, a damped harmonic oscillator; zero where this is
+              negative. Static susceptibilities and f-sums do not depend on it, nor do
+              the displacements in Debye-Waller factors.
+            - ``"incident_energy"``, of an `AngleGrid`: energy of the incoming neutron
+              in meV, from which \|Q\| follows. Energy transfers stay as they are.
+            - ``"two_theta_offset"``, of an `AngleGrid`: by how much the spectrum is
+              shown at too large angles, in degrees.
         nuisance_ranges : dict, default=None
             From some of these names to pairs of the least and the largest value to
             prepare for; of others, None takes what the values span. Calls with the same
@@ -310,7 +323,8 @@ class PowderSimulator(ModelSimulator):
         ValueError
             If a setting is out of range, the number of parameters is wrong or one is
             not finite; if a nuisance is unknown, out of range or of another shape, or
-            the lattice varies where `q_resolution` is zero.
+            the lattice varies where `q_resolution` is zero; if an `AngleGrid` meets a
+            `q_resolution` of zero, or a function returns no widths.
         """
         from skphonon.simulation import _powder_engine
 
