@@ -25,7 +25,7 @@ from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.physics.scattering import momentum_transfer
 from skphonon.simulation._axes import Axis
 from skphonon.simulation._damping import damped_shares
-from skphonon.simulation._recording import _energy_axis, line_kernel, occupied
+from skphonon.simulation._recording import line_axis, line_kernel, occupied
 from skphonon.simulation.resolution import bin_kernel
 
 WIDTHS = {"line_width": 0.6, "line_width_slope": 0.02, "line_width_curvature": 1e-3}
@@ -56,20 +56,20 @@ def small_simulator(model, grid, **settings):
 
 
 def density(energies, bare, gamma):
-    """P of a damped oscillator, and its share of energies in chi''."""
+    """P of a damped oscillator."""
     denominator = (energies**2 - bare**2) ** 2 + 4 * gamma**2 * energies**2
     return 2 / np.pi * gamma * bare**2 / denominator
 
 
-def kernel_of_a_line(edges, energies, row, quantity):
-    """Kernel of lines on an axis, and the energies of its points."""
+def kernel_of_a_line(edges, row, quantity):
+    """Kernel of lines at the points of an axis, and their energies."""
     simulator = SimpleNamespace(
         quantity=quantity,
         energy_resolution=row["energy_resolution"],
         grid=SimpleNamespace(edges=lambda: edges),
         model=SimpleNamespace(reference=None),
     )
-    axis = _energy_axis(simulator, edges, {name: (v, v) for name, v in row.items()})
+    axis = line_axis(simulator, edges, {name: (v, v) for name, v in row.items()})
     fine = axis._replace(smooth=False)  # values of the kernel at points
     return line_kernel(simulator, edges, fine, row), fine.points()
 
@@ -111,7 +111,7 @@ def test_damped_lines_against_numerical_convolution(quantity, kelvins, widths):
         "temperature": kelvins,
         **dict(zip(WIDTHS, widths, strict=True)),
     }
-    kernel, points = kernel_of_a_line(edges, None, row, quantity)
+    kernel, points = kernel_of_a_line(edges, row, quantity)
     for number in range(3, len(points), 15):
         bare = abs(points[number])
         gamma = np.polynomial.polynomial.polyval(bare, widths)
@@ -128,7 +128,7 @@ def test_a_damped_line_is_a_difference_of_voigt_functions():
         "temperature": 0.0,
         "line_width": 0.7,
     }
-    kernel, points = kernel_of_a_line(edges, None, row, "chi")
+    kernel, points = kernel_of_a_line(edges, row, "chi")
     number = np.abs(points - 20).argmin()
     bare, middles = points[number], (edges[1:] + edges[:-1]) / 2
     shifted = np.sqrt(bare**2 - 0.7**2)

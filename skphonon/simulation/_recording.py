@@ -23,7 +23,14 @@ from skphonon.simulation.resolution import (
     bin_kernel_width_derivative,
 )
 
-__all__ = ["Conditions", "Recording", "energy_kernels", "occupied"]
+__all__ = [
+    "Conditions",
+    "Recording",
+    "energy_kernels",
+    "line_axis",
+    "line_kernel",
+    "occupied",
+]
 
 Array = NDArray[np.float64]
 
@@ -67,7 +74,7 @@ class Recording:
         self.simulator = simulator
         self._latest: dict = {}
         self._edges = simulator.grid.edges()
-        self.energy = _energy_axis(simulator, self._edges[0], ranges)
+        self.energy = line_axis(simulator, self._edges[0], ranges)
         self.moduli = Moduli(simulator, ranges)
         self.q = self.moduli.axis
 
@@ -178,7 +185,7 @@ class Conditions:
         return self._each("energy", changed, _OF_ENERGY, make)
 
     def smooth(self, n_points, changed):
-        """Return kernels of spectra at multiples of the step, in order of an FFT."""
+        """Return kernels of spectra at multiples of the step, as Fourier transforms."""
         own = self._recording
 
         def make(row):
@@ -214,22 +221,37 @@ class Conditions:
         return self._found[kind, changed]
 
 
-def _energy_axis(simulator, edges, ranges, line_steps=3) -> Axis:
-    """Energy axis of lines for all resolutions and moves in some ranges."""
+def line_axis(simulator, edges, ranges, line_steps=3) -> Axis:
+    """Lay the axis of energies for all resolutions and moves in some ranges.
+
+    Parameters
+    ----------
+    simulator : object
+        Its resolution, and where lines are wide its model, for the highest energy.
+    edges : ndarray of shape (n_energy + 1,)
+        Borders of the bins in meV.
+    ranges : dict
+        From names of nuisances to pairs of the least and the largest value.
+    line_steps : int, default=3
+        Points of the axis within the width of the narrowest resolution and bin.
+
+    Returns
+    -------
+    Axis
+    """
     resolutions = [
         resolution(simulator, value, slope)
         for value in set(ranges["energy_resolution"])
         for slope in set(ranges["energy_resolution_slope"])
     ]
     offsets, scales = ranges["energy_offset"], ranges.get("energy_scale", (1.0, 1.0))
+
+    def moved(border):
+        return [(border - offset) / scale for offset in offsets for scale in scales]
+
+    tails = _tails(simulator, edges, ranges)
     return energy_axis(
-        edges,
-        resolutions,
-        moves=lambda border: [
-            (border - offset) / scale for offset in offsets for scale in scales
-        ],
-        line_steps=line_steps,
-        tails=_tails(simulator, edges, ranges),
+        edges, resolutions, moves=moved, line_steps=line_steps, tails=tails
     )
 
 
@@ -340,7 +362,7 @@ def smooth_kernel(
 
 
 def _kernel_of(simulator, edges, row, changed):
-    """Return a function from energies of lines to their kernel or its derivative."""
+    """Return what takes energies of lines to their kernel or its derivative."""
     value, slope = row["energy_resolution"], row["energy_resolution_slope"]
     offset, scale = row["energy_offset"], row.get("energy_scale", 1.0)
     borders = edges - offset

@@ -55,7 +55,7 @@ class AngleGrid(_Pixels):
     (2, 3)
     >>> grid.moduli().round(2)
     array([[2.54, 4.91, 6.95],
-           [2.65, 4.47, 6.21]])
+           [2.5 , 4.46, 6.21]])
     """
 
     def __init__(self, energy, two_theta, *, incident_energy, mask=None):
