@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
+from skphonon.physics.stability import Softest
 from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points, mesh_sizes
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
@@ -146,11 +147,15 @@ def _polar_angles(simulator, values):
 
 
 def _spectrum(plan, simulator, values, rows=None):
-    """Image and displacements at the reference."""
+    """Image and displacements at the reference: these not of an unstable crystal."""
     rows = simulator.reference[None] if rows is None else rows
     conditions = plan.recording.conditions(values)
     found = crystals(plan, rows, conditions)
-    return images(plan, found, conditions)[0], found.components
+    softest = Softest(len(rows), plan.matrices)
+    softest.note(slice(None), found.eigenvalues)
+    stable = softest.eigenvalues[0] >= 0
+    components = found.components if stable else np.zeros_like(found.components)
+    return images(plan, found, conditions)[0], components
 
 
 def _distances(coarse, fine, mask):
