@@ -7,14 +7,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
-from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points
+from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points, mesh_sizes
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
 
 __all__ = ["Choice", "choose_mesh", "error_of", "finer"]
 
-_FIRST, _LAST = 8.0, 400.0  # Angstrom: reach of the coarsest and of the finest mesh
-_GROWTH = 1.5**0.5  # from one mesh to the next
 _APART = 2  # meshes between which an error is taken: half as many points again an axis
 _POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
 _DISPLACEMENT_ERROR = 5e-3  # allowed to a displacement, relative
@@ -45,7 +43,7 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
     Choice
         Warns with ConvergenceWarning where the tolerance is out of reach.
     """
-    tried, sizes = {}, _sizes(simulator.model)
+    tried, sizes = {}, mesh_sizes(simulator.model)
     n_polar = _polar_angles(simulator, values) if _is_thermal(simulator) else _POLAR[0]
 
     def at(number):
@@ -112,18 +110,6 @@ def finer(mesh: ZoneMesh) -> ZoneMesh:
     return ZoneMesh(size, shifted=mesh.shifted, n_polar=mesh.n_polar)
 
 
-def _sizes(model):
-    """Ever finer meshes of about the same reach along all axes."""
-    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
-    found, reach = [], _FIRST
-    while reach < _LAST:
-        counts = np.maximum(np.rint(reach * spacings), 2).astype(int)
-        if not found or tuple(counts.tolist()) != found[-1]:
-            found.append(tuple(counts.tolist()))
-        reach *= _GROWTH
-    return found
-
-
 def _is_thermal(simulator):
     return simulator.mean_square_displacement is None
 
@@ -131,7 +117,7 @@ def _is_thermal(simulator):
 def _polar_angles(simulator, values):
     """Fewest polar angles of the centre with which displacements are converged."""
     model, kelvins = simulator.model, values["temperature"]
-    size = next(s for s in _sizes(model) if np.prod(s) >= 216 / model.n_atoms**0.5)
+    size = next(s for s in mesh_sizes(model) if np.prod(s) >= 216 / model.n_atoms**0.5)
     before = None
     for n_polar in _POLAR:
         mean = mean_points(model, ZoneMesh(size, n_polar=n_polar))

@@ -26,7 +26,7 @@ from skphonon._validation import (
     positive,
 )
 from skphonon.physics.stability import warn_unstable
-from skphonon.physics.zone import ZoneMesh
+from skphonon.physics.zone import ZoneMesh, as_mesh
 from skphonon.simulation import _nuisance
 from skphonon.simulation._base import ModelSimulator
 from skphonon.simulation._plausible import warn_of_window
@@ -387,7 +387,7 @@ class PowderSimulator(ModelSimulator):
 
         if self.mesh is None:
             return choose_mesh(self, _pairs(ranges), _narrowest(ranges)).mesh
-        return self.mesh if isinstance(self.mesh, ZoneMesh) else ZoneMesh(self.mesh)
+        return as_mesh(self.mesh)
 
     def _n_phonons(self):
         """Return the largest number of phonons at once."""
