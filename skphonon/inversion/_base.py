@@ -149,7 +149,11 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         """
         spectra, _ = self._validate(X, reset=False)
         starts = self._starts(X, len(spectra))
-        shared = shared_pixels(spectra, self._simulate(starts))
+        # all of them are one, unless a regressor proposes them
+        told = starts if hasattr(self.initial, "predict") else starts[:1]
+        simulated = np.asarray(self._simulate(told))
+        simulated = np.broadcast_to(simulated, (len(starts), simulated.shape[1]))
+        shared = shared_pixels(spectra, simulated)
         parallel = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
         searches = parallel(
             delayed(search)(spectrum[pixels], pixels, *rest)

@@ -22,7 +22,6 @@ from skphonon.inversion._base import Inverter
 from skphonon.inversion._fitting import (
     LOSSES,
     Task,
-    best_of,
     error_bars,
     minimise,
     most_promising,
@@ -31,7 +30,9 @@ from skphonon.inversion._goodness import are_misfits, warn_of_bounds, warn_of_mi
 from skphonon.inversion._model import Model, background_terms, parts_of
 from skphonon.inversion._report import no_fit, summary
 from skphonon.inversion._residuals import Problem
+from skphonon.inversion._stages import COARSE, best_fit
 from skphonon.metrics import SCALES
+from skphonon.physics.stability import searching
 
 __all__ = ["IdentifiabilityWarning", "LeastSquaresInverter"]
 
@@ -639,6 +640,9 @@ class LeastSquaresInverter(Inverter):
             self._prior,
             errors_given or self.errors == "poisson",
             self.errors == "poisson",
+            self.start_.size,
+            self.tolerance,
+            self.max_evaluations,
             self,
         )
 
@@ -646,20 +650,29 @@ class LeastSquaresInverter(Inverter):
         return Model([self.simulator_, *self.contributions], self._nuisance, steps)
 
     def _simulate(self, parameters):
-        """As a search does it, so that what is prepared serves both."""
+        """As a search begins, so that what is prepared serves both."""
         task = self._task(errors_given=False)
         rows = [self._with_nuisances(start, task.bounds) for start in parameters]
-        return self._model(task.steps).simulate(np.array(rows))[:, 0]
+        model = self._model(task.steps)
+        model = model.loosened(COARSE, rows[0]) or model
+        return model.simulate(np.array(rows))[:, 0]
 
     def _candidates(self, task, model):
-        """Return sets of parameters about the start and their simulations, or None."""
+        """Return sets of parameters about the start and their simulations, or None.
+
+        They have the nuisances of the start, which are then simulated once for all.
+        """
         if self.n_candidates == 1 or hasattr(self.initial, "predict"):
             return None
         first = self._with_nuisances(self.start_, task.bounds)
-        cube = qmc.LatinHypercube(first.size, rng=self._seed)
-        moves = norm.ppf(cube.random(self.n_candidates - 1))
-        rows = np.vstack([first, first + task.steps * moves]).clip(*task.bounds)
-        return rows, model.simulate(rows)
+        n = self.start_.size
+        cube = qmc.LatinHypercube(n, rng=self._seed)
+        rows = np.tile(first, (self.n_candidates, 1))
+        rows[1:, :n] += task.steps[:n] * norm.ppf(cube.random(self.n_candidates - 1))
+        rows = rows.clip(*task.bounds)
+        model = model.loosened(COARSE, first) or model
+        with searching():
+            return rows, model.simulate(rows)
 
     def _with_nuisances(self, start, bounds):
         """Return a start with the nuisances that the simulator has by itself."""
@@ -697,17 +710,28 @@ class LeastSquaresInverter(Inverter):
             None if errors is None else 1 / errors[pixels],
             self.scale != "absolute",
         )
-        starts = self._all_starts(start, task, problem, pixels, candidates)
-        found = self._best_fit(problem, starts, task)
-        if not np.isfinite(found.fun):
-            n_terms = 0 if self.scale == "normalized" else len(terms[0])
-            shape = len(parts), 1 + len(self.contributions) + n_terms
-            return no_fit(starts[0], len(pixels), shape, found.message)
         images = [
             (part.shape, np.flatnonzero(mask))
             for part, mask in zip(parts, seen, strict=True)
         ]
-        found.update(error_bars(found, task, images, self.errors == "residual"))
+        starts = self._all_starts(start, task, problem, pixels, candidates)
+        with searching():
+            found = best_fit(
+                partial(self._search_once, problem, pixels),
+                starts,
+                task,
+                model,
+                partial(
+                    error_bars,
+                    task=task,
+                    images=images,
+                    correlated=self.errors == "residual",
+                ),
+            )
+        if not np.isfinite(found.fun):
+            n_terms = 0 if self.scale == "normalized" else len(terms[0])
+            shape = len(parts), 1 + len(self.contributions) + n_terms
+            return no_fit(starts[0], len(pixels), shape, found.message)
         row = np.full(len(pixels), np.nan)
         row[pixels] = -found.residual
         residual, _, weights, _ = found.evaluation
@@ -727,18 +751,22 @@ class LeastSquaresInverter(Inverter):
         )
         return np.vstack([first, first + task.steps * moves]).clip(*task.bounds)
 
-    def _best_fit(self, problem, starts, task):
-        """Search from all starts; without a free scale only once its best is known."""
+    def _search_once(self, problem, pixels, model, start, task, is_last):
+        """Search with a model; without a free scale only once its best is known."""
         if not problem.unit:
-            return OptimizeResult(fun=np.nan, message="constant")
-        found = best_of([minimise(problem, start, task) for start in starts])
-        if self.scale != "normalized" or not np.isfinite(found.fun):
-            return found
-        # extreme pixels make a rugged landscape, in which one starts near the end
-        rugged = Problem(problem.spectra, problem.model, None)
-        result = minimise(rugged, found.x, task)
-        result.nit, result.nfev = result.nit + found.nit, result.nfev + found.nfev
-        return result
+            return OptimizeResult(
+                x=start, fun=np.nan, nit=0, nfev=0, message="constant"
+            )
+        problem = problem.of(model.on(pixels))
+        found = minimise(problem, start, task)
+        if is_last and self.scale == "normalized" and np.isfinite(found.fun):
+            # extreme pixels make a rugged landscape, in which one starts near the end
+            rugged = Problem(problem.spectra, problem.model, None)
+            result = minimise(rugged, found.x, task)
+            result.nit, result.nfev = result.nit + found.nit, result.nfev + found.nfev
+            found = result
+        found.pixels = pixels
+        return found
 
 
 def _spread(given):

@@ -82,6 +82,17 @@ class Problem:
         problem.n_evaluations = self.n_evaluations
         return problem
 
+    def of(self, model):
+        """Return the same problem of another model, none of it simulated yet."""
+        return Problem(
+            self.spectra,
+            model,
+            self.backgrounds,
+            self.parts,
+            self.weight,
+            self.free_scale,
+        )
+
     def __call__(self, parameters):
         """Return the Evaluation at some parameters; the latest is remembered."""
         seen, evaluation = self._seen

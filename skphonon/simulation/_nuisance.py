@@ -19,6 +19,7 @@ __all__ = [
     "nuisance_table",
     "of_a_plan",
     "resolution",
+    "working_ranges",
 ]
 
 Array = NDArray[np.float64]
@@ -48,6 +49,7 @@ _LIMITS = {
     "q_scale": (0.0, np.inf),
     "temperature": (0.0, np.inf),
 }
+_RATIO, _MARGIN = 1.3, 1.05  # of working ranges, and how far inside values lie
 _ROUNDING = 1e-9  # by which a value may leave its range
 
 
@@ -165,6 +167,46 @@ def of_a_plan(ranges: Array) -> Array:
     """Return the ranges that a plan depends on: of what moves or widens lines."""
     still = "mean_square_displacement", "temperature"
     return ranges[:, [name not in still for name in NAMES]]
+
+
+def working_ranges(values, ranges):
+    """Return parts of ranges that hold some values.
+
+    Resolutions lie between powers of a ratio, and slopes such that the narrowest end of
+    a spectrum does; that of other nuisances is cheap. A little lies between a value and
+    the ends, so that it may move without leaving.
+
+    Parameters
+    ----------
+    values : dict
+        From names of nuisances to a number or an array.
+    ranges : dict
+        From the same names to pairs of the least and the largest value.
+
+    Returns
+    -------
+    dict
+        Pairs, by the same names.
+    """
+    found = {}
+    for name, pair in ranges.items():
+        low, high = np.min(values[name]), np.max(values[name])
+        if name == "energy_resolution_slope":
+            # the narrowest end has 1 - |s| / 2 of the width in the middle
+            narrowest = 1 - max(abs(low), abs(high)) / 2
+            limit = 2 - 2 * _power_below(narrowest)
+            low, high = -limit, limit
+        elif name.endswith("resolution") and low > 0:
+            low, high = _power_below(low), 1 / _power_below(1 / high)
+        else:
+            low, high = pair
+        found[name] = max(low, pair[0]), min(high, pair[1])
+    return found
+
+
+def _power_below(value):
+    """Return the largest power of the ratio that is below a value by the margin."""
+    return _RATIO ** np.floor(np.log(value / _MARGIN) / np.log(_RATIO))
 
 
 def resolution(simulator, value: float, slope: float) -> float | Callable:

@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
+from skphonon.physics.stability import is_searching
 from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points, mesh_sizes
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
@@ -24,10 +25,11 @@ class Choice(NamedTuple):
     mesh: ZoneMesh
     error: float
     of_displacements: float
+    plans: tuple  # of this mesh, and of the one it was compared with
 
 
-def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
-    """Return the coarsest mesh within the tolerance of a simulator.
+def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choice:
+    """Return the coarsest mesh within a tolerance.
 
     Parameters
     ----------
@@ -37,11 +39,14 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
         From names of nuisances to pairs that axes serve.
     values : dict
         From names of nuisances to arrays of shape (1,): where to compare.
+    tolerance : float
+        Mean square error allowed, over the variance.
 
     Returns
     -------
     Choice
-        Warns with ConvergenceWarning where the tolerance is out of reach.
+        Warns with ConvergenceWarning where the tolerance is out of reach, but in a
+        search.
     """
     tried, sizes = {}, mesh_sizes(simulator.model)
     n_polar = _polar_angles(simulator, values) if _is_thermal(simulator) else _POLAR[0]
@@ -50,7 +55,7 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
         if number not in tried:
             mesh = ZoneMesh(sizes[number], n_polar=n_polar)
             plan = make_plan(simulator, mesh, ranges)
-            tried[number] = mesh, *_spectrum(plan, simulator, values)
+            tried[number] = plan, _spectrum(plan, simulator, values)
         return tried[number]
 
     best = None
@@ -58,16 +63,19 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
         largest = plan_size(simulator.model, sizes[number + _APART], simulator, ranges)
         if best is not None and largest > simulator.memory * 1e6 / 2:
             break
-        (mesh, *coarse), (_, *fine) = at(number), at(number + _APART)
-        best = Choice(mesh, *_distances(coarse, fine, simulator.grid.mask))
-        if best.error <= simulator.tolerance and (
+        (plan, coarse), (other, fine) = at(number), at(number + _APART)
+        errors = _distances(coarse, fine, simulator.grid.mask)
+        best = Choice(plan.mesh, *errors, (plan, other))
+        if best.error <= tolerance and (
             best.of_displacements <= _DISPLACEMENT_ERROR
         ):
             return best
         tried.pop(number)
+    if is_searching():
+        return best
     warn_user(
         f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, does "
-        f"not reach tolerance={simulator.tolerance:g}: the error is {best.error:.1g} "
+        f"not reach tolerance={tolerance:g}: the error is {best.error:.1g} "
         f"({best.of_displacements:.1g} of displacements). Raise memory or tolerance, "
         "give the simulator the resolution of the instrument, or leave the elastic "
         "line (and two or three widths of the resolution around it) out of the mask "
@@ -96,7 +104,7 @@ def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
     ndarray of shape (n_samples,)
         Mean square difference over the variance of the spectrum.
     """
-    fine = make_plan(simulator, finer(plan.mesh), ranges)
+    fine = make_plan(simulator, finer(plan.mesh, simulator.model), ranges)
     found = []
     for row in rows:
         pair = [_spectrum(each, simulator, values, row[None]) for each in (plan, fine)]
@@ -104,9 +112,16 @@ def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
     return np.array(found)
 
 
-def finer(mesh: ZoneMesh) -> ZoneMesh:
-    """Return a mesh of half as many points again along each axis."""
-    size = tuple(n + max(1, -(-n // 2)) for n in mesh.size)
+def finer(mesh: ZoneMesh, model) -> ZoneMesh:
+    """Return a mesh of half as many points again along each axis.
+
+    That is the one that a choice compares with, if the mesh is of a choice.
+    """
+    sizes = mesh_sizes(model)
+    if mesh.size in sizes[:-_APART]:
+        size = sizes[sizes.index(mesh.size) + _APART]
+    else:
+        size = tuple(n + max(1, -(-n // 2)) for n in mesh.size)
     return ZoneMesh(size, shifted=mesh.shifted, n_polar=mesh.n_polar)
 
 

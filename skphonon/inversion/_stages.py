@@ -1,0 +1,143 @@
+r"""A search in stages: on coarse meshes first, on those of the tolerances in the end.
+
+Far from the optimum a mesh of the Brillouin zone need not be fine. What it does in the
+end is estimated from a simulation :math:`S'` on a finer one: with the derivatives J of
+the residuals, it moves the parameters by :math:`J^+ (S' - S)`. That is an error of the
+fit like that of noise, and where it is not small beside error bars the search goes on,
+on the finer mesh.
+"""
+
+import numpy as np
+
+from skphonon.inversion._fitting import best_of, minimise
+
+__all__ = ["COARSE", "best_fit"]
+
+#: Factor of the tolerances of simulators, far from the optimum.
+COARSE = 100.0
+
+_ROUGH = 1e-3  # tolerance of a search on coarse meshes
+_ALIKE = 0.1  # steps between ends of searches that are one
+_SMALL = 0.25  # error bars by which a mesh may move a parameter
+_TIGHTENED = 4  # times at most
+_EXACT = 1e-5  # of the contrast: below it simulators differ from one another
+
+
+def best_fit(search, starts, task, model, bars):
+    """Search from all starts, and go on where the end is moved by the mesh.
+
+    Parameters
+    ----------
+    search : callable
+        From a model, a start, a task and whether it is the last stage to what
+        `minimise` returns.
+    starts : ndarray of shape (n_starts, n_parameters)
+        Where to begin.
+    task : Task
+        What to do.
+    model : Model
+        With the simulators as they are.
+    bars : callable
+        From a result to what `error_bars` returns.
+
+    Returns
+    -------
+    OptimizeResult
+        As from `minimise`, with what `bars` returns and `mesh_bias`, how far the mesh
+        moves each parameter, in standard deviations: NaN where it is not known, and 0
+        where there is none.
+    """
+    coarse = model.loosened(COARSE, starts[0])
+    if coarse is None:
+        found = best_of([search(model, start, task, True) for start in starts])
+        if np.isfinite(found.fun):
+            found.update(bars(found), mesh_bias=np.zeros(found.x.size))
+        return found
+    rough = task._replace(tolerance=max(task.tolerance, _ROUGH))
+    ends = [search(coarse, start, rough, False) for start in starts]
+    kept = _different([end for end in ends if np.isfinite(end.fun)], task.steps)
+    if not kept:
+        return best_of(ends)
+    last = []
+    for end in kept:
+        level = model.loosened(1.0, end.x)
+        result = search(level, end.x, _less(task, end.nfev), True)
+        last.append(_after(end, result))
+        result.level = level
+    others = [end for end in ends if not any(end is one for one in kept)]
+    found = best_of(last)
+    for end in others:
+        _after(end, found)
+    return _tightened(search, found, task, bars)
+
+
+def _tightened(search, found, task, bars):
+    """Go on with finer meshes until they move nothing by more than a part of its bar."""
+    for number in range(_TIGHTENED + 1):
+        found.update(bars(found), mesh_bias=np.zeros(found.x.size))
+        residual = found.evaluation.residual
+        exact = not task.errors_given and residual @ residual <= _EXACT
+        if not np.isfinite(found.fun) or exact:
+            return found
+        finer = found.level.refined()
+        if finer is None:
+            found.mesh_bias = np.full(found.x.size, np.nan)
+            return found
+        shift = _shift(found, task, finer)
+        std = np.sqrt(np.diag(found.covariance))
+        known = np.isfinite(std) & (std > 0)
+        found.mesh_bias = np.where(known, np.abs(shift) / np.where(known, std, 1.0), 0.0)
+        if number == _TIGHTENED or not is_moved(found, task):
+            return found
+        start = (found.x + shift).clip(*task.bounds)
+        result = search(finer, start, _less(task, found.nfev), True)
+        if not np.isfinite(result.fun):
+            return found
+        result.level = finer
+        found = _after(found, result)
+    return found
+
+
+def is_moved(found, task):
+    """Tell whether the mesh moves a parameter of the model too far."""
+    return bool((found.mesh_bias[: task.n_constants] > _SMALL).any())
+
+
+def _shift(found, task, finer):
+    """Return how far the optimum would move on a finer mesh, what is at a bound not."""
+    problem, evaluation = found.problem, found.evaluation
+    contributions = finer.simulate(found.x[None])[0][:, found.pixels]
+    no_slopes = np.empty((*contributions.shape, 0))
+    change = problem.compare(contributions, no_slopes).residual - evaluation.residual
+    rows = evaluation.derivative
+    if task.prior is not None:
+        rows = np.vstack([rows, task.prior[1].T / problem.unit])
+        change = np.append(change, np.zeros(len(rows) - len(change)))
+    free = found.at_bound == 0
+    sizes = np.linalg.norm(rows, axis=0)
+    free &= sizes > 0
+    shift = np.zeros(found.x.size)
+    solved = np.linalg.lstsq(rows[:, free] / sizes[free], -change, rcond=1e-8)[0]
+    shift[free] = solved / sizes[free]
+    return shift
+
+
+def _different(ends, steps):
+    """Return ends that are not alike, the likeliest first."""
+    kept = []
+    for end in sorted(ends, key=lambda end: end.fun):
+        apart = [np.abs(end.x - other.x) / steps for other in kept]
+        if all(moves.max() > _ALIKE for moves in apart):
+            kept.append(end)
+    return kept
+
+
+def _less(task, n_done):
+    """Return a task with what is left of its evaluations, one at least."""
+    return task._replace(max_evaluations=max(task.max_evaluations - n_done, 1))
+
+
+def _after(before, result):
+    """Add the cost of what came before to a result."""
+    result.nfev, result.nit = result.nfev + before.nfev, result.nit + before.nit
+    return result
