@@ -20,7 +20,7 @@ from skphonon._version import __version__
 _STAMP = "_saved_with"
 
 _BUILT: OrderedDict = OrderedDict()  # what `_cached` built, latest use last
-_KEPT = 16  # the simulators of a joint fit and their models
+_KEPT = 48  # the simulators of a joint fit and their models
 _LOCK = Lock()
 
 

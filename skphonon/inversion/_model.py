@@ -98,6 +98,11 @@ class Model:
         """Return a model on finer meshes, or None where no simulator has any."""
         return self._changed("refined", lambda simulator: simulator.refined())
 
+    @property
+    def n_points(self):
+        """Points of the meshes of the simulators that have one."""
+        return sum(_mesh_points(simulator) for simulator in self.simulators)
+
     def _changed(self, name, change):
         """Return a model of what simulators with a method of this name are changed to.
 
@@ -157,6 +162,15 @@ class Model:
         if hasattr(simulator, "working_ranges"):
             ranges = simulator.working_ranges(values, ranges)
         return {"nuisance": values, "nuisance_ranges": ranges}
+
+
+def _mesh_points(simulator):
+    """Return how many points the meshes of a simulator and of its parts have."""
+    parts = getattr(simulator, "parts", None)
+    if parts is not None:
+        return sum(_mesh_points(part) for _, part in parts.values())
+    mesh = getattr(simulator, "mesh", None)
+    return int(np.prod(getattr(mesh, "size", 1)))
 
 
 def background_terms(background, part):

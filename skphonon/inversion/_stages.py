@@ -14,11 +14,11 @@ from skphonon.inversion._fitting import best_of, minimise
 __all__ = ["COARSE", "best_fit"]
 
 #: Factor of the tolerances of simulators, far from the optimum.
-COARSE = 100.0
+COARSE = 10.0
 
 _ROUGH = 1e-3  # tolerance of a search on coarse meshes
 _ALIKE = 0.1  # steps between ends of searches that are one
-_SMALL = 0.25  # error bars by which a mesh may move a parameter
+_SMALL, _SMALL_BESIDE = 0.25, 0.5  # bars by which it may move constants, nuisances
 _TIGHTENED = 4  # times at most
 _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
 
@@ -62,34 +62,39 @@ def best_fit(search, starts, task, model, bars):
     for end in kept:
         level = model.loosened(1.0, end.x)
         result = search(level, end.x, _less(task, end.nfev), True)
-        last.append(_after(end, result))
         result.level = level
+        last.append(_after(end, result))
     others = [end for end in ends if not any(end is one for one in kept)]
     found = best_of(last)
+    if not np.isfinite(found.fun):
+        return found
     for end in others:
         _after(end, found)
-    return _tightened(search, found, task, bars)
+    return _tightened(search, found, task, model, bars)
 
 
-def _tightened(search, found, task, bars):
+def _tightened(search, found, task, model, bars):
     """Go on with finer meshes until they move nothing by more than a part of its bar."""
     for number in range(_TIGHTENED + 1):
         found.update(bars(found), mesh_bias=np.zeros(found.x.size))
         residual = found.evaluation.residual
-        exact = not task.errors_given and residual @ residual <= _EXACT
-        if not np.isfinite(found.fun) or exact:
+        start = found.x
+        if not task.errors_given and residual @ residual <= _EXACT:
+            # no noise to compare with: the tolerance, for the resolution found
+            finer = model.loosened(1.0, found.x)
+            moved = finer.n_points > found.level.n_points
+        else:
+            finer = found.level.refined()
+            if finer is None:
+                found.mesh_bias[:] = np.nan
+                return found
+            shift = _shift(found, task, finer)
+            std = np.sqrt(np.diag(found.covariance))
+            known = np.isfinite(std) & (std > 0)
+            found.mesh_bias[known] = np.abs(shift[known]) / std[known]
+            moved, start = is_moved(found, task), (start + shift).clip(*task.bounds)
+        if number == _TIGHTENED or not moved:
             return found
-        finer = found.level.refined()
-        if finer is None:
-            found.mesh_bias = np.full(found.x.size, np.nan)
-            return found
-        shift = _shift(found, task, finer)
-        std = np.sqrt(np.diag(found.covariance))
-        known = np.isfinite(std) & (std > 0)
-        found.mesh_bias = np.where(known, np.abs(shift) / np.where(known, std, 1.0), 0.0)
-        if number == _TIGHTENED or not is_moved(found, task):
-            return found
-        start = (found.x + shift).clip(*task.bounds)
         result = search(finer, start, _less(task, found.nfev), True)
         if not np.isfinite(result.fun):
             return found
@@ -99,8 +104,10 @@ def _tightened(search, found, task, bars):
 
 
 def is_moved(found, task):
-    """Tell whether the mesh moves a parameter of the model too far."""
-    return bool((found.mesh_bias[: task.n_constants] > _SMALL).any())
+    """Tell whether the mesh moves anything too far."""
+    limits = np.full(found.x.size, _SMALL_BESIDE)
+    limits[: task.n_constants] = _SMALL
+    return bool((found.mesh_bias > limits).any())
 
 
 def _shift(found, task, finer):

@@ -49,7 +49,7 @@ _LIMITS = {
     "q_scale": (0.0, np.inf),
     "temperature": (0.0, np.inf),
 }
-_RATIO, _MARGIN = 1.3, 1.05  # of working ranges, and how far inside values lie
+_RATIO, _MARGIN = 1.6, 1.05  # of working ranges, and how far inside values lie
 _ROUNDING = 1e-9  # by which a value may leave its range
 
 
