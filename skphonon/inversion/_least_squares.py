@@ -8,6 +8,7 @@ from numbers import Integral
 import numpy as np
 from scipy.optimize import OptimizeResult
 from scipy.stats import norm, qmc
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
@@ -18,6 +19,7 @@ from skphonon._validation import (
     check_columns,
     positive,
 )
+from skphonon._warnings import warn_user
 from skphonon.inversion._base import Inverter
 from skphonon.inversion._fitting import (
     LOSSES,
@@ -30,7 +32,7 @@ from skphonon.inversion._goodness import are_misfits, warn_of_bounds, warn_of_mi
 from skphonon.inversion._model import Model, background_terms, parts_of
 from skphonon.inversion._report import no_fit, summary
 from skphonon.inversion._residuals import Problem
-from skphonon.inversion._stages import COARSE, best_fit
+from skphonon.inversion._stages import COARSE, SMALL_BIAS, best_fit
 from skphonon.metrics import SCALES
 from skphonon.physics.stability import searching
 
@@ -47,6 +49,12 @@ _MEANING = {
     "not how far a wrong model does.",
     "noise": "error bars, which take the model to be right, are too small.",
 }
+
+
+_UNSTABLE = (
+    "its error bars do not hold. Give bounds or a prior, or fit along what the model "
+    "lacks"
+)
 
 
 class IdentifiabilityWarning(UserWarning):
@@ -452,6 +460,27 @@ class LeastSquaresInverter(Inverter):
             noise_known,
             _MEANING["residual" if self.errors == "residual" else "noise"],
         )
+        self._warn_of_unstable(
+            result.parameters, f", and {_UNSTABLE}", IdentifiabilityWarning
+        )
+        self._warn_of_meshes(result)
+
+    def _warn_of_meshes(self, result):
+        """Warn of parameters that a mesh moves, as no finer one was to be had."""
+        bias = result.mesh_bias
+        moved = (bias > SMALL_BIAS) | np.isnan(bias)
+        if not moved.any():
+            return
+        names = np.array(self._parameter_names(self.start_.size))[moved.any(axis=0)]
+        known = bias[moved & np.isfinite(bias)]
+        far = f"up to {known.max():.2g}" if known.size else "an unknown number of"
+        warn_user(
+            f"The mesh of the zone moves {', '.join(names)} by {far} standard "
+            f"deviations ({moved.any(axis=1).sum()} of {len(moved)} spectra), and a "
+            "finer one takes more than the memory of the simulator, or did not help. "
+            "Raise memory, or add that to the error bars.",
+            ConvergenceWarning,
+        )
 
     def _warn_of_errors(self, result):
         """Warn of error bars that are infinite or do not hold."""
@@ -464,18 +493,6 @@ class LeastSquaresInverter(Inverter):
                 f"{unseen.any(axis=1).sum()} of {len(unseen)} spectra (first: sample "
                 f"{unseen.any(axis=1).argmax()}) do not determine {', '.join(names)}, "
                 "alone or together. Leave them out of the model, or give a prior.",
-                IdentifiabilityWarning,
-                stacklevel=3,
-            )
-        if not hasattr(self.simulator_, "is_stable"):
-            return
-        stable = self.simulator_.is_stable(result.parameters)
-        if not stable.all():
-            warnings.warn(
-                f"{(~stable).sum()} of {len(stable)} spectra (first: sample "
-                f"{stable.argmin()}) are fitted best by what is not stable: modes of "
-                "imaginary frequency scatter nothing, and its error bars do not hold. "
-                "Give bounds or a prior, or fit along what the model lacks.",
                 IdentifiabilityWarning,
                 stacklevel=3,
             )
@@ -715,19 +732,14 @@ class LeastSquaresInverter(Inverter):
             for part, mask in zip(parts, seen, strict=True)
         ]
         starts = self._all_starts(start, task, problem, pixels, candidates)
-        with searching():
-            found = best_fit(
-                partial(self._search_once, problem, pixels),
-                starts,
-                task,
-                model,
-                partial(
-                    error_bars,
-                    task=task,
-                    images=images,
-                    correlated=self.errors == "residual",
-                ),
-            )
+        correlated = self.errors == "residual"
+        found = best_fit(
+            partial(self._search_once, problem, pixels),
+            starts,
+            task,
+            model,
+            lambda found: error_bars(found, task, images, correlated),
+        )
         if not np.isfinite(found.fun):
             n_terms = 0 if self.scale == "normalized" else len(terms[0])
             shape = len(parts), 1 + len(self.contributions) + n_terms

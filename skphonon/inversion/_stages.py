@@ -9,16 +9,19 @@ on the finer mesh.
 
 import numpy as np
 
-from skphonon.inversion._fitting import best_of, minimise
+from skphonon.inversion._fitting import best_of
 
-__all__ = ["COARSE", "best_fit"]
+__all__ = ["COARSE", "SMALL_BIAS", "best_fit"]
 
 #: Factor of the tolerances of simulators, far from the optimum.
 COARSE = 10.0
 
+#: Standard deviations by which a mesh may move a parameter.
+SMALL_BIAS = 0.25
+
 _ROUGH = 1e-3  # tolerance of a search on coarse meshes
 _ALIKE = 0.1  # steps between ends of searches that are one
-_SMALL, _SMALL_BESIDE = 0.25, 0.5  # bars by which it may move constants, nuisances
+_SMALL_BESIDE = 0.5  # bars by which a mesh may move a nuisance
 _TIGHTENED = 4  # times at most
 _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
 
@@ -74,7 +77,7 @@ def best_fit(search, starts, task, model, bars):
 
 
 def _tightened(search, found, task, model, bars):
-    """Go on with finer meshes until they move nothing by more than a part of its bar."""
+    """Go on with finer meshes until they move nothing by more than a part of a bar."""
     for number in range(_TIGHTENED + 1):
         found.update(bars(found), mesh_bias=np.zeros(found.x.size))
         residual = found.evaluation.residual
@@ -106,7 +109,7 @@ def _tightened(search, found, task, model, bars):
 def is_moved(found, task):
     """Tell whether the mesh moves anything too far."""
     limits = np.full(found.x.size, _SMALL_BESIDE)
-    limits[: task.n_constants] = _SMALL
+    limits[: task.n_constants] = SMALL_BIAS
     return bool((found.mesh_bias > limits).any())
 
 

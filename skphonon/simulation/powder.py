@@ -467,7 +467,7 @@ class PowderSimulator(ModelSimulator):
         return as_mesh(self.mesh)
 
     def _chosen_mesh(self, ranges, tolerance):
-        """Return the mesh that a tolerance needs, and keep what was built to find it."""
+        """Return the mesh that a tolerance needs, and keep what was built for it."""
 
         def choose():
             from skphonon.simulation._powder_choice import choose_mesh

@@ -6,8 +6,8 @@ SKPHONON_DATA.
 
 aluminium, silicon
     All constants, five nuisances, a cubic background, up to four phonons, and 32
-    candidates: seconds of processor time (of `fit` and `predict` together, what is prepared included),
-    evaluations, NMSE, constants and peak memory.
+    candidates: seconds of processor time of `fit` and `predict`, what is prepared
+    included; evaluations, NMSE, constants and peak memory.
 noise
     Twelve constants of silicon from simulations on a mesh that is far finer, with 1 %
     and 0.1 % of noise: how far they are off in error bars, at a simulator's tolerance.
