@@ -8,6 +8,7 @@ on the finer mesh.
 """
 
 import numpy as np
+from scipy.optimize import OptimizeResult
 
 from skphonon.inversion._fitting import best_of
 
@@ -19,6 +20,7 @@ COARSE = 10.0
 #: Standard deviations by which a mesh may move a parameter.
 SMALL_BIAS = 0.25
 
+_CHEAPER = 4  # times fewer points of a coarse mesh that is worth a search of its own
 _ROUGH = 1e-3  # tolerance of a search on coarse meshes
 _ALIKE = 0.1  # steps between ends of searches that are one
 _SMALL_BESIDE = 0.5  # bars by which a mesh may move a nuisance
@@ -50,35 +52,48 @@ def best_fit(search, starts, task, model, bars):
         moves each parameter, in standard deviations: NaN where it is not known, and 0
         where there is none.
     """
-    coarse = model.loosened(COARSE, starts[0])
-    if coarse is None:
+    if model.loosened(1.0, starts[0]) is None:
         found = best_of([search(model, start, task, True) for start in starts])
         if np.isfinite(found.fun):
             found.update(bars(found), mesh_bias=np.zeros(found.x.size))
         return found
-    rough = task._replace(tolerance=max(task.tolerance, _ROUGH))
-    ends = [search(coarse, start, rough, False) for start in starts]
-    kept = _different([end for end in ends if np.isfinite(end.fun)], task.steps)
-    if not kept:
-        return best_of(ends)
-    last = []
-    for end in kept:
+    last, ends = [], _rough_ends(search, starts, task, model)
+    for end in ends:
         level = model.loosened(1.0, end.x)
         result = search(level, end.x, _less(task, end.nfev), True)
         result.level = level
         last.append(_after(end, result))
-    others = [end for end in ends if not any(end is one for one in kept)]
     found = best_of(last)
-    if not np.isfinite(found.fun):
-        return found
-    for end in others:
-        _after(end, found)
     return _tightened(search, found, task, model, bars)
+
+
+def _rough_ends(search, starts, task, model):
+    """Return where searches on coarse meshes end, or the starts if these cost as much.
+
+    Ends that are alike are one, with the cost of all.
+    """
+    coarse = model.loosened(COARSE, starts[0])
+    fine = model.loosened(1.0, starts[0])
+    if not model.nuisance and fine.n_points < _CHEAPER * coarse.n_points:
+        return [OptimizeResult(x=start, nfev=0, nit=0) for start in starts]
+    rough = task._replace(tolerance=max(task.tolerance, _ROUGH))
+    ends = [search(coarse, start, rough, False) for start in starts]
+    ends.sort(key=lambda end: (not np.isfinite(end.fun), end.fun))
+    kept = ends[:1]
+    for end in ends[1:]:
+        apart = [np.abs(end.x - other.x) / task.steps for other in kept]
+        if np.isfinite(end.fun) and all(moves.max() > _ALIKE for moves in apart):
+            kept.append(end)
+        else:
+            _after(end, kept[0])
+    return kept
 
 
 def _tightened(search, found, task, model, bars):
     """Go on with finer meshes until they move nothing by more than a part of a bar."""
     for number in range(_TIGHTENED + 1):
+        if not np.isfinite(found.fun):
+            return found
         found.update(bars(found), mesh_bias=np.zeros(found.x.size))
         residual = found.evaluation.residual
         start = found.x
@@ -130,16 +145,6 @@ def _shift(found, task, finer):
     solved = np.linalg.lstsq(rows[:, free] / sizes[free], -change, rcond=1e-8)[0]
     shift[free] = solved / sizes[free]
     return shift
-
-
-def _different(ends, steps):
-    """Return ends that are not alike, the likeliest first."""
-    kept = []
-    for end in sorted(ends, key=lambda end: end.fun):
-        apart = [np.abs(end.x - other.x) / steps for other in kept]
-        if all(moves.max() > _ALIKE for moves in apart):
-            kept.append(end)
-    return kept
 
 
 def _less(task, n_done):

@@ -200,7 +200,7 @@ def working_ranges(values, ranges):
             low, high = _power_below(low), 1 / _power_below(1 / high)
         else:
             low, high = pair
-        found[name] = max(low, pair[0]), min(high, pair[1])
+        found[name] = float(max(low, pair[0])), float(min(high, pair[1]))
     return found
 
 

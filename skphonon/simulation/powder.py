@@ -20,6 +20,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from skphonon._persistence import parameter_names
 from skphonon._validation import (
     StrOptions,
     at_least,
@@ -458,7 +459,7 @@ class PowderSimulator(ModelSimulator):
     def _of_a_plan(self):
         """Names of the parameters that a plan depends on, besides its mesh."""
         others = "mesh", "tolerance", "memory", "n_jobs"
-        return [name for name in self._get_param_names() if name not in others]
+        return [name for name in parameter_names(type(self)) if name not in others]
 
     def _mesh(self, ranges):
         """Return the mesh given, or the one that the tolerance needs."""
