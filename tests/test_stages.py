@@ -18,6 +18,9 @@ from skphonon.inversion import (
 from skphonon.metrics import nmse
 from skphonon.physics.stability import UnstableCrystalWarning
 from skphonon.simulation import JointSimulator, PowderSimulator, SpectrumGrid
+from skphonon.simulation._powder_choice import finer
+from skphonon.simulation._powder_plan import plan_size
+from skphonon.simulation.powder import _pairs
 
 NUISANCE = {"energy_resolution": (0.8, 3.0), "lattice_scale": (0.97, 1.03)}
 
@@ -69,8 +72,9 @@ def test_the_optimum_is_that_of_a_fine_mesh(aluminium, calls, nuisance, scale):
     assert len(meshes) == found.n_evaluations[0]
     fixed = LeastSquaresInverter(powder(aluminium, mesh=24), **settings)
     expected = fixed.fit(X).invert(X)
-    assert_allclose(found.parameters, expected.parameters, atol=0.25 * found.std.min())
-    assert (found.mesh_bias <= 0.5).all()
+    away = np.abs(found.parameters - expected.parameters) / expected.std
+    assert away.max() < 0.3
+    assert (found.mesh_bias <= 0.2).all()
     assert_array_equal(expected.mesh_bias, 0.0)
 
 
@@ -99,20 +103,15 @@ def test_constants_are_right_where_the_mesh_errs_more_than_noise(silicon, noise)
     assert square[coarse] > 5
 
 
+@pytest.mark.filterwarnings("ignore::skphonon.inversion.MisfitWarning")
 def test_a_mesh_that_memory_does_not_allow_is_told(aluminium):
     simulator = powder(aluminium, tolerance=1e-3)
     X = powder(aluminium, mesh=24).simulate([aluminium.reference])
     X, sigma = noisy(X, 1e-4)
     _, _, ranges = simulator._asked(aluminium.reference)
-    coarse = simulator.zone_mesh
-    from skphonon.simulation._powder_choice import finer
-    from skphonon.simulation._powder_plan import plan_size
-    from skphonon.simulation.powder import _pairs
-
-    needed = plan_size(
-        aluminium, finer(coarse, aluminium).size, simulator, _pairs(ranges)
-    )
-    little = simulator.set_params(memory=2.1 * needed / 1e6)
+    finest = finer(simulator.zone_mesh, aluminium)  # which half of the memory holds
+    size = plan_size(aluminium, finest.size, simulator, _pairs(ranges))
+    little = simulator.set_params(memory=2.1 * size / 1e6)
     inverter = LeastSquaresInverter(little, errors="noise").fit(X)
     with pytest.warns(ConvergenceWarning, match="The mesh of the zone moves .*memory"):
         inverter.predict(X, errors=np.full_like(X, sigma))
@@ -167,11 +166,12 @@ def test_searches_say_nothing_of_what_they_pass(aluminium):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the start is unstable
             fit.fit(X)
-        with pytest.warns(kind, match="fitted best by what is not stable") as told:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
             fit.predict(X)
-        of_stability = [w for w in told if "not stable" in str(w.message)]
-        assert len(of_stability) == 1
-        assert not any("parameter sets are unstable" in str(w.message) for w in told)
+        (one,) = (w for w in told if "stable" in str(w.message))
+        assert one.category is kind
+        assert "fitted best by what is not stable" in str(one.message)
 
 
 def test_the_simplex_begins_on_a_coarse_mesh_and_ends_as_without(aluminium, calls):

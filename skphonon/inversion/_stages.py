@@ -17,8 +17,9 @@ __all__ = ["COARSE", "SMALL_BIAS", "best_fit"]
 #: Factor of the tolerances of simulators, far from the optimum.
 COARSE = 10.0
 
-#: Standard deviations by which a mesh may move a parameter.
-SMALL_BIAS = 0.25
+#: Standard deviations by which a finer mesh may move a constant. It errs itself: what
+#: is left is up to half as much again.
+SMALL_BIAS = 0.2
 
 _CHEAPER = 4  # times fewer points of a coarse mesh that is worth a search of its own
 _ROUGH = 1e-3  # tolerance of a search on coarse meshes
