@@ -225,11 +225,7 @@ class NelderMeadInverter(Inverter):
         at_bound = (high.astype(int) - low) * converged[:, None]
         at_bound = pd.DataFrame(at_bound, columns=names)
         warn_of_bounds(at_bound, self.bounds_, _BEYOND)
-        self._warn_of_unstable(
-            parameters,
-            ". Start closer with initial, or use LeastSquaresInverter, which takes bounds",
-            UnstableCrystalWarning,
-        )
+        self._warn_of_unstable(parameters, _UNSTABLE, UnstableCrystalWarning)
         return Bunch(
             parameters=parameters,
             at_bound=at_bound,
