@@ -230,7 +230,7 @@ def _group(weights, combinations, n_vectors, device, dtype):
     else:
         values = values[:, :, filled]
     parameters, coefficients = combinations
-    if np.array_equal(coefficients, np.eye(len(coefficients))):
+    if np.array_equal(coefficients, np.eye(coefficients.shape[1])):
         coefficients = None
 
     def moved(array):

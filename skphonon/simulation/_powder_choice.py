@@ -1,4 +1,4 @@
-"""Which mesh of the zone a powder average needs, found by comparison at the reference."""
+"""Which mesh of the zone a powder average needs, by comparison at the reference."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,10 @@ from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points, mesh_si
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
 
-__all__ = ["Choice", "choose_mesh", "error_of", "finer"]
+__all__ = ["Choice", "choose_mesh", "error_of", "finer", "next_mesh"]
 
 _APART = 2  # meshes between which an error is taken: half as many points again an axis
+_MARGIN = 3.0  # of the tolerance at the reference: other parameters err more
 _POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
 _DISPLACEMENT_ERROR = 5e-3  # allowed to a displacement, relative
 
@@ -58,24 +59,23 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
             tried[number] = plan, _spectrum(plan, simulator, values)
         return tried[number]
 
-    best = None
     for number in range(len(sizes) - _APART):
         largest = plan_size(simulator.model, sizes[number + _APART], simulator, ranges)
-        if best is not None and largest > simulator.memory * 1e6 / 2:
+        if number and largest > simulator.memory * 1e6 / 2:
             break
         (plan, coarse), (other, fine) = at(number), at(number + _APART)
-        errors = _distances(coarse, fine, simulator.grid.mask)
-        best = Choice(plan.mesh, *errors, (plan, other))
-        if best.error <= tolerance and (
-            best.of_displacements <= _DISPLACEMENT_ERROR
-        ):
+        error, moved = _distances(coarse, fine, simulator.grid.mask)
+        best = Choice(plan.mesh, error, moved, (plan, other))
+        within = _MARGIN * best.error <= tolerance
+        if within and best.of_displacements <= _DISPLACEMENT_ERROR:
             return best
         tried.pop(number)
     if is_searching():
         return best
     warn_user(
-        f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, does "
-        f"not reach tolerance={tolerance:g}: the error is {best.error:.1g} "
+        f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, "
+        f"does not reach tolerance={tolerance:g}: the error is "
+        f"{best.error:.1g} "
         f"({best.of_displacements:.1g} of displacements). Raise memory or tolerance, "
         "give the simulator the resolution of the instrument, or leave the elastic "
         "line (and two or three widths of the resolution around it) out of the mask "
@@ -104,24 +104,27 @@ def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
     ndarray of shape (n_samples,)
         Mean square difference over the variance of the spectrum.
     """
-    fine = make_plan(simulator, finer(plan.mesh, simulator.model), ranges)
+    fine = make_plan(simulator, finer(plan.mesh), ranges)
     found = []
     for row in rows:
         pair = [_spectrum(each, simulator, values, row[None]) for each in (plan, fine)]
-        found.append(_distances(*pair, simulator.grid.mask)[0])
+        coarse, of_finer = pair
+        found.append(_distances(coarse, of_finer, simulator.grid.mask)[0])
     return np.array(found)
 
 
-def finer(mesh: ZoneMesh, model) -> ZoneMesh:
-    """Return a mesh of half as many points again along each axis.
+def finer(mesh: ZoneMesh) -> ZoneMesh:
+    """Return a mesh of half as many points again along each axis."""
+    a, b, c = (n + max(1, -(-n // 2)) for n in mesh.size)
+    return ZoneMesh((a, b, c), shifted=mesh.shifted, n_polar=2 * mesh.n_polar)
 
-    That is the one that a choice compares with, if the mesh is of a choice.
-    """
+
+def next_mesh(mesh: ZoneMesh, model) -> ZoneMesh:
+    """Return the mesh that a choice compares with, or one as much finer."""
     sizes = mesh_sizes(model)
+    size = finer(mesh).size
     if mesh.size in sizes[:-_APART]:
         size = sizes[sizes.index(mesh.size) + _APART]
-    else:
-        size = tuple(n + max(1, -(-n // 2)) for n in mesh.size)
     return ZoneMesh(size, shifted=mesh.shifted, n_polar=mesh.n_polar)
 
 
@@ -137,7 +140,7 @@ def _polar_angles(simulator, values):
     for n_polar in _POLAR:
         mean = mean_points(model, ZoneMesh(size, n_polar=n_polar))
         matrices = DynamicalMatrices(model, mean.wavevectors)
-        modes = np.linalg.eigh(matrices.matrices(model.reference[None]))
+        modes = np.linalg.eigh(matrices.matrices(simulator.reference[None]))
         now = ThermalTensors(model, mean.weights).components(*modes, kelvins)
         if before is not None:
             change = np.abs(now - before).max() / np.abs(now).max()
@@ -158,6 +161,8 @@ def _spectrum(plan, simulator, values, rows=None):
 def _distances(coarse, fine, mask):
     """Error of an image over its variance, and largest one of displacements."""
     first, second = (pair[0][mask] for pair in (coarse, fine))
-    error = ((first - second) ** 2).mean() / second.var()
-    change = np.abs(coarse[1] - fine[1]).max() / np.abs(fine[1]).max()
+    spread = second.var()
+    error = ((first - second) ** 2).mean() / spread if spread else 0.0
+    size = np.abs(fine[1]).max()
+    change = np.abs(coarse[1] - fine[1]).max() / size if size else 0.0
     return float(error), float(change)

@@ -208,12 +208,13 @@ def _q_kernel(edges, axis, row, changed):
     """
     points = axis.points(beyond=1)
     scale, stretch = row["q_scale"], row["lattice_scale"]
-    shown, sigma = points * scale / stretch, row["q_resolution"]
+    shown, width = points * scale / stretch, row["q_resolution"]
+    sigma = np.hypot(width, axis.blur)
     borders = edges - row["q_offset"]
     weight = scale / stretch**3
     if changed == "q_resolution":
         values = weight * bin_kernel_width_derivative(borders, shown, sigma)
-        return axis.coefficients(values)
+        return axis.coefficients(values * width / sigma)
     values = weight * bin_kernel(borders, shown, sigma)
     if changed is not None:
         moved = weight * bin_kernel_shift_derivative(borders, shown, sigma)
@@ -306,7 +307,9 @@ def _kernel_of(simulator, edges, row, changed):
 
     def by_slope(points):
         shown = scale * points
-        t = (np.clip(shown, edges[0], edges[-1]) - edges[[0, -1]].mean()) / np.ptp(edges)
+        t = (np.clip(shown, edges[0], edges[-1]) - edges[[0, -1]].mean()) / np.ptp(
+            edges
+        )
         seen = widths(shown)
         change = bin_kernel_width_derivative(borders, shown, seen)
         return change * seen * t / (1 + slope * t)
