@@ -137,7 +137,12 @@ def searching():
 
 
 def is_searching() -> bool:
-    """Tell whether a search is going on, which says itself what there is to say."""
+    """Tell whether a search is going on, which says itself what there is to say.
+
+    Returns
+    -------
+    bool
+    """
     return _SEARCHING.get()
 
 
