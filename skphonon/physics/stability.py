@@ -142,6 +142,7 @@ def is_searching() -> bool:
     Returns
     -------
     bool
+        Whether it is quiet.
     """
     return _SEARCHING.get()
 
