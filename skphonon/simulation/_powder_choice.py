@@ -14,7 +14,9 @@ from skphonon.simulation._powder_plan import make_plan, plan_size
 
 __all__ = ["Choice", "choose_mesh", "error_of", "finer", "next_mesh"]
 
-_APART = 2  # meshes between which an error is taken: half as many points again an axis
+_APART = 4  # meshes between which an error is taken: half as many points again an axis
+_FALL = 5.0  # of the error from one mesh to the next, at most: it is exponential
+_FARTHEST = 5  # meshes that are passed over
 _MARGIN = 3.0  # of the tolerance at the reference: other parameters err more
 _POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
 _DISPLACEMENT_ERROR = 5e-3  # allowed to a displacement, relative
@@ -49,7 +51,9 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
         Warns with ConvergenceWarning where the tolerance is out of reach, but in a
         search.
     """
-    tried, sizes = {}, mesh_sizes(simulator.model)
+    tried: dict = {}
+    model, budget = simulator.model, simulator.memory * 1e6 / 2
+    sizes, number = mesh_sizes(model), 0
     n_polar = _polar_angles(simulator, values) if _is_thermal(simulator) else _POLAR[0]
 
     def at(number):
@@ -59,17 +63,25 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
             tried[number] = plan, _spectrum(plan, simulator, values)
         return tried[number]
 
-    for number in range(len(sizes) - _APART):
-        largest = plan_size(simulator.model, sizes[number + _APART], simulator, ranges)
-        if number and largest > simulator.memory * 1e6 / 2:
-            break
+    while True:
         (plan, coarse), (other, fine) = at(number), at(number + _APART)
         error, moved = _distances(coarse, fine, simulator.grid.mask)
         best = Choice(plan.mesh, error, moved, (plan, other))
-        within = _MARGIN * best.error <= tolerance
-        if within and best.of_displacements <= _DISPLACEMENT_ERROR:
+        excess = max(
+            _MARGIN * best.error / tolerance,
+            best.of_displacements / _DISPLACEMENT_ERROR,
+        )
+        if excess <= 1:
             return best
-        tried.pop(number)
+        steps = np.clip(int(np.log(excess) / np.log(_FALL)), 1, _FARTHEST)
+        following = [
+            n
+            for n in range(number + 1, min(number + steps + 1, len(sizes) - _APART))
+            if plan_size(model, sizes[n + _APART], simulator, ranges) <= budget
+        ]
+        if not following:
+            break
+        number = following[-1]
     if is_searching():
         return best
     warn_user(

@@ -124,7 +124,7 @@ def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
         temperature=simulator.temperature,
         displacement=simulator.mean_square_displacement,
         incoherent=incoherent,
-        background=background(simulator, grid.axes()),
+        background=background(simulator),
     )
 
 
