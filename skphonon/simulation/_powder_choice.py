@@ -7,12 +7,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
-from skphonon.physics.stability import Softest
+from skphonon.physics.stability import Softest, is_searching
 from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points, mesh_sizes
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
 
-__all__ = ["Choice", "choose_mesh", "error_of", "finer"]
+__all__ = ["Choice", "choose_mesh", "error_of", "finer", "next_mesh"]
 
 _APART = 4  # meshes between which an error is taken: half as many points again an axis
 _FALL = 5.0  # of the error from one mesh to the next, at most: it is exponential
@@ -28,10 +28,11 @@ class Choice(NamedTuple):
     mesh: ZoneMesh
     error: float
     of_displacements: float
+    plans: tuple  # of this mesh, and of the one it was compared with
 
 
-def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
-    """Return the coarsest mesh within the tolerance of a simulator.
+def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choice:
+    """Return the coarsest mesh within a tolerance.
 
     Parameters
     ----------
@@ -41,11 +42,14 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
         From names of nuisances to pairs that axes serve.
     values : dict
         From names of nuisances to arrays of shape (1,): where to compare.
+    tolerance : float
+        Mean square error allowed, over the variance.
 
     Returns
     -------
     Choice
-        Warns with ConvergenceWarning where the tolerance is out of reach.
+        Warns with ConvergenceWarning where the tolerance is out of reach, but in a
+        search.
     """
     tried: dict = {}
     model, budget = simulator.model, simulator.memory * 1e6 / 2
@@ -56,14 +60,15 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
         if number not in tried:
             mesh = ZoneMesh(sizes[number], n_polar=n_polar)
             plan = make_plan(simulator, mesh, ranges)
-            tried[number] = mesh, _spectrum(plan, simulator, values)
+            tried[number] = plan, _spectrum(plan, simulator, values)
         return tried[number]
 
     while True:
-        (mesh, coarse), (_, fine) = at(number), at(number + _APART)
-        best = Choice(mesh, *_distances(coarse, fine, simulator.grid.mask))
+        (plan, coarse), (other, fine) = at(number), at(number + _APART)
+        error, moved = _distances(coarse, fine, simulator.grid.mask)
+        best = Choice(plan.mesh, error, moved, (plan, other))
         excess = max(
-            _MARGIN * best.error / simulator.tolerance,
+            _MARGIN * best.error / tolerance,
             best.of_displacements / _DISPLACEMENT_ERROR,
         )
         if excess <= 1:
@@ -77,9 +82,11 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
         if not following:
             break
         number = following[-1]
+    if is_searching():
+        return best
     warn_user(
         f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, "
-        f"does not reach tolerance={simulator.tolerance:g}: the error is "
+        f"does not reach tolerance={tolerance:g}: the error is "
         f"{best.error:.1g} "
         f"({best.of_displacements:.1g} of displacements). Raise memory or tolerance, "
         "give the simulator the resolution of the instrument, or leave the elastic "
@@ -122,6 +129,15 @@ def finer(mesh: ZoneMesh) -> ZoneMesh:
     """Return a mesh of half as many points again along each axis."""
     a, b, c = (n + max(1, -(-n // 2)) for n in mesh.size)
     return ZoneMesh((a, b, c), shifted=mesh.shifted, n_polar=2 * mesh.n_polar)
+
+
+def next_mesh(mesh: ZoneMesh, model) -> ZoneMesh:
+    """Return the mesh that a choice compares with, or one as much finer."""
+    sizes = mesh_sizes(model)
+    size = finer(mesh).size
+    if mesh.size in sizes[:-_APART]:
+        size = sizes[sizes.index(mesh.size) + _APART]
+    return ZoneMesh(size, shifted=mesh.shifted, n_polar=mesh.n_polar)
 
 
 def _is_thermal(simulator):
