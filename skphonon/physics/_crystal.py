@@ -67,6 +67,29 @@ def build_crystal(structure, n_shells, supercell):
     )
 
 
+def elements_of(crystal, rows):
+    """Return the elements of all shells, (n_samples, n_elements), of parameter sets."""
+    elements = [
+        rows[:, parameters] @ coefficients
+        for parameters, coefficients in crystal.combinations
+    ]
+    return np.concatenate(elements, axis=1)
+
+
+def pair_labels(shells, symbols):
+    """Return the pair of atoms of each shell, as it ends the names of its elements."""
+    if len(symbols) == 1:
+        return [""] * len(shells)
+    labels = [
+        f"{symbol}{symbols[: i + 1].count(symbol)}"
+        if symbols.count(symbol) > 1
+        else symbol
+        for i, symbol in enumerate(symbols)
+    ]
+    pairs = [shell.atoms[0] for shell in shells]
+    return [f" {labels[i]}-{labels[j]}" for i, j in pairs]
+
+
 def laue_class(group):
     """Return the number of one of each rotation of a group and its negatives.
 
@@ -155,15 +178,8 @@ def _check_apart(positions, lattice):
 
 def _names(shells, symbols):
     """Name every element of every shell."""
-    labels = [
-        f"{symbol}{symbols[: i + 1].count(symbol)}"
-        if symbols.count(symbol) > 1
-        else symbol
-        for i, symbol in enumerate(symbols)
+    return [
+        f"{shell.number}{element}{pair}"
+        for shell, pair in zip(shells, pair_labels(shells, symbols), strict=True)
+        for element in shell.elements
     ]
-    names = []
-    for shell in shells:
-        i, j = shell.atoms[0]
-        pair = f" {labels[i]}-{labels[j]}" if len(symbols) > 1 else ""
-        names += [f"{shell.number}{element}{pair}" for element in shell.elements]
-    return names

@@ -26,13 +26,14 @@ _SAME_VECTOR = 1e-5  # Angstrom
 
 
 class _Group(NamedTuple):
-    """A shell: tensor elements that act on the same bonds."""
+    """A shell: tensor elements, or parameters, that act on the same bonds."""
 
     parameters: torch.Tensor  # (n_parameters,) numbers of those that enter
     coefficients: torch.Tensor | None  # (n_parameters, n_members); None is the unit
     waves: torch.Tensor  # (n_waves,) numbers of the functions that they multiply
     places: torch.Tensor | None  # (n_places,) elements of the matrices; None is all
     weights: torch.Tensor  # (n_members, n_waves, n_places), meV^2
+    is_first: bool = True  # whether no group before has a parameter of this one
 
 
 class BondWaves(NamedTuple):
@@ -143,10 +144,16 @@ class BondWaves(NamedTuple):
         """
         n_elements = self._n_elements()
         if self._is_packed():
-            basis = waves.new_empty(self.n_parameters, n_elements, len(waves))
+            basis = waves.new_zeros(self.n_parameters, n_elements, len(waves))
             for group in self.groups:
-                weights = group.weights.transpose(1, 2)  # parameter, element, wave
-                basis[group.parameters] = weights @ waves[:, group.waves].mT
+                weights = group.weights  # parameter, wave, element
+                if group.coefficients is not None:
+                    weights = torch.tensordot(group.coefficients, weights, dims=1)
+                matrices = weights.mT @ waves[:, group.waves].mT
+                if group.is_first:
+                    basis[group.parameters] = matrices
+                else:
+                    basis[group.parameters] += matrices
             return basis
         basis = waves.new_zeros(len(waves), self.n_parameters, n_elements)
         for group in self.groups:
@@ -156,12 +163,12 @@ class BondWaves(NamedTuple):
             index: tuple = (slice(None), group.parameters)
             if group.places is not None:
                 index = slice(None), group.parameters[:, None], group.places
-            if group.coefficients is None:
+            if group.coefficients is not None:
+                matrices = torch.einsum("pm,nme->npe", group.coefficients, matrices)
+            if group.is_first:
                 basis[index] = matrices
             else:
-                basis[index] += torch.einsum(
-                    "pm,nme->npe", group.coefficients, matrices
-                )
+                basis[index] += matrices
         return self._shaped(basis.flatten(1), self.n_parameters)
 
     def _shaped(self, elements, number):
@@ -202,13 +209,14 @@ def bond_waves(model, device: torch.device, dtype: torch.dtype) -> BondWaves:
     groups, start = [], 0
     for shell, combinations in zip(crystal.shells, crystal.combinations, strict=True):
         own = slice(start, start + len(shell.bonds))
-        weights = _weights(shell, roots, partners, numbers[own], signs[own])
-        groups.append(_group(weights, combinations, len(vectors), device, dtype))
         start = own.stop
+        if len(combinations.parameters):
+            weights = _weights(shell, roots, partners, numbers[own], signs[own])
+            groups.append(_group(weights, combinations, len(vectors), device, dtype))
     groups.sort(key=lambda group: group.coefficients is not None)  # what adds is last
     return BondWaves(
         torch.as_tensor(vectors.T.copy()).to(device=device, dtype=dtype),
-        groups,
+        _in_turn(groups),
         len(crystal.names),
         3 * model.n_atoms,
         has_sines=any(int(group.waves.max()) > len(vectors) for group in groups),
@@ -216,22 +224,35 @@ def bond_waves(model, device: torch.device, dtype: torch.dtype) -> BondWaves:
     )
 
 
+def _in_turn(groups):
+    """Mark the groups whose parameters no group before has: these add to nothing."""
+    seen: set[int] = set()
+    marked = []
+    for group in groups:
+        numbers = group.parameters.tolist()
+        marked.append(group._replace(is_first=seen.isdisjoint(numbers)))
+        seen.update(numbers)
+    return marked
+
+
 def _group(weights, combinations, n_vectors, device, dtype):
     """Leave out functions and elements of the matrices that a shell does not have."""
     (own, places, n_elements), values = weights
+    parameters, coefficients = combinations
+    if np.array_equal(coefficients, np.eye(len(coefficients))):
+        coefficients = None
+    elif len(parameters) <= len(values):  # fewer matrices
+        values, coefficients = np.tensordot(coefficients, values, axes=1), None
     waves = np.concatenate([[0], 1 + own, 1 + n_vectors + own])
     used = np.abs(values).max(axis=(0, 2)) > 0
     filled = np.abs(values).max(axis=(0, 1)) > 0
-    whole = 2 * filled.sum() > n_elements
+    whole = n_elements == len(PACKED) or 2 * filled.sum() > n_elements
     if whole:
         spread = np.zeros((*values.shape[:2], n_elements))
         spread[:, :, places] = values
         values = spread
     else:
         values = values[:, :, filled]
-    parameters, coefficients = combinations
-    if np.array_equal(coefficients, np.eye(len(coefficients))):
-        coefficients = None
 
     def moved(array):
         return torch.as_tensor(array).to(device=device, dtype=dtype)
