@@ -23,10 +23,11 @@ from skphonon.physics.phonon_lines import PACKED
 __all__ = ["BondWaves", "bond_waves"]
 
 _SAME_VECTOR = 1e-5  # Angstrom
+_FEW = 16  # parameters of a shell whose matrices are kept in the place of its elements
 
 
 class _Group(NamedTuple):
-    """A shell: tensor elements, or parameters, that act on the same bonds."""
+    """Tensor elements or parameters that act on the same bonds, of one shell or more."""
 
     parameters: torch.Tensor  # (n_parameters,) numbers of those that enter
     coefficients: torch.Tensor | None  # (n_parameters, n_members); None is the unit
@@ -212,11 +213,11 @@ def bond_waves(model, device: torch.device, dtype: torch.dtype) -> BondWaves:
         start = own.stop
         if len(combinations.parameters):
             weights = _weights(shell, roots, partners, numbers[own], signs[own])
-            groups.append(_group(weights, combinations, len(vectors), device, dtype))
-    groups.sort(key=lambda group: group.coefficients is not None)  # what adds is last
+            groups.append(_group(weights, combinations, len(vectors)))
+    groups = [_moved(group, device, dtype) for group in _in_turn(_together(groups))]
     return BondWaves(
         torch.as_tensor(vectors.T.copy()).to(device=device, dtype=dtype),
-        _in_turn(groups),
+        groups,
         len(crystal.names),
         3 * model.n_atoms,
         has_sines=any(int(group.waves.max()) > len(vectors) for group in groups),
@@ -224,8 +225,31 @@ def bond_waves(model, device: torch.device, dtype: torch.dtype) -> BondWaves:
     )
 
 
+def _together(groups):
+    """Make one group of those with the same parameters in the same places."""
+    alike: dict[tuple, list[_Group]] = {}
+    for number, group in enumerate(groups):
+        places = None if group.places is None else tuple(group.places.tolist())
+        apart = None if group.coefficients is None else number
+        key = tuple(group.parameters.tolist()), places, apart
+        alike.setdefault(key, []).append(group)
+    return [_sum(members) for members in alike.values()]
+
+
+def _sum(groups):
+    first = groups[0]
+    if len(groups) == 1:
+        return first
+    waves = torch.cat([group.waves for group in groups])
+    waves, numbers = torch.unique(waves, return_inverse=True)
+    weights = torch.cat([group.weights for group in groups], dim=1)
+    total = weights.new_zeros(len(weights), len(waves), weights.shape[2])
+    return first._replace(waves=waves, weights=total.index_add_(1, numbers, weights))
+
+
 def _in_turn(groups):
-    """Mark the groups whose parameters no group before has: these add to nothing."""
+    """Mark groups whose parameters no group before has: they are added to nothing."""
+    groups = sorted(groups, key=lambda group: group.coefficients is not None)
     seen: set[int] = set()
     marked = []
     for group in groups:
@@ -235,13 +259,28 @@ def _in_turn(groups):
     return marked
 
 
-def _group(weights, combinations, n_vectors, device, dtype):
+def _moved(group, device, dtype):
+    """Put a group where it is needed."""
+
+    def moved(tensor):
+        real = dtype if tensor.is_floating_point() else None
+        return tensor.to(device=device, dtype=real)
+
+    tensors = {
+        name: value if value is None else moved(value)
+        for name, value in group._asdict().items()
+        if name != "is_first"
+    }
+    return group._replace(**tensors)
+
+
+def _group(weights, combinations, n_vectors):
     """Leave out functions and elements of the matrices that a shell does not have."""
     (own, places, n_elements), values = weights
     parameters, coefficients = combinations
     if np.array_equal(coefficients, np.eye(len(coefficients))):
         coefficients = None
-    elif len(parameters) <= len(values):  # fewer matrices
+    elif len(parameters) <= max(len(values), _FEW):
         values, coefficients = np.tensordot(coefficients, values, axes=1), None
     waves = np.concatenate([[0], 1 + own, 1 + n_vectors + own])
     used = np.abs(values).max(axis=(0, 2)) > 0
@@ -253,16 +292,12 @@ def _group(weights, combinations, n_vectors, device, dtype):
         values = spread
     else:
         values = values[:, :, filled]
-
-    def moved(array):
-        return torch.as_tensor(array).to(device=device, dtype=dtype)
-
     return _Group(
-        torch.as_tensor(parameters).to(device),
-        None if coefficients is None else moved(coefficients),
-        torch.as_tensor(waves[used]).to(device),
-        None if whole else torch.as_tensor(places[filled]).to(device),
-        moved(values[:, used]),
+        torch.as_tensor(parameters),
+        None if coefficients is None else torch.as_tensor(coefficients),
+        torch.as_tensor(waves[used]),
+        None if whole else torch.as_tensor(places[filled]),
+        torch.as_tensor(values[:, used]),
     )
 
 

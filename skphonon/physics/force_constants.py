@@ -525,7 +525,7 @@ class ForceConstantModel(VersionedEstimator):
         by=None,
         *,
         n_shells=None,
-        others=None,
+        others="free",
         covariance=None,
         samples=None,
         n_components=None,
@@ -566,9 +566,9 @@ class ForceConstantModel(VersionedEstimator):
         n_shells : int, default=None
             Shells that get springs. Constants of those beyond keep the proportions of
             the reference and scale together, as ``rest``. None is all shells.
-        others : {"free", "rest"}, default=None
-            Constants in no group: each stays a parameter under its name, as None means,
-            or they scale together, as ``rest``.
+        others : {"free", "rest"}, default="free"
+            Constants in no group: each stays a parameter under its name, or they scale
+            together, as ``rest``.
         covariance : array-like of shape (n_parameters, n_parameters), default=None
             What is known of the parameters of this model, such as `covariance_` of a
             :class:`~skphonon.datasets.ForceConstantPrior`.
@@ -617,8 +617,8 @@ class ForceConstantModel(VersionedEstimator):
         >>> soft = model.reduced({"bend": ["1ZZ", "2YY"]})
         >>> soft.parameter_names
         ['bend', '1XX', '1XY', '2XX']
-        >>> soft.expand([0.5, 0.7, 0.6, 0.1]) / model.reference
-        array([...])
+        >>> soft.expand([0.5, 0.7, 0.6, 0.1]).round(4)
+        array([ 0.7   , -0.1253,  0.6   ,  0.1   ,  0.0037])
         """
         reduction = reduction_of(
             self,

@@ -118,7 +118,7 @@ def reduction_of(
     way = by if isinstance(by, str) else "groups" if asked == ["by"] else asked[0]
     options = {
         "n_shells": (n_shells, ["springs"]),
-        "others": (others, ["groups"]),
+        "others": (None if others == "free" else others, ["groups"]),
         "n_components": (n_components, ["covariance", "samples"]),
         "names": (names, ["map"]),
         "origin": (origin, ["covariance", "samples", "map"]),
@@ -132,7 +132,7 @@ def reduction_of(
     if way == "springs":
         made = _springs(model, n_shells)
     elif way == "groups":
-        made = _groups(model, by, others or "free")
+        made = _groups(model, by, others)
     elif way == "map":
         made = _linear_map(model, map, names, origin)
     elif way in ("covariance", "samples"):
