@@ -44,16 +44,46 @@ def test_matrices_are_those_of_the_model(name):
         lattice, symbols, None, positions=positions, n_shells=n_shells
     )
     n_elements = sum(len(shell.elements) for shell in model._crystal().shells)
+    if name in ("no symmetry", "eight atoms"):  # some follow from others
+        assert n_elements > len(model.parameter_names)
+    partners = model.inversion_partners()
+    assert (partners is None) == (name in ("no symmetry", "eight atoms"))
+    assert_waves_of(model)
+
+
+@pytest.mark.parametrize("n_names", [3, 24])
+@pytest.mark.parametrize("name", CRYSTALS)
+def test_matrices_of_reduced_models_are_those_of_the_model(name, n_names):
+    """Parameters reach several shells, and shells have other parameters each."""
+    lattice, symbols, positions, n_shells = CRYSTALS[name]
+    model = ForceConstantModel(
+        lattice, symbols, None, positions=positions, n_shells=n_shells
+    )
+    n_names = min(n_names, len(model.parameter_names))
+    rng = np.random.default_rng(3)
+    change = rng.normal(size=(len(model.parameter_names), n_names))
+    names = [f"p{number}" for number in range(n_names)]
+    assert_waves_of(model.reduced(map=change, names=names))
+    assert_waves_of(model.reduced("springs"))
+    change[rng.random(change.shape) < 0.6] = 0.0
+    change[0] = 1.0
+    assert_waves_of(model.reduced(map=change, names=names))
+
+
+def test_one_atom_on_axes_of_high_symmetry():
+    """Tensors of the first shell are diagonal to the last digit."""
+    model = ForceConstantModel(3.35 * np.eye(3), "Po", None, n_shells=3, mass=209.0)
+    assert_waves_of(model)
+
+
+def assert_waves_of(model):
     n_parameters = len(model.parameter_names)
-    if name in ("no symmetry", "eight atoms"):
-        assert n_elements > n_parameters  # some follow from others by the sum rule
     rng = np.random.default_rng(2)
     wavevectors = rng.normal(size=(7, 3))
     rows = rng.normal(size=(2, n_parameters))
     matrices = model.dynamical_matrices(rows, wavevectors).swapaxes(0, 1)
     basis = model.dynamical_matrix_basis(wavevectors).swapaxes(0, 1)
     partners = model.inversion_partners()
-    assert (partners is None) == (name in ("no symmetry", "eight atoms"))
     if model.n_atoms > 1 and partners is not None:
         matrices, basis = (real_form(m, partners) for m in (matrices, basis))
     if model.n_atoms == 1:

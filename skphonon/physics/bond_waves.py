@@ -27,7 +27,7 @@ _FEW = 16  # parameters of a shell whose matrices are kept in the place of its e
 
 
 class _Group(NamedTuple):
-    """Tensor elements or parameters that act on the same bonds, of one shell or more."""
+    """Tensor elements, or parameters, that act on the bonds of one or more shells."""
 
     parameters: torch.Tensor  # (n_parameters,) numbers of those that enter
     coefficients: torch.Tensor | None  # (n_parameters, n_members); None is the unit
