@@ -21,7 +21,7 @@ from skphonon import (
     make_powder_spectra,
     save_model,
 )
-from skphonon.physics import reduction
+from skphonon.physics import _directions as directions
 from skphonon.physics.reduction import Reduction
 
 TRICLINIC = np.array([[3.0, 0.1, 0.2], [0.3, 3.2, 0.1], [0.5, 0.2, 3.7]])
@@ -288,7 +288,7 @@ def test_an_iteration_finds_the_same_directions(monkeypatch):
     model = low_symmetry()
     covariance = covariance_of(model)
     expected = model.reduced(covariance=covariance, n_components=3).reduction
-    monkeypatch.setattr(reduction, "_MANY", 10)
+    monkeypatch.setattr(directions, "_MANY", 10)
     found = model.reduced(covariance=covariance, n_components=3).reduction
     assert_allclose(found.matrix.toarray(), expected.matrix.toarray(), atol=1e-8)
 

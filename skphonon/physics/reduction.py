@@ -11,17 +11,18 @@ deviation for principal directions.
 
 from collections import Counter
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from scipy.sparse import block_diag, coo_array, csc_array, csr_array
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import LinearOperator, eigsh, splu
+from scipy.sparse.linalg import splu
 
 from skphonon._persistence import VersionedEstimator
 from skphonon._validation import parameter_rows, reference_row
 from skphonon._warnings import warn_user
 from skphonon.physics._crystal import elements_of, pair_labels
+from skphonon.physics._directions import principal_directions
 from skphonon.physics._symmetry import Combinations
 from skphonon.physics.priors import shell_numbers
 
@@ -30,10 +31,6 @@ __all__ = ["Reduction"]
 _EXACT = 1e-6  # of the constants: what a reference may change by
 _SINGULAR = 1e-8  # of the largest singular value of columns of unit length
 _DENSE = 0.1  # share of entries above which an array is not kept sparse
-_NO_VARIANCE = 1e-12  # of the variance of all constants
-_ASYMMETRY = 1e-8  # of the largest element of a covariance
-_FEW = 0.1  # share of the directions below which an iteration finds them sooner
-_MANY = 1000  # constants from which on it does
 _SHOWN = 12  # names in a message
 _AXES = "XYZ"
 _BY = "by='springs', by={name: constants}, covariance, samples or map"
@@ -423,105 +420,16 @@ def _linear_map(model, matrix, names, origin):
 def _directions(model, covariance, samples, n_components, origin):
     """Principal directions of what is known of the constants, and a common factor."""
     if samples is not None:
-        rows = parameter_rows(samples, model.parameter_names)
-        if len(rows) < 2:
-            raise ValueError("samples must be two sets of constants at least, got one.")
-        origin = rows.mean(axis=0) if origin is None else origin
-        rows = (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1)
-        origin = _origin(model, origin)
-        along, variances, axes, total = _axes_of_samples(rows, origin)
-    else:
-        origin = _origin(model, reference_row(model) if origin is None else origin)
-        square = _checked_covariance(covariance, len(origin))
-        along, variances, axes, total = _axes_of_square(square, origin, n_components)
-    size = np.linalg.norm(origin)
-    variance = float(along @ origin / size)
-    n_kept = _n_kept(variances, variance, total, n_components)
-    axes, variances = axes[:, :n_kept], variances[:n_kept]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_kept)])
-    own = np.eye(1 + n_kept)
-    own[0, 0] = variance / size**2
-    own[0, 1:] = own[1:, 0] = (along @ axes) / (size * np.sqrt(variances))
+        samples = parameter_rows(samples, model.parameter_names)
+        origin = samples.mean(axis=0) if origin is None else origin
+    origin = _origin(model, reference_row(model) if origin is None else origin)
+    found = principal_directions(origin, covariance, samples, n_components)
     return _from_matrix(
-        np.column_stack([origin, axes * np.sqrt(variances)]),
-        ["origin", *(f"PC{n + 1}" for n in range(n_kept))],
-        covariance=own,
-        explained_variance_ratio=np.append(variance, variances) / total,
+        np.column_stack([origin, found.axes]),
+        ["origin", *(f"PC{n + 1}" for n in range(found.axes.shape[1]))],
+        covariance=found.covariance,
+        explained_variance_ratio=found.shares,
     )
-
-
-def _axes_of_samples(rows, origin):
-    """Covariance of the origin's direction with all, variances and axes beside it."""
-    unit = origin / np.linalg.norm(origin)
-    factors = rows @ unit
-    _, sizes, axes = np.linalg.svd(rows - np.outer(factors, unit), full_matrices=False)
-    return factors @ rows, sizes**2, axes.T, float((rows**2).sum())
-
-
-def _axes_of_square(square, origin, n_components):
-    """As `_axes_of_samples`, of a covariance."""
-    unit = origin / np.linalg.norm(origin)
-    along, total = square @ unit, float(np.trace(square))
-    few = isinstance(n_components, Integral) and n_components < _FEW * len(unit)
-    if few and n_components > 0 and len(unit) > _MANY:
-
-        def beside(vector):
-            change = square @ (vector - unit * (unit @ vector))
-            return change - unit * (unit @ change)
-
-        operator = LinearOperator(square.shape, matvec=beside, dtype=float)
-        start = np.random.default_rng(0).standard_normal(len(unit))
-        variances, axes = eigsh(operator, int(n_components), v0=start)
-    else:
-        rest = square - np.outer(unit, along) - np.outer(along, unit)
-        rest += (unit @ along) * np.outer(unit, unit)
-        variances, axes = np.linalg.eigh(rest)
-    order = np.argsort(-variances)
-    return along, np.maximum(variances[order], 0), axes[:, order], total
-
-
-def _n_kept(variances, variance, total, n_components):
-    """Return how many directions are asked for."""
-    if total <= 0:
-        raise ValueError("Constants must vary, but their covariance is zero.")
-    n_there = int((variances > _NO_VARIANCE * total).sum())
-    if n_components is None:
-        return n_there
-    if isinstance(n_components, Integral) and 1 <= n_components <= n_there:
-        return int(n_components)
-    if not isinstance(n_components, Integral) and isinstance(n_components, Real):
-        if 0 < n_components < 1:
-            reached = (variance + np.cumsum(variances[:n_there])) / total
-            return min(int((reached < n_components).sum()) + 1, n_there)
-    raise ValueError(
-        f"n_components must be from 1 to {n_there}, the directions with a variance, or "
-        f"a share of the variance between 0 and 1; got {n_components!r}."
-    )
-
-
-def _checked_covariance(covariance, n):
-    square = np.asarray(covariance, dtype=float)
-    if square.shape != (n, n) or not np.isfinite(square).all():
-        raise ValueError(
-            f"covariance must be finite, of shape ({n}, {n}) for the constants of the "
-            f"model; got shape {square.shape}. Sets of constants are samples."
-        )
-    allowed = _ASYMMETRY * np.abs(square).max()
-    fault = None
-    if np.abs(square - square.T).max() > allowed:
-        fault = "it is not symmetric"
-    else:
-        raised = square.copy()
-        raised.flat[:: n + 1] += allowed or 1.0
-        try:
-            np.linalg.cholesky(raised)
-        except np.linalg.LinAlgError:
-            fault = "it has a negative eigenvalue"
-    if fault:
-        raise ValueError(
-            f"covariance must be symmetric without negative eigenvalues, but {fault}."
-        )
-    return (square + square.T) / 2
 
 
 def _origin(model, origin):
