@@ -423,6 +423,7 @@ WRONG = {
         "One way.*got by and samples",
     ),
     "unknown way": ({"by": "strings"}, "by must be 'springs' or a dict.*'strings'"),
+    "way in the place of groups": ({"by": "map"}, "dict of groups, got 'map'"),
     "no dict": ({"by": ["1XX"]}, "by must be 'springs' or a dict"),
     "option of another": (
         {"by": "springs", "n_components": 3},

@@ -112,6 +112,8 @@ def reduction_of(
             f"One way to reduce the constants must be given: {_BY}; got "
             f"{' and '.join(asked) or 'none'}."
         )
+    if isinstance(by, str) and by != "springs":
+        raise ValueError(f"by must be 'springs' or a dict of groups, got {by!r}.")
     way = by if isinstance(by, str) else "groups" if asked == ["by"] else asked[0]
     options = {
         "n_shells": (n_shells, ["springs"]),
@@ -132,10 +134,8 @@ def reduction_of(
         made = _groups(model, by, others)
     elif way == "map":
         made = _linear_map(model, map, names, origin)
-    elif way in ("covariance", "samples"):
-        made = _directions(model, covariance, samples, n_components, origin)
     else:
-        raise ValueError(f"by must be 'springs' or a dict of groups, got {by!r}.")
+        made = _directions(model, covariance, samples, n_components, origin)
     check_map(made)
     return made if model.reduction is None else _composed(model.reduction, made)
 
