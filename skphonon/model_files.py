@@ -33,6 +33,7 @@ TRUSTED_TYPES = {
     "PathGrid": "skphonon",
     "PolynomialResolution": "skphonon",
     "PowderSimulator": "skphonon",
+    "Reduction": "skphonon.physics.reduction",
     "SingleCrystalSimulator": "skphonon",
     "SpectrumGrid": "skphonon",
     "SpectrumRegressor": "skphonon",
