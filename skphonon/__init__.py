@@ -13,6 +13,7 @@ from skphonon._version import __version__
 
 _HOME = {
     "AEFeatureExtractor": "skphonon.features",
+    "AngleGrid": "skphonon.simulation",
     "BoundWarning": "skphonon.inversion",
     "CalibratedRegressor": "skphonon.calibration",
     "CrystalGrid": "skphonon.simulation",
@@ -59,8 +60,10 @@ _HOME = {
     "TabulatedResolution": "skphonon.simulation",
     "TemperatureTrendsDisplay": "skphonon.inspection",
     "ThermalDisplacementsDisplay": "skphonon.inspection",
+    "UnstableCrystalWarning": "skphonon.simulation",
     "VAEFeatureExtractor": "skphonon.features",
     "VersionMismatchWarning": "skphonon._persistence",
+    "ZoneMesh": "skphonon.simulation",
     "active_dimensions": "skphonon.inspection",
     "attach_card": "skphonon.model_cards",
     "bvk_from_label": "skphonon.datasets",

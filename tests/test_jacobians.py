@@ -117,7 +117,8 @@ def test_powder_of_one_atom_on_axes_of_high_symmetry():
     simulator = PowderSimulator(model, low, energy_resolution=1.0, mesh=6)
     jacobian = simulator.jacobian(simulator.reference)
     for number, step in enumerate(1e-5 * np.eye(7)):
-        above, below = simulator.simulate(simulator.reference + [step, -step])
+        rows = np.stack([simulator.reference + step, simulator.reference - step])
+        above, below = simulator.simulate(rows)
         expected = (above - below) / 2e-5
         assert_column(jacobian[0, :, number], expected, 1e-6, number)
 

@@ -1,8 +1,9 @@
-r"""Dynamical matrices of many parameter sets at fixed wavevectors, pair by pair of atoms.
+r"""Dynamical matrices of many parameter sets at fixed wavevectors.
 
 The block of atoms i and j is a sum over their bonds b,
 
-.. math:: D_{ij}(q) = \frac{1}{\sqrt{m_i m_j}} \sum_{b:\,i \to j} \Phi(b)\,e^{iq \cdot b},
+.. math:: D_{ij}(q) = \frac{1}{\sqrt{m_i m_j}} \sum_{b:\,i \to j}
+          \Phi(b)\,e^{iq \cdot b},
 
 with the on-site term as a bond of no length: one matrix product of waves, which are
 fixed, and force constants. Its cost goes with the number of bonds, however many
@@ -72,7 +73,18 @@ class DynamicalMatrices:
         self.offset = offset
 
     def reduced(self, number: int) -> Array:
-        """Return a wavevector in units of the reciprocal lattice, the shortest one."""
+        """Return one of the wavevectors in units of the reciprocal lattice.
+
+        Parameters
+        ----------
+        number : int
+            Which.
+
+        Returns
+        -------
+        ndarray of shape (3,)
+            In the first zone, nearly.
+        """
         reciprocal = self._model.reciprocal_lattice()
         reduced = self.wavevectors[number] @ np.linalg.inv(reciprocal)
         return reduced - np.rint(reduced)
@@ -121,6 +133,7 @@ class DynamicalMatrices:
         Returns
         -------
         ndarray of shape (n_samples, n_parameters)
+            In units of the scalar for each eV/Angstrom^2.
         """
         n_samples = len(slopes)
         blocks = slopes.reshape(n_samples, self.n_points, -1, 3, self.size // 3, 3)

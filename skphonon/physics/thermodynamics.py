@@ -270,21 +270,21 @@ def _settled(model, evaluate: Callable, error: Callable, allowed: float) -> Zone
     """
     sizes, found = mesh_sizes(model), {}
     n_modes = 3 * model.n_atoms
-    for number, size in enumerate(sizes[:-2]):
-        pair = [ZoneMesh(each, n_polar=_POLAR) for each in (size, sizes[number + 2])]
+    for number in range(0, len(sizes) - 4, 2):
+        pair = [ZoneMesh(sizes[n], n_polar=_POLAR) for n in (number, number + 4)]
         for mesh in pair:
             if mesh.size not in found:
                 found[mesh.size] = evaluate(mesh)
         reached = error(*(found[mesh.size] for mesh in pair))
         if reached <= allowed:
             return pair[0]
-        n_points = np.prod(sizes[number + 3]) / len(model.point_group())
+        n_points = np.prod(sizes[number + 6]) / len(model.point_group())
         if n_points * n_modes**2 > _LARGEST:
             break
     warn_user(
-        f"A mean over the zone errs by {reached:.1g} on a mesh of {pair[0].size} points, "
-        f"where {allowed:.1g} was to be reached. Ask for higher temperatures or a larger "
-        "width, or pass a finer mesh.",
+        f"A mean over the zone errs by {reached:.1g} on a mesh of {pair[0].size} "
+        f"points, where {allowed:.1g} was to be reached. Ask for higher temperatures "
+        "or a larger width, or pass a finer mesh.",
         ConvergenceWarning,
     )
     return pair[1]

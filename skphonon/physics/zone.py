@@ -17,7 +17,7 @@ so that derivatives follow as elsewhere.
 
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +45,8 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _CORE = 2.2  # steps of the mesh in the radius that the centre is parted off with
-_WIDEST_CORE = 0.25  # and at most so much of the width of the zone
 _EDGE = 4.7  # radii beyond which nothing of the centre is left
-_SHORTEST, _LONGEST = 8.0, 400.0  # Angstrom: reach of the coarsest and finest mesh
+_SHORTEST, _LONGEST = 10.0, 400.0  # Angstrom: reach of the coarsest and finest mesh
 _HALF = 1 << 19  # coordinates that labels of points tell apart, in either direction
 _SAME_DIRECTION = 1e-5
 _SOFTEST = 1e-9  # of the largest eigenvalue: softer modes are those of no energy
@@ -67,9 +66,15 @@ class ZoneMesh:
     n_polar : int, default=12
         Polar angles of the directions in which the zone centre is integrated. Soft,
         strongly anisotropic crystals need more.
+
+    Examples
+    --------
+    >>> from skphonon import ZoneMesh
+    >>> ZoneMesh(12).size
+    (12, 12, 12)
     """
 
-    size: int | tuple[int, int, int]
+    size: Any  # int or tuple of 3 int; a tuple once made
     shifted: bool = True
     n_polar: int = 12
 
@@ -122,7 +127,18 @@ def laue_rotations(model) -> Integers:
 
 
 def labels(points: Integers) -> Integers:
-    """Return one number for the three coordinates of each point, in their order."""
+    """Return one number for the three coordinates of each point, in their order.
+
+    Parameters
+    ----------
+    points : ndarray of int of shape (n_points, 3)
+        Coordinates, below half a million in size.
+
+    Returns
+    -------
+    ndarray of int of shape (n_points,)
+        Different for different points.
+    """
     a, b, c = (points + _HALF).T
     return ((a << 20) + b << 20) + c
 
@@ -142,6 +158,7 @@ def stars(points: Integers, rotations: Integers, period: int | None = None) -> I
     Returns
     -------
     ndarray of int of shape (n_points,)
+        The smallest of :func:`labels` in the star of each point.
     """
     least = np.full(len(points), np.iinfo(np.int64).max)
     for rotation in rotations:
@@ -260,9 +277,8 @@ def mean_points(model, mesh: ZoneMesh, n_radii: int = 4) -> ZonePoints:
     found = mesh_points(model, mesh)
     points, shares = found.points[: found.n_apart], found.shares[: found.n_apart]
     volume = abs(np.linalg.det(reciprocal))
-    width = volume ** (1 / 3)
-    step = width / np.prod(mesh.size) ** (1 / 3)
-    radius = min(_CORE * step, _WIDEST_CORE * width)
+    step = (volume / np.prod(mesh.size)) ** (1 / 3)
+    radius = _CORE * step
     wavevectors = points / found.period @ reciprocal
     shares = shares * (1 - _centre(wavevectors, reciprocal, radius))
     moduli, parts = _radial_rule(n_radii)
@@ -287,8 +303,7 @@ def mesh_sizes(model) -> list[tuple[int, int, int]]:
     Returns
     -------
     list of tuple of 3 int
-        Each has about a factor of the square root of 1.5 more points an axis than the
-        one before.
+        The fourth after one has about half as many points again along each axis.
     """
     spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
     found: list[tuple[int, int, int]] = []
@@ -297,12 +312,23 @@ def mesh_sizes(model) -> list[tuple[int, int, int]]:
         a, b, c = np.maximum(np.rint(reach * spacings), 2).astype(int).tolist()
         if (a, b, c) not in found[-1:]:
             found.append((a, b, c))
-        reach *= 1.5**0.5
+        reach *= 1.5**0.25
     return found
 
 
 def as_mesh(mesh) -> ZoneMesh:
-    """Return the mesh that a number, three numbers or a mesh stand for."""
+    """Return the mesh that a number, three numbers or a mesh stand for.
+
+    Parameters
+    ----------
+    mesh : ZoneMesh, int or tuple of 3 int
+        The mesh, or its size.
+
+    Returns
+    -------
+    ZoneMesh
+        The mesh given, or one of this size.
+    """
     return mesh if isinstance(mesh, ZoneMesh) else ZoneMesh(mesh)
 
 
@@ -367,9 +393,8 @@ def _directions(group, n_polar):
 def _principal_axis(group):
     """Axis of the highest order, one across it (along a twofold axis), and the order."""
     proper = group[np.linalg.det(group) > 0]
-    orders = np.array(
-        [{-1: 2, 0: 3, 1: 4, 2: 6}.get(round(np.trace(g)), 1) for g in proper]
-    )
+    of_trace = {-1: 2, 0: 3, 1: 4, 2: 6}
+    orders = np.array([of_trace.get(round(np.trace(g)), 1) for g in proper])
     highest = int(orders.argmax())
     if orders[highest] == 1:
         return np.eye(3)[2], np.eye(3)[0], 1
@@ -513,17 +538,36 @@ class ThermalTensors:
         return self._contracted(amplitudes, vectors)
 
     def warming(self, eigenvalues, vectors, temperature) -> Array:
-        """Return the derivative of the components with the temperature."""
+        """Return the derivative of the components with the temperature.
+
+        Parameters
+        ----------
+        eigenvalues : ndarray of shape (n_samples, n_points, n_modes)
+            As for :meth:`components`.
+        vectors : ndarray of shape (n_samples, n_points, n_modes, n_modes)
+            As for :meth:`components`.
+        temperature : float or ndarray of shape (n_samples,)
+            In K.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            In Angstrom^2/K.
+        """
         _, _, warmings = thermal_amplitudes(eigenvalues, temperature)
         return self._contracted(warmings, vectors)
 
     def slopes(self, eigenvalues, vectors, temperature, inverse, near) -> NDArray:
-        """Return the gradient of each component with the matrices, between modes.
+        r"""Return the gradient of each component with the matrices, between modes.
 
         Parameters
         ----------
-        eigenvalues, vectors, temperature
+        eigenvalues : ndarray of shape (n_samples, n_points, n_modes)
             As for :meth:`components`.
+        vectors : ndarray of shape (n_samples, n_points, n_modes, n_modes)
+            As for :meth:`components`.
+        temperature : float or ndarray of shape (n_samples,)
+            In K.
         inverse : ndarray of shape (n_samples, n_points, n_modes, n_modes)
             Inverse gaps between the eigenvalues, zero between degenerate ones.
         near : ndarray of bool of the same shape
@@ -533,7 +577,7 @@ class ThermalTensors:
         -------
         ndarray of shape (n_components, n_samples, n_points, n_modes, n_modes)
             Hermitian G in the basis of the modes: a component changes by
-            :math:`\\mathrm{Re} \\sum_{jk} G_{jk}^* (V^\\dagger dD\\,V)_{jk}`.
+            :math:`\mathrm{Re} \sum_{jk} G_{jk}^* (V^\dagger dD\,V)_{jk}`.
         """
         amplitudes, slopes, _ = thermal_amplitudes(eigenvalues, temperature)
         changes = (amplitudes[..., :, None] - amplitudes[..., None, :]) * inverse

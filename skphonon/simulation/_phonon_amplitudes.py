@@ -5,6 +5,7 @@ from math import gcd
 import numpy as np
 
 from skphonon.physics.scattering_lengths import scattering_lengths
+from skphonon.simulation.grid import pixel_coordinates
 
 __all__ = ["background", "cross_sections", "real_amplitudes"]
 
@@ -54,8 +55,8 @@ def real_amplitudes(amplitudes, partners, phases=None):
     return amplitudes * factors
 
 
-def background(simulator, axes):
-    """Polynomial background of all pixels, over energies and moduli in `axes`."""
+def background(simulator):
+    """Polynomial background of all pixels of a powder, over energies and moduli."""
     if simulator.background is None:
         return None
     coefficients = np.asarray(simulator.background, dtype=float)
@@ -65,4 +66,5 @@ def background(simulator, axes):
             f"got {simulator.background!r}. A constant is [[c]], a term in Q^2 is "
             "[[0, 0, c]]."
         )
-    return np.polynomial.polynomial.polygrid2d(*axes, coefficients).ravel()
+    energy, moduli = pixel_coordinates(simulator.grid).T[::-1]
+    return np.polynomial.polynomial.polyval2d(energy, moduli, coefficients)

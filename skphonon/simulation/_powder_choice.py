@@ -1,4 +1,4 @@
-"""Which mesh of the zone a powder average needs, found by comparison at the reference."""
+"""Which mesh of the zone a powder average needs, by comparison at the reference."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,9 @@ from skphonon.simulation._powder_plan import make_plan, plan_size
 
 __all__ = ["Choice", "choose_mesh", "error_of", "finer"]
 
-_APART = 2  # meshes between which an error is taken: half as many points again an axis
+_APART = 4  # meshes between which an error is taken: half as many points again an axis
+_FALL = 5.0  # of the error from one mesh to the next, at most: it is exponential
+_FARTHEST = 5  # meshes that are passed over
 _MARGIN = 3.0  # of the tolerance at the reference: other parameters err more
 _POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
 _DISPLACEMENT_ERROR = 5e-3  # allowed to a displacement, relative
@@ -44,30 +46,40 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
     Choice
         Warns with ConvergenceWarning where the tolerance is out of reach.
     """
-    tried, sizes = {}, mesh_sizes(simulator.model)
+    tried: dict = {}
+    model, budget = simulator.model, simulator.memory * 1e6 / 2
+    sizes, number = mesh_sizes(model), 0
     n_polar = _polar_angles(simulator, values) if _is_thermal(simulator) else _POLAR[0]
 
     def at(number):
         if number not in tried:
             mesh = ZoneMesh(sizes[number], n_polar=n_polar)
             plan = make_plan(simulator, mesh, ranges)
-            tried[number] = mesh, *_spectrum(plan, simulator, values)
+            tried[number] = mesh, _spectrum(plan, simulator, values)
         return tried[number]
 
-    best = None
-    for number in range(len(sizes) - _APART):
-        largest = plan_size(simulator.model, sizes[number + _APART], simulator, ranges)
-        if best is not None and largest > simulator.memory * 1e6 / 2:
-            break
-        (mesh, *coarse), (_, *fine) = at(number), at(number + _APART)
+    while True:
+        (mesh, coarse), (_, fine) = at(number), at(number + _APART)
         best = Choice(mesh, *_distances(coarse, fine, simulator.grid.mask))
-        within = _MARGIN * best.error <= simulator.tolerance
-        if within and best.of_displacements <= _DISPLACEMENT_ERROR:
+        excess = max(
+            _MARGIN * best.error / simulator.tolerance,
+            best.of_displacements / _DISPLACEMENT_ERROR,
+        )
+        if excess <= 1:
             return best
-        tried.pop(number)
+        steps = np.clip(int(np.log(excess) / np.log(_FALL)), 1, _FARTHEST)
+        following = [
+            n
+            for n in range(number + 1, min(number + steps + 1, len(sizes) - _APART))
+            if plan_size(model, sizes[n + _APART], simulator, ranges) <= budget
+        ]
+        if not following:
+            break
+        number = following[-1]
     warn_user(
-        f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, does "
-        f"not reach tolerance={simulator.tolerance:g}: the error is {best.error:.1g} "
+        f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, "
+        f"does not reach tolerance={simulator.tolerance:g}: the error is "
+        f"{best.error:.1g} "
         f"({best.of_displacements:.1g} of displacements). Raise memory or tolerance, "
         "give the simulator the resolution of the instrument, or leave the elastic "
         "line (and two or three widths of the resolution around it) out of the mask "
@@ -100,14 +112,15 @@ def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
     found = []
     for row in rows:
         pair = [_spectrum(each, simulator, values, row[None]) for each in (plan, fine)]
-        found.append(_distances(*pair, simulator.grid.mask)[0])
+        coarse, of_finer = pair
+        found.append(_distances(coarse, of_finer, simulator.grid.mask)[0])
     return np.array(found)
 
 
 def finer(mesh: ZoneMesh) -> ZoneMesh:
     """Return a mesh of half as many points again along each axis."""
-    size = tuple(n + max(1, -(-n // 2)) for n in mesh.size)
-    return ZoneMesh(size, shifted=mesh.shifted, n_polar=2 * mesh.n_polar)
+    a, b, c = (n + max(1, -(-n // 2)) for n in mesh.size)
+    return ZoneMesh((a, b, c), shifted=mesh.shifted, n_polar=2 * mesh.n_polar)
 
 
 def _is_thermal(simulator):

@@ -1,9 +1,12 @@
 r"""Everything of a powder average that does not depend on the parameters, built once.
 
 The average over directions of Q is a sum over all points Q of a fine grid of momentum
-transfers, :math:`S(|Q|) = \frac{1}{4\pi Q^2} \int S(Q')\,\delta(|Q'| - |Q|)\,d^3Q'`. The
-grid is a mesh of the Brillouin zone, repeated in all zones: a point Q = q + G shares its
-phonons with q, and those q suffice that symmetry leaves independent.
+transfers,
+
+.. math:: S(|Q|) = \frac{1}{4\pi Q^2} \int S(Q')\,\delta(|Q'| - |Q|)\,d^3Q'.
+
+The grid is a mesh of the Brillouin zone, repeated in all zones: a point Q = q + G
+shares its phonons with q, and those q suffice that symmetry leaves independent.
 """
 
 from typing import NamedTuple
@@ -121,7 +124,7 @@ def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
         temperature=simulator.temperature,
         displacement=simulator.mean_square_displacement,
         incoherent=incoherent,
-        background=background(simulator, grid.axes()),
+        background=background(simulator),
     )
 
 
@@ -171,7 +174,7 @@ class _Transfers(NamedTuple):
 
 
 def _transfers(model, mesh, axis: Axis) -> _Transfers:
-    """All momentum transfers that a grid sees, one of each set that symmetry relates."""
+    """Return the momentum transfers that a grid sees, one of each related set."""
     reciprocal, found = model.reciprocal_lattice(), mesh_points(model, mesh)
     low, high = np.maximum(axis.points()[[0, -1]], 0.0)
     given = _all_zones(
