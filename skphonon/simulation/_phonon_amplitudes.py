@@ -1,4 +1,4 @@
-"""What simulators of phonons prepare alike: amplitudes and background."""
+"""What simulators of phonons prepare alike: amplitudes, tensors and background."""
 
 from math import gcd
 
@@ -6,7 +6,13 @@ import numpy as np
 
 from skphonon.physics.scattering_lengths import scattering_lengths
 
-__all__ = ["background", "cross_sections", "real_amplitudes"]
+__all__ = [
+    "background",
+    "cross_sections",
+    "different_tensors",
+    "real_amplitudes",
+    "zone_amplitudes",
+]
 
 
 def cross_sections(simulator, incoherent=False, n_phonons=1):
@@ -52,6 +58,29 @@ def real_amplitudes(amplitudes, partners, phases=None):
         2**0.5 * sines,
     )
     return amplitudes * factors
+
+
+def zone_amplitudes(model, lengths, shifts):
+    """Return amplitudes of atoms, (n, n_atoms), at reciprocal lattice vectors G.
+
+    Phonons at q + G are those at q with the phases exp(-iG.r) of the atoms. In the form
+    of the dynamical matrices.
+    """
+    positions, partners = model.cell.scaled_positions, model.inversion_partners()
+    if partners is None:
+        return lengths * np.exp(-2j * np.pi * shifts @ positions.T)
+    centre = (positions[0] + positions[partners[0]]) / 2
+    phases = 2 * np.pi * shifts @ (positions - centre).T
+    return real_amplitudes(lengths, partners, phases)
+
+
+def different_tensors(tensors):
+    """Return which of the different tensors each atom has, and these, packed."""
+    packed = tensors.reshape(*tensors.shape[:2], 9)[..., [0, 4, 8, 1, 2, 5]]
+    packed = packed * np.array([1, 1, 1, 2, 2, 2])
+    rounded = np.round(packed.swapaxes(0, 1), 9) + 0.0
+    _, first, rows = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
+    return rows.reshape(-1), packed[:, first]
 
 
 def background(simulator, axes):

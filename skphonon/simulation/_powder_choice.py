@@ -6,19 +6,18 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
-from skphonon.physics.dynamical_matrix import DynamicalMatrices
-from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points
+from skphonon.physics.zone import ZoneMesh
+from skphonon.simulation._mesh_choice import (
+    APART,
+    DISPLACEMENT_ERROR,
+    FEWEST_ANGLES,
+    mesh_sizes,
+    polar_angles,
+)
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
 
 __all__ = ["Choice", "choose_mesh", "error_of", "finer"]
-
-_FIRST, _LAST = 8.0, 400.0  # Angstrom: reach of the coarsest and of the finest mesh
-_GROWTH = 1.5**0.5  # from one mesh to the next
-_APART = 2  # meshes between which an error is taken: half as many points again an axis
-_POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
-_DISPLACEMENT_ERROR = 5e-3  # allowed to a displacement, relative
-
 
 class Choice(NamedTuple):
     """A mesh, and the error of spectra and of displacements at the reference."""
@@ -45,8 +44,10 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
     Choice
         Warns with ConvergenceWarning where the tolerance is out of reach.
     """
-    tried, sizes = {}, _sizes(simulator.model)
-    n_polar = _polar_angles(simulator, values) if _is_thermal(simulator) else _POLAR[0]
+    tried, sizes = {}, mesh_sizes(simulator.model)
+    n_polar = FEWEST_ANGLES
+    if simulator.mean_square_displacement is None:
+        n_polar = polar_angles(simulator.model, values["temperature"])
 
     def at(number):
         if number not in tried:
@@ -56,14 +57,14 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
         return tried[number]
 
     best = None
-    for number in range(len(sizes) - _APART):
-        largest = plan_size(simulator.model, sizes[number + _APART], simulator, ranges)
+    for number in range(len(sizes) - APART):
+        largest = plan_size(simulator.model, sizes[number + APART], simulator, ranges)
         if best is not None and largest > simulator.memory * 1e6 / 2:
             break
-        (mesh, *coarse), (_, *fine) = at(number), at(number + _APART)
+        (mesh, *coarse), (_, *fine) = at(number), at(number + APART)
         best = Choice(mesh, *_distances(coarse, fine, simulator.grid.mask))
         if best.error <= simulator.tolerance and (
-            best.of_displacements <= _DISPLACEMENT_ERROR
+            best.of_displacements <= DISPLACEMENT_ERROR
         ):
             return best
         tried.pop(number)
@@ -110,40 +111,6 @@ def finer(mesh: ZoneMesh) -> ZoneMesh:
     """Return a mesh of half as many points again along each axis."""
     size = tuple(n + max(1, -(-n // 2)) for n in mesh.size)
     return ZoneMesh(size, shifted=mesh.shifted, n_polar=mesh.n_polar)
-
-
-def _sizes(model):
-    """Ever finer meshes of about the same reach along all axes."""
-    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
-    found, reach = [], _FIRST
-    while reach < _LAST:
-        counts = np.maximum(np.rint(reach * spacings), 2).astype(int)
-        if not found or tuple(counts.tolist()) != found[-1]:
-            found.append(tuple(counts.tolist()))
-        reach *= _GROWTH
-    return found
-
-
-def _is_thermal(simulator):
-    return simulator.mean_square_displacement is None
-
-
-def _polar_angles(simulator, values):
-    """Fewest polar angles of the centre with which displacements are converged."""
-    model, kelvins = simulator.model, values["temperature"]
-    size = next(s for s in _sizes(model) if np.prod(s) >= 216 / model.n_atoms**0.5)
-    before = None
-    for n_polar in _POLAR:
-        mean = mean_points(model, ZoneMesh(size, n_polar=n_polar))
-        matrices = DynamicalMatrices(model, mean.wavevectors)
-        modes = np.linalg.eigh(matrices.matrices(model.reference[None]))
-        now = ThermalTensors(model, mean.weights).components(*modes, kelvins)
-        if before is not None:
-            change = np.abs(now - before).max() / np.abs(now).max()
-            if change < _DISPLACEMENT_ERROR / 2:
-                return n_polar
-        before = now
-    return _POLAR[-1]
 
 
 def _spectrum(plan, simulator, values, rows=None):

@@ -19,7 +19,14 @@ from skphonon.simulation.resolution import (
     bin_kernel_width_derivative,
 )
 
-__all__ = ["Conditions", "Recording", "energy_kernels", "occupied"]
+__all__ = [
+    "Conditions",
+    "Recording",
+    "energy_kernels",
+    "line_axis",
+    "line_kernel",
+    "occupied",
+]
 
 Array = NDArray[np.float64]
 
@@ -54,7 +61,7 @@ class Recording:
     def __init__(self, simulator, ranges) -> None:
         self.simulator = simulator
         self._edges = simulator.grid.edges()
-        self.energy = _energy_axis(simulator, self._edges[0], ranges)
+        self.energy = line_axis(simulator, self._edges[0], ranges)
         offsets, scales = ranges["q_offset"], ranges["q_scale"]
         lattice = ranges["lattice_scale"]
 
@@ -226,8 +233,24 @@ def _q_kernel(edges, axis, row, changed):
     return axis.coefficients(values)
 
 
-def _energy_axis(simulator, edges, ranges, line_steps=3) -> Axis:
-    """Energy axis of lines for all resolutions and moves in some ranges."""
+def line_axis(simulator, edges, ranges, line_steps=3) -> Axis:
+    """Lay the axis of energies for all resolutions and moves in some ranges.
+
+    Parameters
+    ----------
+    simulator : object
+        Its resolution.
+    edges : ndarray of shape (n_energy + 1,)
+        Borders of the bins in meV.
+    ranges : dict
+        From names of nuisances to pairs of the least and the largest value.
+    line_steps : int, default=3
+        Points of the axis within the width of the narrowest resolution and bin.
+
+    Returns
+    -------
+    Axis
+    """
     resolutions = [
         resolution(simulator, value, slope)
         for value in set(ranges["energy_resolution"])

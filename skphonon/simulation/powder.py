@@ -29,6 +29,7 @@ from skphonon.physics.stability import warn_unstable
 from skphonon.physics.zone import ZoneMesh
 from skphonon.simulation import _nuisance
 from skphonon.simulation._base import ModelSimulator
+from skphonon.simulation._mesh_choice import as_mesh
 from skphonon.simulation._plausible import warn_of_window
 
 __all__ = ["PowderSimulator"]
@@ -270,7 +271,7 @@ class PowderSimulator(ModelSimulator):
         r"""Return exact derivatives of the spectra.
 
         They hold where modes are degenerate, too: the spectrum is a smooth function of
-        the dynamical matrix (:mod:`skphonon.physics.phonon_lines`). Where a mode is
+        the dynamical matrix (:mod:`skphonon.physics.mode_pairs`). Where a mode is
         about to become unstable there is no derivative.
 
         Parameters
@@ -387,7 +388,7 @@ class PowderSimulator(ModelSimulator):
 
         if self.mesh is None:
             return choose_mesh(self, _pairs(ranges), _narrowest(ranges)).mesh
-        return self.mesh if isinstance(self.mesh, ZoneMesh) else ZoneMesh(self.mesh)
+        return as_mesh(self.mesh)
 
     def _n_phonons(self):
         """Return the largest number of phonons at once."""

@@ -1,0 +1,134 @@
+"""Which mesh of the zone displacements need, found by comparison at the reference."""
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skphonon._validation import reference_row
+from skphonon._warnings import warn_user
+from skphonon.physics.dynamical_matrix import DynamicalMatrices
+from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points
+
+__all__ = [
+    "APART",
+    "DISPLACEMENT_ERROR",
+    "FEWEST_ANGLES",
+    "as_mesh",
+    "displacement_mesh",
+    "mesh_sizes",
+    "polar_angles",
+]
+
+#: Allowed to a displacement, relative.
+DISPLACEMENT_ERROR = 5e-3
+#: Meshes between which an error is taken: half as many points again along an axis.
+APART = 2
+
+_FIRST, _LAST = 8.0, 400.0  # Angstrom: reach of the coarsest and of the finest mesh
+_GROWTH = 1.5**0.5  # from one mesh to the next
+_POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
+_LARGEST = 1 << 24  # numbers in the matrices of a mesh
+
+FEWEST_ANGLES = _POLAR[0]
+
+
+def as_mesh(given) -> ZoneMesh:
+    """Return the mesh that the `mesh` of a simulator, not None, asks for."""
+    return given if isinstance(given, ZoneMesh) else ZoneMesh(given)
+
+
+def mesh_sizes(model) -> list[tuple[int, int, int]]:
+    """Return ever finer meshes of about the same reach along all axes."""
+    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
+    found, reach = [], _FIRST
+    while reach < _LAST:
+        counts = np.maximum(np.rint(reach * spacings), 2).astype(int)
+        if not found or tuple(counts.tolist()) != found[-1]:
+            found.append(tuple(counts.tolist()))
+        reach *= _GROWTH
+    return found
+
+
+def polar_angles(model, kelvins) -> int:
+    """Return the fewest polar angles of the centre that converge displacements.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal, at its reference.
+    kelvins : float
+        Temperature in K.
+
+    Returns
+    -------
+    int
+    """
+    size = next(
+        s for s in mesh_sizes(model) if np.prod(s) >= 216 / model.n_atoms**0.5
+    )
+    before = None
+    for n_polar in _POLAR:
+        now = _components(model, ZoneMesh(size, n_polar=n_polar), kelvins)
+        if before is not None and _change(before, now) < DISPLACEMENT_ERROR / 2:
+            return n_polar
+        before = now
+    return _POLAR[-1]
+
+
+def displacement_mesh(model, kelvins) -> ZoneMesh:
+    """Return the coarsest mesh on which displacements are converged.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal, at its reference.
+    kelvins : float
+        Temperature in K.
+
+    Returns
+    -------
+    ZoneMesh
+        With displacements within 0.5 % of those on a mesh of half as many points again
+        along each axis.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If none that is small enough has.
+    """
+    sizes, n_polar, found = mesh_sizes(model), polar_angles(model, kelvins), {}
+
+    def at(number):
+        if number not in found:
+            mesh = ZoneMesh(sizes[number], n_polar=n_polar)
+            found[number] = _components(model, mesh, kelvins)
+        return found[number]
+
+    number, change = 0, 1.0
+    while number + APART < len(sizes):
+        points = np.prod(sizes[number + APART])
+        if number and points * (3 * model.n_atoms) ** 2 > _LARGEST:
+            break
+        change = _change(at(number), at(number + APART))
+        if change < DISPLACEMENT_ERROR:
+            return ZoneMesh(sizes[number], n_polar=n_polar)
+        number += 1
+    number = max(number - 1, 0)
+    warn_user(
+        f"Displacements at the reference change by {change:.1g} from a mesh of "
+        f"{sizes[number]} points of the zone to the next, more than "
+        f"{DISPLACEMENT_ERROR:g}. Check the reference of the model, or give the "
+        "simulator a finer mesh.",
+        ConvergenceWarning,
+    )
+    return ZoneMesh(sizes[number], n_polar=n_polar)
+
+
+def _components(model, mesh, kelvins):
+    mean = mean_points(model, mesh)
+    matrices = DynamicalMatrices(model, mean.wavevectors)
+    modes = np.linalg.eigh(matrices.matrices(reference_row(model)[None]))
+    return ThermalTensors(model, mean.weights).components(*modes, kelvins)
+
+
+def _change(before, now):
+    return float(np.abs(now - before).max() / np.abs(now).max())
