@@ -30,9 +30,15 @@ class Softest:
     """
 
     def __init__(self, n_samples: int, matrices) -> None:
-        self.eigenvalues = np.zeros(n_samples)  # meV^2; 0 where stable
+        self._lowest, self._largest = np.zeros(n_samples), np.zeros(n_samples)
         self.points = np.zeros(n_samples, dtype=int)
         self._matrices = matrices
+
+    @property
+    def eigenvalues(self):
+        """Lowest eigenvalues in meV^2, 0 of sets that are stable, (n_samples,)."""
+        unstable = self._lowest < -_UNSTABLE * self._largest
+        return np.where(unstable, self._lowest, 0.0)
 
     def note(self, batch: slice, eigenvalues, first: int = 0) -> None:
         """Keep the lowest of the eigenvalues of a batch, and of those noted before.
@@ -49,16 +55,18 @@ class Softest:
         lowest = eigenvalues[..., 0]
         own = lowest.argmin(axis=1)
         values = lowest[np.arange(len(own)), own]
-        unstable = values < -_UNSTABLE * np.abs(eigenvalues).max(axis=(1, 2))
-        lower = unstable & (values < self.eigenvalues[batch])
-        self.eigenvalues[batch] = np.where(lower, values, self.eigenvalues[batch])
+        lower = values < self._lowest[batch]
+        self._lowest[batch] = np.where(lower, values, self._lowest[batch])
         self.points[batch] = np.where(lower, first + own, self.points[batch])
+        largest = np.abs(eigenvalues).max(axis=(1, 2))
+        self._largest[batch] = np.maximum(self._largest[batch], largest)
 
     def worst(self):
         """Return energy (imaginary part) and reduced wavevector of the softest mode."""
-        number = int(self.eigenvalues.argmin())
+        eigenvalues = self.eigenvalues
+        number = int(eigenvalues.argmin())
         reduced = self._matrices.reduced(self.points[number])
-        return np.sqrt(-self.eigenvalues[number]), reduced
+        return np.sqrt(-eigenvalues[number]), reduced
 
 
 @contextmanager
