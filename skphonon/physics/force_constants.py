@@ -28,6 +28,7 @@ from skphonon.physics._shell_fits import fit_constants, fold, spread
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
 from skphonon.physics.polar import non_analytic_term, polar_term
+from skphonon.physics.stability import softest_modes
 
 __all__ = ["ForceConstantModel"]
 
@@ -722,24 +723,25 @@ class ForceConstantModel(VersionedEstimator):
         matrices = self.dynamical_matrices(parameters, wavevectors)
         return signed_sqrt(np.linalg.eigvalsh(matrices))
 
-    def is_stable(self, parameters, *, mesh=8):
+    def is_stable(self, parameters, *, mesh=None):
         """Tell which parameter sets describe a stable crystal.
 
         Parameters
         ----------
         parameters : array-like of shape (n_samples, n_parameters)
             Parameter sets in eV/Angstrom^2.
-        mesh : int or sequence of three int, default=8
-            Points along each reciprocal axis of the mesh that is looked at.
+        mesh : int or tuple of three int, default=None
+            Points along each reciprocal axis of the mesh that is looked at, besides
+            long waves along the shortest directions of the reciprocal lattice. None
+            takes points for 24 Angstrom.
 
         Returns
         -------
         ndarray of bool of shape (n_samples,)
-            True where no mode on the mesh has an imaginary frequency.
+            True where no mode that is looked at has an imaginary frequency.
         """
-        wavevectors, _ = self.mesh(mesh)
-        matrices = self.dynamical_matrices(parameters, wavevectors)
-        return (np.linalg.eigvalsh(matrices) > 0).all(axis=(1, 2))
+        rows = parameter_rows(parameters, self.parameter_names)
+        return softest_modes(self, rows, mesh).eigenvalues >= 0
 
     def reciprocal_lattice(self):
         """Return the reciprocal lattice.

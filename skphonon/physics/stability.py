@@ -6,8 +6,20 @@ from contextvars import ContextVar
 import numpy as np
 
 from skphonon._warnings import warn_user
+from skphonon.physics.dynamical_matrix import DynamicalMatrices
+from skphonon.physics.zone import ZoneMesh, laue_rotations, mesh_points, stars
 
-__all__ = ["Softest", "UnstableCrystalWarning", "searching", "warn_unstable"]
+__all__ = [
+    "Softest",
+    "UnstableCrystalWarning",
+    "searching",
+    "softest_modes",
+    "warn_unstable",
+]
+
+_REACH = 24.0  # Angstrom, of a mesh that looks for unstable modes
+_NEAR = (0.02, 0.15, 0.4)  # of the way to the nearest points: long waves
+_NUMBERS = 2**22  # in the dynamical matrices made at once
 
 _UNSTABLE = 1e-8  # of the largest eigenvalue, below zero
 
@@ -67,6 +79,46 @@ class Softest:
         number = int(eigenvalues.argmin())
         reduced = self._matrices.reduced(self.points[number])
         return np.sqrt(-eigenvalues[number]), reduced
+
+
+def softest_modes(model, parameters, mesh=None) -> Softest:
+    """Look for unstable modes on a mesh with the zone centre and along short vectors.
+
+    Sound is looked at along the thirteen shortest directions of the reciprocal lattice,
+    closer to the centre than the mesh: bands that turn unstable often do so there.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+    parameters : ndarray of shape (n_samples, n_parameters)
+        Parameter sets in eV/Angstrom^2.
+    mesh : int or tuple of 3 int, default=None
+        Points along each reciprocal axis. None reaches 24 Angstrom.
+
+    Returns
+    -------
+    Softest
+    """
+    if mesh is None:
+        spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
+        mesh = tuple(np.maximum(np.rint(_REACH * spacings), 2).astype(int).tolist())
+    found = mesh_points(model, ZoneMesh(mesh, shifted=False))
+    points = [found.points[: found.n_apart] / found.period]
+    corners = np.indices((3, 3, 3)).reshape(3, -1).T - 1
+    _, first = np.unique(stars(corners, laue_rotations(model)), return_index=True)
+    nearest = corners[[n for n in first if corners[n].any()]]
+    size = np.broadcast_to(mesh, 3)
+    points += [share * nearest / size for share in _NEAR]
+    matrices = DynamicalMatrices(
+        model, np.concatenate(points) @ model.reciprocal_lattice()
+    )
+    softest = Softest(len(parameters), matrices)
+    step = max(1, _NUMBERS // (matrices.n_points * matrices.size**2))
+    for start in range(0, len(parameters), step):
+        batch = slice(start, start + step)
+        softest.note(batch, np.linalg.eigvalsh(matrices.matrices(parameters[batch])))
+    return softest
 
 
 @contextmanager

@@ -6,20 +6,36 @@ at constant volume is, with :math:`x = E / k_B T` for a mode of energy E,
 .. math:: C_V = N_A k_B \sum_q w_q \sum_j \frac{x^2 e^{-x}}{(1 - e^{-x})^2}
 
 (Born and Huang, *Dynamical Theory of Crystal Lattices*, ISBN 978-0-19-850369-9). The
-displacement tensors are those of :mod:`skphonon.physics.displacements`. Of an unstable
-crystal, which has modes of imaginary frequency on the mesh, neither exists: NaN.
+displacement tensors are those of :class:`~skphonon.physics.zone.ThermalTensors`. Of an
+unstable crystal, which has modes of imaginary frequency on the mesh, neither exists:
+NaN, and a warning that names a mode.
+
+Where no mesh is given, each takes the coarsest on which it is converged, as a finer one
+tells for the first parameter set.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import constants as si
+from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._validation import parameter_rows
+from skphonon._warnings import warn_user
 from skphonon.physics.constants import BOLTZMANN
+from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.lattice_dynamics import signed_sqrt
+from skphonon.physics.stability import Softest, warn_unstable
+from skphonon.physics.zone import (
+    ThermalTensors,
+    ZoneMesh,
+    as_mesh,
+    mean_points,
+    mesh_sizes,
+    resolving_points,
+)
 
 if TYPE_CHECKING:
     from skphonon.physics.force_constants import ForceConstantModel
@@ -27,8 +43,12 @@ if TYPE_CHECKING:
 __all__ = ["density_of_states", "displacement_tensors", "heat_capacity"]
 
 Array = NDArray[np.float64]
+Mesh = ZoneMesh | int | tuple[int, int, int] | None
 
-_BLOCK = 2**21  # numbers in the dynamical matrices made at once
+_NUMBERS = 2**21  # in the dynamical matrices made at once
+_LARGEST = 2**26  # and in those of the finest mesh that is tried
+_ERROR = 2e-3  # relative, with which a quantity counts as converged
+_POLAR = 24  # polar angles of the zone centre: soft layers need as many
 
 
 def density_of_states(
@@ -37,7 +57,7 @@ def density_of_states(
     energy: ArrayLike,
     *,
     width: float,
-    mesh: int | tuple[int, int, int] = 16,
+    mesh: Mesh = None,
 ) -> Array:
     """Return phonon densities of states, broadened by a Gaussian.
 
@@ -51,10 +71,11 @@ def density_of_states(
         Energies in meV at which to give the density. Unstable modes are at negative
         ones.
     width : float
-        Standard deviation of the Gaussian in meV: not below the distance between the
-        modes of neighbouring points of the mesh, or it will show.
-    mesh : int or tuple of three int, default=16
-        Points along each reciprocal axis, half a step off the zone centre.
+        Standard deviation of the Gaussian in meV.
+    mesh : ZoneMesh, int or tuple of three int, default=None
+        Mesh of the zone, or points along each reciprocal axis, half a step off the zone
+        centre. None takes one on which the density is converged to 1 %, as the root
+        mean square error over the root mean square.
 
     Returns
     -------
@@ -65,19 +86,34 @@ def density_of_states(
     ------
     ValueError
         If the width is not positive or an argument has a wrong shape.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If no mesh of reasonable size is fine enough for the width.
     """
     energy = np.atleast_1d(np.asarray(energy, dtype=float))
     if not width > 0:
         raise ValueError(f"width must be above 0 meV, got {width!r}.")
     rows = parameter_rows(parameters, model.parameter_names)
-    density = np.zeros((len(rows), len(energy)))
-    for matrices, weights in _blocks(model, rows, *model.mesh(mesh)):
-        modes = signed_sqrt(np.linalg.eigvalsh(matrices))
-        height = weights / (width * np.sqrt(2 * np.pi))
-        for total, energies in zip(density, modes, strict=True):  # points, modes
-            away = (energy[:, None, None] - energies) / width
-            total += np.exp(-(away**2) / 2).sum(axis=2) @ height
-    return density
+
+    def densities(some, mesh):
+        density = np.zeros((len(some), len(energy)))
+        points = resolving_points(model, mesh)
+        for block, weights in _blocks(model, points, len(some)):
+            modes = signed_sqrt(np.linalg.eigvalsh(block.matrices(some)))
+            height = weights / (width * np.sqrt(2 * np.pi))
+            for total, energies in zip(density, modes, strict=True):  # points, modes
+                away = (energy[:, None, None] - energies) / width
+                total += np.exp(-(away**2) / 2).sum(axis=2) @ height
+        return density
+
+    def error(coarse, fine):
+        return np.sqrt(((coarse - fine) ** 2).mean() / (fine**2).mean())
+
+    if mesh is None:
+        mesh = _settled(model, lambda m: densities(rows[:1], m), error, 5 * _ERROR)
+    return densities(rows, as_mesh(mesh))
 
 
 def heat_capacity(
@@ -85,7 +121,7 @@ def heat_capacity(
     parameters: ArrayLike,
     temperature: ArrayLike,
     *,
-    mesh: int | tuple[int, int, int] = 16,
+    mesh: Mesh = None,
 ) -> Array:
     """Return heat capacities at constant volume.
 
@@ -97,9 +133,10 @@ def heat_capacity(
         Parameter sets in eV/Angstrom^2.
     temperature : array-like of shape (n_temperatures,)
         Temperatures in K.
-    mesh : int or tuple of three int, default=16
-        Points along each reciprocal axis, half a step off the zone centre. Below some
-        kelvins few of them count and more are needed.
+    mesh : ZoneMesh, int or tuple of three int, default=None
+        Mesh of the zone, or points along each reciprocal axis, half a step off the zone
+        centre. None takes one on which the capacities are converged to 0.2 %; below
+        some kelvins it is a fine one.
 
     Returns
     -------
@@ -110,19 +147,30 @@ def heat_capacity(
     ------
     ValueError
         If a temperature is negative or an argument has a wrong shape.
+
+    Warns
+    -----
+    UnstableCrystalWarning
+        If parameter sets are unstable.
+    ConvergenceWarning
+        If no mesh of reasonable size is fine enough.
     """
     kelvins = _kelvins(temperature)
     rows = parameter_rows(parameters, model.parameter_names)
-    capacity = np.zeros((len(rows), len(kelvins)))
-    for matrices, weights in _blocks(model, rows, *model.mesh(mesh)):
-        eigenvalues = np.linalg.eigvalsh(matrices)
-        energies = np.sqrt(np.where(eigenvalues > 0, eigenvalues, np.nan))
-        for number in np.flatnonzero(kelvins > 0):
-            x = energies / (BOLTZMANN * kelvins[number])
-            of_modes = (x / np.expm1(-x)) ** 2 * np.exp(-x)
-            capacity[:, number] += of_modes.sum(axis=2) @ weights
-        capacity[np.isnan(energies).any(axis=(1, 2))] = np.nan
-    return si.R * capacity
+
+    def capacities(some, mesh, softest=None):
+        capacity = np.zeros((len(some), len(kelvins)))
+        for block, weights in _blocks(model, mean_points(model, mesh), len(some)):
+            eigenvalues = np.linalg.eigvalsh(block.matrices(some))
+            _note(softest, block, eigenvalues)
+            energies = np.sqrt(np.maximum(eigenvalues, 1e-12))
+            for number in np.flatnonzero(kelvins > 0):
+                x = energies / (BOLTZMANN * kelvins[number])
+                of_modes = (x / np.expm1(-x)) ** 2 * np.exp(-x)
+                capacity[:, number] += of_modes.sum(axis=2) @ weights
+        return si.R * capacity
+
+    return _of_stable(model, rows, mesh, capacities)
 
 
 def displacement_tensors(
@@ -130,13 +178,9 @@ def displacement_tensors(
     parameters: ArrayLike,
     temperature: ArrayLike,
     *,
-    mesh: int | tuple[int, int, int] = 16,
+    mesh: Mesh = None,
 ) -> Array:
     """Return thermal mean-square displacement tensors.
-
-    Slow waves weigh most: a mesh of n points misses a share of 1/n of them, 2 % of U
-    for 16 points at room temperature. The mesh and one of half as many points
-    together, 2 U(n) - U(n/2), leave some 0.1 %.
 
     Parameters
     ----------
@@ -146,8 +190,9 @@ def displacement_tensors(
         Parameter sets in eV/Angstrom^2.
     temperature : array-like of shape (n_temperatures,)
         Temperatures in K.
-    mesh : int or tuple of three int, default=16
-        Points along each reciprocal axis, even numbers.
+    mesh : ZoneMesh, int or tuple of three int, default=None
+        Mesh of the zone, or points along each reciprocal axis, half a step off the zone
+        centre. None takes one on which the tensors are converged to 0.2 %.
 
     Returns
     -------
@@ -157,47 +202,95 @@ def displacement_tensors(
     Raises
     ------
     ValueError
-        If a temperature is negative, a number of points odd, or an argument has a
-        wrong shape.
+        If a temperature is negative or an argument has a wrong shape.
+
+    Warns
+    -----
+    UnstableCrystalWarning
+        If parameter sets are unstable.
+    ConvergenceWarning
+        If no mesh of reasonable size is fine enough.
     """
-    import torch
-
-    from skphonon.physics.displacements import _thermal_tensors, symmetry_averages
-
     kelvins = _kelvins(temperature)
     rows = parameter_rows(parameters, model.parameter_names)
-    tensors = np.zeros((len(rows), len(kelvins), model.n_atoms, 3, 3))
-    for block in _blocks(model, rows, *_extrapolating_mesh(model, mesh)):
-        matrices, weights = map(torch.as_tensor, block)
-        eigenvalues, vectors = torch.linalg.eigh(matrices.swapaxes(0, 1))
-        for number, kelvin in enumerate(kelvins):
-            found = _thermal_tensors(eigenvalues, vectors, weights, kelvin)
-            tensors[:, number] += found.numpy()
-        tensors[(eigenvalues.amin(dim=(0, 2)) <= 0).numpy()] = np.nan
-    tensors /= model.atomic_masses[:, None, None]
-    _, of_tensors = symmetry_averages(*model.symmetry_operations())
-    flat = tensors.reshape(*tensors.shape[:2], -1) @ of_tensors.T
-    return flat.reshape(tensors.shape)
+
+    def tensors(some, mesh, softest=None):
+        found = 0.0
+        for block, weights in _blocks(model, mean_points(model, mesh), len(some)):
+            eigenvalues, vectors = np.linalg.eigh(block.matrices(some))
+            _note(softest, block, eigenvalues)
+            thermal = ThermalTensors(model, weights)
+            found = found + np.stack(
+                [thermal.components(eigenvalues, vectors, kelvin) for kelvin in kelvins],
+                axis=1,
+            )
+        return np.tensordot(found, thermal.tensors, axes=1)
+
+    return _of_stable(model, rows, mesh, tensors)
 
 
-def _extrapolating_mesh(model, mesh) -> tuple[Array, Array]:
-    """Return points and weights of twice a mesh less one of half as many points."""
-    counts = np.asarray(mesh)
-    if (counts % 2).any():
-        raise ValueError(
-            f"mesh must be of even numbers of points, got {mesh}: one of half as many "
-            "is used beside it."
-        )
-    (points, weights), (coarse, of_coarse) = model.mesh(counts), model.mesh(counts // 2)
-    return np.concatenate([points, coarse]), np.concatenate([2 * weights, -of_coarse])
+def _of_stable(model, rows, mesh, evaluate):
+    """Evaluate on a mesh, NaN for what is unstable."""
+
+    def error(coarse, fine):
+        axes = tuple(range(2, fine.ndim))
+        change = np.abs(coarse - fine).max(axis=axes) if axes else np.abs(coarse - fine)
+        size = np.abs(fine).max(axis=axes) if axes else np.abs(fine)
+        return (change / np.maximum(size, np.finfo(float).tiny)).max()
+
+    if mesh is None:
+        mesh = _settled(model, lambda m: evaluate(rows[:1], m), error, _ERROR)
+    softest: list = []
+    found = evaluate(rows, as_mesh(mesh), softest)
+    worst = min(softest, key=lambda each: each.eigenvalues.min())
+    unstable = np.any([each.eigenvalues < 0 for each in softest], axis=0)
+    worst.eigenvalues = np.min([each.eigenvalues for each in softest], axis=0)
+    warn_unstable(worst)
+    found[unstable] = np.nan
+    return found
 
 
-def _blocks(model, rows, wavevectors, weights) -> Iterator[tuple[NDArray, Array]]:
-    """Yield dynamical matrices (n_samples, n, ., .) of points and their weights."""
-    size = max(1, _BLOCK // (len(rows) * (3 * model.n_atoms) ** 2))
-    for start in range(0, len(weights), size):
+def _note(softest, block, eigenvalues):
+    if softest is not None:
+        found = Softest(len(eigenvalues), block)
+        found.note(slice(None), eigenvalues)
+        softest.append(found)
+
+
+def _settled(model, evaluate: Callable, error: Callable, allowed: float) -> ZoneMesh:
+    """Coarsest mesh from which one of half as many points again an axis hardly differs.
+
+    Warns with ConvergenceWarning where none of reasonable size does.
+    """
+    sizes, found = mesh_sizes(model), {}
+    n_modes = 3 * model.n_atoms
+    for number, size in enumerate(sizes[:-2]):
+        pair = [ZoneMesh(each, n_polar=_POLAR) for each in (size, sizes[number + 2])]
+        for mesh in pair:
+            if mesh.size not in found:
+                found[mesh.size] = evaluate(mesh)
+        reached = error(*(found[mesh.size] for mesh in pair))
+        if reached <= allowed:
+            return pair[0]
+        n_points = np.prod(sizes[number + 3]) / len(model.point_group())
+        if n_points * n_modes**2 > _LARGEST:
+            break
+    warn_user(
+        f"A mean over the zone errs by {reached:.1g} on a mesh of {pair[0].size} points, "
+        f"where {allowed:.1g} was to be reached. Ask for higher temperatures or a larger "
+        "width, or pass a finer mesh.",
+        ConvergenceWarning,
+    )
+    return pair[1]
+
+
+def _blocks(model, points, n_samples):
+    """Yield dynamical matrices of some of the points, and their weights."""
+    size = max(1, _NUMBERS // (n_samples * (3 * model.n_atoms) ** 2))
+    for start in range(0, len(points.weights), size):
         block = slice(start, start + size)
-        yield model.dynamical_matrices(rows, wavevectors[block]), weights[block]
+        matrices = DynamicalMatrices(model, points.wavevectors[block])
+        yield matrices, points.weights[block]
 
 
 def _kelvins(temperature) -> Array:

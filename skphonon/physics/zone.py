@@ -25,13 +25,19 @@ from numpy.typing import NDArray
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 
 __all__ = [
+    "MeshPoints",
     "ThermalTensors",
     "ZoneMesh",
     "ZonePoints",
+    "as_mesh",
     "displacement_components",
-    "irreducible_points",
+    "labels",
     "laue_rotations",
     "mean_points",
+    "mesh_points",
+    "mesh_sizes",
+    "resolving_points",
+    "stars",
     "thermal_amplitudes",
 ]
 
@@ -42,6 +48,7 @@ _CORE = 2.2  # steps of the mesh in the radius that the centre is parted off wit
 _WIDEST_CORE = 0.25  # and at most so much of the width of the zone
 _EDGE = 4.7  # radii beyond which nothing of the centre is left
 _RADII = 3  # moduli of wavevectors of the rule of the centre
+_SHORTEST, _LONGEST = 8.0, 400.0  # Angstrom: reach of the coarsest and finest mesh
 _HALF = 1 << 19  # coordinates that labels of points tell apart, in either direction
 _SAME_DIRECTION = 1e-5
 _SOFTEST = 1e-9  # of the largest eigenvalue: softer modes are those of no energy
@@ -72,8 +79,8 @@ class ZoneMesh:
         whole = np.issubdtype(counts.dtype, np.integer)
         if counts.shape not in ((), (3,)) or not whole or not (counts >= 2).all():
             raise ValueError(
-                "size of a ZoneMesh must be a number of points of at least 2, or three "
-                f"of them; got {self.size!r}."
+                "mesh must be a number of points of at least 2, or three of them; got "
+                f"{self.size!r}."
             )
         object.__setattr__(
             self, "size", tuple(int(n) for n in np.broadcast_to(counts, 3))
@@ -146,40 +153,70 @@ def stars(points: Integers, rotations: Integers, period: int | None = None) -> I
     return least
 
 
-def irreducible_points(
-    size: tuple[int, int, int], shifted: bool, rotations: Integers
-) -> tuple[Integers, int, Array]:
+class MeshPoints(NamedTuple):
+    """Points of a mesh that symmetry leaves independent.
+
+    Parameters
+    ----------
+    points : ndarray of int of shape (n_points, 3)
+        Coordinates in a fraction of the reciprocal lattice vectors. Those that stand
+        for the zone centre, where the mesh has it, are the last.
+    period : int
+        What the coordinates are fractions of.
+    shares : ndarray of shape (n_points,)
+        Share of the zone that each stands for; they sum to one.
+    n_apart : int
+        Number of points that do not stand for the centre.
+    """
+
+    points: Integers
+    period: int
+    shares: Array
+    n_apart: int
+
+
+def mesh_points(model, mesh: ZoneMesh) -> MeshPoints:
     """Return the points of a mesh that symmetry leaves independent.
 
     Parameters
     ----------
-    size : tuple of 3 int
-        Points along each axis.
-    shifted : bool
-        Whether they lie half a step off the zone centre.
-    rotations : ndarray of int of shape (n_rotations, 3, 3)
-        As from :func:`laue_rotations`.
+    model : ForceConstantModel
+        The crystal.
+    mesh : ZoneMesh
+        The mesh.
 
     Returns
     -------
-    points : ndarray of int of shape (n_irreducible, 3)
-        Coordinates in a fraction of the reciprocal lattice vectors.
-    period : int
-        What the coordinates are fractions of.
-    shares : ndarray of shape (n_irreducible,)
-        Share of the zone that each stands for.
+    MeshPoints
+        Eight points, a quarter of a step away along all axes, stand for the centre.
     """
-    period = 4 * int(np.lcm.reduce(size))
-    axes = [(4 * np.arange(n) + 2 * shifted) * (period // (4 * n)) for n in size]
+    rotations = laue_rotations(model)
+    period = 4 * int(np.lcm.reduce(mesh.size))
+    quarters = np.array([period // (4 * n) for n in mesh.size])
+    axes = [
+        (4 * np.arange(n) + 2 * mesh.shifted) * quarter
+        for n, quarter in zip(mesh.size, quarters, strict=True)
+    ]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    apart = points[points.any(axis=1)]
     _, first, members = np.unique(
-        stars(points, rotations, period), return_index=True, return_counts=True
+        stars(apart, rotations, period), return_index=True, return_counts=True
     )
-    return points[first], period, members / len(points)
+    found, shares = [apart[first]], [members / len(points)]
+    if len(apart) < len(points):
+        corners = quarters * (2 * np.indices((2, 2, 2)).reshape(3, -1).T - 1)
+        _, nearest, members = np.unique(
+            stars(corners, rotations), return_index=True, return_counts=True
+        )
+        found.append(corners[nearest])
+        shares.append(members / 8 / len(points))
+    return MeshPoints(
+        np.concatenate(found), period, np.concatenate(shares), len(found[0])
+    )
 
 
-def mean_points(model, mesh: ZoneMesh) -> ZonePoints:
-    """Return points and weights of means over the zone.
+def resolving_points(model, mesh: ZoneMesh) -> ZonePoints:
+    """Return points and weights of means that resolve energies.
 
     Parameters
     ----------
@@ -191,20 +228,40 @@ def mean_points(model, mesh: ZoneMesh) -> ZonePoints:
     Returns
     -------
     ZonePoints
-        First those of the mesh but for the zone centre, in the order of
-        :func:`irreducible_points`, then those around the centre.
+        All of :func:`mesh_points`.
+    """
+    found = mesh_points(model, mesh)
+    reduced = found.points / found.period
+    return ZonePoints(reduced @ model.reciprocal_lattice(), found.shares)
+
+
+def mean_points(model, mesh: ZoneMesh) -> ZonePoints:
+    """Return points and weights of means of what is smooth in the modulus of q.
+
+    Such are displacements and heat capacities, but not what resolves energies: see
+    :func:`resolving_points`.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+    mesh : ZoneMesh
+        The mesh.
+
+    Returns
+    -------
+    ZonePoints
+        First those of :func:`mesh_points` but for the zone centre, then those around
+        the centre.
     """
     reciprocal = model.reciprocal_lattice()
-    points, period, shares = irreducible_points(
-        mesh.size, mesh.shifted, laue_rotations(model)
-    )
-    kept = points.any(axis=1)
-    points, shares = points[kept], shares[kept]
+    found = mesh_points(model, mesh)
+    points, shares = found.points[: found.n_apart], found.shares[: found.n_apart]
     volume = abs(np.linalg.det(reciprocal))
     width = volume ** (1 / 3)
     step = width / np.prod(mesh.size) ** (1 / 3)
     radius = min(_CORE * step, _WIDEST_CORE * width)
-    wavevectors = points / period @ reciprocal
+    wavevectors = points / found.period @ reciprocal
     shares = shares * (1 - _centre(wavevectors, reciprocal, radius))
     squares, parts = _radial_rule(_RADII)
     directions, of_directions = _directions(model.point_group(), mesh.n_polar)
@@ -215,6 +272,36 @@ def mean_points(model, mesh: ZoneMesh) -> ZonePoints:
         np.concatenate([wavevectors, around]),
         np.concatenate([shares, np.outer(of_directions, of_moduli).ravel()]),
     )
+
+
+def mesh_sizes(model) -> list[tuple[int, int, int]]:
+    """Return ever finer meshes of about the same reach along all axes.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+
+    Returns
+    -------
+    list of tuple of 3 int
+        Each has about a factor of the square root of 1.5 more points an axis than the
+        one before.
+    """
+    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
+    found: list[tuple[int, int, int]] = []
+    reach = _SHORTEST
+    while reach < _LONGEST:
+        a, b, c = np.maximum(np.rint(reach * spacings), 2).astype(int).tolist()
+        if (a, b, c) not in found[-1:]:
+            found.append((a, b, c))
+        reach *= 1.5**0.5
+    return found
+
+
+def as_mesh(mesh) -> ZoneMesh:
+    """Return the mesh that a number, three numbers or a mesh stand for."""
+    return mesh if isinstance(mesh, ZoneMesh) else ZoneMesh(mesh)
 
 
 def _centre(wavevectors, reciprocal, radius):

@@ -84,6 +84,43 @@ class Axis(NamedTuple):
             return inner
         return inner - (values[..., 2:] - 2 * inner + values[..., :-2]) / 6
 
+    def samples(self, values: Array) -> Array:
+        """Return what a smooth function collects on the points, as lines would.
+
+        Parameters
+        ----------
+        values : ndarray of shape (..., n_points + 2)
+            The function at ``points(beyond=1)``.
+
+        Returns
+        -------
+        ndarray of shape (..., n_points)
+            Its integrals with the splines.
+        """
+        inner = values[..., 1:-1]
+        if self.smooth:
+            inner = inner + (values[..., 2:] - 2 * inner + values[..., :-2]) / 6
+        return self.step * inner
+
+    def samples_back(self, slopes: Array) -> Array:
+        """Return the gradient with `values` of a scalar from that with `samples`.
+
+        Parameters
+        ----------
+        slopes : ndarray of shape (..., n_points)
+            Derivatives with the result of :meth:`samples`.
+
+        Returns
+        -------
+        ndarray of shape (..., n_points + 2)
+        """
+        beside = self.step / 6 if self.smooth else 0.0
+        found = np.zeros((*slopes.shape[:-1], self.n_points + 2))
+        found[..., 1:-1] = (self.step - 2 * beside) * slopes
+        found[..., 2:] += beside * slopes
+        found[..., :-2] += beside * slopes
+        return found
+
     def places(self, positions: Array) -> "Places":
         """Find the places of lines.
 

@@ -7,7 +7,12 @@ from numpy.typing import NDArray
 
 from skphonon._validation import wavevector_rows
 from skphonon.physics.dynamical_matrix import BondPairs, DynamicalMatrices, dipole_term
-from skphonon.physics.zone import ThermalTensors, laue_rotations, mean_points
+from skphonon.physics.zone import (
+    ThermalTensors,
+    as_mesh,
+    laue_rotations,
+    mean_points,
+)
 from skphonon.simulation._axes import Axis
 from skphonon.simulation._crystal_points import (
     Points,
@@ -17,7 +22,7 @@ from skphonon.simulation._crystal_points import (
     fold,
     on_centres,
 )
-from skphonon.simulation._mesh_choice import as_mesh, displacement_mesh
+from skphonon.simulation._mesh_choice import displacement_mesh
 from skphonon.simulation._phonon_amplitudes import (
     background,
     cross_sections,

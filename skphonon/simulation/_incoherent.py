@@ -93,15 +93,18 @@ class Incoherent:
         The kernel in moduli has the factor s^-3 of coherent scattering for a lattice
         longer by s; only 1 / s of it, of the density of moduli, is due here.
         """
-        moduli = self.recording.q.points() / conditions.scales[:, None]
-        squared = (moduli * moduli)[:, None]  # (s, 1, q)
+        squared = self._squares(conditions)[:, None]  # (s, 1, q)
         line = self._displacements(plan, found)[..., None]
-        shares = np.empty((*line.shape[:2], self.n_orders, moduli.shape[1]))
+        shares = np.empty((*line.shape[:2], self.n_orders, squared.shape[-1]))
         term = np.exp(-line * squared) * conditions.scales[:, None, None] ** 2
         for order in range(self.n_orders):
             term = term * squared / (order + 1)
             shares[:, :, order] = term * self.cross_sections[:, order, None]
         return shares
+
+    def _squares(self, conditions):
+        """Squared moduli that the points of the axis, and one beyond, stand for."""
+        return (self.recording.q.points(beyond=1) / conditions.scales[:, None]) ** 2
 
     def _displacements(self, plan, found):
         """Mean-square displacement of classes along a line, with what is added."""
@@ -118,9 +121,9 @@ class Incoherent:
         of_atoms = np.einsum("cdaa->cd", plan.thermal.tensors) / 3
         return of_atoms @ self.members.T / self.members.sum(axis=1)
 
-    @staticmethod
-    def _joined(energy, spectra, q, shares):
+    def _joined(self, energy, spectra, q, shares):
         """Images of spectra (s, c, order, point) and shares (s, c, order, q)."""
+        shares = self.recording.q.samples(shares)
         n_samples = len(spectra)
         recorded = spectra.reshape(n_samples, -1, spectra.shape[-1])
         recorded = recorded @ energy.swapaxes(-1, -2)
@@ -140,7 +143,7 @@ class Incoherent:
         total = stage.completed(single, thermal)
         spectra = stage.convolved(total)
         shares = self.q_shares(plan, found, conditions)
-        squared = (self.recording.q.points() / conditions.scales[:, None]) ** 2
+        squared = self._squares(conditions)
         softer = -squared[:, None, None] * shares
         energy, q = conditions.smooth(stage.n_points, None), conditions.q(None)
         image = self._joined(energy, spectra, q, shares)
@@ -224,15 +227,17 @@ class Incoherent:
         shares = self.q_shares(plan, found, conditions)
         energy, q = conditions.smooth(stage.n_points, None), conditions.q(None)
         n_samples, n_classes, n_orders, _ = shares.shape
-        seen = shares.reshape(n_samples, -1, shares.shape[-1]) @ q.swapaxes(-1, -2)
+        axis = self.recording.q
+        seen = axis.samples(shares).reshape(n_samples, -1, axis.n_points)
+        seen = seen @ q.swapaxes(-1, -2)
         back = seen @ slopes.swapaxes(1, 2) @ energy
         back = back.reshape(n_samples, n_classes, n_orders, -1)
         of_single = stage.convolved_back(total, back)
         spectra = stage.convolved(total)
         recorded = spectra.reshape(n_samples, -1, spectra.shape[-1])
         recorded = recorded @ energy.swapaxes(-1, -2)
-        of_shares = (recorded @ slopes @ q).reshape(shares.shape)
-        squared = (self.recording.q.points() / conditions.scales[:, None]) ** 2
+        of_shares = axis.samples_back((recorded @ slopes) @ q).reshape(shares.shape)
+        squared = self._squares(conditions)
         of_lines = -(of_shares * shares * squared[:, None, None]).sum(axis=(2, 3))
         of_single, of_thermal = stage.completed_back(of_single, thermal)
         between = stage.strengths_back(of_single, pairs)

@@ -6,15 +6,13 @@ from sklearn.exceptions import ConvergenceWarning
 from skphonon._validation import reference_row
 from skphonon._warnings import warn_user
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
-from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points
+from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points, mesh_sizes
 
 __all__ = [
     "APART",
     "DISPLACEMENT_ERROR",
     "FEWEST_ANGLES",
-    "as_mesh",
     "displacement_mesh",
-    "mesh_sizes",
     "polar_angles",
 ]
 
@@ -23,29 +21,10 @@ DISPLACEMENT_ERROR = 5e-3
 #: Meshes between which an error is taken: half as many points again along an axis.
 APART = 2
 
-_FIRST, _LAST = 8.0, 400.0  # Angstrom: reach of the coarsest and of the finest mesh
-_GROWTH = 1.5**0.5  # from one mesh to the next
 _POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
 _LARGEST = 1 << 24  # numbers in the matrices of a mesh
 
 FEWEST_ANGLES = _POLAR[0]
-
-
-def as_mesh(given) -> ZoneMesh:
-    """Return the mesh that the `mesh` of a simulator, not None, asks for."""
-    return given if isinstance(given, ZoneMesh) else ZoneMesh(given)
-
-
-def mesh_sizes(model) -> list[tuple[int, int, int]]:
-    """Return ever finer meshes of about the same reach along all axes."""
-    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
-    found, reach = [], _FIRST
-    while reach < _LAST:
-        counts = np.maximum(np.rint(reach * spacings), 2).astype(int)
-        if not found or tuple(counts.tolist()) != found[-1]:
-            found.append(tuple(counts.tolist()))
-        reach *= _GROWTH
-    return found
 
 
 def polar_angles(model, kelvins) -> int:

@@ -6,12 +6,11 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
-from skphonon.physics.zone import ZoneMesh
+from skphonon.physics.zone import ZoneMesh, mesh_sizes
 from skphonon.simulation._mesh_choice import (
     APART,
     DISPLACEMENT_ERROR,
     FEWEST_ANGLES,
-    mesh_sizes,
     polar_angles,
 )
 from skphonon.simulation._powder_engine import crystals, images

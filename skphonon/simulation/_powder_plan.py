@@ -17,11 +17,11 @@ from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.zone import (
     ThermalTensors,
     ZoneMesh,
-    irreducible_points,
     labels,
     laue_rotations,
     mean_points,
-    stars,
+    mesh_points,
+    resolving_points,
 )
 from skphonon.simulation._axes import Axis
 from skphonon.simulation._incoherent import Incoherent
@@ -106,7 +106,7 @@ def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
     incoherent = None
     if simulator.incoherent or orders > 1:
         incoherent = Incoherent(
-            model, by_order, recording, *_resolving(model, mesh, wavevectors, n_mean)
+            model, by_order, recording, *_resolving(model, mesh, n_mean)
         )
     return Plan(
         parameter_names=model.parameter_names,
@@ -160,25 +160,15 @@ def plan_size(model, size, simulator, ranges) -> float:
     return n_transfers * per_transfer + n_points * per_point
 
 
-def _resolving(model, mesh, wavevectors, n_mean):
-    """Weights that resolve energies, and the lowest energy that the mesh has.
-
-    The points around the zone centre sum what is smooth in the modulus; energies are
-    not.
-    """
-    points, _, shares = irreducible_points(
-        mesh.size, mesh.shifted, laue_rotations(model)
-    )
-    centre = ~points.any(axis=1)
-    weights = np.zeros(len(wavevectors))
-    weights[: len(points) - centre.sum()] = shares[~centre]
-    if centre.any():  # the points around it come after those of the mean
-        _, of_around = _around_centre(mesh, 4 * int(np.lcm.reduce(mesh.size)),
-                                      laue_rotations(model))
-        weights[n_mean:] = of_around * shares[centre].sum()
-    own = weights > 0
-    matrices = DynamicalMatrices(model, wavevectors[own])
-    lowest = np.linalg.eigvalsh(matrices.matrices(reference_row(model)[None])).min()
+def _resolving(model, mesh, n_mean):
+    """Weights that resolve energies, and the lowest energy that the mesh has."""
+    found = mesh_points(model, mesh)
+    weights = np.zeros(n_mean)
+    weights[: found.n_apart] = found.shares[: found.n_apart]
+    points = resolving_points(model, mesh).wavevectors
+    matrices = DynamicalMatrices(model, points).matrices(reference_row(model)[None])
+    lowest = np.linalg.eigvalsh(matrices).min()
+    weights = np.concatenate([weights, found.shares[found.n_apart :]])
     return weights, np.sqrt(max(lowest, 0.0))
 
 
@@ -195,40 +185,21 @@ class _Transfers(NamedTuple):
 
 def _transfers(model, mesh, axis: Axis) -> _Transfers:
     """All momentum transfers that a grid sees, one of each set that symmetry relates."""
-    reciprocal, rotations = model.reciprocal_lattice(), laue_rotations(model)
-    reached = axis.points()[[0, -1]]
-    low, high = max(reached[0], 0.0), reached[1]
-    points, period, shares = irreducible_points(mesh.size, mesh.shifted, rotations)
-    at_centre = ~points.any(axis=1)
-    around, of_around = _around_centre(mesh, period, rotations)
-    n_mesh = len(points) - int(at_centre.sum())
-    all_points = np.concatenate([points[~at_centre], around])
-    all_shares = np.concatenate(
-        [shares[~at_centre], of_around * shares[at_centre].sum()]
+    reciprocal, found = model.reciprocal_lattice(), mesh_points(model, mesh)
+    low, high = np.maximum(axis.points()[[0, -1]], 0.0)
+    given = _all_zones(
+        found.points, found.period, reciprocal, laue_rotations(model), low, high
     )
-    if not at_centre.any():
-        all_points, all_shares = all_points[:n_mesh], all_shares[:n_mesh]
+    apart = given.points < found.n_apart
     volume = abs(np.linalg.det(reciprocal))
-    given = _all_zones(all_points, period, reciprocal, rotations, low, high)
     return _Transfers(
-        wavevectors=all_points[n_mesh:] / period @ reciprocal,
-        of_mean=np.where(given.points < n_mesh, given.points, -1),
-        of_new=given.points - n_mesh,
+        wavevectors=found.points[found.n_apart :] / found.period @ reciprocal,
+        of_mean=np.where(apart, given.points, -1),
+        of_new=given.points - found.n_apart,
         shifts=given.shifts,
         q_vectors=given.q_vectors,
-        shares=volume * all_shares[given.points] * given.members,
+        shares=volume * found.shares[given.points] * given.members,
     )
-
-
-def _around_centre(mesh, period, rotations):
-    """Eight points in the place of the zone centre, folded."""
-    quarter = np.array([period // (4 * n) for n in mesh.size])
-    corners = np.array(np.meshgrid(*[[-1, 1]] * 3, indexing="ij")).reshape(3, -1).T
-    corners = corners * quarter
-    _, first, members = np.unique(
-        stars(corners, rotations), return_index=True, return_counts=True
-    )
-    return corners[first], members / 8
 
 
 class _Given(NamedTuple):

@@ -26,10 +26,9 @@ from skphonon._validation import (
     positive,
 )
 from skphonon.physics.stability import warn_unstable
-from skphonon.physics.zone import ZoneMesh
+from skphonon.physics.zone import ZoneMesh, as_mesh
 from skphonon.simulation import _nuisance
 from skphonon.simulation._base import ModelSimulator
-from skphonon.simulation._mesh_choice import as_mesh
 from skphonon.simulation._plausible import warn_of_window
 
 __all__ = ["PowderSimulator"]
