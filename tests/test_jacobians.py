@@ -31,6 +31,10 @@ OFF_CENTRE = {
     "lattice_scale": -0.015,
     "mean_square_displacement": 0.003,
     "renormalization": 0.05,
+    "energy_scale": 0.01,
+    "q_scale": -0.01,
+    "q_offset": 0.02,
+    "temperature": 7.0,
 }
 STEP = 1e-4
 

@@ -42,15 +42,10 @@ class Softest:
     """
 
     def __init__(self, n_samples: int, matrices) -> None:
+        self.eigenvalues = np.zeros(n_samples)  # meV^2; 0 where stable
         self._lowest, self._largest = np.zeros(n_samples), np.zeros(n_samples)
         self.points = np.zeros(n_samples, dtype=int)
         self._matrices = matrices
-
-    @property
-    def eigenvalues(self):
-        """Lowest eigenvalues in meV^2, 0 of sets that are stable, (n_samples,)."""
-        unstable = self._lowest < -_UNSTABLE * self._largest
-        return np.where(unstable, self._lowest, 0.0)
 
     def note(self, batch: slice, eigenvalues, first: int = 0) -> None:
         """Keep the lowest of the eigenvalues of a batch, and of those noted before.
@@ -72,13 +67,14 @@ class Softest:
         self.points[batch] = np.where(lower, first + own, self.points[batch])
         largest = np.abs(eigenvalues).max(axis=(1, 2))
         self._largest[batch] = np.maximum(self._largest[batch], largest)
+        unstable = self._lowest[batch] < -_UNSTABLE * self._largest[batch]
+        self.eigenvalues[batch] = np.where(unstable, self._lowest[batch], 0.0)
 
     def worst(self):
         """Return energy (imaginary part) and reduced wavevector of the softest mode."""
-        eigenvalues = self.eigenvalues
-        number = int(eigenvalues.argmin())
+        number = int(self.eigenvalues.argmin())
         reduced = self._matrices.reduced(self.points[number])
-        return np.sqrt(-eigenvalues[number]), reduced
+        return np.sqrt(-self.eigenvalues[number]), reduced
 
 
 def softest_modes(model, parameters, mesh=None) -> Softest:

@@ -34,7 +34,6 @@ from skphonon.simulation._crystal_engine import (
     softest_of,
     spread,
     squares,
-    unfinished,
 )
 from skphonon.simulation._crystal_plan import Plan, Recording
 
@@ -236,12 +235,13 @@ def gradients(
     """
     found_gradients = np.zeros(rows.shape)
     softest, costs = softest_of(plan, rows), _costs(plan, 0, 2)
-    images = unfinished(plan, slopes)
+    images = slopes.reshape(-1, *plan.mask.shape)
     for batch in batches(plan, len(rows), costs):
         found = crystals(plan, rows[batch], recording, batch, softest, keep=True)
         swellings = _swellings(plan, found, recording, batch, rows.shape[1], ())
         table = recording.kernels(batch)
         of_components = np.zeros(found.components.shape)
+        of_means = _of_means(plan, images[batch])
         for block in blocks(plan, found.n_samples, costs):
             matrices = plan.matrices(block.points)
             lines = modes(plan, block, found, recording, batch, softest, matrices)
@@ -249,7 +249,8 @@ def gradients(
             curves = recorded(
                 lines, [lines.places.weights(), lines.places.tilts()], table
             )
-            back = _gathered(plan, block, images[batch]) @ curves.swapaxes(2, 3)
+            given = _gathered(plan, block, images[batch], of_means)
+            back = given @ curves.swapaxes(2, 3)
             back = back.reshape(*values.shape, 2)  # (s, n, k, j, kind)
             shrinking = _shrinking(plan, block, lines, atoms, values)
             levels = back[..., 0] * lines.inverse[:, :, None]
@@ -263,17 +264,26 @@ def gradients(
     return found_gradients, softest
 
 
-def _gathered(plan, block, images):
+def _of_means(plan, images):
+    """Derivatives with each visible pixel by the background, (n_samples,)."""
+    if plan.background is None:
+        return np.zeros(len(images))
+    smooth, n_seen = plan.background[plan.mask], plan.mask.sum()
+    return np.array([image[plan.mask] @ smooth for image in images]) / n_seen
+
+
+def _gathered(plan, block, images, of_means):
     """Derivatives with the spectra of columns, (s, n, k, n_energy)."""
     n_columns = block.columns.stop - block.columns.start
     found = np.zeros((len(images), n_columns, images.shape[1]))
     pixels, matrix = spread(plan, block)
-    for own, image in zip(found, images, strict=True):
-        seen = np.ascontiguousarray(image[:, pixels].T)
+    seen = plan.mask[:, pixels]
+    for own, image, of_mean in zip(found, images, of_means, strict=True):
+        given = np.where(seen, image[:, pixels] + of_mean, 0.0).T
         if plan.shares is None:
-            np.add.at(own, matrix, seen)
+            np.add.at(own, matrix, given)
         else:
-            own += matrix.T @ seen
+            own += matrix.T @ given
     return found.reshape(len(images), -1, block.n_rows, images.shape[1])
 
 

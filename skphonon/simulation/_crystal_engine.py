@@ -37,7 +37,6 @@ __all__ = [
     "softest_of",
     "spread",
     "squares",
-    "unfinished",
 ]
 
 Array = NDArray[np.float64]
@@ -486,25 +485,4 @@ def finished(plan: Plan, images: Array) -> Array:
             mean = image.mean(axis=(0, 1), where=plan.mask[..., None])
             image += plan.background[..., None] * mean
         image[hidden] = np.nan
-    return images
-
-
-def unfinished(plan: Plan, slopes: Array) -> Array:
-    """Return derivatives with images, (n_samples, n_energy, n_q), of those with pixels.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    slopes : ndarray of shape (n_samples, n_pixels)
-        Derivatives with the pixels of finished images; of hidden ones they do not count.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_energy, n_q)
-    """
-    images = np.where(plan.mask, slopes.reshape(-1, *plan.mask.shape), 0.0)
-    if plan.background is not None:
-        of_mean = (images * plan.background).sum(axis=(1, 2)) / plan.mask.sum()
-        images += plan.mask * of_mean[:, None, None]
     return images

@@ -48,7 +48,7 @@ class SingleCrystalSimulator(ModelSimulator):
     Parameters enter through a force-constant model; one call simulates any number of
     parameter sets. Wavevectors that symmetry or the reciprocal lattice relate share
     what they can. A mode with an imaginary frequency (an unstable crystal) scatters
-    nothing, and neither do the acoustic modes at a reciprocal lattice vector itself,
+    nothing, and a warning names it; neither do the acoustic modes at a reciprocal lattice vector itself,
     where Bragg scattering is.
 
     Parameters
@@ -95,12 +95,14 @@ class SingleCrystalSimulator(ModelSimulator):
         choice of the cell.
     scattering_lengths : dict, default=None
         Own values for some symbols, as for :class:`PowderSimulator`.
-    mesh : int or tuple of 3 int, default=None
-        Points along each reciprocal axis, at least 2, of the mesh for displacements, as
-        for :class:`PowderSimulator`. None reaches 20 Angstrom.
+    mesh : ZoneMesh, int or tuple of 3 int, default=None
+        Mesh of the zone that displacements come from, or its points along each
+        reciprocal axis, at least 2. None finds the coarsest one on which those of the
+        reference are converged to 0.5 %.
     memory : float, default=32.0
         Memory in MB that a call works in, besides its result and what is kept of the
-        grid (about 200 bytes a wavevector). Less may be slower, and so may more.
+        grid (about 200 bytes a wavevector). Less may be slower, and so may more. A
+        Jacobian needs what one wavevector takes: a matrix for each parameter.
 
     Attributes
     ----------
@@ -213,6 +215,7 @@ class SingleCrystalSimulator(ModelSimulator):
             - ``"q_resolution"``: standard deviation in 1/Angstrom; where the setting
               is three of them, a factor that multiplies all. Each value costs a new
               list of wavevectors.
+            - ``"temperature"``: temperature of the sample in K.
         nuisance_ranges : dict, default=None
             From some of these names to pairs of the least and the largest value to
             prepare for; of others, None takes what the values span. A spectrum is the
@@ -357,7 +360,7 @@ class SingleCrystalSimulator(ModelSimulator):
         for width in widths:
             same = np.flatnonzero(table[:, _Q] == width)
             recording = Recording(self, table[same], ranges)
-            own = [each[same] for each in given]
+            own = given if len(widths) == 1 else [each[same] for each in given]
             *found, lowest = call(self._plan(width), recording, rows[same], *own)
             softest.append(lowest)
             if len(widths) == 1:  # no copy of what may be large
