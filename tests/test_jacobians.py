@@ -121,6 +121,7 @@ def test_powder_with_a_background_and_given_displacements(grid):
         grid,
         energy_resolution=1.5,
         mean_square_displacement=0.006,
+        quantity="sqe",
         background=[[0.1, 0.02], [0.003, 0.0]],
     )
     assert_columns(simulator, simulator.reference[None])

@@ -178,7 +178,7 @@ def test_average_over_directions_is_that_of_a_powder(name, request):
     points = modulus * directions @ np.linalg.inv(model.reciprocal_lattice())
     options = {
         "energy_resolution": 1.5,
-        "scattering_lengths": {"Ga": 2.0, "As": 9.0},
+        "scattering_lengths": {"Ga": 2.0, "As": 9.0} if name == "zincblende" else None,
         "mesh": 24,
     }
     single = images(on_path(model, points, energy, **options))
@@ -440,8 +440,8 @@ def test_calls_take_no_more_than_the_memory_asked_for(germanium):
             arrays = found if isinstance(found, tuple) else (found,)
             largest -= sum(array.nbytes for array in arrays)
             assert largest < memory * 1e6, (name, memory)
-            # and blocks are not much smaller than they may be
-            assert largest > 0.1e6 * min(memory, 8.0), (name, memory)
+            # and it is made use of
+            assert largest > 0.4 * memory * 1e6, (name, memory)
 
 
 def test_q_resolution_averages(germanium):

@@ -107,10 +107,10 @@ def _costs(plan, n_parameters, n_changes):
     n_components = len(plan.tensors)
     return Costs(
         shared=plan.pairs.n_waves + 3 * numbers * n_modes**2 * n_parameters,
-        point=10 * numbers * n_modes**2
+        point=14 * numbers * n_modes**2
         + numbers * n_modes**2 * n_parameters
         + 2 * n_modes * (n_energy + 20),
-        column=numbers * n_modes * (4 * n_modes + 6 + 2 * n_components)
+        column=numbers * n_modes * (4 * n_modes + 8 + 3 * n_components)
         + 2 * n_modes * n_changes
         + 3 * n_energy * n_changes,
         target=n_energy * n_changes,
