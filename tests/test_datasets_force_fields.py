@@ -274,9 +274,7 @@ def test_draws_are_stable_and_the_first_ones_the_same(prior):
 
 def test_a_prior_is_one_of_the_optimiser(prior):
     grid = SpectrumGrid(np.arange(10, 45, 5.0), np.arange(1, 8, 1.0))
-    simulator = PowderSimulator(
-        prior.model, grid, energy_resolution=1.54, n_directions=20
-    )
+    simulator = PowderSimulator(prior.model, grid, energy_resolution=1.54, mesh=6)
     truth = 1.02 * prior.model.reference
     spectra = simulator.simulate(truth[None])
     knowing = LeastSquaresInverter(

@@ -16,9 +16,7 @@ def simulator():
     grid = SpectrumGrid(
         np.arange(10, 45, 5.0), np.arange(1, 9, 1.0), incident_energy=50.0
     )
-    return PowderSimulator(
-        load_aluminium_model(), grid, energy_resolution=1.54, n_directions=500
-    )
+    return PowderSimulator(load_aluminium_model(), grid, energy_resolution=1.54, mesh=6)
 
 
 def test_same_seed_same_spectra_whatever_the_number_of_jobs(simulator):

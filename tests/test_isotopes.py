@@ -80,7 +80,7 @@ def test_other_masses_of_one_symbol_are_refused_with_the_way_out():
 
 def test_spectra_are_those_of_the_masses_and_lengths_given_by_hand():
     settings = {"quantity": "sqe", "units": "barn/meV/sr", "incoherent": True}
-    settings |= {"n_directions": 200, "energy_resolution": 3.0}
+    settings |= {"mesh": 6, "energy_resolution": 3.0}
     model = palladium_hydride("D")
     found = PowderSimulator(model, GRID, **settings).simulate([model.reference])
     by_hand = palladium_hydride("H", mass=[106.42, 2.01410177784])

@@ -177,7 +177,7 @@ def test_models_of_scikit_learn_come_back(spectra, path):
 def test_a_simulator_comes_back(path):
     grid = SpectrumGrid([10.0, 20.0, 30.0], [1.0, 2.0, 3.0], incident_energy=50.0)
     simulator = PowderSimulator(
-        load_aluminium_model(), grid, energy_resolution=1.54, n_directions=500
+        load_aluminium_model(), grid, energy_resolution=1.54, mesh=6
     )
     save_model(simulator, path)
     loaded = load_model(path)

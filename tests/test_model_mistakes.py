@@ -21,7 +21,7 @@ from skphonon import (
 from skphonon.inspection import draw_parameters
 
 GRID = SpectrumGrid(np.arange(10.0, 45, 5), np.arange(1.0, 6), incident_energy=50.0)
-SETTINGS = {"energy_resolution": 2.0, "n_directions": 100}
+SETTINGS = {"energy_resolution": 2.0, "mesh": 6}
 NAMES = ["1XX", "1ZZ", "1XY", "2XX", "2YY"]
 ASKED = r"must have reference values, 5 finite ones, of 1XX, .*; got {}. Set them with"
 
@@ -61,7 +61,7 @@ def test_spectra_of_given_constants_need_a_reference_for_the_tolerance_only():
     bare, parameters = powder(None), [load_aluminium_model().reference]
     assert_allclose(bare.simulate(parameters), powder().simulate(parameters))
     with pytest.raises(ValueError, match=ASKED.format("None")):
-        bare.set_params(n_directions=None).simulate(parameters)
+        bare.set_params(mesh=None).simulate(parameters)
 
 
 def test_so_does_what_uses_a_simulator_or_a_model(tmp_path):

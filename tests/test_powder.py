@@ -19,7 +19,8 @@ from skphonon import (
 from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.physics.scattering import chi_from_sqe
 from skphonon.physics.scattering_lengths import scattering_lengths
-from skphonon.simulation.quadrature import independent_directions
+from skphonon.physics.zone import ZoneMesh
+from skphonon.simulation import UnstableCrystalWarning
 from skphonon.simulation.resolution import bin_kernel
 
 
@@ -40,7 +41,8 @@ def test_contract(model, grid):
     spectra = simulator.simulate([simulator.reference, 1.1 * simulator.reference])
     assert spectra.shape == (2, grid.n_pixels)
     assert_array_equal(np.isnan(spectra[1]), ~grid.mask.ravel())
-    assert (spectra[:, grid.mask.ravel()] > 0).all()
+    visible = spectra[:, grid.mask.ravel()]
+    assert (visible > -1e-5 * visible.max()).all()  # of splines
     assert simulator.parameter_names == model.parameter_names
     assert simulator.simulate(simulator.reference).shape == (1, grid.n_pixels)
 
@@ -62,6 +64,7 @@ def test_first_moment_is_the_recoil_energy(model, q_resolution):
         energy_resolution=1.54,
         mean_square_displacement=0.0,
         q_resolution=q_resolution,
+        mesh=24,  # bins with sharp borders
     )
     chi = grid.to_image(simulator.simulate(simulator.reference))[0]
     energy, q = grid.axes()
@@ -113,7 +116,7 @@ def test_powder_average_agrees_with_euphonic(model, tmp_path):
     expected = bin_kernel(grid_edges, lines, 1.5) @ chi_lines.T * 0.05
 
     for column, modulus in enumerate(moduli):
-        thin = SpectrumGrid(energy, modulus + np.array([-0.005, 0.005]))
+        thin = SpectrumGrid(energy, modulus + np.array([-0.02, 0.02]))
         simulator = PowderSimulator(
             model,
             thin,
@@ -121,12 +124,12 @@ def test_powder_average_agrees_with_euphonic(model, tmp_path):
             energy_resolution=1.5,
             q_resolution=0.0,
             mean_square_displacement=fixed,
-            n_directions=100_000,
+            mesh=64,  # a thin shell needs many points
         )
         chi = thin.to_image(simulator.simulate(simulator.reference))[0]
         mine = chi.mean(axis=1)
         difference = mine - expected[:, column]
-        # what is left is the sampling of directions, theirs and ours
+        # what is left is the sampling of their directions
         assert (difference**2).mean() < 1e-4 * (expected[:, column] ** 2).mean()
         assert_allclose(mine.sum(), expected[:, column].sum(), rtol=2e-3)
 
@@ -146,32 +149,48 @@ def test_published_simulation_is_reproduced(data_folder, model):
     assert nmse(published.simulated[None], simulated)[0] < 5e-4  # measured: 4.7e-4
 
 
-def test_directions_are_converged(model):
-    """Ten times the directions change a spectrum by the error that is estimated."""
+def test_the_mesh_is_converged(model):
+    """A much finer mesh changes a spectrum by the error that is estimated."""
     grid = SpectrumGrid(
         np.arange(10.25, 45, 0.5), np.arange(0.05, 10.1, 0.1), incident_energy=50.0
     )
     coarse = PowderSimulator(model, grid, energy_resolution=1.54, temperature=50.0)
-    fine = clone(coarse).set_params(n_directions=400_000)  # ten times as many
+    assert coarse.mesh_error <= coarse.tolerance
+    fine = clone(coarse).set_params(mesh=ZoneMesh(30, n_polar=24))
     rng = np.random.default_rng(0)
-    rows = coarse.reference * rng.uniform(0.5, 1.5, (8, 5))
+    rows = coarse.reference * rng.uniform(0.7, 1.3, (8, 5))  # none is very soft
     rows = np.vstack([coarse.reference, rows])[model.is_stable([*[rows[0]], *rows])]
     error = nmse(fine.simulate(rows), coarse.simulate(rows))
     assert error.max() < 1e-3
-    assert (
-        error[0] < 2 * coarse.tolerance
-    )  # the reference; an estimate of a mean square
-    assert_allclose(coarse.quadrature_error(rows), error, rtol=0.5)
+    assert error[0] < coarse.tolerance  # the reference
+    assert_allclose(coarse.mesh_errors(rows), error, rtol=0.5)
 
 
-def test_directions_stand_for_the_sphere(model):
-    group = model.point_group()
-    directions = independent_directions(group, 4800)
-    assert len(directions) == pytest.approx(100, abs=15)
-    everywhere = (directions @ group).reshape(-1, 3)
-    # x^4 + y^4 + z^4 averages to 3/5, and tells a cube from a sphere
-    assert (everywhere**4).sum(axis=1).mean() == pytest.approx(0.6, abs=0.01)
-    assert len(independent_directions(group, 1)) == 1
+@pytest.mark.parametrize("shifted", [True, False])
+def test_every_mesh_converges_to_the_same(model, grid, shifted):
+    spectra = [
+        PowderSimulator(
+            model, grid, energy_resolution=1.54, mesh=ZoneMesh(n, shifted=shifted)
+        ).simulate(model.reference)
+        for n in (8, 12, 16)
+    ]
+    finest = PowderSimulator(
+        model, grid, energy_resolution=1.54, mesh=ZoneMesh((29, 29, 29))
+    ).simulate(model.reference)
+    errors = [nmse(finest, each)[0] for each in spectra]
+    # exponentially in the number of points, as for any smooth periodic function
+    assert errors[1] < errors[0] / 5
+    assert errors[2] < errors[1] / 5
+    assert errors[2] < 5e-5
+
+
+def test_threads_and_memory_change_nothing(model, grid):
+    simulator = PowderSimulator(model, grid, energy_resolution=1.54, mesh=6)
+    rows = simulator.reference * np.linspace(0.8, 1.2, 70)[:, None]
+    expected = simulator.simulate(rows)
+    for settings in ({"n_jobs": 2}, {"memory": 1.0}):
+        changed = clone(simulator).set_params(**settings)
+        assert_allclose(changed.simulate(rows), expected, rtol=1e-10)
 
 
 def test_scaling_all_constants_scales_energies(model):
@@ -182,14 +201,14 @@ def test_scaling_all_constants_scales_energies(model):
         SpectrumGrid(energy, q),
         energy_resolution=1.54,
         mean_square_displacement=0.004,
-        n_directions=1000,
+        mesh=6,
     )
     doubled = PowderSimulator(
         model,
         SpectrumGrid(2 * energy, q),
         energy_resolution=2 * plain.energy_resolution,
         mean_square_displacement=0.004,
-        n_directions=1000,
+        mesh=6,
     )
     # chi'' has 1/E for a phonon and 1/E for the density: a quarter
     assert_allclose(
@@ -204,28 +223,30 @@ def test_unstable_parameters_give_finite_spectra(model, grid):
     unstable = simulator.reference * [0.5, 1.5, 1.4, 0.5, 0.5]
     hopeless = -simulator.reference
     assert not model.is_stable([unstable, hopeless]).any()
-    spectra = simulator.simulate([unstable, hopeless])[:, grid.mask.ravel()]
+    with pytest.warns(UnstableCrystalWarning, match=r"2 of 2 .* q = \(.*i meV"):
+        spectra = simulator.simulate([unstable, hopeless])[:, grid.mask.ravel()]
     assert np.isfinite(spectra).all()
     assert (spectra[1] == 0).all()
 
 
+@pytest.mark.filterwarnings("ignore::skphonon.simulation.UnstableCrystalWarning")
 def test_soft_crystals_scatter_no_more_than_their_phonons(model, grid):
     """However close to instability, the Debye-Waller factor damps."""
     rng = np.random.default_rng(0)
     rows = model.reference * rng.uniform(0.5, 1.5, (400, 5))
     assert 20 < (~model.is_stable(rows)).sum() < 100
-    simulator = PowderSimulator(model, grid, energy_resolution=1.54, n_directions=500)
+    simulator = PowderSimulator(model, grid, energy_resolution=1.54, mesh=6)
     undamped = clone(simulator).set_params(mean_square_displacement=0.0)
     visible = grid.mask.ravel()
     damped, most = (s.simulate(rows)[:, visible] for s in (simulator, undamped))
-    assert (damped <= most + 1e-9 * most.max()).all()
+    assert (damped <= most + 1e-6 * most.max()).all()
 
 
 def test_debye_waller_factor_damps_large_q(model, grid):
     cold, hot = (
         grid.to_image(
             PowderSimulator(
-                model, grid, energy_resolution=1.54, temperature=t, n_directions=10_000
+                model, grid, energy_resolution=1.54, temperature=t, mesh=6
             ).simulate([model.reference])
         )[0]
         for t in (0.0, 600.0)
@@ -237,11 +258,10 @@ def test_debye_waller_factor_damps_large_q(model, grid):
         grid,
         energy_resolution=1.54,
         mean_square_displacement=0.0,
-        n_directions=10_000,
+        mesh=6,
     )
-    assert (fixed.simulate([model.reference]) >= cold.ravel())[
-        :, grid.mask.ravel()
-    ].all()
+    undamped = fixed.simulate([model.reference])[0, grid.mask.ravel()]
+    assert (undamped >= cold.ravel()[grid.mask.ravel()] - 1e-6 * undamped.max()).all()
 
 
 def test_background_is_relative_to_the_spectrum(model, grid):
@@ -283,13 +303,13 @@ def test_pickles_are_small_and_simulate_the_same(model, grid):
         ({"energy_resolution": -0.5}, "'energy_resolution'"),
         ({"q_resolution": "wide"}, "'q_resolution'"),
         ({"mean_square_displacement": -1e-3}, "'mean_square_displacement'"),
-        ({"n_directions": 0}, "'n_directions'"),
+        ({"n_jobs": 1.5}, "'n_jobs'"),
         ({"tolerance": 0.0}, "'tolerance'"),
         ({"quantity": "s"}, "'quantity'"),
         ({"units": "barn"}, "'units'"),
         ({"n_phonons": 0}, "'n_phonons'"),
-        ({"dtype": "float16"}, "'dtype'"),
-        ({"device": "no such device"}, "device must be one that torch can use"),
+        ({"n_phonons": "all"}, "'n_phonons'"),
+        ({"memory": 0.0}, "'memory'"),
         ({"mesh": 1}, "'mesh'"),
         ({"mesh": (4, 4)}, r"three of them; got \(4, 4\)"),
         ({"energy_resolution": lambda energy: -energy}, "widths of at least 0 meV"),
@@ -305,7 +325,7 @@ def test_bad_settings_are_named(model, grid, settings, message):
 
 def test_an_element_without_scattering_length_is_named(model, grid):
     unknown = clone(model).set_params(symbol="Po", mass=209.0)
-    simulator = PowderSimulator(unknown, grid, energy_resolution=1.54, n_directions=500)
+    simulator = PowderSimulator(unknown, grid, energy_resolution=1.54, mesh=6)
     assert np.isfinite(np.nanmax(simulator.simulate(model.reference)))  # cancels out
     simulator.set_params(units="barn/meV/sr")
     with pytest.raises(ValueError, match="Po"):
@@ -315,20 +335,26 @@ def test_an_element_without_scattering_length_is_named(model, grid):
 
 
 def test_gradients_that_do_not_exist_are_named(model, grid):
-    simulator = PowderSimulator(model, grid, n_directions=500, energy_resolution=0.0)
+    simulator = PowderSimulator(model, grid, mesh=6, energy_resolution=0.0)
     with pytest.raises(ValueError, match=r"nuisance must name .* 'colour'"):
         simulator.jacobian(model.reference, nuisance=["colour"])
     with pytest.raises(ValueError, match=r"with energy_resolution at energy_resol.*=0"):
         simulator.jacobian(model.reference, nuisance="energy_resolution")
 
 
-def test_a_tolerance_out_of_reach_is_said(model, monkeypatch):
-    monkeypatch.setattr("skphonon.simulation._powder_plan._LAST_TRY", 3000)
+def test_a_tolerance_out_of_reach_is_said(model):
     grid = SpectrumGrid(np.arange(10, 45, 2.5), np.arange(5, 9, 0.05))
     simulator = PowderSimulator(
-        model, grid, energy_resolution=0.1, q_resolution=0.01, tolerance=1e-8
+        model,
+        grid,
+        energy_resolution=0.1,
+        q_resolution=0.01,
+        tolerance=1e-8,
+        memory=4.0,
     )
-    with pytest.warns(ConvergenceWarning, match=r"3000 directions do not reach tol.*"):
+    with pytest.warns(
+        ConvergenceWarning, match=r"finest mesh within memory=4 MB, \(.* the error is"
+    ):
         simulator.simulate(model.reference)
 
 
@@ -337,11 +363,11 @@ def test_a_tolerance_is_kept(model, grid):
         simulator = PowderSimulator(
             model, grid, energy_resolution=1.54, tolerance=tolerance
         )
-        assert simulator.quadrature_error(model.reference)[0] < 2 * tolerance
+        assert simulator.mesh_error < tolerance
 
 
 def test_a_constant_function_is_the_constant(model, grid):
-    plain = PowderSimulator(model, grid, n_directions=500, energy_resolution=1.2)
+    plain = PowderSimulator(model, grid, mesh=6, energy_resolution=1.2)
     function = clone(plain).set_params(energy_resolution=PolynomialResolution([1.2]))
     assert_allclose(
         function.simulate(model.reference), plain.simulate(model.reference), rtol=1e-12
@@ -360,7 +386,7 @@ def test_a_constant_function_is_the_constant(model, grid):
 
 
 def test_units_of_a_single_element_differ_by_its_cross_section(model, grid):
-    plain = PowderSimulator(model, grid, energy_resolution=1.54, n_directions=500)
+    plain = PowderSimulator(model, grid, energy_resolution=1.54, mesh=6)
     absolute = clone(plain).set_params(units="barn/meV/sr")
     length = scattering_lengths(["Al"]).coherent_length[0]
     assert_allclose(
@@ -378,7 +404,7 @@ def test_zero_momentum_and_zero_temperature(model):
         energy_resolution=1.54,
         temperature=0.0,
         quantity="sqe",
-        n_directions=500,
+        mesh=6,
     )
     image = grid.to_image(simulator.simulate(model.reference))[0]
     assert np.isfinite(image).all()

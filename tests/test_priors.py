@@ -43,7 +43,7 @@ def simulator(silicon_file):
         np.arange(6.0, 66, 3.0), np.arange(1.2, 7, 0.4), incident_energy=90.0
     )
     return PowderSimulator(
-        model, grid, energy_resolution=2.5, q_resolution=0.15, n_directions=2000
+        model, grid, energy_resolution=2.5, q_resolution=0.15, mesh=6
     )
 
 

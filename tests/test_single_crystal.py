@@ -183,9 +183,7 @@ def test_average_over_directions_is_that_of_a_powder(name, request):
     }
     single = images(on_path(model, points, energy, **options))
     grid = SpectrumGrid(energy, modulus + np.array([-0.003, 0.003]))
-    powder = PowderSimulator(
-        model, grid, q_resolution=0.02, quantity="sqe", **options
-    )
+    powder = PowderSimulator(model, grid, q_resolution=0.02, quantity="sqe", **options)
     expected = grid.to_image(powder.simulate([powder.reference]))[0].mean(axis=1)
     # both averages err by a percent of a spectrum's spread
     assert_allclose(single.mean(axis=1), expected, atol=0.02 * expected.max())

@@ -34,9 +34,7 @@ def simulator():
     grid = SpectrumGrid(
         np.arange(10, 45, 2.5), np.arange(0.5, 9, 0.5), incident_energy=50.0
     )
-    return PowderSimulator(
-        load_aluminium_model(), grid, energy_resolution=1.54, n_directions=6000
-    )
+    return PowderSimulator(load_aluminium_model(), grid, energy_resolution=1.54, mesh=6)
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import constants as si
+from sklearn.exceptions import ConvergenceWarning
 
 from skphonon import ForceConstantModel, load_aluminium_model
 from skphonon.physics.constants import BOLTZMANN, MEV2_PER_EIGENVALUE, MEV_PER_THZ
+from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.elasticity import elastic_constants
+from skphonon.physics.stability import UnstableCrystalWarning
 from skphonon.physics.thermodynamics import (
     density_of_states,
     displacement_tensors,
     heat_capacity,
 )
+from skphonon.physics.zone import ThermalTensors, ZoneMesh, resolving_points
 
 TEMPERATURES = [0.0, 40.0, 300.0]
 
@@ -34,32 +38,45 @@ def phonopy_on_mesh(model, n_points):
     return phonons
 
 
+def of_phonopy(model, n_points):
+    """Trace of the displacements, (n_temperatures, n_atoms), of a raw sum."""
+    phonons = phonopy_on_mesh(model, n_points)
+    phonons.run_thermal_displacement_matrices(temperatures=TEMPERATURES, freq_min=0.01)
+    result = phonons.thermal_displacement_matrices.thermal_displacement_matrices
+    return np.trace(result, axis1=-2, axis2=-1).real
+
+
 def test_heat_capacity_agrees_with_phonopy(crystal):
-    phonons = phonopy_on_mesh(crystal, 6)
+    phonons = phonopy_on_mesh(crystal, 16)
     phonons.run_thermal_properties(temperatures=TEMPERATURES)
-    found = heat_capacity(crystal, crystal.reference, TEMPERATURES, mesh=6)
+    found = heat_capacity(crystal, crystal.reference, TEMPERATURES)
     expected = phonons.thermal_properties.heat_capacity
-    # 1e-5: phonopy's physical constants are of another year
-    assert_allclose(found[0], expected, rtol=1e-5, atol=1e-12)
+    # what phonopy misses of sound at 40 K with 16 points
+    assert_allclose(found[0], expected, rtol=4e-3, atol=1e-12)
+    assert_allclose(found[0, 2], expected[2], rtol=1e-4)
+
+
+def test_a_raw_sum_is_that_of_phonopy(crystal):
+    """On the same points: displacements that lack the slowest waves."""
+    points = resolving_points(crystal, ZoneMesh(6))
+    matrices = DynamicalMatrices(crystal, points.wavevectors)
+    thermal = ThermalTensors(crystal, points.weights)
+    modes = np.linalg.eigh(matrices.matrices(crystal.reference[None]))
+    for kelvin, expected in zip(TEMPERATURES, of_phonopy(crystal, 6), strict=True):
+        components = thermal.components(*modes, kelvin)[0]
+        found = np.tensordot(components, thermal.tensors, axes=1)
+        traces = np.trace(found, axis1=1, axis2=2)
+        assert_allclose(traces, expected, rtol=1e-5)
+        # all three have cubic sites: tensors of one number
+        assert_allclose(found, traces[:, None, None] / 3 * np.eye(3), atol=1e-9)
 
 
 def test_displacements_agree_with_phonopy(crystal):
-    """Extrapolated from the same two meshes; all points of them in phonopy."""
-    of_meshes = []
-    for n_points in (8, 4):
-        phonons = phonopy_on_mesh(crystal, n_points)
-        phonons.run_thermal_displacement_matrices(
-            temperatures=TEMPERATURES, freq_min=0.01
-        )
-        result = phonons.thermal_displacement_matrices
-        of_meshes.append(result.thermal_displacement_matrices)
-    fine, coarse = np.trace(of_meshes, axis1=-2, axis2=-1)
-    found = displacement_tensors(crystal, crystal.reference, TEMPERATURES, mesh=8)[0]
+    """Extrapolated from two meshes, since a raw sum converges with the spacing."""
+    fine, coarse = (of_phonopy(crystal, n) for n in (16, 8))
+    found = displacement_tensors(crystal, crystal.reference, TEMPERATURES)[0]
     traces = np.trace(found, axis1=2, axis2=3)
-    assert_allclose(traces, 2 * fine - coarse, rtol=1e-5)
-    # all three have cubic sites: tensors of one number
-    expected = traces[..., None, None] / 3 * np.eye(3)
-    assert_allclose(found, expected, atol=1e-9)
+    assert_allclose(traces, 2 * fine - coarse, rtol=4e-3)
 
 
 def test_displacements_at_sites_of_low_symmetry():
@@ -74,23 +91,32 @@ def test_displacements_at_sites_of_low_symmetry():
     on_site = [springs[first == i].sum(axis=0) for i in range(3)]
     parameters = model.parameters(np.concatenate([on_site, -springs]))
     model.set_params(reference=parameters)
-    found = displacement_tensors(model, parameters, [300.0], mesh=4)[0, 0]
+    found = displacement_tensors(model, parameters, [300.0])[0, 0]
     expected = []
-    for n_points in (4, 2):
+    for n_points in (12, 6):
         phonons = phonopy_on_mesh(model, n_points)
         phonons.run_thermal_displacement_matrices(temperatures=[300.0], freq_min=0.01)
         result = phonons.thermal_displacement_matrices
         expected.append(result.thermal_displacement_matrices[0].real)
-    assert_allclose(found, 2 * expected[0] - expected[1], rtol=1e-5, atol=1e-8)
+    extrapolated = 2 * expected[0] - expected[1]
+    assert_allclose(found, extrapolated, atol=4e-3 * abs(found).max())
     assert abs(found[0, 0, 0] - found[2, 0, 0]) > 0.01 * found.max()
 
 
-def test_extrapolated_displacements_have_converged(aluminium):
-    at = {
-        n: displacement_tensors(aluminium, aluminium.reference, [50, 300], mesh=n)
-        for n in (16, 40)
-    }
-    assert_allclose(at[16][..., 0, 0], at[40][..., 0, 0], rtol=1e-3)
+@pytest.mark.parametrize("name", ["aluminium", "silicon", "salt"])
+def test_displacements_have_converged(name, request):
+    model = request.getfixturevalue(name)
+    chosen, finer = (
+        displacement_tensors(model, model.reference, [5, 50, 300], mesh=mesh)
+        for mesh in (None, ZoneMesh(24, n_polar=24))
+    )
+    assert_allclose(chosen, finer, rtol=2e-3, atol=1e-9)
+
+
+def test_what_is_not_converged_is_said(aluminium, monkeypatch):
+    monkeypatch.setattr("skphonon.physics.thermodynamics._LARGEST", 10)
+    with pytest.warns(ConvergenceWarning, match="Ask for higher temperatures"):
+        heat_capacity(aluminium, aluminium.reference, [2.0])
 
 
 def test_many_sets_in_blocks_are_the_sets_one_by_one(silicon, monkeypatch):
@@ -98,7 +124,7 @@ def test_many_sets_in_blocks_are_the_sets_one_by_one(silicon, monkeypatch):
     together = displacement_tensors(silicon, rows, [100.0], mesh=4)
     energy = np.linspace(0, 70, 15)
     density = density_of_states(silicon, rows, energy, width=2.0, mesh=4)
-    monkeypatch.setattr("skphonon.physics.thermodynamics._BLOCK", 1)  # a point each
+    monkeypatch.setattr("skphonon.physics.thermodynamics._NUMBERS", 1)  # a point each
     for number, row in enumerate(rows):
         single = displacement_tensors(silicon, row, [100.0], mesh=4)[0]
         assert_allclose(together[number], single, rtol=1e-9, atol=1e-15)
@@ -165,8 +191,11 @@ def test_density_of_states_is_complete(aluminium):
 
 def test_unstable_sets_have_no_temperature(aluminium):
     rows = np.stack([aluminium.reference, -aluminium.reference])
-    capacity = heat_capacity(aluminium, rows, [0.0, 100.0], mesh=4)
-    tensors = displacement_tensors(aluminium, rows, [0.0, 100.0], mesh=4)
+    match = r"1 of 2 parameter sets are unstable: .* q = \(.* imaginary energy .*i meV"
+    with pytest.warns(UnstableCrystalWarning, match=match):
+        capacity = heat_capacity(aluminium, rows, [0.0, 100.0], mesh=4)
+    with pytest.warns(UnstableCrystalWarning, match=match):
+        tensors = displacement_tensors(aluminium, rows, [0.0, 100.0], mesh=4)
     for values in (capacity, tensors):
         assert np.isfinite(values[0]).all()
         assert np.isnan(values[1]).all()
@@ -181,8 +210,8 @@ def test_bad_arguments(aluminium):
         heat_capacity(aluminium, p, [-1.0])
     with pytest.raises(ValueError, match="finite kelvins"):
         displacement_tensors(aluminium, p, [np.nan])
-    with pytest.raises(ValueError, match="even numbers"):
-        displacement_tensors(aluminium, p, [10.0], mesh=5)
+    with pytest.raises(ValueError, match="mesh must be a number of points of at least"):
+        displacement_tensors(aluminium, p, [10.0], mesh=1)
     with pytest.raises(ValueError, match="width must be above 0"):
         density_of_states(aluminium, p, [1.0], width=0.0)
     with pytest.raises(ValueError, match="one column each of 1XX"):

@@ -52,7 +52,9 @@ def zincblende():
     )
     table = {"1XX": 6.0, "1XY": 4.0, "1YZ": 4.0}
     names = model.parameter_names
-    springs = [table.get(name.split()[0], 0.2 / (1 + n)) for n, name in enumerate(names)]
+    springs = [
+        table.get(name.split()[0], 0.2 / (1 + n)) for n, name in enumerate(names)
+    ]
     return model.set_params(reference=np.array(springs))
 
 
@@ -167,13 +169,17 @@ def test_independent_points_give_what_all_points_give(data_folder, name, shifted
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     points = points[points.any(axis=1)]
     eigenvalues, vectors = modes_of(model, points @ model.reciprocal_lattice())
-    squares = (np.abs(vectors) ** 2).reshape(*vectors.shape[:2], -1, 3, vectors.shape[3])
+    squares = (np.abs(vectors) ** 2).reshape(
+        *vectors.shape[:2], -1, 3, vectors.shape[3]
+    )
     own = (squares * np.sqrt(eigenvalues)[:, :, None, None]).sum(axis=(1, 3, 4))[0]
     found = mesh_points(model, ZoneMesh(size, shifted=shifted))
     some = found.points[: found.n_apart] / found.period @ model.reciprocal_lattice()
     weights = found.shares[: found.n_apart] * np.prod(size)
     eigenvalues, vectors = modes_of(model, some)
-    squares = (np.abs(vectors) ** 2).reshape(*vectors.shape[:2], -1, 3, vectors.shape[3])
+    squares = (np.abs(vectors) ** 2).reshape(
+        *vectors.shape[:2], -1, 3, vectors.shape[3]
+    )
     summed = (squares * np.sqrt(eigenvalues)[:, :, None, None]).sum(axis=(3, 4))[0]
     # atoms that symmetry relates share what the points give to one of them
     _, permutations = model.symmetry_operations()
@@ -200,14 +206,17 @@ def test_displacements_are_converged_on_the_mesh_that_is_chosen(data_folder, nam
 def test_displacements_of_soft_layers_and_of_salt(data_folder):
     """From sums over meshes of up to 10^6 points, extrapolated."""
     layers = loaded(data_folder, "layers")
-    found = tensors_of(layers, mean_points(layers, displacement_mesh(layers, 300.0)), 300.0)
+    found = tensors_of(
+        layers, mean_points(layers, displacement_mesh(layers, 300.0)), 300.0
+    )
     expected = {"O": (0.01412, 0.00817), "Ca": (0.01031, 0.00943)}
     expected["Hg"] = 0.01451, 0.00732
     for symbol, tensor in zip(layers.symbols, found, strict=True):
         assert_allclose(np.diag(tensor)[[0, 2]], expected[symbol], rtol=5e-3)
         assert_allclose(tensor[0, 0], tensor[1, 1], rtol=1e-9)
     salt = loaded(data_folder, "salt")
-    found = tensors_of(salt, mean_points(salt, displacement_mesh(salt, 300.0)), 300.0)
+    points = mean_points(salt, displacement_mesh(salt, 300.0))
+    found = tensors_of(salt, points, 300.0)
     for symbol, tensor in zip(salt.symbols, found, strict=True):
         expected = {"Na": 0.02319, "Cl": 0.01908}[symbol]
         assert_allclose(tensor, expected * np.eye(3), rtol=5e-3, atol=1e-9)

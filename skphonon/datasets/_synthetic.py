@@ -15,6 +15,7 @@ from skphonon.datasets._variation import (
     settle_variation,
 )
 from skphonon.physics.priors import parameter_scales
+from skphonon.physics.stability import searching
 
 __all__ = ["make_powder_spectra"]
 
@@ -225,9 +226,7 @@ def _simulate(simulator, y, ranges, seed, first):
     rows = range(first, first + len(y))
     drawn = draw_variation(simulator, ranges, seed, rows)
     nuisance = nuisance_of(drawn)
-    spectra = (
-        simulator.simulate(y, nuisance=nuisance, nuisance_ranges=nuisance_of(ranges))
-        if nuisance
-        else simulator.simulate(y)
-    )
+    options = {"nuisance": nuisance, "nuisance_ranges": nuisance_of(ranges)}
+    with searching():
+        spectra = simulator.simulate(y, **(options if nuisance else {}))
     return disturb(simulator, spectra, drawn, seed, rows)

@@ -1,9 +1,13 @@
 """What a force-constant model is built of: cell, space group, shells and names."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
+from skphonon.physics import _sum_rule as sum_rules
 from skphonon.physics import _symmetry as symmetry
 from skphonon.physics._atoms import element_and_mass
 from skphonon.physics._supercells import as_matrix
@@ -19,7 +23,8 @@ class Structure(NamedTuple):
     symbols: list[str]  # of elements or isotopes
 
 
-class Crystal(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Crystal:
     """A crystal, and the force constants that symmetry leaves free in it."""
 
     cell: Any  # phonopy.structure.atoms.PhonopyAtoms: elements, and their masses
@@ -27,9 +32,26 @@ class Crystal(NamedTuple):
     group: symmetry.SpaceGroup
     shells: list[symmetry.Shell]
     names: list[str]  # of the parameters
-    combinations: list[symmetry.Combinations]  # that give the elements of each shell
+    spread: csr_array  # (9 * n_bonds, n_elements): K of all bonds of the elements
+    rule: csr_array  # (n_elements, n_parameters): the elements of the parameters
     independent: np.ndarray  # (n_parameters,), numbers among the elements of all shells
-    conditions: np.ndarray  # (n_conditions, n_elements), sums of elements that vanish
+    conditions: csr_array  # (n_conditions, n_elements), sums of elements that vanish
+
+    @cached_property
+    def bonds(self):
+        """Vectors of all bonds, (n_bonds, 3)."""
+        return np.concatenate([shell.bonds for shell in self.shells])
+
+    @cached_property
+    def atoms(self):
+        """Atoms of all bonds, (n_bonds, 2)."""
+        return np.concatenate([shell.atoms for shell in self.shells])
+
+    @cached_property
+    def combinations(self):
+        """What gives the elements of each shell, `rule` in dense parts."""
+        sizes = np.array([len(shell.elements) for shell in self.shells])
+        return sum_rules.combinations(self.rule, sizes)
 
 
 def build_structure(lattice, symbol, positions, mass, magnetic_moments):
@@ -53,17 +75,20 @@ def build_crystal(structure, n_shells, supercell):
         shells = symmetry.shells_inside(cell, group, vectors)
     else:
         shells = symmetry.first_shells(cell, group, n_shells)
-    independent, combinations, conditions = symmetry.sum_rule(shells, len(cell))
+    spread = sum_rules.spreading(shells)
+    first = np.concatenate([shell.atoms[:, 0] for shell in shells])
+    rule = sum_rules.sum_rule(spread, first, len(cell))
     names = _names(shells, symbols)
     return Crystal(
         cell,
         symbols,
         group,
         shells,
-        [names[i] for i in independent],
-        combinations,
-        independent,
-        conditions,
+        [names[i] for i in rule.independent],
+        spread,
+        rule.elements,
+        rule.independent,
+        rule.conditions,
     )
 
 
@@ -143,13 +168,14 @@ def _moments(magnetic_moments, n_atoms):
 
 
 def _check_apart(positions, lattice):
-    steps = positions - positions[:, None]
-    distances = np.linalg.norm((steps - np.rint(steps)) @ lattice, axis=-1)
-    for i, j in np.argwhere(distances < _TOO_CLOSE):
-        if i < j:
+    for i, place in enumerate(positions):
+        steps = positions[i + 1 :] - place
+        distances = np.linalg.norm((steps - np.rint(steps)) @ lattice, axis=-1)
+        if (distances < _TOO_CLOSE).any():
+            j = int((distances < _TOO_CLOSE).argmax())
             raise ValueError(
-                f"Atoms must be at different places, but atoms {i} and {j} are "
-                f"{distances[i, j]:.3g} Angstrom apart."
+                f"Atoms must be at different places, but atoms {i} and {i + 1 + j} "
+                f"are {distances[j]:.3g} Angstrom apart."
             )
 
 

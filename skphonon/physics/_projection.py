@@ -1,9 +1,13 @@
-"""Change of force constants where the symmetry of a crystal is imposed on them.
+r"""Change of force constants where the symmetry of a crystal is imposed on them.
 
 Constants from a file may lack the symmetry of the crystal, the exchange of the two
 atoms of a pair or the acoustic sum rule. A model has all three, so its constants are a
 projection of those given. The change is told in eV/Angstrom^2 and, since a small one
 may matter or not, as the largest change of a phonon energy on a small mesh.
+
+A change D' of the dynamical matrices moves no squared energy by more than its norm
+(Weyl), and so no energy by more than :math:`\sqrt{2 |D'|}`. Where that bound is too
+small to be seen in a spectrum, nothing is diagonalised.
 """
 
 from typing import NamedTuple
@@ -21,7 +25,7 @@ from skphonon.physics.polar import _images
 _LARGE = 0.1  # of the root mean square of the constants
 _VISIBLE = 0.5  # meV: files of careful calculations change by up to 0.34
 _VISIBLE_SHARE = 0.02  # of the highest energy, in crystals of low ones
-_MESH = 4  # points along each reciprocal axis, the zone centre one of them
+_MESHES = {100: 4, 250: 2}  # up to so many atoms: points along each reciprocal axis
 
 
 class Projection(NamedTuple):
@@ -29,8 +33,8 @@ class Projection(NamedTuple):
 
     largest: float  # eV/Angstrom^2, of an element
     share: float  # root mean square over that of the constants
-    energy: float  # meV, the largest change of a phonon energy
-    highest: float  # meV, the highest energy
+    energy: float  # meV, the largest change of a phonon energy, or a bound of it
+    highest: float  # meV, the highest energy, or a bound of it
     cut: bool  # whether most of it are constants that no shell of the model reaches
 
     def tell(self, symmetrize):
@@ -49,7 +53,7 @@ class Projection(NamedTuple):
                 f"{cause}, but they change {figures}. {self._advice()}, or pass "
                 "symmetrize=True."
             )
-        if self.energy > min(_VISIBLE, _VISIBLE_SHARE * self.highest):
+        if _is_visible(self.energy, self.highest):
             warn_user(
                 f"Force constants change where {cause}: {figures}. {self._advice()}.",
                 UserWarning,
@@ -84,62 +88,115 @@ def projection(model, stored, truncated):
         Of the constants of the model less those given.
     """
     crystal = model._crystal()
-    slots = supercells.lay_out(stored, crystal.cell, model.bonds, model.bond_atoms)
+    slots = supercells.lay_out(stored, crystal.cell, crystal.bonds, crystal.atoms)
     elements, _ = fit_constants(crystal, slots, on_site=not truncated)
-    n_atoms = model.n_atoms
-    given = slots.given.reshape(n_atoms, -1, 3, 3)
+    given = slots.given.reshape(model.n_atoms, -1, 3, 3)
     kept = fold(crystal, elements, slots).reshape(given.shape)
     rows, own = np.divmod(slots.of_atoms, given.shape[1])
-    reached = np.zeros(given.shape[:2], dtype=bool)
-    reached.reshape(-1)[slots.of_bonds] = True
-    reached[rows, own] = True
-    if truncated:
-        beyond = np.where(reached[..., None, None], 0.0, given)
-        given = given - beyond
-        given[rows, own] += beyond.sum(axis=1)
+    beyond = np.ones(given.shape[:2], dtype=bool)
+    beyond.reshape(-1)[slots.of_bonds] = False
+    beyond[rows, own] = False
     change = kept - given
-    missed = np.linalg.norm(change[~reached])
-    energies, others = _energies(model, change, stored, own)
+    missed = np.linalg.norm(change[beyond])
+    whole = np.linalg.norm(given)
+    if truncated:
+        for row, site, out in zip(rows, own, beyond, strict=True):
+            left_out = given[row, out].sum(axis=0)
+            change[row, site] -= left_out
+            change[row, out] = kept[row, out]
+        missed, whole = 0.0, np.linalg.norm(kept - change)
+    share = float(np.linalg.norm(change) / whole)
+    ends = supercells.primitive_numbers(crystal.cell, stored, own[0])
+    energy, highest = _bounds(model, kept, change, ends)
+    if share > _LARGE or _is_visible(energy, highest):
+        energies, others = _energies(model, change, stored, own, ends)
+        energy = float(np.abs(energies - others).max())
+        highest = float(energies.max())
     return Projection(
         float(np.abs(change).max()),
-        float(np.linalg.norm(change) / np.linalg.norm(given)),
-        float(np.abs(energies - others).max()),
-        float(energies.max()),
+        share,
+        energy,
+        highest,
         bool(missed > np.linalg.norm(change) / 2),
     )
 
 
-def _energies(model, change, stored, own):
-    """Phonon energies on the mesh, with and without a change of the constants."""
-    points = np.indices((_MESH,) * 3).reshape(3, -1).T
-    place = _MESH ** np.arange(3)
-    points = points[points @ place <= (-points % _MESH) @ place]  # time reversal
-    wavevectors = points / _MESH @ model.reciprocal_lattice()
-    matrices = model.dynamical_matrices(model.reference, wavevectors)[0]
-    before = matrices - _interpolated(model, change, stored, own, wavevectors)
-    return [signed_sqrt(np.linalg.eigvalsh(m)) for m in (matrices, before)]
+def _is_visible(energy, highest):
+    """Tell whether a change of an energy may be seen in a spectrum, both in meV."""
+    return energy > min(_VISIBLE, _VISIBLE_SHARE * highest)
 
 
-def _interpolated(model, constants, stored, own, wavevectors):
-    """Dynamical matrices of constants on a supercell, as phonopy interpolates them."""
-    n_atoms = len(own)
-    ends = supercells.primitive_numbers(model.cell, stored, own[0])
+def _bounds(model, constants, change, ends):
+    """Bound the change of all energies from above and the highest from below."""
     roots = np.sqrt(model.atomic_masses)
-    inverse = np.linalg.inv(stored.lattice)
-    matrices = np.zeros((len(wavevectors), n_atoms, 3, n_atoms, 3), dtype=complex)
+    sizes = np.abs(change) / (roots[:, None] * roots[ends])[..., None, None]
+    rows = sizes.sum(axis=(1, 3))
+    columns = np.zeros((len(roots), 3))
+    np.add.at(columns, ends, sizes.sum(axis=(0, 2)))
+    norm = MEV2_PER_EIGENVALUE * np.sqrt(rows.max() * columns.max())
+    # one atom displaced, with its images, is a trial for the highest mode
+    own = ends == np.arange(len(roots))[:, None]
+    squares = [
+        np.linalg.eigvalsh(row[images].sum(axis=0))[-1] / root**2
+        for row, images, root in zip(constants, own, roots, strict=True)
+    ]
+    highest = np.sqrt(MEV2_PER_EIGENVALUE * max(0.0, *squares))
+    return float(np.sqrt(2 * norm)), float(highest)
+
+
+def _energies(model, change, stored, own, ends):
+    """Phonon energies on the mesh, with and without a change of the constants.
+
+    Zones of large cells are small: they need few points, the largest only the centre.
+    """
+    mesh = next((n for most, n in _MESHES.items() if model.n_atoms <= most), 1)
+    points = np.indices((mesh,) * 3).reshape(3, -1).T
+    place = mesh ** np.arange(3)
+    points = points[points @ place <= (-points % mesh) @ place]  # time reversal
+    wavevectors = points / mesh @ model.reciprocal_lattice()
+    matrices = model._bond_matrices(model.reference[None], wavevectors)[0]
+    offset = None
+    if model.n_atoms <= min(_MESHES):  # for more, the polar term takes too long
+        offset = model.dynamical_matrix_offset(wavevectors)
+    matrices = matrices if offset is None else matrices + offset
+    before = matrices - _interpolated(model, change, stored, own, ends, wavevectors)
+    return signed_sqrt(_squared(matrices)), signed_sqrt(_squared(before))
+
+
+def _squared(matrices):
+    """Eigenvalues of Hermitian matrices, faster where all are real."""
+    real = not np.iscomplexobj(matrices) or not matrices.imag.any()
+    return np.linalg.eigvalsh(matrices.real if real else matrices)
+
+
+def _interpolated(model, constants, stored, own, ends, wavevectors):
+    """Dynamical matrices of constants on a supercell, as phonopy interpolates them."""
+    n_points, n_atoms = len(wavevectors), len(own)
+    roots = np.sqrt(model.atomic_masses)
+    order = np.argsort(ends, kind="stable")  # sites of each atom together
+    matrices = np.empty((n_points, n_atoms, 3, n_atoms, 3), dtype=complex)
     for atom, site in enumerate(own):
-        steps = (stored.positions - stored.positions[site]) @ inverse
-        images, lengths = _images(steps, stored.lattice)
-        end, image = np.nonzero(
-            lengths < lengths.min(axis=1, keepdims=True) + SAME_LENGTH
-        )
-        vectors = images[end, image] @ stored.lattice
-        shares = 1 / np.bincount(end)[end]
-        phases = np.exp(1j * wavevectors @ vectors.T) * shares
-        for other in range(n_atoms):
-            among = ends[end] == other
-            blocks = np.tensordot(phases[:, among], constants[atom, end[among]], axes=1)
-            matrices[:, atom, :, other] = blocks / (roots[atom] * roots[other])
-    matrices = matrices.reshape(len(wavevectors), 3 * n_atoms, 3 * n_atoms)
+        phases = _phases(stored, site, wavevectors)[:, order]
+        phases = phases.reshape(n_points, n_atoms, -1).swapaxes(0, 1)
+        blocks = phases @ constants[atom, order].reshape(n_atoms, -1, 9)
+        blocks /= (roots[atom] * roots)[:, None, None]
+        blocks = blocks.reshape(n_atoms, n_points, 3, 3)
+        matrices[:, atom] = blocks.transpose(1, 2, 0, 3)
+    matrices = matrices.reshape(n_points, 3 * n_atoms, 3 * n_atoms)
     hermitian = (matrices + matrices.conj().swapaxes(1, 2)) / 2
     return MEV2_PER_EIGENVALUE * hermitian
+
+
+def _phases(stored, site, wavevectors):
+    """Phases of all sites seen from one (n_points, n_sites), means over their images.
+
+    Those of the nearest images count.
+    """
+    if not wavevectors.any():
+        return np.ones((len(wavevectors), len(stored.positions)))
+    steps = stored.positions - stored.positions[site]
+    images, lengths = _images(steps @ np.linalg.inv(stored.lattice), stored.lattice)
+    end, image = np.nonzero(lengths < lengths.min(axis=1, keepdims=True) + SAME_LENGTH)
+    waves = np.exp(1j * wavevectors @ (images[end, image] @ stored.lattice).T)
+    starts = np.flatnonzero(np.diff(end, prepend=-1))
+    return np.add.reduceat(waves, starts, axis=1) / np.bincount(end)

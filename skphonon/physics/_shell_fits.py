@@ -9,17 +9,37 @@ all sets of elements that meet them, the one closest to the values is taken.
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
 
 _UNDETERMINED = 1e-9  # of the largest eigenvalue of the least-squares problem
+_BLOCK = 2**20  # numbers in the largest array of a batch of groups
 
 
 class _Modes(NamedTuple):
-    """Combinations of the elements of a group, orthonormal in K of all its bonds."""
+    """Combinations of the elements of each group, orthonormal in K of all its bonds."""
 
-    elements: np.ndarray  # (n_elements,), numbers among those of all shells
-    vectors: np.ndarray  # (n_elements, n_modes)
+    vectors: csr_array  # (n_elements, n_modes)
     sizes: np.ndarray  # (n_modes,), squared change of the values with each
     projections: np.ndarray  # (n_samples, n_modes), of the values
+
+
+class _Members:
+    """Members of groups: elements, or slots of constants."""
+
+    def __init__(self, labels, n_groups):
+        self.labels = labels  # (n_members,): group of each
+        self.counts = np.bincount(labels, minlength=n_groups)
+        self.starts = np.cumsum(self.counts) - self.counts
+        self.order = np.argsort(labels, kind="stable")
+        self.places = np.empty(len(labels), dtype=int)  # of each within its group
+        within = np.arange(len(labels)) - np.repeat(self.starts, self.counts)
+        self.places[self.order] = within
+
+    def of(self, groups):
+        """Numbers of the members of groups of one size, a row a group."""
+        return self.order[self.starts[groups, None] + np.arange(self.counts[groups[0]])]
 
 
 def fit_constants(crystal, slots, *, on_site=True):
@@ -44,21 +64,15 @@ def fit_constants(crystal, slots, *, on_site=True):
     rank : int
         Number of combinations of elements that the constants determine.
     """
-    groups = _groups(crystal, slots)
-    threshold = _UNDETERMINED * max(group.sizes.max() for group in groups)
-    n_elements = crystal.conditions.shape[1]
-    elements = np.zeros((len(slots.given), n_elements))
-    determined = []
-    for group in groups:
-        known = group.sizes > threshold
-        amplitudes = group.projections[:, known] / group.sizes[known]
-        elements[:, group.elements] = amplitudes @ group.vectors[:, known].T
-        determined.append(known)
-    rank = sum(int(known.sum()) for known in determined)
-    if on_site and len(crystal.conditions):
-        change, n_met = _met(crystal.conditions, groups, determined, elements)
-        elements += change
-        rank -= len(crystal.conditions) - n_met
+    modes = _modes(crystal, slots)
+    known = modes.sizes > _UNDETERMINED * modes.sizes.max()
+    shares = np.where(known, 1 / np.where(known, modes.sizes, 1.0), 0.0)
+    elements = (modes.vectors @ (shares * modes.projections).T).T
+    rank = int(known.sum())
+    if on_site and crystal.conditions.shape[0]:
+        change, n_met = _met(crystal.conditions, modes, known, elements)
+        elements = elements + change
+        rank -= crystal.conditions.shape[0] - n_met
     return elements, rank
 
 
@@ -77,134 +91,186 @@ def least_squares(squares, folded, targets):
     targets : ndarray of shape (n_samples, n_values)
         The values.
     """
-    modes = _modes(np.arange(len(squares)), squares, folded, targets)
-    determined = modes.sizes > _UNDETERMINED * modes.sizes[-1]
-    amplitudes = modes.projections[:, determined] / modes.sizes[determined]
-    return amplitudes @ modes.vectors[:, determined].T, int(determined.sum())
+    vectors, sizes, projections = (
+        part[0] for part in _decomposed(squares[None], folded[None], targets[None])
+    )
+    determined = sizes > _UNDETERMINED * sizes[-1]
+    amplitudes = projections[:, determined] / sizes[determined]
+    return amplitudes @ vectors[:, determined].T, int(determined.sum())
 
 
 def squared_bonds(crystal):
     """Return the sum of the squared constants of all bonds as a form of parameters."""
-    squares = np.zeros((len(crystal.names),) * 2)
-    for shell, (parameters, coefficients) in zip(
-        crystal.shells, crystal.combinations, strict=True
-    ):
-        flat = coefficients @ shell.tensors.reshape(len(shell.tensors), -1)
-        squares[np.ix_(parameters, parameters)] += flat @ flat.T
-    return squares
+    changes = crystal.spread @ crystal.rule
+    return (changes.T @ changes).toarray()
 
 
 def spread(crystal, elements):
     """Return K of every bond, (n_samples, n_bonds, 3, 3), of elements of all shells."""
-    tensors, start = [], 0
-    for shell in crystal.shells:
-        stop = start + len(shell.elements)
-        tensors.append(np.tensordot(elements[:, start:stop], shell.tensors, axes=1))
-        start = stop
-    return np.concatenate(tensors, axis=1)
+    return (crystal.spread @ elements.T).T.reshape(len(elements), -1, 3, 3)
 
 
 def fold(crystal, elements, slots):
     """Return the constants of elements of all shells, where given ones have theirs."""
     constants = np.zeros((len(elements), *slots.given.shape[1:]))
     pairs = spread(crystal, elements)
-    first = np.concatenate([shell.atoms[:, 0] for shell in crystal.shells])
+    first = crystal.atoms[:, 0]
     np.subtract.at(constants, (slice(None), slots.of_bonds), pairs)
     np.add.at(constants, (slice(None), slots.of_atoms[first]), pairs)
     return constants
 
 
-def _groups(crystal, slots):
-    """Modes of all groups of shells that share values."""
-    starts = np.cumsum([0, *(len(shell.elements) for shell in crystal.shells)])
-    of_shells = np.split(
-        slots.of_bonds, np.cumsum([len(shell.bonds) for shell in crystal.shells])[:-1]
+def _modes(crystal, slots):
+    """Modes of all groups of elements that share values."""
+    elements, used, told = _sharing(crystal, slots)
+    batches = _batches(elements, told)
+    weights = _Blocks(crystal.spread.T @ crystal.spread, elements, elements, 1, batches)
+    entries = crystal.spread.tocoo()
+    bonds, parts = np.divmod(entries.row, 9)
+    row_of = np.full(slots.given.shape[1], -1)
+    row_of[used] = np.arange(len(used))
+    rows = row_of[slots.of_bonds[bonds]]
+    known = rows >= 0
+    folded = coo_array(
+        (
+            entries.data[known],
+            (entries.col[known], 9 * rows[known] + parts[known]),
+        ),
+        shape=(entries.shape[1], 9 * len(used)),
     )
-    on_site = set(slots.of_atoms.tolist())
-    groups = []
-    for members in _sharing(of_shells, slots.given.shape[1]):
-        elements = np.concatenate(
-            [np.arange(starts[n], starts[n + 1]) for n in members]
+    folded = _Blocks(folded, elements, told, 9, batches)
+    n_samples, n_elements = len(slots.given), entries.shape[1]
+    sizes, projections = np.empty(n_elements), np.empty((n_samples, n_elements))
+    found = []
+    for number, groups in enumerate(batches):
+        own = elements.of(groups)
+        values = -slots.given[:, used[told.of(groups)]]
+        values = values.reshape(n_samples, len(groups), -1).swapaxes(0, 1)
+        vectors, sizes[own], along = _decomposed(
+            weights.dense(number), folded.dense(number), values
         )
-        shells = [crystal.shells[n] for n in members]
-        used = np.unique(np.concatenate([of_shells[n] for n in members]))
-        reached = np.array([slot not in on_site for slot in used.tolist()])
-        folded = np.zeros((len(elements), len(used), 3, 3))
-        squares, start = np.zeros((len(elements),) * 2), 0
-        for number, shell in zip(members, shells, strict=True):
-            own = slice(start, start + len(shell.elements))
-            places = np.searchsorted(used, of_shells[number])
-            np.add.at(folded[own], (slice(None), places), shell.tensors)
-            flat = shell.tensors.reshape(len(shell.elements), -1)
-            squares[own, own] = flat @ flat.T
-            start = own.stop
-        folded = folded[:, reached].reshape(len(elements), -1)
-        targets = -slots.given[:, used[reached]].reshape(len(slots.given), -1)
-        groups.append(_modes(elements, squares, folded, targets))
-    return groups
+        projections[:, own] = along.swapaxes(0, 1)
+        at, row, column = np.nonzero(vectors)
+        found.append((vectors[at, row, column], own[at, row], own[at, column]))
+    values, rows, columns = (np.concatenate(part) for part in zip(*found, strict=True))
+    vectors = csr_array((values, (rows, columns)), shape=(n_elements, n_elements))
+    return _Modes(vectors, sizes, projections)
 
 
-def _sharing(of_shells, n_slots):
-    """Numbers of the shells of each group."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+def _sharing(crystal, slots):
+    """Elements and slots of each group, and the slots that tell of bonds.
 
-    shells = np.repeat(np.arange(len(of_shells)), [len(own) for own in of_shells])
-    slots = len(of_shells) + np.concatenate(of_shells)
-    size = len(of_shells) + n_slots
-    links = coo_array((np.ones(len(slots)), (shells, slots)), shape=(size, size))
-    labels = connected_components(links, directed=False)[1][: len(of_shells)]
-    order = np.argsort(labels, kind="stable")
-    _, counts = np.unique(labels, return_counts=True)
-    return np.split(order, np.cumsum(counts)[:-1])
+    On-site terms, onto which bonds between images of one atom fold, tell nothing.
+    """
+    counts = [len(shell.bonds) for shell in crystal.shells]
+    shells = np.repeat(np.arange(len(counts)), counts)
+    telling = ~np.isin(slots.of_bonds, slots.of_atoms)
+    used, rows = np.unique(slots.of_bonds[telling], return_inverse=True)
+    ends = len(counts) + rows.reshape(-1)
+    size = len(counts) + len(used)
+    links = coo_array((np.ones(len(ends)), (shells[telling], ends)), shape=(size, size))
+    n_groups, labels = connected_components(links, directed=False)
+    of_shells, of_slots = np.split(labels, [len(counts)])
+    of_elements = np.repeat(
+        of_shells, [len(shell.elements) for shell in crystal.shells]
+    )
+    return _Members(of_elements, n_groups), used, _Members(of_slots, n_groups)
 
 
-def _modes(elements, squares, folded, targets):
+def _batches(elements, told):
+    """Numbers of the groups that are alike in size, in batches."""
+    sizes = np.stack([elements.counts, told.counts], axis=1)
+    kinds, kind_of = np.unique(sizes, axis=0, return_inverse=True)
+    batches = []
+    for kind, (n_elements, n_slots) in enumerate(kinds):
+        alike = np.flatnonzero(kind_of.reshape(-1) == kind)
+        step = max(1, _BLOCK // (n_elements * max(n_elements, 9 * n_slots)))
+        batches += np.split(alike, np.arange(step, len(alike), step))
+    return batches
+
+
+class _Blocks:
+    """A sparse matrix of blocks, one a group, made dense batch by batch."""
+
+    def __init__(self, matrix, rows, columns, width, batches):
+        """Take the members that rows and columns (`width` each) stand for."""
+        entries = matrix.tocoo()
+        batch_of = np.empty(len(rows.counts), dtype=int)
+        position = np.empty(len(rows.counts), dtype=int)
+        for number, groups in enumerate(batches):
+            batch_of[groups], position[groups] = number, np.arange(len(groups))
+        groups = rows.labels[entries.row]
+        order = np.argsort(batch_of[groups], kind="stable")
+        self.bounds = np.searchsorted(
+            batch_of[groups[order]], np.arange(len(batches) + 1)
+        )
+        member, part = np.divmod(entries.col[order], width)
+        length = width * columns.counts[groups[order]]
+        row = position[groups] * rows.counts[groups] + rows.places[entries.row]
+        self.flat = row[order] * length + width * columns.places[member] + part
+        self.values = entries.data[order]
+        self.shapes = [
+            (len(g), int(rows.counts[g[0]]), int(width * columns.counts[g[0]]))
+            for g in batches
+        ]
+
+    def dense(self, batch):
+        """Return the blocks of a batch, (n_groups, n_rows, n_columns)."""
+        own = slice(*self.bounds[batch : batch + 2])
+        shape = self.shapes[batch]
+        size = shape[0] * shape[1] * shape[2]
+        sums = np.bincount(self.flat[own], self.values[own], minlength=size)
+        return sums.reshape(shape)
+
+
+def _decomposed(squares, folded, targets):
+    """Modes of least-squares problems, each of them one along the first axis.
+
+    Combinations of elements, their squared changes of the values, and the values
+    (n_problems, n_samples, n_values) along them.
+    """
     root = np.linalg.cholesky(squares)
     folded = np.linalg.solve(root, folded)  # of elements of equal weight
-    sizes, modes = np.linalg.eigh(folded @ folded.T)
-    vectors = np.linalg.solve(root.T, modes)
-    return _Modes(elements, vectors, sizes, targets @ folded.T @ modes)
+    changes = folded.swapaxes(1, 2)
+    sizes, modes = np.linalg.eigh(folded @ changes)
+    vectors = np.linalg.solve(root.swapaxes(1, 2), modes)
+    return vectors, sizes, targets @ changes @ modes
 
 
-def _met(conditions, groups, determined, elements):
+def _met(conditions, modes, known, elements):
     """Change of the elements that meets conditions, and how many modes those determine.
 
     Modes that the values leave free give way first, others by their weights.
     """
-    free, stiff, sizes = [], [], []
-    for group, known in zip(groups, determined, strict=True):
-        turned = conditions[:, group.elements] @ group.vectors
-        free.append(turned[:, ~known])
-        stiff.append(turned[:, known])
-        sizes.append(group.sizes[known])
-    free, stiff = np.concatenate(free, axis=1), np.concatenate(stiff, axis=1)
-    yielding = stiff / np.concatenate(sizes)
-    broken = elements @ conditions.T  # (n_samples, n_conditions)
-    rank, inverse = 0, np.zeros((free.shape[1], len(conditions)))
-    rest = np.eye(len(conditions))
-    if free.size:
-        left, lengths, right = np.linalg.svd(free, full_matrices=False)
-        rank = int((lengths > _UNDETERMINED * max(1.0, lengths[0])).sum())
-        inverse = (right[:rank].T / lengths[:rank]) @ left[:, :rank].T
-        rest = rest - left[:, :rank] @ left[:, :rank].T
-    compliance = rest @ stiff @ yielding.T @ rest
-    forces = broken @ rest @ np.linalg.pinv(compliance, _UNDETERMINED, hermitian=True)
-    change_stiff = -forces @ rest @ yielding
-    change_free = -(broken + change_stiff @ stiff.T) @ inverse.T
-    return _spread(groups, determined, change_stiff, change_free, elements), rank
+    turned = (conditions @ modes.vectors).tocsc()
+    free = np.flatnonzero((np.diff(turned.indptr) > 0) & ~known)
+    loose, stiff = turned[:, free].toarray(), turned[:, known].tocsr()
+    yielding = (stiff * (1 / modes.sizes[known])).tocsr()
+    compliance = (stiff @ yielding.T).toarray()
+    broken = (conditions @ elements.T).T  # (n_samples, n_conditions)
+    rank, rest, inverse = _loosened(loose)
+    pushed = broken
+    if rank:
+        # free modes see to the other directions, in which any stiffness will do
+        scale = np.trace(compliance) / len(compliance) or 1.0
+        compliance = rest @ compliance @ rest
+        compliance += scale * (np.eye(len(rest)) - rest)
+        pushed = broken @ rest
+    forces = -cho_solve(cho_factor(compliance), pushed.T).T
+    if rank:
+        forces = forces @ rest
+    amplitudes = np.zeros((len(elements), len(known)))
+    amplitudes[:, known] = (yielding.T @ forces.T).T
+    left = broken + (stiff @ amplitudes[:, known].T).T
+    amplitudes[:, free] = -left @ inverse.T
+    return (modes.vectors @ amplitudes.T).T, rank
 
 
-def _spread(groups, determined, change_stiff, change_free, elements):
-    """Change of the elements with changes of the amplitudes of all modes."""
-    change = np.zeros_like(elements)
-    stiff = free = 0
-    for group, known in zip(groups, determined, strict=True):
-        amplitudes = np.empty((len(elements), len(known)))
-        n_known = int(known.sum())
-        amplitudes[:, known] = change_stiff[:, stiff : stiff + n_known]
-        n_free = len(known) - n_known
-        amplitudes[:, ~known] = change_free[:, free : free + n_free]
-        change[:, group.elements] = amplitudes @ group.vectors.T
-        stiff, free = stiff + n_known, free + n_free
-    return change
+def _loosened(free):
+    """Rank of what free modes change, the projection on the rest, and an inverse."""
+    if not free.size:
+        return 0, None, np.zeros(free.shape[::-1])
+    left, lengths, right = np.linalg.svd(free, full_matrices=False)
+    rank = int((lengths > _UNDETERMINED * max(1.0, lengths[0])).sum())
+    inverse = (right[:rank].T / lengths[:rank]) @ left[:, :rank].T
+    return rank, np.eye(len(free)) - left[:, :rank] @ left[:, :rank].T, inverse

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skphonon.physics._symmetry import SAME_LENGTH, n_images, right_handed
+from skphonon.physics._symmetry import SAME_LENGTH, Sites, n_images, right_handed
 
 _SAME_PLACE = 1e-3  # Angstrom: atoms of two descriptions of a crystal
 _WIDTH = 12.0  # Angstrom: of the supercell in which forces are computed
@@ -301,10 +301,12 @@ def locate(cell, supercell):
     if np.isclose(
         density, len(symbols) / abs(np.linalg.det(supercell.lattice)), rtol=1e-3
     ):
+        places = Sites(supercell.positions, supercell.lattice)
         for site in np.flatnonzero(symbols == cell.symbols[0]):
             shift = supercell.positions[site] - cell.positions[0]
-            sites, misfit = _nearest_sites(cell.positions + shift, supercell)
-            if misfit < _SAME_PLACE and list(symbols[sites]) == list(cell.symbols):
+            sites, misfits = places.nearest(cell.positions + shift)
+            fits = misfits.max() < _SAME_PLACE
+            if fits and list(symbols[sites]) == list(cell.symbols):
                 return sites
     raise ValueError(
         "The force constants must be of the crystal of the model: the "
@@ -316,9 +318,7 @@ def locate(cell, supercell):
 def primitive_numbers(cell, supercell, site):
     """Return the atom of a phonopy cell on each site, the first one being on `site`."""
     shift = supercell.positions[site] - cell.positions[0]
-    scaled = (supercell.positions - shift) @ np.linalg.inv(cell.cell)
-    steps = scaled[:, None] - cell.scaled_positions
-    return np.linalg.norm((steps - np.rint(steps)) @ cell.cell, axis=2).argmin(axis=1)
+    return Sites(cell.positions, cell.cell).nearest(supercell.positions - shift)[0]
 
 
 def fold(bonds, bond_atoms, sites, supercell):
@@ -327,26 +327,15 @@ def fold(bonds, bond_atoms, sites, supercell):
     Where the constants have a row for another site that is equal by translation, the
     bond starts there.
     """
-    ends = np.empty(len(bonds), dtype=int)
-    for atom, site in enumerate(sites):
-        among = bond_atoms[:, 0] == atom
-        start = supercell.positions[supercell.origins[site]]
-        ends[among], misfit = _nearest_sites(start + bonds[among], supercell)
-        if misfit > _SAME_PLACE:
-            raise ValueError(
-                "The force constants must be of the crystal of the model: a bond ends "
-                f"{misfit:.3g} Angstrom away from any atom of the supercell."
-            )
+    starts = supercell.positions[supercell.origins[sites]][bond_atoms[:, 0]]
+    places = Sites(supercell.positions, supercell.lattice)
+    ends, misfits = places.nearest(starts + bonds)
+    if misfits.max(initial=0.0) > _SAME_PLACE:
+        raise ValueError(
+            "The force constants must be of the crystal of the model: a bond ends "
+            f"{misfits.max():.3g} Angstrom away from any atom of the supercell."
+        )
     return ends
-
-
-def _nearest_sites(points, supercell):
-    """Sites at the points, and the largest distance of a point to its site."""
-    inverse = np.linalg.inv(supercell.lattice)
-    steps = (points[:, None] - supercell.positions) @ inverse
-    distances = np.linalg.norm((steps - np.rint(steps)) @ supercell.lattice, axis=-1)
-    sites = distances.argmin(axis=1)
-    return sites, distances.min(axis=1).max(initial=0.0)
 
 
 def _units(phonopy):

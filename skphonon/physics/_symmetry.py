@@ -10,15 +10,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 # Elements of a 3 x 3 tensor, in the order in which names are given.
 _ELEMENTS = ["XX", "YY", "ZZ", "XY", "XZ", "YZ", "YX", "ZX", "ZY"]
 _FLAT = np.array([3 * "XYZ".index(e[0]) + "XYZ".index(e[1]) for e in _ELEMENTS])
 SAME_LENGTH = 1e-5  # Angstrom: lattices come with about this precision
-_ROUNDING = 1e-10  # arithmetic leaves less of it even where the lattice is exact
+ROUNDING = 1e-10  # arithmetic leaves less of it even where the lattice is exact
+_BLOCK = 2**20  # numbers in the largest array of a block
 _PLACES = 4  # decimals of a translation that tell operations apart
-_WIDE = 10  # columns a row above which a matrix is decomposed by its squares
-_NOISE = 1e-4  # that precision leaves less of an element which vanishes by symmetry
+LATTICE_NOISE = (
+    1e-4  # that precision leaves less of an element which vanishes by symmetry
+)
 
 
 class SpaceGroup(NamedTuple):
@@ -30,6 +33,25 @@ class SpaceGroup(NamedTuple):
     cells: np.ndarray  # (n_operations, n_atoms, 3) int: cell in which the image lies
 
 
+class Sites:
+    """Atoms of a cell, repeated by its lattice: to find the one at a point."""
+
+    def __init__(self, positions, lattice):
+        self.positions, self.lattice = positions, lattice
+        self.inverse = np.linalg.inv(lattice)
+        self.tree = cKDTree(self._inside(positions), boxsize=1.0)
+
+    def nearest(self, points):
+        """Return the number of the site nearest to each point, and its distance."""
+        sites = self.tree.query(self._inside(points))[1]
+        steps = (points - self.positions[sites]) @ self.inverse
+        steps = (steps - np.rint(steps)) @ self.lattice
+        return sites, np.linalg.norm(steps, axis=1)
+
+    def _inside(self, points):
+        return (points @ self.inverse % 1.0) % 1.0  # the first of -1e-20 is 1.0
+
+
 class Shell(NamedTuple):
     """Pairs of atoms that symmetry relates, and their free tensor elements."""
 
@@ -38,13 +60,6 @@ class Shell(NamedTuple):
     atoms: np.ndarray  # (n_bonds, 2)
     elements: list[str]
     tensors: np.ndarray  # (n_elements, n_bonds, 3, 3)
-
-
-class Combinations(NamedTuple):
-    """Elements of a shell as combinations of the parameters of a model."""
-
-    parameters: np.ndarray  # (n,) int, those that enter
-    coefficients: np.ndarray  # (n, n_elements)
 
 
 class _Pairs(NamedTuple):
@@ -98,15 +113,16 @@ def space_group(cell):
     if np.linalg.det(lattice) < 0:
         translations = -translations
     images = positions @ rotations.swapaxes(1, 2) + translations[:, None]
-    steps = images[:, :, None] - positions
-    cells = np.rint(steps).astype(int)
-    permutations = np.linalg.norm((steps - cells) @ lattice, axis=-1).argmin(axis=-1)
+    sites = Sites(positions @ lattice, lattice)
+    permutations, _ = sites.nearest(images.reshape(-1, 3) @ lattice)
+    permutations = permutations.reshape(images.shape[:2])
+    cells = np.rint(images - positions[permutations]).astype(int)
     left, _, right = np.linalg.svd(lattice.T @ rotations @ np.linalg.inv(lattice).T)
     return SpaceGroup(
         rotations,
         left @ right,  # nearest orthogonal matrix: the lattice has rounding errors
         permutations,
-        np.take_along_axis(cells, permutations[..., None, None], axis=2)[:, :, 0],
+        cells,
     )
 
 
@@ -190,60 +206,6 @@ def multiple_apart(supercell, lattice, bonds):
     return multiple * supercell
 
 
-def sum_rule(shells, n_atoms):
-    """Return the independent elements of all shells, and how they give the others.
-
-    The on-site term of an atom, the sum of K over its bonds, must be symmetric. Where
-    symmetry does not see to that, elements of the farthest shells are given up for it.
-
-    Returns
-    -------
-    independent : ndarray of int of shape (n_parameters,)
-        Among the elements of all shells.
-    combinations : list of Combinations
-        Elements of each shell.
-    conditions : ndarray of shape (n_conditions, n_elements)
-        Independent sums of elements that vanish.
-    """
-    skew = []
-    for shell in shells:
-        odd = (shell.tensors - shell.tensors.swapaxes(2, 3))[..., [0, 0, 1], [1, 2, 2]]
-        sums = np.zeros((len(shell.elements), n_atoms, 3))
-        np.add.at(sums, (slice(None), shell.atoms[:, 0]), odd)
-        skew.append(sums.reshape(len(sums), -1))
-    rows = np.concatenate(skew)[::-1].T  # one column an element, farthest first
-    reduced, pivots = _reduced_form(_row_space(rows[np.abs(rows).max(axis=1) > 0]))
-    n_elements = rows.shape[1]
-    conditions = reduced[:, ::-1]
-    given_up = n_elements - 1 - np.array(pivots, dtype=int)
-    independent = np.setdiff1d(np.arange(n_elements), given_up)
-    rule = dict(zip(given_up.tolist(), -conditions[:, independent], strict=True))
-    combinations, start = [], 0
-    for shell in shells:
-        elements = np.arange(start, start + len(shell.elements))
-        combinations.append(_combinations(elements, independent, rule))
-        start += len(elements)
-    return independent, combinations, conditions
-
-
-def _combinations(elements, independent, rule):
-    """Return what gives consecutive elements; `rule` holds those given up."""
-    first, last = np.searchsorted(independent, [elements[0], elements[-1] + 1])
-    own = np.arange(first, last)
-    dependent = [(n, rule[e]) for n, e in enumerate(elements.tolist()) if e in rule]
-    if not dependent:
-        return Combinations(own, np.eye(len(own)))
-    entering = np.abs([row for _, row in dependent]).max(axis=0) > 0
-    entering[own] = True
-    parameters = np.flatnonzero(entering)
-    coefficients = np.zeros((len(parameters), len(elements)))
-    rows = np.searchsorted(parameters, own)
-    coefficients[rows, independent[own] - elements[0]] = 1.0
-    for number, row in dependent:
-        coefficients[:, number] = row[parameters]
-    return Combinations(parameters, coefficients)
-
-
 def row_echelon(matrix):
     """Reduced row echelon form without its empty rows, and the pivot columns."""
     rows, pivots = matrix.copy(), []
@@ -252,29 +214,15 @@ def row_echelon(matrix):
         if top == len(rows):
             break
         best = top + int(np.abs(rows[top:, column]).argmax())
-        if abs(rows[best, column]) < _NOISE:
+        if abs(rows[best, column]) < LATTICE_NOISE:
             continue
         rows[[top, best]] = rows[[best, top]]
         rows[top] /= rows[top, column]
         others = np.arange(len(rows)) != top
         rows[others] -= np.outer(rows[others, column], rows[top])
         pivots.append(column)
-    rows[np.abs(rows) < _ROUNDING] = 0.0
+    rows[np.abs(rows) < ROUNDING] = 0.0
     return rows[: len(pivots)], pivots
-
-
-def _reduced_form(rows):
-    """Row echelon form of independent rows, found on as few columns as it needs."""
-    width = 4 * len(rows)
-    while width < rows.shape[1]:
-        _, pivots = row_echelon(rows[:, :width])
-        if len(pivots) == len(rows):
-            reduced = np.linalg.solve(rows[:, pivots], rows)
-            reduced[:, pivots] = np.eye(len(rows))
-            reduced[np.abs(reduced) < _ROUNDING] = 0.0
-            return reduced, pivots
-        width *= 2
-    return row_echelon(rows)
 
 
 def lattice_vectors(lattice, cutoff):
@@ -295,18 +243,7 @@ def _multiples(lattice, cutoff):
 
 def _pairs_within(cell, cutoff):
     """Pairs ordered by length, first atom, second atom, then largest bond first."""
-    positions, lattice = cell.scaled_positions, cell.cell
-    steps = positions - positions[:, None]
-    longest = np.linalg.norm(steps @ lattice, axis=-1).max()
-    cells = _multiples(lattice, cutoff + longest)
-    columns = []
-    for first, second in np.ndindex(len(cell), len(cell)):
-        bonds = (cells + steps[first, second]) @ lattice
-        lengths = np.linalg.norm(bonds, axis=1)
-        near = np.flatnonzero((lengths <= cutoff) & (lengths > SAME_LENGTH))
-        atoms = np.full((len(near), 2), [first, second])
-        columns.append((*atoms.T, cells[near], bonds[near]))
-    pairs = _Pairs(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+    pairs = _near_pairs(cell.scaled_positions, cell.cell, cutoff)
     lengths = np.linalg.norm(pairs.bonds, axis=1)
     ascending = np.argsort(lengths)
     rank = np.empty(len(lengths), dtype=int)
@@ -316,11 +253,37 @@ def _pairs_within(cell, cutoff):
     return _Pairs(*(column[order] for column in pairs))
 
 
+def _near_pairs(positions, lattice, cutoff):
+    """Pairs not farther apart than a cutoff, in any order."""
+    atoms = positions @ lattice
+    lowest, highest = atoms.min(axis=0), atoms.max(axis=0)
+    cells = _multiples(lattice, cutoff + np.linalg.norm(highest - lowest))
+    reach = cutoff + SAME_LENGTH
+    columns, step = [], max(1, _BLOCK // len(atoms))
+    for start in range(0, len(cells), step):  # atoms of other cells that may be near
+        block = cells[start : start + step]
+        images = (block @ lattice)[:, None] + atoms
+        beside = (images < lowest - reach) | (images > highest + reach)
+        at, atom = np.nonzero(~beside.any(axis=2))
+        columns.append((atom, block[at], images[at, atom]))
+    second, cells, images = (
+        np.concatenate(column) for column in zip(*columns, strict=True)
+    )
+    near = cKDTree(atoms).sparse_distance_matrix(
+        cKDTree(images), reach, output_type="ndarray"
+    )
+    first, second, cells = near["i"], second[near["j"]], cells[near["j"]]
+    bonds = (cells + (positions[second] - positions[first])) @ lattice
+    lengths = np.linalg.norm(bonds, axis=1)
+    kept = (lengths <= cutoff) & (lengths > SAME_LENGTH)
+    return _Pairs(first[kept], second[kept], cells[kept], bonds[kept])
+
+
 def _encoder(pairs, group):
     """Return a function that makes one integer of each pair or image of one."""
     n_atoms = group.permutations.shape[1]
     reach = np.abs(group.rotations).sum(axis=2).max() * np.abs(pairs.cells).max()
-    reach += 2 * np.abs(group.cells).max()
+    reach += 4 * np.abs(group.cells).max()  # after two operations
 
     def encode(first, second, cells):
         key = first * n_atoms + second
@@ -333,48 +296,89 @@ def _encoder(pairs, group):
 
 def _orbit_labels(pairs, group, encode):
     """Return a number for each pair that is the same all over its shell."""
-    labels = encode(pairs.first, pairs.second, pairs.cells)
-    for rotation, permutation, cells in zip(
-        group.rotations, group.permutations, group.cells, strict=True
-    ):
+    homeward = _homeward(group)
+    _, cosets = np.unique(group.rotations.reshape(-1, 9), axis=0, return_index=True)
+
+    def label(first, second, cells):  # the same for all translations of a pair
+        back = homeward[first]
+        cells = cells + group.cells[back, second] - group.cells[back, first]
+        atoms = group.permutations[back, first], group.permutations[back, second]
+        return encode(*atoms, cells)
+
+    labels = label(pairs.first, pairs.second, pairs.cells)
+    for operation in cosets:
+        permutation, cells = group.permutations[operation], group.cells[operation]
         first, second = permutation[pairs.first], permutation[pairs.second]
-        steps = pairs.cells @ rotation.T + cells[pairs.second] - cells[pairs.first]
-        for key in (encode(first, second, steps), encode(second, first, -steps)):
-            labels = np.minimum(labels, key)
+        steps = pairs.cells @ group.rotations[operation].T
+        steps += cells[pairs.second] - cells[pairs.first]
+        np.minimum(labels, label(first, second, steps), out=labels)
+        np.minimum(labels, label(second, first, -steps), out=labels)
     return labels
+
+
+def _homeward(group):
+    """Return the translation that takes each atom to the first that is equal by one."""
+    unturned = (group.rotations == np.eye(3, dtype=int)).all(axis=(1, 2))
+    translations = np.flatnonzero(unturned)
+    return translations[group.permutations[translations].argmin(axis=0)]
 
 
 def _shells(orbits, numbers, group):
     """Shells of some orbits."""
-    bases, shells = {}, []
-    for number in numbers:
-        star = _Pairs(*(column[orbits.members[number]] for column in orbits.pairs))
-        shells.append(_shell(number + 1, star, group, orbits.encode, bases))
+    numbers = np.asarray(numbers)
+    shells, step = [], max(1, _BLOCK // (2 * len(group.rotations)))
+    for start in range(0, len(numbers), step):
+        shells += _some_shells(orbits, numbers[start : start + step], group)
     return shells
 
 
-def _shell(number, star, group, encode, bases):
-    """Spread the tensor elements that symmetry leaves free over a star of pairs."""
-    i, j = star.first[0], star.second[0]
-    first, second = group.permutations[:, [i, j]].T
-    steps = group.rotations @ star.cells[0] + group.cells[:, j] - group.cells[:, i]
-    images = np.concatenate(
-        [encode(first, second, steps), encode(second, first, -steps)]
-    )
-    members = encode(star.first, star.second, star.cells)
-    little = np.flatnonzero(images == members[0])
-    if little.tobytes() not in bases:
-        bases[little.tobytes()] = _invariant_tensors(group, little)
-    elements, tensors = bases[little.tobytes()]
-    # one operation that takes the first pair to each member of the star
+def _some_shells(orbits, numbers, group):
+    """Spread the tensor elements that symmetry leaves free over stars of pairs."""
+    members = [orbits.members[number] for number in numbers]
+    ends = np.cumsum([len(own) for own in members])
+    star = _Pairs(*(column[np.concatenate(members)] for column in orbits.pairs))
+    atoms = np.stack([star.first, star.second], axis=1)
+    keys = orbits.encode(*star[:3])
+    leaders = np.append(0, ends[:-1])
+    images = _images_of(star, leaders, group, orbits.encode)
+    # one operation that takes the first pair to each member of its star
     found, operations = np.unique(images, return_index=True)
-    carriers = operations[np.searchsorted(found, members)]
-    return Shell(
-        number,
-        star.bonds,
-        np.stack([star.first, star.second], axis=1),
-        elements,
-        _transformed(tensors, group, carriers),
+    carriers = operations[np.searchsorted(found, keys)] % images.shape[1]
+    fixing = images == keys[leaders, None]
+    kinds, kind_of = np.unique(np.packbits(fixing, axis=1), axis=0, return_inverse=True)
+    shells = [None] * len(numbers)
+    for kind in range(len(kinds)):
+        alike = np.flatnonzero(kind_of.reshape(-1) == kind)
+        elements, basis = _invariant_tensors(group, np.flatnonzero(fixing[alike[0]]))
+        slices = [slice(leaders[n], ends[n]) for n in alike]
+        tensors = _transformed(
+            basis, group, np.concatenate([carriers[own] for own in slices])
+        )
+        start = 0
+        for n, own in zip(alike, slices, strict=True):
+            stop = start + own.stop - own.start
+            shells[n] = Shell(
+                int(numbers[n]) + 1,
+                star.bonds[own],
+                atoms[own],
+                elements,
+                tensors[:, start:stop],
+            )
+            start = stop
+    return shells
+
+
+def _images_of(pairs, chosen, group, encode):
+    """Images of chosen pairs, (n_chosen, 2 * n_operations), as integers.
+
+    The second half of the operations exchange the atoms.
+    """
+    first, second = pairs.first[chosen], pairs.second[chosen]
+    steps = np.einsum("oij,nj->noi", group.rotations, pairs.cells[chosen])
+    steps += (group.cells[:, second] - group.cells[:, first]).swapaxes(0, 1)
+    first, second = group.permutations[:, first].T, group.permutations[:, second].T
+    return np.concatenate(
+        [encode(first, second, steps), encode(second, first, -steps)], axis=1
     )
 
 
@@ -402,9 +406,5 @@ def _transformed(tensors, group, operations):
 
 def _row_space(matrix):
     """Orthonormal rows that span those of a matrix, but for rounding errors."""
-    if matrix.shape[1] > _WIDE * len(matrix):
-        squares, left = np.linalg.eigh(matrix @ matrix.T)
-        kept = squares > _NOISE**2
-        return (left[:, kept] / np.sqrt(squares[kept])).T @ matrix
     _, sizes, rows = np.linalg.svd(matrix, full_matrices=False)
-    return rows[sizes > _NOISE]
+    return rows[sizes > LATTICE_NOISE]

@@ -223,7 +223,18 @@ class DynamicalMatrices:
         self._waves = self._pairs.waves(points)
 
     def reduced(self, number: int) -> Array:
-        """Return a wavevector in units of the reciprocal lattice, the shortest one."""
+        """Return one of the wavevectors in units of the reciprocal lattice.
+
+        Parameters
+        ----------
+        number : int
+            Which.
+
+        Returns
+        -------
+        ndarray of shape (3,)
+            In the first zone, nearly.
+        """
         reciprocal = self._model.reciprocal_lattice()
         reduced = self.wavevectors[number] @ np.linalg.inv(reciprocal)
         return reduced - np.rint(reduced)
@@ -314,6 +325,7 @@ class DynamicalMatrices:
         Returns
         -------
         ndarray of shape (n_samples, n_parameters)
+            In units of the scalar for each eV/Angstrom^2.
         """
         n_samples = len(slopes)
         blocks = slopes.reshape(n_samples, self.n_points, -1, 3, self.size // 3, 3)

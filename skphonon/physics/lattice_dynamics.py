@@ -11,6 +11,8 @@ crystal is unstable. Lines, intensities and derivatives are in
 :mod:`skphonon.physics.mode_pairs`.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -111,23 +113,33 @@ def _add_block(matrices, rows, phases, atoms, tensors, mass_roots):
         for row, block in zip(rows, sums, strict=True):
             matrices[row] += block
         return
-    first, second = atoms.T
-    cosines, sines = np.cos(phases), np.sin(phases)
     shape = *matrices.shape[:2], len(mass_roots), 3, len(mass_roots), 3
     blocks = matrices.reshape(shape)
-    for i, j in np.unique(atoms[first <= second], axis=0):
-        among = (first == i) & (second == j)
-        scaled = tensors[:, among] / -(mass_roots[i] * mass_roots[j])
+    kept = np.flatnonzero(atoms[:, 0] <= atoms[:, 1])
+    order = kept[np.lexsort(atoms[kept].T)]
+    cosines, sines = np.cos(phases[:, order]), np.sin(phases[:, order])
+    for own in _runs(atoms[order]):
+        i, j = atoms[order[own.start]]
+        scaled = tensors[:, order[own]] / -(mass_roots[i] * mass_roots[j])
         sums = np.empty((len(rows), len(phases), 3, 3), dtype=complex)
-        sums.real = _weighted(cosines[:, among], scaled)
-        sums.imag = _weighted(sines[:, among], scaled)
+        sums.real = _weighted(cosines[:, own], scaled)
+        sums.imag = _weighted(sines[:, own], scaled)
         for row, block in zip(rows, sums, strict=True):
             blocks[row, :, i, :, j] += block
             if i != j:
                 blocks[row, :, j, :, i] += block.conj().swapaxes(1, 2)
-    for i in np.unique(first):
-        on_site = tensors[:, first == i].sum(axis=1) / mass_roots[i] ** 2
+    order = np.argsort(atoms[:, 0], kind="stable")
+    for own in _runs(atoms[order, :1]):
+        i = atoms[order[own.start], 0]
+        on_site = tensors[:, order[own]].sum(axis=1) / mass_roots[i] ** 2
         blocks[rows, :, i, :, i] += on_site[:, None]
+
+
+def _runs(rows):
+    """Slices of rows that are equal one after another."""
+    ends = np.flatnonzero((np.diff(rows, axis=0) != 0).any(axis=1)) + 1
+    bounds = [0, *ends.tolist(), len(rows)]
+    return [slice(*pair) for pair in pairwise(bounds)]
 
 
 def _weighted(weights: Array, tensors: Array) -> Array:

@@ -164,7 +164,7 @@ def _overlaps(found, amplitudes):
 def _response_weights(
     eigenvalues: torch.Tensor, projections: torch.Tensor, basis: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of a function of Hermitian matrices and of its derivative, (n, s, j, p)."""
+    """Return weights of a function of matrices and of its derivative, (n, s, j, p)."""
     inverse, near = _gaps(eigenvalues)
     coupled = torch.stack(
         [2 * inverse.to(projections) @ projections, near.to(projections) @ projections],

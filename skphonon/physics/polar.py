@@ -41,6 +41,7 @@ _AT_CENTRE = 1e-5  # 1/Angstrom: nearer to a reciprocal lattice point is on it
 _SAME_LENGTH = 1e-5  # Angstrom: lattices come with about this precision
 _CHARGE_SUM = 1e-2  # e: what rounding of published charges leaves
 _BLOCK = 2**18  # numbers in the largest array of a block of points: fits in a cache
+_PAIRS = 2**11  # of atoms at a time, which keeps the sums below 0.2 GB
 _CORNERS = np.indices((2, 2, 2)).reshape(3, 8).T
 _ROWS, _COLUMNS = np.triu_indices(3)  # of the six elements of a symmetric tensor
 
@@ -121,12 +122,27 @@ def polar_term(
     _check_cell(cell, weights)
     cell, positions, multiple = _short_cell(cell, positions, _integers(supercell))
 
-    dipoles = _dipoles(cell, positions, weights, charges, tensor)
-    cells, constants = _shared(dipoles, cell, multiple, *_stored(dipoles, multiple))
     scaled = points @ cell.T / (2 * np.pi)
-    first, second = dipoles.pairs
     matrices = np.empty((len(points), n_atoms, 3, n_atoms, 3), dtype=complex)
-    for block in _blocks(dipoles, len(points)):
+    first, second = np.triu_indices(n_atoms)
+    for start in range(0, len(first), _PAIRS):
+        pairs = first[start : start + _PAIRS], second[start : start + _PAIRS]
+        dipoles = _dipoles(cell, positions, weights, charges, tensor, pairs)
+        _add_pairs(matrices, dipoles, cell, multiple, scaled)
+    return matrices.reshape(len(points), 3 * n_atoms, 3 * n_atoms)
+
+
+def _add_pairs(
+    matrices: ComplexArray,
+    dipoles: _Dipoles,
+    cell: Array,
+    multiple: Array,
+    scaled: Array,
+) -> None:
+    """Put the term of some pairs in its place in the matrices of all points."""
+    cells, constants = _shared(dipoles, cell, multiple, *_stored(dipoles, multiple))
+    first, second = dipoles.pairs
+    for block in _blocks(dipoles, len(scaled)):
         angles = 2 * np.pi * scaled[block] @ cells.T
         term = _interaction(dipoles, scaled[block])
         term -= _contract(np.cos(angles), constants)
@@ -135,7 +151,6 @@ def polar_term(
         tensors = term.reshape(len(term), -1, 3, 3).transpose(1, 0, 2, 3)
         matrices[block, second, :, first] = tensors.conj().swapaxes(2, 3)
         matrices[block, first, :, second] = tensors
-    return matrices.reshape(len(points), 3 * n_atoms, 3 * n_atoms)
 
 
 def non_analytic_term(
@@ -185,7 +200,12 @@ def non_analytic_term(
 
 
 def _dipoles(
-    cell: Array, positions: Array, masses: Array, charges: Array, dielectric: Array
+    cell: Array,
+    positions: Array,
+    masses: Array,
+    charges: Array,
+    dielectric: Array,
+    pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
 ) -> _Dipoles:
     """Prepare the lattice sum; only the symmetric part of the tensor enters it."""
     symmetric = (dielectric + dielectric.T) / 2
@@ -204,7 +224,7 @@ def _dipoles(
     # a wavevector is at most half the diagonal away from its nearest lattice point
     cutoff = np.sqrt(width * _NEGLIGIBLE) + _half_diagonal(reciprocal)
     indices = _within(reciprocal, cutoff)
-    first, second = np.triu_indices(len(positions))
+    first, second = pairs
     phases = np.exp(2j * np.pi * indices @ (positions[first] - positions[second]).T)
     vectors = indices @ reciprocal
     squares = vectors[:, _ROWS] * vectors[:, _COLUMNS]
@@ -215,7 +235,7 @@ def _dipoles(
     coupling = coupling + coupling.swapaxes(1, 2)
     coupling = coupling[:, _ROWS, _COLUMNS] / (1 + (_ROWS == _COLUMNS))[:, None, None]
     return _Dipoles(
-        (first, second),
+        pairs,
         positions,
         reciprocal,
         vectors,

@@ -71,7 +71,15 @@ class Softest:
         self.eigenvalues[batch] = np.where(unstable, self._lowest[batch], 0.0)
 
     def worst(self):
-        """Return energy (imaginary part) and reduced wavevector of the softest mode."""
+        """Return the softest mode of all.
+
+        Returns
+        -------
+        energy : float
+            Imaginary part of its energy in meV.
+        reduced : ndarray of shape (3,)
+            Its wavevector in units of the reciprocal lattice.
+        """
         number = int(self.eigenvalues.argmin())
         reduced = self._matrices.reduced(self.points[number])
         return np.sqrt(-self.eigenvalues[number]), reduced
@@ -95,6 +103,7 @@ def softest_modes(model, parameters, mesh=None) -> Softest:
     Returns
     -------
     Softest
+        The lowest modes.
     """
     if mesh is None:
         spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
@@ -119,7 +128,13 @@ def softest_modes(model, parameters, mesh=None) -> Softest:
 
 @contextmanager
 def searching():
-    """Keep quiet of unstable crystals: a search passes them, and judges its results."""
+    """Keep quiet of unstable crystals: a search passes them, and judges its results.
+
+    Yields
+    ------
+    None
+        While it lasts :func:`warn_unstable` is silent.
+    """
     token = _SEARCHING.set(True)
     try:
         yield

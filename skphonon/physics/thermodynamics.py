@@ -160,7 +160,8 @@ def heat_capacity(
 
     def capacities(some, mesh, softest=None):
         capacity = np.zeros((len(some), len(kelvins)))
-        for block, weights in _blocks(model, mean_points(model, mesh), len(some)):
+        points = mean_points(model, mesh, n_radii=8)
+        for block, weights in _blocks(model, points, len(some)):
             eigenvalues = np.linalg.eigvalsh(block.matrices(some))
             _note(softest, block, eigenvalues)
             energies = np.sqrt(np.maximum(eigenvalues, 1e-12))
@@ -170,7 +171,7 @@ def heat_capacity(
                 capacity[:, number] += of_modes.sum(axis=2) @ weights
         return si.R * capacity
 
-    return _of_stable(model, rows, mesh, capacities)
+    return _of_stable(model, rows, kelvins, mesh, capacities)
 
 
 def displacement_tensors(
@@ -221,22 +222,27 @@ def displacement_tensors(
             _note(softest, block, eigenvalues)
             thermal = ThermalTensors(model, weights)
             found = found + np.stack(
-                [thermal.components(eigenvalues, vectors, kelvin) for kelvin in kelvins],
+                [
+                    thermal.components(eigenvalues, vectors, kelvin)
+                    for kelvin in kelvins
+                ],
                 axis=1,
             )
         return np.tensordot(found, thermal.tensors, axes=1)
 
-    return _of_stable(model, rows, mesh, tensors)
+    return _of_stable(model, rows, kelvins, mesh, tensors)
 
 
-def _of_stable(model, rows, mesh, evaluate):
+def _of_stable(model, rows, kelvins, mesh, evaluate):
     """Evaluate on a mesh, NaN for what is unstable."""
 
     def error(coarse, fine):
         axes = tuple(range(2, fine.ndim))
         change = np.abs(coarse - fine).max(axis=axes) if axes else np.abs(coarse - fine)
         size = np.abs(fine).max(axis=axes) if axes else np.abs(fine)
-        return (change / np.maximum(size, np.finfo(float).tiny)).max()
+        # nothing at all above 0 K is a mesh without the phonons that are excited
+        lost = np.where(kelvins > 0, 1.0, 0.0)
+        return np.where(size > 0, change / np.where(size > 0, size, 1.0), lost).max()
 
     if mesh is None:
         mesh = _settled(model, lambda m: evaluate(rows[:1], m), error, _ERROR)
@@ -276,9 +282,9 @@ def _settled(model, evaluate: Callable, error: Callable, allowed: float) -> Zone
         if n_points * n_modes**2 > _LARGEST:
             break
     warn_user(
-        f"A mean over the zone errs by {reached:.1g} on a mesh of {pair[0].size} points, "
-        f"where {allowed:.1g} was to be reached. Ask for higher temperatures or a larger "
-        "width, or pass a finer mesh.",
+        f"A mean over the zone errs by {reached:.1g} on a mesh of {pair[0].size} "
+        f"points, where {allowed:.1g} was to be reached. Ask for higher temperatures "
+        "or a larger width, or pass a finer mesh.",
         ConvergenceWarning,
     )
     return pair[1]

@@ -17,7 +17,7 @@ so that derivatives follow as elsewhere.
 
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +45,7 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _CORE = 2.2  # steps of the mesh in the radius that the centre is parted off with
-_WIDEST_CORE = 0.25  # and at most so much of the width of the zone
 _EDGE = 4.7  # radii beyond which nothing of the centre is left
-_RADII = 3  # moduli of wavevectors of the rule of the centre
 _SHORTEST, _LONGEST = 8.0, 400.0  # Angstrom: reach of the coarsest and finest mesh
 _HALF = 1 << 19  # coordinates that labels of points tell apart, in either direction
 _SAME_DIRECTION = 1e-5
@@ -70,7 +68,7 @@ class ZoneMesh:
         strongly anisotropic crystals need more.
     """
 
-    size: int | tuple[int, int, int]
+    size: Any  # int or tuple of 3 int; a tuple once made
     shifted: bool = True
     n_polar: int = 12
 
@@ -123,7 +121,18 @@ def laue_rotations(model) -> Integers:
 
 
 def labels(points: Integers) -> Integers:
-    """Return one number for the three coordinates of each point, in their order."""
+    """Return one number for the three coordinates of each point, in their order.
+
+    Parameters
+    ----------
+    points : ndarray of int of shape (n_points, 3)
+        Coordinates, below half a million in size.
+
+    Returns
+    -------
+    ndarray of int of shape (n_points,)
+        Different for different points.
+    """
     a, b, c = (points + _HALF).T
     return ((a << 20) + b << 20) + c
 
@@ -143,6 +152,7 @@ def stars(points: Integers, rotations: Integers, period: int | None = None) -> I
     Returns
     -------
     ndarray of int of shape (n_points,)
+        The smallest of :func:`labels` in the star of each point.
     """
     least = np.full(len(points), np.iinfo(np.int64).max)
     for rotation in rotations:
@@ -235,7 +245,7 @@ def resolving_points(model, mesh: ZoneMesh) -> ZonePoints:
     return ZonePoints(reduced @ model.reciprocal_lattice(), found.shares)
 
 
-def mean_points(model, mesh: ZoneMesh) -> ZonePoints:
+def mean_points(model, mesh: ZoneMesh, n_radii: int = 4) -> ZonePoints:
     """Return points and weights of means of what is smooth in the modulus of q.
 
     Such are displacements and heat capacities, but not what resolves energies: see
@@ -247,6 +257,9 @@ def mean_points(model, mesh: ZoneMesh) -> ZonePoints:
         The crystal.
     mesh : ZoneMesh
         The mesh.
+    n_radii : int, default=4
+        Moduli of the points around the centre. Four give displacements to 0.01 %; the
+        heat capacity of a cold crystal, in which short waves are frozen, needs more.
 
     Returns
     -------
@@ -258,14 +271,13 @@ def mean_points(model, mesh: ZoneMesh) -> ZonePoints:
     found = mesh_points(model, mesh)
     points, shares = found.points[: found.n_apart], found.shares[: found.n_apart]
     volume = abs(np.linalg.det(reciprocal))
-    width = volume ** (1 / 3)
-    step = width / np.prod(mesh.size) ** (1 / 3)
-    radius = min(_CORE * step, _WIDEST_CORE * width)
+    step = (volume / np.prod(mesh.size)) ** (1 / 3)
+    radius = _CORE * step
     wavevectors = points / found.period @ reciprocal
     shares = shares * (1 - _centre(wavevectors, reciprocal, radius))
-    squares, parts = _radial_rule(_RADII)
+    moduli, parts = _radial_rule(n_radii)
     directions, of_directions = _directions(model.point_group(), mesh.n_polar)
-    moduli = radius * np.sqrt(squares)
+    moduli = radius * moduli
     around = (directions[:, None] * moduli[:, None]).reshape(-1, 3)
     of_moduli = 4 * np.pi * radius * parts * moduli**2 / volume
     return ZonePoints(
@@ -300,7 +312,18 @@ def mesh_sizes(model) -> list[tuple[int, int, int]]:
 
 
 def as_mesh(mesh) -> ZoneMesh:
-    """Return the mesh that a number, three numbers or a mesh stand for."""
+    """Return the mesh that a number, three numbers or a mesh stand for.
+
+    Parameters
+    ----------
+    mesh : ZoneMesh, int or tuple of 3 int
+        The mesh, or its size.
+
+    Returns
+    -------
+    ZoneMesh
+        The mesh given, or one of this size.
+    """
     return mesh if isinstance(mesh, ZoneMesh) else ZoneMesh(mesh)
 
 
@@ -319,24 +342,25 @@ def _centre(wavevectors, reciprocal, radius):
 
 @cache
 def _radial_rule(n_points):
-    r"""Gauss's rule :math:`\int_0^\infty \varphi(r) f(r^2)\,dr`, in units of the radius.
+    r"""Gauss's rule :math:`\int_0^\infty \varphi(r) f(r)\,dr`, in units of the radius.
 
     By the recurrence of the orthogonal polynomials (Golub and Welsch, Math. Comp. 23,
     221 (1969), doi:10.1090/S0025-5718-69-99647-1).
     """
     nodes, weights = np.polynomial.legendre.leggauss(200)
-    s = (3 * (nodes + 1)) ** 2
+    r = 3 * (nodes + 1)
+    s = r * r
     weights = 3 * weights * (1 + s + s * s / 2) * np.exp(-s)
-    before, now = np.zeros_like(s), np.ones_like(s) / np.sqrt(weights.sum())
+    before, now = np.zeros_like(r), np.ones_like(r) / np.sqrt(weights.sum())
     diagonal, beside = [], [0.0]
     for _ in range(n_points):
-        diagonal.append((weights * s * now * now).sum())
-        following = (s - diagonal[-1]) * now - beside[-1] * before
+        diagonal.append((weights * r * now * now).sum())
+        following = (r - diagonal[-1]) * now - beside[-1] * before
         beside.append(np.sqrt((weights * following**2).sum()))
         before, now = now, following / beside[-1]
     off = np.diag(beside[1:-1], 1)
-    squares, vectors = np.linalg.eigh(np.diag(diagonal) + off + off.T)
-    return squares, weights.sum() * vectors[0] ** 2
+    moduli, vectors = np.linalg.eigh(np.diag(diagonal) + off + off.T)
+    return moduli, weights.sum() * vectors[0] ** 2
 
 
 def _directions(group, n_polar):
@@ -364,7 +388,8 @@ def _directions(group, n_polar):
 def _principal_axis(group):
     """Axis of the highest order, one across it (along a twofold axis), and the order."""
     proper = group[np.linalg.det(group) > 0]
-    orders = np.array([{-1: 2, 0: 3, 1: 4, 2: 6}.get(round(np.trace(g)), 1) for g in proper])
+    of_trace = {-1: 2, 0: 3, 1: 4, 2: 6}
+    orders = np.array([of_trace.get(round(np.trace(g)), 1) for g in proper])
     highest = int(orders.argmax())
     if orders[highest] == 1:
         return np.eye(3)[2], np.eye(3)[0], 1
@@ -508,17 +533,36 @@ class ThermalTensors:
         return self._contracted(amplitudes, vectors)
 
     def warming(self, eigenvalues, vectors, temperature) -> Array:
-        """Return the derivative of the components with the temperature."""
+        """Return the derivative of the components with the temperature.
+
+        Parameters
+        ----------
+        eigenvalues : ndarray of shape (n_samples, n_points, n_modes)
+            As for :meth:`components`.
+        vectors : ndarray of shape (n_samples, n_points, n_modes, n_modes)
+            As for :meth:`components`.
+        temperature : float or ndarray of shape (n_samples,)
+            In K.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            In Angstrom^2/K.
+        """
         _, _, warmings = thermal_amplitudes(eigenvalues, temperature)
         return self._contracted(warmings, vectors)
 
     def slopes(self, eigenvalues, vectors, temperature, inverse, near) -> NDArray:
-        """Return the gradient of each component with the matrices, between modes.
+        r"""Return the gradient of each component with the matrices, between modes.
 
         Parameters
         ----------
-        eigenvalues, vectors, temperature
+        eigenvalues : ndarray of shape (n_samples, n_points, n_modes)
             As for :meth:`components`.
+        vectors : ndarray of shape (n_samples, n_points, n_modes, n_modes)
+            As for :meth:`components`.
+        temperature : float or ndarray of shape (n_samples,)
+            In K.
         inverse : ndarray of shape (n_samples, n_points, n_modes, n_modes)
             Inverse gaps between the eigenvalues, zero between degenerate ones.
         near : ndarray of bool of the same shape
@@ -528,7 +572,7 @@ class ThermalTensors:
         -------
         ndarray of shape (n_components, n_samples, n_points, n_modes, n_modes)
             Hermitian G in the basis of the modes: a component changes by
-            :math:`\\mathrm{Re} \\sum_{jk} G_{jk}^* (V^\\dagger dD\\,V)_{jk}`.
+            :math:`\mathrm{Re} \sum_{jk} G_{jk}^* (V^\dagger dD\,V)_{jk}`.
         """
         amplitudes, slopes, _ = thermal_amplitudes(eigenvalues, temperature)
         changes = (amplitudes[..., :, None] - amplitudes[..., None, :]) * inverse

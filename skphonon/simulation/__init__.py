@@ -1,5 +1,7 @@
 """What an instrument would record: physics, grid and resolution together."""
 
+from skphonon.physics.stability import UnstableCrystalWarning
+from skphonon.physics.zone import ZoneMesh
 from skphonon.simulation.crystal_grid import CrystalGrid
 from skphonon.simulation.grid import PathGrid, SpectrumGrid
 from skphonon.simulation.joint import JointSimulator
@@ -22,5 +24,7 @@ __all__ = [
     "SpectrumGrid",
     "SpinWaveSimulator",
     "TabulatedResolution",
+    "UnstableCrystalWarning",
+    "ZoneMesh",
     "instrument_resolution",
 ]

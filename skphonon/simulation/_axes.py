@@ -24,8 +24,10 @@ Array = NDArray[np.float64]
 
 _REACH = 5.0  # widths of the resolution beyond which a line is not seen
 _LINE_STEPS = 3  # points of the energy axis within a width of the resolution
-_Q_STEPS = 1.5  # and of that of |Q|, where each spectrum is of very many lines
+_Q_STEPS = 1.4  # and of that of |Q|, where each spectrum is of very many lines
+_SHARP = 0.1  # of resolution and bin together, below which a resolution is none
 _SHARP_STEPS = 8  # and of a resolution much narrower than a bin
+_ROUNDING = 1e-6  # of a step: axes of the same window have the same points
 _SOFTEST = 1e-6  # meV^2: softer modes, sound of infinite wavelength, do not scatter
 
 
@@ -48,6 +50,14 @@ class Axis(NamedTuple):
     first: int
     n_points: int
     smooth: bool
+
+    @property
+    def blur(self) -> float:
+        """Width that a point has where it does not resolve the borders of bins.
+
+        Without it they would hold one point more or one less.
+        """
+        return 0.0 if self.smooth else self.step / 3**0.5
 
     def points(self, beyond: int = 0) -> Array:
         """Return where the points are, with so many more at either end.
@@ -237,8 +247,8 @@ def energy_axis(
         ends = [min(moves(ends[0])), max(moves(ends[1]))]
     crosses_zero = ends[0] < 0 < ends[1]
     nearest = 0.0 if crosses_zero else max(np.abs(ends).min() - reach, 0.0)
-    first = int(np.floor(nearest / step)) - 2
-    last = int(np.ceil((np.abs(ends).max() + reach) / step)) + 2
+    first = int(np.floor(nearest / step + _ROUNDING)) - 2
+    last = int(np.ceil((np.abs(ends).max() + reach) / step - _ROUNDING)) + 2
     return Axis(step, first, last - first + 1, smooth)
 
 
@@ -261,12 +271,12 @@ def q_axis(edges: ArrayLike, widths: tuple[float, float], moves) -> Axis:
     edges = np.asarray(edges, dtype=float)
     low, high = min(moves(edges[0])), max(moves(edges[-1]))
     stretch = min(moves(edges[-1])) / edges[-1]
-    width = total_width(edges, widths[0]) * min(stretch, 1.0)
-    smooth = bool(widths[0] >= width / 2)
-    step = width / (_Q_STEPS if smooth else _SHARP_STEPS)
-    reach = max(_REACH * widths[1] * max(high / edges[-1], 1.0), 2 * step)
-    first = int(np.floor(max(low - reach, 0.0) / step)) - 1
-    last = int(np.ceil((high + reach) / step)) + 2
+    width = total_width(edges, widths[0])
+    smooth = bool(widths[0] >= _SHARP * width)
+    step = stretch * (widths[0] / _Q_STEPS if smooth else width / _SHARP_STEPS)
+    reach = max(_REACH * widths[1] * high / edges[-1], 2 * step)
+    first = int(np.floor(max(low - reach, 0.0) / step + _ROUNDING)) - 1
+    last = int(np.ceil((high + reach) / step - _ROUNDING)) + 2
     return Axis(step, first, last - first + 1, smooth)
 
 

@@ -118,7 +118,7 @@ def _costs(plan, n_parameters, n_changes):
 
 
 def _swellings(plan, found, recording, batch, n_parameters, names):
-    """Derivatives of the displacements, (n_samples, n_components, n_changes)."""
+    """Return derivatives of displacements, (n_samples, n_components, n_changes)."""
     shape = found.n_samples, len(plan.tensors), n_parameters + len(names)
     changes = np.zeros(shape)
     matrices, tensors = plan.thermal
@@ -161,7 +161,7 @@ def _moved(lines, basis):
 
 
 def _weights(plan, block, lines, moved, atoms, values, swellings, step):
-    """Changes of the weights of shares and tilts, (s, n, j, 2, k, changes)."""
+    """Return changes of the weights of shares and tilts, (s, n, j, 2, k, changes)."""
     n_samples, n_points, n_rows, n_modes = values.shape
     n_parameters, n_changes = moved.shape[-1], swellings.shape[2]
     vectors = lines.vectors
@@ -188,11 +188,11 @@ def _weights(plan, block, lines, moved, atoms, values, swellings, step):
 
 
 def _shrinking(plan, block, lines, atoms, values):
-    """Derivatives of |A|^2 with the displacements, (s, n, j, k, components)."""
+    """Return derivatives of |A|^2 with displacements, (s, n, j, k, components)."""
     forms = quadratic(plan, block)
     if forms.shape[1] == 1:  # all atoms alike
-        fallen = -squares(values)[..., None] * np.moveaxis(forms[:, 0], 0, -1)[:, :, None]
-        return np.moveaxis(fallen, 3, 2)
+        of_columns = np.moveaxis(forms[:, 0], 0, -1)[:, None]  # (n, 1, k, c)
+        return -squares(values).swapaxes(2, 3)[..., None] * of_columns
     of_atoms = np.moveaxis(forms[:, plan.tensor_rows], 1, -1)  # (c, n, k, d)
     of_axes = np.repeat(of_atoms, 3, axis=-1).transpose(1, 2, 0, 3)  # (n, k, c, 3 d)
     parts = atoms[..., None, :] * of_axes
@@ -265,7 +265,7 @@ def gradients(
 
 
 def _of_means(plan, images):
-    """Derivatives with each visible pixel by the background, (n_samples,)."""
+    """Return derivatives with each visible pixel by the background, (n_samples,)."""
     if plan.background is None:
         return np.zeros(len(images))
     smooth, n_seen = plan.background[plan.mask], plan.mask.sum()
@@ -273,7 +273,7 @@ def _of_means(plan, images):
 
 
 def _gathered(plan, block, images, of_means):
-    """Derivatives with the spectra of columns, (s, n, k, n_energy)."""
+    """Return derivatives with the spectra of columns, (s, n, k, n_energy)."""
     n_columns = block.columns.stop - block.columns.start
     found = np.zeros((len(images), n_columns, images.shape[1]))
     pixels, matrix = spread(plan, block)

@@ -108,8 +108,13 @@ class Crystals(NamedTuple):
 
 
 def crystals(
-    plan: Plan, rows: Array, recording: Recording, batch: slice, softest: Softest,
-    *, keep: bool = False
+    plan: Plan,
+    rows: Array,
+    recording: Recording,
+    batch: slice,
+    softest: Softest,
+    *,
+    keep: bool = False,
 ) -> Crystals:
     """Find the displacements of a batch.
 
@@ -132,7 +137,8 @@ def crystals(
     -------
     Crystals
     """
-    one, kept = isotropic(plan), []
+    one = isotropic(plan)
+    kept: list = []
     if plan.displacement is None:
         found = np.empty((len(rows), len(plan.tensors)))
         matrices, tensors = plan.thermal
@@ -252,8 +258,13 @@ def blocks(plan: Plan, n_samples: int, costs: Costs) -> Iterator[Block]:
                 )
             else:
                 stop = start + 1
-                yield from _pieces(plan, n_samples, costs, points.start + start,
-                                   slice(int(of_rows[start]), int(of_rows[stop])))
+                yield from _pieces(
+                    plan,
+                    n_samples,
+                    costs,
+                    points.start + start,
+                    slice(int(of_rows[start]), int(of_rows[stop])),
+                )
             start = stop
 
 

@@ -111,13 +111,11 @@ def make_plan(simulator, q_resolution, thermal: Thermal) -> Plan:
     directions, of_centre = _approaches(simulator)
     fields = model.non_analytic_term(directions)
     # symmetry would turn a direction that is given
-    alike = laue_rotations(model)
-    if simulator.q_direction is not None:
-        alike = np.eye(3, dtype=int)[None]
+    alike = laue_rotations(model) if simulator.q_direction is None else [np.eye(3)]
     wavevectors = wavevectors.reshape(-1, 3)
     if fields is not None:
         wavevectors = on_centres(wavevectors)
-    points, n_centre = fold(wavevectors, alike), 0
+    points, n_centre = fold(wavevectors, np.asarray(alike, dtype=float)), 0
     in_column = np.ones(len(points.targets))
     if fields is not None:
         points, in_column, n_centre = approach_centre(points, of_centre)
@@ -248,7 +246,7 @@ def _laid_out(points: Points) -> _Layout:
     sizes = _sizes(counts.max(initial=1))
     filled = sizes[np.searchsorted(sizes, counts)]
     order = np.argsort(filled, kind="stable")
-    columns, groups, n_columns = [], [], 0
+    parts, groups, n_columns = [], [], 0
     for size in np.unique(filled):
         own = np.flatnonzero(filled[order] == size)
         numbers = order[own]
@@ -256,10 +254,10 @@ def _laid_out(points: Points) -> _Layout:
         some = np.where(
             within < counts[numbers, None], first[numbers, None] + within, -1
         )
-        columns.append(some.ravel())
+        parts.append(some.ravel())
         groups.append(Group(int(size), slice(int(own[0]), int(own[-1]) + 1), n_columns))
         n_columns += some.size
-    columns = np.concatenate(columns)
+    columns = np.concatenate(parts)
     n_targets = np.diff(points.starts)[columns] * (columns >= 0)
     starts = np.r_[0, np.cumsum(n_targets)]
     before = np.repeat(points.starts[columns] - starts[:-1], n_targets)

@@ -12,8 +12,7 @@ incoherent cross-section this is incoherent one-phonon scattering; exact for
 atoms at sites of cubic symmetry and with u averaged over directions at others.
 
 The integral of f is u. A mesh misses the slowest waves, next to the zone centre: what
-is missing of u is put where these are, as sound has it, below the lowest energy of the
-mesh.
+is missing of u is put next to zero energy, as sound has it.
 """
 
 import numpy as np
@@ -29,6 +28,8 @@ __all__ = ["Incoherent"]
 
 Array = NDArray[np.float64]
 
+_SLOW_STEPS = 3  # of the energy axis, up to which the slowest waves are put
+
 
 class Incoherent:
     """Incoherent and multiphonon scattering of a plan.
@@ -43,11 +44,9 @@ class Incoherent:
         Its axes.
     weights : ndarray of shape (n_points,)
         Of the points of the plan in a mean over the zone that resolves energies.
-    slowest : float
-        Energy in meV below which the mesh has no phonons.
     """
 
-    def __init__(self, model, cross_sections, recording, weights, slowest) -> None:
+    def __init__(self, model, cross_sections, recording, weights) -> None:
         _, permutations = model.symmetry_operations()
         _, self.of_class = np.unique(permutations.min(axis=0), return_inverse=True)
         n_classes = self.of_class.max() + 1
@@ -56,7 +55,7 @@ class Incoherent:
         self.n_orders = cross_sections.shape[1]
         masses = self.members @ model.atomic_masses / self.members.sum(axis=1)
         self.scale = HBAR2_PER_AMU / (2 * masses)
-        self.recording, self.slowest = recording, slowest
+        self.recording = recording
         self.points = np.flatnonzero(weights)
         self.weights = weights[self.points]
 
@@ -67,8 +66,10 @@ class Incoherent:
         single = stage.completed(single, self._along_lines(plan, found, conditions))
         shares = self.q_shares(plan, found, conditions)
         return self._joined(
-            conditions.smooth(stage.n_points, None), stage.convolved(single),
-            conditions.q(None), shares,
+            conditions.smooth(stage.n_points, None),
+            stage.convolved(single),
+            conditions.q(None),
+            shares,
         )
 
     def by_order(self, plan, found, conditions):
@@ -81,7 +82,9 @@ class Incoherent:
         kernels = conditions.smooth(stage.n_points, None), conditions.q(None)
         return np.stack(
             [
-                self._joined(kernels[0], spectra[:, :, [n]], kernels[1], shares[:, :, [n]])
+                self._joined(
+                    kernels[0], spectra[:, :, [n]], kernels[1], shares[:, :, [n]]
+                )
                 for n in range(self.n_orders)
             ],
             axis=1,
@@ -111,7 +114,7 @@ class Incoherent:
         return found.components @ self._traces(plan)
 
     def _along_lines(self, plan, found, conditions):
-        """The same of thermal motion, None where displacements are given."""
+        """Return the same of thermal motion; None where displacements are given."""
         if plan.displacement is not None:
             return None
         added = conditions.values["mean_square_displacement"]
@@ -190,7 +193,7 @@ class Incoherent:
         return image, np.stack(derivatives, axis=1)
 
     def _recorded_changes(self, conditions, stage, spectra, shares, name):
-        """What a nuisance of the instrument changes."""
+        """Return what a nuisance of the instrument changes."""
         from skphonon.simulation._recording import _OF_ENERGY, _OF_Q
 
         energy, q = conditions.smooth(stage.n_points, None), conditions.q(None)
@@ -204,7 +207,7 @@ class Incoherent:
         return moved
 
     def _stretched(self, plan, found, conditions, energy, spectra, q, shares, softer):
-        """Change of the shares with the scale s of the lattice: of Q / s, and of s^2."""
+        """Return what Q / s and s^2 change, with the scale s of the lattice."""
         orders = np.arange(1, self.n_orders + 1)[:, None]
         line = self._displacements(plan, found)[..., None, None]
         scales = conditions.scales[:, None, None, None]
@@ -212,8 +215,7 @@ class Incoherent:
         return self._joined(energy, spectra, q, slower)
 
     def gradient(self, plan, found, pairs, conditions, slopes):
-        """Return gradients of a scalar with the matrices, between modes, and with
-        the components of the displacements.
+        """Return gradients of a scalar with matrices between modes and displacements.
 
         Parameters
         ----------
@@ -275,23 +277,26 @@ class _Stage:
             np.stack([_warming(sign * energies, kelvin) for kelvin in kelvins])[:, None]
             for sign in (1, -1)
         ]
-        inside = np.abs(energies) < max(incoherent.slowest, 1.5 * step)
-        self.slow = self._both(np.where(inside & (energies >= 0), 1.0, 0.0), 0.5)
+        # what sound has of f: n(E) + 1 times E
+        ratio = energies / (_SLOW_STEPS * step)
+        inside = (energies >= 0) & (ratio < 1)
+        self._sound = np.where(inside, (1 - ratio**2) ** 2, 0.0)
+        self.slow = self._both(self._sound, 0.5)
         self.slow_sum = self.slow.sum(axis=-1, keepdims=True)
 
     def _both(self, collected, at_zero=1.0, factors=None):
         """Put what is collected, times the occupation, at both signs of energy."""
         factors = self.occupied if factors is None else factors
-        collected = np.array(np.broadcast_to(
-            collected, np.broadcast_shapes(collected.shape, factors[0].shape)
-        ))
+        collected = np.array(
+            np.broadcast_to(
+                collected, np.broadcast_shapes(collected.shape, factors[0].shape)
+            )
+        )
         numbers = np.arange(self.axis.first, self.axis.first + self.axis.n_points)
         collected[..., numbers == 0] *= at_zero
         both = np.zeros((*collected.shape[:-1], self.n_points))
         for sign, factor in zip((1, -1), factors, strict=True):
-            np.add.at(
-                both, (..., sign * numbers % self.n_points), collected * factor
-            )
+            np.add.at(both, (..., sign * numbers % self.n_points), collected * factor)
         return both
 
     def _both_back(self, slopes):
@@ -304,9 +309,8 @@ class _Stage:
 
     def strengths(self):
         """How much each class takes part in each mode, (s, n, j, c)."""
-        own = self.incoherent
         squares = (self.vectors * self.vectors.conj()).real
-        n_samples, n_points, size, n_modes = squares.shape
+        n_samples, n_points, _, n_modes = squares.shape
         of_atoms = squares.reshape(n_samples, n_points, -1, 3, n_modes).sum(axis=3)
         return of_atoms.swapaxes(2, 3) @ self._mixing()
 
@@ -350,11 +354,7 @@ class _Stage:
         warmed = self._both(collected, factors=self.warming)
         if thermal is None:
             return warmed
-        energies = self.axis.points()
-        inside = np.abs(energies) < max(self.incoherent.slowest, 1.5 * self.axis.step)
-        slow = self._both(
-            np.where(inside & (energies >= 0), 1.0, 0.0), 0.5, self.warming
-        )
+        slow = self._both(self._sound, 0.5, self.warming)
         missing = (thermal - single.sum(axis=-1))[..., None]
         shape = slow - self.slow * slow.sum(axis=-1, keepdims=True) / self.slow_sum
         warmed = warmed + missing * shape / self.slow_sum
@@ -407,9 +407,11 @@ class _Stage:
         return found + irfft(total, n=self.n_points)
 
     def strength_changes(self, pairs, inner):
-        """Changes of strengths and of the energies under them, (s, n, j, c, p)."""
+        """Return changes of strengths, and of what is under them, (s, n, j, c, p)."""
         own = self.incoherent.points
-        blocks = self.vectors.reshape(*self.vectors.shape[:2], -1, 3, self.vectors.shape[-1])
+        blocks = self.vectors.reshape(
+            *self.vectors.shape[:2], -1, 3, self.vectors.shape[-1]
+        )
         of_atoms = blocks.conj().transpose(0, 1, 2, 4, 3) @ blocks.transpose(
             0, 1, 2, 3, 4
         )  # (s, n, d, j, l): e_j^dagger e_l of each atom
@@ -420,7 +422,9 @@ class _Stage:
         def mixed(factor):
             # Re sum_l (e_l^dagger P e_j) H_jl, shared as f of j has it
             return np.einsum(
-                "sncjl,spnjl->snjcp", (overlap * factor[:, :, None]).conj(), inner,
+                "sncjl,spnjl->snjcp",
+                (overlap * factor[:, :, None]).conj(),
+                inner,
                 optimize=True,
             ).real
 
@@ -435,12 +439,16 @@ class _Stage:
         levels = (self._levels().T @ flat).reshape(shape)  # (s, n, j, c)
         falls = (self._falls().T @ flat).reshape(shape)
         inverse, near = pairs.inverse[:, own], pairs.near[:, own]
-        blocks = self.vectors.reshape(*self.vectors.shape[:2], -1, 3, self.vectors.shape[-1])
+        blocks = self.vectors.reshape(
+            *self.vectors.shape[:2], -1, 3, self.vectors.shape[-1]
+        )
         of_atoms = blocks.conj().swapaxes(3, 4) @ blocks
         overlap = np.einsum("sndjl,dc->sncjl", of_atoms, self._mixing())
         factor = (levels[:, :, :, None] - levels[:, :, None]) * inverse[..., None]
         factor += near[..., None] * (falls[:, :, :, None] + falls[:, :, None]) / 2
         found = np.einsum("sncjl,snjlc->snjl", overlap, factor)
-        between = np.zeros((len(found), pairs.near.shape[1], *found.shape[2:]), found.dtype)
+        between = np.zeros(
+            (len(found), pairs.near.shape[1], *found.shape[2:]), found.dtype
+        )
         between[:, own] = found
         return between

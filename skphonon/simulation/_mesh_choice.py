@@ -41,9 +41,7 @@ def polar_angles(model, kelvins) -> int:
     -------
     int
     """
-    size = next(
-        s for s in mesh_sizes(model) if np.prod(s) >= 216 / model.n_atoms**0.5
-    )
+    size = next(s for s in mesh_sizes(model) if np.prod(s) >= 216 / model.n_atoms**0.5)
     before = None
     for n_polar in _POLAR:
         now = _components(model, ZoneMesh(size, n_polar=n_polar), kelvins)

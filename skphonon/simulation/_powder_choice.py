@@ -1,4 +1,4 @@
-"""Which mesh of the zone a powder average needs, found by comparison at the reference."""
+"""Which mesh of the zone a powder average needs, by comparison at the reference."""
 
 from typing import NamedTuple
 
@@ -17,6 +17,9 @@ from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
 
 __all__ = ["Choice", "choose_mesh", "error_of", "finer"]
+
+_MARGIN = 3.0  # of the tolerance at the reference: other parameters err more
+
 
 class Choice(NamedTuple):
     """A mesh, and the error of spectra and of displacements at the reference."""
@@ -55,21 +58,20 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
             tried[number] = mesh, *_spectrum(plan, simulator, values)
         return tried[number]
 
-    best = None
     for number in range(len(sizes) - APART):
         largest = plan_size(simulator.model, sizes[number + APART], simulator, ranges)
-        if best is not None and largest > simulator.memory * 1e6 / 2:
+        if number and largest > simulator.memory * 1e6 / 2:
             break
         (mesh, *coarse), (_, *fine) = at(number), at(number + APART)
         best = Choice(mesh, *_distances(coarse, fine, simulator.grid.mask))
-        if best.error <= simulator.tolerance and (
-            best.of_displacements <= DISPLACEMENT_ERROR
-        ):
+        within = _MARGIN * best.error <= simulator.tolerance
+        if within and best.of_displacements <= DISPLACEMENT_ERROR:
             return best
         tried.pop(number)
     warn_user(
-        f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, does "
-        f"not reach tolerance={simulator.tolerance:g}: the error is {best.error:.1g} "
+        f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, "
+        f"does not reach tolerance={simulator.tolerance:g}: the error is "
+        f"{best.error:.1g} "
         f"({best.of_displacements:.1g} of displacements). Raise memory or tolerance, "
         "give the simulator the resolution of the instrument, or leave the elastic "
         "line (and two or three widths of the resolution around it) out of the mask "
@@ -102,14 +104,15 @@ def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
     found = []
     for row in rows:
         pair = [_spectrum(each, simulator, values, row[None]) for each in (plan, fine)]
-        found.append(_distances(*pair, simulator.grid.mask)[0])
+        coarse, of_finer = pair
+        found.append(_distances(coarse, of_finer, simulator.grid.mask)[0])
     return np.array(found)
 
 
 def finer(mesh: ZoneMesh) -> ZoneMesh:
     """Return a mesh of half as many points again along each axis."""
-    size = tuple(n + max(1, -(-n // 2)) for n in mesh.size)
-    return ZoneMesh(size, shifted=mesh.shifted, n_polar=mesh.n_polar)
+    a, b, c = (n + max(1, -(-n // 2)) for n in mesh.size)
+    return ZoneMesh((a, b, c), shifted=mesh.shifted, n_polar=2 * mesh.n_polar)
 
 
 def _spectrum(plan, simulator, values, rows=None):
@@ -123,6 +126,8 @@ def _spectrum(plan, simulator, values, rows=None):
 def _distances(coarse, fine, mask):
     """Error of an image over its variance, and largest one of displacements."""
     first, second = (pair[0][mask] for pair in (coarse, fine))
-    error = ((first - second) ** 2).mean() / second.var()
-    change = np.abs(coarse[1] - fine[1]).max() / np.abs(fine[1]).max()
+    spread = second.var()
+    error = ((first - second) ** 2).mean() / spread if spread else 0.0
+    size = np.abs(fine[1]).max()
+    change = np.abs(coarse[1] - fine[1]).max() / size if size else 0.0
     return float(error), float(change)

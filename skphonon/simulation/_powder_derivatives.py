@@ -1,4 +1,4 @@
-r"""Exact derivatives of powder spectra: forwards for a Jacobian, backwards for gradients.
+r"""Exact derivatives of powder spectra: forwards for Jacobians, backwards for scalars.
 
 A spectrum is :math:`\sum_Q v^T f(D)\,v^*` with a function f of the dynamical matrix D
 and amplitudes v, so that (:mod:`skphonon.physics.mode_pairs`)
@@ -164,7 +164,9 @@ def images_and_derivatives(plan, found, conditions, basis, nuisance=()):
         elif name == "mean_square_displacement":
             image = image + through_components(isotropic(plan) / squares)
         elif name == "temperature" and plan.displacement is None:
-            image = image + through_components(_warming(plan, found, conditions) / squares)
+            image = image + through_components(
+                _warming(plan, found, conditions) / squares
+            )
         derivatives.append(image + np.zeros_like(spectra))
     derivatives = np.stack(derivatives, axis=1)
     if plan.incoherent is not None:
@@ -189,7 +191,7 @@ def _inner(vectors, basis):
 
 
 def _swellings(plan, found, pairs, inner, conditions):
-    """Derivatives of the displacements, (n_samples, n_changes, n_components)."""
+    """Return derivatives of displacements, (n_samples, n_changes, n_components)."""
     n_samples, n_changes = inner.shape[:2]
     if plan.displacement is not None:
         return np.zeros((n_samples, n_changes, len(plan.tensors)))
@@ -213,7 +215,7 @@ def _real_product(first, second):
 
 
 def _slope_weights(plan, found):
-    """Derivatives with the squared energy of what collects modes, (s, n, j, 4)."""
+    """Return derivatives with E^2 of what collects modes, (s, n, j, 4)."""
     inverse = found.inverse[..., None]
     tilts = found.places.tilts() * (np.sqrt(inverse) / (2 * plan.recording.energy.step))
     return inverse * (tilts - found.places.weights() * inverse)
@@ -253,7 +255,7 @@ def _collect(plan, found, pairs, inner):
 
 
 def _pair_sums(plan, block, found):
-    """Sums of A_j A_l* over transfers by modulus, (n, s, j, q, l), real parts first."""
+    """Sum A_j A_l* over transfers by modulus, (n, s, j, q, l), real parts first."""
     values, damping = amplitudes(plan, block, found)
     if damping is not None:
         values = values * np.sqrt(damping)
@@ -278,7 +280,7 @@ def _pair_sums(plan, block, found):
 
 
 def _coupling(block, pairs, inner, is_complex):
-    """What pairs of modes add to lines and slopes, (n, s, j, l, 2 n_changes)."""
+    """Return what pairs of modes add to lines and slopes, (n, s, j, l, 2 n_changes)."""
     own = inner[:, :, block.points].transpose(2, 0, 3, 4, 1)  # (n, s, j, l, p)
     inverse = pairs.inverse[:, block.points].swapaxes(0, 1)[..., None]
     near = pairs.near[:, block.points].swapaxes(0, 1)[..., None]
@@ -289,12 +291,10 @@ def _coupling(block, pairs, inner, is_complex):
 
 
 def _collect_components(plan, found):
-    """Derivatives of what is collected with the displacements, (s, c, ...)."""
+    """Return derivatives of what is collected with displacements, (s, c, ...)."""
     n_samples, n_components = found.exponents.shape
     axes = plan.recording.energy, plan.recording.q
-    collected = np.zeros(
-        (n_samples, n_components, *(axis.n_points for axis in axes))
-    )
+    collected = np.zeros((n_samples, n_components, *(axis.n_points for axis in axes)))
     for block in plan.blocks:
         levels = energy_shares(plan, block, found)
         forms = quadratic(plan, block)

@@ -6,9 +6,9 @@ these the displacements of the atoms. For every Q = q + G: the amplitude of each
 .. math:: A_j(Q) = \sum_d \frac{b_d}{\sqrt{m_d}}\,e^{-W_d(Q)}\,e^{-iG \cdot r_d}\,
           Q \cdot e_{dj},
 
-one matrix product for all Q of a point. A sparse product collects :math:`|A_j|^2` on the
-axis of moduli, another one collects modes on that of energies; what the instrument makes
-of that is in `_recording`.
+one matrix product for all Q of a point. A sparse product collects :math:`|A_j|^2` on
+the axis of moduli, another one collects modes on that of energies; what the instrument
+makes of that is in `_recording`.
 """
 
 from typing import NamedTuple
@@ -183,7 +183,9 @@ def amplitudes(plan, block, found, factors=None):
     bare = (bare[..., None] * block.q_vectors[:, None, :, None]).reshape(
         n_chunks, n_samples, n_rows, size
     )
-    out = np.empty((n_chunks, n_rows, n_samples, size), dtype=np.result_type(bare, vectors))
+    out = np.empty(
+        (n_chunks, n_rows, n_samples, size), dtype=np.result_type(bare, vectors)
+    )
     np.matmul(bare, vectors.swapaxes(0, 1)[block.chunks], out=out.swapaxes(1, 2))
     return out.reshape(-1, n_samples, size), None
 

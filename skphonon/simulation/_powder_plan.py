@@ -1,9 +1,12 @@
 r"""Everything of a powder average that does not depend on the parameters, built once.
 
 The average over directions of Q is a sum over all points Q of a fine grid of momentum
-transfers, :math:`S(|Q|) = \frac{1}{4\pi Q^2} \int S(Q')\,\delta(|Q'| - |Q|)\,d^3Q'`. The
-grid is a mesh of the Brillouin zone, repeated in all zones: a point Q = q + G shares its
-phonons with q, and those q suffice that symmetry leaves independent.
+transfers,
+
+.. math:: S(|Q|) = \frac{1}{4\pi Q^2} \int S(Q')\,\delta(|Q'| - |Q|)\,d^3Q'.
+
+The grid is a mesh of the Brillouin zone, repeated in all zones: a point Q = q + G
+shares its phonons with q, and those q suffice that symmetry leaves independent.
 """
 
 from typing import NamedTuple
@@ -12,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from skphonon._validation import reference_row
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.zone import (
     ThermalTensors,
@@ -21,7 +23,6 @@ from skphonon.physics.zone import (
     laue_rotations,
     mean_points,
     mesh_points,
-    resolving_points,
 )
 from skphonon.simulation._axes import Axis
 from skphonon.simulation._incoherent import Incoherent
@@ -105,9 +106,11 @@ def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
     rows, tensors = different_tensors(thermal.tensors)
     incoherent = None
     if simulator.incoherent or orders > 1:
-        incoherent = Incoherent(
-            model, by_order, recording, *_resolving(model, mesh, n_mean)
-        )
+        found = mesh_points(model, mesh)
+        resolving = np.zeros(len(wavevectors))
+        resolving[: found.n_apart] = found.shares[: found.n_apart]
+        resolving[n_mean:] = found.shares[found.n_apart :]
+        incoherent = Incoherent(model, by_order, recording, resolving)
     return Plan(
         parameter_names=model.parameter_names,
         mesh=mesh,
@@ -160,18 +163,6 @@ def plan_size(model, size, simulator, ranges) -> float:
     return n_transfers * per_transfer + n_points * per_point
 
 
-def _resolving(model, mesh, n_mean):
-    """Weights that resolve energies, and the lowest energy that the mesh has."""
-    found = mesh_points(model, mesh)
-    weights = np.zeros(n_mean)
-    weights[: found.n_apart] = found.shares[: found.n_apart]
-    points = resolving_points(model, mesh).wavevectors
-    matrices = DynamicalMatrices(model, points).matrices(reference_row(model)[None])
-    lowest = np.linalg.eigvalsh(matrices).min()
-    weights = np.concatenate([weights, found.shares[found.n_apart :]])
-    return weights, np.sqrt(max(lowest, 0.0))
-
-
 class _Transfers(NamedTuple):
     """Momentum transfers, sorted by their point."""
 
@@ -184,7 +175,7 @@ class _Transfers(NamedTuple):
 
 
 def _transfers(model, mesh, axis: Axis) -> _Transfers:
-    """All momentum transfers that a grid sees, one of each set that symmetry relates."""
+    """Return the momentum transfers that a grid sees, one of each related set."""
     reciprocal, found = model.reciprocal_lattice(), mesh_points(model, mesh)
     low, high = np.maximum(axis.points()[[0, -1]], 0.0)
     given = _all_zones(
@@ -211,9 +202,9 @@ class _Given(NamedTuple):
 
 def _all_zones(points, period, reciprocal, rotations, low, high) -> _Given:
     """Transfers of points in all zones between two moduli, little groups folded."""
-    lattice = _within(reciprocal, high + np.linalg.norm(
-        points / period @ reciprocal, axis=1
-    ).max())
+    lattice = _within(
+        reciprocal, high + np.linalg.norm(points / period @ reciprocal, axis=1).max()
+    )
     centres, own = lattice @ reciprocal, points / period @ reciprocal
     squares = (centres**2).sum(axis=1)[None] + (own**2).sum(axis=1)[:, None]
     squares = squares + 2 * own @ centres.T

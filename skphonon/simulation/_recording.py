@@ -154,7 +154,7 @@ class Conditions:
         return self._once("energy", changed, self._energy)
 
     def smooth(self, n_points, changed):
-        """Return kernels of spectra at multiples of the step, as a Fourier transform."""
+        """Return kernels of spectra at multiples of the step, as Fourier transforms."""
         return self._once(
             ("smooth", n_points),
             changed,
@@ -215,12 +215,13 @@ def _q_kernel(edges, axis, row, changed):
     """
     points = axis.points(beyond=1)
     scale, stretch = row["q_scale"], row["lattice_scale"]
-    shown, sigma = points * scale / stretch, row["q_resolution"]
+    shown, width = points * scale / stretch, row["q_resolution"]
+    sigma = np.hypot(width, axis.blur)
     borders = edges - row["q_offset"]
     weight = scale / stretch**3
     if changed == "q_resolution":
         values = weight * bin_kernel_width_derivative(borders, shown, sigma)
-        return axis.coefficients(values)
+        return axis.coefficients(values * width / sigma)
     values = weight * bin_kernel(borders, shown, sigma)
     if changed is not None:
         moved = weight * bin_kernel_shift_derivative(borders, shown, sigma)
@@ -257,14 +258,11 @@ def line_axis(simulator, edges, ranges, line_steps=3) -> Axis:
         for slope in set(ranges["energy_resolution_slope"])
     ]
     offsets, scales = ranges["energy_offset"], ranges.get("energy_scale", (1.0, 1.0))
-    return energy_axis(
-        edges,
-        resolutions,
-        moves=lambda border: [
-            (border - offset) / scale for offset in offsets for scale in scales
-        ],
-        line_steps=line_steps,
-    )
+
+    def moved(border):
+        return [(border - offset) / scale for offset in offsets for scale in scales]
+
+    return energy_axis(edges, resolutions, moves=moved, line_steps=line_steps)
 
 
 def line_kernel(simulator, edges, axis: Axis, row: dict, changed=None) -> Array:
@@ -321,7 +319,7 @@ def smooth_kernel(
 
 
 def _kernel_of(simulator, edges, row, changed):
-    """Function from energies of lines to their kernel or its derivative."""
+    """Return what takes energies of lines to their kernel or its derivative."""
     value, slope = row["energy_resolution"], row["energy_resolution_slope"]
     offset, scale = row["energy_offset"], row.get("energy_scale", 1.0)
     borders = edges - offset
@@ -329,7 +327,9 @@ def _kernel_of(simulator, edges, row, changed):
 
     def by_slope(points):
         shown = scale * points
-        t = (np.clip(shown, edges[0], edges[-1]) - edges[[0, -1]].mean()) / np.ptp(edges)
+        t = (np.clip(shown, edges[0], edges[-1]) - edges[[0, -1]].mean()) / np.ptp(
+            edges
+        )
         seen = widths(shown)
         change = bin_kernel_width_derivative(borders, shown, seen)
         return change * seen * t / (1 + slope * t)
@@ -341,7 +341,7 @@ def _kernel_of(simulator, edges, row, changed):
 
     def by_scale(points):
         # the resolution is that of the energy shown, which the scale moves as well
-        shown, step = scale * points, 1e-5 * scale
+        step = 1e-5 * scale
         moved = [
             bin_kernel(borders, factor * points, widths(factor * points))
             for factor in (scale + step, scale - step)
@@ -370,7 +370,7 @@ def occupied(energies: Array, temperature: float) -> Array:
 
 
 def _warming(energies, temperature):
-    """Derivative of `occupied` with the temperature, in meV/K."""
+    """Return the derivative of `occupied` with the temperature, in meV/K."""
     if temperature == 0:
         return np.zeros_like(energies)
     x = energies / (2 * BOLTZMANN * temperature)

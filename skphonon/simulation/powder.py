@@ -75,9 +75,10 @@ class PowderSimulator(ModelSimulator):
         Mesh of the Brillouin zone, or the number of its points along each reciprocal
         axis. None takes the coarsest one within `tolerance`, see `zone_mesh`.
     tolerance : float, default=1e-4
-        Error allowed to a spectrum, as the mean square error over the variance, at the
-        reference parameters and the narrowest resolution. Displacements then err by
-        less than 0.5 %. Not used where `mesh` is given.
+        Error allowed to a spectrum, as the mean square error over the variance: three
+        times that of the reference at the narrowest resolution, since other parameter
+        sets err more; see :meth:`mesh_errors`. Displacements err by less than 0.5 %.
+        Not used where `mesh` is given.
     quantity : {"chi", "sqe"}, default="chi"
         What a spectrum shows: :math:`\chi''(|Q|, E)` or :math:`S(|Q|, E)`.
     units : {"1/meV", "barn/meV/sr"}, default="1/meV"
@@ -189,6 +190,46 @@ class PowderSimulator(ModelSimulator):
         self.scattering_lengths = scattering_lengths
         self.memory = memory
         self.n_jobs = n_jobs
+
+    @classmethod
+    def from_measurement(cls, model, measurement, **settings):
+        """Make the simulator that records what was measured.
+
+        Grid, quantity, temperature and energy resolution are those of the measurement;
+        scattering by several phonons, which every measurement shows, is simulated as
+        far as it is seen.
+
+        Parameters
+        ----------
+        model : ForceConstantModel
+            The crystal.
+        measurement : Measurement
+            Of one spectrum, or of several at one temperature.
+        **settings
+            Further parameters of the constructor. What is given here comes before what
+            the measurement says, and is needed for what it does not. `n_phonons` is
+            "auto" if it is not given.
+
+        Returns
+        -------
+        PowderSimulator
+            The simulator.
+
+        Raises
+        ------
+        ValueError
+            If the measurement lacks what is not given, has several temperatures, or no
+            grid yet.
+
+        Warns
+        -----
+        MeasurementWarning
+            If the energies look like those of another unit, or its images transposed:
+            the profile of intensity in energy tells.
+        """
+        return super().from_measurement(
+            model, measurement, **{"n_phonons": "auto", **settings}
+        )
 
     @property
     def nuisance_reference(self):

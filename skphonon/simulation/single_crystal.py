@@ -48,8 +48,8 @@ class SingleCrystalSimulator(ModelSimulator):
     Parameters enter through a force-constant model; one call simulates any number of
     parameter sets. Wavevectors that symmetry or the reciprocal lattice relate share
     what they can. A mode with an imaginary frequency (an unstable crystal) scatters
-    nothing, and a warning names it; neither do the acoustic modes at a reciprocal lattice vector itself,
-    where Bragg scattering is.
+    nothing, and a warning names it; neither do the acoustic modes at a reciprocal
+    lattice vector itself, where Bragg scattering is.
 
     Parameters
     ----------

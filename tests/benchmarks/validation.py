@@ -12,7 +12,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 from forward_model import crystals
 from forward_model import published as published_aluminium
 from sklearn.base import clone
