@@ -71,17 +71,17 @@ def tensors_of(model, points, temperature):
 
 
 @pytest.mark.parametrize("name", ["silicon", "layers", "quartz"])
-@pytest.mark.parametrize("shifted", [True, False])
-def test_weights_sum_to_one(data_folder, name, shifted):
+def test_weights_sum_to_one(data_folder, name):
     model = loaded(data_folder, name)
-    # the rule of the centre stands for what is taken off the points around it, as well
-    # as the mesh sums what is smooth
-    for size, error in [(2, 0.1), ((3, 4, 5), 3e-3), (8, 2e-4)]:
-        mesh = ZoneMesh(size, shifted=shifted)
-        assert_allclose(resolving_points(model, mesh).weights.sum(), 1.0, rtol=1e-12)
-        assert_allclose(mean_points(model, mesh).weights.sum(), 1.0, rtol=error)
-    exact = mean_points(model, ZoneMesh(12)).weights.sum()
-    assert_allclose(exact, 1.0, rtol=1e-9)
+    for size in (2, (3, 4, 5), 12):
+        for shifted in (True, False):
+            points = resolving_points(model, ZoneMesh(size, shifted=shifted))
+            assert_allclose(points.weights.sum(), 1.0, rtol=1e-12)
+        # the rule of the centre stands for what is taken off the points around it
+        points = mean_points(model, ZoneMesh(size))
+        assert_allclose(points.weights.sum(), 1.0, rtol=1e-9)
+    points = mean_points(model, ZoneMesh(12, shifted=False))
+    assert_allclose(points.weights.sum(), 1.0, rtol=1e-6)
 
 
 def test_bad_meshes_are_named():
@@ -125,15 +125,15 @@ def test_einstein_oscillator(cubic, temperature):
     assert_allclose(tensor, expected * np.eye(3), rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("size", [6, 10, 16])
-def test_hot_lattice_has_the_integral_of_watson(cubic, size):
+@pytest.mark.parametrize(("size", "error"), [(6, 5e-3), (10, 1e-3), (16, 1e-4)])
+def test_hot_lattice_has_the_integral_of_watson(cubic, size, error):
     r"""<u^2> = kT / 2k times (1/pi^3) int dx dy dz / (3 - cos x - cos y - cos z)."""
     temperature, k = 30_000.0, 2.0e3  # meV/Angstrom^2
     points = mean_points(cubic, ZoneMesh(size))
     expected = BOLTZMANN * temperature / (2 * k) * 0.5054620197
     found = tensors_of(cubic, points, temperature)[0]
     # a quantum correction of (E / kT)^2 / 12 = 1e-5
-    assert_allclose(found, expected * np.eye(3), rtol=1e-3, atol=1e-9)
+    assert_allclose(found, expected * np.eye(3), rtol=error, atol=1e-9)
 
 
 @pytest.mark.parametrize("temperature", [5.0, 300.0])
@@ -204,13 +204,13 @@ def test_displacements_are_converged_on_the_mesh_that_is_chosen(data_folder, nam
 
 
 def test_displacements_of_soft_layers_and_of_salt(data_folder):
-    """From sums over meshes of up to 10^6 points, extrapolated."""
+    """From plain sums over meshes of 48 and 96 points an axis, extrapolated in 1/n."""
     layers = loaded(data_folder, "layers")
     found = tensors_of(
         layers, mean_points(layers, displacement_mesh(layers, 300.0)), 300.0
     )
-    expected = {"O": (0.01412, 0.00817), "Ca": (0.01031, 0.00943)}
-    expected["Hg"] = 0.01451, 0.00732
+    expected = {"O": (0.01410, 0.00821), "Ca": (0.01030, 0.00947)}
+    expected["Hg"] = 0.01450, 0.00736
     for symbol, tensor in zip(layers.symbols, found, strict=True):
         assert_allclose(np.diag(tensor)[[0, 2]], expected[symbol], rtol=5e-3)
         assert_allclose(tensor[0, 0], tensor[1, 1], rtol=1e-9)

@@ -234,7 +234,7 @@ def gradients(
     softest : Softest
     """
     found_gradients = np.zeros(rows.shape)
-    softest, costs = softest_of(plan, rows), _costs(plan, 0, 2)
+    softest, costs = softest_of(plan, rows), _costs(plan, 0, 3)
     images = slopes.reshape(-1, *plan.mask.shape)
     for batch in batches(plan, len(rows), costs):
         found = crystals(plan, rows[batch], recording, batch, softest, keep=True)
