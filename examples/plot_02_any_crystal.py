@@ -89,8 +89,8 @@ ax.legend(loc="upper center", ncols=3)
 # -----------------------------------
 # The instrument: 40 meV neutrons, detectors from 3 to 135 degrees, a resolution that
 # improves with the energy loss. The elastic line, which is no phonon, is masked with
-# some room to either side. How many directions the average needs is found from the
-# tolerance.
+# some room to either side. Which mesh of the Brillouin zone the average needs is found
+# from the tolerance, and as many phonons at once are simulated as are seen.
 
 energy, q = np.arange(-20, 30.1, 0.5), np.arange(0.5, 7.01, 0.1)
 window = kinematic_mask(energy, q, 40.0, (3.0, 135.0))
@@ -104,7 +104,7 @@ simulator = PowderSimulator(
     quantity="sqe",
     units="barn/meV/sr",
     incoherent=True,
-    n_phonons=4,
+    n_phonons="auto",
     tolerance=1e-3,
 )
 started = perf_counter()
@@ -124,28 +124,26 @@ powder.colorbar(drawn, label=label, extend="max")
 # %%
 # How exact is the average?
 # -------------------------
-# The error is the mean square difference from an average over four times as many other
-# directions, over the variance of the spectrum. It falls nearly with the square of
-# their number, and should be well below the noise that a spectrum is compared with.
+# The error is the mean square difference from a mesh of half as many points again along
+# each axis, over the variance of the spectrum. It falls exponentially with the points,
+# and should be well below the noise that a spectrum is compared with.
 
-print(f"Asked for {simulator.tolerance:g}, got", end=" ")
-print(f"{simulator.quadrature_error([simulator.reference])[0]:.2g}")
-for n_directions in (1000, 3000, 9000):
-    tried = clone(simulator).set_params(n_directions=n_directions)
-    error = tried.quadrature_error([simulator.reference])[0]
-    print(f"{n_directions:6d} directions: {error:.2g}")
+print(f"Asked for {simulator.tolerance:g}, got {simulator.mesh_error:.2g}")
+for n_points in (4, 6, 8, 10):
+    tried = clone(simulator).set_params(mesh=n_points)
+    print(f"{n_points:6d} points an axis: {tried.mesh_error:.2g}")
 
 # %%
 # What the spectrum consists of
 # -----------------------------
 # Copper and gold scatter mostly coherently. At large \|Q\| several phonons at once add
-# what would otherwise pass for a background. All parts use the same directions here, so
-# that their differences hold nothing of the error of the average.
+# what would otherwise pass for a background. All parts use the same mesh here, so that
+# their differences hold nothing of the error of the average.
 
 terms = {
     "coherent, one phonon": {"incoherent": False, "n_phonons": 1},
     "incoherent, one phonon": {"incoherent": True, "n_phonons": 1},
-    "two to four phonons": {"incoherent": True, "n_phonons": 4},
+    "several phonons": {"incoherent": True, "n_phonons": "auto"},
 }
 sums = [
     clone(tried).set_params(**settings).simulate([simulator.reference])

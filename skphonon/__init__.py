@@ -13,6 +13,7 @@ from skphonon._version import __version__
 
 _HOME = {
     "AEFeatureExtractor": "skphonon.features",
+    "AngleGrid": "skphonon.simulation",
     "BoundWarning": "skphonon.inversion",
     "CalibratedRegressor": "skphonon.calibration",
     "CrystalGrid": "skphonon.simulation",

@@ -219,7 +219,8 @@ def _grid_record(grid):
     """Return what another spectrum has to be binned to, if the grid tells."""
     if not hasattr(grid, "axes"):
         return None
-    axes = zip(("energy", "q"), grid.axes(), strict=False)
+    second = "two_theta" if hasattr(grid, "moduli") else "q"
+    axes = zip(("energy", second), grid.axes(), strict=False)
     record = {name: np.asarray(axis).tolist() for name, axis in axes}
     settings = ("incident_energy", "two_theta", "n_pixels")
     return record | {k: _plain(getattr(grid, k, None), k) for k in settings}

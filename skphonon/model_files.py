@@ -23,6 +23,7 @@ __all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
 
 TRUSTED_TYPES = {
     "AEFeatureExtractor": "skphonon",
+    "AngleGrid": "skphonon",
     "CalibratedRegressor": "skphonon",
     "CrystalGrid": "skphonon",
     "ForceConstantModel": "skphonon",

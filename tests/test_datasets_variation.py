@@ -95,6 +95,7 @@ def test_jobs_shards_and_neighbours_change_nothing(simulator, tmp_path):
     assert_allclose(again, few[:3], rtol=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore::skphonon.UnstableCrystalWarning")
 def test_values_are_what_the_spectra_show(simulator):
     """All but random noise can be done again from the table."""
     names = [name for name in simulator.nuisance_names if name in EVERYTHING]

@@ -316,7 +316,7 @@ def test_a_grid_of_the_other_kind_is_named(aluminium):
     powder = PowderSimulator(
         aluminium, PathGrid(ENERGY, [[1, 0, 0.2]]), energy_resolution=1.5
     )
-    with pytest.raises(ValueError, match="must be a SpectrumGrid, got a PathGrid"):
+    with pytest.raises(ValueError, match="SpectrumGrid or AngleGrid, got a PathGrid"):
         powder.simulate([aluminium.reference])
     crystal = SingleCrystalSimulator(
         aluminium, SpectrumGrid(ENERGY, Q), energy_resolution=1.5

@@ -50,7 +50,7 @@ class Measurement:
     ----------
     data : array-like of shape (n_spectra, n_pixels) or (n_pixels,)
         Intensities, one spectrum a row; NaN where nothing was measured.
-    grid : SpectrumGrid, CrystalGrid or PathGrid
+    grid : SpectrumGrid, AngleGrid, CrystalGrid or PathGrid
         The pixels.
     error : array-like of the shape of `data`, default=None
         Standard deviations; NaN where there is none.
@@ -109,7 +109,7 @@ class Measurement:
     def __post_init__(self):
         if not hasattr(self.grid, "n_pixels"):
             raise TypeError(
-                "grid must be a SpectrumGrid, CrystalGrid or PathGrid, got "
+                "grid must be a SpectrumGrid, AngleGrid, CrystalGrid or PathGrid, got "
                 f"{type(self.grid).__name__}."
             )
         data = _rows(self.data, "data")

@@ -270,15 +270,15 @@ def _settled(model, evaluate: Callable, error: Callable, allowed: float) -> Zone
     """
     sizes, found = mesh_sizes(model), {}
     n_modes = 3 * model.n_atoms
-    for number, size in enumerate(sizes[:-2]):
-        pair = [ZoneMesh(each, n_polar=_POLAR) for each in (size, sizes[number + 2])]
+    for number in range(0, len(sizes) - 4, 2):
+        pair = [ZoneMesh(sizes[n], n_polar=_POLAR) for n in (number, number + 4)]
         for mesh in pair:
             if mesh.size not in found:
                 found[mesh.size] = evaluate(mesh)
         reached = error(*(found[mesh.size] for mesh in pair))
         if reached <= allowed:
             return pair[0]
-        n_points = np.prod(sizes[number + 3]) / len(model.point_group())
+        n_points = np.prod(sizes[number + 6]) / len(model.point_group())
         if n_points * n_modes**2 > _LARGEST:
             break
     warn_user(

@@ -46,7 +46,7 @@ Integers = NDArray[np.int64]
 
 _CORE = 2.2  # steps of the mesh in the radius that the centre is parted off with
 _EDGE = 4.7  # radii beyond which nothing of the centre is left
-_SHORTEST, _LONGEST = 8.0, 400.0  # Angstrom: reach of the coarsest and finest mesh
+_SHORTEST, _LONGEST = 10.0, 400.0  # Angstrom: reach of the coarsest and finest mesh
 _HALF = 1 << 19  # coordinates that labels of points tell apart, in either direction
 _SAME_DIRECTION = 1e-5
 _SOFTEST = 1e-9  # of the largest eigenvalue: softer modes are those of no energy
@@ -66,6 +66,12 @@ class ZoneMesh:
     n_polar : int, default=12
         Polar angles of the directions in which the zone centre is integrated. Soft,
         strongly anisotropic crystals need more.
+
+    Examples
+    --------
+    >>> from skphonon import ZoneMesh
+    >>> ZoneMesh(12).size
+    (12, 12, 12)
     """
 
     size: Any  # int or tuple of 3 int; a tuple once made
@@ -297,8 +303,7 @@ def mesh_sizes(model) -> list[tuple[int, int, int]]:
     Returns
     -------
     list of tuple of 3 int
-        Each has about a factor of the square root of 1.5 more points an axis than the
-        one before.
+        The fourth after one has about half as many points again along each axis.
     """
     spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
     found: list[tuple[int, int, int]] = []
@@ -307,7 +312,7 @@ def mesh_sizes(model) -> list[tuple[int, int, int]]:
         a, b, c = np.maximum(np.rint(reach * spacings), 2).astype(int).tolist()
         if (a, b, c) not in found[-1:]:
             found.append((a, b, c))
-        reach *= 1.5**0.5
+        reach *= 1.5**0.25
     return found
 
 

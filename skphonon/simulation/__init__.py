@@ -2,6 +2,7 @@
 
 from skphonon.physics.stability import UnstableCrystalWarning
 from skphonon.physics.zone import ZoneMesh
+from skphonon.simulation.angle_grid import AngleGrid
 from skphonon.simulation.crystal_grid import CrystalGrid
 from skphonon.simulation.grid import PathGrid, SpectrumGrid
 from skphonon.simulation.joint import JointSimulator
@@ -15,6 +16,7 @@ from skphonon.simulation.single_crystal import SingleCrystalSimulator
 from skphonon.simulation.spin_wave import SpinWaveSimulator
 
 __all__ = [
+    "AngleGrid",
     "CrystalGrid",
     "JointSimulator",
     "PathGrid",

@@ -10,7 +10,7 @@ which is exact for cubics (de Boor, *A Practical Guide to Splines*, chapter XII)
 that a spectrum is a smooth function of where each line is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -92,7 +92,7 @@ class Axis(NamedTuple):
         inner = values[..., 1:-1]
         if not self.smooth:
             return inner
-        return inner - (values[..., 2:] - 2 * inner + values[..., :-2]) / 6
+        return 4 / 3 * inner - (values[..., 2:] + values[..., :-2]) / 6
 
     def samples(self, values: Array) -> Array:
         """Return what a smooth function collects on the points, as lines would.
@@ -211,8 +211,9 @@ def energy_axis(
     edges: ArrayLike,
     resolutions,
     *,
-    moves: Callable[[float], tuple[float, float]] | None = None,
+    moves: Callable[[float], Sequence[float]] | None = None,
     line_steps: int = _LINE_STEPS,
+    tails: tuple[float, float] | None = None,
 ) -> Axis:
     """Lay an energy axis under the bins of a spectrum.
 
@@ -224,11 +225,12 @@ def energy_axis(
         Standard deviations in meV, or functions from energy to them, that the axis
         shall resolve and reach.
     moves : callable, default=None
-        From a border to the least and the largest energy, in meV, that it may stand for
-        (None: itself).
+        From a border to the energies in meV that it may stand for (None: itself).
     line_steps : int, default=3
         Points of the axis within the width of the narrowest resolution and bin: three
         do for an average over many lines.
+    tails : pair of float, default=None
+        Energies in meV that the axis shall hold as well.
 
     Returns
     -------
@@ -245,6 +247,8 @@ def energy_axis(
     ends = [edges[0], edges[-1]]
     if moves is not None:
         ends = [min(moves(ends[0])), max(moves(ends[1]))]
+    if tails is not None:
+        ends = [min(ends[0], tails[0]), max(ends[1], tails[1])]
     crosses_zero = ends[0] < 0 < ends[1]
     nearest = 0.0 if crosses_zero else max(np.abs(ends).min() - reach, 0.0)
     first = int(np.floor(nearest / step + _ROUNDING)) - 2
@@ -257,24 +261,25 @@ def q_axis(edges: ArrayLike, widths: tuple[float, float], moves) -> Axis:
 
     Parameters
     ----------
-    edges : array-like of shape (n_q + 1,)
+    edges : array-like of shape (..., n_q + 1)
         Borders of the bins in 1/Angstrom.
     widths : pair of float
         Least and largest standard deviation of the resolution in 1/Angstrom.
     moves : callable
-        From a border to the least and the largest modulus that it may stand for.
+        From a border to the moduli that it may stand for.
 
     Returns
     -------
     Axis
     """
     edges = np.asarray(edges, dtype=float)
-    low, high = min(moves(edges[0])), max(moves(edges[-1]))
-    stretch = min(moves(edges[-1])) / edges[-1]
+    top = edges.max()
+    low, high = min(moves(edges.min())), max(moves(top))
+    stretch = min(moves(top)) / top
     width = total_width(edges, widths[0])
     smooth = bool(widths[0] >= _SHARP * width)
     step = stretch * (widths[0] / _Q_STEPS if smooth else width / _SHARP_STEPS)
-    reach = max(_REACH * widths[1] * high / edges[-1], 2 * step)
+    reach = max(_REACH * widths[1] * high / top, 2 * step)
     first = int(np.floor(max(low - reach, 0.0) / step + _ROUNDING)) - 1
     last = int(np.ceil((high + reach) / step - _ROUNDING)) + 2
     return Axis(step, first, last - first + 1, smooth)

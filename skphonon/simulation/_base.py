@@ -119,8 +119,13 @@ class ModelSimulator(VersionedEstimator):
     def _asked(self, parameters, nuisance=None, nuisance_ranges=None):
         """Return parameter sets, values of all nuisances, and ranges of those."""
         check_parameters(self)
-        if hasattr(self.grid, "q") is not self._of_a_powder:
-            wanted = "SpectrumGrid" if self._of_a_powder else "CrystalGrid or PathGrid"
+        of_a_powder = hasattr(self.grid, "q") or hasattr(self.grid, "moduli")
+        if of_a_powder is not self._of_a_powder:
+            wanted = (
+                "SpectrumGrid or AngleGrid"
+                if self._of_a_powder
+                else "CrystalGrid or PathGrid"
+            )
             raise ValueError(
                 f"grid of {type(self).__name__} must be a {wanted}, got a "
                 f"{type(self.grid).__name__}."

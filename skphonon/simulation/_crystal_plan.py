@@ -129,7 +129,8 @@ def make_plan(simulator, q_resolution, thermal: Thermal) -> Plan:
     q_vectors = within[points.of_column[of_column]] + shifts @ reciprocal
     rows, tensors = different_tensors(thermal.tensors.tensors)
     moduli = np.linalg.norm(given @ reciprocal, axis=1)
-    smooth = background(simulator, (simulator.grid.axes()[0], moduli))
+    energy = simulator.grid.axes()[0][:, None]
+    smooth = background(simulator, *np.broadcast_arrays(energy, moduli))
     return Plan(
         model=model,
         pairs=BondPairs(model),
@@ -146,7 +147,7 @@ def make_plan(simulator, q_resolution, thermal: Thermal) -> Plan:
         tensor_rows=rows,
         tensors=tensors,
         displacement=simulator.mean_square_displacement,
-        background=None if smooth is None else smooth.reshape(mask.shape),
+        background=smooth,
         n_numbers=int(simulator.memory * 1e6 / 8),
     )
 

@@ -22,6 +22,8 @@ from scipy.sparse import csc_array
 
 from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.simulation._axes import Axis
+from skphonon.simulation._damping import damped_lines
+from skphonon.simulation._nuisance import LINE_WIDTHS
 from skphonon.simulation._recording import _warming, occupied
 
 __all__ = ["Incoherent"]
@@ -129,9 +131,11 @@ class Incoherent:
         shares = self.recording.q.samples(shares)
         n_samples = len(spectra)
         recorded = spectra.reshape(n_samples, -1, spectra.shape[-1])
-        recorded = recorded @ energy.swapaxes(-1, -2)
-        seen = shares.reshape(n_samples, -1, shares.shape[-1]) @ q.swapaxes(-1, -2)
-        return recorded.swapaxes(-1, -2) @ seen
+        recorded = energy @ recorded.swapaxes(-1, -2)
+        shares = shares.reshape(n_samples, -1, shares.shape[-1])
+        if self.recording.moduli.differ:
+            return self.recording.moduli.through(recorded @ shares, q)
+        return recorded @ (shares @ q.swapaxes(-1, -2))
 
     def images_and_derivatives(
         self, plan, found, pairs, inner, swellings, conditions, nuisance
@@ -179,6 +183,10 @@ class Incoherent:
                 )
             elif name == "mean_square_displacement":
                 moved = moved + through(still, nothing + 1, nothing)
+            elif name in LINE_WIDTHS:
+                given = plan.displacement is not None
+                wider = stage.widened(stage.strengths(), name)
+                moved = moved + through(wider, nothing, None if given else nothing)
             elif name == "temperature":
                 growth = nothing
                 if plan.displacement is None:
@@ -198,7 +206,7 @@ class Incoherent:
 
         energy, q = conditions.smooth(stage.n_points, None), conditions.q(None)
         moved = 0.0
-        if name in _OF_ENERGY and name != "temperature":
+        if name in _OF_ENERGY and name not in ("temperature", *LINE_WIDTHS):
             of_energy = conditions.smooth(stage.n_points, name)
             moved = moved + self._joined(of_energy, spectra, q, shares)
         if name in _OF_Q:
@@ -231,14 +239,14 @@ class Incoherent:
         n_samples, n_classes, n_orders, _ = shares.shape
         axis = self.recording.q
         seen = axis.samples(shares).reshape(n_samples, -1, axis.n_points)
-        seen = seen @ q.swapaxes(-1, -2)
+        slopes = self.recording.moduli.back(slopes, q)  # (s, energy, modulus)
         back = seen @ slopes.swapaxes(1, 2) @ energy
         back = back.reshape(n_samples, n_classes, n_orders, -1)
         of_single = stage.convolved_back(total, back)
         spectra = stage.convolved(total)
         recorded = spectra.reshape(n_samples, -1, spectra.shape[-1])
         recorded = recorded @ energy.swapaxes(-1, -2)
-        of_shares = axis.samples_back((recorded @ slopes) @ q).reshape(shares.shape)
+        of_shares = axis.samples_back(recorded @ slopes).reshape(shares.shape)
         squared = self._squares(conditions)
         of_lines = -(of_shares * shares * squared[:, None, None]).sum(axis=(2, 3))
         of_single, of_thermal = stage.completed_back(of_single, thermal)
@@ -262,21 +270,19 @@ class _Stage:
         highest = np.sqrt(max(float(self.eigenvalues.max()), step**2))
         self.axis = Axis(step, -2, int(highest / step) + 7, True)
         reach = int(incoherent.n_orders * (highest / step + 3)) + 1
+        self.widths = np.stack(
+            [conditions.values[name] for name in LINE_WIDTHS], axis=1
+        )
+        if self.widths.any():  # tails fill the spectrum
+            seen = incoherent.recording.energy
+            reach = max(reach, seen.first + seen.n_points)
         self.n_points = next_fast_len(2 * reach + 1, real=True)
         self.stable = self.eigenvalues > 1e-6
         energies = np.sqrt(np.where(self.stable, self.eigenvalues, 1.0))
         self.places = self.axis.places(energies)
         self.inverse = self.stable / energies**2
-        kelvins = conditions.values["temperature"]
+        self.kelvins = conditions.values["temperature"]
         energies = self.axis.points()
-        self.occupied = [
-            np.stack([occupied(sign * energies, kelvin) for kelvin in kelvins])[:, None]
-            for sign in (1, -1)
-        ]
-        self.warming = [
-            np.stack([_warming(sign * energies, kelvin) for kelvin in kelvins])[:, None]
-            for sign in (1, -1)
-        ]
         # what sound has of f: n(E) + 1 times E
         ratio = energies / (_SLOW_STEPS * step)
         inside = (energies >= 0) & (ratio < 1)
@@ -284,9 +290,9 @@ class _Stage:
         self.slow = self._both(self._sound, 0.5)
         self.slow_sum = self.slow.sum(axis=-1, keepdims=True)
 
-    def _both(self, collected, at_zero=1.0, factors=None):
+    def _both(self, collected, at_zero=1.0, occupation=occupied):
         """Put what is collected, times the occupation, at both signs of energy."""
-        factors = self.occupied if factors is None else factors
+        factors = [self._factors(occupation, sign) for sign in (1, -1)]
         collected = np.array(
             np.broadcast_to(
                 collected, np.broadcast_shapes(collected.shape, factors[0].shape)
@@ -299,12 +305,45 @@ class _Stage:
             np.add.at(both, (..., sign * numbers % self.n_points), collected * factor)
         return both
 
+    def _factors(self, occupation, sign):
+        energies = sign * self.axis.points()
+        return np.stack([occupation(energies, kelvin) for kelvin in self.kelvins])[
+            :, None
+        ]
+
+    def _lines(self, collected, occupation=occupied, changed=None):
+        """Put lines of the widths of the samples, times the occupation, there."""
+        if changed is None and not self.widths.any():
+            return self._both(collected, occupation=occupation)
+        spread = collected @ self._damped(changed).swapaxes(-1, -2)
+        return spread * self._at_both(occupation)
+
+    def _damped(self, changed=None):
+        number = None if changed is None else LINE_WIDTHS.index(changed)
+        return np.stack(
+            [
+                damped_lines(self.axis, self.n_points, tuple(row), number)
+                for row in self.widths.tolist()
+            ]
+        )
+
+    def _at_both(self, occupation):
+        """Factors at all multiples of the step, for a function of energy and kelvins."""
+        numbers = np.arange(self.n_points)
+        numbers[numbers > (self.n_points - 1) // 2] -= self.n_points
+        return np.stack(
+            [occupation(self.axis.step * numbers, kelvin) for kelvin in self.kelvins]
+        )[:, None]
+
     def _both_back(self, slopes):
         """Gradient with what is collected, of that with both signs."""
+        if self.widths.any():
+            return (slopes * self._at_both(occupied)) @ self._damped()
         numbers = np.arange(self.axis.first, self.axis.first + self.axis.n_points)
         return sum(
             slopes[..., sign * numbers % self.n_points] * factor
-            for sign, factor in zip((1, -1), self.occupied, strict=True)
+            for sign in (1, -1)
+            for factor in [self._factors(occupied, sign)]
         )
 
     def strengths(self):
@@ -346,15 +385,19 @@ class _Stage:
         collected = self._collected(self._levels(), values)
         if slopes is not None:
             collected = collected + self._collected(self._falls(), slopes)
-        return self._both(collected)
+        return self._lines(collected)
+
+    def widened(self, strengths, name):
+        """Change of f with a width of lines."""
+        return self._lines(self._collected(self._levels(), strengths), changed=name)
 
     def warmed(self, strengths, single, thermal):
         """Change of the complete f with the temperature but for that of its sum."""
         collected = self._collected(self._levels(), strengths)
-        warmed = self._both(collected, factors=self.warming)
+        warmed = self._lines(collected, _warming)
         if thermal is None:
             return warmed
-        slow = self._both(self._sound, 0.5, self.warming)
+        slow = self._both(self._sound, 0.5, _warming)
         missing = (thermal - single.sum(axis=-1))[..., None]
         shape = slow - self.slow * slow.sum(axis=-1, keepdims=True) / self.slow_sum
         warmed = warmed + missing * shape / self.slow_sum

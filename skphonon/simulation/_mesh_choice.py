@@ -19,8 +19,9 @@ __all__ = [
 #: Allowed to a displacement, relative.
 DISPLACEMENT_ERROR = 5e-3
 #: Meshes between which an error is taken: half as many points again along an axis.
-APART = 2
+APART = 4
 
+_STRIDE = 2  # from one mesh to the next that is tried
 _POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
 _LARGEST = 1 << 24  # numbers in the matrices of a mesh
 
@@ -88,8 +89,8 @@ def displacement_mesh(model, kelvins) -> ZoneMesh:
         change = _change(at(number), at(number + APART))
         if change < DISPLACEMENT_ERROR:
             return ZoneMesh(sizes[number], n_polar=n_polar)
-        number += 1
-    number = max(number - 1, 0)
+        number += _STRIDE
+    number = max(number - _STRIDE, 0)
     warn_user(
         f"Displacements at the reference change by {change:.1g} from a mesh of "
         f"{sizes[number]} points of the zone to the next, more than "

@@ -13,15 +13,21 @@ from skphonon.simulation.grid import energy_edges
 from skphonon.simulation.resolution import resolve_widths
 
 __all__ = [
+    "LINE_WIDTHS",
     "NAMES",
+    "OF_ANGLES",
     "check_derivatives",
     "nuisance_ranges",
     "nuisance_table",
     "of_a_plan",
     "resolution",
+    "table_columns",
 ]
 
 Array = NDArray[np.float64]
+
+#: Widths of lines: coefficients of a polynomial in their energy.
+LINE_WIDTHS = ("line_width", "line_width_slope", "line_width_curvature")
 
 #: What may differ between spectra of the same crystal.
 NAMES = (
@@ -35,9 +41,13 @@ NAMES = (
     "q_offset",
     "q_scale",
     "temperature",
+    *LINE_WIDTHS,
 )
 
-# open intervals, but for resolutions
+#: What may differ as well, where a grid has scattering angles: columns after `NAMES`.
+OF_ANGLES = ("incident_energy", "two_theta_offset")
+
+# open intervals, but for what may be zero
 _LIMITS = {
     "energy_resolution": (0.0, np.inf),
     "energy_resolution_slope": (-2.0, 2.0),
@@ -47,7 +57,11 @@ _LIMITS = {
     "energy_scale": (0.0, np.inf),
     "q_scale": (0.0, np.inf),
     "temperature": (0.0, np.inf),
+    "line_width": (0.0, np.inf),
+    "incident_energy": (0.0, np.inf),
+    "two_theta_offset": (-90.0, 90.0),
 }
+_OR_ZERO = ("energy_resolution", "q_resolution", "temperature", "line_width")
 _ROUNDING = 1e-9  # by which a value may leave its range
 
 
@@ -153,7 +167,7 @@ def check_derivatives(names, table: Array, known=NAMES) -> None:
     _check_names("nuisance", names, known)
     for name in names:
         width = "energy_resolution" if name.startswith("energy") else "q_resolution"
-        moves = name.startswith(("energy", "q_"))
+        moves = name.startswith(("energy", "q_")) or name in OF_ANGLES
         if moves and (table[:, known.index(width)] == 0).any():
             raise ValueError(
                 f"There is no derivative with {name} at {width}=0. Set it to the width "
@@ -164,7 +178,26 @@ def check_derivatives(names, table: Array, known=NAMES) -> None:
 def of_a_plan(ranges: Array) -> Array:
     """Return the ranges that a plan depends on: of what moves or widens lines."""
     still = "mean_square_displacement", "temperature"
-    return ranges[:, [name not in still for name in NAMES]]
+    return np.stack(
+        [r for name, r in table_columns(ranges).items() if name not in still]
+    )
+
+
+def table_columns(table: Array) -> dict[str, Array]:
+    """Return the columns of a table of a powder by name.
+
+    Parameters
+    ----------
+    table : ndarray of shape (n, n_nuisances)
+        Of the names in `NAMES`, and those in `OF_ANGLES` where a grid has angles.
+
+    Returns
+    -------
+    dict
+        From names to arrays of shape (n,).
+    """
+    names = (*NAMES, *OF_ANGLES)[: table.shape[1]]
+    return dict(zip(names, table.T, strict=True))
 
 
 def resolution(simulator, value: float, slope: float) -> float | Callable:
@@ -208,7 +241,7 @@ def _check_names(parameter, given, known):
 def _check_values(parameter, name, values):
     low, high = _LIMITS.get(name, (-np.inf, np.inf))
     good = (values > low) & (values < high)
-    if name.endswith("resolution") or name == "temperature":
+    if name in _OR_ZERO:
         good |= values == 0
     if not good.all():
         bad = values[~good][0] if values.ndim else values

@@ -83,8 +83,8 @@ def different_tensors(tensors):
     return rows.reshape(-1), packed[:, first]
 
 
-def background(simulator, axes):
-    """Polynomial background of all pixels, over energies and moduli in `axes`."""
+def background(simulator, energy, moduli):
+    """Return the polynomial background of pixels at energies and moduli."""
     if simulator.background is None:
         return None
     coefficients = np.asarray(simulator.background, dtype=float)
@@ -94,4 +94,4 @@ def background(simulator, axes):
             f"got {simulator.background!r}. A constant is [[c]], a term in Q^2 is "
             "[[0, 0, c]]."
         )
-    return np.polynomial.polynomial.polygrid2d(*axes, coefficients).ravel()
+    return np.polynomial.polynomial.polyval2d(energy, moduli, coefficients)

@@ -82,7 +82,7 @@ def warn_of_energies(simulator, measurement) -> None:
         like it for energies in other units or with both axes exchanged.
     """
     grid = simulator.grid
-    if not (_known(simulator) and hasattr(grid, "q")):
+    if not (_known(simulator) and simulator._of_a_powder):
         return
     images = np.where(grid.mask, grid.to_image(measurement.data), np.nan)
     image = _mean(images, axis=0)

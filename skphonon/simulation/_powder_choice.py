@@ -18,6 +18,8 @@ from skphonon.simulation._powder_plan import make_plan, plan_size
 
 __all__ = ["Choice", "choose_mesh", "error_of", "finer"]
 
+_FALL = 5.0  # of the error from one mesh to the next, at most: it is exponential
+_FARTHEST = 5  # meshes that are passed over
 _MARGIN = 3.0  # of the tolerance at the reference: other parameters err more
 
 
@@ -46,28 +48,38 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
     Choice
         Warns with ConvergenceWarning where the tolerance is out of reach.
     """
-    tried, sizes = {}, mesh_sizes(simulator.model)
+    tried: dict = {}
+    model, budget = simulator.model, simulator.memory * 1e6 / 2
+    sizes, number = mesh_sizes(model), 0
     n_polar = FEWEST_ANGLES
     if simulator.mean_square_displacement is None:
-        n_polar = polar_angles(simulator.model, values["temperature"])
+        n_polar = polar_angles(model, values["temperature"])
 
     def at(number):
         if number not in tried:
             mesh = ZoneMesh(sizes[number], n_polar=n_polar)
             plan = make_plan(simulator, mesh, ranges)
-            tried[number] = mesh, *_spectrum(plan, simulator, values)
+            tried[number] = mesh, _spectrum(plan, simulator, values)
         return tried[number]
 
-    for number in range(len(sizes) - APART):
-        largest = plan_size(simulator.model, sizes[number + APART], simulator, ranges)
-        if number and largest > simulator.memory * 1e6 / 2:
-            break
-        (mesh, *coarse), (_, *fine) = at(number), at(number + APART)
+    while True:
+        (mesh, coarse), (_, fine) = at(number), at(number + APART)
         best = Choice(mesh, *_distances(coarse, fine, simulator.grid.mask))
-        within = _MARGIN * best.error <= simulator.tolerance
-        if within and best.of_displacements <= DISPLACEMENT_ERROR:
+        excess = max(
+            _MARGIN * best.error / simulator.tolerance,
+            best.of_displacements / DISPLACEMENT_ERROR,
+        )
+        if excess <= 1:
             return best
-        tried.pop(number)
+        steps = np.clip(int(np.log(excess) / np.log(_FALL)), 1, _FARTHEST)
+        following = [
+            n
+            for n in range(number + 1, min(number + steps + 1, len(sizes) - APART))
+            if plan_size(model, sizes[n + APART], simulator, ranges) <= budget
+        ]
+        if not following:
+            break
+        number = following[-1]
     warn_user(
         f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, "
         f"does not reach tolerance={simulator.tolerance:g}: the error is "

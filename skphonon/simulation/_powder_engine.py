@@ -263,7 +263,8 @@ def batch_size(plan: Plan, memory: float) -> int:
     of_modes = 4 * n_points * size**2 * real
     widest = max(block.q_vectors.size // 3 for block in plan.blocks) * size * real
     axes = plan.recording.energy.n_points * plan.recording.q.n_points
-    return int(np.clip(memory / 8 / (of_modes + 5 * widest + 3 * axes), 1, _BATCH))
+    recorded = 3 * axes + 2 * plan.recording.moduli.size
+    return int(np.clip(memory / 8 / (of_modes + 5 * widest + recorded), 1, _BATCH))
 
 
 def each_batch(run, n_samples: int, size: int, n_jobs) -> None:

@@ -60,9 +60,10 @@ def _totals(simulator):
     """Intensity of each order in the window, one phonon first."""
     from sklearn import clone
 
+    from skphonon.simulation._nuisance import table_columns
     from skphonon.simulation._powder_engine import collect, conditions_of, crystals
     from skphonon.simulation._powder_plan import make_plan
-    from skphonon.simulation.powder import _columns, _pairs
+    from skphonon.simulation.powder import _pairs
 
     check_parameters(simulator)
     model = simulator.model
@@ -71,7 +72,7 @@ def _totals(simulator):
     probe = clone(simulator).set_params(n_phonons=_MOST, mesh=ZoneMesh(size))
     rows, table, ranges = probe._asked(simulator.reference)
     plan = make_plan(probe, probe.mesh, _pairs(ranges))
-    conditions = conditions_of(plan, _columns(table), slice(None))
+    conditions = conditions_of(plan, table_columns(table), slice(None))
     found = crystals(plan, rows, conditions)
     by_order = plan.incoherent.by_order(plan, found, conditions)[0]
     totals = np.abs(by_order.reshape(_MOST, -1)[:, plan.mask]).sum(axis=1)

@@ -33,6 +33,7 @@ from skphonon.simulation._phonon_amplitudes import (
     zone_amplitudes,
 )
 from skphonon.simulation._recording import Recording
+from skphonon.simulation.grid import pixel_coordinates
 
 __all__ = ["Block", "Plan", "make_plan", "n_orders", "plan_size"]
 
@@ -125,7 +126,7 @@ def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
         temperature=simulator.temperature,
         displacement=simulator.mean_square_displacement,
         incoherent=incoherent,
-        background=background(simulator, grid.axes()),
+        background=background(simulator, *pixel_coordinates(grid).T[::-1]),
     )
 
 

@@ -3,7 +3,9 @@
 Lines of a parameter set are collected on an axis of energies and one of moduli
 (`_axes`). Everything that an instrument does is in two matrices from these axes to the
 bins of the grid, one of either: they differ between samples whose nuisances differ, and
-their derivatives with a nuisance are those of the spectrum.
+their derivatives with a nuisance are those of the spectrum. The width of phonons is in
+that of energies (`_damping`). The matrix in moduli differs between the energies of a
+grid of scattering angles, and where its resolution does (`_moduli`).
 """
 
 import numpy as np
@@ -11,8 +13,10 @@ from numpy.typing import NDArray
 
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 from skphonon.physics.scattering import bose_occupation
-from skphonon.simulation._axes import Axis, energy_axis, q_axis, widths_inside
-from skphonon.simulation._nuisance import resolution
+from skphonon.simulation._axes import Axis, energy_axis, widths_inside
+from skphonon.simulation._damping import damped_shares
+from skphonon.simulation._moduli import Moduli
+from skphonon.simulation._nuisance import LINE_WIDTHS, OF_ANGLES, resolution
 from skphonon.simulation.resolution import (
     bin_kernel,
     bin_kernel_shift_derivative,
@@ -36,8 +40,14 @@ _OF_ENERGY = (
     "energy_offset",
     "energy_scale",
     "temperature",
+    *LINE_WIDTHS,
 )
-_OF_Q = ("q_resolution", "q_offset", "q_scale", "lattice_scale")
+_OF_Q = ("q_resolution", "q_offset", "q_scale", "lattice_scale", *OF_ANGLES)
+_KEPT = 24  # kernels
+_TAILS = 200.0  # half widths of a line beyond which it adds nothing to a spectrum
+_HIGHEST = 1.5  # of the reference: energies that modes of other constants may have
+_DAMPED_STEPS = 3  # of what damped lines are integrated on, in one of their axis
+_DAMPED_REACH = 8.0  # widths of the resolution beyond which they are not seen
 
 
 class Recording:
@@ -56,29 +66,44 @@ class Recording:
         In meV.
     q : Axis
         In 1/Angstrom, at the lattice of the model.
+    moduli : Moduli
+        Kernels from that to the bins.
     """
 
     def __init__(self, simulator, ranges) -> None:
         self.simulator = simulator
+        self._latest: dict = {}
         self._edges = simulator.grid.edges()
         self.energy = line_axis(simulator, self._edges[0], ranges)
-        offsets, scales = ranges["q_offset"], ranges["q_scale"]
-        lattice = ranges["lattice_scale"]
-
-        def moved(border):
-            return [
-                (border - offset) / scale * stretch
-                for offset in offsets
-                for scale in scales
-                for stretch in lattice
-            ]
-
-        self.q = q_axis(self._edges[1], ranges["q_resolution"], moved)
+        self.moduli = Moduli(simulator, ranges)
+        self.q = self.moduli.axis
 
     @property
     def image_shape(self) -> tuple[int, int]:
         """Numbers of bins in energy and in modulus."""
         return len(self._edges[0]) - 1, len(self._edges[1]) - 1
+
+    def once(self, key, make):
+        """Make a kernel, or take one of the latest: most samples have the same.
+
+        Parameters
+        ----------
+        key : tuple
+            What the kernel is, with the values of nuisances.
+        make : callable
+            What makes it.
+
+        Returns
+        -------
+        ndarray
+        """
+        found = self._latest.get(key)
+        if found is None:
+            found = make()
+            if len(self._latest) >= _KEPT:
+                self._latest.clear()
+            self._latest[key] = found
+        return found
 
     def conditions(self, values: dict) -> "Conditions":
         """Lay out how samples are recorded.
@@ -140,98 +165,60 @@ class Conditions:
 
     def adjoint(self, images):
         """Return the gradient with what is collected, of that with the images."""
-        energy, q = self.energy(None), self.q(None)
-        return energy.swapaxes(-1, -2) @ (images @ q)
+        return self.energy(None).swapaxes(-1, -2) @ self._recording.moduli.back(
+            images, self.q(None)
+        )
 
     def _both(self, collected, of_energy, of_q):
-        energy, q = self.energy(of_energy), self.q(of_q)
+        energy = self.energy(of_energy)
         while energy.ndim < collected.ndim:
-            energy, q = energy[:, None], q[:, None]
-        return (energy @ collected) @ q.swapaxes(-1, -2)
+            energy = energy[:, None]
+        return self._recording.moduli.through(energy @ collected, self.q(of_q))
 
     def energy(self, changed):
         """Return kernels of lines, (n_samples or 1, n_energy, n_energies)."""
-        return self._once("energy", changed, self._energy)
+        own = self._recording
+
+        def make(row):
+            return line_kernel(own.simulator, own._edges[0], own.energy, row, changed)
+
+        return self._each("energy", changed, _OF_ENERGY, make)
 
     def smooth(self, n_points, changed):
         """Return kernels of spectra at multiples of the step, as Fourier transforms."""
-        return self._once(
-            ("smooth", n_points),
-            changed,
-            lambda name: self._each(
-                _OF_ENERGY, lambda row: self._smooth_kernel(n_points, row, name)
-            ),
-        )
+        own = self._recording
+
+        def make(row):
+            return smooth_kernel(
+                own.simulator, own._edges[0], own.energy, n_points, row, changed
+            )
+
+        names = [name for name in _OF_ENERGY if name not in LINE_WIDTHS]
+        return self._each(("smooth", n_points), changed, names, make)
 
     def q(self, changed):
-        """Return kernels in moduli, (n_samples or 1, n_q, n_moduli)."""
-        return self._once("q", changed, self._q)
+        """Return kernels in moduli, (n_samples or 1, n_q, n_moduli).
 
-    def _once(self, kind, changed, make):
-        if (kind, changed) not in self._found:
-            self._found[kind, changed] = make(changed)
-        return self._found[kind, changed]
+        With an axis of n_energy before the last two where energies differ.
+        """
+        kernel = self._recording.moduli.kernel
+        return self._each("q", changed, _OF_Q, lambda row: kernel(row, changed))
 
-    def _each(self, names, make):
+    def _each(self, kind, changed, names, make):
         """Make what differs between samples; one for all where nothing does."""
-        columns = np.stack([self.values[name] for name in names], axis=1)
-        distinct, which = np.unique(columns, axis=0, return_inverse=True)
-        made = np.stack(
-            [make(dict(zip(names, row, strict=True))) for row in distinct.tolist()]
-        )
-        return made if len(made) == 1 else made[which.reshape(-1)]
-
-    def _energy(self, changed):
-        recording = self._recording
-        return self._each(
-            _OF_ENERGY,
-            lambda row: line_kernel(
-                recording.simulator, recording._edges[0], recording.energy, row, changed
-            ),
-        )
-
-    def _smooth_kernel(self, n_points, row, changed):
-        recording = self._recording
-        return smooth_kernel(
-            recording.simulator,
-            recording._edges[0],
-            recording.energy,
-            n_points,
-            row,
-            changed,
-        )
-
-    def _q(self, changed):
-        recording = self._recording
-        edges, axis = recording._edges[1], recording.q
-        return self._each(_OF_Q, lambda row: _q_kernel(edges, axis, row, changed))
-
-
-def _q_kernel(edges, axis, row, changed):
-    """Kernel in moduli or its derivative.
-
-    A sample at q shows at x = scale q / s + offset for a lattice longer by s. Its
-    density goes with 1 / s^3 in all: of points over q^2, and of (Q e)^2.
-    """
-    points = axis.points(beyond=1)
-    scale, stretch = row["q_scale"], row["lattice_scale"]
-    shown, width = points * scale / stretch, row["q_resolution"]
-    sigma = np.hypot(width, axis.blur)
-    borders = edges - row["q_offset"]
-    weight = scale / stretch**3
-    if changed == "q_resolution":
-        values = weight * bin_kernel_width_derivative(borders, shown, sigma)
-        return axis.coefficients(values * width / sigma)
-    values = weight * bin_kernel(borders, shown, sigma)
-    if changed is not None:
-        moved = weight * bin_kernel_shift_derivative(borders, shown, sigma)
-        if changed == "q_offset":
-            values = moved
-        elif changed == "q_scale":
-            values = (moved * shown + values) / scale
-        else:
-            values = -(moved * shown + 3 * values) / stretch
-    return axis.coefficients(values)
+        if (kind, changed) not in self._found:
+            names = [name for name in names if name in self.values]
+            columns = np.stack([self.values[name] for name in names], axis=1)
+            rows, which = np.unique(columns, axis=0, return_inverse=True)
+            rows = [dict(zip(names, row, strict=True)) for row in rows.tolist()]
+            if len(rows) == 1:
+                key = kind, changed, *rows[0].values()
+                made = self._recording.once(key, lambda: make(rows[0])[None])
+            else:
+                each = [make(row) for row in rows]
+                made = np.stack([each[number] for number in which.reshape(-1)])
+            self._found[kind, changed] = made
+        return self._found[kind, changed]
 
 
 def line_axis(simulator, edges, ranges, line_steps=3) -> Axis:
@@ -240,7 +227,7 @@ def line_axis(simulator, edges, ranges, line_steps=3) -> Axis:
     Parameters
     ----------
     simulator : object
-        Its resolution.
+        Its resolution, and where lines are wide its model, for the highest energy.
     edges : ndarray of shape (n_energy + 1,)
         Borders of the bins in meV.
     ranges : dict
@@ -262,7 +249,24 @@ def line_axis(simulator, edges, ranges, line_steps=3) -> Axis:
     def moved(border):
         return [(border - offset) / scale for offset in offsets for scale in scales]
 
-    return energy_axis(edges, resolutions, moves=moved, line_steps=line_steps)
+    tails = _tails(simulator, edges, ranges)
+    return energy_axis(
+        edges, resolutions, moves=moved, line_steps=line_steps, tails=tails
+    )
+
+
+def _tails(simulator, edges, ranges):
+    """Energies of modes of which a spectrum sees tails, None without line widths."""
+    widths = [max(ranges.get(name, (0.0,))) for name in LINE_WIDTHS]
+    if not any(any(ranges.get(name, (0.0,))) for name in LINE_WIDTHS):
+        return None
+    top = np.abs(edges).max()
+    if simulator.model.reference is None:
+        return 0.0, top
+    points, _ = simulator.model.mesh(4)
+    highest = np.max(simulator.model.frequencies(simulator.model.reference, points))
+    gamma = max(np.polynomial.polynomial.polyval(top, widths), 0.0)
+    return 0.0, float(min(_HIGHEST * highest, top + _TAILS * gamma))
 
 
 def line_kernel(simulator, edges, axis: Axis, row: dict, changed=None) -> Array:
@@ -288,19 +292,58 @@ def line_kernel(simulator, edges, axis: Axis, row: dict, changed=None) -> Array:
         :math:`\varphi(\pm E)` at :math:`\pm E` for S, with
         :math:`\varphi(E) = E\,[n(E) + 1]`.
     """
-    points = axis.points(beyond=1)
-    chi, kelvins = simulator.quantity == "chi", row["temperature"]
-    record = _kernel_of(simulator, edges, row, changed)
-    above, below = record(points), record(-points)
-    if chi:
-        values = (above - below) * points
-        if changed == "temperature":
-            values = np.zeros_like(values)
-    elif changed == "temperature":
-        values = above * _warming(points, kelvins) + below * _warming(-points, kelvins)
+    widths = tuple(row.get(name, 0.0) for name in LINE_WIDTHS)
+    if any(widths) or changed in LINE_WIDTHS:
+        values = _damped(simulator, edges, axis, row, widths, changed)
     else:
-        values = above * occupied(points, kelvins) + below * occupied(-points, kelvins)
+        points, record = (
+            axis.points(beyond=1),
+            _kernel_of(simulator, edges, row, changed),
+        )
+        values = sum(
+            record(energies) * _strengths(simulator, energies, row, changed)
+            for energies in (points, -points)
+        )
+    chi = simulator.quantity == "chi"
     return HBAR2_PER_AMU / 2 * (np.pi if chi else 1.0) * axis.coefficients(values)
+
+
+def _strengths(simulator, energies, row, changed):
+    """E or phi(E), of energies of both signs, or its derivative."""
+    kelvins = row["temperature"]
+    if simulator.quantity == "chi":
+        return np.zeros_like(energies) if changed == "temperature" else energies
+    occupation = _warming if changed == "temperature" else occupied
+    return occupation(energies, kelvins)
+
+
+def _damped(simulator, edges, axis, row, widths, changed):
+    """Means of what undamped lines add, over the densities of damped ones."""
+    own = _damped_axis(simulator, edges, axis, row)
+    energies = own.points(beyond=2)
+    record = _kernel_of(simulator, edges, row, changed)
+    values = record(energies) * _strengths(simulator, energies, row, changed)
+    # one term more than `Axis.coefficients`: there are no other lines to average over
+    second = np.diff(values, 2)
+    values = values[:, 2:-2] - second[:, 1:-1] / 6 + np.diff(second, 2) / 36
+    number = LINE_WIDTHS.index(changed) if changed in LINE_WIDTHS else None
+    return values @ damped_shares(own, axis, widths, number)
+
+
+def _damped_axis(simulator, edges, axis, row) -> Axis:
+    """Energies of both signs at which a spectrum sees anything, finely.
+
+    The step is that of all samples: derivatives do not see it change.
+    """
+    of_row = resolution(
+        simulator, row["energy_resolution"], row["energy_resolution_slope"]
+    )
+    inside = np.linspace(edges[0], edges[-1], 4 * len(edges))
+    reach = _DAMPED_REACH * widths_inside(edges, of_row)(inside).max()
+    ends = edges[[0, -1]] - row["energy_offset"] + np.array([-reach, reach])
+    step = axis.step / _DAMPED_STEPS
+    first, last = np.rint(ends / row.get("energy_scale", 1.0) / step).astype(int)
+    return Axis(step, int(first) - 2, int(last - first) + 5, True)
 
 
 def smooth_kernel(
@@ -309,7 +352,7 @@ def smooth_kernel(
     """Return how multiples of a step, in the order of a Fourier transform, are seen."""
     numbers = np.arange(-(n_points // 2) - 1, n_points - n_points // 2 + 1)
     energies = axis.step * numbers
-    if changed == "temperature":  # it is in the spectra
+    if changed == "temperature" or changed in LINE_WIDTHS:  # they are in the spectra
         return np.zeros((len(edges) - 1, n_points))
     record = _kernel_of(simulator, edges, row, changed)
     values = record(energies)

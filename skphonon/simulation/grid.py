@@ -329,7 +329,8 @@ def pixel_coordinates(grid):
     Parameters
     ----------
     grid : object
-        With `axes`, energy first; its `wavevectors`, if any, tell what columns are.
+        With `axes`, energy first; its `wavevectors`, if any, tell what columns are, its
+        `moduli`, if any, where each pixel is.
 
     Returns
     -------
@@ -337,6 +338,8 @@ def pixel_coordinates(grid):
         In 1/A or r.l.u., and meV; in the order of a row.
     """
     energy, q = grid.axes()
+    if hasattr(grid, "moduli"):
+        return np.column_stack([grid.moduli().ravel(), np.repeat(energy, len(q))])
     q = np.reshape(getattr(grid, "wavevectors", q), (len(q), -1))
     return np.column_stack([np.tile(q, (len(energy), 1)), np.repeat(energy, len(q))])
 

@@ -46,9 +46,9 @@ class PowderSimulator(ModelSimulator):
     ----------
     model : ForceConstantModel
         The crystal and its named force constants.
-    grid : SpectrumGrid
-        Axes and visible window of the spectra. Energies may be of both signs. Elastic
-        scattering is left out.
+    grid : SpectrumGrid or AngleGrid
+        Axes and visible window of the spectra, over \|Q\| or over scattering angles.
+        Energies may be of both signs. Elastic scattering is left out.
     temperature : float, default=300.0
         Temperature in K, for the Debye-Waller factor and the occupation of phonons.
     energy_resolution : float or callable
@@ -59,9 +59,11 @@ class PowderSimulator(ModelSimulator):
         :func:`~skphonon.simulation.instrument_resolution` returns. That of the
         published aluminium spectra (:func:`~skphonon.datasets.fetch_aluminium_arcs`)
         is about 1.54.
-    q_resolution : float, default=0.09
-        Standard deviation in 1/Angstrom of a Gaussian resolution in \|Q\|. The width
-        of the bins comes on top of both resolutions.
+    q_resolution : float or callable, default=0.09
+        Standard deviation in 1/Angstrom of a Gaussian resolution in \|Q\|: a constant,
+        or a function ``q_resolution(q, energy)`` of arrays of \|Q\| (1/Angstrom) and
+        energy transfer (meV) that broadcast. Beyond the borders of the grid it is that
+        of the border. The width of the bins comes on top of both resolutions.
     mean_square_displacement : float, default=None
         :math:`\langle u_x^2 \rangle` in Angstrom^2 of every atom, so that
         :math:`2W = Q^2 \langle u_x^2 \rangle`. None computes the (anisotropic) tensor
@@ -135,13 +137,12 @@ class PowderSimulator(ModelSimulator):
     (2, 49)
     """
 
-    _nuisances = _nuisance.NAMES
     _of_a_powder = True
 
     _parameter_constraints = {
         "temperature": [at_least(0, Real)],
         "energy_resolution": [at_least(0, Real), callable],
-        "q_resolution": [at_least(0, Real)],
+        "q_resolution": [at_least(0, Real), callable],
         "mean_square_displacement": [at_least(0, Real), None],
         "tolerance": [positive()],
         "quantity": [StrOptions({"chi", "sqe"})],
@@ -232,12 +233,29 @@ class PowderSimulator(ModelSimulator):
         )
 
     @property
+    def _nuisances(self):
+        """Names of nuisances, those of angles where the grid has some."""
+        of_angles = _nuisance.OF_ANGLES if hasattr(self.grid, "moduli") else ()
+        return (*_nuisance.NAMES, *of_angles)
+
+    @property
     def nuisance_reference(self):
         """Values of what `nuisance_names` names, where nothing else is asked for."""
-        width = self.energy_resolution
-        width = 1.0 if callable(width) else width
-        plain = [width, 0.0, 0.0, self.q_resolution, 1.0, 0.0]
-        return np.array([*plain, 1.0, 0.0, 1.0, self.temperature])
+        energy, q = (
+            1.0 if callable(width) else width
+            for width in (self.energy_resolution, self.q_resolution)
+        )
+        values = dict.fromkeys(self._nuisances, 0.0) | {
+            "energy_resolution": energy,
+            "q_resolution": q,
+            "lattice_scale": 1.0,
+            "energy_scale": 1.0,
+            "q_scale": 1.0,
+            "temperature": self.temperature,
+        }
+        if "incident_energy" in values:
+            values["incident_energy"] = self.grid.incident_energy
+        return np.array([*values.values()])
 
     @property
     def zone_mesh(self):
@@ -269,7 +287,8 @@ class PowderSimulator(ModelSimulator):
               middle :math:`E_m`.
             - ``"energy_offset"``: by how much the spectrum is shown at too high an
               energy, in meV.
-            - ``"q_resolution"``: standard deviation in 1/Angstrom.
+            - ``"q_resolution"``: standard deviation in 1/Angstrom; where the setting is
+              a function, a factor that multiplies it.
             - ``"lattice_scale"``: factor of the lattice, with all force constants kept.
             - ``"mean_square_displacement"``: an isotropic
               :math:`\langle u_x^2 \rangle` in Angstrom^2, added to that of all atoms.
@@ -278,6 +297,16 @@ class PowderSimulator(ModelSimulator):
             - ``"q_scale"``, ``"q_offset"``: the same of moduli; the offset is in
               1/Angstrom.
             - ``"temperature"``: temperature of the sample in K.
+            - ``"line_width"``, ``"line_width_slope"``, ``"line_width_curvature"``:
+              coefficients :math:`w_0` (meV), :math:`w_1` and :math:`w_2` (1/meV) of the
+              half width at half maximum :math:`\Gamma = w_0 + w_1 E + w_2 E^2` of a
+              phonon of energy E, a damped harmonic oscillator; zero where this is
+              negative. Static susceptibilities and f-sums do not depend on it, nor do
+              the displacements in Debye-Waller factors.
+            - ``"incident_energy"``, of an `AngleGrid`: energy of the incoming neutron
+              in meV, from which \|Q\| follows. Energy transfers stay as they are.
+            - ``"two_theta_offset"``, of an `AngleGrid`: by how much the spectrum is
+              shown at too large angles, in degrees.
         nuisance_ranges : dict, default=None
             From some of these names to pairs of the least and the largest value to
             prepare for; of others, None takes what the values span. Calls with the same
@@ -294,13 +323,18 @@ class PowderSimulator(ModelSimulator):
         ValueError
             If a setting is out of range, the number of parameters is wrong or one is
             not finite; if a nuisance is unknown, out of range or of another shape, or
-            the lattice varies where `q_resolution` is zero.
+            the lattice varies where `q_resolution` is zero; if an `AngleGrid` meets a
+            `q_resolution` of zero, or a function returns no widths.
         """
         from skphonon.simulation import _powder_engine
 
         rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
         spectra, softest = _powder_engine.simulate(
-            self._plan(ranges), rows, _columns(table), self.n_jobs, self.memory * 1e6
+            self._plan(ranges),
+            rows,
+            _nuisance.table_columns(table),
+            self.n_jobs,
+            self.memory * 1e6,
         )
         warn_unstable(softest)
         return spectra
@@ -346,7 +380,7 @@ class PowderSimulator(ModelSimulator):
             parameters, nuisance, nuisance_ranges
         )
         changes, spectra, softest = _powder_derivatives.differentiate(
-            self._plan(ranges), rows, _columns(table), names, self.n_jobs
+            self._plan(ranges), rows, _nuisance.table_columns(table), names, self.n_jobs
         )
         warn_unstable(softest)
         return (changes, spectra) if return_spectra else changes
@@ -387,7 +421,11 @@ class PowderSimulator(ModelSimulator):
                 f"parameter set and one column a pixel; got {slopes.shape}."
             )
         return _powder_derivatives.gradients(
-            self._plan(ranges), rows, _columns(table), slopes, self.n_jobs
+            self._plan(ranges),
+            rows,
+            _nuisance.table_columns(table),
+            slopes,
+            self.n_jobs,
         )
 
     def mesh_errors(self, parameters):
@@ -407,7 +445,7 @@ class PowderSimulator(ModelSimulator):
         from skphonon.simulation._powder_choice import error_of
 
         rows, table, ranges = self._asked(parameters)
-        values = _columns(table[:1])
+        values = _nuisance.table_columns(table[:1])
         return error_of(self, self._plan(ranges), _pairs(ranges), values, rows)
 
     def _plan(self, ranges):
@@ -446,20 +484,15 @@ class PowderSimulator(ModelSimulator):
         warn_of_orders(self)
 
 
-def _columns(table):
-    """Values of nuisances by name."""
-    return dict(zip(_nuisance.NAMES, table.T, strict=True))
-
-
 def _pairs(ranges):
     """Ranges of nuisances by name."""
-    return {name: tuple(pair) for name, pair in _columns(ranges).items()}
+    return {name: tuple(pair) for name, pair in _nuisance.table_columns(ranges).items()}
 
 
 def _narrowest(ranges):
     """Where a mesh is compared: the sharpest resolution in the middle of the ranges."""
     middle = ranges.mean(axis=0, keepdims=True)
-    for name in ("energy_resolution", "q_resolution"):
+    for name in ("energy_resolution", "q_resolution", *_nuisance.LINE_WIDTHS):
         column = _nuisance.NAMES.index(name)
         middle[0, column] = ranges[0, column]
-    return _columns(middle)
+    return _nuisance.table_columns(middle)

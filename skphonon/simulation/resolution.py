@@ -29,6 +29,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian, in standard deviations
+_CERTAIN = 9.0  # widths beyond which a normal distribution is 0 or 1 to rounding
 _TABLE_SIZE = 401  # of an instrument: linear interpolation errs by less than 1e-4
 
 
@@ -294,17 +295,17 @@ def bin_kernel(edges: ArrayLike, samples: ArrayLike, sigma: ArrayLike) -> Array:
 
     Parameters
     ----------
-    edges : array-like of shape (n_bins + 1,)
+    edges : array-like of shape (..., n_bins + 1)
         Borders of the bins, increasing.
     samples : array-like of shape (n_samples,)
         Positions of the lines, in the unit of `edges`.
-    sigma : float or array-like of shape (n_samples,)
+    sigma : float or array-like of shape (..., n_samples)
         Standard deviation of the resolution, one for all lines or one for each; 0
         leaves the width of the bins.
 
     Returns
     -------
-    ndarray of shape (n_bins, n_samples)
+    ndarray of shape (..., n_bins, n_samples)
         Per unit of `edges`; a column sums to one when multiplied by the widths of
         bins that cover the line.
 
@@ -316,12 +317,14 @@ def bin_kernel(edges: ArrayLike, samples: ArrayLike, sigma: ArrayLike) -> Array:
     edges, sigma = np.asarray(edges, dtype=float), np.asarray(sigma, dtype=float)
     if not (sigma >= 0).all():
         raise ValueError(f"sigma must be at least 0, got {np.min(sigma):g}.")
-    distance = edges[:, None] - np.asarray(samples, dtype=float)
+    distance = edges[..., None] - np.asarray(samples, dtype=float)
+    sigma = sigma[..., None, :] if sigma.ndim else sigma
     broad = sigma > 0
-    below = ndtr(distance / np.where(broad, sigma, 1.0))
-    if not broad.all():
-        below = np.where(broad, below, np.heaviside(distance, 0.5))
-    return np.diff(below, axis=0) / np.diff(edges)[:, None]
+    scaled = distance / np.where(broad, sigma, 1.0)
+    below = np.heaviside(scaled, 0.5)
+    seen = broad & (np.abs(scaled) < _CERTAIN)
+    below[seen] = ndtr(scaled[seen])
+    return np.diff(below, axis=-2) / np.diff(edges)[..., None]
 
 
 def bin_kernel_width_derivative(
@@ -337,16 +340,16 @@ def bin_kernel_width_derivative(
 
     Parameters
     ----------
-    edges : array-like of shape (n_bins + 1,)
+    edges : array-like of shape (..., n_bins + 1)
         Borders of the bins, increasing.
     samples : array-like of shape (n_samples,)
         Positions of the lines, in the unit of `edges`.
-    sigma : float or array-like of shape (n_samples,)
+    sigma : float or array-like of shape (..., n_samples)
         Standard deviation of the resolution, one for all lines or one for each.
 
     Returns
     -------
-    ndarray of shape (n_bins, n_samples)
+    ndarray of shape (..., n_bins, n_samples)
         Per square of the unit of `edges`.
 
     Raises
@@ -356,7 +359,7 @@ def bin_kernel_width_derivative(
     """
     scaled, sigma = _scaled_by_width(edges, samples, sigma)
     slope = -scaled * np.exp(-(scaled**2) / 2) / (np.sqrt(2 * np.pi) * sigma)
-    return np.diff(slope, axis=0) / np.diff(np.asarray(edges, dtype=float))[:, None]
+    return np.diff(slope, axis=-2) / np.diff(np.asarray(edges, dtype=float))[..., None]
 
 
 def bin_kernel_shift_derivative(
@@ -372,16 +375,16 @@ def bin_kernel_shift_derivative(
 
     Parameters
     ----------
-    edges : array-like of shape (n_bins + 1,)
+    edges : array-like of shape (..., n_bins + 1)
         Borders of the bins, increasing.
     samples : array-like of shape (n_samples,)
         Positions of the lines, in the unit of `edges`.
-    sigma : float or array-like of shape (n_samples,)
+    sigma : float or array-like of shape (..., n_samples)
         Standard deviation of the resolution, one for all lines or one for each.
 
     Returns
     -------
-    ndarray of shape (n_bins, n_samples)
+    ndarray of shape (..., n_bins, n_samples)
         Per square of the unit of `edges`.
 
     Raises
@@ -391,7 +394,7 @@ def bin_kernel_shift_derivative(
     """
     scaled, sigma = _scaled_by_width(edges, samples, sigma)
     slope = -np.exp(-(scaled**2) / 2) / (np.sqrt(2 * np.pi) * sigma)
-    return np.diff(slope, axis=0) / np.diff(np.asarray(edges, dtype=float))[:, None]
+    return np.diff(slope, axis=-2) / np.diff(np.asarray(edges, dtype=float))[..., None]
 
 
 def _scaled_by_width(edges, samples, sigma):
@@ -402,7 +405,8 @@ def _scaled_by_width(edges, samples, sigma):
             "sigma must be positive where a derivative is asked for, got "
             f"{np.min(sigma):g}. Give the resolution a width."
         )
-    return (edges[:, None] - np.asarray(samples, dtype=float)) / sigma, sigma
+    sigma = sigma[..., None, :] if sigma.ndim else sigma
+    return (edges[..., None] - np.asarray(samples, dtype=float)) / sigma, sigma
 
 
 def total_width(edges: ArrayLike, sigma: ArrayLike) -> float:

@@ -73,7 +73,7 @@ NOISE = 0.23  # as measured
 #: Averages over directions, of test spectra (they err by 2e-6) and of fits to them.
 #: Such errors are alike in neighbouring pixels, unlike noise: the default of 1e-4,
 #: good enough for a network, moves a fit by half an error bar.
-TRUE_DIRECTIONS, FITTED_TOLERANCE = 300_000, 1e-5
+TRUE_MESH, FITTED_TOLERANCE = 24, 1e-5
 PARTS = ["starts", "roads", "proposals", "coverage"]
 FOUND = 1e-4  # a loss this close to the lowest, relatively, is the optimum
 
@@ -251,7 +251,7 @@ def stable_constants(simulator, n_samples):
 
 def coverage(simulate, network, n_samples, folder):
     """Count true constants in intervals, on spectra that were not trained on."""
-    truth = simulate(n_directions=TRUE_DIRECTIONS)
+    truth = simulate(mesh=TRUE_MESH)
     X, y = make_powder_spectra(
         truth,
         parameters=stable_constants(truth, 5 * n_samples),

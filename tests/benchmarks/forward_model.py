@@ -1,14 +1,17 @@
 """Accuracy, speed and memory of the powder simulator, next to other codes.
 
 Run with ``python tests/benchmarks/forward_model.py`` and one thread a process
-(``OMP_NUM_THREADS=1``); ``--only NAME`` runs one part, ``--plots FOLDER`` draws how
-cost grows. Needs the published spectra and phonopy's files (SKPHONON_DATA), and
-Euphonic. Every comparison is a ratio of times in this run.
+(``OMP_NUM_THREADS=1``); ``--only NAME`` runs one part, ``--old FOLDER`` times another
+version of the package beside this one. Needs the published spectra and phonopy's files
+(SKPHONON_DATA), and Euphonic. Every comparison is a ratio of times in this run.
 """
 
 import argparse
+import json
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -29,10 +32,16 @@ from skphonon import (
     make_powder_spectra,
     nmse,
 )
-from skphonon.physics.constants import MEV_PER_THZ
 
-FILES = {"Si": "phonopy_params_Si.yaml", "NaCl": "phonopy_params_NaCl-1.00.yaml.xz"}
-LEVEL = 1e-3  # NMSE that counts as converged enough
+FILES = {
+    "Si": ("phonopy_params_Si.yaml", None),
+    "NaCl": ("phonopy_params_NaCl-1.00.yaml.xz", None),
+    "CaHgO2": ("CaHgO2-mp-7041.yaml", None),
+    "La2Zr2O7": ("La2Zr2O7.yaml", "La2Zr2O7-force_constants.hdf5"),
+    "quartz": ("quartz.yaml", "quartz-force_constants.hdf5"),
+}
+LEVEL = 1e-3  # NMSE that counts as converged enough beside Euphonic
+TOLERANCES = {"Al": 1e-4, "Si": 1e-4, "NaCl": 1e-4}  # of others 2e-4
 
 
 def published():
@@ -41,13 +50,29 @@ def published():
         return fetch_aluminium_arcs()
 
 
-def crystals():
+def load(name):
+    if name == "Al":
+        return load_aluminium_model()
     folder = Path(os.environ["SKPHONON_DATA"]) / "phonopy"
-    loaded = {
-        name: ForceConstantModel.from_phonopy(folder / file)
-        for name, file in FILES.items()
-    }
-    return {"Al": load_aluminium_model(), **loaded}
+    file, constants = FILES[name]
+    constants = None if constants is None else folder / constants
+    return ForceConstantModel.from_phonopy(folder / file, force_constants=constants)
+
+
+def map_simulator(model, **settings):
+    """A powder map of 60 energies and 50 moduli, three widths off the elastic line."""
+    qpoints = np.random.default_rng(0).uniform(-0.5, 0.5, (100, 3))
+    highest = 1.1 * model.frequencies(model.reference, qpoints).max()
+    energy = np.linspace(0.12 * highest, highest, 60)
+    settings = {"energy_resolution": 0.04 * highest, "temperature": 100.0} | settings
+    return PowderSimulator(
+        model,
+        SpectrumGrid(energy, np.arange(0.55, 8, 0.15)),
+        q_resolution=0.07,
+        quantity="sqe",
+        units="barn/meV/sr",
+        **settings,
+    )
 
 
 def fastest(call, repeats=5):
@@ -66,13 +91,75 @@ def cold(simulator, rows):
     from skphonon import _persistence
 
     _persistence._BUILT.clear()
+    copy = clone(simulator)
+    copy.parameter_names  # noqa: B018  # the crystal itself is not what is timed
     started = perf_counter()
-    clone(simulator).simulate(rows)
+    copy.simulate(rows)
     return perf_counter() - started
 
 
+def peak_memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB
+
+
+def some_sets(model, number, width=0.01):
+    rng = np.random.default_rng(0)
+    shape = number, len(model.reference)
+    return model.reference * rng.uniform(1 - width, 1 + width, shape)
+
+
+def times_of(name, *, gradients=True):
+    """Time the map of a crystal: first, another, in a batch; derivatives."""
+    model = load(name)
+    simulator = map_simulator(model, tolerance=TOLERANCES.get(name, 2e-4))
+    found = {"atoms": model.n_atoms, "constants": len(model.reference)}
+    found["first"] = cold(simulator, model.reference)
+    found["next"] = fastest(lambda: simulator.simulate(model.reference))
+    n_sets = 64 if model.n_atoms < 4 else 8
+    rows = some_sets(model, n_sets)
+    found["batch"] = fastest(lambda: simulator.simulate(rows), 2) / n_sets
+    if gradients and len(model.reference) < 50:
+        call = fastest(lambda: simulator.jacobian(model.reference), 2)
+        found["jacobian"] = call / found["next"]
+    if gradients and hasattr(simulator, "gradient"):
+        slopes = np.ones((1, simulator.grid.n_pixels))
+        call = fastest(lambda: simulator.gradient(model.reference, slopes), 2)
+        found["gradient"] = call / found["next"]
+    if hasattr(simulator, "zone_mesh"):
+        found["mesh"] = simulator.zone_mesh.size
+        found["error"] = simulator.mesh_error
+    found["memory"] = peak_memory()
+    return found
+
+
+def in_another(version, name, limit=900):
+    """Time a crystal in a process of its own, with another version of the package."""
+    command = [sys.executable, __file__, "--one", name]
+    path = os.environ | ({"PYTHONPATH": str(version)} if version else {})
+    try:
+        done = subprocess.run(
+            command, env=path, capture_output=True, text=True, timeout=limit, check=True
+        )
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+        return {"failed": str(error)[-200:]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def crystals(old=None):
+    """Print the table of crystals, each in a process of its own."""
+    for name in ("Al", *FILES):
+        versions = {"now": None} | ({"old": old} if old else {})
+        for label, version in versions.items():
+            found = in_another(version, name)
+            text = ", ".join(
+                f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+                for key, value in found.items()
+            )
+            print(f"{name} ({label}; seconds, derivatives in maps, GiB): {text}")
+
+
 def accuracy():
-    """Compare with the published simulation and with ten times the directions."""
+    """Compare with the published simulation, and with a much finer mesh."""
     data = published()
     simulator = PowderSimulator(
         load_aluminium_model(), data.grid, energy_resolution=1.54, temperature=50.0
@@ -92,177 +179,125 @@ def accuracy():
         )
     rows = data.training_targets[:64]
     rows = rows[simulator.model.is_stable(rows)]
-    for tolerance in (3e-4, simulator.tolerance):
+    fine = clone(simulator).set_params(mesh=32)
+    target = fine.simulate(rows)
+    for tolerance in (1e-3, 1e-4, 1e-5):
         coarse = clone(simulator).set_params(tolerance=tolerance)
-        plan, _ = coarse._plan()
-        fine = clone(coarse).set_params(n_directions=10 * plan.n_directions)
-        error = nmse(fine.simulate(rows), coarse.simulate(rows))
-        estimate = coarse.quadrature_error(rows)
+        error = nmse(target, coarse.simulate(rows))
         print(
-            f"{plan.n_directions} directions (tolerance {tolerance:g}), "
-            f"{plan.q_vectors.shape[1]} points: ten times as many change {len(rows)} "
-            f"stable published sets by {error.mean():.1e} (mean), {error.max():.1e} "
-            f"(largest); estimated {estimate.mean():.1e}, {estimate.max():.1e}"
+            f"mesh {coarse.zone_mesh.size} (tolerance {tolerance:g}): NMSE to 32 "
+            f"points, median {np.median(error):.1e}, largest {error.max():.1e}; "
+            f"estimated {np.median(coarse.mesh_errors(rows)):.1e}"
         )
-    single = clone(simulator).set_params(dtype="float32")
-    error = nmse(simulator.simulate(rows), single.simulate(rows))
-    print(f"float32 changes them by {error.mean():.1e} (mean), {error.max():.1e}")
 
 
 def training_set(n_samples=10_000):
-    """Time single spectra, batches and a training set."""
-    data = published()
-    for tolerance in (3e-4, 1e-4):
-        simulator = PowderSimulator(
-            load_aluminium_model(),
-            data.grid,
-            energy_resolution=1.54,
-            temperature=50.0,
-            tolerance=tolerance,
-        )
-        print(f"Tolerance {tolerance:g}:")
-        _time_training_set(simulator, data.training_targets[:n_samples])
-
-
-def _time_training_set(simulator, rows):
-    single = fastest(lambda: simulator.simulate(rows[0]))
-    batch = fastest(lambda: simulator.simulate(rows[:64])) / 64
-    print(f"{single * 1e3:.1f} ms one spectrum, {batch * 1e3:.1f} ms each in a batch")
-    float32 = clone(simulator).set_params(dtype="float32")
-    batch32 = fastest(lambda: float32.simulate(rows[:64])) / 64
-    print(f"float32: {batch32 / batch:.2f} of that time")
-    for n_jobs in (1, 2):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        started = perf_counter()
-        X, _ = make_powder_spectra(simulator, parameters=rows, n_jobs=n_jobs)
-        elapsed = perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        beyond = (peak - before) / 1024 - X.nbytes / 2**20
-        print(
-            f"{elapsed:.1f} s, {len(rows)} spectra, {n_jobs=}; memory of this process "
-            f"beyond the result at most {max(beyond, 0):.0f} MiB"
-        )
-
-
-def gradients():
-    """Cost of a Jacobian in forward calls."""
-    for name, model in crystals().items():
-        rows = model.reference * np.random.default_rng(0).uniform(
-            0.98, 1.02, (16, len(model.reference))
-        )
-        _gradient_cost(f"{name}, a map", _map_simulator(model, 5000), rows)
-    data = published()
-    simulator = PowderSimulator(
-        load_aluminium_model(), data.grid, energy_resolution=1.54, temperature=50.0
-    )
-    _gradient_cost("Al, published grid", simulator, data.training_targets[:32])
-
-
-def _gradient_cost(label, simulator, rows):
-    for sets in (rows[:1], rows):
-        forward = fastest(lambda sets=sets: simulator.simulate(sets), 9)
-        both = fastest(lambda sets=sets: simulator.jacobian(sets), 5)
-        print(
-            f"{label}, p = {rows.shape[1]}, {len(sets)} sets: a Jacobian costs "
-            f"{both / forward:.1f} forward calls"
-        )
-
-
-VARIED = {
-    "energy_resolution": (1.2, 1.9),
-    "energy_resolution_slope": (-0.3, 0.3),
-    "energy_offset": (-0.3, 0.3),
-    "q_resolution": (0.06, 0.12),
-    "lattice_scale": (0.998, 1.02),
-    "mean_square_displacement": (0.0, 0.012),
-}
-
-
-def vary():
-    """Cost of spectra that each have their own instrument, lattice and damping."""
-    data = published()
-    rng = np.random.default_rng(0)
-    values = {name: rng.uniform(*limits, 64) for name, limits in VARIED.items()}
-    for tolerance in (3e-4, 1e-4):
-        simulator = PowderSimulator(
-            load_aluminium_model(),
-            data.grid,
-            energy_resolution=1.54,
-            temperature=50.0,
-            tolerance=tolerance,
-        )
-        rows = data.training_targets[:64]
-        plain = fastest(lambda s=simulator, r=rows: s.simulate(r)) / 64
-        print(f"Tolerance {tolerance:g}: {plain * 1e3:.2f} ms a spectrum without")
-        for some in (list(VARIED), *([name] for name in VARIED)):
-            nuisance = {name: values[name] for name in some}
-            ranges = {name: VARIED[name] for name in some}
-            varied = fastest(
-                lambda s=simulator, r=rows, n=nuisance, v=ranges: s.simulate(
-                    r, nuisance=n, nuisance_ranges=v
-                )
+    """Time the published training set: 10,000 spectra of aluminium, and of silicon."""
+    for name in ("Al", "Si"):
+        model = load(name)
+        simulator = map_simulator(model)
+        if name == "Al":
+            simulator = PowderSimulator(
+                model, published().grid, energy_resolution=1.54, temperature=50.0
             )
-            label = some[0] if len(some) == 1 else "all"
-            print(f"{label}: {varied / 64 * 1e3:.2f} ms, {varied / 64 / plain:.2f}")
-        _vary_accuracy(simulator, rows, values)
+        for n_jobs in (1, 2):
+            started = perf_counter()
+            make_powder_spectra(
+                simulator, n_samples, spread=0.3, random_state=0, n_jobs=n_jobs
+            )
+            seconds = perf_counter() - started
+            print(f"{name}: {n_samples} spectra, {n_jobs=}: {seconds:.1f} s")
 
 
-def _vary_accuracy(simulator, rows, values):
-    stable = simulator.model.is_stable(rows)
-    rows = rows[stable]
-    values = {name: v[stable] for name, v in values.items()}
-    plan, _ = simulator._plan()
-    fine = clone(simulator).set_params(n_directions=10 * plan.n_directions)
-    found = [
-        s.simulate(rows, nuisance=values, nuisance_ranges=VARIED)
-        for s in (fine, simulator)
-    ]
-    error = nmse(*found)
-    print(
-        f"ten times the directions change {len(rows)} stable published sets by "
-        f"{error.mean():.1e} (mean), {error.max():.1e} (largest)"
+def workers(n_samples=4000):
+    """Time one and two workers of a dask cluster on one training set."""
+    import joblib
+    from dask.distributed import Client, LocalCluster
+
+    simulator = map_simulator(load("Si"))
+    for n_workers in (1, 2):
+        with (
+            LocalCluster(
+                n_workers=n_workers, threads_per_worker=1, dashboard_address=None
+            ) as cluster,
+            Client(cluster),
+            joblib.parallel_config("dask"),
+        ):
+            make_powder_spectra(simulator, 64, random_state=1)  # plans are made
+            started = perf_counter()
+            make_powder_spectra(simulator, n_samples, random_state=0, n_jobs=-1)
+            seconds = perf_counter() - started
+        print(f"Si: {n_samples} spectra, {n_workers} workers: {seconds:.1f} s")
+
+
+def growth():
+    """Print how the cost of a map goes with atoms, mesh, |Q|, constants and spectra."""
+    for multiples in ((1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2), (4, 2, 2)):
+        model = _supercell(multiples)
+        size = tuple(max(12 // n, 2) for n in multiples)
+        simulator = map_simulator(model, mesh=size)
+        seconds = fastest(lambda s=simulator: s.simulate(s.reference), 3)
+        print(f"atoms {model.n_atoms}, mesh {size}: {seconds * 1e3:.1f} ms")
+    silicon = load("Si")
+    for size in (6, 9, 12, 18, 24):
+        simulator = map_simulator(silicon, mesh=size)
+        seconds = fastest(lambda s=simulator: s.simulate(s.reference), 3)
+        print(f"mesh {size}: {seconds * 1e3:.1f} ms")
+    for highest in (4.0, 6.0, 8.0, 12.0):
+        simulator = map_simulator(silicon, mesh=9).set_params(
+            grid__q=np.arange(0.55, highest, 0.15)
+        )
+        seconds = fastest(lambda s=simulator: s.simulate(s.reference), 3)
+        print(f"|Q| to {highest:g}/Angstrom: {seconds * 1e3:.1f} ms")
+    for n_shells in (1, 2, 4, 6, 11):
+        model = clone(load("NaCl")).set_params(n_shells=n_shells)
+        model.set_params(reference=model.parameters(load("NaCl").to_phonopy()))
+        simulator = map_simulator(model, mesh=6)
+        forward = fastest(lambda s=simulator: s.simulate(s.reference), 3)
+        jacobian = fastest(lambda s=simulator: s.jacobian(s.reference), 2)
+        slopes = np.ones((1, simulator.grid.n_pixels))
+        gradient = fastest(lambda s=simulator, g=slopes: s.gradient(s.reference, g), 2)
+        print(
+            f"constants {len(model.reference)}: map {forward * 1e3:.1f} ms, Jacobian "
+            f"{jacobian * 1e3:.0f} ms, gradient {gradient * 1e3:.1f} ms"
+        )
+    simulator = map_simulator(silicon, mesh=9)
+    for number in (1, 4, 16, 64, 256):
+        rows = some_sets(silicon, number)
+        seconds = fastest(lambda r=rows: simulator.simulate(r), 2) / number
+        print(f"{number} spectra a call: {seconds * 1e3:.2f} ms each")
+
+
+def _supercell(multiples):
+    """Aluminium in a cell of several atoms."""
+    from scipy.spatial import cKDTree
+
+    single = load_aluminium_model()
+    places = np.stack(np.meshgrid(*map(np.arange, multiples)), axis=-1)
+    model = ForceConstantModel(
+        np.asarray(single.lattice) * np.array(multiples)[:, None],
+        ["Al"] * int(np.prod(multiples)),
+        None,
+        positions=places.reshape(-1, 3) / multiples,
     )
-
-
-def _map_simulator(model, n_directions):
-    """A powder map of 60 energies and 50 moduli, three widths off the elastic line."""
-    highest = (
-        1.1
-        * model.frequencies(
-            model.reference, np.random.default_rng(0).uniform(-0.5, 0.5, (100, 3))
-        ).max()
-    )
-    energy = np.linspace(0.12 * highest, highest, 60)
-    return PowderSimulator(
-        model,
-        SpectrumGrid(energy, np.arange(0.55, 8, 0.15)),
-        temperature=100.0,
-        energy_resolution=0.04 * highest,
-        q_resolution=0.07,
-        quantity="sqe",
-        units="barn/meV/sr",
-        n_directions=n_directions,
-    )
+    constants = single.tensor(single.reference)[0]
+    _, same = cKDTree(single.bonds).query(model.bonds)
+    on_site = np.repeat(constants[:1], model.n_atoms, axis=0)
+    model.reference = model.parameters(np.concatenate([on_site, constants[1:][same]]))
+    return model
 
 
 def against_euphonic():
     """One powder map to the same accuracy, each against its own converged map."""
-    for name, model in crystals().items():
-        simulator = _map_simulator(model, 1)
-        converged = clone(simulator).set_params(n_directions=400_000)
-        target = converged.simulate(model.reference)
-        for n_directions in np.geomspace(2000, 200_000, 21).astype(int):
-            simulator.set_params(n_directions=int(n_directions))
-            error = nmse(target, simulator.simulate(model.reference))[0]
-            if error <= LEVEL:
-                break
-        rng = np.random.default_rng(0)
-        rows = model.reference * rng.uniform(0.99, 1.01, (100, len(model.reference)))
+    for name in ("Al", "Si", "NaCl"):
+        model = load(name)
+        simulator = map_simulator(model, tolerance=3 * LEVEL)
+        target = clone(simulator).set_params(mesh=32).simulate(model.reference)
+        error = nmse(target, simulator.simulate(model.reference))[0]
+        rows = some_sets(model, 100)
         first = min(cold(simulator, model.reference) for _ in range(3))
         warm = fastest(lambda s=simulator, m=model: s.simulate(m.reference))
         batch = min(cold(simulator, rows) for _ in range(2)) / len(rows)
-        points = simulator._plan()[0].q_vectors.shape[1]
-
         average = _EuphonicMap(model, simulator)
         reference = average(20_000)
         for n_points in (50, 100, 200, 400, 800, 1600, 3200, 6400):
@@ -273,8 +308,8 @@ def against_euphonic():
             if their_error <= LEVEL:
                 break
         print(
-            f"{name}: ours {error:.1e} with {points} points: {first * 1e3:.0f} ms the "
-            f"first, {warm * 1e3:.0f} ms another, {batch * 1e3:.1f} ms each of 100; "
+            f"{name}: ours {error:.1e}: {first * 1e3:.0f} ms the first, "
+            f"{warm * 1e3:.1f} ms another, {batch * 1e3:.2f} ms each of 100; "
             f"Euphonic {their_error:.1e} with {n_points} directions at each of "
             f"{simulator.grid.shape[1]} moduli: {theirs * 1e3:.0f} ms. Ratios "
             f"{theirs / first:.0f}, {theirs / warm:.0f}, {theirs / batch:.0f}. "
@@ -330,142 +365,27 @@ class _EuphonicMap:
         return image.reshape(1, -1)
 
 
-def against_phonopy():
-    """Cost of a point next to phonopy's own diagonalisation of many q-points."""
-    for name, model in crystals().items():
-        simulator = _map_simulator(model, 20_000)
-        points = simulator._plan()[0].q_vectors.shape[1]
-        ours = fastest(lambda s=simulator, m=model: s.simulate(m.reference)) / points
-        first = min(cold(simulator, model.reference) for _ in range(3)) / points
-        crystal = model.to_phonopy()
-        qpoints = np.random.default_rng(0).uniform(-0.5, 0.5, (5000, 3))
-        theirs = fastest(
-            lambda c=crystal, q=qpoints: c.run_qpoints(q, with_eigenvectors=True), 3
-        ) / len(qpoints)
-        energies = crystal.qpoints.frequencies * MEV_PER_THZ
-        print(
-            f"{name}: {ours * 1e6:.2f} us a point with its scattering, the first time "
-            f"{first * 1e6:.1f} us with everything built; phonopy diagonalises in "
-            f"{theirs * 1e6:.1f} us (highest mode {energies.max():.1f} meV)"
-        )
-
-
-def growth(folder=None):
-    """How cost grows with atoms, parameters, directions and the batch."""
-    measured = {
-        "atoms a cell": _by_atoms(),
-        "parameters": _by_parameters(),
-        "directions": _by_directions(),
-        "parameter sets a call": _by_batch(),
-    }
-    for label, rows in measured.items():
-        for number, *times in rows:
-            print(label, number, *(f"{time * 1e6:.2f}" for time in times))
-    if folder is not None:
-        _draw(measured, Path(folder))
-
-
-def _point_cost(model, sets=8, n_directions=4000, **settings):
-    simulator = PowderSimulator(
-        model,
-        SpectrumGrid(np.arange(2, 45, 1.0), np.arange(3, 4, 0.1)),
-        energy_resolution=1.5,
-        mean_square_displacement=0.005,
-        n_directions=n_directions,
-        **settings,
-    )
-    rng = np.random.default_rng(0)
-    rows = model.reference * rng.uniform(0.99, 1.01, (sets, len(model.reference)))
-    forward = fastest(lambda: simulator.simulate(rows), 3)
-    gradient = fastest(lambda: simulator.jacobian(rows[:2]), 2) / 2 * sets
-    points = simulator._plan()[0].q_vectors.shape[1]
-    return forward / sets / points, gradient / sets / points
-
-
-def _by_atoms():
-    """The same aluminium in cells of 1 to 20 atoms."""
-    single = load_aluminium_model()
-    found = []
-    for multiples in ((1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2), (4, 2, 2), (5, 2, 2)):
-        places = np.stack(np.meshgrid(*map(np.arange, multiples)), axis=-1)
-        model = ForceConstantModel(
-            np.asarray(single.lattice) * np.array(multiples)[:, None],
-            ["Al"] * int(np.prod(multiples)),
-            None,
-            positions=places.reshape(-1, 3) / multiples,
-        )
-        tensor = _like(single, model)
-        model.reference = model.parameters(tensor)
-        found.append((model.n_atoms, *_point_cost(model, 2, 2000)))
-    return found
-
-
-def _like(single, model):
-    """Force constants of a larger cell that are those of the primitive one."""
-    from scipy.spatial import cKDTree
-
-    constants = single.tensor(single.reference)[0]
-    _, same = cKDTree(single.bonds).query(model.bonds)
-    on_site = np.repeat(constants[:1], model.n_atoms, axis=0)
-    return np.concatenate([on_site, constants[1:][same]])
-
-
-def _by_parameters():
-    folder = Path(os.environ["SKPHONON_DATA"]) / "phonopy"
-    found = []
-    for n_shells in (1, 2, 4, 6, 8, 11):
-        model = ForceConstantModel.from_phonopy(
-            folder / FILES["NaCl"], n_shells=n_shells
-        )
-        found.append((len(model.reference), *_point_cost(model)))
-    return found
-
-
-def _by_directions():
-    model = crystals()["Si"]
-    return [(n, *_point_cost(model, 4, n)) for n in (1000, 3000, 10_000, 30_000)]
-
-
-def _by_batch():
-    model = crystals()["Si"]
-    return [(n, *_point_cost(model, n)) for n in (1, 2, 4, 8, 16, 32, 64)]
-
-
-def _draw(measured, folder):
-    import matplotlib.pyplot as plt
-
-    figure, panels = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
-    for axes, (label, rows) in zip(panels.flat, measured.items(), strict=True):
-        numbers, forward, gradient = np.transpose(rows)
-        axes.loglog(numbers, forward * 1e6, "o-", label="spectrum")
-        axes.loglog(numbers, gradient * 1e6, "s-", label="with all derivatives")
-        if label == "atoms a cell":
-            # 9 n^3 operations of a symmetric eigenproblem, at 2 GFlop/s
-            flops = 9 * (3 * numbers) ** 3
-            axes.loglog(
-                numbers, flops / 2e3, "k:", label=r"$9 (3n)^3$ operations at 2 Gflop/s"
-            )
-        axes.set(xlabel=label, ylabel="time per point and set (µs)")
-    panels[0, 0].legend()
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "cost.svg")
-
-
 PARTS = {
+    "crystals": crystals,
     "accuracy": accuracy,
     "training_set": training_set,
-    "gradients": gradients,
-    "vary": vary,
-    "against_phonopy": against_phonopy,
-    "against_euphonic": against_euphonic,
+    "workers": workers,
     "growth": growth,
+    "against_euphonic": against_euphonic,
 }
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=PARTS)
-    parser.add_argument("--plots", help="folder for a drawing of how cost grows")
+    parser.add_argument("--old", help="folder of another version of the package")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    for name, part in PARTS.items():
-        if arguments.only in (None, name):
-            part(arguments.plots) if part is growth else part()
+    if arguments.one:
+        warnings.simplefilter("ignore")
+        times = times_of(arguments.one)
+        print(json.dumps({k: np.asarray(v).tolist() for k, v in times.items()}))
+    else:
+        for part, run in PARTS.items():
+            if arguments.only in (None, part):
+                run(**({"old": arguments.old} if part == "crystals" else {}))
