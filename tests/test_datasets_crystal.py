@@ -205,4 +205,4 @@ def test_an_orientation_that_sees_nothing_is_named(simulator):
     assert covered.tolist() == [False, True]
     part = clone(simulator).set_params(grid=grid)
     with pytest.raises(ValueError, match=r"Orientations number \[0\] see no voxel"):
-        make_crystal_spectra(part, 8, n_orientations=1, random_state=0)
+        make_crystal_spectra(part, 8, spread=0.1, n_orientations=1, random_state=0)

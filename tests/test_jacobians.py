@@ -32,6 +32,10 @@ OFF_CENTRE = {
     "lattice_scale": -0.015,
     "mean_square_displacement": 0.003,
     "renormalization": 0.05,
+    "energy_scale": 0.01,
+    "q_scale": -0.01,
+    "q_offset": 0.02,
+    "temperature": 7.0,
 }
 STEP = 1e-4
 
@@ -139,6 +143,7 @@ def test_powder_with_a_background_and_given_displacements(grid):
         grid,
         energy_resolution=1.5,
         mean_square_displacement=0.006,
+        quantity="sqe",
         background=[[0.1, 0.02], [0.003, 0.0]],
     )
     assert_columns(simulator, simulator.reference[None])

@@ -1,6 +1,7 @@
 """Simulated single-crystal spectra: other codes, identities, derivatives, contract."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from skphonon import (
 from skphonon.physics.constants import BOLTZMANN
 from skphonon.physics.scattering import bose_occupation
 from skphonon.physics.scattering_lengths import scattering_lengths
+from skphonon.physics.stability import UnstableCrystalWarning
 from skphonon.simulation._crystal_points import cloud, directions_of_approach, fold
 from skphonon.simulation.resolution import bin_kernel
 
@@ -164,18 +166,22 @@ def test_spectra_agree_with_euphonic(crystal, tmp_path):
     assert_allclose(0.5 * found.sum(axis=0), 0.02 * density.sum(axis=0), rtol=1e-3)
 
 
-def test_average_over_directions_is_that_of_a_powder(silicon):
-    energy, modulus = np.arange(4.0, 70.0, 2.0), 3.1
-    height = (np.arange(4000) + 0.5) / 2000 - 1
-    angle = np.pi * (3 - 5**0.5) * np.arange(4000)
+@pytest.mark.parametrize("name", ["silicon", "zincblende"])
+def test_average_over_directions_is_that_of_a_powder(name, request):
+    """Without a centre of inversion the phases of atoms have a sign."""
+    model = request.getfixturevalue(name)
+    energy, modulus = np.arange(6.0, 70.0, 2.0), 3.1
+    height = (np.arange(8000) + 0.5) / 4000 - 1
+    angle = np.pi * (3 - 5**0.5) * np.arange(8000)
     ring = np.sqrt(1 - height**2)
     directions = np.c_[ring * np.cos(angle), ring * np.sin(angle), height]
-    points = modulus * directions @ np.linalg.inv(silicon.reciprocal_lattice())
-    single = images(on_path(silicon, points, energy, energy_resolution=1.5, mesh=6))
+    points = modulus * directions @ np.linalg.inv(model.reciprocal_lattice())
+    options = {"energy_resolution": 1.5, "mesh": 24}
+    if name == "zincblende":
+        options["scattering_lengths"] = {"Ga": 2.0, "As": 9.0}
+    single = images(on_path(model, points, energy, **options))
     grid = SpectrumGrid(energy, modulus + np.array([-0.003, 0.003]))
-    powder = PowderSimulator(
-        silicon, grid, q_resolution=0.0, energy_resolution=1.5, quantity="sqe", mesh=6
-    )
+    powder = PowderSimulator(model, grid, q_resolution=0.02, quantity="sqe", **options)
     expected = grid.to_image(powder.simulate([powder.reference]))[0].mean(axis=1)
     # both averages err by a percent of a spectrum's spread
     assert_allclose(single.mean(axis=1), expected, atol=0.02 * expected.max())
@@ -277,6 +283,7 @@ NUISANCE = {
     "energy_resolution_slope": 0.3,
     "energy_offset": 0.2,
     "mean_square_displacement": 0.002,
+    "temperature": 290.0,
 }
 
 
@@ -286,7 +293,7 @@ def test_jacobian_is_that_of_finite_differences(crystal, quantity):
         crystal, energy=np.arange(-13.0, 60.0, 3.0), quantity=quantity, mesh=4
     )
     ranges = {"energy_resolution": (1.5, 2.0), "energy_resolution_slope": (0.2, 0.4)}
-    ranges["energy_offset"] = (0.0, 0.5)
+    ranges |= {"energy_offset": (0.0, 0.5), "temperature": (280.0, 300.0)}
     options = {"nuisance": NUISANCE, "nuisance_ranges": ranges}
     point = made.reference
     jacobian, spectra = made.jacobian([point], return_spectra=True, **options)
@@ -303,8 +310,8 @@ def test_jacobian_is_that_of_finite_differences(crystal, quantity):
         # of the second order; relative to the largest slope
         error = abs(jacobian[0, :, column] - difference)
         assert error.max() < 5e-5 * abs(difference).max()
-    step = 1e-5
     for column, name in enumerate(NUISANCE, start=len(point)):
+        step = 1e-5 * (1000 if name == "temperature" else 1)
         values = NUISANCE[name] + step * np.array([1, -1])
         moved = {"nuisance": NUISANCE | {name: values}, "nuisance_ranges": ranges}
         difference = slope(made.simulate([point] * 2, **moved), step)
@@ -325,10 +332,67 @@ def test_torch_has_the_same_gradient(aluminium):
     assert_allclose(parameters.grad, expected)
 
 
+@pytest.mark.parametrize("width", [0.0, 0.04])
+def test_gradients_are_those_of_jacobians(crystal, width):
+    """With repeated wavevectors, hidden pixels and a background."""
+    points = np.concatenate([POINTS, POINTS[:, [1, 0, 2]], -POINTS[3:5]])
+    mask = np.arange(30 * len(points)).reshape(30, -1) % 7 > 0
+    made = on_path(
+        crystal,
+        points,
+        mask=mask,
+        mesh=4,
+        q_resolution=width,
+        background=[[0.1, 0.01], [0.002, 0.0]],
+    )
+    rng = np.random.default_rng(0)
+    rows = made.reference * rng.uniform(0.99, 1.01, (3, len(made.reference)))
+    slopes = rng.normal(size=(3, made.grid.n_pixels))
+    slopes[:, ~mask.ravel()] = np.nan
+    nuisance = {"temperature": [100.0, 200.0, 300.0]}
+    found = made.gradient(rows, slopes, nuisance=nuisance)
+    jacobian = made.jacobian(rows, nuisance=nuisance)
+    jacobian = jacobian[..., : rows.shape[1]]
+    expected = np.nansum(slopes[..., None] * jacobian, axis=1)
+    scale = np.abs(expected).max()
+    assert_allclose(found, expected, rtol=1e-6, atol=1e-8 * scale)
+    for memory in (0.05, 1.0):
+        tight = clone(made).set_params(memory=memory)
+        again = tight.gradient(rows, slopes, nuisance=nuisance)
+        assert_allclose(again, found, rtol=1e-7, atol=1e-9 * scale)
+    with pytest.raises(ValueError, match="slopes must have shape"):
+        made.gradient(rows, slopes[:, 1:])
+
+
+def test_unstable_sets_are_named_once(aluminium):
+    made = on_path(aluminium, memory=0.05)
+    rows = [made.reference, -made.reference, -0.5 * made.reference]
+    nuisance = {"q_resolution": [0.01, 0.02, 0.01]}
+    with pytest.warns(UnstableCrystalWarning, match="2 of 3 parameter sets") as caught:
+        spectra = made.simulate(rows, nuisance=nuisance)
+    assert len(caught) == 1
+    assert np.isfinite(spectra).all()
+    with pytest.warns(UnstableCrystalWarning) as caught:
+        made.jacobian(rows[1:])
+    assert len(caught) == 1
+    # the zone centre alone, where all that is seen is zero but for rounding
+    on_path(aluminium, [[1, 1, 1]]).simulate([aluminium.reference])
+
+
+def test_temperature_may_differ_between_samples(germanium):
+    made = on_path(germanium, mesh=6)
+    kelvins = [0.0, 100.0, 500.0]
+    rows = np.repeat(made.reference[None], 3, axis=0)
+    together = made.simulate(rows, nuisance={"temperature": kelvins})
+    for spectrum, kelvin in zip(together, kelvins, strict=True):
+        alone = clone(made).set_params(temperature=kelvin)
+        assert_allclose(spectrum, alone.simulate(rows[:1])[0], rtol=1e-12)
+
+
 def test_samples_and_blocks_do_not_see_one_another(germanium):
     made = plane(germanium, 2 * germanium.cell.cell.max() * np.eye(3))
     rng = np.random.default_rng(0)
-    rows = made.reference * rng.uniform(0.8, 1.2, (5, len(made.reference)))
+    rows = made.reference * rng.uniform(0.98, 1.02, (5, len(made.reference)))
     nuisance = {
         "energy_resolution": np.array([1.0, 1.5, 1.0, 2.0, 1.2]),
         "q_resolution": np.array([0.0, 0.02, 0.0, 0.02, 0.03]),
@@ -347,22 +411,33 @@ def test_samples_and_blocks_do_not_see_one_another(germanium):
         assert_allclose(together[i], alone[0], rtol=1e-9, atol=1e-15)
 
 
-def test_blocks_take_no_more_than_the_memory_asked_for(germanium, monkeypatch):
-    from skphonon.simulation import _crystal_engine
-
-    made = plane(germanium, 2 * germanium.cell.cell.max() * np.eye(3), memory=1.0)
-    largest = []
-    recorded = _crystal_engine._recorded
-
-    def watched(lines, parts, table):
-        found = recorded(lines, parts, table)
-        largest.append(found.nbytes + parts[0].nbytes * 6)  # values and two indices
-        return found
-
-    monkeypatch.setattr(_crystal_engine, "_recorded", watched)
-    made.jacobian([made.reference] * 8)
-    assert 1e5 < max(largest) < 1e6
-    assert len(largest) > 2
+def test_calls_take_no_more_than_the_memory_asked_for(germanium):
+    a = 2 * germanium.cell.cell.max()
+    axis = np.linspace(-1.0, 1.0, 25)
+    grid = CrystalGrid(
+        np.arange(2.0, 40, 0.5), axis + 0.013, axis, [0, 0.5], lattice=a * np.eye(3)
+    )
+    made = SingleCrystalSimulator(germanium, grid, energy_resolution=1.0)
+    rows = np.repeat(made.reference[None], 8, axis=0)
+    slopes = np.ones((8, grid.n_pixels))
+    calls = {
+        "simulate": lambda made: made.simulate(rows),
+        "jacobian": lambda made: made.jacobian(rows, return_spectra=True),
+        "gradient": lambda made: made.gradient(rows, slopes),
+    }
+    for name, call in calls.items():
+        for memory in (4.0, 16.0):
+            limited = clone(made).set_params(memory=memory)
+            limited.jacobian(rows[:1])  # what is prepared once
+            tracemalloc.start()
+            found = call(limited)
+            largest = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            arrays = found if isinstance(found, tuple) else (found,)
+            largest -= sum(array.nbytes for array in arrays)
+            assert largest < memory * 1e6, (name, memory)
+            # and it is made use of
+            assert largest > 0.4 * memory * 1e6, (name, memory)
 
 
 def test_q_resolution_averages(germanium):
@@ -439,6 +514,8 @@ def test_background_and_units(germanium):
     assert_allclose(change[0, :, 0], difference, atol=1e-6 * np.nanmax(abs(difference)))
 
 
+# a search passes unstable sets
+@pytest.mark.filterwarnings("ignore::skphonon.physics.stability.UnstableCrystalWarning")
 def test_one_orientation_is_inverted(aluminium):
     axis = np.linspace(-3, 3, 13)
     grid = CrystalGrid(
@@ -528,12 +605,12 @@ CUBIC_SALT = 2 * 2.84086847  # Angstrom
 def test_a_reciprocal_lattice_point_is_the_mean_over_directions(salt):
     """LO weight goes with the square of the component of Q along the direction."""
     at_point = optical(salt, [3, 1, 1])
-    assert_allclose(at_point, [0.0343, 0.0081], atol=1e-4)
+    assert_allclose(at_point, [0.0342, 0.0081], atol=1e-4)
     beside = [
         optical(salt, [3, 1, 1] + 1e-3 * np.array(step))
         for step in ([1, 0, 0], [0, 1, 0], [0, 0, 1])
     ]
-    assert_allclose(beside[1], [0.0468, 0.0022], atol=1e-4)  # as was always right
+    assert_allclose(beside[1], [0.0467, 0.0022], atol=1e-4)  # as was always right
     assert_allclose(at_point, np.mean(beside, axis=0), rtol=2e-3)
 
 

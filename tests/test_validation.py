@@ -30,7 +30,6 @@ from skphonon.physics.constants import (
     MEV_PER_THZ,
 )
 from skphonon.physics.lattice_dynamics import signed_sqrt
-from skphonon.physics.phonon_lines import lines
 from skphonon.physics.scattering_lengths import scattering_lengths
 from skphonon.simulation.resolution import bin_kernel
 
@@ -142,10 +141,10 @@ def structure_factors(model, q_vectors, tensors):
     amplitudes = lengths_of(model) / np.sqrt(model.atomic_masses) * np.exp(-exponents)
     vectors = (amplitudes[:, :, None] * q_vectors[:, None]).reshape(len(q_vectors), -1)
     matrices = model.dynamical_matrices(model.reference, q_vectors)[0]
-    found = lines(torch.as_tensor(matrices), torch.as_tensor(vectors))
-    energies = found.eigenvalues.sqrt()
-    strengths = HBAR2_PER_AMU / 2 * found.strengths / energies
-    return energies.numpy(), strengths.numpy()
+    eigenvalues, modes = np.linalg.eigh(matrices)
+    overlaps = (vectors[:, None] @ modes.conj())[:, 0]
+    energies = np.sqrt(eigenvalues)
+    return energies, HBAR2_PER_AMU / 2 * np.abs(overlaps) ** 2 / energies
 
 
 def qpoints_of_many_zones():

@@ -1,39 +1,179 @@
-r"""Dynamical matrices of many parameter sets at fixed wavevectors.
+r"""Dynamical matrices of many parameter sets at fixed wavevectors, by pairs of atoms.
 
 The block of atoms i and j is a sum over their bonds b,
 
-.. math:: D_{ij}(q) = \frac{1}{\sqrt{m_i m_j}} \sum_{b:\,i \to j}
-          \Phi(b)\,e^{iq \cdot b},
+.. math:: D_{ij}(q) = \frac{1}{\sqrt{m_i m_j}}
+          \sum_{b:\,i \to j} \Phi(b)\,e^{iq \cdot b},
 
 with the on-site term as a bond of no length: one matrix product of waves, which are
 fixed, and force constants. Its cost goes with the number of bonds, however many
-parameters make them. Matrices of centrosymmetric crystals are real
+parameters make them. Bonds that are equal or opposite share a cosine and a sine.
+Matrices of centrosymmetric crystals are real
 (:func:`~skphonon.physics.lattice_dynamics.real_form`), of others complex; a polar term
 is added where the crystal has one.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array, csr_array
 
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 from skphonon.physics.lattice_dynamics import real_form
 
-__all__ = ["DynamicalMatrices"]
+__all__ = ["BondPairs", "DynamicalMatrices", "dipole_term"]
 
 Array = NDArray[np.float64]
 Matrices = NDArray[np.float64] | NDArray[np.complex128]
 
+_SAME_VECTOR = 1e-7  # Angstrom
+
 
 class _Pair(NamedTuple):
-    """Bonds from one atom to another, and their waves."""
+    """Bonds from one atom to another, on-site terms among them."""
 
     first: int
     second: int
     bonds: NDArray[np.intp]  # rows of the tensors of a model
-    cosines: Array  # (n_points, n_bonds), meV^2 for each eV/Angstrom^2
-    sines: Array
+    waves: NDArray[np.intp]  # numbers of the different vectors
+    signs: Array  # of the bond along this vector
+    scale: float  # meV^2 for each eV/Angstrom^2
+    has_sines: bool  # whether the imaginary part has a place
+
+
+class _Waves(NamedTuple):
+    """Waves of the bonds of a pair at some wavevectors, in meV^2 / (eV/Angstrom^2)."""
+
+    cosines: Array  # (n_points, n_bonds)
+    sines: Array | None
+
+
+class BondPairs:
+    """The bonds of a crystal by pairs of atoms: what all wavevectors have in common.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+
+    Attributes
+    ----------
+    n_atoms : int
+        Atoms of the cell.
+    partners : ndarray of int of shape (n_atoms,) or None
+        Image of each atom under inversion, in a centrosymmetric crystal.
+    pairs : list
+        The pairs whose blocks the others follow from.
+    """
+
+    def __init__(self, model) -> None:
+        self._model = model
+        self.n_atoms, self.partners = model.n_atoms, model.inversion_partners()
+        n_atoms, roots = self.n_atoms, np.sqrt(model.atomic_masses)
+        atoms = np.concatenate(
+            [np.tile(np.arange(n_atoms)[:, None], 2), model.bond_atoms]
+        )
+        vectors = np.concatenate([np.zeros((n_atoms, 3)), model.bonds])
+        self._vectors, waves, signs = _up_to_sign(vectors)
+        order = np.lexsort(atoms.T[::-1])
+        new = np.r_[True, (np.diff(atoms[order], axis=0) != 0).any(axis=1)]
+        self.pairs = []
+        for bonds in np.split(order, np.flatnonzero(new)[1:]):
+            i, j = (int(atom) for atom in atoms[bonds[0]])
+            if _is_needed(i, j, self.partners):
+                scale = MEV2_PER_EIGENVALUE / (roots[i] * roots[j])
+                seen = self.partners is None or any(
+                    part for _, _, part, _ in _places(self.partners, i, j)
+                )
+                self.pairs.append(
+                    _Pair(i, j, bonds, waves[bonds], signs[bonds], scale, seen)
+                )
+
+    @property
+    def n_waves(self) -> int:
+        """Number of cosines and sines that all pairs take, at one wavevector."""
+        return sum(len(pair.bonds) * (1 + pair.has_sines) for pair in self.pairs)
+
+    def constants(self, rows: ArrayLike) -> list[Array]:
+        """Return the force constants of parameter sets by pairs.
+
+        Parameters
+        ----------
+        rows : array-like of shape (n_samples, n_parameters)
+            Parameter sets in eV/Angstrom^2.
+
+        Returns
+        -------
+        list of ndarray of shape (n_bonds, n_samples, 9)
+            For :meth:`DynamicalMatrices.of_constants`.
+        """
+        tensors = self._model.tensor(rows)
+        flat = tensors.reshape(len(tensors), -1, 9).swapaxes(0, 1)
+        return [flat[pair.bonds] for pair in self.pairs]
+
+    @cached_property
+    def derivatives(self) -> list[csr_array]:
+        """Changes with the parameters by pairs, (n_parameters * 9, n_bonds)."""
+        linear = _tensor_map(self._model)
+        n_parameters = linear.shape[1]
+        found = []
+        for pair in self.pairs:
+            rows = (9 * pair.bonds[:, None] + np.arange(9)).ravel()
+            own = linear[rows].tocoo()
+            bond, element = np.divmod(own.coords[0], 9)
+            places = 9 * own.coords[1] + element, bond
+            shape = 9 * n_parameters, len(pair.bonds)
+            found.append(csr_array((own.data, places), shape=shape))
+        return found
+
+    def waves(self, wavevectors: Array) -> list[_Waves]:
+        """Return the waves of all pairs.
+
+        Parameters
+        ----------
+        wavevectors : ndarray of shape (n_points, 3)
+            Cartesian, in 1/Angstrom.
+
+        Returns
+        -------
+        list
+            Cosines and sines of each pair.
+        """
+        phases = wavevectors @ self._vectors.T
+        cosines, sines = np.cos(phases), None
+        if any(pair.has_sines for pair in self.pairs):
+            sines = np.sin(phases, out=phases)
+        return [
+            _Waves(
+                pair.scale * cosines[:, pair.waves],
+                sines[:, pair.waves] * (pair.scale * pair.signs)
+                if sines is not None and pair.has_sines
+                else None,
+            )
+            for pair in self.pairs
+        ]
+
+    def gradient(self, found: list[Array]) -> Array:
+        """Return a gradient with the parameters, of that with the constants.
+
+        Parameters
+        ----------
+        found : list of ndarray of shape (n_bonds, n_samples, 9)
+            Derivatives with :meth:`constants`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_parameters)
+        """
+        n_samples = found[0].shape[1]
+        n_tensors = self.n_atoms + len(self._model.bonds)
+        gradient = np.zeros((n_tensors, n_samples, 9))
+        for pair, own in zip(self.pairs, found, strict=True):
+            gradient[pair.bonds] = own
+        tensors = gradient.swapaxes(0, 1).reshape(n_samples, n_tensors, 3, 3)
+        return self._model.parameter_gradient(tensors)
 
 
 class DynamicalMatrices:
@@ -45,6 +185,11 @@ class DynamicalMatrices:
         The crystal.
     wavevectors : array-like of shape (n_points, 3)
         Cartesian, in 1/Angstrom, with the factor 2 pi.
+    pairs : BondPairs, default=None
+        The bonds of the model, which many blocks of wavevectors may share.
+    offset : ndarray of shape (n_points, size, size), default=None
+        The polar term as from :func:`dipole_term`, if `pairs` is given; it is made here
+        if not.
 
     Attributes
     ----------
@@ -60,17 +205,22 @@ class DynamicalMatrices:
         The polar term in meV^2, in the form of the matrices.
     """
 
-    def __init__(self, model, wavevectors: ArrayLike) -> None:
+    def __init__(
+        self,
+        model,
+        wavevectors: ArrayLike,
+        *,
+        pairs: BondPairs | None = None,
+        offset: Matrices | None = None,
+    ) -> None:
         points = np.asarray(wavevectors, dtype=float)
         self._model, self.wavevectors = model, points
-        self._partners = model.inversion_partners()
         self.n_points, self.size = len(points), 3 * model.n_atoms
+        self.offset = dipole_term(model, points) if pairs is None else offset
+        self._pairs = BondPairs(model) if pairs is None else pairs
+        self._partners = self._pairs.partners
         self.is_real = self._partners is not None
-        self._pairs = _pairs(model, points, self._partners)
-        offset = model.dynamical_matrix_offset(points)
-        if offset is not None and self._partners is not None:
-            offset = real_form(offset, self._partners)
-        self.offset = offset
+        self._waves = self._pairs.waves(points)
 
     def reduced(self, number: int) -> Array:
         """Return one of the wavevectors in units of the reciprocal lattice.
@@ -105,9 +255,38 @@ class DynamicalMatrices:
         ndarray of shape (n_samples, n_points, size, size)
             In meV^2.
         """
-        matrices = self._linear(rows)
+        return self.of_constants(self._pairs.constants(rows), scales)
+
+    def of_constants(self, constants: list[Array], scales: ArrayLike = 1.0) -> Matrices:
+        """Return the matrices of force constants by pairs.
+
+        Parameters
+        ----------
+        constants : list of ndarray of shape (n_bonds, n_samples, 9)
+            As from :meth:`BondPairs.constants`.
+        scales : float or array-like of shape (n_samples,), default=1.0
+            As for :meth:`matrices`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_points, size, size)
+            In meV^2.
+        """
+        n_samples = constants[0].shape[1]
+        shape = self.n_points, n_samples, 3, 3
+        matrices = self._empty(n_samples)
+        for pair, waves, own in zip(
+            self._pairs.pairs, self._waves, constants, strict=True
+        ):
+            flat = own.reshape(len(own), -1)
+            cosines = (waves.cosines @ flat).reshape(shape).swapaxes(0, 1)
+            sines = None
+            if waves.sines is not None:
+                sines = (waves.sines @ flat).reshape(shape).swapaxes(0, 1)
+            self._add(matrices, pair, cosines, sines)
+        matrices = matrices.reshape(n_samples, self.n_points, self.size, self.size)
         if self.offset is not None:
-            factors = np.broadcast_to(np.asarray(scales, float) ** -3, len(matrices))
+            factors = np.broadcast_to(np.asarray(scales, float) ** -3, n_samples)
             matrices += factors[:, None, None, None] * self.offset
         return matrices
 
@@ -119,7 +298,20 @@ class DynamicalMatrices:
         ndarray of shape (n_parameters, n_points, size, size)
             In meV^2 for each eV/Angstrom^2.
         """
-        return self._linear(np.eye(len(self._model.parameter_names)))
+        n_parameters = len(self._model.parameter_names)
+        shape = n_parameters, 3, 3, self.n_points
+        matrices = self._empty(n_parameters)
+        for pair, waves, changes in zip(
+            self._pairs.pairs, self._waves, self._pairs.derivatives, strict=True
+        ):
+            cosines, sines = (
+                None
+                if part is None
+                else np.moveaxis((changes @ part.T).reshape(shape), 3, 1)
+                for part in waves
+            )
+            self._add(matrices, pair, cosines, sines)
+        return matrices.reshape(n_parameters, self.n_points, self.size, self.size)
 
     def gradient(self, slopes: Matrices) -> Array:
         r"""Return the gradient of a scalar with the parameters.
@@ -137,37 +329,23 @@ class DynamicalMatrices:
         """
         n_samples = len(slopes)
         blocks = slopes.reshape(n_samples, self.n_points, -1, 3, self.size // 3, 3)
-        n_tensors = self._model.n_atoms + len(self._model.bonds)
-        gradient = np.zeros((n_tensors, n_samples, 9))
-        for pair in self._pairs:
+        gradient = []
+        for pair, waves in zip(self._pairs.pairs, self._waves, strict=True):
             upper = self._slope_of_block(blocks, pair.first, pair.second)
             flat = upper.swapaxes(0, 1).reshape(self.n_points, -1)
-            found = pair.cosines.T @ np.ascontiguousarray(flat.real)
-            if np.iscomplexobj(flat):
-                found += pair.sines.T @ np.ascontiguousarray(flat.imag)
-            gradient[pair.bonds] += found.reshape(-1, n_samples, 9)
-        tensors = gradient.swapaxes(0, 1).reshape(n_samples, n_tensors, 3, 3)
-        return self._model.parameter_gradient(tensors)
+            found = waves.cosines.T @ np.ascontiguousarray(flat.real)
+            if waves.sines is not None:
+                found += waves.sines.T @ np.ascontiguousarray(flat.imag)
+            gradient.append(found.reshape(-1, n_samples, 9))
+        return self._pairs.gradient(gradient)
 
-    def _linear(self, rows):
-        tensors = self._model.tensor(rows)
-        n_samples = len(tensors)
-        flat = tensors.reshape(n_samples, -1, 9).swapaxes(0, 1)
-        shape = n_samples, self.n_points, self.size // 3, 3, self.size // 3, 3
-        matrices = np.zeros(shape, dtype=float if self.is_real else complex)
-        for pair in self._pairs:
-            constants = flat[pair.bonds].reshape(len(pair.bonds), -1)
-            cosines = (pair.cosines @ constants).reshape(self.n_points, -1, 3, 3)
-            sines = None
-            if self.size > 3:
-                sines = (pair.sines @ constants).reshape(self.n_points, -1, 3, 3)
-            self._add(matrices, pair, cosines, sines)
-        return matrices.reshape(n_samples, self.n_points, self.size, self.size)
+    def _empty(self, n_sets):
+        shape = n_sets, self.n_points, self.size // 3, 3, self.size // 3, 3
+        return np.zeros(shape, dtype=float if self.is_real else complex)
 
     def _add(self, matrices, pair, cosines, sines):
-        """Put a block of a pair, (n_points, n_samples, 3, 3), in its places."""
+        """Put a block of a pair, (n_samples, n_points, 3, 3), in its places."""
         i, j = pair.first, pair.second
-        cosines = cosines.swapaxes(0, 1)
 
         def put(a, b, block):
             matrices[:, :, a, :, b] += block
@@ -175,13 +353,13 @@ class DynamicalMatrices:
                 matrices[:, :, b, :, a] += block.swapaxes(2, 3)
 
         if self._partners is None:
-            block = cosines + 1j * sines.swapaxes(0, 1)
+            block = cosines + 1j * sines
             matrices[:, :, i, :, j] += block
             if i != j:
                 matrices[:, :, j, :, i] += block.conj().swapaxes(2, 3)
             return
-        for a, b, part, factor in self._places(i, j):
-            put(a, b, factor * (cosines if part == 0 else sines.swapaxes(0, 1)))
+        for a, b, part, factor in _places(self._partners, i, j):
+            put(a, b, factor * (cosines if part == 0 else sines))
 
     def _slope_of_block(self, blocks, i, j):
         """Gradient with the complex block of a pair, (n_samples, n_points, 3, 3)."""
@@ -189,64 +367,109 @@ class DynamicalMatrices:
         if self._partners is None:
             return double * blocks[:, :, i, :, j]
         slope = np.zeros((*blocks.shape[:2], 3, 3), dtype=complex)
-        for a, b, part, factor in self._places(i, j):
+        for a, b, part, factor in _places(self._partners, i, j):
             added = factor * (1 if a == b else 2) * blocks[:, :, a, :, b]
             slope += added if part == 0 else 1j * added
         return slope
 
-    def _places(self, i, j):
-        """Where parts (0 real, 1 imaginary) of a block go in the real form.
 
-        As in `real_form`: of the blocks (i, j) and (i, partner of j) of the first atoms
-        of pairs, in the upper triangle, each with a factor.
-        """
-        partners = self._partners
-        crossed = j > partners[j]  # the block of i and the partner of a first atom
-        first = partners[j] if crossed else j
-        p, q = partners[i], partners[first]
-        root = 2**0.5
-        if i == p and first == q:
-            return [(i, first, 0, 1.0)]
-        if i == p:
-            return [(i, first, 0, root), (i, q, 1, -root)]
-        if first == q:
-            return [(i, first, 0, root), (p, first, 1, root)]
-        if i == first:
-            sign = 1.0 if not crossed else -1.0
-            places = [(i, i, 0, 1.0), (p, p, 0, sign)]
-            # blocks (i, p) and (p, i) of the real form are transposes of each other
-            return [*places, (i, p, 1, 1.0 if crossed else -1.0)]
-        if crossed:
-            return [
-                (i, first, 0, 1.0),
-                (p, q, 0, -1.0),
-                (i, q, 1, 1.0),
-                (p, first, 1, 1.0),
-            ]
+def dipole_term(model, wavevectors: ArrayLike, fields: Array | None = None):
+    """Return the polar term of dynamical matrices, in their form.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+    wavevectors : array-like of shape (n_points, 3)
+        Cartesian, in 1/Angstrom.
+    fields : ndarray of shape (n_directions, size, size), default=None
+        What macroscopic fields add to the first wavevectors, as from
+        ``model.non_analytic_term``: these are the zone centre.
+
+    Returns
+    -------
+    ndarray of shape (n_points, size, size) or None
+        In meV^2; None where the crystal has no Born charges.
+    """
+    offset = model.dynamical_matrix_offset(wavevectors)
+    if offset is None:
+        return None
+    if fields is not None:
+        offset[: len(fields)] += fields
+    partners = model.inversion_partners()
+    return offset if partners is None else real_form(offset, partners)
+
+
+def _places(partners, i, j):
+    """Where parts (0 real, 1 imaginary) of a block go in the real form.
+
+    As in `real_form`: of the blocks (i, j) and (i, partner of j) of the first atoms
+    of pairs, in the upper triangle, each with a factor.
+    """
+    crossed = j > partners[j]  # the block of i and the partner of a first atom
+    first = partners[j] if crossed else j
+    p, q = partners[i], partners[first]
+    root = 2**0.5
+    if i == p and first == q:
+        return [(i, first, 0, 1.0)]
+    if i == p:
+        return [(i, first, 0, root), (i, q, 1, -root)]
+    if first == q:
+        return [(i, first, 0, root), (p, first, 1, root)]
+    if i == first:
+        sign = 1.0 if not crossed else -1.0
+        places = [(i, i, 0, 1.0), (p, p, 0, sign)]
+        # blocks (i, p) and (p, i) of the real form are transposes of each other
+        return [*places, (i, p, 1, 1.0 if crossed else -1.0)]
+    if crossed:
         return [
             (i, first, 0, 1.0),
-            (p, q, 0, 1.0),
-            (i, q, 1, -1.0),
+            (p, q, 0, -1.0),
+            (i, q, 1, 1.0),
             (p, first, 1, 1.0),
         ]
+    return [
+        (i, first, 0, 1.0),
+        (p, q, 0, 1.0),
+        (i, q, 1, -1.0),
+        (p, first, 1, 1.0),
+    ]
 
 
-def _pairs(model, points, partners):
-    """Bonds of the pairs of atoms whose blocks make the matrices, with their waves."""
-    n_atoms, roots = model.n_atoms, np.sqrt(model.atomic_masses)
-    atoms = np.concatenate([np.tile(np.arange(n_atoms)[:, None], 2), model.bond_atoms])
-    vectors = np.concatenate([np.zeros((n_atoms, 3)), model.bonds])
-    order = np.lexsort(atoms.T[::-1])
-    starts = np.flatnonzero(np.r_[True, (np.diff(atoms[order], axis=0) != 0).any(1)])
-    found = []
-    for bonds in np.split(order, starts[1:]):
-        i, j = (int(atom) for atom in atoms[bonds[0]])
-        if not _is_needed(i, j, partners):
-            continue
-        phases = points @ vectors[bonds].T
-        scale = MEV2_PER_EIGENVALUE / (roots[i] * roots[j])
-        found.append(_Pair(i, j, bonds, scale * np.cos(phases), scale * np.sin(phases)))
-    return found
+def _up_to_sign(bonds):
+    """Find the different vectors up to sign, and number and sign of each bond's."""
+    rounded = np.round(bonds / _SAME_VECTOR).astype(np.int64)
+    leading = np.take_along_axis(rounded, (rounded != 0).argmax(axis=1)[:, None], 1)
+    signs = np.where(leading[:, 0] < 0, -1.0, 1.0)
+    _, first, numbers = np.unique(
+        rounded * signs[:, None].astype(np.int64),
+        axis=0,
+        return_index=True,
+        return_inverse=True,
+    )
+    return (bonds * signs[:, None])[first], numbers.reshape(-1), signs
+
+
+def _tensor_map(model):
+    """Return the map of parameters to the elements of the tensors, sparse."""
+    crystal, n_atoms = model._crystal(), model.n_atoms
+    rows, columns, values, start = [], [], [], 0
+    for shell, (parameters, coefficients) in zip(
+        crystal.shells, crystal.combinations, strict=True
+    ):
+        n_bonds = len(shell.bonds)
+        changes = np.tensordot(coefficients, shell.tensors, axes=1)
+        parameter, bond, element = np.nonzero(changes.reshape(-1, n_bonds, 9))
+        given = changes.reshape(-1, n_bonds, 9)[parameter, bond, element]
+        on_site = shell.atoms[bond, 0]
+        for tensor, sign in ((n_atoms + start + bond, -1.0), (on_site, 1.0)):
+            rows.append(9 * tensor + element)
+            columns.append(np.asarray(parameters)[parameter])
+            values.append(sign * given)
+        start += n_bonds
+    shape = 9 * (n_atoms + start), len(crystal.names)
+    places = np.concatenate(rows), np.concatenate(columns)
+    return coo_array((np.concatenate(values), places), shape=shape).tocsr()
 
 
 def _is_needed(i, j, partners):

@@ -16,7 +16,7 @@ transverse operators makes the magnon.
 
 A spectrum is a matrix function, :math:`I = v^\dagger h(\sigma M)\,\sigma v`, with
 :math:`h(\omega_j) = \pm F(|\omega_j|)`. So its derivatives are those of
-:mod:`~skphonon.physics.phonon_lines` and hold at degenerate modes.
+:mod:`~skphonon.physics.mode_pairs` and hold at degenerate modes.
 
 Where M is not positive definite the assumed order is unstable; a mode of (almost) no
 energy, a Goldstone mode at its very wavevector, is Bragg scattering. Neither scatters
@@ -27,13 +27,32 @@ from typing import NamedTuple
 
 import torch
 
-from skphonon.physics.phonon_lines import Responses, response_weights
-
-__all__ = ["Magnons", "lines", "magnons", "responses"]
+__all__ = ["Magnons", "Responses", "lines", "magnons", "responses"]
 
 # In units of the largest diagonal element: what is added to the diagonal to make
 # Goldstone modes definite, and the energy (well above its root) below which they are.
 _SHIFT, _STILL = 1e-12, 1e-5
+
+
+class Responses(NamedTuple):
+    r"""Spectral lines, and how they change with each parameter.
+
+    Parameters
+    ----------
+    energies : Tensor of shape (n_points, n_samples, n_modes)
+        :math:`|\omega_j|`.
+    strengths : Tensor of the same shape
+        :math:`|x_j^\dagger v|^2`.
+    values : Tensor of shape (n_points, n_samples, n_modes, n_parameters)
+        Weights of a function F at the energies.
+    slopes : Tensor of the same shape
+        Weights of its derivative there.
+    """
+
+    energies: torch.Tensor
+    strengths: torch.Tensor
+    values: torch.Tensor
+    slopes: torch.Tensor
 
 
 class Magnons(NamedTuple):
@@ -128,14 +147,11 @@ def responses(
     Returns
     -------
     Responses
-        In the place of eigenvalues energies, of shape (n_points, n_samples, n_modes);
-        weights of a function of energy and of its derivative, of shape (n_points,
-        n_samples, n_modes, n_parameters).
     """
     energies, strengths = lines(found, amplitudes)
     sense = torch.sign(found.frequencies)
     projections = found.modes * (sense * _overlaps(found, amplitudes))[..., None]
-    values, slopes = response_weights(found.frequencies, projections, basis)
+    values, slopes = _response_weights(found.frequencies, projections, basis)
     # h is odd: its values have the sign of the frequency, its slopes have not
     return Responses(energies, strengths, values * sense[..., None], slopes)
 
@@ -143,3 +159,52 @@ def responses(
 def _overlaps(found, amplitudes):
     """x_j . v of all modes, (..., j)."""
     return (found.modes.conj() @ amplitudes.to(found.modes)[..., None])[..., 0]
+
+
+def _response_weights(
+    eigenvalues: torch.Tensor, projections: torch.Tensor, basis: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weights of a function of matrices and of its derivative, (n, s, j, p)."""
+    inverse, near = _gaps(eigenvalues)
+    coupled = torch.stack(
+        [2 * inverse.to(projections) @ projections, near.to(projections) @ projections],
+        dim=2,
+    )  # (n, s, 2, j, c)
+    few = basis.shape[-3] < 2 * basis.shape[-1]
+    weights = (_by_parameter if few else _by_line)(projections, coupled, basis)
+    return weights[:, :, 0], weights[:, :, 1]
+
+
+def _by_parameter(projections, coupled, basis):
+    """Re u_j . B v of all lines and both couplings v, (n, s, 2, j, p)."""
+    n_parameters = basis.shape[-3]
+    rows = projections.conj().flatten(1, 2)
+    moved = rows @ basis.movedim(-3, -2).flatten(-2)  # u_j . B, all parameters
+    moved = moved.reshape(*projections.shape[:3], n_parameters, -1)
+    return (moved @ coupled.permute(0, 1, 3, 4, 2)).real.permute(0, 1, 4, 2, 3)
+
+
+def _by_line(projections, coupled, basis):
+    """Return the same by outer products, for many parameters."""
+    outer = projections.conj()[:, :, None, :, :, None] * coupled[..., None, :]
+    n_points, n_samples, _, n_modes = coupled.shape[:4]
+    if basis.is_complex():
+        outer = torch.view_as_real(outer).flatten(-3)
+        basis = torch.view_as_real(basis.conj_physical()).flatten(-3)
+    else:
+        outer, basis = outer.flatten(-2), basis.flatten(-2)
+    weights = outer.reshape(n_points, -1, outer.shape[-1]) @ basis.mT
+    return weights.reshape(n_points, n_samples, 2, n_modes, -1)
+
+
+def _gaps(eigenvalues):
+    """Inverse gaps between modes, 0 for degenerate ones, and who is degenerate."""
+    gaps = eigenvalues[..., :, None] - eigenvalues[..., None, :]
+    scale = eigenvalues.abs().amax(dim=-1)[..., None, None]
+    near = gaps.abs() <= _same_eigenvalue(eigenvalues) * scale
+    return torch.where(near, 0.0, 1 / torch.where(near, 1.0, gaps)), near
+
+
+def _same_eigenvalue(tensor):
+    """Relative gap below which two modes count as one; its square is then lost."""
+    return 10 * torch.finfo(tensor.dtype).eps ** 0.5

@@ -38,17 +38,18 @@ class Softest:
     ----------
     n_samples : int
         Number of parameter sets.
-    matrices : DynamicalMatrices
-        Those that are diagonalised.
+    matrices : object
+        Its `reduced` tells the wavevector of a number, as that of `DynamicalMatrices`.
     """
 
     def __init__(self, n_samples: int, matrices) -> None:
         self.eigenvalues = np.zeros(n_samples)  # meV^2; 0 where stable
+        self._lowest, self._largest = np.zeros(n_samples), np.zeros(n_samples)
         self.points = np.zeros(n_samples, dtype=int)
         self._matrices = matrices
 
-    def note(self, batch: slice, eigenvalues) -> None:
-        """Keep the lowest of the eigenvalues of a batch.
+    def note(self, batch: slice, eigenvalues, first: int = 0) -> None:
+        """Keep the lowest of the eigenvalues of a batch, and of those noted before.
 
         Parameters
         ----------
@@ -56,13 +57,19 @@ class Softest:
             Its samples.
         eigenvalues : ndarray of shape (n_samples, n_points, n_modes)
             Ascending, in meV^2.
+        first : int, default=0
+            Number of the first of the points.
         """
         lowest = eigenvalues[..., 0]
         own = lowest.argmin(axis=1)
         values = lowest[np.arange(len(own)), own]
-        unstable = values < -_UNSTABLE * np.abs(eigenvalues).max(axis=(1, 2))
-        self.eigenvalues[batch] = np.where(unstable, values, 0.0)
-        self.points[batch] = own
+        lower = values < self._lowest[batch]
+        self._lowest[batch] = np.where(lower, values, self._lowest[batch])
+        self.points[batch] = np.where(lower, first + own, self.points[batch])
+        largest = np.abs(eigenvalues).max(axis=(1, 2))
+        self._largest[batch] = np.maximum(self._largest[batch], largest)
+        unstable = self._lowest[batch] < -_UNSTABLE * self._largest[batch]
+        self.eigenvalues[batch] = np.where(unstable, self._lowest[batch], 0.0)
 
     def worst(self):
         """Return the softest mode of all.
@@ -147,12 +154,12 @@ def is_searching() -> bool:
     return _SEARCHING.get()
 
 
-def warn_unstable(softest: Softest) -> None:
+def warn_unstable(*found: Softest) -> None:
     """Warn of unstable parameter sets, once for all of a call.
 
     Parameters
     ----------
-    softest : Softest
+    *found : Softest
         Their lowest modes.
 
     Warns
@@ -160,15 +167,16 @@ def warn_unstable(softest: Softest) -> None:
     UnstableCrystalWarning
         With the number of sets, and the worst mode.
     """
-    n_unstable = int((softest.eigenvalues < 0).sum())
+    n_unstable = sum(int((softest.eigenvalues < 0).sum()) for softest in found)
     if not n_unstable or _SEARCHING.get():
         return
-    energy, reduced = softest.worst()
+    energy, reduced = min(found, key=lambda each: each.eigenvalues.min()).worst()
     place = ", ".join(f"{x + 0.0:.3g}" for x in reduced.round(4))
     warn_user(
-        f"{n_unstable} of {len(softest.eigenvalues)} parameter sets are unstable: a "
-        f"mode at q = ({place}) in units of the reciprocal lattice has the imaginary "
-        f"energy {energy:.2g}i meV. Such modes are left out of spectra and "
-        "displacements; keep to sets for which is_stable of the model holds.",
+        f"{n_unstable} of {sum(len(each.eigenvalues) for each in found)} parameter "
+        f"sets are unstable: a mode at q = ({place}) in units of the reciprocal "
+        f"lattice has the imaginary energy {energy:.2g}i meV. Such modes are left out "
+        "of spectra and displacements; keep to sets for which is_stable of the model "
+        "holds.",
         UnstableCrystalWarning,
     )

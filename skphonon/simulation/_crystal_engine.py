@@ -1,65 +1,51 @@
-"""Single-crystal spectra and their derivatives: batched, on torch tensors.
+"""Single-crystal spectra: batched over parameter sets, in blocks of points of a zone.
 
-A batch of parameter sets goes through in blocks of columns (`_crystal_points`):
-phonons of the points of one zone, lines of the columns that share them, and then one
-sparse matrix product, in which each line takes four rows of a table of broadened and
-binned lines.
+A block goes from the dynamical matrices of its points to modes, to the amplitudes of
+all columns (momentum transfers) that share a point, and to their spectra: a sparse
+product takes each line from four rows of a table of broadened and binned lines, and a
+dense one adds the lines of a column. What the memory of a block is, `Costs` says.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from skphonon.physics.bond_waves import BondWaves
-from skphonon.physics.displacements import (
-    ZoneMesh,
-    displacement_responses,
-    mean_square_displacement,
-)
-from skphonon.physics.phonon_lines import response_weights
-from skphonon.simulation._crystal_points import Points
-from skphonon.simulation._powder_engine import _packed, _products
-from skphonon.simulation._splines import Places, inverse_square, place
-from skphonon.simulation.quadrature import EnergyAxis
+from skphonon.physics.stability import Softest
+from skphonon.simulation._axes import Places, inverse_square
+from skphonon.simulation._crystal_plan import Plan, Recording
 
-__all__ = ["Plan", "differentiate", "simulate"]
+__all__ = [
+    "Block",
+    "Costs",
+    "Crystals",
+    "Modes",
+    "add",
+    "amplitudes",
+    "batches",
+    "blocks",
+    "crystals",
+    "finished",
+    "isotropic",
+    "modes",
+    "quadratic",
+    "recorded",
+    "shown",
+    "simulate",
+    "softest_of",
+    "spread",
+    "squares",
+]
+
+Array = NDArray[np.float64]
 
 _BATCH = 32  # parameter sets simulated together
-_FULL = [0, 3, 4, 3, 1, 5, 4, 5, 2]  # of packed elements, those of the whole matrix
 
 
-class Plan(NamedTuple):
-    """What does not depend on the parameters."""
-
-    mask: np.ndarray  # (n_energy, n_q)
-    points: Points
-    wavevectors: torch.Tensor  # (3, n_points), 1/Angstrom
-    q_vectors: torch.Tensor  # (3, n_columns), 1/Angstrom
-    amplitudes: torch.Tensor  # (n_columns, n_atoms): scattering length / sqrt(mass)
-    pixels: torch.Tensor  # (n_targets,), number of the column of the grid
-    shares: torch.Tensor | None  # (n_targets,), of it; None: one
-    waves: BondWaves
-    offset: torch.Tensor | None  # dipole term, (n_points, n_modes, n_modes), meV^2
-    mesh: ZoneMesh
-    temperature: float  # K
-    displacement: float | None  # <u_x^2> where it is given, Angstrom^2
-    background: np.ndarray | None  # (n_energy, n_q)
-    n_numbers: int  # that a block may take
-
-
-class Recording(NamedTuple):
-    """How the lines of some samples appear."""
-
-    axis: EnergyAxis
-    displacements: torch.Tensor  # (n_samples,), added <u_x^2>, Angstrom^2
-    tables: Callable  # samples, nuisance or None -> tables and which has which
-
-
-def simulate(plan: Plan, recording: Recording, rows: np.ndarray) -> np.ndarray:
-    """Return spectra, shape (n_samples, n_pixels), NaN where nothing is measured.
+def simulate(plan: Plan, recording: Recording, rows: Array) -> tuple[Array, Softest]:
+    """Return spectra, NaN where nothing is measured, and the softest modes.
 
     Parameters
     ----------
@@ -72,252 +58,437 @@ def simulate(plan: Plan, recording: Recording, rows: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray of shape (n_samples, n_pixels)
-    """
-    spectra = np.zeros((len(rows), *plan.mask.shape, 1))
-    costs = _costs(plan, 5, 40)
-    for batch in _batches(plan, len(rows), costs):
-        crystals = _crystals(plan, rows[batch], recording, batch)
-        table = recording.tables(batch, None)
-        images = torch.from_numpy(spectra[batch])
-        for columns in _blocks(plan, len(images), costs):
-            lines = _lines(plan, columns, crystals, recording.axis)
-            _add(plan, columns, images, _recorded(lines, [lines.levels()], table))
-    return _finished(plan, spectra).reshape(len(rows), -1)
-
-
-def differentiate(
-    plan: Plan, recording: Recording, rows: np.ndarray, names: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return derivatives and spectra.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    recording : Recording
-        How lines of the samples appear.
-    rows : ndarray of shape (n_samples, n_parameters)
-        Parameter sets.
-    names : tuple of str
-        Nuisances to differentiate with besides the parameters.
-
-    Returns
-    -------
-    changes : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
     spectra : ndarray of shape (n_samples, n_pixels)
+    softest : Softest
     """
-    n_columns = rows.shape[1] + len(names)
     spectra = np.zeros((len(rows), *plan.mask.shape, 1))
-    changes = np.zeros((len(rows), *plan.mask.shape, n_columns))
-    costs = _costs(plan, 2, 16, n_columns)
-    for batch in _batches(plan, len(rows), costs):
-        crystals = _crystals(plan, rows[batch], recording, batch, responding=True)
-        table = recording.tables(batch, None)
-        tables = {
-            name: recording.tables(batch, name)
-            for name in names
-            if name.startswith("energy")
-        }
-        images = torch.from_numpy(spectra[batch])
-        slopes = torch.from_numpy(changes[batch])
-        for columns in _blocks(plan, len(images), costs):
-            lines = _lines(plan, columns, crystals, recording.axis)
-            seen = _recorded(lines, [lines.levels()], table)
-            _add(plan, columns, images, seen)
-            parts = _changes(plan, columns, crystals, lines, recording.axis.step)
-            found = [_recorded(lines, parts, table)]
-            for name in names:
-                if name in tables:
-                    found.append(_recorded(lines, [lines.levels()], tables[name]))
-                else:  # of the Debye-Waller factor exp(-u Q^2)
-                    squares = (plan.q_vectors[:, columns] ** 2).sum(dim=0)
-                    found.append(-squares[:, None, None] * seen)
-            _add(plan, columns, slopes, torch.cat(found, dim=2))
-    shape = len(rows), plan.mask.size
-    return (
-        _finished(plan, changes).reshape(*shape, n_columns),
-        _finished(plan, spectra).reshape(shape),
-    )
+    softest = softest_of(plan, rows)
+    costs = _costs(plan)
+    for batch in batches(plan, len(rows), costs):
+        found = crystals(plan, rows[batch], recording, batch, softest)
+        table = recording.kernels(batch)
+        for block in blocks(plan, found.n_samples, costs):
+            lines = modes(plan, block, found, recording, batch, softest)
+            strengths = squares(amplitudes(plan, block, lines, found)[1])
+            levels = strengths * lines.inverse[:, :, None]
+            add(plan, block, spectra[batch], shown(lines, levels, table)[..., None])
+    return finished(plan, spectra).reshape(len(rows), -1), softest
 
 
-class _Crystals(NamedTuple):
+def softest_of(plan: Plan, rows: Array) -> Softest:
+    """Return a record of the lowest modes, to be filled."""
+    return Softest(len(rows), _Reduced(plan))
+
+
+class _Reduced:
+    """Wavevectors of the mesh and then of the points, told as `Softest` asks."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def reduced(self, number: int) -> Array:
+        mesh = self._plan.thermal.matrices
+        if number < mesh.n_points:
+            return mesh.reduced(number)
+        number -= mesh.n_points
+        return self._plan.matrices(slice(number, number + 1)).reduced(0)
+
+
+class Crystals(NamedTuple):
     """What some parameter sets make of the whole crystal."""
 
-    weights: torch.Tensor  # of the waves
-    displacements: torch.Tensor  # (n_samples, n_atoms, 6)
-    swellings: torch.Tensor | None  # their derivatives, (n_samples, p, n_atoms, 6)
+    constants: list[Array]  # by pairs of atoms
+    components: Array  # (n_samples, n_components) of displacements, Angstrom^2
+    mesh_modes: list  # of each sample, on the mesh of displacements, if asked for
+
+    @property
+    def n_samples(self) -> int:
+        """Number of parameter sets."""
+        return len(self.components)
 
 
-def _crystals(plan, rows, recording, batch, responding=False):
-    rows, added = torch.tensor(rows), recording.displacements[batch]
-    one = torch.eye(3, dtype=rows.dtype)
-    n_samples, n_atoms = len(rows), plan.amplitudes.shape[1]
-    swellings = None
+def crystals(
+    plan: Plan,
+    rows: Array,
+    recording: Recording,
+    batch: slice,
+    softest: Softest,
+    *,
+    keep: bool = False,
+) -> Crystals:
+    """Find the displacements of a batch.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    rows : ndarray of shape (n_samples, n_parameters)
+        Parameter sets of the batch.
+    recording : Recording
+        Of all samples.
+    batch : slice
+        Which these are.
+    softest : Softest
+        Takes note of the modes.
+    keep : bool, default=False
+        Whether to keep the modes of the mesh.
+
+    Returns
+    -------
+    Crystals
+    """
+    one = isotropic(plan)
+    kept: list = []
     if plan.displacement is None:
-        found = mean_square_displacement(plan.mesh, rows, plan.temperature)
-        if responding:
-            mesh = plan.mesh._replace(basis=plan.mesh.basis[:, : rows.shape[1]])
-            swellings = displacement_responses(mesh, rows, plan.temperature)
-            swellings = _packed(swellings)
+        found = np.empty((len(rows), len(plan.tensors)))
+        matrices, tensors = plan.thermal
+        for part in _parts(plan, len(rows)):
+            of_all = slice(batch.start + part.start, batch.start + part.stop)
+            kelvins = recording.values["temperature"][of_all]
+            pair = np.linalg.eigh(matrices.matrices(rows[part]))
+            softest.note(of_all, pair[0])
+            found[part] = tensors.components(*pair, kelvins)
+            if keep:
+                kept.extend(zip(*pair, strict=True))
     else:
-        found = (plan.displacement * one).expand(n_samples, n_atoms, 3, 3)
-    found = found + added[:, None, None, None] * one
-    return _Crystals(plan.waves.weights(rows), _packed(found), swellings)
+        found = np.tile(plan.displacement * one, (len(rows), 1))
+    added = recording.values["mean_square_displacement"][batch]
+    found = found + np.outer(added, one)
+    return Crystals(plan.pairs.constants(rows), found, kept)
 
 
-class _Costs(NamedTuple):
-    """Numbers that a sample takes, for each column and for each that it stands for."""
+def isotropic(plan: Plan) -> Array:
+    """Return the components of the unit tensor for every atom."""
+    return np.einsum("cdaa->c", plan.thermal.tensors.tensors)
 
+
+def _parts(plan, n_samples):
+    """Slices of samples whose modes on the mesh keep to the memory."""
+    matrices = plan.thermal.matrices
+    cost = 4 * matrices.n_points * matrices.size**2 * (1 if matrices.is_real else 2)
+    size = max(1, plan.n_numbers // cost)
+    for start in range(0, n_samples, size):
+        yield slice(start, min(start + size, n_samples))
+
+
+class Costs(NamedTuple):
+    """Numbers that a block takes.
+
+    Parameters
+    ----------
+    shared : int
+        For each point.
+    point : int
+        For each point and sample.
+    column : int
+        For each column and sample.
+    target : int
+        For each wavevector that a column stands for, and sample.
+    """
+
+    shared: int
+    point: int
     column: int
     target: int
 
 
-def _costs(plan, matrices, lines, n_kinds=1):
-    """Costs where each kind of spectrum keeps so many matrices and arrays of lines."""
+def _costs(plan):
     n_modes, n_energy = 3 * plan.amplitudes.shape[1], len(plan.mask)
-    column = matrices * n_modes**2 + lines * n_modes + 2 * n_energy
-    return _Costs(n_kinds * column, n_kinds * n_energy)
+    numbers = 1 if plan.pairs.partners is not None else 2
+    return Costs(
+        shared=plan.pairs.n_waves,
+        point=4 * numbers * n_modes**2 + 16 * n_modes + n_modes * n_energy,
+        column=4 * numbers * n_modes + n_energy,
+        target=n_energy,
+    )
 
 
-def _batches(plan, n_samples, costs):
-    size = min(_BATCH, max(1, plan.n_numbers // (costs.column + costs.target)))
-    return [slice(start, start + size) for start in range(0, n_samples, size)]
+def batches(plan: Plan, n_samples: int, costs: Costs) -> list[slice]:
+    """Return slices of samples that go together."""
+    one = costs.shared + costs.point + costs.column + costs.target
+    size = int(np.clip(plan.n_numbers // one, 1, _BATCH))
+    starts = range(0, n_samples, size)
+    return [slice(start, min(start + size, n_samples)) for start in starts]
 
 
-def _blocks(plan, n_samples, costs):
-    """Slices of columns which, with what they stand for, keep to the memory."""
-    counts = np.diff(plan.points.starts)
-    ends = np.cumsum(n_samples * (costs.column + costs.target * counts))
-    start, spent = 0, 0
-    while start < len(counts):
-        stop = int(np.searchsorted(ends, spent + plan.n_numbers, side="right"))
-        stop = max(stop, start + 1)
-        yield slice(start, stop)
-        start, spent = stop, ends[stop - 1]
-
-
-class _Lines(NamedTuple):
-    """Lines of a block of columns, and of the points whose phonons these share."""
+class Block(NamedTuple):
+    """Some points and their columns, equally many each."""
 
     points: slice
-    shared: torch.Tensor  # (n_columns,), number of the point of each
-    places: Places  # of the points, on the axis, (n_points, n_samples, n_modes)
-    eigenvalues: torch.Tensor  # of the points
-    inverse: torch.Tensor  # 1 / E^2 of the points, 0 where nothing is seen
-    modes: torch.Tensor  # conjugate eigenvectors of columns, in rows
-    overlaps: torch.Tensor  # of these with the amplitudes
-    amplitudes: torch.Tensor  # (n_columns, n_samples, n_modes)
+    columns: slice
+    n_rows: int
 
-    def levels(self):
-        """Strengths over E^2, (n_columns, n_samples, n_modes, 1)."""
-        strengths = (self.overlaps * self.overlaps.conj()).real
-        return (strengths * self.inverse[self.shared])[..., None]
+    def by_point(self, array: NDArray) -> NDArray:
+        """Return an array of all columns as one of those here, (n, n_rows, ...)."""
+        own = array[self.columns]
+        return own.reshape(-1, self.n_rows, *own.shape[1:])
 
 
-def _lines(plan, columns, crystals, axis):
-    of_column = plan.points.of_column[columns]
-    points = slice(of_column[0], of_column[-1] + 1)
-    index = torch.as_tensor(of_column - points.start)
-    eigenvalues, vectors = _phonons(plan, points, crystals.weights)
-    places = place(axis, eigenvalues)
-    amplitudes = _damped(plan, columns, crystals.displacements)
-    modes = vectors.mH[index]
-    return _Lines(
-        points,
-        index,
-        places,
-        eigenvalues,
-        inverse_square(eigenvalues) * places.seen,
-        modes,
-        (modes @ amplitudes.to(modes)[..., None])[..., 0],
-        amplitudes,
-    )
+def blocks(plan: Plan, n_samples: int, costs: Costs) -> Iterator[Block]:
+    """Yield blocks which, with what they stand for, keep to the memory.
 
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    n_samples : int
+        Samples that go together.
+    costs : Costs
+        Numbers that they take.
 
-def _phonons(plan, points, weights):
-    """Squared energies (n_points, n_samples, n_modes), and vectors in columns."""
-    waves = plan.waves.waves(plan.wavevectors[:, points])
-    matrices = plan.waves.matrices(waves, weights)
-    if plan.amplitudes.shape[1] == 1:
-        matrices = matrices[_FULL].permute(2, 1, 0).unflatten(-1, (3, 3))
-    if plan.offset is not None:
-        matrices = matrices + plan.offset[points, None]
-    return torch.linalg.eigh(matrices)
-
-
-def _damped(plan, columns, displacements):
-    """Amplitudes with their Debye-Waller factors, (n_columns, n_samples, n_modes)."""
-    q_vectors = plan.q_vectors[:, columns]
-    exponents = displacements @ _products(q_vectors)  # 2W, (s, d, n)
-    damping = torch.exp(-exponents / 2).permute(2, 0, 1)
-    damped = damping * plan.amplitudes[columns, None]
-    return (damped[..., None] * q_vectors.T[:, None, None]).flatten(2)
-
-
-def _changes(plan, columns, crystals, lines, step):
-    """Return what multiplies shares and tilts in the change with each parameter.
-
-    F = G(E) / E^2 of a line changes by G'(E) / 2 E^3 - G / E^4 with E^2.
+    Yields
+    ------
+    Block
     """
-    waves = plan.waves.waves(plan.wavevectors[:, lines.points])
-    basis = plan.waves.basis(waves)
-    if plan.amplitudes.shape[1] == 1:
-        basis = basis[:, _FULL].permute(2, 0, 1).unflatten(-1, (3, 3))
-    projections = lines.modes.conj() * lines.overlaps[..., None]
-    values, slopes = response_weights(
-        lines.eigenvalues[lines.shared], projections, basis[lines.shared]
-    )
-    if crystals.swellings is not None:
-        parts = (projections.conj() * lines.amplitudes[:, :, None]).real
-        parts = parts.unflatten(-1, (-1, 3)).sum(dim=-1)  # (n, s, j, d)
-        products = _products(plan.q_vectors[:, columns])
-        growth = (crystals.swellings @ products).permute(3, 0, 2, 1)  # (n, s, d, p)
-        values = values - parts @ growth
-    inverse = lines.inverse[lines.shared][..., None]
-    tilts = slopes * inverse * inverse.sqrt() / (2 * step)
-    return [values * inverse - slopes * inverse**2, tilts]
+    for n_rows, points, first in plan.groups:
+        n_points = points.stop - points.start
+        of_rows = first + n_rows * np.arange(n_points + 1)
+        spent = costs.target * plan.starts[of_rows]
+        spent = spent + (costs.point + n_rows * costs.column) * np.arange(n_points + 1)
+        spent = n_samples * spent + costs.shared * np.arange(n_points + 1)
+        start = 0
+        while start < n_points:
+            limit = spent[start] + plan.n_numbers
+            stop = int(np.searchsorted(spent, limit, side="right")) - 1
+            if stop > start:
+                yield Block(
+                    slice(points.start + start, points.start + stop),
+                    slice(int(of_rows[start]), int(of_rows[stop])),
+                    n_rows,
+                )
+            else:
+                stop = start + 1
+                yield from _pieces(
+                    plan,
+                    n_samples,
+                    costs,
+                    points.start + start,
+                    slice(int(of_rows[start]), int(of_rows[stop])),
+                )
+            start = stop
 
 
-def _recorded(lines, parts, table):
-    """Spectra of columns, (n_samples, n_columns, n_kinds, n_energy).
+def _pieces(plan, n_samples, costs, point, columns):
+    """Columns of one point that are too many to go together."""
+    left = plan.n_numbers - costs.shared - n_samples * costs.point
+    left = max(left, plan.n_numbers // 4)
+    own = plan.starts[columns.start : columns.stop + 1]
+    spent = n_samples * (costs.column * np.arange(len(own)) + costs.target * own)
+    start = 0
+    while start < len(own) - 1:
+        stop = int(np.searchsorted(spent, spent[start] + left, side="right")) - 1
+        stop = max(stop, start + 1)
+        yield Block(
+            slice(point, point + 1),
+            slice(columns.start + start, columns.start + stop),
+            stop - start,
+        )
+        start = stop
 
-    The parts, of shape (n_columns, n_samples, n_modes, n_kinds), multiply the shares
-    and, if there are two, the tilts.
+
+class Modes(NamedTuple):
+    """Modes of the points of a block."""
+
+    eigenvalues: Array  # (n_samples, n_points, n_modes), meV^2
+    vectors: NDArray  # (n_samples, n_points, n_modes, n_modes), modes in columns
+    places: Places  # on the axis of energies, (n_samples, n_points, n_modes)
+    inverse: Array  # 1 / E^2, 0 where nothing is seen, of the same shape
+
+
+def modes(plan, block, found, recording, batch, softest, matrices=None) -> Modes:
+    """Diagonalise the points of a block.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    block : Block
+        The block.
+    found : Crystals
+        The batch.
+    recording : Recording
+        Of all samples.
+    batch : slice
+        Which these are.
+    softest : Softest
+        Takes note of the modes.
+    matrices : DynamicalMatrices, default=None
+        Of the points, if they are at hand.
+
+    Returns
+    -------
+    Modes
     """
-    rows, which = table
-    index, places = lines.shared, lines.places
-    factors = [places.weights(), places.tilts()][: len(parts)]
-    values = sum(
-        part[..., None] * torch.stack(factor, dim=-1)[index][..., None, :]
-        for part, factor in zip(parts, factors, strict=True)
+    matrices = plan.matrices(block.points) if matrices is None else matrices
+    eigenvalues, vectors = np.linalg.eigh(matrices.of_constants(found.constants))
+    first = plan.thermal.matrices.n_points + block.points.start
+    softest.note(batch, eigenvalues, first)
+    places = recording.axis.places(np.sqrt(np.maximum(eigenvalues, 0.0)))
+    inverse = inverse_square(eigenvalues) * places.seen
+    return Modes(eigenvalues, vectors, places, inverse)
+
+
+def amplitudes(plan, block, lines, found) -> tuple[NDArray, NDArray]:
+    """Return what atoms and modes scatter.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    block : Block
+        The block.
+    lines : Modes
+        Its modes.
+    found : Crystals
+        The batch.
+
+    Returns
+    -------
+    atoms : ndarray of shape (n_samples, n_points, n_rows, 3 * n_atoms)
+        Damped amplitudes along each axis.
+    amplitudes : ndarray of shape (n_samples, n_points, n_rows, n_modes)
+        Sums over the atoms.
+    """
+    exponents = np.tensordot(found.components, quadratic(plan, block), axes=1)  # 2W
+    damping = np.moveaxis(np.exp(-exponents / 2), 1, -1)[..., plan.tensor_rows]
+    damped = damping * block.by_point(plan.amplitudes)
+    q_vectors = block.by_point(plan.q_vectors)
+    atoms = damped[..., None] * q_vectors[:, :, None]
+    atoms = atoms.reshape(*damped.shape[:-1], -1)
+    return atoms, atoms @ lines.vectors
+
+
+def quadratic(plan: Plan, block: Block) -> Array:
+    """Q . T Q of the different tensors, (n_components, t, n_points, n_rows)."""
+    x, y, z = np.moveaxis(block.by_point(plan.q_vectors), -1, 0)
+    products = np.stack([x * x, y * y, z * z, x * y, x * z, y * z])
+    return np.tensordot(plan.tensors, products, axes=1)
+
+
+def squares(values: NDArray) -> Array:
+    """Return squared moduli."""
+    if np.iscomplexobj(values):
+        return values.real**2 + values.imag**2
+    return values * values
+
+
+def recorded(lines: Modes, weights: list[Array], table) -> Array:
+    """Return what lines of weight 1 / E^2 add to the bins.
+
+    Parameters
+    ----------
+    lines : Modes
+        The lines.
+    weights : list of ndarray of shape (n_samples, n_points, n_modes, 4)
+        Shares of the points of the axis, and maybe their derivatives.
+    table : tuple
+        As from ``Recording.kernels``.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_points, n_modes * n_kinds, n_energy)
+        Kinds in the order of the weights, for one mode after the other.
+    """
+    values = np.stack(weights, axis=3) if len(weights) > 1 else weights[0][..., None, :]
+    n_samples, n_points, n_modes, n_kinds = values.shape[:4]
+    matrix = _sparse(lines, values, table, values.shape[:4])
+    return (matrix @ table[0]).reshape(n_samples, n_points, n_modes * n_kinds, -1)
+
+
+def _sparse(lines, values, table, shape):
+    """Rows of the shape given; values (n_samples, n_points, n_modes, ..., 4)."""
+    rows, firsts = table
+    index = lines.places.node + firsts[:, None, None]
+    index = index.reshape(*index.shape, *[1] * (values.ndim - 3)) + np.arange(4)
+    index = np.broadcast_to(index, values.shape).astype(np.int32)
+    n_rows = int(np.prod(shape))
+    ends = np.linspace(0, values.size, n_rows + 1).astype(np.int32)
+    return csr_array(
+        (values.reshape(-1), index.reshape(-1), ends), shape=(n_rows, len(rows))
     )
-    values = values.permute(1, 0, 3, 2, 4).flatten(3)  # (s, n, kind, 4 j)
-    starts = places.node[index].transpose(0, 1) + which[:, None, None]
-    index = (starts[..., None] + torch.arange(4)).to(torch.int32).flatten(2)
-    index = index[:, :, None].expand(values.shape)
-    n_rows, n_entries = values.shape[:3].numel(), values.shape[3]
-    ends = np.arange(0, n_rows * n_entries + 1, n_entries, dtype=np.int32)
-    matrix = csr_array(
-        (values.numpy().reshape(-1), index.numpy().reshape(-1), ends),
-        shape=(n_rows, len(rows)),
-    )
-    return torch.from_numpy(matrix @ rows).unflatten(0, values.shape[:3])
 
 
-def _add(plan, columns, images, seen):
-    """Add spectra of columns to images, (n_samples, n_energy, n_q, n_kinds)."""
-    starts = plan.points.starts
-    targets = slice(starts[columns.start], starts[columns.stop])
-    counts = np.diff(starts[columns.start : columns.stop + 1])
-    if (counts > 1).any():
-        seen = seen.repeat_interleave(torch.as_tensor(counts), dim=1)
-    if plan.shares is not None:
-        seen = seen * plan.shares[targets, None, None]
-    images.index_add_(2, plan.pixels[targets], seen.permute(0, 3, 1, 2))
+def shown(lines: Modes, levels: Array, table) -> Array:
+    """Return the spectra of columns.
+
+    Parameters
+    ----------
+    lines : Modes
+        The modes of their points.
+    levels : ndarray of shape (n_samples, n_points, n_rows, n_modes)
+        Strengths over E^2.
+    table : tuple
+        As from ``Recording.kernels``.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_points, n_rows, n_energy)
+    """
+    weights = lines.places.weights()
+    if levels.shape[2] > 1:
+        return levels @ recorded(lines, [weights], table)
+    # one column a point: no use in the spectra of its modes
+    values = weights * levels[:, :, 0, :, None]
+    matrix = _sparse(lines, values, table, values.shape[:2])
+    return (matrix @ table[0]).reshape(*levels.shape[:3], -1)
 
 
-def _finished(plan, images):
+def add(plan: Plan, block: Block, images: Array, seen: Array) -> None:
+    """Add spectra of columns to images.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    block : Block
+        The columns.
+    images : ndarray of shape (n_samples, n_energy, n_q, n_kinds)
+        Where to add.
+    seen : ndarray of shape (n_samples, n_points, n_rows, n_energy, n_kinds)
+        What.
+    """
+    pixels, matrix = spread(plan, block)
+    for image, own in zip(images, seen, strict=True):
+        if plan.shares is None:
+            point, row = np.divmod(matrix, block.n_rows)
+            image[:, pixels] = own.transpose(2, 0, 1, 3)[:, point, row]
+        else:
+            n_energy, n_kinds = own.shape[2:]
+            summed = matrix @ own.reshape(-1, n_energy * n_kinds)
+            image[:, pixels] += summed.reshape(-1, n_energy, n_kinds).swapaxes(0, 1)
+
+
+def spread(plan: Plan, block: Block):
+    """Return where the columns of a block are shown.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    block : Block
+        The columns.
+
+    Returns
+    -------
+    pixels : ndarray of int of shape (n_pixels,)
+        Different columns of the grid.
+    matrix : ndarray of int of shape (n_pixels,) or csr_array
+        Which column of the block each shows; where plans have shares, a sparse matrix
+        of shape (n_pixels, n_columns).
+    """
+    starts = plan.starts[block.columns.start : block.columns.stop + 1]
+    targets = slice(starts[0], starts[-1])
+    columns = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    pixels = plan.pixels[targets]
+    if plan.shares is None:
+        return pixels, columns
+    different, rows = np.unique(pixels, return_inverse=True)
+    shape = len(different), len(starts) - 1
+    places = rows.reshape(-1), columns
+    return different, csr_array((plan.shares[targets], places), shape=shape)
+
+
+def finished(plan: Plan, images: Array) -> Array:
     """Put background and NaN in images (n_samples, n_energy, n_q, n_kinds)."""
     hidden = ~plan.mask
     for image in images:

@@ -1,41 +1,92 @@
 """Everything of single-crystal spectra that does not depend on the parameters."""
 
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from skphonon._validation import wavevector_rows
-from skphonon.physics.bond_waves import bond_waves
-from skphonon.simulation._crystal_engine import Plan, Recording
+from skphonon.physics.dynamical_matrix import BondPairs, DynamicalMatrices, dipole_term
+from skphonon.physics.zone import (
+    ThermalTensors,
+    as_mesh,
+    laue_rotations,
+    mean_points,
+)
+from skphonon.simulation._axes import Axis
 from skphonon.simulation._crystal_points import (
+    Points,
     approach_centre,
     cloud,
     directions_of_approach,
     fold,
     on_centres,
 )
-from skphonon.simulation._phonon_plan import (
-    Tensors,
+from skphonon.simulation._mesh_choice import displacement_mesh
+from skphonon.simulation._phonon_amplitudes import (
     background,
     cross_sections,
-    dipole_term,
-    line_axis,
-    real_amplitudes,
-    zone_mesh,
+    different_tensors,
+    zone_amplitudes,
 )
-from skphonon.simulation._powder_conditions import energy_kernel, energy_kernels
+from skphonon.simulation._recording import energy_kernels, line_axis
 from skphonon.simulation.grid import energy_edges
 
-__all__ = ["make_plan", "make_recording"]
+__all__ = ["Group", "Plan", "Recording", "Thermal", "make_plan", "make_thermal"]
 
-_REACH = 20.0  # Angstrom, of the mesh of the zone
+Array = NDArray[np.float64]
+
 _LINE_STEPS = 8  # points of the energy axis in a width: single lines err by 1e-5
 _ALIKE = 0.05  # by which a cell of the grid may differ from one of the model, relative
-_TO = Tensors(torch.device("cpu"), torch.float64)
 
 
-def make_plan(simulator, q_resolution) -> Plan:
+class Group(NamedTuple):
+    """Points in sequence that have equally many columns, in sequence as well."""
+
+    n_rows: int  # columns of each point
+    points: slice
+    first_column: int
+
+
+class Thermal(NamedTuple):
+    """The mesh of the zone that displacements come from."""
+
+    matrices: DynamicalMatrices
+    tensors: ThermalTensors
+
+
+class Plan(NamedTuple):
+    """What does not depend on the parameters."""
+
+    model: object
+    pairs: BondPairs
+    mask: NDArray[np.bool_]  # (n_energy, n_q)
+    wavevectors: Array  # (n_points, 3), 1/Angstrom
+    offset: NDArray | None  # dipole term, (n_points, n_modes, n_modes), meV^2
+    groups: list[Group]
+    q_vectors: Array  # (n_columns, 3), 1/Angstrom; 0 for those that fill up a group
+    amplitudes: NDArray  # (n_columns, n_atoms): scattering length / sqrt(mass)
+    starts: NDArray[np.int64]  # (n_columns + 1,), where the targets of each start
+    pixels: NDArray[np.int64]  # (n_targets,), number of the column of the grid
+    shares: Array | None  # (n_targets,), of it; None: each is one, and has its own
+    thermal: Thermal
+    tensor_rows: NDArray[np.intp]  # (n_atoms,): which tensor each atom has
+    tensors: Array  # (n_components, n_tensors, 6): those of different atoms, packed
+    displacement: float | None  # <u_x^2> where it is given, Angstrom^2
+    background: Array | None  # (n_energy, n_q)
+    n_numbers: int  # that a block may take
+
+    def matrices(self, points: slice) -> DynamicalMatrices:
+        """Return the dynamical matrices of some points."""
+        return DynamicalMatrices(
+            self.model,
+            self.wavevectors[points],
+            pairs=self.pairs,
+            offset=None if self.offset is None else self.offset[points],
+        )
+
+
+def make_plan(simulator, q_resolution, thermal: Thermal) -> Plan:
     """Build a plan.
 
     Parameters
@@ -44,6 +95,8 @@ def make_plan(simulator, q_resolution) -> Plan:
         With checked settings.
     q_resolution : ndarray of shape (3,) or float
         As the parameter of the simulator.
+    thermal : Thermal
+        As from :func:`make_thermal`.
 
     Returns
     -------
@@ -58,40 +111,73 @@ def make_plan(simulator, q_resolution) -> Plan:
     directions, of_centre = _approaches(simulator)
     fields = model.non_analytic_term(directions)
     # symmetry would turn a direction that is given
-    alike = _rotations(model) if simulator.q_direction is None else np.eye(3)[None]
+    alike = laue_rotations(model) if simulator.q_direction is None else [np.eye(3)]
     wavevectors = wavevectors.reshape(-1, 3)
     if fields is not None:
         wavevectors = on_centres(wavevectors)
-    points = fold(wavevectors, alike)
+    points, n_centre = fold(wavevectors, np.asarray(alike, dtype=float)), 0
     in_column = np.ones(len(points.targets))
     if fields is not None:
         points, in_column, n_centre = approach_centre(points, of_centre)
-        fields = fields[:n_centre]
-    in_column *= np.tile(shares, len(seen))[points.targets]
     within = points.wavevectors @ reciprocal
-    q_vectors = within[points.of_column] + points.shifts @ reciprocal
+    offset = dipole_term(model, within, None if fields is None else fields[:n_centre])
+    in_column = in_column * np.tile(shares, len(seen))[points.targets]
+    layout = _laid_out(points)
+    lengths, _ = cross_sections(simulator)
+    of_column = np.maximum(layout.columns, 0)
+    shifts, real = points.shifts[of_column], layout.columns[:, None] >= 0
+    q_vectors = within[points.of_column[of_column]] + shifts @ reciprocal
+    rows, tensors = different_tensors(thermal.tensors.tensors)
     moduli = np.linalg.norm(given @ reciprocal, axis=1)
-    smooth = background(simulator, (simulator.grid.axes()[0], moduli), _TO)
+    energy = simulator.grid.axes()[0][:, None]
+    smooth = background(simulator, *np.broadcast_arrays(energy, moduli))
     return Plan(
+        model=model,
+        pairs=BondPairs(model),
         mask=mask,
-        points=points,
-        wavevectors=_TO.real(within.T.copy()),
-        q_vectors=_TO.real(q_vectors.T.copy()),
-        amplitudes=_amplitudes(simulator, points.shifts),
-        pixels=_TO.index(np.repeat(seen, len(shares))[points.targets]),
-        shares=None if (in_column == 1).all() else _TO.real(in_column),
-        waves=bond_waves(model, _TO.device, _TO.dtype),
-        offset=dipole_term(model, within, _TO, fields),
-        mesh=zone_mesh(simulator, _TO, _REACH),
-        temperature=simulator.temperature,
+        wavevectors=within[layout.points],
+        offset=None if offset is None else offset[layout.points],
+        groups=layout.groups,
+        q_vectors=q_vectors * real,
+        amplitudes=zone_amplitudes(model, lengths, shifts) * real,
+        starts=layout.starts,
+        pixels=np.repeat(seen, len(shares))[points.targets[layout.targets]],
+        shares=None if (in_column == 1).all() else in_column[layout.targets],
+        thermal=thermal,
+        tensor_rows=rows,
+        tensors=tensors,
         displacement=simulator.mean_square_displacement,
-        background=None if smooth is None else smooth.numpy().reshape(mask.shape),
+        background=smooth,
         n_numbers=int(simulator.memory * 1e6 / 8),
     )
 
 
-def make_recording(simulator, table: np.ndarray, ranges: np.ndarray) -> Recording:
-    """Lay out how lines of samples appear.
+def make_thermal(simulator) -> Thermal:
+    """Build the mesh of the zone that displacements come from.
+
+    Parameters
+    ----------
+    simulator : SingleCrystalSimulator
+        With checked settings.
+
+    Returns
+    -------
+    Thermal
+        On the mesh of the simulator; on a coarse one where displacements are given.
+    """
+    model, mesh = simulator.model, simulator.mesh
+    if simulator.mean_square_displacement is not None:
+        mesh = 2 if mesh is None else mesh
+    elif mesh is None:
+        mesh = displacement_mesh(model, simulator.temperature)
+    mean = mean_points(model, as_mesh(mesh))
+    return Thermal(
+        DynamicalMatrices(model, mean.wavevectors), ThermalTensors(model, mean.weights)
+    )
+
+
+class Recording:
+    """How the lines of samples appear.
 
     Parameters
     ----------
@@ -102,25 +188,87 @@ def make_recording(simulator, table: np.ndarray, ranges: np.ndarray) -> Recordin
     ranges : ndarray of shape (2, n_nuisances)
         What the axis of lines shall serve.
 
-    Returns
-    -------
-    Recording
+    Attributes
+    ----------
+    axis : Axis
+        Of energies in meV.
+    values : dict
+        From names of nuisances to arrays of shape (n_samples,).
     """
-    names = simulator.nuisance_names
-    low, high = (dict(zip(names, row, strict=True)) for row in ranges)
-    edges = energy_edges(simulator.grid)
-    axis = line_axis(simulator, edges, low, high, line_steps=_LINE_STEPS)
 
-    def tables(samples, changed):
-        values = dict(zip(names, table[samples].T, strict=True))
+    axis: Axis
+
+    def __init__(self, simulator, table: Array, ranges: Array) -> None:
+        names = simulator.nuisance_names
+        self._simulator, self._edges = simulator, energy_edges(simulator.grid)
+        self.values = dict(zip(names, table.T, strict=True))
+        pairs = dict(zip(names, map(tuple, ranges.T), strict=True))
+        self.axis = line_axis(simulator, self._edges, pairs, line_steps=_LINE_STEPS)
+
+    def kernels(self, samples: slice, changed=None) -> tuple[Array, NDArray[np.intp]]:
+        """Return the rows that lines add up, and which are those of each sample.
+
+        Parameters
+        ----------
+        samples : slice
+            Which samples.
+        changed : str, default=None
+            Nuisance whose derivative is asked for.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_kernels * n_points, n_energy)
+            Of the points of the axis, one kernel after the other.
+        firsts : ndarray of int of shape (n_samples,)
+            Number of the first row of each sample.
+        """
+        values = {name: given[samples] for name, given in self.values.items()}
         kernels, which = energy_kernels(
-            simulator, axis, values, changed, partial(energy_kernel, simulator)
+            self._simulator, self._edges, self.axis, values, changed
         )
-        rows = np.ascontiguousarray(kernels.swapaxes(1, 2)).reshape(-1, len(edges) - 1)
-        return rows, torch.as_tensor(which * axis.n_points)
+        rows = np.ascontiguousarray(kernels.swapaxes(1, 2))
+        return rows.reshape(-1, kernels.shape[1]), which * self.axis.n_points
 
-    displacements = table[:, names.index("mean_square_displacement")]
-    return Recording(axis, _TO.real(displacements), tables)
+
+class _Layout(NamedTuple):
+    """Points in groups, and their columns, filled up with some that stand for none."""
+
+    points: NDArray[np.int64]  # (n_points,), numbers of them in order
+    columns: NDArray[np.int64]  # (n_columns,), numbers of them in order, or -1
+    groups: list[Group]
+    starts: NDArray[np.int64]  # (n_columns + 1,)
+    targets: NDArray[np.int64]  # (n_targets,), numbers of them in order
+
+
+def _laid_out(points: Points) -> _Layout:
+    """Sort points by their number of columns, which is one of few."""
+    counts = np.bincount(points.of_column, minlength=len(points.wavevectors))
+    first = np.cumsum(counts) - counts
+    sizes = _sizes(counts.max(initial=1))
+    filled = sizes[np.searchsorted(sizes, counts)]
+    order = np.argsort(filled, kind="stable")
+    parts, groups, n_columns = [], [], 0
+    for size in np.unique(filled):
+        own = np.flatnonzero(filled[order] == size)
+        numbers = order[own]
+        within = np.arange(size)
+        some = np.where(
+            within < counts[numbers, None], first[numbers, None] + within, -1
+        )
+        parts.append(some.ravel())
+        groups.append(Group(int(size), slice(int(own[0]), int(own[-1]) + 1), n_columns))
+        n_columns += some.size
+    columns = np.concatenate(parts)
+    n_targets = np.diff(points.starts)[columns] * (columns >= 0)
+    starts = np.r_[0, np.cumsum(n_targets)]
+    before = np.repeat(points.starts[columns] - starts[:-1], n_targets)
+    return _Layout(order, columns, groups, starts, before + np.arange(starts[-1]))
+
+
+def _sizes(largest):
+    """Numbers of columns that groups have: at most a third of them are empty."""
+    powers = 2 ** np.arange(np.ceil(np.log2(largest)) + 1).astype(int)
+    return np.unique(np.r_[powers, 3 * powers // 2])
 
 
 def _approaches(simulator):
@@ -164,13 +312,6 @@ def _multiple(simulator):
     return multiple
 
 
-def _rotations(model):
-    """Laue class for reduced wavevectors in rows."""
-    reciprocal = model.reciprocal_lattice()
-    turned = reciprocal @ model.point_group().swapaxes(1, 2) @ np.linalg.inv(reciprocal)
-    return np.rint(turned)
-
-
 def _covariance(simulator, q_resolution):
     """Covariance in 1/Angstrom^2 of the resolution, and of the voxel if asked for."""
     grid = simulator.grid
@@ -194,18 +335,3 @@ def _covariance(simulator, q_resolution):
     steps = [np.diff(edges).mean() for edges in grid.volume_edges()[1:]]
     sides = axes * (np.array(steps) / 12**0.5)[:, None]  # a flat density
     return covariance + sides.T @ sides
-
-
-def _amplitudes(simulator, shifts):
-    """Scattering amplitudes of atoms, (n_columns, n_atoms), with phases of zones.
-
-    Phonons at q + G are those at q with the phases exp(-iG.r) of the atoms.
-    """
-    model = simulator.model
-    lengths, _ = cross_sections(simulator)
-    positions, partners = model.cell.scaled_positions, model.inversion_partners()
-    if partners is None:
-        return _TO.complex(lengths * np.exp(2j * np.pi * shifts @ positions.T))
-    centre = (positions[0] + positions[partners[0]]) / 2
-    phases = 2 * np.pi * shifts @ (positions - centre).T
-    return _TO.real(real_amplitudes(lengths, partners, phases))

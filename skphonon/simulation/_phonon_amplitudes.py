@@ -1,13 +1,18 @@
-"""What simulators of phonons prepare alike: amplitudes and background."""
+"""What simulators of phonons prepare alike: amplitudes, tensors and background."""
 
 from math import gcd
 
 import numpy as np
 
 from skphonon.physics.scattering_lengths import scattering_lengths
-from skphonon.simulation.grid import pixel_coordinates
 
-__all__ = ["background", "cross_sections", "real_amplitudes"]
+__all__ = [
+    "background",
+    "cross_sections",
+    "different_tensors",
+    "real_amplitudes",
+    "zone_amplitudes",
+]
 
 
 def cross_sections(simulator, incoherent=False, n_phonons=1):
@@ -55,8 +60,31 @@ def real_amplitudes(amplitudes, partners, phases=None):
     return amplitudes * factors
 
 
-def background(simulator):
-    """Polynomial background of all pixels of a powder, over energies and moduli."""
+def zone_amplitudes(model, lengths, shifts):
+    """Return amplitudes of atoms, (n, n_atoms), at reciprocal lattice vectors G.
+
+    Phonons at q + G are those at q with the phases exp(-iG.r) of the atoms. In the form
+    of the dynamical matrices.
+    """
+    positions, partners = model.cell.scaled_positions, model.inversion_partners()
+    if partners is None:
+        return lengths * np.exp(-2j * np.pi * shifts @ positions.T)
+    centre = (positions[0] + positions[partners[0]]) / 2
+    phases = 2 * np.pi * shifts @ (positions - centre).T
+    return real_amplitudes(lengths, partners, phases)
+
+
+def different_tensors(tensors):
+    """Return which of the different tensors each atom has, and these, packed."""
+    packed = tensors.reshape(*tensors.shape[:2], 9)[..., [0, 4, 8, 1, 2, 5]]
+    packed = packed * np.array([1, 1, 1, 2, 2, 2])
+    rounded = np.round(packed.swapaxes(0, 1), 9) + 0.0
+    _, first, rows = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
+    return rows.reshape(-1), packed[:, first]
+
+
+def background(simulator, energy, moduli):
+    """Return the polynomial background of pixels at energies and moduli."""
     if simulator.background is None:
         return None
     coefficients = np.asarray(simulator.background, dtype=float)
@@ -66,5 +94,4 @@ def background(simulator):
             f"got {simulator.background!r}. A constant is [[c]], a term in Q^2 is "
             "[[0, 0, c]]."
         )
-    energy, moduli = pixel_coordinates(simulator.grid).T[::-1]
     return np.polynomial.polynomial.polyval2d(energy, moduli, coefficients)

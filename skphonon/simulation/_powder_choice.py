@@ -6,20 +6,22 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
-from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.stability import Softest, is_searching
-from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points, mesh_sizes
+from skphonon.physics.zone import ZoneMesh, mesh_sizes
+from skphonon.simulation._mesh_choice import (
+    APART,
+    DISPLACEMENT_ERROR,
+    FEWEST_ANGLES,
+    polar_angles,
+)
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
 
 __all__ = ["Choice", "choose_mesh", "error_of", "finer", "next_mesh"]
 
-_APART = 4  # meshes between which an error is taken: half as many points again an axis
 _FALL = 5.0  # of the error from one mesh to the next, at most: it is exponential
 _FARTHEST = 5  # meshes that are passed over
 _MARGIN = 3.0  # of the tolerance at the reference: other parameters err more
-_POLAR = (6, 8, 12, 16, 24, 32)  # polar angles of the centre that are tried
-_DISPLACEMENT_ERROR = 5e-3  # allowed to a displacement, relative
 
 
 class Choice(NamedTuple):
@@ -54,7 +56,9 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
     tried: dict = {}
     model, budget = simulator.model, simulator.memory * 1e6 / 2
     sizes, number = mesh_sizes(model), 0
-    n_polar = _polar_angles(simulator, values) if _is_thermal(simulator) else _POLAR[0]
+    n_polar = FEWEST_ANGLES
+    if simulator.mean_square_displacement is None:
+        n_polar = polar_angles(model, values["temperature"])
 
     def at(number):
         if number not in tried:
@@ -64,20 +68,20 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
         return tried[number]
 
     while True:
-        (plan, coarse), (other, fine) = at(number), at(number + _APART)
+        (plan, coarse), (other, fine) = at(number), at(number + APART)
         error, moved = _distances(coarse, fine, simulator.grid.mask)
         best = Choice(plan.mesh, error, moved, (plan, other))
         excess = max(
             _MARGIN * best.error / tolerance,
-            best.of_displacements / _DISPLACEMENT_ERROR,
+            best.of_displacements / DISPLACEMENT_ERROR,
         )
         if excess <= 1:
             return best
         steps = np.clip(int(np.log(excess) / np.log(_FALL)), 1, _FARTHEST)
         following = [
             n
-            for n in range(number + 1, min(number + steps + 1, len(sizes) - _APART))
-            if plan_size(model, sizes[n + _APART], simulator, ranges) <= budget
+            for n in range(number + 1, min(number + steps + 1, len(sizes) - APART))
+            if plan_size(model, sizes[n + APART], simulator, ranges) <= budget
         ]
         if not following:
             break
@@ -135,31 +139,9 @@ def next_mesh(mesh: ZoneMesh, model) -> ZoneMesh:
     """Return the mesh that a choice compares with, or one as much finer."""
     sizes = mesh_sizes(model)
     size = finer(mesh).size
-    if mesh.size in sizes[:-_APART]:
-        size = sizes[sizes.index(mesh.size) + _APART]
+    if mesh.size in sizes[:-APART]:
+        size = sizes[sizes.index(mesh.size) + APART]
     return ZoneMesh(size, shifted=mesh.shifted, n_polar=mesh.n_polar)
-
-
-def _is_thermal(simulator):
-    return simulator.mean_square_displacement is None
-
-
-def _polar_angles(simulator, values):
-    """Fewest polar angles of the centre with which displacements are converged."""
-    model, kelvins = simulator.model, values["temperature"]
-    size = next(s for s in mesh_sizes(model) if np.prod(s) >= 216 / model.n_atoms**0.5)
-    before = None
-    for n_polar in _POLAR:
-        mean = mean_points(model, ZoneMesh(size, n_polar=n_polar))
-        matrices = DynamicalMatrices(model, mean.wavevectors)
-        modes = np.linalg.eigh(matrices.matrices(simulator.reference[None]))
-        now = ThermalTensors(model, mean.weights).components(*modes, kelvins)
-        if before is not None:
-            change = np.abs(now - before).max() / np.abs(now).max()
-            if change < _DISPLACEMENT_ERROR / 2:
-                return n_polar
-        before = now
-    return _POLAR[-1]
 
 
 def _spectrum(plan, simulator, values, rows=None):

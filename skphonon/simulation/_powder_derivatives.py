@@ -1,7 +1,7 @@
 r"""Exact derivatives of powder spectra: forwards for Jacobians, backwards for scalars.
 
 A spectrum is :math:`\sum_Q v^T f(D)\,v^*` with a function f of the dynamical matrix D
-and amplitudes v, so that (:mod:`skphonon.physics.phonon_lines`)
+and amplitudes v, so that (:mod:`skphonon.physics.mode_pairs`)
 
 .. math:: dS = \mathrm{Re} \sum_Q \sum_{jl} f[\lambda_j, \lambda_l]\,A_j A_l^*\,
           (e_j^\dagger\,dD\,e_l),
@@ -13,11 +13,10 @@ scalar with the spectrum back to each Q, and costs the same for any number of
 parameters.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
+from skphonon.physics.mode_pairs import mode_pairs
 from skphonon.physics.stability import Softest
 from skphonon.simulation._powder_engine import (
     amplitudes,
@@ -34,23 +33,6 @@ from skphonon.simulation._powder_engine import (
 __all__ = ["differentiate", "gradient", "gradients", "images_and_derivatives"]
 
 Array = NDArray[np.float64]
-
-_DEGENERATE = 1.5e-7  # gap, of the largest eigenvalue, below which two modes are one
-
-
-class _Pairs(NamedTuple):
-    """Gaps between the modes of the points of a plan, (n_samples, n_points, j, l)."""
-
-    inverse: Array  # 0 between degenerate modes
-    near: NDArray[np.bool_]
-
-
-def mode_pairs(eigenvalues: Array) -> _Pairs:
-    """Return inverse gaps between modes, and who is degenerate."""
-    gaps = eigenvalues[..., :, None] - eigenvalues[..., None, :]
-    scale = np.abs(eigenvalues).max(axis=-1)[..., None, None]
-    near = np.abs(gaps) <= _DEGENERATE * scale
-    return _Pairs(np.where(near, 0.0, 1 / np.where(near, 1.0, gaps)), near)
 
 
 def differentiate(plan, rows, values, nuisance=(), n_jobs=None):

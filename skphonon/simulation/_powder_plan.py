@@ -29,9 +29,11 @@ from skphonon.simulation._incoherent import Incoherent
 from skphonon.simulation._phonon_amplitudes import (
     background,
     cross_sections,
-    real_amplitudes,
+    different_tensors,
+    zone_amplitudes,
 )
 from skphonon.simulation._recording import Recording
+from skphonon.simulation.grid import pixel_coordinates
 
 __all__ = ["Block", "Plan", "make_plan", "n_orders", "plan_size"]
 
@@ -102,7 +104,7 @@ def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
     numbers = np.where(lists.of_mean < 0, n_mean + lists.of_new, lists.of_mean)
     weights = np.concatenate([mean.weights, np.zeros(len(lists.wavevectors))])
     thermal = ThermalTensors(model, weights)
-    rows, tensors = _different_tensors(thermal.tensors)
+    rows, tensors = different_tensors(thermal.tensors)
     incoherent = None
     if simulator.incoherent or orders > 1:
         found = mesh_points(model, mesh)
@@ -124,7 +126,7 @@ def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
         temperature=simulator.temperature,
         displacement=simulator.mean_square_displacement,
         incoherent=incoherent,
-        background=background(simulator),
+        background=background(simulator, *pixel_coordinates(grid).T[::-1]),
     )
 
 
@@ -239,15 +241,6 @@ def _within(reciprocal, radius):
     return points[np.linalg.norm(points @ reciprocal, axis=1) <= radius]
 
 
-def _different_tensors(tensors):
-    """Which of the different displacement tensors each atom has, and these, packed."""
-    packed = tensors.reshape(*tensors.shape[:2], 9)[..., [0, 4, 8, 1, 2, 5]]
-    packed = packed * np.array([1, 1, 1, 2, 2, 2])
-    rounded = np.round(packed.swapaxes(0, 1), 9) + 0.0
-    _, first, rows = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
-    return rows.reshape(-1), packed[:, first]
-
-
 def _blocks(model, lists, numbers, lengths, axis):
     """Lay out transfers in chunks of rows that share a point, and chunks in blocks."""
     order = np.argsort(numbers, kind="stable")
@@ -255,7 +248,7 @@ def _blocks(model, lists, numbers, lengths, axis):
     shifts, q_vectors = lists.shifts[order], lists.q_vectors[order]
     shares = lists.shares[order]
     points, starts, counts = np.unique(numbers, return_index=True, return_counts=True)
-    amplitudes = _amplitudes(model, lengths, shifts)
+    amplitudes = zone_amplitudes(model, lengths, shifts)
     moduli = np.linalg.norm(q_vectors, axis=1)
     places = axis.places(moduli)
     good = places.seen
@@ -314,13 +307,3 @@ def _block(points, counts, amplitudes, q_vectors, nodes, values, n_modes):
         slice(low, high),
         shares,
     )
-
-
-def _amplitudes(model, lengths, shifts):
-    """Scattering amplitudes of atoms, (n, n_atoms), with the phases exp(-iG.r)."""
-    positions, partners = model.cell.scaled_positions, model.inversion_partners()
-    if partners is None:
-        return lengths * np.exp(2j * np.pi * shifts @ positions.T)
-    centre = (positions[0] + positions[partners[0]]) / 2
-    phases = 2 * np.pi * shifts @ (positions - centre).T
-    return real_amplitudes(lengths, partners, phases)

@@ -127,11 +127,11 @@ def _derivatives(plan, rows, table, names):
     """
     found, factors, scales = _modes(plan, rows, table)
     modes = responses(found, plan.amplitudes, plan.basis)
-    seen = _occupied(plan, scales * modes.eigenvalues, factors)
+    seen = _occupied(plan, scales * modes.energies, factors)
     slopes = scales[..., None] * modes.slopes
     columns = list(zip(modes.values.unbind(-1), slopes.unbind(-1), strict=True))
     if "renormalization" in names:
-        moved = modes.strengths * modes.eigenvalues
+        moved = modes.strengths * modes.energies
         columns.append((torch.zeros_like(moved), moved))
     columns = [(seen.of_each(v), seen.of_each(w)) for v, w in columns]
     strengths = seen.of_each(modes.strengths)

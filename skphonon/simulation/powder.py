@@ -346,7 +346,7 @@ class PowderSimulator(ModelSimulator):
         r"""Return exact derivatives of the spectra.
 
         They hold where modes are degenerate, too: the spectrum is a smooth function of
-        the dynamical matrix (:mod:`skphonon.physics.phonon_lines`). Where a mode is
+        the dynamical matrix (:mod:`skphonon.physics.mode_pairs`). Where a mode is
         about to become unstable there is no derivative.
 
         Parameters

@@ -23,6 +23,8 @@ from skphonon._validation import (
     at_least,
     positive,
 )
+from skphonon.physics.stability import searching, warn_unstable
+from skphonon.physics.zone import ZoneMesh
 from skphonon.simulation._base import ModelSimulator
 from skphonon.simulation._plausible import warn_of_window
 
@@ -34,8 +36,10 @@ _NUISANCES = (
     "energy_offset",
     "q_resolution",
     "mean_square_displacement",
+    "temperature",
 )
 _Q = _NUISANCES.index("q_resolution")
+_OF_MESH = "model", "mesh", "temperature", "mean_square_displacement"
 
 
 class SingleCrystalSimulator(ModelSimulator):
@@ -44,8 +48,8 @@ class SingleCrystalSimulator(ModelSimulator):
     Parameters enter through a force-constant model; one call simulates any number of
     parameter sets. Wavevectors that symmetry or the reciprocal lattice relate share
     what they can. A mode with an imaginary frequency (an unstable crystal) scatters
-    nothing, and neither do the acoustic modes at a reciprocal lattice vector itself,
-    where Bragg scattering is.
+    nothing, and a warning names it; neither do the acoustic modes at a reciprocal
+    lattice vector itself, where Bragg scattering is.
 
     Parameters
     ----------
@@ -91,12 +95,14 @@ class SingleCrystalSimulator(ModelSimulator):
         choice of the cell.
     scattering_lengths : dict, default=None
         Own values for some symbols, as for :class:`PowderSimulator`.
-    mesh : int or tuple of 3 int, default=None
-        Points along each reciprocal axis, at least 2, of the mesh for displacements, as
-        for :class:`PowderSimulator`. None reaches 20 Angstrom.
+    mesh : ZoneMesh, int or tuple of 3 int, default=None
+        Mesh of the zone that displacements come from, or its points along each
+        reciprocal axis, at least 2. None finds the coarsest one on which those of the
+        reference are converged to 0.5 %.
     memory : float, default=32.0
         Memory in MB that a call works in, besides its result and what is kept of the
-        grid (about 200 bytes a wavevector). Less may be slower, and so may more.
+        grid (about 200 bytes a wavevector). Less may be slower, and so may more. A
+        Jacobian needs what one wavevector takes: a matrix for each parameter.
 
     Attributes
     ----------
@@ -145,7 +151,7 @@ class SingleCrystalSimulator(ModelSimulator):
         "quantity": [StrOptions({"chi", "sqe"})],
         "units": [StrOptions({"1/meV", "barn/meV/sr"})],
         "scattering_lengths": [dict, None],
-        "mesh": [at_least(2), tuple, None],
+        "mesh": [at_least(2), tuple, ZoneMesh, None],
         "memory": [positive()],
     }
 
@@ -189,7 +195,8 @@ class SingleCrystalSimulator(ModelSimulator):
         """Values of what `nuisance_names` names, where nothing else is asked for."""
         energy, q = self.energy_resolution, self.q_resolution
         energy = 1.0 if callable(energy) else energy
-        return np.array([energy, 0.0, 0.0, 1.0 if np.ndim(q) else q, 0.0])
+        plain = [energy, 0.0, 0.0, 1.0 if np.ndim(q) else q, 0.0]
+        return np.array([*plain, self.temperature])
 
     def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
         r"""Simulate spectra.
@@ -208,6 +215,7 @@ class SingleCrystalSimulator(ModelSimulator):
             - ``"q_resolution"``: standard deviation in 1/Angstrom; where the setting
               is three of them, a factor that multiplies all. Each value costs a new
               list of wavevectors.
+            - ``"temperature"``: temperature of the sample in K.
         nuisance_ranges : dict, default=None
             From some of these names to pairs of the least and the largest value to
             prepare for; of others, None takes what the values span. A spectrum is the
@@ -266,19 +274,64 @@ class SingleCrystalSimulator(ModelSimulator):
         names, rows, table, ranges = self._asked_changes(
             parameters, nuisance, nuisance_ranges
         )
-        from skphonon.simulation import _crystal_engine
+        from skphonon.simulation import _crystal_derivatives
 
         exact = tuple(name for name in names if name != "q_resolution")
         changes, spectra = self._each(
             rows,
             table,
             ranges,
-            lambda *settings: _crystal_engine.differentiate(*settings, exact),
+            lambda *settings: _crystal_derivatives.differentiate(*settings, exact),
         )
-        changes = self._with_q_change(
-            changes, names, table, lambda moved: self._simulate(rows, moved, ranges)
-        )
+        with searching():  # what was said of the sets is said
+            changes = self._with_q_change(
+                changes, names, table, lambda moved: self._simulate(rows, moved, ranges)
+            )
         return (changes, spectra) if return_spectra else changes
+
+    def gradient(self, parameters, slopes, *, nuisance=None, nuisance_ranges=None):
+        """Return gradients of scalars that depend on spectra.
+
+        They are exact, and cost a few spectra for any number of parameters: the way to
+        go where a model has hundreds of them, and :meth:`jacobian` is large.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters)
+            Parameter sets in eV/Angstrom^2.
+        slopes : array-like of shape (n_samples, n_pixels)
+            Derivative of the scalar of each sample with each pixel of its spectrum;
+            what was not measured does not count.
+        nuisance, nuisance_ranges : dict, default=None
+            As for :meth:`simulate`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_parameters)
+            Derivatives of the scalars with the parameters.
+
+        Raises
+        ------
+        ValueError
+            As from :meth:`simulate`, or if `slopes` has another shape.
+        """
+        from skphonon.simulation import _crystal_derivatives
+
+        rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
+        slopes = np.atleast_2d(np.asarray(slopes, dtype=float))
+        if slopes.shape != (len(rows), self.grid.n_pixels):
+            raise ValueError(
+                f"slopes must have shape {(len(rows), self.grid.n_pixels)}, one row a "
+                f"parameter set and one column a pixel; got {slopes.shape}."
+            )
+        (found,) = self._each(
+            rows,
+            table,
+            ranges,
+            lambda *settings: _crystal_derivatives.gradients(*settings),
+            slopes,
+        )
+        return found
 
     def _asked(self, parameters, nuisance=None, nuisance_ranges=None):
         widths = np.asarray(self.q_resolution, dtype=float)
@@ -292,43 +345,46 @@ class SingleCrystalSimulator(ModelSimulator):
     def _simulate(self, rows, table, ranges):
         from skphonon.simulation import _crystal_engine
 
-        (spectra,) = self._each(
-            rows,
-            table,
-            ranges,
-            lambda *settings: (_crystal_engine.simulate(*settings),),
-        )
+        (spectra,) = self._each(rows, table, ranges, _crystal_engine.simulate)
         return spectra
 
-    def _each(self, rows, table, ranges, call):
-        """Call with plan, recording and rows for each resolution in Q; join results."""
-        # torch takes seconds to import: only those who simulate wait for it
-        from skphonon.simulation._crystal_plan import make_recording
+    def _each(self, rows, table, ranges, call, *given):
+        """Call with plan, recording and rows for each resolution in Q; join results.
 
-        widths, joined = np.unique(table[:, _Q]), None
+        What is given for each sample goes along. The call returns lowest modes last,
+        of which this warns.
+        """
+        from skphonon.simulation._crystal_plan import Recording
+
+        widths, joined, softest = np.unique(table[:, _Q]), None, []
         for width in widths:
             same = np.flatnonzero(table[:, _Q] == width)
-            recording = make_recording(self, table[same], ranges)
-            found = call(self._plan(width), recording, rows[same])
+            recording = Recording(self, table[same], ranges)
+            own = given if len(widths) == 1 else [each[same] for each in given]
+            *found, lowest = call(self._plan(width), recording, rows[same], *own)
+            softest.append(lowest)
             if len(widths) == 1:  # no copy of what may be large
-                return found
+                joined = found
+                break
             if joined is None:
                 joined = [np.empty((len(rows), *each.shape[1:])) for each in found]
             for whole, part in zip(joined, found, strict=True):
                 whole[same] = part
+        warn_unstable(*softest)
         return joined
 
     def _plan(self, width):
         """Return what does not depend on the parameters, for a resolution in Q."""
-        from skphonon.simulation._crystal_plan import make_plan
+        from skphonon.simulation._crystal_plan import make_plan, make_thermal
 
         own, given = self.nuisance_reference[_Q], self.q_resolution
         factor = np.asarray(given, dtype=float) if np.ndim(given) else 1.0
+        thermal = self._cached("thermal", lambda: make_thermal(self), _OF_MESH)
         if width != own:  # one of many, in a search
-            return make_plan(self, width * factor)
+            return make_plan(self, width * factor, thermal)
 
         def build():
             warn_of_window(self)
-            return make_plan(self, width * factor)
+            return make_plan(self, width * factor, thermal)
 
         return self._cached("plan", build)

@@ -86,9 +86,10 @@ def speed():
         batch = fastest(lambda: made.simulate(rows), 3) / N_SETS  # noqa: B023
         jacobian = fastest(lambda: made.jacobian(rows[:1]), 1)  # noqa: B023
         plan = made._plan(0.0)
+        n_different = plan.q_vectors.any(axis=1).sum()
         print(
-            f"{grid.n_pixels} voxels, {name}: {plan.wavevectors.shape[1]} diagonalised,"
-            f" {plan.q_vectors.shape[1]} different of {grid.shape[1]} wavevectors\n"
+            f"{grid.n_pixels} voxels, {name}: {len(plan.wavevectors)} diagonalised,"
+            f" {n_different} different of {grid.shape[1]} wavevectors\n"
             f"  first call {cold:.3f} s, one set {one:.3f} s, in {N_SETS} {batch:.3f} s"
             f" a set; Jacobian, {rows.shape[1]} constants, {jacobian:.2f} s"
         )

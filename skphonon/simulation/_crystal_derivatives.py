@@ -1,0 +1,297 @@
+r"""Exact derivatives of single-crystal spectra: forwards for a Jacobian, and backwards.
+
+A line of amplitude :math:`A_j` and eigenvalue :math:`\lambda_j` adds
+:math:`|A_j|^2 F(\lambda_j)`, and all lines of a column change by
+(:mod:`skphonon.physics.mode_pairs`)
+
+.. math:: dS = \mathrm{Re} \sum_{jl} F[\lambda_j, \lambda_l]\,A_j A_l^*\,
+          (e_j^\dagger\,dD\,e_l).
+
+Forwards, :math:`e_j^\dagger\,\partial D/\partial p` is common to the columns of a
+point, and the rest of the sum over l is a vector for each column. Backwards, the
+scalar's derivatives with all columns of a point add up to one matrix before they meet
+the parameters.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skphonon.physics.mode_pairs import mode_pairs
+from skphonon.physics.stability import Softest
+from skphonon.simulation._crystal_engine import (
+    Costs,
+    add,
+    amplitudes,
+    batches,
+    blocks,
+    crystals,
+    finished,
+    isotropic,
+    modes,
+    quadratic,
+    recorded,
+    shown,
+    softest_of,
+    spread,
+    squares,
+)
+from skphonon.simulation._crystal_plan import Plan, Recording
+
+__all__ = ["differentiate", "gradients"]
+
+Array = NDArray[np.float64]
+
+
+def differentiate(
+    plan: Plan, recording: Recording, rows: Array, names: tuple[str, ...]
+) -> tuple[Array, Array, Softest]:
+    """Return derivatives and spectra.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    recording : Recording
+        How lines of the samples appear.
+    rows : ndarray of shape (n_samples, n_parameters)
+        Parameter sets.
+    names : tuple of str
+        Nuisances to differentiate with besides the parameters.
+
+    Returns
+    -------
+    changes : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
+    spectra : ndarray of shape (n_samples, n_pixels)
+    softest : Softest
+    """
+    n_parameters, n_changes = rows.shape[1], rows.shape[1] + len(names)
+    spectra = np.zeros((len(rows), *plan.mask.shape, 1))
+    changes = np.zeros((len(rows), *plan.mask.shape, n_changes))
+    softest, costs = softest_of(plan, rows), _costs(plan, n_parameters, n_changes)
+    for batch in batches(plan, len(rows), costs):
+        found = crystals(plan, rows[batch], recording, batch, softest, keep=True)
+        swellings = _swellings(plan, found, recording, batch, n_parameters, names)
+        table = recording.kernels(batch)
+        tables = {
+            number: recording.kernels(batch, name)
+            for number, name in enumerate(names, start=n_parameters)
+            if name.startswith("energy") or name == "temperature"
+        }
+        points = None
+        for block in blocks(plan, found.n_samples, costs):
+            if block.points != points:  # columns of a point may be in several blocks
+                points, matrices = block.points, plan.matrices(block.points)
+                lines = modes(plan, block, found, recording, batch, softest, matrices)
+                moved = _moved(lines, matrices.basis())
+            atoms, values = amplitudes(plan, block, lines, found)
+            levels = squares(values) * lines.inverse[:, :, None]
+            add(plan, block, spectra[batch], shown(lines, levels, table)[..., None])
+            weights = _weights(
+                plan, block, lines, moved, atoms, values, swellings, recording.axis.step
+            )
+            seen = _both(lines, weights, table)
+            for number, other in tables.items():
+                seen[..., number] += shown(lines, levels, other)
+            add(plan, block, changes[batch], seen)
+    shape = len(rows), plan.mask.size
+    return (
+        finished(plan, changes).reshape(*shape, n_changes),
+        finished(plan, spectra).reshape(shape),
+        softest,
+    )
+
+
+def _costs(plan, n_parameters, n_changes):
+    n_modes, n_energy = 3 * plan.amplitudes.shape[1], len(plan.mask)
+    numbers = 1 if plan.pairs.partners is not None else 2
+    n_components = len(plan.tensors)
+    return Costs(
+        shared=plan.pairs.n_waves + 3 * numbers * n_modes**2 * n_parameters,
+        point=14 * numbers * n_modes**2
+        + numbers * n_modes**2 * n_parameters
+        + 2 * n_modes * (n_energy + 20),
+        column=numbers * n_modes * (4 * n_modes + 8 + 3 * n_components)
+        + 2 * n_modes * n_changes
+        + 3 * n_energy * n_changes,
+        target=n_energy * n_changes,
+    )
+
+
+def _swellings(plan, found, recording, batch, n_parameters, names):
+    """Return derivatives of displacements, (n_samples, n_components, n_changes)."""
+    shape = found.n_samples, len(plan.tensors), n_parameters + len(names)
+    changes = np.zeros(shape)
+    matrices, tensors = plan.thermal
+    kelvins = recording.values["temperature"][batch]
+    for change, pair, kelvin in zip(changes, found.mesh_modes, kelvins, strict=False):
+        eigenvalues, vectors = (part[None] for part in pair)
+        pairs = mode_pairs(eigenvalues)
+        slopes = tensors.slopes(eigenvalues, vectors, kelvin, *pairs)[:, 0]
+        slopes = vectors @ slopes @ vectors.conj().swapaxes(2, 3)
+        change[:, :n_parameters] = matrices.gradient(slopes)
+        if "temperature" in names:
+            column = n_parameters + names.index("temperature")
+            change[:, column] = tensors.warming(eigenvalues, vectors, kelvin)[0]
+    if "mean_square_displacement" in names:
+        column = n_parameters + names.index("mean_square_displacement")
+        changes[..., column] = isotropic(plan)
+    return changes
+
+
+def _factors(lines, step):
+    """Of pairs of modes in the weights of shares and of tilts, (s, n, 2, j, l).
+
+    F = G(E) / E^2 of a line changes by G'(E) / 2 E^3 - G / E^4 with E^2.
+    """
+    pairs, inverse = mode_pairs(lines.eigenvalues), lines.inverse[..., None]
+    of_shares = 2 * pairs.inverse * inverse - pairs.near * inverse**2
+    of_tilts = pairs.near * (inverse * np.sqrt(inverse) / (2 * step))
+    return np.stack([of_shares, of_tilts], axis=2)
+
+
+def _moved(lines, basis):
+    """Modes times the basis, (s, n, j, 3 n_atoms, p); parts of complex ones joined."""
+    n_parameters, n_points, size = basis.shape[:3]
+    flat = np.ascontiguousarray(np.moveaxis(basis, 0, -1)).reshape(n_points, size, -1)
+    moved = lines.vectors.conj().swapaxes(2, 3) @ flat
+    moved = moved.reshape(*moved.shape[:3], size, n_parameters)
+    if np.iscomplexobj(moved):
+        return np.concatenate([moved.real, moved.imag], axis=-2)
+    return moved
+
+
+def _weights(plan, block, lines, moved, atoms, values, swellings, step):
+    """Return changes of the weights of shares and tilts, (s, n, j, 2, k, changes)."""
+    n_samples, n_points, n_rows, n_modes = values.shape
+    n_parameters, n_changes = moved.shape[-1], swellings.shape[2]
+    vectors = lines.vectors
+    # sum over l of the factor, A_j A_l^* and e_l, for each mode, column and kind
+    factors = np.moveaxis(_factors(lines, step), 3, 2)[:, :, :, :, None]
+    columns = values.conj()[:, :, None, None] * factors  # (s, n, j, 2, k, l)
+    columns = columns.reshape(n_samples, n_points, -1, n_modes) @ vectors.swapaxes(2, 3)
+    columns = columns.reshape(n_samples, n_points, n_modes, 2, n_rows, n_modes)
+    columns *= np.moveaxis(values, 3, 2)[:, :, :, None, :, None]
+    columns = columns.reshape(n_samples, n_points, n_modes, 2 * n_rows, n_modes)
+    if np.iscomplexobj(columns):
+        columns = np.concatenate([columns.real, -columns.imag], axis=-1)
+    shape = n_samples, n_points, n_modes, 2, n_rows, n_changes
+    if n_changes == n_parameters:
+        weights = (columns @ moved).reshape(shape)
+    else:
+        weights = np.zeros(shape)
+        weights[..., :n_parameters] = (columns @ moved).reshape(*shape[:-1], -1)
+    if swellings.any():
+        shrinking = _shrinking(plan, block, lines, atoms, values)
+        shrinking = shrinking * lines.inverse[:, :, :, None, None]
+        weights[:, :, :, 0] += shrinking @ swellings[:, None, None]
+    return weights
+
+
+def _shrinking(plan, block, lines, atoms, values):
+    """Return derivatives of |A|^2 with displacements, (s, n, j, k, components)."""
+    forms = quadratic(plan, block)
+    if forms.shape[1] == 1:  # all atoms alike
+        of_columns = np.moveaxis(forms[:, 0], 0, -1)[:, None]  # (n, 1, k, c)
+        return -squares(values).swapaxes(2, 3)[..., None] * of_columns
+    of_atoms = np.moveaxis(forms[:, plan.tensor_rows], 1, -1)  # (c, n, k, d)
+    of_axes = np.repeat(of_atoms, 3, axis=-1).transpose(1, 2, 0, 3)  # (n, k, c, 3 d)
+    parts = atoms[..., None, :] * of_axes
+    n_components = parts.shape[3]
+    parts = parts.reshape(*parts.shape[:2], -1, parts.shape[-1]) @ lines.vectors
+    parts = parts.reshape(*values.shape[:3], n_components, -1)
+    return -(values.conj()[..., None, :] * parts).real.transpose(0, 1, 4, 2, 3)
+
+
+def _both(lines, weights, table):
+    """Spectra that shares and tilts make, (s, n, k, n_energy, changes)."""
+    n_samples, n_points, n_modes, _, n_rows, n_changes = weights.shape
+    curves = recorded(lines, [lines.places.weights(), lines.places.tilts()], table)
+    flat = weights.reshape(n_samples, n_points, 2 * n_modes, -1)
+    seen = curves.swapaxes(2, 3) @ flat
+    seen = seen.reshape(n_samples, n_points, -1, n_rows, n_changes)
+    return seen.swapaxes(2, 3)
+
+
+def gradients(
+    plan: Plan, recording: Recording, rows: Array, slopes: Array
+) -> tuple[Array, Softest]:
+    """Return gradients of scalars of spectra.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    recording : Recording
+        How lines of the samples appear.
+    rows : ndarray of shape (n_samples, n_parameters)
+        Parameter sets.
+    slopes : ndarray of shape (n_samples, n_pixels)
+        Derivatives of the scalars with the pixels.
+
+    Returns
+    -------
+    gradients : ndarray of shape (n_samples, n_parameters)
+    softest : Softest
+    """
+    found_gradients = np.zeros(rows.shape)
+    softest, costs = softest_of(plan, rows), _costs(plan, 0, 3)
+    images = slopes.reshape(-1, *plan.mask.shape)
+    for batch in batches(plan, len(rows), costs):
+        found = crystals(plan, rows[batch], recording, batch, softest, keep=True)
+        swellings = _swellings(plan, found, recording, batch, rows.shape[1], ())
+        table = recording.kernels(batch)
+        of_components = np.zeros(found.components.shape)
+        of_means = _of_means(plan, images[batch])
+        for block in blocks(plan, found.n_samples, costs):
+            matrices = plan.matrices(block.points)
+            lines = modes(plan, block, found, recording, batch, softest, matrices)
+            atoms, values = amplitudes(plan, block, lines, found)
+            curves = recorded(
+                lines, [lines.places.weights(), lines.places.tilts()], table
+            )
+            given = _gathered(plan, block, images[batch], of_means)
+            back = given @ curves.swapaxes(2, 3)
+            back = back.reshape(*values.shape, 2)  # (s, n, k, j, kind)
+            shrinking = _shrinking(plan, block, lines, atoms, values)
+            levels = back[..., 0] * lines.inverse[:, :, None]
+            of_components += np.einsum("snkj,snjkc->sc", levels, shrinking)
+            between = _between(lines, values, back, recording.axis.step)
+            vectors = lines.vectors
+            found_gradients[batch] += matrices.gradient(
+                vectors @ between @ vectors.conj().swapaxes(2, 3)
+            )
+        found_gradients[batch] += np.einsum("sc,scp->sp", of_components, swellings)
+    return found_gradients, softest
+
+
+def _of_means(plan, images):
+    """Return derivatives with each visible pixel by the background, (n_samples,)."""
+    if plan.background is None:
+        return np.zeros(len(images))
+    smooth, n_seen = plan.background[plan.mask], plan.mask.sum()
+    return np.array([image[plan.mask] @ smooth for image in images]) / n_seen
+
+
+def _gathered(plan, block, images, of_means):
+    """Return derivatives with the spectra of columns, (s, n, k, n_energy)."""
+    n_columns = block.columns.stop - block.columns.start
+    found = np.zeros((len(images), n_columns, images.shape[1]))
+    pixels, matrix = spread(plan, block)
+    seen = plan.mask[:, pixels]
+    for own, image, of_mean in zip(found, images, of_means, strict=True):
+        given = np.where(seen, image[:, pixels] + of_mean, 0.0).T
+        if plan.shares is None:
+            np.add.at(own, matrix, given)
+        else:
+            own += matrix.T @ given
+    return found.reshape(len(images), -1, block.n_rows, images.shape[1])
+
+
+def _between(lines, values, back, step):
+    """Gradient with the matrices, between modes, (s, n, j, l); Hermitian."""
+    factors = _factors(lines, step)  # (s, n, 2, j, l)
+    total = 0.0
+    for kind in range(2):
+        weighted = (back[..., kind] * values.conj()).swapaxes(2, 3)
+        total = total + factors[:, :, kind] * (weighted @ values)
+    return (total + total.conj().swapaxes(2, 3)) / 2
