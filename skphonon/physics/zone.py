@@ -10,9 +10,9 @@ axis. So the zone is parted smoothly,
           \qquad \varphi(q) = (1 + s + s^2/2)\,e^{-s}, \quad s = (q / \rho)^2.
 
 The first integrand is smooth and vanishes at the centre: the mesh sums it well. The
-second is taken in spherical coordinates, in which :math:`q^2 f` is smooth too: a rule of
-Gauss in the modulus, and one in the directions. All points are those of true phonons,
-so that derivatives follow as elsewhere.
+second is taken in spherical coordinates, in which :math:`q^2 f` is smooth too: a rule
+of Gauss in the modulus, and one in the directions. All points are those of true
+phonons, so that derivatives follow as elsewhere.
 """
 
 from dataclasses import dataclass
@@ -404,7 +404,7 @@ def _directions(group, n_polar):
 
 
 def _principal_axis(group):
-    """Axis of the highest order, one across it (along a twofold axis), and the order."""
+    """Axis of the highest order, one across it (along a twofold one), and the order."""
     proper = group[np.linalg.det(group) > 0]
     of_trace = {-1: 2, 0: 3, 1: 4, 2: 6}
     orders = np.array([of_trace.get(round(np.trace(g)), 1) for g in proper])
