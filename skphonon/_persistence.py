@@ -64,7 +64,11 @@ class VersionedEstimator(BaseEstimator):
         `parameters` names those on which it depends; None is all.
         """
         names = parameter_names(type(self)) if parameters is None else parameters
-        values = {name: getattr(self, name) for name in names}
+        if type(self).get_params is BaseEstimator.get_params:
+            values = {name: getattr(self, name) for name in names}
+        else:
+            given = self.get_params(deep=False)
+            values = {name: given[name] for name in names}
         key = type(self), name, _fingerprint(values)
         with _LOCK:
             if key in _BUILT:

@@ -293,9 +293,10 @@ def mean_points(
     moduli = radius * moduli
     around = (directions[:, None] * moduli[:, None]).reshape(-1, 3)
     of_moduli = 4 * np.pi * radius * parts * moduli**2 / volume
+    of_around = np.outer(of_directions, of_moduli).ravel()
+    shares *= (1 - of_around.sum()) / shares.sum()  # few points miss some per cent
     return ZonePoints(
-        np.concatenate([wavevectors, around]),
-        np.concatenate([shares, np.outer(of_directions, of_moduli).ravel()]),
+        np.concatenate([wavevectors, around]), np.concatenate([shares, of_around])
     )
 
 
