@@ -211,7 +211,12 @@ def test_the_first_fit_of_measured_data_is_right(aluminium):
     grid = SpectrumGrid(ENERGY, Q, incident_energy=60.0)
     truth = aluminium.reference * [1.05, 0.9, 1.0, 1.1, 1.0]
     instrument = PowderSimulator(
-        aluminium, grid, temperature=300.0, energy_resolution=2.4, quantity="sqe"
+        aluminium,
+        grid,
+        temperature=300.0,
+        energy_resolution=2.4,
+        quantity="sqe",
+        n_phonons="auto",
     )
     row = instrument.simulate([truth])
     sigma = 0.03 * np.nanstd(row)

@@ -194,7 +194,7 @@ class DensityOfStatesDisplay:
         self.data = data
 
     @classmethod
-    def from_draws(cls, draws, *, energy=None, width=0.7, mesh=20, level=0.68):
+    def from_draws(cls, draws, *, energy=None, width=0.7, mesh=None, level=0.68):
         """Compute the densities of one or several sets of constants.
 
         Parameters
@@ -207,8 +207,9 @@ class DensityOfStatesDisplay:
         width : float, default=0.7
             Standard deviation in meV of the Gaussian that broadens each mode. A finer
             mesh allows a smaller one.
-        mesh : int or tuple of three int, default=20
-            Points along each reciprocal axis.
+        mesh : ZoneMesh, int or tuple of three int, default=None
+            Mesh of the zone, or its points along each reciprocal axis. None finds one
+            that is fine enough for the width.
         level : float, default=0.68
             Probability of the intervals.
 

@@ -8,6 +8,7 @@ import pandas as pd
 from skphonon.inspection._figures import many_axes, one_axes
 from skphonon.inspection._property_tables import draw_curves, property_table
 from skphonon.physics.elasticity import VOIGT, elastic_constants
+from skphonon.physics.stability import searching
 from skphonon.physics.thermodynamics import displacement_tensors, heat_capacity
 
 __all__ = [
@@ -59,7 +60,7 @@ class HeatCapacityDisplay:
         self.data = data
 
     @classmethod
-    def from_draws(cls, draws, *, temperature, mesh=16, level=0.68):
+    def from_draws(cls, draws, *, temperature, mesh=None, level=0.68):
         """Compute the heat capacities of one or several sets of constants.
 
         Parameters
@@ -69,8 +70,8 @@ class HeatCapacityDisplay:
             Unstable draws are left out with a warning.
         temperature : array-like of shape (n_temperatures,)
             Temperatures in K.
-        mesh : int or tuple of three int, default=16
-            Points along each reciprocal axis.
+        mesh : ZoneMesh, int or tuple of three int, default=None
+            Mesh of the zone, or its points along each reciprocal axis. None finds one.
         level : float, default=0.68
             Probability of the intervals.
 
@@ -83,7 +84,8 @@ class HeatCapacityDisplay:
 
         def capacities(model, rows):
             places = pd.DataFrame({"temperature": kelvins})
-            return places, heat_capacity(model, rows, kelvins, mesh=mesh)
+            with searching():  # unstable draws are counted later
+                return places, heat_capacity(model, rows, kelvins, mesh=mesh)
 
         return cls(data=property_table(draws, capacities, level=level))
 
@@ -155,7 +157,7 @@ class ThermalDisplacementsDisplay:
         self.data = data
 
     @classmethod
-    def from_draws(cls, draws, *, temperature, mesh=16, level=0.68):
+    def from_draws(cls, draws, *, temperature, mesh=None, level=0.68):
         """Compute the displacements of one or several sets of constants.
 
         Parameters
@@ -165,8 +167,8 @@ class ThermalDisplacementsDisplay:
             Unstable draws are left out with a warning.
         temperature : array-like of shape (n_temperatures,)
             Temperatures in K.
-        mesh : int or tuple of three int, default=16
-            Points along each reciprocal axis, even numbers.
+        mesh : ZoneMesh, int or tuple of three int, default=None
+            Mesh of the zone, or its points along each reciprocal axis. None finds one.
         level : float, default=0.68
             Probability of the intervals.
 
@@ -180,7 +182,9 @@ class ThermalDisplacementsDisplay:
         def displacements(model, rows):
             _, permutations = model.symmetry_operations()
             atoms = np.unique(permutations.min(axis=0))  # one of each orbit
-            tensors = displacement_tensors(model, rows, kelvins, mesh=mesh)[:, :, atoms]
+            with searching():  # unstable draws are counted later
+                tensors = displacement_tensors(model, rows, kelvins, mesh=mesh)
+            tensors = tensors[:, :, atoms]
             labels = [f"{model.symbols[i]}{i + 1}" for i in atoms]
             axes = {"temperature": kelvins, "atom": labels, "component": _COMPONENTS}
             places = pd.MultiIndex.from_product(axes.values(), names=axes)

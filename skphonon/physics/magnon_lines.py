@@ -147,6 +147,7 @@ def responses(
     Returns
     -------
     Responses
+        Of all modes.
     """
     energies, strengths = lines(found, amplitudes)
     sense = torch.sign(found.frequencies)
