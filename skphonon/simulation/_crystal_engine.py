@@ -98,7 +98,7 @@ class _Reduced:
 class Crystals(NamedTuple):
     """What some parameter sets make of the whole crystal."""
 
-    constants: list[Array]  # by pairs of atoms
+    constants: list  # by pairs of atoms
     components: Array  # (n_samples, n_components) of displacements, Angstrom^2
     mesh_modes: list  # of each sample, on the mesh of displacements, if asked for
 
