@@ -118,15 +118,15 @@ class BondPairs:
         -------
         list
             For :meth:`DynamicalMatrices.of_constants`: what multiplies cosines and
-            sines of each pair, of shape (n_waves, n_samples, 9).
+            sines of each pair, of shape (n_waves, 9, n_samples).
         """
         tensors = self._model.tensor(rows)
-        flat = tensors.reshape(len(tensors), -1, 9).swapaxes(0, 1)
+        flat = tensors.reshape(len(tensors), -1, 9).transpose(1, 2, 0)
         found = []
         for pair in self.pairs:
             own = flat[pair.bonds].reshape(len(pair.bonds), -1)
             parts = (
-                None if sums is None else (sums @ own).reshape(-1, len(tensors), 9)
+                None if sums is None else (sums @ own).reshape(-1, 9, len(tensors))
                 for sums in (pair.even, pair.odd)
             )
             found.append(_Parts(*parts))
@@ -304,8 +304,8 @@ class DynamicalMatrices:
         ndarray of shape (n_samples, n_points, size, size)
             In meV^2.
         """
-        n_samples = constants[0].even.shape[1]
-        shape = self.n_points, n_samples, 3, 3
+        n_samples = constants[0].even.shape[2]
+        shape = 3, 3, n_samples, self.n_points
         matrices = self._empty(n_samples)
         for pair, waves, own in zip(
             self._pairs.pairs, self._waves, constants, strict=True
@@ -313,11 +313,11 @@ class DynamicalMatrices:
             parts = (
                 None
                 if part is None
-                else (wave @ part.reshape(len(part), -1)).reshape(shape).swapaxes(0, 1)
+                else (part.reshape(len(part), -1).T @ wave.T).reshape(shape)
                 for wave, part in zip(waves, own, strict=True)
             )
             self._add(matrices, pair, *parts)
-        matrices = matrices.reshape(n_samples, self.n_points, self.size, self.size)
+        matrices = self._in_order(matrices)
         if self.offset is not None:
             factors = np.broadcast_to(np.asarray(scales, float) ** -3, n_samples)
             matrices += factors[:, None, None, None] * self.offset
@@ -340,11 +340,11 @@ class DynamicalMatrices:
             parts = (
                 None
                 if change is None
-                else np.moveaxis((change @ wave.T).reshape(shape), 3, 1)
+                else np.moveaxis((change @ wave.T).reshape(shape), 0, 2)
                 for wave, change in zip(waves, changes, strict=True)
             )
             self._add(matrices, pair, *parts)
-        return matrices.reshape(n_parameters, self.n_points, self.size, self.size)
+        return self._in_order(matrices)
 
     def gradient(self, slopes: Matrices) -> Array:
         r"""Return the gradient of a scalar with the parameters.
@@ -376,23 +376,28 @@ class DynamicalMatrices:
         return self._pairs.gradient(gradient)
 
     def _empty(self, n_sets):
-        shape = n_sets, self.n_points, self.size // 3, 3, self.size // 3, 3
+        """Zeros with points last: what is added to them is then in sequence."""
+        shape = self.size // 3, 3, self.size // 3, 3, n_sets, self.n_points
         return np.zeros(shape, dtype=float if self.is_real else complex)
 
+    def _in_order(self, matrices):
+        flat = matrices.reshape(self.size, self.size, *matrices.shape[4:])
+        return np.ascontiguousarray(flat.transpose(2, 3, 0, 1))
+
     def _add(self, matrices, pair, cosines, sines):
-        """Put a block of a pair, (n_samples, n_points, 3, 3), in its places."""
+        """Put a block of a pair, (3, 3, n_samples, n_points), in its places."""
         i, j = pair.first, pair.second
 
         def put(a, b, block):
-            matrices[:, :, a, :, b] += block
+            matrices[a, :, b] += block
             if a != b:
-                matrices[:, :, b, :, a] += block.swapaxes(2, 3)
+                matrices[b, :, a] += block.swapaxes(0, 1)
 
         if self._partners is None:
             block = cosines + 1j * sines
-            matrices[:, :, i, :, j] += block
+            matrices[i, :, j] += block
             if i != j:
-                matrices[:, :, j, :, i] += block.conj().swapaxes(2, 3)
+                matrices[j, :, i] += block.conj().swapaxes(0, 1)
             return
         for a, b, part, factor in _places(self._partners, i, j):
             block = cosines if part == 0 else sines
