@@ -193,6 +193,7 @@ class BondPairs:
         Returns
         -------
         ndarray of shape (n_samples, n_parameters)
+            In units of the scalar for each eV/Angstrom^2.
         """
         n_samples = found[0].even.shape[1]
         n_tensors = self.n_atoms + len(self._model.bonds)

@@ -147,6 +147,7 @@ def responses(
     Returns
     -------
     Responses
+        Energies, strengths and the weights of functions of energy.
     """
     energies, strengths = lines(found, amplitudes)
     sense = torch.sign(found.frequencies)
