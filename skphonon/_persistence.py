@@ -9,6 +9,7 @@ instead so that a file loads on any device.
 import pickle
 import warnings
 from collections import OrderedDict
+from functools import cache
 from threading import Lock
 
 import cloudpickle
@@ -20,7 +21,7 @@ from skphonon._version import __version__
 _STAMP = "_saved_with"
 
 _BUILT: OrderedDict = OrderedDict()  # what `_cached` built, latest use last
-_KEPT = 16  # the simulators of a joint fit and their models
+_KEPT = 48  # the simulators of a joint fit on some meshes, and their models
 _LOCK = Lock()
 
 
@@ -62,9 +63,12 @@ class VersionedEstimator(BaseEstimator):
         Workers that get a pickled copy, and clones in a grid search, share it so.
         `parameters` names those on which it depends; None is all.
         """
-        values = self.get_params()
-        if parameters is not None:
-            values = {key: values[key] for key in parameters}
+        names = parameter_names(type(self)) if parameters is None else parameters
+        if type(self).get_params is BaseEstimator.get_params:
+            values = {name: getattr(self, name) for name in names}
+        else:
+            given = self.get_params(deep=False)
+            values = {name: given[name] for name in names}
         key = type(self), name, _fingerprint(values)
         with _LOCK:
             if key in _BUILT:
@@ -76,6 +80,12 @@ class VersionedEstimator(BaseEstimator):
             if len(_BUILT) > _KEPT:
                 _BUILT.popitem(last=False)
         return built
+
+
+@cache
+def parameter_names(of_type):
+    """Return the names of the parameters of a class of estimators."""
+    return tuple(of_type._get_param_names())
 
 
 def _fingerprint(parameters):

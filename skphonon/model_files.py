@@ -34,6 +34,7 @@ TRUSTED_TYPES = {
     "PathGrid": "skphonon",
     "PolynomialResolution": "skphonon",
     "PowderSimulator": "skphonon",
+    "Reduction": "skphonon.physics.reduction",
     "SingleCrystalSimulator": "skphonon",
     "SpectrumGrid": "skphonon",
     "SpectrumRegressor": "skphonon",

@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from skphonon import (
     CrystalGrid,
+    ForceConstantModel,
     JointSimulator,
     PathGrid,
     PowderSimulator,
@@ -113,6 +114,27 @@ def test_powder(grid, width, settings):
         load_aluminium_model(), grid, energy_resolution=width, **settings
     )
     assert_columns(simulator, simulator.reference * [[0.9, 1.2, 1.05, 0.8, 1.5]])
+
+
+def test_powder_of_one_atom_on_axes_of_high_symmetry():
+    """Tensors of the first shell are diagonal to the last digit."""
+    model = ForceConstantModel(
+        3.35 * np.eye(3),
+        "Po",
+        [1.2, 0.2, 0.2, -0.05, 0.15, 0.05, 0.05],
+        n_shells=3,
+        mass=209.0,
+    )
+    low = SpectrumGrid(
+        np.arange(2.0, 14, 1.0), np.arange(1.0, 6, 0.5), incident_energy=30.0
+    )
+    simulator = PowderSimulator(model, low, energy_resolution=1.0, mesh=6)
+    jacobian = simulator.jacobian(simulator.reference)
+    for number, step in enumerate(1e-5 * np.eye(7)):
+        rows = np.stack([simulator.reference + step, simulator.reference - step])
+        above, below = simulator.simulate(rows)
+        expected = (above - below) / 2e-5
+        assert_column(jacobian[0, :, number], expected, 1e-6, number)
 
 
 def test_powder_of_a_polar_crystal(grid, salt):

@@ -256,7 +256,7 @@ def test_powders_of_two_incident_energies():
             ),
             energy_resolution=1.54,
             temperature=300.0,
-            n_directions=2000,
+            mesh=6,
         )
         for energy, top in ((40.0, 6.0), (60.0, 8.0))
     }

@@ -11,7 +11,7 @@ from skphonon import (
     SpectrumGrid,
     make_powder_spectra,
 )
-from skphonon.physics.priors import parameter_scales
+from skphonon.physics.priors import parameter_scales, shell_numbers
 
 
 def test_a_value_has_its_own_size():
@@ -74,3 +74,14 @@ def test_a_shell_that_rounding_left_is_a_shell_of_zeros():
     names = ["2XX", "2XY", "1XX"]
     assert_allclose(parameter_scales([1e-17, 1e-18, 5.0], names), [0.25, 0.25, 5.0])
     assert_allclose(parameter_scales([1e-17, 1.0], ["J", "K"]), [0.2, 1.0])
+
+
+def test_principal_directions_are_in_units_of_their_deviations():
+    names = ["origin", "PC1", "PC2", "PC12", "PCX"]
+    scales = parameter_scales([0.9, 0.0, 2.5, 1e-16, 0.0], names)
+    assert_allclose(scales, [0.9, 1, 1, 1, 0.2 * 2.5])
+
+
+def test_shells_are_the_numbers_that_names_begin_with():
+    names = ["1XX", "12L Na-Cl", "rest", "PC1"]
+    assert shell_numbers(names).tolist() == [1, 12, 0, 0]

@@ -17,9 +17,11 @@ from skphonon._validation import (
     how_to_pass_images,
     validate_spectra,
 )
+from skphonon._warnings import warn_user
 from skphonon.inversion._emulator import Emulator
 from skphonon.metrics import shared_pixels
 from skphonon.physics.priors import parameter_scales
+from skphonon.physics.stability import searching
 
 __all__ = ["Inverter", "choose_steps"]
 
@@ -149,10 +151,15 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         """
         spectra, _ = self._validate(X, reset=False)
         starts = self._starts(X, len(spectra))
-        shared = shared_pixels(spectra, self._simulate(starts))
+        # all of them are one, unless a regressor proposes them
+        told = starts if hasattr(self.initial, "predict") else starts[:1]
+        with searching():
+            simulated = np.asarray(self._simulate(told))
+        simulated = np.broadcast_to(simulated, (len(starts), simulated.shape[1]))
+        shared = shared_pixels(spectra, simulated)
         parallel = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
         searches = parallel(
-            delayed(search)(spectrum[pixels], pixels, *rest)
+            delayed(_quietly)(search, spectrum[pixels], pixels, *rest)
             for spectrum, pixels, *rest in zip(
                 spectra, shared, starts, *of_each, strict=True
             )
@@ -172,6 +179,19 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 stacklevel=3,
             )
         return results
+
+    def _warn_of_unstable(self, parameters, consequence, category):
+        """Warn of results that are not stable, which searches say nothing of."""
+        if not hasattr(self.simulator_, "is_stable"):
+            return
+        stable = np.asarray(self.simulator_.is_stable(parameters))
+        if not stable.all():
+            warn_user(
+                f"{(~stable).sum()} of {len(stable)} spectra (first: sample "
+                f"{stable.argmin()}) are fitted best by what is not stable: modes of "
+                f"imaginary frequency scatter nothing{consequence}.",
+                category,
+            )
 
     def _validate(self, X, y=None, *, reset):
         if y is None:
@@ -244,6 +264,12 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 f"{(~np.isfinite(starts)).sum()} values that are not finite."
             )
         return starts.clip(*self.bounds_)
+
+
+def _quietly(search, *arguments):
+    """Search, and say nothing of what is passed on the way."""
+    with searching():
+        return search(*arguments)
 
 
 def choose_steps(start, names, targets=None):

@@ -37,7 +37,10 @@ class Task(NamedTuple):
     prior: tuple | None  # means, and a matrix L with L L^T the information before
     errors_given: bool  # whether weighted residuals are in standard deviations
     counts: bool  # whether errors are those of the counts that a fit expects
-    settings: object  # LeastSquaresInverter: its loss and when to stop
+    n_constants: int  # of the parameters; the others are nuisances
+    tolerance: float  # relative change at which a search has converged
+    max_evaluations: int
+    settings: object  # LeastSquaresInverter: its loss
 
 
 def most_promising(problem, candidates, spectra, n_kept):
@@ -97,7 +100,7 @@ def minimise(problem, start, task):
         before = x
         found = _search(problem, x, task, first=round_ == 0)
         x, nit = found.x, nit + found.nit
-        settled = np.abs(x - before) <= 10 * settings.tolerance * task.steps
+        settled = np.abs(x - before) <= 10 * task.tolerance * task.steps
         residual = problem(x).residual * problem.unit / problem.weight
         if task.counts:
             given = 1 / np.sqrt(_expected(problem, x))
@@ -147,17 +150,16 @@ def _search(problem, start, task, first):
         return OptimizeResult(
             x=start, nit=0, success=False, message="no finite simulation"
         )
-    settings = task.settings
     found = least_squares(
         residual,
         start,
         derivative,
         bounds=task.bounds,
         x_scale=task.steps,
-        ftol=settings.tolerance,
-        xtol=settings.tolerance,
+        ftol=task.tolerance,
+        xtol=task.tolerance,
         gtol=_FLAT,
-        max_nfev=settings.max_evaluations,
+        max_nfev=task.max_evaluations,
     )
     flat = not found.jac.any()
     message = "no parameter changes the simulation" if flat else "too many evaluations"

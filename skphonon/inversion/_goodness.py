@@ -106,8 +106,8 @@ def warn_of_misfits(reduced_chi2, misfits, noise_known, consequence):
     otherwise = "errors are too small" if noise_known else "noise is correlated"
     warn_user(
         f"The model does not describe {what}, or {otherwise}: {consequence} Look at "
-        "the residuals, fit along what the model lacks, and lower the tolerance of the "
-        "simulator where it is above the noise.",
+        "the residuals, and fit along what the model lacks. A simulator with a mesh of "
+        "its own may need a finer one.",
         MisfitWarning,
     )
 

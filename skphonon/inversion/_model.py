@@ -70,6 +70,51 @@ class Model:
     def __init__(self, simulators, nuisance, steps):
         self.simulators, self.nuisance, self.steps = simulators, nuisance, steps
 
+    def loosened(self, factor, parameters):
+        """Return a model on coarser meshes, or None where no simulator has any.
+
+        Parameters
+        ----------
+        factor : float
+            Of the tolerances of the simulators.
+        parameters : ndarray of shape (n_parameters + n_nuisances,)
+            Near which spectra will be.
+
+        Returns
+        -------
+        Model or None
+        """
+
+        def one(simulator):
+            options = self._options(simulator, parameters[None])
+            values = options.get("nuisance", {})
+            if values:
+                options["nuisance"] = {name: one[0] for name, one in values.items()}
+            return simulator.loosened(factor, **options)
+
+        return self._changed("loosened", one)
+
+    def refined(self):
+        """Return a model on finer meshes, or None where no simulator has any."""
+        return self._changed("refined", lambda simulator: simulator.refined())
+
+    @property
+    def n_points(self):
+        """Points of the meshes of the simulators that have one."""
+        return sum(_mesh_points(simulator) for simulator in self.simulators)
+
+    def _changed(self, name, change):
+        """Return a model of what simulators with a method of this name are changed to.
+
+        Those that cannot be changed are as they were.
+        """
+        changed = [change(s) if hasattr(s, name) else None for s in self.simulators]
+        if all(simulator is None for simulator in changed):
+            return None
+        pairs = zip(changed, self.simulators, strict=True)
+        simulators = [old if new is None else new for new, old in pairs]
+        return Model(simulators, self.nuisance, self.steps)
+
     def on(self, pixels):
         """Return the function that a Problem asks: of parameters, on some pixels."""
 
@@ -86,7 +131,9 @@ class Model:
 
     def _simulate(self, simulator, rows):
         n_constants = rows.shape[1] - len(self.nuisance)
-        return simulator.simulate(rows[:, :n_constants], **self._nuisances(rows))
+        return simulator.simulate(
+            rows[:, :n_constants], **self._options(simulator, rows)
+        )
 
     def _differentiate(self, simulator, parameters):
         """Return a spectrum (n_pixels,) and derivatives (n_pixels, n_parameters)."""
@@ -95,7 +142,7 @@ class Model:
             derivatives, spectra = simulator.jacobian(
                 parameters[None, :n_constants],
                 return_spectra=True,
-                **self._nuisances(parameters[None]),
+                **self._options(simulator, parameters[None]),
             )
             return spectra[0], derivatives[0]
         step = _DIFFERENCE * self.steps
@@ -106,15 +153,24 @@ class Model:
         up, down = np.split(spectra[1:], 2)
         return spectra[0], ((up - down) / (2 * step[:, None])).T
 
-    def _nuisances(self, rows):
+    def _options(self, simulator, rows):
         """Return the options of a call that has nuisances; those without know none."""
         if not self.nuisance:
             return {}
         columns = rows.T[len(rows.T) - len(self.nuisance) :]
-        return {
-            "nuisance": dict(zip(self.nuisance, columns, strict=True)),
-            "nuisance_ranges": self.nuisance,
-        }
+        values, ranges = dict(zip(self.nuisance, columns, strict=True)), self.nuisance
+        if hasattr(simulator, "working_ranges"):
+            ranges = simulator.working_ranges(values, ranges)
+        return {"nuisance": values, "nuisance_ranges": ranges}
+
+
+def _mesh_points(simulator):
+    """Return how many points the meshes of a simulator and of its parts have."""
+    parts = getattr(simulator, "parts", None)
+    if parts is not None:
+        return sum(_mesh_points(part) for _, part in parts.values())
+    mesh = getattr(simulator, "mesh", None)
+    return int(np.prod(getattr(mesh, "size", 1)))
 
 
 def background_terms(background, part):

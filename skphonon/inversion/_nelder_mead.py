@@ -11,10 +11,17 @@ from sklearn.utils.validation import check_is_fitted
 from skphonon._validation import HasMethods, StrOptions, at_least, positive
 from skphonon.inversion._base import Inverter
 from skphonon.inversion._goodness import warn_of_bounds
+from skphonon.inversion._stages import COARSE
 from skphonon.metrics import SCALES, nmse
+from skphonon.physics.stability import UnstableCrystalWarning
 
 __all__ = ["NelderMeadInverter"]
 
+_ROUGH = 0.03  # tolerance on a coarse mesh
+_AGAIN = 0.2  # edge of the simplex that goes on from there
+_UNSTABLE = (
+    ". Start closer with initial, or use LeastSquaresInverter, which takes bounds"
+)
 _BEYOND = "The emulator knows nothing beyond: train it on a wider range of parameters."
 
 
@@ -27,6 +34,10 @@ class NelderMeadInverter(Inverter):
     regressor has to beat. It is slow, hundreds of simulations a spectrum, and finds
     the minimum nearest to its start: do not use it far from a good guess, or for
     more than about ten parameters.
+
+    Far from its end a search simulates on a coarse mesh, if the simulator has
+    `loosened`, as :class:`~skphonon.simulation.PowderSimulator` does; the end is that
+    of the simulator as it is.
 
     Steps are taken in units of the first simplex, so that parameters of different
     size are treated alike.
@@ -171,6 +182,8 @@ class NelderMeadInverter(Inverter):
             parameters are those of the start and its loss is NaN.
         BoundWarning
             If a parameter ended at a bound, that of an emulator: it may lie beyond.
+        UnstableCrystalWarning
+            If parameters describe a crystal with imaginary frequencies.
         """
         return self._keep(self.invert(X))
 
@@ -196,7 +209,7 @@ class NelderMeadInverter(Inverter):
 
         Warns
         -----
-        ConvergenceWarning, BoundWarning
+        ConvergenceWarning, BoundWarning, UnstableCrystalWarning
             As for `predict`.
         """
         check_is_fitted(self)
@@ -212,6 +225,7 @@ class NelderMeadInverter(Inverter):
         at_bound = (high.astype(int) - low) * converged[:, None]
         at_bound = pd.DataFrame(at_bound, columns=names)
         warn_of_bounds(at_bound, self.bounds_, _BEYOND)
+        self._warn_of_unstable(parameters, _UNSTABLE, UnstableCrystalWarning)
         return Bunch(
             parameters=parameters,
             at_bound=at_bound,
@@ -225,12 +239,37 @@ class NelderMeadInverter(Inverter):
         self.steps_ = self.simplex_size * self.steps_
 
     def _search(self, spectrum, pixels, start):
-        """Minimise the NMSE of one spectrum, by steps from the start."""
-        origin = np.zeros(start.size)
+        """Minimise the NMSE of one spectrum, on a coarse mesh first if there is one."""
         if np.ptp(spectrum) == 0:
             return OptimizeResult(
                 x=start, fun=np.nan, nit=0, nfev=0, success=False, message="constant"
             )
+        coarse = None
+        if hasattr(self.simulator_, "loosened"):
+            coarse = self.simulator_.loosened(COARSE)
+        if coarse is None:
+            return self._simplex(spectrum, pixels, start, self.simulator_)
+        tolerance = max(self.tolerance, _ROUGH)
+        first = self._simplex(spectrum, pixels, start, coarse, tolerance=tolerance)
+        left = max(self.max_evaluations - first.nfev, 1)
+        found = self._simplex(
+            spectrum, pixels, first.x, self.simulator_, _AGAIN, max_evaluations=left
+        )
+        found.nit, found.nfev = found.nit + first.nit, found.nfev + first.nfev
+        return found
+
+    def _simplex(
+        self,
+        spectrum,
+        pixels,
+        start,
+        simulator,
+        edge=1.0,
+        tolerance=None,
+        max_evaluations=None,
+    ):
+        """Minimise the NMSE by steps from the start."""
+        origin = np.zeros(start.size)
         lower, upper = (self.bounds_ - start) / self.steps_
 
         def excess(x):
@@ -238,21 +277,22 @@ class NelderMeadInverter(Inverter):
 
         def misfit(x):
             parameters = start + self.steps_ * x.clip(lower, upper)
-            simulated = self.simulator_.simulate(parameters[None])[:, pixels]
+            simulated = simulator.simulate(parameters[None])[:, pixels]
             if not np.isfinite(simulated).all():
                 return np.inf
             # A simplex clipped to the bounds would collapse: lead it back instead.
             return nmse(spectrum, simulated, scale=self.scale)[0] + excess(x)
 
+        tolerance = tolerance or self.tolerance
         result = minimize(
             misfit,
             origin,
             method="Nelder-Mead",
             options={
-                "initial_simplex": np.vstack([origin, np.eye(start.size)]),
-                "maxfev": self.max_evaluations,
-                "xatol": self.tolerance,
-                "fatol": self.tolerance,
+                "initial_simplex": np.vstack([origin, edge * np.eye(start.size)]),
+                "maxfev": max_evaluations or self.max_evaluations,
+                "xatol": tolerance,
+                "fatol": tolerance,
             },
         )
         result.fun -= excess(result.x)

@@ -68,6 +68,7 @@ class Problem:
         self.unit = np.sqrt(sum(self._contrast(part) for part in self.parts))
         self.n_evaluations = 0
         self._seen = None, None
+        self._projections = None  # of the backgrounds, made once
 
     def reweighted(self, weight):
         """Return the same problem with other weights."""
@@ -82,6 +83,17 @@ class Problem:
         problem.n_evaluations = self.n_evaluations
         return problem
 
+    def of(self, model):
+        """Return the same problem of another model, none of it simulated yet."""
+        return Problem(
+            self.spectra,
+            model,
+            self.backgrounds,
+            self.parts,
+            self.weight,
+            self.free_scale,
+        )
+
     def __call__(self, parameters):
         """Return the Evaluation at some parameters; the latest is remembered."""
         seen, evaluation = self._seen
@@ -95,9 +107,16 @@ class Problem:
         """Return the Evaluation of what a model gave, or of a part of its columns."""
         if self.backgrounds is None:
             return self._normalised(contributions, derivatives)
+        if self._projections is None:
+            self._projections = [
+                _Projection((terms.T * self.weight[part]).T)
+                for part, terms in zip(self.parts, self.backgrounds, strict=True)
+            ]
         found = [
-            self._project(part, terms, contributions[:, part], derivatives[:, part])
-            for part, terms in zip(self.parts, self.backgrounds, strict=True)
+            self._project(
+                part, projection, contributions[:, part], derivatives[:, part]
+            )
+            for part, projection in zip(self.parts, self._projections, strict=True)
         ]
         residual, derivative, weights, n_fitted = zip(*found, strict=True)
         return Evaluation(
@@ -127,38 +146,52 @@ class Problem:
         weights = np.array([[1 / size]])
         return Evaluation((shown - a) / unit, db / unit, weights, 2)
 
-    def _project(self, part, terms, contributions, derivatives):
+    def _project(self, part, background, contributions, derivatives):
         """Take out what weights of the contributions and background can explain."""
         weight = self.weight[part]
-        columns = (np.vstack([contributions, terms.T]) * weight).T
-        target = self.spectra[part] * weight
-        n_spectra, weights = len(contributions), np.zeros(columns.shape[1])
-        free = np.ones(len(weights), dtype=bool)
+        given, target = contributions.T * weight[:, None], self.spectra[part] * weight
+        n_spectra = given.shape[1]
+        weights, free = np.zeros(n_spectra), np.ones(n_spectra, dtype=bool)
         if not self.free_scale:
             weights[0], free[0] = 1.0, False
-            target = target - columns[:, 0]
+            target = target - given[:, 0]
+        columns, left = background.rest(given), background.rest(target)
+        sizes = np.linalg.norm(given, axis=0)
+        columns[:, np.linalg.norm(columns, axis=0) <= _ALIKE * sizes] = 0.0
         while True:
-            basis, weights[free] = _solve(columns[:, free], target)
-            negative = free[:n_spectra] & (weights[:n_spectra] < 0)
+            explained = _Projection(columns[:, free])
+            weights[free] = explained.weights(left)
+            negative = free & (weights < 0)
             if not negative.any():
                 break
             # intensities are never turned upside down
-            turned = np.where(negative, weights[:n_spectra], 0).argmin()
+            turned = np.where(negative, weights, 0).argmin()
             weights[turned], free[turned] = 0.0, False
-        derivative = np.tensordot(weights[:n_spectra], derivatives, 1)
-        derivative = derivative * weight[:, None]
-        derivative -= basis @ (basis.T @ derivative)
-        residual = columns[:, free] @ weights[free] - target
+        derivative = np.tensordot(weights, derivatives, 1) * weight[:, None]
+        derivative = explained.rest(background.rest(derivative))
+        residual = columns[:, free] @ weights[free] - left
+        of_terms = background.weights(target - given[:, free] @ weights[free])
+        weights = np.append(weights, of_terms)
         if not len(target):  # not measured in this row
             return residual, derivative, np.full(len(weights), np.nan), 0
         return residual, derivative, weights, len(weights) - (not self.free_scale)
 
 
-def _solve(columns, target):
-    """Return an orthogonal basis of columns and the weights that come closest."""
-    sizes = np.linalg.norm(columns, axis=0)
-    sizes[sizes == 0] = 1.0
-    basis, strengths, turn = np.linalg.svd(columns / sizes, full_matrices=False)
-    told = strengths > _ALIKE * strengths.max(initial=0)
-    basis, turn = basis[:, told], turn[told] / strengths[told, None]
-    return basis, turn.T @ (basis.T @ target) / sizes
+class _Projection:
+    """An orthogonal basis of columns, and the weights of these that come closest."""
+
+    def __init__(self, columns):
+        sizes = np.linalg.norm(columns, axis=0)
+        sizes[sizes == 0] = 1.0
+        basis, strengths, turn = np.linalg.svd(columns / sizes, full_matrices=False)
+        told = strengths > _ALIKE * strengths.max(initial=0)
+        self._basis = basis[:, told]
+        self._turn = (turn[told] / strengths[told, None] / sizes).T
+
+    def weights(self, target):
+        """Return the weights that bring a sum of the columns closest to a target."""
+        return self._turn @ (self._basis.T @ target)
+
+    def rest(self, values):
+        """Return what no sum of the columns explains."""
+        return values - self._basis @ (self._basis.T @ values)

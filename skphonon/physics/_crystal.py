@@ -34,7 +34,7 @@ class Crystal:
     names: list[str]  # of the parameters
     spread: csr_array  # (9 * n_bonds, n_elements): K of all bonds of the elements
     rule: csr_array  # (n_elements, n_parameters): the elements of the parameters
-    independent: np.ndarray  # (n_parameters,), numbers among the elements of all shells
+    independent: np.ndarray  # (n_constants,), numbers among the elements of all shells
     conditions: csr_array  # (n_conditions, n_elements), sums of elements that vanish
 
     @cached_property
@@ -90,6 +90,20 @@ def build_crystal(structure, n_shells, supercell):
         rule.independent,
         rule.conditions,
     )
+
+
+def pair_labels(shells, symbols):
+    """Return the pair of atoms of each shell, as it ends the names of its elements."""
+    if len(symbols) == 1:
+        return [""] * len(shells)
+    labels = [
+        f"{symbol}{symbols[: i + 1].count(symbol)}"
+        if symbols.count(symbol) > 1
+        else symbol
+        for i, symbol in enumerate(symbols)
+    ]
+    pairs = [shell.atoms[0] for shell in shells]
+    return [f" {labels[i]}-{labels[j]}" for i, j in pairs]
 
 
 def laue_class(group):
@@ -181,15 +195,8 @@ def _check_apart(positions, lattice):
 
 def _names(shells, symbols):
     """Name every element of every shell."""
-    labels = [
-        f"{symbol}{symbols[: i + 1].count(symbol)}"
-        if symbols.count(symbol) > 1
-        else symbol
-        for i, symbol in enumerate(symbols)
+    return [
+        f"{shell.number}{element}{pair}"
+        for shell, pair in zip(shells, pair_labels(shells, symbols), strict=True)
+        for element in shell.elements
     ]
-    names = []
-    for shell in shells:
-        i, j = shell.atoms[0]
-        pair = f" {labels[i]}-{labels[j]}" if len(symbols) > 1 else ""
-        names += [f"{shell.number}{element}{pair}" for element in shell.elements]
-    return names

@@ -21,13 +21,23 @@ from skphonon._warnings import warn_user
 from skphonon.physics import _supercells as supercells
 from skphonon.physics import _symmetry as symmetry
 from skphonon.physics._atoms import isotope_of_mass
-from skphonon.physics._crystal import build_crystal, build_structure, laue_class
+from skphonon.physics._crystal import (
+    build_crystal,
+    build_structure,
+    laue_class,
+)
 from skphonon.physics._phonopy_io import load_phonopy
 from skphonon.physics._projection import projection
 from skphonon.physics._shell_fits import fit_constants, fold, spread
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
 from skphonon.physics.polar import non_analytic_term, polar_term
+from skphonon.physics.reduction import (
+    closest,
+    reduce_crystal,
+    reduced_by,
+    reduction_of,
+)
 from skphonon.physics.stability import softest_modes
 
 __all__ = ["ForceConstantModel"]
@@ -95,11 +105,18 @@ class ForceConstantModel(VersionedEstimator):
         all moments (time reversal), takes one to the other. One number an atom is a
         collinear moment that rotations do not turn; three are a Cartesian vector. None
         is a crystal without moments.
+    reduction : Reduction, default=None
+        Map from fewer parameters to the constants of the crystal, as :meth:`reduced`
+        makes it; `reference` and everything else are then of those parameters. None:
+        the parameters are the constants.
 
     Attributes
     ----------
     parameter_names : list of str
         Names of the parameters, in order.
+    full_model : ForceConstantModel
+        The model of the same crystal without `reduction`; its reference are the
+        constants that the reference of this one stands for.
     cell : phonopy.structure.atoms.PhonopyAtoms
         The cell with its atoms, a copy. An isotope is its element there, with the mass
         of the isotope.
@@ -153,6 +170,7 @@ class ForceConstantModel(VersionedEstimator):
         born_charges=None,
         dielectric=None,
         magnetic_moments=None,
+        reduction=None,
     ):
         self.lattice = lattice
         self.symbol = symbol
@@ -164,6 +182,11 @@ class ForceConstantModel(VersionedEstimator):
         self.born_charges = born_charges
         self.dielectric = dielectric
         self.magnetic_moments = magnetic_moments
+        self.reduction = reduction
+
+    def __setstate__(self, state):
+        """Restore a model, also of a file from before there were reductions."""
+        super().__setstate__({"reduction": None, **state})
 
     @classmethod
     def from_phonopy(
@@ -492,6 +515,150 @@ class ForceConstantModel(VersionedEstimator):
             start = stop
         return tensors
 
+    @property
+    def full_model(self):
+        """The model without its reduction, itself where it has none."""
+        if self.reduction is None:
+            return self
+        reference = self.reference
+        if reference is not None:
+            reference = self.expand(reference_row(self))
+        settings = {"reduction": None, "reference": reference}
+        return self.__class__(**{**self.get_params(deep=False), **settings})
+
+    def reduced(
+        self,
+        by=None,
+        *,
+        n_shells=None,
+        others="free",
+        covariance=None,
+        samples=None,
+        n_components=None,
+        map=None,
+        names=None,
+        origin=None,
+    ):
+        r"""Return a model of this crystal with fewer parameters.
+
+        A spectrum does not determine hundreds of constants k. A reduced model has
+        parameters r, named and linear, :math:`k = M r`, and is a model like any other:
+        simulators and inverters take it, and :meth:`tensor`, :meth:`to_phonopy` and
+        :meth:`expand` lead back to all constants. It can be reduced again, but not by
+        springs. One of these ways must be given:
+
+        - ``by="springs"``: a longitudinal and a transverse spring for each shell,
+          ``1L`` and ``1T``. With the bond along :math:`\hat b`,
+          :math:`K = k_L\,\hat b \hat b^T + k_T\,(1 - \hat b \hat b^T)`: forces
+          that pairs exert along their bond have this form, bent bonds do not.
+        - ``by={"stretch": ["1XX", "1XY"], "far": [3, 4]}``: constants, or shells by
+          number, that scale together. The parameter of a group is the factor of their
+          reference values; its own reference is 1.
+        - `covariance` or `samples` of the constants: a common factor of them all,
+          ``origin``, and the principal directions of what is left, ``PC1``, ``PC2`` and
+          so on, in units of their standard deviations.
+        - `map` with `names`: any linear map.
+
+        No constant is held at its reference, since dynamical matrices are linear in the
+        parameters: what shall not vary by itself scales together, by the last or first
+        parameter (``rest``, ``origin``). Give it a narrow prior or bounds to hold it
+        at 1.
+
+        Parameters
+        ----------
+        by : "springs" or dict, default=None
+            Springs, or names of groups to their members: a list of names of parameters
+            and numbers of shells, each in one group only.
+        n_shells : int, default=None
+            Shells that get springs. Constants of those beyond keep the proportions of
+            the reference and scale together, as ``rest``. None is all shells.
+        others : {"free", "rest"}, default="free"
+            Constants in no group: each stays a parameter under its name, or they scale
+            together, as ``rest``.
+        covariance : array-like of shape (n_parameters, n_parameters), default=None
+            What is known of the parameters of this model, such as `covariance_` of a
+            :class:`~skphonon.datasets.ForceConstantPrior`.
+        samples : array-like of shape (n_samples, n_parameters), default=None
+            Sets of constants that tell it: rows of several calculations, or those that
+            a :class:`~skphonon.datasets.ForceConstantPrior` draws.
+        n_components : int or float, default=None
+            Number of principal directions, or the least share of the variance, between
+            0 and 1, that they and the common factor stand for. None is all.
+        map : array-like of shape (n_parameters, n_names), default=None
+            Change of the parameters of this model with those of the reduced one.
+            Constants that no column reaches vanish.
+        names : sequence of str, default=None
+            Names of the columns of `map`.
+        origin : array-like of shape (n_parameters,), default=None
+            Constants that one more parameter, ``origin``, multiplies; it is the first.
+            None is the reference of the model with `covariance`, the mean with
+            `samples`, and no such parameter with `map`.
+
+        Returns
+        -------
+        ForceConstantModel
+            Its `reference` is what comes closest to that of this model, least squares
+            over the force constants of all bonds. Of principal directions its
+            `reduction` tells the `explained_variance_ratio` and the `covariance` of the
+            parameters.
+
+        Raises
+        ------
+        ValueError
+            If not one way is given, or an option of another way; a name or shell is
+            unknown; two parameters have one name; the map is singular; a covariance is
+            none; or there is no reference where constants scale together.
+
+        Warns
+        -----
+        UserWarning
+            If the reduced model does not reproduce the reference.
+
+        Examples
+        --------
+        >>> from skphonon import load_aluminium_model
+        >>> model = load_aluminium_model()
+        >>> model.reduced({"first": [1], "second": [2]}).parameter_names
+        ['first', 'second']
+        >>> soft = model.reduced({"bend": ["1ZZ", "2YY"]})
+        >>> soft.parameter_names
+        ['bend', '1XX', '1XY', '2XX']
+        >>> soft.expand([0.5, 0.7, 0.6, 0.1]).round(4)
+        array([ 0.7   , -0.1253,  0.6   ,  0.1   ,  0.0037])
+        """
+        reduction = reduction_of(
+            self,
+            by,
+            n_shells,
+            others,
+            covariance,
+            samples,
+            n_components,
+            map,
+            names,
+            origin,
+        )
+        return reduced_by(self, reduction)
+
+    def expand(self, parameters):
+        """Return the constants of the crystal that parameters stand for.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_samples, n_parameters) or (n_parameters,)
+            Parameter sets of this model.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_constants) or (n_constants,)
+            In eV/Angstrom^2, parameters of `full_model`: those given where the model is
+            not reduced.
+        """
+        rows = parameter_rows(parameters, self.parameter_names)
+        if self.reduction is not None:
+            rows = rows @ self.reduction.matrix.T
+        return rows[0] if np.ndim(parameters) == 1 else rows
+
     def tensor(self, parameters):
         """Return the force constants of every atom of the cell.
 
@@ -527,19 +694,23 @@ class ForceConstantModel(VersionedEstimator):
         -------
         ndarray of shape (n_samples, n_parameters)
             Its derivatives with the parameters.
+
+        Raises
+        ------
+        ValueError
+            If `tensor_gradient` has another shape.
         """
-        given, first = np.asarray(tensor_gradient), self.bond_atoms[:, 0]
-        pairs = given[:, first] - given[:, self.n_atoms :]
-        crystal, start = self._crystal(), 0
-        gradient = np.zeros((len(given), len(crystal.names)))
-        for shell, (parameters, coefficients) in zip(
-            crystal.shells, crystal.combinations, strict=True
-        ):
-            own = pairs[:, start : start + len(shell.bonds)].reshape(len(given), -1)
-            elements = own @ shell.tensors.reshape(len(shell.tensors), -1).T
-            gradient[:, parameters] += elements @ np.asarray(coefficients).T
-            start += len(shell.bonds)
-        return gradient
+        given = np.asarray(tensor_gradient, dtype=float)
+        crystal, n_atoms = self._crystal(), self.n_atoms
+        shape = n_atoms + len(crystal.bonds), 3, 3
+        if given.ndim != 4 or given.shape[1:] != shape:
+            raise ValueError(
+                "tensor_gradient must have the shape of tensor(parameters), "
+                f"(n_samples, {shape[0]}, 3, 3); got {given.shape}."
+            )
+        pairs = given[:, crystal.atoms[:, 0]] - given[:, n_atoms:]
+        elements = crystal.spread.T @ pairs.reshape(len(given), -1).T
+        return (crystal.rule.T @ elements).T
 
     def parameters(self, force_constants, *, return_residual=False):
         """Return the parameters that describe given force constants best.
@@ -559,7 +730,8 @@ class ForceConstantModel(VersionedEstimator):
         Returns
         -------
         parameters : ndarray of shape (n_parameters,) or (n_samples, n_parameters)
-            In eV/Angstrom^2.
+            In eV/Angstrom^2. Those of a reduced model stand for what is closest, over
+            all bonds, to the constants of its `full_model`.
         residual : float or ndarray of shape (n_samples,)
             What the model cannot reproduce of the constants, on-site terms and those
             beyond its shells included: root mean square over that of the constants.
@@ -571,7 +743,7 @@ class ForceConstantModel(VersionedEstimator):
             If the constants are not of this crystal, or the supercell cannot tell the
             parameters apart.
         """
-        crystal = self._crystal()
+        crystal = self._full_crystal()
         slots = supercells.lay_out(
             force_constants, crystal.cell, crystal.bonds, crystal.atoms
         )
@@ -583,6 +755,10 @@ class ForceConstantModel(VersionedEstimator):
                 "supercell. Keep fewer shells or use a larger supercell."
             )
         parameters = elements[:, crystal.independent]
+        if self.reduction is not None:
+            reduced = self._crystal()
+            parameters = closest(reduced, elements)
+            elements = (reduced.rule @ parameters.T).T
         if slots.single:
             parameters = parameters[0]
         if not return_residual:
@@ -878,6 +1054,16 @@ class ForceConstantModel(VersionedEstimator):
         return crystals[0] if np.ndim(parameters) == 1 else crystals
 
     def _crystal(self):
+        """Return shells and how the parameters give their elements."""
+        if self.reduction is None:
+            return self._full_crystal()
+        return self._cached(
+            "reduced crystal",
+            lambda: reduce_crystal(self._full_crystal(), self.reduction),
+            (*_STRUCTURE, "n_shells", "supercell", "reduction"),
+        )
+
+    def _full_crystal(self):
         """Return what follows from the structure and the number of shells."""
         if self.n_shells is None and self.supercell is None:
             raise ValueError(

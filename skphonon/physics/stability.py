@@ -12,6 +12,7 @@ from skphonon.physics.zone import ZoneMesh, laue_rotations, mesh_points, stars
 __all__ = [
     "Softest",
     "UnstableCrystalWarning",
+    "is_searching",
     "searching",
     "softest_modes",
     "warn_unstable",
@@ -140,6 +141,17 @@ def searching():
         yield
     finally:
         _SEARCHING.reset(token)
+
+
+def is_searching() -> bool:
+    """Tell whether a search is going on, which says itself what there is to say.
+
+    Returns
+    -------
+    bool
+        Whether it is quiet.
+    """
+    return _SEARCHING.get()
 
 
 def warn_unstable(*found: Softest) -> None:

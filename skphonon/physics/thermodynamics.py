@@ -48,6 +48,7 @@ Mesh = ZoneMesh | int | tuple[int, int, int] | None
 _NUMBERS = 2**21  # in the dynamical matrices made at once
 _LARGEST = 2**26  # and in those of the finest mesh that is tried
 _ERROR = 2e-3  # relative, with which a quantity counts as converged
+_CORE = 2.2  # steps of a mesh: cold crystals want a small core, and a fine mesh
 _POLAR = 24  # polar angles of the zone centre: soft layers need as many
 
 
@@ -160,7 +161,7 @@ def heat_capacity(
 
     def capacities(some, mesh, softest=None):
         capacity = np.zeros((len(some), len(kelvins)))
-        points = mean_points(model, mesh, n_radii=8)
+        points = mean_points(model, mesh, n_radii=8, steps=_CORE)
         for block, weights in _blocks(model, points, len(some)):
             eigenvalues = np.linalg.eigvalsh(block.matrices(some))
             _note(softest, block, eigenvalues)

@@ -10,9 +10,9 @@ axis. So the zone is parted smoothly,
           \qquad \varphi(q) = (1 + s + s^2/2)\,e^{-s}, \quad s = (q / \rho)^2.
 
 The first integrand is smooth and vanishes at the centre: the mesh sums it well. The
-second is taken in spherical coordinates, in which :math:`q^2 f` is smooth too: a rule of
-Gauss in the modulus, and one in the directions. All points are those of true phonons,
-so that derivatives follow as elsewhere.
+second is taken in spherical coordinates, in which :math:`q^2 f` is smooth too: a rule
+of Gauss in the modulus, and one in the directions. All points are those of true
+phonons, so that derivatives follow as elsewhere.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ __all__ = [
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_CORE = 2.2  # steps of the mesh in the radius that the centre is parted off with
+_CORE = 0.27  # of the shortest reciprocal vector: radius of what is parted off
 _EDGE = 4.7  # radii beyond which nothing of the centre is left
 _SHORTEST, _LONGEST = 10.0, 400.0  # Angstrom: reach of the coarsest and finest mesh
 _HALF = 1 << 19  # coordinates that labels of points tell apart, in either direction
@@ -251,7 +251,9 @@ def resolving_points(model, mesh: ZoneMesh) -> ZonePoints:
     return ZonePoints(reduced @ model.reciprocal_lattice(), found.shares)
 
 
-def mean_points(model, mesh: ZoneMesh, n_radii: int = 4) -> ZonePoints:
+def mean_points(
+    model, mesh: ZoneMesh, n_radii: int = 5, steps: float | None = None
+) -> ZonePoints:
     """Return points and weights of means of what is smooth in the modulus of q.
 
     Such are displacements and heat capacities, but not what resolves energies: see
@@ -263,9 +265,13 @@ def mean_points(model, mesh: ZoneMesh, n_radii: int = 4) -> ZonePoints:
         The crystal.
     mesh : ZoneMesh
         The mesh.
-    n_radii : int, default=4
-        Moduli of the points around the centre. Four give displacements to 0.01 %; the
+    n_radii : int, default=5
+        Moduli of the points around the centre. Five give displacements to 0.01 %; the
         heat capacity of a cold crystal, in which short waves are frozen, needs more.
+    steps : float, default=None
+        Radius in steps of the mesh with which the centre is parted off. None takes 0.27
+        of the shortest reciprocal lattice vector, on any mesh: the largest one with
+        which no weight is negative.
 
     Returns
     -------
@@ -277,8 +283,9 @@ def mean_points(model, mesh: ZoneMesh, n_radii: int = 4) -> ZonePoints:
     found = mesh_points(model, mesh)
     points, shares = found.points[: found.n_apart], found.shares[: found.n_apart]
     volume = abs(np.linalg.det(reciprocal))
-    step = (volume / np.prod(mesh.size)) ** (1 / 3)
-    radius = _CORE * step
+    radius = _CORE * _shortest(reciprocal)
+    if steps is not None:
+        radius = steps * (volume / np.prod(mesh.size)) ** (1 / 3)
     wavevectors = points / found.period @ reciprocal
     shares = shares * (1 - _centre(wavevectors, reciprocal, radius))
     moduli, parts = _radial_rule(n_radii)
@@ -286,9 +293,10 @@ def mean_points(model, mesh: ZoneMesh, n_radii: int = 4) -> ZonePoints:
     moduli = radius * moduli
     around = (directions[:, None] * moduli[:, None]).reshape(-1, 3)
     of_moduli = 4 * np.pi * radius * parts * moduli**2 / volume
+    of_around = np.outer(of_directions, of_moduli).ravel()
+    shares *= (1 - of_around.sum()) / shares.sum()  # few points miss some per cent
     return ZonePoints(
-        np.concatenate([wavevectors, around]),
-        np.concatenate([shares, np.outer(of_directions, of_moduli).ravel()]),
+        np.concatenate([wavevectors, around]), np.concatenate([shares, of_around])
     )
 
 
@@ -345,6 +353,12 @@ def _centre(wavevectors, reciprocal, radius):
     return total
 
 
+def _shortest(reciprocal):
+    """Length of the shortest reciprocal lattice vector."""
+    near = np.indices((5, 5, 5)).reshape(3, -1).T - 2
+    return np.linalg.norm(near[near.any(axis=1)] @ reciprocal, axis=1).min()
+
+
 @cache
 def _radial_rule(n_points):
     r"""Gauss's rule :math:`\int_0^\infty \varphi(r) f(r)\,dr`, in units of the radius.
@@ -391,7 +405,7 @@ def _directions(group, n_polar):
 
 
 def _principal_axis(group):
-    """Axis of the highest order, one across it (along a twofold axis), and the order."""
+    """Axis of the highest order, one across it (along a twofold one), and the order."""
     proper = group[np.linalg.det(group) > 0]
     of_trace = {-1: 2, 0: 3, 1: 4, 2: 6}
     orders = np.array([of_trace.get(round(np.trace(g)), 1) for g in proper])

@@ -328,7 +328,7 @@ class _Stage:
         )
 
     def _at_both(self, occupation):
-        """Factors at all multiples of the step, for a function of energy and kelvins."""
+        """Factors at multiples of the step, for a function of energy and kelvins."""
         numbers = np.arange(self.n_points)
         numbers[numbers > (self.n_points - 1) // 2] -= self.n_points
         return np.stack(

@@ -6,6 +6,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skphonon._validation import reference_row
 from skphonon._warnings import warn_user
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
+from skphonon.physics.stability import Softest
 from skphonon.physics.zone import ThermalTensors, ZoneMesh, mean_points, mesh_sizes
 
 __all__ = [
@@ -46,6 +47,8 @@ def polar_angles(model, kelvins) -> int:
     before = None
     for n_polar in _POLAR:
         now = _components(model, ZoneMesh(size, n_polar=n_polar), kelvins)
+        if now is None:  # of an unstable crystal there are none
+            return FEWEST_ANGLES
         if before is not None and _change(before, now) < DISPLACEMENT_ERROR / 2:
             return n_polar
         before = now
@@ -86,6 +89,8 @@ def displacement_mesh(model, kelvins) -> ZoneMesh:
         points = np.prod(sizes[number + APART])
         if number and points * (3 * model.n_atoms) ** 2 > _LARGEST:
             break
+        if at(number) is None or at(number + APART) is None:
+            return ZoneMesh(sizes[number + APART], n_polar=n_polar)
         change = _change(at(number), at(number + APART))
         if change < DISPLACEMENT_ERROR:
             return ZoneMesh(sizes[number], n_polar=n_polar)
@@ -105,6 +110,10 @@ def _components(model, mesh, kelvins):
     mean = mean_points(model, mesh)
     matrices = DynamicalMatrices(model, mean.wavevectors)
     modes = np.linalg.eigh(matrices.matrices(reference_row(model)[None]))
+    softest = Softest(1, matrices)
+    softest.note(slice(None), modes[0])
+    if softest.eigenvalues[0] < 0:
+        return None
     return ThermalTensors(model, mean.weights).components(*modes, kelvins)
 
 

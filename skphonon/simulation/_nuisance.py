@@ -22,6 +22,7 @@ __all__ = [
     "of_a_plan",
     "resolution",
     "table_columns",
+    "working_ranges",
 ]
 
 Array = NDArray[np.float64]
@@ -62,6 +63,7 @@ _LIMITS = {
     "two_theta_offset": (-90.0, 90.0),
 }
 _OR_ZERO = ("energy_resolution", "q_resolution", "temperature", "line_width")
+_RATIO, _MARGIN = 1.6, 1.05  # of working ranges, and how far inside values lie
 _ROUNDING = 1e-9  # by which a value may leave its range
 
 
@@ -198,6 +200,46 @@ def table_columns(table: Array) -> dict[str, Array]:
     """
     names = (*NAMES, *OF_ANGLES)[: table.shape[1]]
     return dict(zip(names, table.T, strict=True))
+
+
+def working_ranges(values, ranges):
+    """Return parts of ranges that hold some values.
+
+    Resolutions lie between powers of a ratio, and slopes such that the narrowest end of
+    a spectrum does; that of other nuisances is cheap. A little lies between a value and
+    the ends, so that it may move without leaving.
+
+    Parameters
+    ----------
+    values : dict
+        From names of nuisances to a number or an array.
+    ranges : dict
+        From the same names to pairs of the least and the largest value.
+
+    Returns
+    -------
+    dict
+        Pairs, by the same names.
+    """
+    found = {}
+    for name, pair in ranges.items():
+        low, high = np.min(values[name]), np.max(values[name])
+        if name == "energy_resolution_slope":
+            # the narrowest end has 1 - |s| / 2 of the width in the middle
+            narrowest = 1 - max(abs(low), abs(high)) / 2
+            limit = 2 - 2 * _power_below(narrowest)
+            low, high = -limit, limit
+        elif name.endswith("resolution") and low > 0:
+            low, high = _power_below(low), 1 / _power_below(1 / high)
+        else:
+            low, high = pair
+        found[name] = float(max(low, pair[0])), float(min(high, pair[1]))
+    return found
+
+
+def _power_below(value):
+    """Return the largest power of the ratio that is below a value by the margin."""
+    return _RATIO ** np.floor(np.log(value / _MARGIN) / np.log(_RATIO))
 
 
 def resolution(simulator, value: float, slope: float) -> float | Callable:

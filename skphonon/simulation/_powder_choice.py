@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
+from skphonon.physics.stability import Softest, is_searching
 from skphonon.physics.zone import ZoneMesh, mesh_sizes
 from skphonon.simulation._mesh_choice import (
     APART,
@@ -16,7 +17,7 @@ from skphonon.simulation._mesh_choice import (
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
 
-__all__ = ["Choice", "choose_mesh", "error_of", "finer"]
+__all__ = ["Choice", "choose_mesh", "error_of", "finer", "next_mesh"]
 
 _FALL = 5.0  # of the error from one mesh to the next, at most: it is exponential
 _FARTHEST = 5  # meshes that are passed over
@@ -29,10 +30,11 @@ class Choice(NamedTuple):
     mesh: ZoneMesh
     error: float
     of_displacements: float
+    plans: tuple  # of this mesh, and of the one it was compared with
 
 
-def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
-    """Return the coarsest mesh within the tolerance of a simulator.
+def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choice:
+    """Return the coarsest mesh within a tolerance.
 
     Parameters
     ----------
@@ -42,11 +44,14 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
         From names of nuisances to pairs that axes serve.
     values : dict
         From names of nuisances to arrays of shape (1,): where to compare.
+    tolerance : float
+        Mean square error allowed, over the variance.
 
     Returns
     -------
     Choice
-        Warns with ConvergenceWarning where the tolerance is out of reach.
+        Warns with ConvergenceWarning where the tolerance is out of reach, but in a
+        search.
     """
     tried: dict = {}
     model, budget = simulator.model, simulator.memory * 1e6 / 2
@@ -59,14 +64,15 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
         if number not in tried:
             mesh = ZoneMesh(sizes[number], n_polar=n_polar)
             plan = make_plan(simulator, mesh, ranges)
-            tried[number] = mesh, _spectrum(plan, simulator, values)
+            tried[number] = plan, _spectrum(plan, simulator, values)
         return tried[number]
 
     while True:
-        (mesh, coarse), (_, fine) = at(number), at(number + APART)
-        best = Choice(mesh, *_distances(coarse, fine, simulator.grid.mask))
+        (plan, coarse), (other, fine) = at(number), at(number + APART)
+        error, moved = _distances(coarse, fine, simulator.grid.mask)
+        best = Choice(plan.mesh, error, moved, (plan, other))
         excess = max(
-            _MARGIN * best.error / simulator.tolerance,
+            _MARGIN * best.error / tolerance,
             best.of_displacements / DISPLACEMENT_ERROR,
         )
         if excess <= 1:
@@ -80,9 +86,11 @@ def choose_mesh(simulator, ranges: dict, values: dict) -> Choice:
         if not following:
             break
         number = following[-1]
+    if is_searching():
+        return best
     warn_user(
         f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, "
-        f"does not reach tolerance={simulator.tolerance:g}: the error is "
+        f"does not reach tolerance={tolerance:g}: the error is "
         f"{best.error:.1g} "
         f"({best.of_displacements:.1g} of displacements). Raise memory or tolerance, "
         "give the simulator the resolution of the instrument, or leave the elastic "
@@ -127,12 +135,25 @@ def finer(mesh: ZoneMesh) -> ZoneMesh:
     return ZoneMesh((a, b, c), shifted=mesh.shifted, n_polar=2 * mesh.n_polar)
 
 
+def next_mesh(mesh: ZoneMesh, model) -> ZoneMesh:
+    """Return the mesh that a choice compares with, or one as much finer."""
+    sizes = mesh_sizes(model)
+    size = finer(mesh).size
+    if mesh.size in sizes[:-APART]:
+        size = sizes[sizes.index(mesh.size) + APART]
+    return ZoneMesh(size, shifted=mesh.shifted, n_polar=mesh.n_polar)
+
+
 def _spectrum(plan, simulator, values, rows=None):
-    """Image and displacements at the reference."""
+    """Image and displacements at the reference: these not of an unstable crystal."""
     rows = simulator.reference[None] if rows is None else rows
     conditions = plan.recording.conditions(values)
     found = crystals(plan, rows, conditions)
-    return images(plan, found, conditions)[0], found.components
+    softest = Softest(len(rows), plan.matrices)
+    softest.note(slice(None), found.eigenvalues)
+    stable = softest.eigenvalues[0] >= 0
+    components = found.components if stable else np.zeros_like(found.components)
+    return images(plan, found, conditions)[0], components
 
 
 def _distances(coarse, fine, mask):

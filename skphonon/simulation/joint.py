@@ -214,6 +214,71 @@ class JointSimulator(VersionedEstimator):
         jacobian = np.concatenate(changes, axis=1)
         return (jacobian, np.hstack(spectra)) if return_spectra else jacobian
 
+    def loosened(self, factor, *, nuisance=None, nuisance_ranges=None):
+        """Return this simulator with the meshes of other tolerances.
+
+        Parameters
+        ----------
+        factor : float
+            Of the tolerance of each simulator.
+        nuisance, nuisance_ranges : dict, default=None
+            As for `simulate`, a number for each nuisance.
+
+        Returns
+        -------
+        JointSimulator or None
+            See :meth:`PowderSimulator.loosened`; None where no simulator has a choice.
+
+        Raises
+        ------
+        ValueError
+            As from `simulate`.
+        """
+        changed = [
+            simulator.loosened(factor, **options)
+            if hasattr(simulator, "loosened")
+            else None
+            for simulator, _, options, _ in self._each(nuisance, nuisance_ranges)
+        ]
+        return self._of(changed)
+
+    def refined(self):
+        """Return this simulator with finer meshes.
+
+        Returns
+        -------
+        JointSimulator or None
+            See :meth:`PowderSimulator.refined`; None where no simulator has one.
+        """
+        changed = [
+            simulator.refined() if hasattr(simulator, "refined") else None
+            for simulator in self._checked().values()
+        ]
+        return self._of(changed)
+
+    def working_ranges(self, nuisance, nuisance_ranges):
+        """Return parts of ranges that are cheaper to prepare for.
+
+        Parameters
+        ----------
+        nuisance : dict
+            Values of all that `nuisance_ranges` names, as for `simulate`.
+        nuisance_ranges : dict
+            Pairs of the least and the largest value.
+
+        Returns
+        -------
+        dict
+            Pairs that hold the values; see :meth:`PowderSimulator.working_ranges`.
+        """
+        found = dict(nuisance_ranges)
+        for simulator, _, options, owned in self._each(nuisance, nuisance_ranges):
+            if hasattr(simulator, "working_ranges") and owned:
+                own = simulator.working_ranges(**options)
+                names = zip(owned, options["nuisance"], strict=True)
+                found |= {label: own[name] for label, name in names}
+        return found
+
     def is_stable(self, parameters):
         """Tell whether the crystals of all measurements have real frequencies only.
 
@@ -309,6 +374,15 @@ class JointSimulator(VersionedEstimator):
         if covariance is None:
             return values
         return values, mixing @ np.asarray(covariance, dtype=float) @ mixing.T
+
+    def _of(self, changed):
+        """Return this simulator with others in the place of its own, where not None."""
+        if all(simulator is None for simulator in changed):
+            return None
+        pairs = zip(self.simulators.items(), changed, strict=True)
+        simulators = {name: old if new is None else new for (name, old), new in pairs}
+        settings = self.get_params(deep=False) | {"simulators": simulators}
+        return JointSimulator(**settings)
 
     def _checked(self):
         """Return the simulators, once the settings are known to fit together."""

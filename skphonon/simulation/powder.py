@@ -20,12 +20,13 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from skphonon._persistence import parameter_names
 from skphonon._validation import (
     StrOptions,
     at_least,
     positive,
 )
-from skphonon.physics.stability import warn_unstable
+from skphonon.physics.stability import is_searching, warn_unstable
 from skphonon.physics.zone import ZoneMesh, as_mesh
 from skphonon.simulation import _nuisance
 from skphonon.simulation._base import ModelSimulator
@@ -448,25 +449,116 @@ class PowderSimulator(ModelSimulator):
         values = _nuisance.table_columns(table[:1])
         return error_of(self, self._plan(ranges), _pairs(ranges), values, rows)
 
+    def loosened(self, factor, *, nuisance=None, nuisance_ranges=None):
+        """Return this simulator with the mesh of another tolerance.
+
+        A search far from its end is quick on a coarse mesh.
+
+        Parameters
+        ----------
+        factor : float
+            Of `tolerance`.
+        nuisance : dict, default=None
+            From names to numbers near which spectra will be, as for :meth:`simulate`.
+        nuisance_ranges : dict, default=None
+            As for :meth:`simulate`: the mesh is for the narrowest resolution there.
+
+        Returns
+        -------
+        PowderSimulator or None
+            With `mesh` set; None where `mesh` is given and leaves no choice.
+
+        Raises
+        ------
+        ValueError
+            As from :meth:`simulate`.
+        """
+        if self.mesh is not None:
+            return None
+        _, _, ranges = self._asked(self.reference, nuisance, nuisance_ranges)
+        return self._on(self._chosen_mesh(ranges, factor * self.tolerance))
+
+    def refined(self):
+        """Return this simulator with a mesh of half as many points again along an axis.
+
+        Returns
+        -------
+        PowderSimulator or None
+            With `mesh` set; None where that of the reference would take more than half
+            of `memory`.
+        """
+        from skphonon.simulation._powder_choice import next_mesh
+        from skphonon.simulation._powder_plan import plan_size
+
+        _, _, ranges = self._asked(self.reference)
+        mesh = next_mesh(self._mesh(ranges), self.model)
+        size = plan_size(self.model, mesh.size, self, _pairs(ranges))
+        return self._on(mesh) if size <= self.memory * 1e6 / 2 else None
+
+    def working_ranges(self, nuisance, nuisance_ranges):
+        """Return parts of ranges that are cheaper to prepare for.
+
+        What is prepared resolves the narrowest resolution of the ranges, and most of
+        its cost is due to that. Values that lie close together have the same parts.
+
+        Parameters
+        ----------
+        nuisance : dict
+            Values of all that `nuisance_ranges` names, as for :meth:`simulate`.
+        nuisance_ranges : dict
+            Pairs of the least and the largest value.
+
+        Returns
+        -------
+        dict
+            Pairs that hold the values, by the same names.
+        """
+        return _nuisance.working_ranges(nuisance, nuisance_ranges)
+
+    def _on(self, mesh):
+        """Return this simulator with a mesh, and else the same parameters."""
+        return type(self)(**self.get_params(deep=False) | {"mesh": mesh})
+
     def _plan(self, ranges):
         """Return what does not depend on the parameters."""
+        return self._plan_on(self._mesh(ranges), ranges)
+
+    def _plan_on(self, mesh, ranges, plan=None):
+        """Return the plan on a mesh: a given one, unless there is another."""
 
         def build():
             from skphonon.simulation._powder_plan import make_plan
 
-            warn_of_window(self)
-            self._warn_of_orders(ranges)
-            return make_plan(self, self._mesh(ranges), _pairs(ranges))
+            self._warn_of_settings()
+            return make_plan(self, mesh, _pairs(ranges)) if plan is None else plan
 
-        return self._cached(("plan", _nuisance.of_a_plan(ranges).tobytes()), build)
+        name = "plan", mesh, _nuisance.of_a_plan(ranges).tobytes()
+        return self._cached(name, build, self._of_a_plan())
+
+    def _of_a_plan(self):
+        """Names of the parameters that a plan depends on, besides its mesh."""
+        others = "mesh", "tolerance", "memory", "n_jobs"
+        return [name for name in parameter_names(type(self)) if name not in others]
 
     def _mesh(self, ranges):
         """Return the mesh given, or the one that the tolerance needs."""
-        from skphonon.simulation._powder_choice import choose_mesh
-
         if self.mesh is None:
-            return choose_mesh(self, _pairs(ranges), _narrowest(ranges)).mesh
+            return self._chosen_mesh(ranges, self.tolerance)
         return as_mesh(self.mesh)
+
+    def _chosen_mesh(self, ranges, tolerance):
+        """Return the mesh that a tolerance needs, and keep what was built for it."""
+
+        def choose():
+            from skphonon.simulation._powder_choice import choose_mesh
+
+            found = choose_mesh(self, _pairs(ranges), _narrowest(ranges), tolerance)
+            for plan in found.plans:
+                self._plan_on(plan.mesh, ranges, plan)
+            return found.mesh
+
+        name = "mesh", tolerance, _nuisance.of_a_plan(ranges).tobytes()
+        return self._cached(name, choose, [*self._of_a_plan(), "memory"])
 
     def _n_phonons(self):
         """Return the largest number of phonons at once."""
@@ -474,14 +566,20 @@ class PowderSimulator(ModelSimulator):
             return self.n_phonons
         from skphonon.simulation._powder_orders import orders_needed
 
-        return self._cached("orders", lambda: orders_needed(self))
+        return self._cached("orders", lambda: orders_needed(self), self._of_a_plan())
 
-    def _warn_of_orders(self, ranges):
-        if self.n_phonons == "auto" or self.n_phonons == 1:
-            return
-        from skphonon.simulation._powder_orders import warn_of_orders
+    def _warn_of_settings(self):
+        """Warn once of a window or orders that hold too little, but in a search."""
 
-        warn_of_orders(self)
+        def warn():
+            warn_of_window(self)
+            if self.n_phonons not in ("auto", 1):
+                from skphonon.simulation._powder_orders import warn_of_orders
+
+                warn_of_orders(self)
+
+        if not is_searching():
+            self._cached("told", warn, self._of_a_plan())
 
 
 def _pairs(ranges):
