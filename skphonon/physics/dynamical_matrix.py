@@ -14,7 +14,7 @@ is added where the crystal has one.
 """
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,17 +37,16 @@ class _Pair(NamedTuple):
     first: int
     second: int
     bonds: NDArray[np.intp]  # rows of the tensors of a model
-    waves: NDArray[np.intp]  # numbers of the different vectors
-    signs: Array  # of the bond along this vector
-    scale: float  # meV^2 for each eV/Angstrom^2
-    has_sines: bool  # whether the imaginary part has a place
+    waves: slice | NDArray[np.intp]  # numbers of the different vectors
+    even: csr_array  # (n_waves, n_bonds), sums of bonds along a vector, meV^2
+    odd: csr_array | None  # the same with signs, where the imaginary part has a place
 
 
-class _Waves(NamedTuple):
-    """Waves of the bonds of a pair at some wavevectors, in meV^2 / (eV/Angstrom^2)."""
+class _Parts(NamedTuple):
+    """What multiplies the cosines and the sines of a pair."""
 
-    cosines: Array  # (n_points, n_bonds)
-    sines: Array | None
+    even: Any
+    odd: Any
 
 
 class BondPairs:
@@ -83,20 +82,31 @@ class BondPairs:
         for bonds in np.split(order, np.flatnonzero(new)[1:]):
             i, j = (int(atom) for atom in atoms[bonds[0]])
             if _is_needed(i, j, self.partners):
-                scale = MEV2_PER_EIGENVALUE / (roots[i] * roots[j])
-                seen = self.partners is None or any(
-                    part for _, _, part, _ in _places(self.partners, i, j)
-                )
+                own, places = np.unique(waves[bonds], return_inverse=True)
+                at = places.reshape(-1), np.arange(len(bonds))
+                scale = np.full(len(bonds), MEV2_PER_EIGENVALUE / (roots[i] * roots[j]))
+                shape = len(own), len(bonds)
+                odd = csr_array((scale * signs[bonds], at), shape=shape)
                 self.pairs.append(
-                    _Pair(i, j, bonds, waves[bonds], signs[bonds], scale, seen)
+                    _Pair(
+                        i,
+                        j,
+                        bonds,
+                        _as_slice(own),
+                        csr_array((scale, at), shape=shape),
+                        odd if _has_sines(self.partners, i, j) else None,
+                    )
                 )
 
     @property
     def n_waves(self) -> int:
-        """Number of cosines and sines that all pairs take, at one wavevector."""
-        return sum(len(pair.bonds) * (1 + pair.has_sines) for pair in self.pairs)
+        """Numbers that the waves of all pairs take, at one wavevector."""
+        kept = sum(
+            pair.even.shape[0] * (1 if pair.odd is None else 2) for pair in self.pairs
+        )
+        return kept + 2 * len(self._vectors)
 
-    def constants(self, rows: ArrayLike) -> list[Array]:
+    def constants(self, rows: ArrayLike) -> list[_Parts]:
         """Return the force constants of parameter sets by pairs.
 
         Parameters
@@ -106,16 +116,25 @@ class BondPairs:
 
         Returns
         -------
-        list of ndarray of shape (n_bonds, n_samples, 9)
-            For :meth:`DynamicalMatrices.of_constants`.
+        list
+            For :meth:`DynamicalMatrices.of_constants`: what multiplies cosines and
+            sines of each pair, of shape (n_waves, 9, n_samples).
         """
         tensors = self._model.tensor(rows)
-        flat = tensors.reshape(len(tensors), -1, 9).swapaxes(0, 1)
-        return [flat[pair.bonds] for pair in self.pairs]
+        flat = tensors.reshape(len(tensors), -1, 9).transpose(1, 2, 0)
+        found = []
+        for pair in self.pairs:
+            own = flat[pair.bonds].reshape(len(pair.bonds), -1)
+            parts = (
+                None if sums is None else (sums @ own).reshape(-1, 9, len(tensors))
+                for sums in (pair.even, pair.odd)
+            )
+            found.append(_Parts(*parts))
+        return found
 
     @cached_property
-    def derivatives(self) -> list[csr_array]:
-        """Changes with the parameters by pairs, (n_parameters * 9, n_bonds)."""
+    def derivatives(self) -> list[_Parts]:
+        """Changes of the constants with the parameters, (9 n_parameters, n_waves)."""
         linear = _tensor_map(self._model)
         n_parameters = linear.shape[1]
         found = []
@@ -125,10 +144,15 @@ class BondPairs:
             bond, element = np.divmod(own.coords[0], 9)
             places = 9 * own.coords[1] + element, bond
             shape = 9 * n_parameters, len(pair.bonds)
-            found.append(csr_array((own.data, places), shape=shape))
+            changes = csr_array((own.data, places), shape=shape)
+            parts = (
+                None if sums is None else (changes @ sums.T).tocsr()
+                for sums in (pair.even, pair.odd)
+            )
+            found.append(_Parts(*parts))
         return found
 
-    def waves(self, wavevectors: Array) -> list[_Waves]:
+    def waves(self, wavevectors: Array) -> list[_Parts]:
         """Return the waves of all pairs.
 
         Parameters
@@ -139,28 +163,31 @@ class BondPairs:
         Returns
         -------
         list
-            Cosines and sines of each pair.
+            Cosines and sines of each pair, of shape (n_points, n_waves).
         """
-        phases = wavevectors @ self._vectors.T
-        cosines, sines = np.cos(phases), None
-        if any(pair.has_sines for pair in self.pairs):
-            sines = np.sin(phases, out=phases)
+        half = wavevectors @ (self._vectors.T / 2)
+        if all(pair.odd is None for pair in self.pairs):
+            cosines = np.cos(2 * half)
+            return [_Parts(cosines[:, pair.waves], None) for pair in self.pairs]
+        # both of one function, which takes most of the time
+        tangents = np.tan(half, out=half)
+        squares = tangents * tangents
+        shares = 1 / (1 + squares)
+        cosines, sines = (1 - squares) * shares, 2 * tangents * shares
         return [
-            _Waves(
-                pair.scale * cosines[:, pair.waves],
-                sines[:, pair.waves] * (pair.scale * pair.signs)
-                if sines is not None and pair.has_sines
-                else None,
+            _Parts(
+                cosines[:, pair.waves],
+                None if pair.odd is None else sines[:, pair.waves],
             )
             for pair in self.pairs
         ]
 
-    def gradient(self, found: list[Array]) -> Array:
+    def gradient(self, found: list[_Parts]) -> Array:
         """Return a gradient with the parameters, of that with the constants.
 
         Parameters
         ----------
-        found : list of ndarray of shape (n_bonds, n_samples, 9)
+        found : list
             Derivatives with :meth:`constants`.
 
         Returns
@@ -168,11 +195,14 @@ class BondPairs:
         ndarray of shape (n_samples, n_parameters)
             In units of the scalar for each eV/Angstrom^2.
         """
-        n_samples = found[0].shape[1]
+        n_samples = found[0].even.shape[1]
         n_tensors = self.n_atoms + len(self._model.bonds)
         gradient = np.zeros((n_tensors, n_samples, 9))
         for pair, own in zip(self.pairs, found, strict=True):
-            gradient[pair.bonds] = own
+            total = pair.even.T @ own.even.reshape(len(own.even), -1)
+            if pair.odd is not None:
+                total += pair.odd.T @ own.odd.reshape(len(own.odd), -1)
+            gradient[pair.bonds] = total.reshape(-1, n_samples, 9)
         tensors = gradient.swapaxes(0, 1).reshape(n_samples, n_tensors, 3, 3)
         return self._model.parameter_gradient(tensors)
 
@@ -258,12 +288,14 @@ class DynamicalMatrices:
         """
         return self.of_constants(self._pairs.constants(rows), scales)
 
-    def of_constants(self, constants: list[Array], scales: ArrayLike = 1.0) -> Matrices:
+    def of_constants(
+        self, constants: list[_Parts], scales: ArrayLike = 1.0
+    ) -> Matrices:
         """Return the matrices of force constants by pairs.
 
         Parameters
         ----------
-        constants : list of ndarray of shape (n_bonds, n_samples, 9)
+        constants : list
             As from :meth:`BondPairs.constants`.
         scales : float or array-like of shape (n_samples,), default=1.0
             As for :meth:`matrices`.
@@ -273,19 +305,20 @@ class DynamicalMatrices:
         ndarray of shape (n_samples, n_points, size, size)
             In meV^2.
         """
-        n_samples = constants[0].shape[1]
-        shape = self.n_points, n_samples, 3, 3
+        n_samples = constants[0].even.shape[2]
+        shape = 3, 3, n_samples, self.n_points
         matrices = self._empty(n_samples)
         for pair, waves, own in zip(
             self._pairs.pairs, self._waves, constants, strict=True
         ):
-            flat = own.reshape(len(own), -1)
-            cosines = (waves.cosines @ flat).reshape(shape).swapaxes(0, 1)
-            sines = None
-            if waves.sines is not None:
-                sines = (waves.sines @ flat).reshape(shape).swapaxes(0, 1)
-            self._add(matrices, pair, cosines, sines)
-        matrices = matrices.reshape(n_samples, self.n_points, self.size, self.size)
+            parts = (
+                None
+                if part is None
+                else (part.reshape(len(part), -1).T @ wave.T).reshape(shape)
+                for wave, part in zip(waves, own, strict=True)
+            )
+            self._add(matrices, pair, *parts)
+        matrices = self._in_order(matrices)
         if self.offset is not None:
             factors = np.broadcast_to(np.asarray(scales, float) ** -3, n_samples)
             matrices += factors[:, None, None, None] * self.offset
@@ -305,14 +338,14 @@ class DynamicalMatrices:
         for pair, waves, changes in zip(
             self._pairs.pairs, self._waves, self._pairs.derivatives, strict=True
         ):
-            cosines, sines = (
+            parts = (
                 None
-                if part is None
-                else np.moveaxis((changes @ part.T).reshape(shape), 3, 1)
-                for part in waves
+                if change is None
+                else np.moveaxis((change @ wave.T).reshape(shape), 0, 2)
+                for wave, change in zip(waves, changes, strict=True)
             )
-            self._add(matrices, pair, cosines, sines)
-        return matrices.reshape(n_parameters, self.n_points, self.size, self.size)
+            self._add(matrices, pair, *parts)
+        return self._in_order(matrices)
 
     def gradient(self, slopes: Matrices) -> Array:
         r"""Return the gradient of a scalar with the parameters.
@@ -334,33 +367,42 @@ class DynamicalMatrices:
         for pair, waves in zip(self._pairs.pairs, self._waves, strict=True):
             upper = self._slope_of_block(blocks, pair.first, pair.second)
             flat = upper.swapaxes(0, 1).reshape(self.n_points, -1)
-            found = waves.cosines.T @ np.ascontiguousarray(flat.real)
-            if waves.sines is not None:
-                found += waves.sines.T @ np.ascontiguousarray(flat.imag)
-            gradient.append(found.reshape(-1, n_samples, 9))
+            parts = (
+                None
+                if wave is None
+                else (wave.T @ np.ascontiguousarray(part)).reshape(-1, n_samples, 9)
+                for wave, part in zip(waves, (flat.real, flat.imag), strict=True)
+            )
+            gradient.append(_Parts(*parts))
         return self._pairs.gradient(gradient)
 
     def _empty(self, n_sets):
-        shape = n_sets, self.n_points, self.size // 3, 3, self.size // 3, 3
+        """Zeros with points last: what is added to them is then in sequence."""
+        shape = self.size // 3, 3, self.size // 3, 3, n_sets, self.n_points
         return np.zeros(shape, dtype=float if self.is_real else complex)
 
+    def _in_order(self, matrices):
+        flat = matrices.reshape(self.size, self.size, *matrices.shape[4:])
+        return np.ascontiguousarray(flat.transpose(2, 3, 0, 1))
+
     def _add(self, matrices, pair, cosines, sines):
-        """Put a block of a pair, (n_samples, n_points, 3, 3), in its places."""
+        """Put a block of a pair, (3, 3, n_samples, n_points), in its places."""
         i, j = pair.first, pair.second
 
         def put(a, b, block):
-            matrices[:, :, a, :, b] += block
+            matrices[a, :, b] += block
             if a != b:
-                matrices[:, :, b, :, a] += block.swapaxes(2, 3)
+                matrices[b, :, a] += block.swapaxes(0, 1)
 
         if self._partners is None:
             block = cosines + 1j * sines
-            matrices[:, :, i, :, j] += block
+            matrices[i, :, j] += block
             if i != j:
-                matrices[:, :, j, :, i] += block.conj().swapaxes(2, 3)
+                matrices[j, :, i] += block.conj().swapaxes(0, 1)
             return
         for a, b, part, factor in _places(self._partners, i, j):
-            put(a, b, factor * (cosines if part == 0 else sines))
+            block = cosines if part == 0 else sines
+            put(a, b, block if factor == 1 else factor * block)
 
     def _slope_of_block(self, blocks, i, j):
         """Gradient with the complex block of a pair, (n_samples, n_points, 3, 3)."""
@@ -435,6 +477,20 @@ def _places(partners, i, j):
         (i, q, 1, -1.0),
         (p, first, 1, 1.0),
     ]
+
+
+def _has_sines(partners, i, j):
+    """Whether the imaginary part of a block has a place in the matrices."""
+    if partners is None:
+        return True
+    return any(part for _, _, part, _ in _places(partners, i, j))
+
+
+def _as_slice(numbers):
+    """Return ascending numbers as a slice, if they are one: arrays need no copy."""
+    if numbers[-1] - numbers[0] + 1 == len(numbers):
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
 
 
 def _up_to_sign(bonds):

@@ -147,7 +147,7 @@ def responses(
     Returns
     -------
     Responses
-        Of all modes.
+        Energies, strengths and the weights of functions of energy.
     """
     energies, strengths = lines(found, amplitudes)
     sense = torch.sign(found.frequencies)

@@ -54,7 +54,7 @@ def mode_pairs(eigenvalues: Array) -> ModePairs:
     Returns
     -------
     ModePairs
-        For all pairs of modes of each point.
+        Of all pairs of modes of each matrix.
     """
     gaps = eigenvalues[..., :, None] - eigenvalues[..., None, :]
     scale = np.abs(eigenvalues).max(axis=-1)[..., None, None]

@@ -42,6 +42,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _BATCH = 32  # parameter sets simulated together
+_NUMBERS = 1 << 20  # of a block of spectra: it is then fastest
 
 
 def simulate(plan: Plan, recording: Recording, rows: Array) -> tuple[Array, Softest]:
@@ -63,7 +64,7 @@ def simulate(plan: Plan, recording: Recording, rows: Array) -> tuple[Array, Soft
     """
     spectra = np.zeros((len(rows), *plan.mask.shape, 1))
     softest = softest_of(plan, rows)
-    costs = _costs(plan)
+    costs, plan = _costs(plan), plan._replace(n_numbers=min(plan.n_numbers, _NUMBERS))
     for batch in batches(plan, len(rows), costs):
         found = crystals(plan, rows[batch], recording, batch, softest)
         table = recording.kernels(batch)
@@ -97,7 +98,7 @@ class _Reduced:
 class Crystals(NamedTuple):
     """What some parameter sets make of the whole crystal."""
 
-    constants: list[Array]  # by pairs of atoms
+    constants: list  # by pairs of atoms
     components: Array  # (n_samples, n_components) of displacements, Angstrom^2
     mesh_modes: list  # of each sample, on the mesh of displacements, if asked for
 

@@ -70,7 +70,7 @@ def simulator(name="no symmetry", **options):
 
 def parameter_sets(model):
     rng = np.random.default_rng(0)
-    return model.reference * rng.uniform(0.95, 1.05, (N_SETS, len(model.reference)))
+    return model.reference * rng.uniform(0.98, 1.02, (N_SETS, len(model.reference)))
 
 
 def speed():
