@@ -103,7 +103,7 @@ def test_grid_search_with_labels_and_without(inverter, simulator, spectra):
 def test_the_optimiser_is_cross_validated_like_any_regressor(simulator, spectra):
     stable = simulator.is_stable(spectra[1])  # a search finds no crystal that is not
     X, y = (a[stable] for a in spectra)
-    inverter = NelderMeadInverter(simulator, max_evaluations=500, tolerance=0.01)
+    inverter = NelderMeadInverter(simulator, max_evaluations=700, tolerance=0.01)
     scores = cross_val_score(
         inverter, X[:6], y[:6], cv=2, scoring=ResimulationScorer(simulator)
     )
