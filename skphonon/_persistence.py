@@ -21,7 +21,8 @@ from skphonon._version import __version__
 _STAMP = "_saved_with"
 
 _BUILT: OrderedDict = OrderedDict()  # what `_cached` built, latest use last
-_KEPT = 48  # the simulators of a joint fit on some meshes, and their models
+_KEPT, _LARGEST = 256, 1.5e9  # so many things, and so many bytes of them
+_SIZES: dict = {}  # bytes of each
 _LOCK = Lock()
 
 
@@ -77,9 +78,23 @@ class VersionedEstimator(BaseEstimator):
         built = build()
         with _LOCK:
             _BUILT[key] = built
-            if len(_BUILT) > _KEPT:
-                _BUILT.popitem(last=False)
+            _SIZES[key] = _size(built)
+            held = sum(_SIZES[each] for each in _BUILT)
+            while len(_BUILT) > 1 and (len(_BUILT) > _KEPT or held > _LARGEST):
+                held -= _SIZES.pop(_BUILT.popitem(last=False)[0])
         return built
+
+
+def _size(thing, depth=6):
+    """Bytes of the arrays in what was built."""
+    if hasattr(thing, "nbytes"):
+        return thing.nbytes
+    if depth == 0:
+        return 0
+    parts = thing.values() if isinstance(thing, dict) else thing
+    if not isinstance(parts, (tuple, list, type({}.values()))):
+        parts = getattr(thing, "__dict__", {}).values()
+    return sum(_size(part, depth - 1) for part in parts)
 
 
 @cache

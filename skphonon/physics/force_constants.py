@@ -1053,6 +1053,23 @@ class ForceConstantModel(VersionedEstimator):
             crystals.append(crystal)
         return crystals[0] if np.ndim(parameters) == 1 else crystals
 
+    def cached(self, name, build):
+        """Return what follows from the structure alone, made once for all equal ones.
+
+        Parameters
+        ----------
+        name : hashable
+            What it is.
+        build : callable
+            Makes it.
+
+        Returns
+        -------
+        object
+            What `build` returned the first time: do not change it.
+        """
+        return self._cached(name, build, _STRUCTURE)
+
     def _crystal(self):
         """Return shells and how the parameters give their elements."""
         if self.reduction is None:

@@ -206,6 +206,10 @@ def mesh_points(model, mesh: ZoneMesh) -> MeshPoints:
     MeshPoints
         Eight points, a quarter of a step away along all axes, stand for the centre.
     """
+    return model.cached(("mesh", mesh), lambda: _mesh_points(model, mesh))
+
+
+def _mesh_points(model, mesh):
     rotations = laue_rotations(model)
     period = 4 * int(np.lcm.reduce(mesh.size))
     quarters = np.array([period // (4 * n) for n in mesh.size])
@@ -279,6 +283,13 @@ def mean_points(
         First those of :func:`mesh_points` but for the zone centre, then those around
         the centre.
     """
+    return model.cached(
+        ("mean", mesh, n_radii, steps),
+        lambda: _mean_points(model, mesh, n_radii, steps),
+    )
+
+
+def _mean_points(model, mesh, n_radii, steps):
     reciprocal = model.reciprocal_lattice()
     found = mesh_points(model, mesh)
     points, shares = found.points[: found.n_apart], found.shares[: found.n_apart]
