@@ -3,6 +3,7 @@
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 import sklearn
 from sklearn.base import clone
@@ -69,10 +70,19 @@ def test_equal_objects_share_what_they_build():
     assert len(calls) == 2
 
 
-def test_only_the_latest_are_kept():
+def test_only_the_latest_are_kept(monkeypatch):
+    monkeypatch.setattr(persistence, "_KEPT", 50)
     calls = []
     for size in range(100, 200):
         Toy(size).square(calls)
     assert len(persistence._BUILT) <= persistence._KEPT
     Toy(100).square(calls)
     assert len(calls) == 101
+
+
+def test_no_more_bytes_are_kept_than_allowed(monkeypatch):
+    monkeypatch.setattr(persistence, "_LARGEST", 3e6)
+    for size in range(500, 510):  # a megabyte each, within what holds it
+        Toy(size)._cached("array", lambda: ({"found": [np.zeros(125_000)]},))
+    held = [persistence._SIZES[key] for key in persistence._BUILT]
+    assert 2e6 <= sum(held) <= 3e6
