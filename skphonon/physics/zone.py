@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 
@@ -357,11 +358,9 @@ def _centre(wavevectors, reciprocal, radius):
     inside = (reduced - np.rint(reduced)) @ reciprocal
     heights = 1 / np.linalg.norm(np.linalg.inv(reciprocal), axis=0)
     reach = np.ceil(_EDGE * radius / heights + 0.5).astype(int)
-    total = np.zeros(len(wavevectors))
-    for shift in np.ndindex(*(2 * reach + 1)):
-        s = ((inside + (shift - reach) @ reciprocal) ** 2).sum(axis=1) / radius**2
-        total += (1 + s + s * s / 2) * np.exp(-s)
-    return total
+    shifts = np.indices(2 * reach + 1).reshape(3, -1).T - reach
+    s = cdist(inside, shifts @ reciprocal, "sqeuclidean") / radius**2
+    return ((1 + s + s * s / 2) * np.exp(-s)).sum(axis=1)
 
 
 def _shortest(reciprocal):
