@@ -21,6 +21,24 @@ CRYSTALS = {
         [[0.1, 0, 0.2], [-0.1, 0, -0.2], [0.5, 0.5, 0.5]],
         10,
     ),
+    "centre first": (
+        MONOCLINIC,
+        ["O", "Al", "Al"],
+        [[0.5, 0.5, 0.5], [0.1, 0, 0.2], [-0.1, 0, -0.2]],
+        10,
+    ),
+    "centre between": (
+        MONOCLINIC,
+        ["Al", "O", "Al", "O"],
+        [[0.1, 0, 0.2], [0.5, 0.5, 0.5], [-0.1, 0, -0.2], [0, 0, 0]],
+        12,
+    ),
+    "fluorite": (
+        2.72 * (np.ones((3, 3)) - np.eye(3)),
+        ["Ca", "F", "F"],
+        [[0, 0, 0], [0.25] * 3, [0.75] * 3],
+        3,
+    ),
     # the second atom of each pair stands before the first of another
     "two pairs": (
         MONOCLINIC,

@@ -534,4 +534,6 @@ def _is_needed(i, j, partners):
     if partners is None:
         return i <= j
     first = min(j, partners[j])
+    if partners[i] == i and j > partners[j]:
+        return False  # the conjugate of the block of i and the partner of j
     return i <= partners[i] and i <= first
