@@ -90,7 +90,8 @@ def softest_modes(model, parameters, mesh=None) -> Softest:
     """Look for unstable modes on a mesh with the zone centre and along short vectors.
 
     Sound is looked at along the thirteen shortest directions of the reciprocal lattice,
-    closer to the centre than the mesh: bands that turn unstable often do so there.
+    closer to the centre than the mesh, and so are points with coordinates of a half, a
+    third and two thirds: bands that turn unstable often do so there.
 
     Parameters
     ----------
@@ -108,7 +109,9 @@ def softest_modes(model, parameters, mesh=None) -> Softest:
     """
     if mesh is None:
         spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
-        mesh = tuple(np.maximum(np.rint(_REACH * spacings), 2).astype(int).tolist())
+        # even numbers: with the middles of edges and faces of the zone
+        halves = np.maximum(np.rint(_REACH * spacings / 2), 1).astype(int)
+        mesh = tuple((2 * halves).tolist())
     found = mesh_points(model, ZoneMesh(mesh, shifted=False))
     points = [found.points[: found.n_apart] / found.period]
     corners = np.indices((3, 3, 3)).reshape(3, -1).T - 1
@@ -116,6 +119,10 @@ def softest_modes(model, parameters, mesh=None) -> Softest:
     nearest = corners[[n for n in first if corners[n].any()]]
     size = np.broadcast_to(mesh, 3)
     points += [share * nearest / size for share in _NEAR]
+    corners = np.indices((6, 6, 6)).reshape(3, -1).T  # of zones with sixfold axes, too
+    corners = corners[np.isin(corners, [0, 2, 3, 4]).all(axis=1) & corners.any(axis=1)]
+    _, first = np.unique(stars(corners, laue_rotations(model), 6), return_index=True)
+    points.append(corners[first] / 6)
     matrices = DynamicalMatrices(
         model, np.concatenate(points) @ model.reciprocal_lattice()
     )

@@ -27,7 +27,7 @@ from skphonon._warnings import warn_user
 from skphonon.physics.constants import BOLTZMANN
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.lattice_dynamics import signed_sqrt
-from skphonon.physics.stability import Softest, warn_unstable
+from skphonon.physics.stability import Softest, softest_modes, warn_unstable
 from skphonon.physics.zone import (
     ThermalTensors,
     ZoneMesh,
@@ -101,7 +101,7 @@ def density_of_states(
     def densities(some, mesh):
         density = np.zeros((len(some), len(energy)))
         points = resolving_points(model, mesh)
-        for block, weights in _blocks(model, points, len(some)):
+        for block, weights in _blocks(model, points, len(some), len(energy)):
             modes = signed_sqrt(np.linalg.eigvalsh(block.matrices(some)))
             height = weights / (width * np.sqrt(2 * np.pi))
             for total, energies in zip(density, modes, strict=True):  # points, modes
@@ -110,7 +110,8 @@ def density_of_states(
         return density
 
     def error(coarse, fine):
-        return np.sqrt(((coarse - fine) ** 2).mean() / (fine**2).mean())
+        size = (fine**2).mean()  # none where there are no modes
+        return np.sqrt(((coarse - fine) ** 2).mean() / size) if size else 0.0
 
     if mesh is None:
         mesh = _settled(model, lambda m: densities(rows[:1], m), error, 5 * _ERROR)
@@ -246,7 +247,10 @@ def _of_stable(model, rows, kelvins, mesh, evaluate):
         return np.where(size > 0, change / np.where(size > 0, size, 1.0), lost).max()
 
     if mesh is None:
-        mesh = _settled(model, lambda m: evaluate(rows[:1], m), error, _ERROR)
+        stable = rows[softest_modes(model, rows).eigenvalues >= 0]
+        mesh = mesh_sizes(model)[0]  # of unstable sets there is nothing to converge
+        if len(stable):
+            mesh = _settled(model, lambda m: evaluate(stable[:1], m), error, _ERROR)
     softest: list = []
     found = evaluate(rows, as_mesh(mesh), softest)
     worst = min(softest, key=lambda each: each.eigenvalues.min())
@@ -279,7 +283,8 @@ def _settled(model, evaluate: Callable, error: Callable, allowed: float) -> Zone
         reached = error(*(found[mesh.size] for mesh in pair))
         if reached <= allowed:
             return pair[0]
-        n_points = np.prod(sizes[number + 6]) / len(model.point_group())
+        following = sizes[min(number + 6, len(sizes) - 1)]
+        n_points = np.prod(following) / len(model.point_group())
         if n_points * n_modes**2 > _LARGEST:
             break
     warn_user(
@@ -291,9 +296,10 @@ def _settled(model, evaluate: Callable, error: Callable, allowed: float) -> Zone
     return pair[1]
 
 
-def _blocks(model, points, n_samples):
+def _blocks(model, points, n_samples, n_energies=1):
     """Yield dynamical matrices of some of the points, and their weights."""
-    size = max(1, _NUMBERS // (n_samples * (3 * model.n_atoms) ** 2))
+    n_modes = 3 * model.n_atoms
+    size = max(1, _NUMBERS // (n_samples * n_modes**2 + n_modes * n_energies))
     for start in range(0, len(points.weights), size):
         block = slice(start, start + size)
         matrices = DynamicalMatrices(model, points.wavevectors[block])

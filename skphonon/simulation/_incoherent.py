@@ -30,6 +30,7 @@ __all__ = ["Incoherent"]
 
 Array = NDArray[np.float64]
 
+_FAR, _HIGHEST = 10.0, 600.0  # of the window, and meV: modes above scatter nothing
 _SLOW_STEPS = 3  # of the energy axis, up to which the slowest waves are put
 
 
@@ -268,19 +269,21 @@ class _Stage:
         self.eigenvalues = found.eigenvalues[:, incoherent.points]
         self.vectors = found.vectors[:, incoherent.points]
         highest = np.sqrt(max(float(self.eigenvalues.max()), step**2))
+        seen = incoherent.recording.energy
+        # wild constants have energies that no window and no memory holds
+        highest = min(highest, max(_FAR * seen.points()[-1], _HIGHEST))
         self.axis = Axis(step, -2, int(highest / step) + 7, True)
         reach = int(incoherent.n_orders * (highest / step + 3)) + 1
         self.widths = np.stack(
             [conditions.values[name] for name in LINE_WIDTHS], axis=1
         )
         if self.widths.any():  # tails fill the spectrum
-            seen = incoherent.recording.energy
             reach = max(reach, seen.first + seen.n_points)
         self.n_points = next_fast_len(2 * reach + 1, real=True)
         self.stable = self.eigenvalues > 1e-6
         energies = np.sqrt(np.where(self.stable, self.eigenvalues, 1.0))
         self.places = self.axis.places(energies)
-        self.inverse = self.stable / energies**2
+        self.inverse = self.stable * self.places.seen / energies**2
         self.kelvins = conditions.values["temperature"]
         energies = self.axis.points()
         # what sound has of f: n(E) + 1 times E

@@ -118,4 +118,5 @@ def _components(model, mesh, kelvins):
 
 
 def _change(before, now):
-    return float(np.abs(now - before).max() / np.abs(now).max())
+    size = np.abs(now).max()
+    return float(np.abs(now - before).max() / size) if size else 0.0

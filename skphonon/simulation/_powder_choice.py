@@ -21,6 +21,7 @@ __all__ = ["Choice", "choose_mesh", "error_of", "finer", "next_mesh"]
 
 _FALL = 5.0  # of the error from one mesh to the next, at most: it is exponential
 _FARTHEST = 5  # meshes that are passed over
+_ALIKE = 1e-12  # of the mean square: a variance that is rounding
 _MARGIN = 3.0  # of the tolerance at the reference: other parameters err more
 
 
@@ -75,9 +76,11 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
             _MARGIN * best.error / tolerance,
             best.of_displacements / DISPLACEMENT_ERROR,
         )
+        if not (plan.blocks and other.blocks):  # no momentum transfer is in the window
+            excess = np.inf
         if excess <= 1:
             return best
-        steps = np.clip(int(np.log(excess) / np.log(_FALL)), 1, _FARTHEST)
+        steps = np.clip(int(np.log(min(excess, 1e30)) / np.log(_FALL)), 1, _FARTHEST)
         following = [
             n
             for n in range(number + 1, min(number + steps + 1, len(sizes) - APART))
@@ -157,9 +160,14 @@ def _spectrum(plan, simulator, values, rows=None):
 
 
 def _distances(coarse, fine, mask):
-    """Error of an image over its variance, and largest one of displacements."""
+    """Error of an image over its variance, and largest one of displacements.
+
+    Over the mean square where all that is seen is alike, as in a single pixel.
+    """
     first, second = (pair[0][mask] for pair in (coarse, fine))
+    square = (second**2).mean()
     spread = second.var()
+    spread = spread if spread > _ALIKE * square else square
     error = ((first - second) ** 2).mean() / spread if spread else 0.0
     size = np.abs(fine[1]).max()
     change = np.abs(coarse[1] - fine[1]).max() / size if size else 0.0

@@ -20,6 +20,7 @@ from skphonon.physics.mode_pairs import mode_pairs
 from skphonon.physics.stability import Softest
 from skphonon.simulation._powder_engine import (
     amplitudes,
+    bounded,
     conditions_of,
     crystals,
     each_batch,
@@ -232,7 +233,10 @@ def _collect(plan, found, pairs, inner):
     collected = np.zeros((n_samples, *shape))
     slopes = np.zeros((n_samples, shape[0], shape[1], n_changes))
     tilted = _slope_weights(plan, found)
-    for block in plan.blocks:
+    width = plan.matrices.size * (1 if plan.matrices.is_real else 2)
+    for block in bounded(
+        plan, n_samples * plan.matrices.size * 2 * (width + n_changes)
+    ):
         sums = _pair_sums(plan, block, found)  # (n, s, j, q, l) real and imaginary
         n_modes = sums.shape[2]
         own = np.arange(n_modes)
@@ -295,7 +299,7 @@ def _collect_components(plan, found):
     n_samples, n_components = found.exponents.shape
     axes = plan.recording.energy, plan.recording.q
     collected = np.zeros((n_samples, n_components, *(axis.n_points for axis in axes)))
-    for block in plan.blocks:
+    for block in bounded(plan, 2 * n_samples * plan.matrices.size):
         levels = energy_shares(plan, block, found)
         forms = quadratic(plan, block)
         values, damping = amplitudes(plan, block, found)
@@ -348,7 +352,7 @@ def gradient(plan, rows, conditions, slopes):
     of_components = np.zeros_like(found.exponents)
     back = conditions.adjoint(slopes)
     tilted = _slope_weights(plan, found)
-    for block in plan.blocks:
+    for block in bounded(plan, 4 * n_samples * plan.matrices.size):
         values, damping = amplitudes(plan, block, found)
         by_moduli = np.ascontiguousarray(back[:, :, block.moduli]).reshape(
             -1, block.moduli.stop - block.moduli.start

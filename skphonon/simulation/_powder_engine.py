@@ -20,13 +20,14 @@ from scipy.sparse import csc_array
 
 from skphonon.physics.stability import Softest
 from skphonon.simulation._axes import Places, inverse_square
-from skphonon.simulation._powder_plan import Plan
+from skphonon.simulation._powder_plan import Plan, parts
 from skphonon.simulation._recording import Conditions
 
 __all__ = [
     "Crystals",
     "amplitudes",
     "batch_size",
+    "bounded",
     "collect",
     "conditions_of",
     "crystals",
@@ -42,6 +43,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
+_NUMBERS = 1 << 23  # that a part of a block keeps
 _BATCH = 32  # parameter sets simulated together
 
 
@@ -108,9 +110,29 @@ def collect(plan: Plan, found: Crystals) -> Array:
     n_samples = len(found.eigenvalues)
     axes = plan.recording.energy, plan.recording.q
     collected = np.zeros((n_samples, *(axis.n_points for axis in axes)))
-    for block in plan.blocks:
+    for block in bounded(plan, 2 * n_samples * plan.matrices.size):
         _add_lines(plan, block, found, collected)
     return collected
+
+
+def bounded(plan: Plan, numbers: int):
+    """Yield the blocks of a plan in parts that keep few numbers.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings.
+    numbers : int
+        Kept for each point and modulus.
+
+    Yields
+    ------
+    Block
+        A block or a part of one.
+    """
+    for block in plan.blocks:
+        for_each = numbers * (block.moduli.stop - block.moduli.start)
+        yield from parts(block, max(1, _NUMBERS // for_each))
 
 
 def _add_lines(plan, block, found, collected):
@@ -261,7 +283,17 @@ def batch_size(plan: Plan, memory: float) -> int:
     n_points, size = len(plan.weights), plan.matrices.size
     real = 1 if plan.matrices.is_real else 2
     of_modes = 4 * n_points * size**2 * real
-    widest = max(block.q_vectors.size // 3 for block in plan.blocks) * size * real
+    widest = max(
+        (
+            max(
+                block.q_vectors.size // 3 * real,
+                len(block.points) * (block.moduli.stop - block.moduli.start),
+            )
+            for block in plan.blocks
+        ),
+        default=0,
+    )
+    widest *= size
     axes = plan.recording.energy.n_points * plan.recording.q.n_points
     recorded = 3 * axes + 2 * plan.recording.moduli.size
     return int(np.clip(memory / 8 / (of_modes + 5 * widest + recorded), 1, _BATCH))

@@ -10,6 +10,7 @@ __all__ = ["orders_needed", "warn_of_orders"]
 
 _NEGLIGIBLE = 1e-3  # of the intensity in the window, in all further orders
 _MISSED = 0.02  # of it from which on an order that is given gets a warning
+_TINY = np.finfo(float).tiny
 _MOST = 60  # phonons at once
 _REACH = 16.0  # Angstrom, of the mesh with which orders are compared
 
@@ -27,6 +28,16 @@ def orders_needed(simulator) -> int:
     int
     """
     totals = _totals(simulator)
+    if not totals.sum():  # nothing is in the window
+        return 1
+    if totals[-1] > _NEGLIGIBLE * totals.sum() / 10:
+        warn_user(
+            f"More than {_MOST} phonons at once would be seen in the window, where "
+            f'n_phonons="auto" stops: the largest order alone holds '
+            f"{totals[-1] / totals.sum():.1%}. Leave large |Q| out of the mask, or "
+            "give n_phonons.",
+            UserWarning,
+        )
     beyond = totals[::-1].cumsum()[::-1] / totals.sum()  # share from each order on
     few = np.flatnonzero(beyond < _NEGLIGIBLE)
     return int(few[0]) if len(few) else len(totals)
@@ -46,7 +57,7 @@ def warn_of_orders(simulator) -> None:
         Above 2 % of the intensity in the window.
     """
     totals = _totals(simulator)
-    missed = totals[simulator.n_phonons :].sum() / totals.sum()
+    missed = totals[simulator.n_phonons :].sum() / max(totals.sum(), _TINY)
     if missed > _MISSED:
         warn_user(
             f"n_phonons={simulator.n_phonons} leaves out {missed:.0%} of the intensity "

@@ -35,7 +35,7 @@ from skphonon.simulation._phonon_amplitudes import (
 from skphonon.simulation._recording import Recording
 from skphonon.simulation.grid import pixel_coordinates
 
-__all__ = ["Block", "Plan", "make_plan", "n_orders", "plan_size"]
+__all__ = ["Block", "Plan", "make_plan", "n_orders", "parts", "plan_size"]
 
 Array = NDArray[np.float64]
 
@@ -51,6 +51,40 @@ class Block(NamedTuple):
     q_vectors: Array  # (n_chunks, n_rows, 3), 1/Angstrom
     moduli: slice  # of the axis of moduli, that the block reaches
     q_shares: csr_array  # (n_points * n_moduli, n_chunks * n_rows)
+
+
+def parts(block: Block, n_points: int):
+    """Yield a block in parts of at most so many points.
+
+    Parameters
+    ----------
+    block : Block
+        The whole.
+    n_points : int
+        At least one.
+
+    Yields
+    ------
+    Block
+        Some of its points.
+    """
+    if len(block.points) <= n_points:
+        yield block
+        return
+    n_rows, n_moduli = block.q_vectors.shape[1], block.moduli.stop - block.moduli.start
+    for start in range(0, len(block.points), n_points):
+        stop = min(start + n_points, len(block.points))
+        first, last = np.searchsorted(block.chunks, [start, stop])
+        some = slice(first, last)
+        shares = block.q_shares[start * n_moduli : stop * n_moduli]
+        yield Block(
+            block.points[start:stop],
+            block.chunks[some] - start,
+            block.amplitudes[some],
+            block.q_vectors[some],
+            block.moduli,
+            shares[:, first * n_rows : last * n_rows],
+        )
 
 
 class Plan(NamedTuple):
@@ -221,7 +255,7 @@ def _all_zones(points, period, reciprocal, rotations, low, high) -> _Given:
         least[some] = np.minimum(least[some], labels(whole[some] @ rotation))
     keys = np.stack([of_point, least], axis=1)
     order = np.lexsort(keys.T[::-1])
-    new = np.r_[True, (np.diff(keys[order], axis=0) != 0).any(axis=1)]
+    new = np.r_[True, (np.diff(keys[order], axis=0) != 0).any(axis=1)][: len(order)]
     first = order[new]
     members = np.diff(np.r_[np.flatnonzero(new), len(order)]).astype(float)
     q_vectors = centres[of_lattice[first]] + own[of_point[first]]
@@ -272,6 +306,8 @@ def _blocks(model, lists, numbers, lengths, axis):
 
 def _groups(counts, n_modes):
     """Ranges of points with about as many transfers each."""
+    if not len(counts):
+        return
     numbers = np.cumsum(counts * n_modes) // _NUMBERS
     starts = np.flatnonzero(np.r_[True, np.diff(numbers) > 0])
     for start, stop in zip(starts, np.r_[starts[1:], len(counts)], strict=True):
