@@ -1320,3 +1320,20 @@ def test_shells_and_cutoffs_that_cannot_be_are_refused_at_once(salt):
         ForceConstantModel.from_phonopy(crystal, n_shells=0)
     with pytest.raises(ValueError, match="no shortest vector on it is longer"):
         ForceConstantModel.from_phonopy(crystal, cutoff=100.0)
+
+
+def test_a_mode_on_the_border_of_the_zone_is_found():
+    """Imaginary at M of a hexagonal zone, and on next to no other point."""
+    lattice = [[3.2, 0, 0], [-1.6, 1.6 * 3**0.5, 0], [0, 0, 5.2]]
+    model = ForceConstantModel(
+        lattice,
+        ["Mg"] * 2,
+        None,
+        positions=[[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]],
+        n_shells=5,
+    )
+    model = model.set_params(reference=np.zeros(20)).reduced("springs")
+    row = [0.12431569, 1.01721074, 5.70056633, -0.43748965, 1.71974844]
+    row += [-0.01580788, 0.11193779, -0.01728375, -0.10492489, 0.03554677]
+    assert model.frequencies([row], [[0.5, 0, 0]])[0, 0, 0] < -2
+    assert not model.is_stable([row])[0]

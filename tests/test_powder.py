@@ -423,3 +423,64 @@ def test_a_reference_of_another_model_is_named(model, grid):
 def test_wrong_number_of_parameters(model, grid):
     with pytest.raises(ValueError, match=r"\(n_samples, 5\).*got shape \(1, 3\)"):
         PowderSimulator(model, grid, energy_resolution=1.54).simulate([[1.0, 2.0, 3.0]])
+
+
+def test_a_single_pixel_is_converged(model):
+    """Its variance is nothing: errors are those of its intensity."""
+    energy, q = np.arange(2, 40, 4.0), np.arange(1, 8, 0.5)
+    mask = np.zeros((len(energy), len(q)), dtype=bool)
+    mask[2, 6] = True
+    grid = SpectrumGrid(energy, q, mask=mask)
+    simulator = PowderSimulator(model, grid, energy_resolution=0.8)
+    found = np.nanmax(simulator.simulate(model.reference))
+    exact = np.nanmax(clone(simulator).set_params(mesh=40).simulate(model.reference))
+    assert found == pytest.approx(exact, rel=0.02)
+    assert 0 < simulator.mesh_error < simulator.tolerance
+
+
+def test_a_mesh_that_has_nothing_in_the_window_is_not_taken(model):
+    grid = SpectrumGrid(np.linspace(2, 6, 5), np.linspace(0.1, 0.25, 4))
+    simulator = PowderSimulator(
+        model, grid, energy_resolution=1.0, q_resolution=0.03, tolerance=0.05
+    )
+    found = simulator.simulate(model.reference)
+    assert min(simulator.zone_mesh.size) > 20
+    exact = clone(simulator).set_params(mesh=90).simulate(model.reference)
+    assert nmse(exact, found)[0] < 0.05
+    empty = clone(simulator).set_params(mesh=2).simulate(model.reference)
+    assert not np.nansum(empty)
+
+
+def test_orders_without_end_are_said(model):
+    grid = SpectrumGrid(np.arange(5, 300, 5.0), np.arange(22, 25, 0.5))
+    simulator = PowderSimulator(
+        model,
+        grid,
+        energy_resolution=2.0,
+        temperature=4000.0,
+        n_phonons="auto",
+        mesh=6,
+        quantity="sqe",
+    )
+    with pytest.warns(UserWarning, match="More than 60 phonons at once"):
+        simulator.simulate(model.reference)
+
+
+def test_many_phonons_at_once_do_not_overflow(model, grid):
+    few, many, auto = (
+        PowderSimulator(
+            model, grid, energy_resolution=1.54, mesh=6, n_phonons=n, temperature=900.0
+        ).simulate(model.reference)
+        for n in (10, 40, "auto")
+    )
+    assert_allclose(many, few, rtol=1e-3)
+    assert np.nansum(auto) == pytest.approx(np.nansum(many), rel=1e-3)
+
+
+def test_an_order_that_is_not_enough_is_said(model):
+    grid = SpectrumGrid(np.arange(10, 60, 2.0), np.arange(9, 10.5, 0.25))
+    simulator = PowderSimulator(
+        model, grid, energy_resolution=1.54, temperature=900.0, n_phonons=4, mesh=6
+    )
+    with pytest.warns(UserWarning, match=r"n_phonons=4 leaves out \d+% .* \"auto\""):
+        simulator.simulate(model.reference)

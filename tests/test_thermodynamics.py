@@ -216,3 +216,17 @@ def test_bad_arguments(aluminium):
         density_of_states(aluminium, p, [1.0], width=0.0)
     with pytest.raises(ValueError, match="one column each of 1XX"):
         heat_capacity(aluminium, [[1.0, 2.0]], [10.0])
+
+
+def test_there_is_nothing_above_the_band(aluminium):
+    energy = np.linspace(100, 150, 5)
+    density = density_of_states(aluminium, aluminium.reference, energy, width=1.0)
+    assert (density == 0).all()
+
+
+def test_an_unstable_first_set_costs_the_others_nothing(aluminium):
+    rows = np.stack([-aluminium.reference, aluminium.reference])
+    with pytest.warns(UnstableCrystalWarning):
+        found = displacement_tensors(aluminium, rows, [300.0])
+    alone = displacement_tensors(aluminium, aluminium.reference, [300.0])
+    assert_allclose(found[1], alone[0], rtol=1e-9)
