@@ -55,7 +55,7 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
         search.
     """
     tried: dict = {}
-    model, budget = simulator.model, simulator.memory * 1e6 / 2
+    model, budget = simulator.model, simulator.memory * 1e6
     sizes, number = mesh_sizes(model), 0
     n_polar = FEWEST_ANGLES
     if simulator.mean_square_displacement is None:

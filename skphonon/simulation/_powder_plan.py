@@ -39,6 +39,7 @@ __all__ = ["Block", "Plan", "make_plan", "n_orders", "parts", "plan_size"]
 
 Array = NDArray[np.float64]
 
+_WHILE_MADE = 5  # times what a plan keeps, measured
 _NUMBERS = 1 << 17  # lines of a block, for one parameter set
 
 
@@ -170,7 +171,7 @@ def n_orders(simulator) -> int:
 
 
 def plan_size(model, size, simulator, ranges) -> float:
-    """Return about how many bytes a plan takes.
+    """Return about how many bytes a plan takes while it is made.
 
     Parameters
     ----------
@@ -195,7 +196,7 @@ def plan_size(model, size, simulator, ranges) -> float:
     numbers = model.n_atoms * (1 if real else 2)
     per_transfer = 8 * (numbers + 3 + 4 + 2) + 8 * 4 * 3 * numbers
     per_point = 8 * (3 * model.n_atoms) ** 2 * (4 if real else 8)
-    return n_transfers * per_transfer + n_points * per_point
+    return _WHILE_MADE * (n_transfers * per_transfer + n_points * per_point)
 
 
 class _Transfers(NamedTuple):

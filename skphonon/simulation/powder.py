@@ -493,7 +493,7 @@ class PowderSimulator(ModelSimulator):
         _, _, ranges = self._asked(self.reference)
         mesh = next_mesh(self._mesh(ranges), self.model)
         size = plan_size(self.model, mesh.size, self, _pairs(ranges))
-        return self._on(mesh) if size <= self.memory * 1e6 / 2 else None
+        return self._on(mesh) if size <= self.memory * 1e6 else None
 
     def working_ranges(self, nuisance, nuisance_ranges):
         """Return parts of ranges that are cheaper to prepare for.
