@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -359,6 +360,18 @@ def test_a_tolerance_out_of_reach_is_said(model):
         ConvergenceWarning, match=r"finest mesh within memory=4 MB, \(.* the error is"
     ):
         simulator.simulate(model.reference)
+
+
+def test_tensors_go_backwards_without_a_jacobian(model, grid, monkeypatch):
+    simulator = PowderSimulator(model, grid, energy_resolution=1.54, mesh=4)
+    slopes = np.random.default_rng(0).normal(size=(1, grid.n_pixels))
+    expected = simulator.gradient(model.reference, slopes)
+    monkeypatch.setattr(PowderSimulator, "jacobian", None)
+    rows = torch.tensor(model.reference[None], requires_grad=True)
+    visible = torch.as_tensor(grid.mask.ravel())
+    spectra = simulator.simulate_tensor(rows)[:, visible]
+    (spectra * torch.as_tensor(slopes)[:, visible]).sum().backward()
+    assert_allclose(rows.grad.numpy(), expected, rtol=1e-12)
 
 
 def test_a_tolerance_is_kept(model, grid):

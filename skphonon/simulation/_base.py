@@ -81,8 +81,8 @@ class ModelSimulator(VersionedEstimator):
     def simulate_tensor(self, parameters):
         """Simulate spectra as part of a torch computation.
 
-        Gradients flow back to the parameters through :meth:`jacobian`; second
-        derivatives do not exist.
+        Gradients flow back to the parameters through `gradient`, or :meth:`jacobian`
+        of simulators without it; second derivatives do not exist.
 
         Parameters
         ----------

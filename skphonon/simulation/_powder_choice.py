@@ -93,7 +93,7 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
         return best
     warn_user(
         f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, "
-        f"does not reach tolerance={tolerance:g}: the error is "
+        f"does not reach a third of tolerance={tolerance:g}: the error is "
         f"{best.error:.1g} "
         f"({best.of_displacements:.1g} of displacements). Raise memory or tolerance, "
         "give the simulator the resolution of the instrument, or leave the elastic "
