@@ -11,7 +11,6 @@ module returns are :math:`\Phi`, as phonopy has them.
 
 import os
 import re
-from math import lcm
 
 import numpy as np
 
@@ -39,6 +38,7 @@ from skphonon.physics.reduction import (
     reduction_of,
 )
 from skphonon.physics.stability import softest_modes
+from skphonon.physics.zone import folded, laue_rotations
 
 __all__ = ["ForceConstantModel"]
 
@@ -990,19 +990,10 @@ class ForceConstantModel(VersionedEstimator):
                 "n_points must be one number or three, at least 1 an axis; got "
                 f"{n_points}."
             )
-        counts = np.broadcast_to(n_points, 3)
-        finest = lcm(*counts.tolist())
-        axes = [np.arange(1, 2 * n, 2) * (finest // n) for n in counts]
-        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        group = self._structure().group  # coordinates are in units of 1 / (2 finest)
-        place = (2 * finest) ** np.arange(3)
-        rotations = np.concatenate([group.rotations, -group.rotations])
-        stars = np.full(len(points), np.iinfo(int).max)
-        for rotation in rotations[laue_class(group)]:
-            np.minimum(stars, (points @ rotation) % (2 * finest) @ place, out=stars)
-        _, first, members = np.unique(stars, return_index=True, return_counts=True)
-        wavevectors = points[first] / (2 * finest) @ self.reciprocal_lattice()
-        return wavevectors, members / len(points)
+        points, period, shares = folded(
+            np.broadcast_to(n_points, 3).tolist(), True, laue_rotations(self)
+        )
+        return points / period @ self.reciprocal_lattice(), shares
 
     def to_phonopy(self, parameters=None):
         """Return phonopy objects with these force constants.

@@ -7,7 +7,13 @@ import numpy as np
 
 from skphonon._warnings import warn_user
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
-from skphonon.physics.zone import ZoneMesh, laue_rotations, mesh_points, stars
+from skphonon.physics.zone import (
+    ZoneMesh,
+    laue_rotations,
+    mesh_points,
+    size_of_reach,
+    stars,
+)
 
 __all__ = [
     "Softest",
@@ -108,10 +114,8 @@ def softest_modes(model, parameters, mesh=None) -> Softest:
         The lowest modes.
     """
     if mesh is None:
-        spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
         # even numbers: with the middles of edges and faces of the zone
-        halves = np.maximum(np.rint(_REACH * spacings / 2), 1).astype(int)
-        mesh = tuple((2 * halves).tolist())
+        mesh = size_of_reach(model, _REACH, multiple=2)
     found = mesh_points(model, ZoneMesh(mesh, shifted=False))
     points = [found.points[: found.n_apart] / found.period]
     corners = np.indices((3, 3, 3)).reshape(3, -1).T - 1

@@ -32,12 +32,14 @@ __all__ = [
     "ZonePoints",
     "as_mesh",
     "displacement_components",
+    "folded",
     "labels",
     "laue_rotations",
     "mean_points",
     "mesh_points",
     "mesh_sizes",
     "resolving_points",
+    "size_of_reach",
     "stars",
     "thermal_amplitudes",
 ]
@@ -192,6 +194,37 @@ class MeshPoints(NamedTuple):
     n_apart: int
 
 
+def folded(size, shifted: bool, rotations: Integers) -> tuple[Integers, int, Array]:
+    """Fold the points of a mesh but for the zone centre.
+
+    Parameters
+    ----------
+    size : array-like of int of shape (3,)
+        Points along each reciprocal axis.
+    shifted : bool
+        Whether they lie half a step off the zone centre.
+    rotations : ndarray of int of shape (n_rotations, 3, 3)
+        As from :func:`laue_rotations`.
+
+    Returns
+    -------
+    points : ndarray of int of shape (n_points, 3)
+        Coordinates in a fraction of the reciprocal lattice vectors.
+    period : int
+        What the coordinates are fractions of, a multiple of four points an axis.
+    shares : ndarray of shape (n_points,)
+        Share of the zone that each stands for.
+    """
+    period = 4 * int(np.lcm.reduce(size))
+    axes = [(4 * np.arange(n) + 2 * shifted) * (period // (4 * n)) for n in size]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    apart = points[points.any(axis=1)]
+    _, first, members = np.unique(
+        stars(apart, rotations, period), return_index=True, return_counts=True
+    )
+    return apart[first], period, members / len(points)
+
+
 def mesh_points(model, mesh: ZoneMesh) -> MeshPoints:
     """Return the points of a mesh that symmetry leaves independent.
 
@@ -212,25 +245,16 @@ def mesh_points(model, mesh: ZoneMesh) -> MeshPoints:
 
 def _mesh_points(model, mesh):
     rotations = laue_rotations(model)
-    period = 4 * int(np.lcm.reduce(mesh.size))
-    quarters = np.array([period // (4 * n) for n in mesh.size])
-    axes = [
-        (4 * np.arange(n) + 2 * mesh.shifted) * quarter
-        for n, quarter in zip(mesh.size, quarters, strict=True)
-    ]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    apart = points[points.any(axis=1)]
-    _, first, members = np.unique(
-        stars(apart, rotations, period), return_index=True, return_counts=True
-    )
-    found, shares = [apart[first]], [members / len(points)]
-    if len(apart) < len(points):
+    apart, period, weights = folded(mesh.size, mesh.shifted, rotations)
+    found, shares = [apart], [weights]
+    if not mesh.shifted:
+        quarters = period // (4 * np.array(mesh.size))
         corners = quarters * (2 * np.indices((2, 2, 2)).reshape(3, -1).T - 1)
         _, nearest, members = np.unique(
             stars(corners, rotations), return_index=True, return_counts=True
         )
         found.append(corners[nearest])
-        shares.append(members / 8 / len(points))
+        shares.append(members / 8 / np.prod(mesh.size))
     return MeshPoints(
         np.concatenate(found), period, np.concatenate(shares), len(found[0])
     )
@@ -325,15 +349,37 @@ def mesh_sizes(model) -> list[tuple[int, int, int]]:
     list of tuple of 3 int
         The fourth after one has about half as many points again along each axis.
     """
-    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
     found: list[tuple[int, int, int]] = []
     reach = _SHORTEST
     while reach < _LONGEST:
-        a, b, c = np.maximum(np.rint(reach * spacings), 2).astype(int).tolist()
-        if (a, b, c) not in found[-1:]:
-            found.append((a, b, c))
+        size = size_of_reach(model, reach)
+        if size not in found[-1:]:
+            found.append(size)
         reach *= 1.5**0.25
     return found
+
+
+def size_of_reach(model, reach: float, multiple: int = 1) -> tuple[int, int, int]:
+    """Return the mesh that stands for so large a crystal, about.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+    reach : float
+        Distance in Angstrom between the outer planes of cells.
+    multiple : int, default=1
+        What the numbers of points are multiples of.
+
+    Returns
+    -------
+    tuple of 3 int
+        Points along each reciprocal axis, at least two.
+    """
+    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
+    multiples = np.rint(reach * spacings / multiple).astype(int)
+    a, b, c = np.maximum(multiple * multiples, 2).tolist()
+    return a, b, c
 
 
 def as_mesh(mesh) -> ZoneMesh:

@@ -138,6 +138,16 @@ class ModelSimulator(VersionedEstimator):
         ranges = _nuisance.nuisance_ranges(table, nuisance_ranges or {}, names)
         return rows, table, ranges
 
+    def _checked_slopes(self, slopes, n_samples):
+        """Return the derivatives with the pixels that a gradient starts from."""
+        slopes = np.atleast_2d(np.asarray(slopes, dtype=float))
+        if slopes.shape != (n_samples, self.grid.n_pixels):
+            raise ValueError(
+                f"slopes must have shape {(n_samples, self.grid.n_pixels)}, one row a "
+                f"parameter set and one column a pixel; got {slopes.shape}."
+            )
+        return slopes
+
     def _asked_changes(self, parameters, nuisance, nuisance_ranges):
         """Return names to differentiate with, and what `_asked` returns."""
         names = (nuisance,) if isinstance(nuisance, str) else tuple(nuisance)

@@ -126,8 +126,9 @@ def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
     fine = make_plan(simulator, finer(plan.mesh), ranges)
     found = []
     for row in rows:
-        pair = [_spectrum(each, simulator, values, row[None]) for each in (plan, fine)]
-        coarse, of_finer = pair
+        coarse, of_finer = (
+            _spectrum(each, simulator, values, row[None]) for each in (plan, fine)
+        )
         found.append(_distances(coarse, of_finer, simulator.grid.mask)[0])
     return np.array(found)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from skphonon._validation import check_parameters
 from skphonon._warnings import warn_user
-from skphonon.physics.zone import ZoneMesh
+from skphonon.physics.zone import ZoneMesh, size_of_reach
 
 __all__ = ["orders_needed", "warn_of_orders"]
 
@@ -27,7 +27,10 @@ def orders_needed(simulator) -> int:
     -------
     int
     """
-    totals = _totals(simulator)
+    return _needed(_totals(simulator))
+
+
+def _needed(totals):
     if not totals.sum():  # nothing is in the window
         return 1
     if totals[-1] > _NEGLIGIBLE * totals.sum() / 10:
@@ -61,7 +64,7 @@ def warn_of_orders(simulator) -> None:
     if missed > _MISSED:
         warn_user(
             f"n_phonons={simulator.n_phonons} leaves out {missed:.0%} of the intensity "
-            f"in the window at the reference. Set n_phonons={orders_needed(simulator)} "
+            f"in the window at the reference. Set n_phonons={_needed(totals)} "
             'or "auto".',
             UserWarning,
         )
@@ -77,10 +80,8 @@ def _totals(simulator):
     from skphonon.simulation.powder import _pairs
 
     check_parameters(simulator)
-    model = simulator.model
-    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
-    size = tuple(np.maximum(np.rint(_REACH * spacings), 2).astype(int).tolist())
-    probe = clone(simulator).set_params(n_phonons=_MOST, mesh=ZoneMesh(size))
+    mesh = ZoneMesh(size_of_reach(simulator.model, _REACH))
+    probe = clone(simulator).set_params(n_phonons=_MOST, mesh=mesh)
     rows, table, ranges = probe._asked(simulator.reference)
     plan = make_plan(probe, probe.mesh, _pairs(ranges))
     conditions = conditions_of(plan, table_columns(table), slice(None))

@@ -106,11 +106,6 @@ class Plan(NamedTuple):
     incoherent: Incoherent | None
     background: Array | None  # (n_pixels,)
 
-    @property
-    def n_transfers(self) -> int:
-        """Number of momentum transfers."""
-        return sum(block.q_shares.shape[1] for block in self.blocks)
-
 
 def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
     """Build a plan.

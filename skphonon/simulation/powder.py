@@ -415,12 +415,7 @@ class PowderSimulator(ModelSimulator):
         from skphonon.simulation import _powder_derivatives
 
         rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
-        slopes = np.atleast_2d(np.asarray(slopes, dtype=float))
-        if slopes.shape != (len(rows), self.grid.n_pixels):
-            raise ValueError(
-                f"slopes must have shape {(len(rows), self.grid.n_pixels)}, one row a "
-                f"parameter set and one column a pixel; got {slopes.shape}."
-            )
+        slopes = self._checked_slopes(slopes, len(rows))
         return _powder_derivatives.gradients(
             self._plan(ranges),
             rows,
@@ -484,8 +479,8 @@ class PowderSimulator(ModelSimulator):
         Returns
         -------
         PowderSimulator or None
-            With `mesh` set; None where that of the reference would take more than half
-            of `memory`.
+            With `mesh` set; None where that of the reference would take more than
+            `memory`.
         """
         from skphonon.simulation._powder_choice import next_mesh
         from skphonon.simulation._powder_plan import plan_size

@@ -318,12 +318,7 @@ class SingleCrystalSimulator(ModelSimulator):
         from skphonon.simulation import _crystal_derivatives
 
         rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
-        slopes = np.atleast_2d(np.asarray(slopes, dtype=float))
-        if slopes.shape != (len(rows), self.grid.n_pixels):
-            raise ValueError(
-                f"slopes must have shape {(len(rows), self.grid.n_pixels)}, one row a "
-                f"parameter set and one column a pixel; got {slopes.shape}."
-            )
+        slopes = self._checked_slopes(slopes, len(rows))
         (found,) = self._each(
             rows,
             table,
