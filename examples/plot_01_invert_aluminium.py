@@ -27,26 +27,24 @@ from sklearn.pipeline import make_pipeline
 
 from skphonon import (
     ForceConstantRegressor,
-    IncompleteDatasetWarning,
     MaskedSpectrumPreprocessor,
     Measurement,
     NelderMeadInverter,
-    OutOfDistributionWarning,
     PowderSimulator,
     SpectrumGrid,
     VAEFeatureExtractor,
-    attach_card,
-    describe,
     fetch_aluminium_arcs,
-    fine_tune,
     load_aluminium_model,
     make_powder_spectra,
     nmse,
-    normalize_spectra,
     save_model,
 )
+from skphonon.datasets import IncompleteDatasetWarning
 from skphonon.inspection import SpectrumProfilesDisplay, TemperatureTrendsDisplay
+from skphonon.learning import OutOfDistributionWarning, fine_tune
+from skphonon.persistence import attach_card, describe
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
+from skphonon.preprocessing import normalize_spectra
 
 model = load_aluminium_model()
 

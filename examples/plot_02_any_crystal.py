@@ -30,9 +30,9 @@ from scipy.optimize import least_squares
 from sklearn.base import clone
 
 from skphonon import ForceConstantModel, PowderSimulator, SpectrumGrid
+from skphonon.instrument import PolynomialResolution
 from skphonon.physics.constants import MEV_PER_THZ
 from skphonon.physics.scattering import kinematic_mask
-from skphonon.simulation import PolynomialResolution
 
 LATTICE = 3.75  # Angstrom, https://doi.org/10.1007/BF02893155
 crystal = Atoms(

@@ -27,7 +27,6 @@ from skphonon import (
     ForceConstantRegressor,
     MaskedSpectrumPreprocessor,
     PowderSimulator,
-    ResimulationScorer,
     SpectrumGrid,
     VAEFeatureExtractor,
     load_aluminium_model,
@@ -39,6 +38,7 @@ from skphonon.inspection import (
     LatentTraversalDisplay,
     active_dimensions,
 )
+from skphonon.metrics import ResimulationScorer
 
 grid = SpectrumGrid(
     np.arange(10.5, 45, 1.5), np.arange(0.6, 10, 0.4), incident_energy=50.0

@@ -25,25 +25,24 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from skphonon import (
-    CalibratedRegressor,
     ForceConstantRegressor,
-    IncompleteDatasetWarning,
     LeastSquaresInverter,
     MaskedSpectrumPreprocessor,
     Measurement,
-    MisfitWarning,
     NelderMeadInverter,
-    OutOfDistributionWarning,
     PowderSimulator,
     SpectrumGrid,
     VAEFeatureExtractor,
-    draw_parameters,
     fetch_aluminium_arcs,
     load_aluminium_model,
     make_powder_spectra,
     nmse,
 )
-from skphonon.inspection import PhononBandsDisplay, ReliabilityDisplay
+from skphonon.calibration import CalibratedRegressor
+from skphonon.datasets import IncompleteDatasetWarning
+from skphonon.inspection import PhononBandsDisplay, ReliabilityDisplay, draw_parameters
+from skphonon.inversion import MisfitWarning
+from skphonon.learning import OutOfDistributionWarning
 
 model = load_aluminium_model()
 

@@ -21,15 +21,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.utils import Bunch
 
-from skphonon import (
-    ImplicitSpectrumModel,
-    PathGrid,
-    PixelInverter,
-    SpinWaveSimulator,
-    fetch_la2nio4,
-    load_la2nio4_model,
-)
-from skphonon.simulation.grid import pixel_coordinates
+from skphonon import ImplicitSpectrumModel, PathGrid, PixelInverter, SpinWaveSimulator
+from skphonon.datasets import fetch_la2nio4, load_la2nio4_model
+from skphonon.instrument.grid import pixel_coordinates
 
 UNIT = 1 / 250  # S per spin, in 1/meV, that shows as an intensity of one in the map
 BOUNDS = [20.0, -30.0], [75.0, 10.0]  # meV, of J and J'

@@ -29,16 +29,15 @@ from sklearn.pipeline import make_pipeline
 from skphonon import (
     CrystalGrid,
     ForceConstantModel,
-    ForceConstantPrior,
     ForceConstantRegressor,
-    GappySpectrumExtractor,
     LeastSquaresInverter,
     SingleCrystalSimulator,
     SpectrumRegressor,
-    draw_parameters,
-    make_crystal_spectra,
 )
-from skphonon.inspection import PhononBandsDisplay
+from skphonon.datasets import make_crystal_spectra
+from skphonon.inspection import PhononBandsDisplay, draw_parameters
+from skphonon.learning import GappySpectrumExtractor
+from skphonon.physics import ForceConstantPrior
 
 EDGE = 5.66  # Angstrom
 FIELDS = {

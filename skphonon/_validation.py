@@ -9,7 +9,7 @@ import inspect
 import numbers
 
 import numpy as np
-from sklearn.base import _fit_context
+from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -23,10 +23,10 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
-    "_fit_context",
     "at_least",
     "check_columns",
     "check_parameters",
+    "fit_context",
     "gives_std",
     "how_to_pass_images",
     "increasing_axis",
@@ -117,9 +117,7 @@ def validate_spectra(estimator, *args, remedy="", **options):
         As `validate_data` does. What has the shape of one image, or of a stack of them,
         is told how spectra are passed; NaN, what to do about it.
     """
-    from skphonon.instrument.measurement import Measurement  # above this module
-
-    if isinstance(args[0], Measurement):
+    if hasattr(args[0], "grid") and hasattr(args[0], "data"):  # a measurement
         raise TypeError(
             f"{type(estimator).__name__} takes spectra, one a row, got a "
             f"{type(args[0]).__name__}. Pass its data (and errors=measured.error where "

@@ -16,8 +16,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from skphonon._persistence import VersionedEstimator
-from skphonon._validation import HasMethods, Interval, _fit_context, gives_std
+from skphonon._validation import HasMethods, Interval, fit_context, gives_std
+from skphonon._versioned import VersionedEstimator
 
 __all__ = ["CalibratedRegressor"]
 
@@ -113,7 +113,7 @@ class CalibratedRegressor(MetaEstimatorMixin, RegressorMixin, VersionedEstimator
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):
         """Train the regressor, unless it is frozen, and calibrate it.
 

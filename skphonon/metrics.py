@@ -13,8 +13,8 @@ constant spectrum scores 1.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skphonon._persistence import VersionedEstimator
-from skphonon.preprocessing import _normalize, normalize_spectra
+from skphonon._versioned import VersionedEstimator
+from skphonon.preprocessing import normalize, normalize_spectra
 
 __all__ = ["ResimulationScorer", "nmse"]
 
@@ -85,7 +85,7 @@ def nmse(
         )
     shared = shared_pixels(a, b)
     a = normalize_spectra(np.where(shared, a, np.nan))
-    b = _normalize(np.where(shared, b, np.nan), constant_to_zero=True)
+    b = normalize(np.where(shared, b, np.nan), constant_to_zero=True)
     return _nmse(a, b, scale)
 
 

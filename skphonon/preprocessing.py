@@ -20,8 +20,8 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skphonon._persistence import VersionedEstimator
-from skphonon._validation import Interval, StrOptions, _fit_context, validate_spectra
+from skphonon._validation import Interval, StrOptions, fit_context, validate_spectra
+from skphonon._versioned import VersionedEstimator
 
 __all__ = ["MaskedSpectrumPreprocessor", "normalize_spectra"]
 
@@ -85,10 +85,10 @@ def normalize_spectra(
         )
     X = check_array(X, dtype=_FLOATS, ensure_all_finite="allow-nan")
     _refuse_unmeasured(X)
-    return _normalize(X, normalization)
+    return normalize(X, normalization)
 
 
-def _normalize(X, normalization="mean-range", *, constant_to_zero=False):
+def normalize(X, normalization="mean-range", *, constant_to_zero=False):
     """Normalise validated spectra; constant ones become zero or are refused."""
     center, scale = _center_and_scale(X, normalization)
     unscalable = scale[:, 0] <= 0
@@ -196,7 +196,7 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         self.normalization = normalization
         self.min_valid_fraction = min_valid_fraction
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn which pixels are measured.
 
@@ -272,7 +272,7 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
                 "are constant, as some training spectra were, and become zero. Remove "
                 "constant spectra from the training set to make this an error.",
             )
-        return _normalize(X, self.normalization, constant_to_zero=constant_to_zero)
+        return normalize(X, self.normalization, constant_to_zero=constant_to_zero)
 
     def inverse_transform(self, X):
         """Put kept pixels back in their places, NaN elsewhere.

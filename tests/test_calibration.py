@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 
 from skphonon.calibration import CalibratedRegressor
 from skphonon.inversion import LeastSquaresInverter, MisfitWarning
-from skphonon.model_files import load_model, save_model
+from skphonon.learning import ForceConstantRegressor
+from skphonon.persistence import load_model, save_model
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
-from skphonon.regression import ForceConstantRegressor
 
 
 class Teller(RegressorMixin, BaseEstimator):

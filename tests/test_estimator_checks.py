@@ -5,16 +5,20 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skphonon.calibration import CalibratedRegressor
-from skphonon.features import AEFeatureExtractor, VAEFeatureExtractor
-from skphonon.gappy import GappySpectrumExtractor
 from skphonon.inversion import (
     LeastSquaresInverter,
     NelderMeadInverter,
     PixelInverter,
 )
+from skphonon.learning import (
+    AEFeatureExtractor,
+    ForceConstantRegressor,
+    GappySpectrumExtractor,
+    ImplicitSpectrumModel,
+    SpectrumRegressor,
+    VAEFeatureExtractor,
+)
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
-from skphonon.regression import ForceConstantRegressor, SpectrumRegressor
-from skphonon.surrogate import ImplicitSpectrumModel
 
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
@@ -51,9 +55,9 @@ ESTIMATORS = [
 
 # of an emulator of noise, on which scikit-learn turns what searches for an optimum
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.filterwarnings("ignore::skphonon.BoundWarning")
-@pytest.mark.filterwarnings("ignore::skphonon.ExtrapolationWarning")
-@pytest.mark.filterwarnings("ignore::skphonon.MisfitWarning")
+@pytest.mark.filterwarnings("ignore::skphonon.inversion.BoundWarning")
+@pytest.mark.filterwarnings("ignore::skphonon.learning.ExtrapolationWarning")
+@pytest.mark.filterwarnings("ignore::skphonon.inversion.MisfitWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator_follows_the_contract(estimator, check):
     check(estimator)

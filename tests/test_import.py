@@ -1,10 +1,12 @@
 import importlib
+import pickle
 import subprocess
 import sys
 
 import pytest
 
 import skphonon
+from skphonon import _moved
 
 PUBLIC = [name for name in skphonon.__all__ if name != "__version__"]
 HEAVY = ["matplotlib", "pandas", "phonopy", "scipy", "sklearn", "skorch", "torch"]
@@ -40,12 +42,38 @@ def test_public_name_imports_both_ways(name):
     assert getattr(skphonon, name) is getattr(home, name)
 
 
-ROOMS = sorted({home for home in skphonon._HOME.values() if "._" not in home})
+MOVED = [
+    (old, name, home)
+    for old, homes in _moved._NAMES.items()
+    for home, names in homes.items()
+    for name in names.split()
+]
 
 
-@pytest.mark.parametrize("home", ROOMS)
-def test_every_name_of_a_room_is_offered(home):
-    assert set(importlib.import_module(home).__all__) <= set(PUBLIC)
+@pytest.mark.parametrize(("old", "name", "home"), MOVED)
+def test_old_names_tell_where_they_are(old, name, home):
+    with pytest.raises(ImportError, match=rf"from skphonon\.{home} import {name}"):
+        exec(f"from {old} import {name}")
+    assert not hasattr(importlib.import_module(old), name)
+    assert hasattr(importlib.import_module(f"skphonon.{home}"), name)
+
+
+@pytest.mark.parametrize(("old", "new"), _moved._MODULES.items())
+def test_old_modules_tell_where_they_are(old, new):
+    with pytest.raises(ImportError, match=rf"{old} is skphonon\.{new} since"):
+        importlib.import_module(f"skphonon.{old}")
+    importlib.import_module(f"skphonon.{new}")
+
+
+def test_modules_of_other_packages_are_no_old_modules():
+    with pytest.raises(ModuleNotFoundError, match="No module named 'recipes'"):
+        importlib.import_module("recipes")
+
+
+def test_a_pickle_of_the_first_version_tells_what_to_do():
+    pickled = b"cskphonon.features\nVAEFeatureExtractor\n."
+    with pytest.raises(ImportError, match=r"written by skphonon 0\.1: load it with"):
+        pickle.loads(pickled)
 
 
 def test_star_import_brings_every_public_name():
@@ -57,6 +85,11 @@ def test_star_import_brings_every_public_name():
 def test_dir_lists_public_names_before_they_are_loaded():
     listed = run("import skphonon; print(*dir(skphonon))")
     assert set(skphonon.__all__) <= set(listed)
+
+
+def test_an_old_name_as_an_attribute_tells_where_it_is():
+    with pytest.raises(AttributeError, match=r"from skphonon\.learning import fine_"):
+        _ = skphonon.fine_tune
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -7,7 +7,6 @@ from sklearn.pipeline import make_pipeline
 from skphonon import (
     AEFeatureExtractor,
     ForceConstantRegressor,
-    GappySpectrumExtractor,
     ImplicitSpectrumModel,
     LeastSquaresInverter,
     MaskedSpectrumPreprocessor,
@@ -17,6 +16,7 @@ from skphonon import (
     SpectrumRegressor,
     VAEFeatureExtractor,
 )
+from skphonon.learning import GappySpectrumExtractor
 
 GRID = SpectrumGrid(np.arange(8.0), np.arange(1.0, 11.0))
 

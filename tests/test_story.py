@@ -20,13 +20,13 @@ from skphonon import (
     MaskedSpectrumPreprocessor,
     NelderMeadInverter,
     PowderSimulator,
-    ResimulationScorer,
     SpectrumGrid,
     VAEFeatureExtractor,
     fetch_aluminium_arcs,
     load_aluminium_model,
     make_powder_spectra,
 )
+from skphonon.metrics import ResimulationScorer
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Arrays to learn from: measured, published or simulated."""
+"""Arrays to learn from: published, simulated or drawn from force fields."""
 
 from skphonon.datasets._aluminium import (
     IncompleteDatasetWarning,
@@ -6,14 +6,9 @@ from skphonon.datasets._aluminium import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
-from skphonon.datasets._arrays import read_arrays, write_arrays
 from skphonon.datasets._crystal import make_crystal_spectra
 from skphonon.datasets._force_fields import sample_force_constants
 from skphonon.datasets._la2nio4 import fetch_la2nio4, load_la2nio4_model
-from skphonon.datasets._mantid import read_mdhisto
-from skphonon.datasets._nxspe import read_nxspe
-from skphonon.datasets._priors import ForceConstantPrior
-from skphonon.datasets._reduction import reduce_crystal, reduce_powder
 from skphonon.datasets._store import (
     PowderSpectraStore,
     open_powder_spectra,
@@ -22,7 +17,6 @@ from skphonon.datasets._store import (
 from skphonon.datasets._synthetic import make_powder_spectra
 
 __all__ = [
-    "ForceConstantPrior",
     "IncompleteDatasetWarning",
     "PowderSpectraStore",
     "bvk_from_label",
@@ -33,12 +27,6 @@ __all__ = [
     "make_crystal_spectra",
     "make_powder_spectra",
     "open_powder_spectra",
-    "read_arrays",
-    "read_mdhisto",
-    "read_nxspe",
-    "reduce_crystal",
-    "reduce_powder",
     "sample_force_constants",
-    "write_arrays",
     "write_powder_spectra",
 ]

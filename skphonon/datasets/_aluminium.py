@@ -14,10 +14,10 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skphonon.datasets._published import PublishedFiles, RemoteFile, description
+from skphonon.instrument.grid import SpectrumGrid
 from skphonon.instrument.measurement import Measurement
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.force_constants import ForceConstantModel
-from skphonon.simulation.grid import SpectrumGrid
 
 _PARAMETER_NAMES = ["1XX", "1ZZ", "1XY", "2XX", "2YY"]
 _FCC = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])

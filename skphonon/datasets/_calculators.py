@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from skphonon.physics._force_fits import fit_forces, lay_out, thermal_displacements
+from skphonon.physics.force_fits import fit_forces, lay_out, thermal_displacements
 
 __all__ = ["ForceField", "named_calculators"]
 

@@ -104,10 +104,8 @@ def make_crystal_spectra(
     Examples
     --------
     >>> import numpy as np
-    >>> from skphonon import (
-    ...     CrystalGrid, SingleCrystalSimulator, load_aluminium_model,
-    ...     make_crystal_spectra,
-    ... )
+    >>> from skphonon import CrystalGrid, SingleCrystalSimulator, load_aluminium_model
+    >>> from skphonon.datasets import make_crystal_spectra
     >>> grid = CrystalGrid(
     ...     np.arange(5, 45, 5.0), np.linspace(-3, 3, 13), np.linspace(-3, 3, 13), 0.0,
     ...     lattice=4.04 * np.eye(3), psi=np.arange(0, 90, 5.0), incident_energy=60.0,

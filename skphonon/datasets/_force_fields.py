@@ -8,11 +8,11 @@ from sklearn.base import clone
 from tqdm import tqdm
 
 from skphonon.datasets._calculators import ForceField, named_calculators
-from skphonon.datasets._priors import ForceConstantPrior
 from skphonon.datasets._results import KeptResults
-from skphonon.physics import _supercells as supercells
-from skphonon.physics._symmetry import right_handed
+from skphonon.physics import supercells
 from skphonon.physics.force_constants import ForceConstantModel
+from skphonon.physics.priors import ForceConstantPrior
+from skphonon.physics.symmetry import right_handed
 
 __all__ = ["sample_force_constants"]
 
@@ -124,7 +124,7 @@ def sample_force_constants(
     --------
     >>> from ase.build import bulk
     >>> from ase.calculators.emt import EMT
-    >>> from skphonon import sample_force_constants
+    >>> from skphonon.datasets import sample_force_constants
     >>> prior = sample_force_constants(
     ...     EMT(), bulk("Al"), n_shells=2, supercell=[4, 4, 4], random_state=0
     ... )

@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skphonon.datasets._published import PublishedFiles, RemoteFile, description
+from skphonon.instrument.grid import PathGrid, pixel_coordinates
 from skphonon.physics.spin_waves import SpinWaveModel
-from skphonon.simulation.grid import PathGrid, pixel_coordinates
 
 _LATTICE_CONSTANT = 3.89  # Angstrom, of the square of nickel
 _STACKING = 12.55  # Angstrom

@@ -26,7 +26,7 @@ from skphonon._settings import describe, refuse_other_settings
 from skphonon._version import __version__
 from skphonon.datasets._synthetic import draw_parameters, simulate_chunks
 from skphonon.datasets._variation import draw_variation, settle_variation
-from skphonon.simulation import SpectrumGrid
+from skphonon.instrument import SpectrumGrid
 
 __all__ = ["PowderSpectraStore", "open_powder_spectra", "write_powder_spectra"]
 
@@ -123,9 +123,8 @@ def write_powder_spectra(
     --------
     >>> import tempfile
     >>> import numpy as np
-    >>> from skphonon import (
-    ...     PowderSimulator, SpectrumGrid, load_aluminium_model, write_powder_spectra
-    ... )
+    >>> from skphonon import PowderSimulator, SpectrumGrid, load_aluminium_model
+    >>> from skphonon.datasets import write_powder_spectra
     >>> grid = SpectrumGrid(np.arange(10, 45, 5.0), np.arange(1, 8, 1.0))
     >>> simulator = PowderSimulator(
     ...     load_aluminium_model(), grid, energy_resolution=1.54
@@ -187,7 +186,7 @@ def open_powder_spectra(path):
 
     Examples
     --------
-    >>> from skphonon import open_powder_spectra
+    >>> from skphonon.datasets import open_powder_spectra
     >>> open_powder_spectra("no-such-folder")
     Traceback (most recent call last):
     ...
@@ -238,9 +237,8 @@ class PowderSpectraStore:
     --------
     >>> import tempfile
     >>> import numpy as np
-    >>> from skphonon import (
-    ...     PowderSimulator, SpectrumGrid, load_aluminium_model, write_powder_spectra
-    ... )
+    >>> from skphonon import PowderSimulator, SpectrumGrid, load_aluminium_model
+    >>> from skphonon.datasets import write_powder_spectra
     >>> grid = SpectrumGrid(np.arange(10, 45, 5.0), np.arange(1, 8, 1.0))
     >>> simulator = PowderSimulator(
     ...     load_aluminium_model(), grid, energy_resolution=1.54

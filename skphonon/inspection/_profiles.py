@@ -58,7 +58,7 @@ class SpectrumProfilesDisplay:
     --------
     >>> import numpy as np
     >>> from skphonon.inspection import SpectrumProfilesDisplay
-    >>> from skphonon.simulation import SpectrumGrid
+    >>> from skphonon.instrument import SpectrumGrid
     >>> grid = SpectrumGrid(np.arange(10.0, 30.0), [1.0, 2.0])
     >>> energy = np.repeat(grid.energy, 2)
     >>> X = np.exp(-(((energy - [[20.0], [19.5]]) / 3) ** 2))

@@ -37,7 +37,7 @@ class LatentTraversalDisplay:
     >>> import numpy as np
     >>> from sklearn.decomposition import PCA
     >>> from skphonon.inspection import LatentTraversalDisplay
-    >>> from skphonon.simulation import SpectrumGrid
+    >>> from skphonon.instrument import SpectrumGrid
     >>> grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0])
     >>> X = np.random.default_rng(0).normal(size=(50, 4))
     >>> extractor = PCA(3).fit(X)

@@ -1,6 +1,25 @@
 """The instrument between the sample and the numbers."""
 
+from skphonon.instrument.angle_grid import AngleGrid
+from skphonon.instrument.crystal_grid import CrystalGrid
 from skphonon.instrument.detectors import DetectorMeasurement
+from skphonon.instrument.grid import PathGrid, SpectrumGrid
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
+from skphonon.instrument.resolution import (
+    PolynomialResolution,
+    TabulatedResolution,
+    instrument_resolution,
+)
 
-__all__ = ["DetectorMeasurement", "Measurement", "MeasurementWarning"]
+__all__ = [
+    "AngleGrid",
+    "CrystalGrid",
+    "DetectorMeasurement",
+    "Measurement",
+    "MeasurementWarning",
+    "PathGrid",
+    "PolynomialResolution",
+    "SpectrumGrid",
+    "TabulatedResolution",
+    "instrument_resolution",
+]

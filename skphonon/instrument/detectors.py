@@ -18,8 +18,8 @@ _ANGLES = ("polar", "azimuthal", "polar_width", "azimuthal_width")
 class DetectorMeasurement(Measurement):
     r"""Keep what each detector counted at each energy transfer in one run.
 
-    It has no grid: :func:`~skphonon.datasets.reduce_powder` and
-    :func:`~skphonon.datasets.reduce_crystal` make one or more of these a
+    It has no grid: :func:`~skphonon.io.reduce_powder` and
+    :func:`~skphonon.io.reduce_crystal` make one or more of these a
     :class:`Measurement`. A loop over it gives itself, as it is one run.
 
     Parameters
@@ -66,7 +66,7 @@ class DetectorMeasurement(Measurement):
 
     Examples
     --------
-    >>> from skphonon import DetectorMeasurement
+    >>> from skphonon.instrument import DetectorMeasurement
     >>> run = DetectorMeasurement(
     ...     [[1.0, 2.0], [3.0, 4.0]], incident_energy=50.0,
     ...     energy_edges=[5.0, 10.0, 15.0], polar=[30.0, 60.0], azimuthal=[0.0, 0.0],

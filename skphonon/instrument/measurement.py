@@ -173,13 +173,15 @@ class Measurement:
     def __getitem__(self, number: int | slice) -> "Measurement":
         """Return the measurement of one or more spectra, with their temperature."""
         row = range(len(self))[number]  # raises IndexError, which ends a loop
-        several = np.ndim(self.temperature) == 1
+        temperature = self.temperature
+        if isinstance(temperature, np.ndarray):  # one for each spectrum
+            temperature = temperature[row]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MeasurementWarning)  # it was said already
             return self.replace(
                 data=self.data[row],
                 error=None if self.error is None else self.error[row],
-                temperature=self.temperature[row] if several else self.temperature,
+                temperature=temperature,
             )
 
     def __iter__(self) -> Iterator["Measurement"]:
@@ -248,8 +250,8 @@ def simulator_settings(measurement, simulator, given: Mapping[str, Any]) -> dict
             f"which the measurement{whose} does not tell. Pass "
             f"{', '.join(f'{name}=...' for name in missing)}."
         )
-    if np.ndim(known.get("temperature")) == 1:
-        several = known["temperature"]
+    several = known.get("temperature")
+    if isinstance(several, np.ndarray):  # one for each spectrum
         if np.ptp(several) > 0:
             raise ValueError(
                 "A simulator has one temperature, got a measurement of "

@@ -5,12 +5,12 @@ can be tested: the network against the optimiser, both on the same spectra.
 """
 
 from skphonon.inversion._goodness import BoundWarning, MisfitWarning
-from skphonon.inversion._least_squares import (
+from skphonon.inversion.least_squares import (
     IdentifiabilityWarning,
     LeastSquaresInverter,
 )
-from skphonon.inversion._nelder_mead import NelderMeadInverter
-from skphonon.inversion._pixels import PixelInverter
+from skphonon.inversion.nelder_mead import NelderMeadInverter
+from skphonon.inversion.pixels import PixelInverter
 
 __all__ = [
     "BoundWarning",

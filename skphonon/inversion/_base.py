@@ -10,13 +10,13 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-from skphonon._persistence import VersionedEstimator
 from skphonon._validation import (
-    _fit_context,
     check_columns,
+    fit_context,
     how_to_pass_images,
     validate_spectra,
 )
+from skphonon._versioned import VersionedEstimator
 from skphonon._warnings import warn_user
 from skphonon.inversion._emulator import Emulator
 from skphonon.metrics import shared_pixels
@@ -35,7 +35,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     `max_evaluations` and `tolerance`.
     """
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Choose the start and the first steps, and train the emulator if any.
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skphonon.preprocessing import _normalize
+from skphonon.preprocessing import normalize
 
 __all__ = ["Evaluation", "Problem"]
 
@@ -136,8 +136,8 @@ class Problem:
     def _normalised(self, contributions, derivatives):
         """Compare spectra that are normalised alike, weights being equal."""
         (b,), (db,) = contributions, derivatives
-        a = _normalize(self.spectra[None])[0]
-        shown = _normalize(b[None], constant_to_zero=True)[0]
+        a = normalize(self.spectra[None])[0]
+        shown = normalize(b[None], constant_to_zero=True)[0]
         size = np.ptp(b) or 1.0
         db = db - db.mean(axis=0)
         change = db[b.argmax()] - db[b.argmin()]

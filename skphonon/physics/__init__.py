@@ -2,3 +2,21 @@
 
 Pure functions and models; no instrument in sight.
 """
+
+from skphonon.physics.force_constants import ForceConstantModel
+from skphonon.physics.phonopy_io import write_phonopy_files
+from skphonon.physics.priors import ForceConstantPrior
+from skphonon.physics.reduction import Reduction
+from skphonon.physics.spin_waves import SpinWaveModel
+from skphonon.physics.stability import UnstableCrystalWarning
+from skphonon.physics.zone import ZoneMesh
+
+__all__ = [
+    "ForceConstantModel",
+    "ForceConstantPrior",
+    "Reduction",
+    "SpinWaveModel",
+    "UnstableCrystalWarning",
+    "ZoneMesh",
+    "write_phonopy_files",
+]

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from skphonon.physics import _sum_rule as sum_rules
-from skphonon.physics import _symmetry as symmetry
+from skphonon.physics import symmetry
 from skphonon.physics._atoms import element_and_mass
-from skphonon.physics._supercells import as_matrix
+from skphonon.physics.supercells import as_matrix
 
 _TOO_CLOSE = 0.1  # Angstrom
 

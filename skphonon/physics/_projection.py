@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from skphonon._warnings import warn_user
-from skphonon.physics import _supercells as supercells
+from skphonon.physics import supercells
 from skphonon.physics._shell_fits import fit_constants, fold
-from skphonon.physics._symmetry import SAME_LENGTH
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 from skphonon.physics.lattice_dynamics import signed_sqrt
 from skphonon.physics.polar import _images
+from skphonon.physics.symmetry import SAME_LENGTH
 
 _LARGE = 0.1  # of the root mean square of the constants
 _VISIBLE = 0.5  # meV: files of careful calculations change by up to 0.34

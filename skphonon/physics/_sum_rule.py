@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array, eye_array, vstack
 from scipy.sparse.linalg import splu
 
-from skphonon.physics._symmetry import LATTICE_NOISE, ROUNDING
+from skphonon.physics.symmetry import LATTICE_NOISE, ROUNDING
 
 _BLOCK = 2**21  # numbers of tensors at a time
 _NOTHING = 1e-14  # numbers of rotations that vanish come out smaller

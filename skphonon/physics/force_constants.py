@@ -14,22 +14,21 @@ import re
 
 import numpy as np
 
-from skphonon._persistence import VersionedEstimator
 from skphonon._validation import parameter_rows, reference_row
+from skphonon._versioned import VersionedEstimator
 from skphonon._warnings import warn_user
-from skphonon.physics import _supercells as supercells
-from skphonon.physics import _symmetry as symmetry
+from skphonon.physics import supercells, symmetry
 from skphonon.physics._atoms import isotope_of_mass
 from skphonon.physics._crystal import (
     build_crystal,
     build_structure,
     laue_class,
 )
-from skphonon.physics._phonopy_io import load_phonopy
 from skphonon.physics._projection import projection
 from skphonon.physics._shell_fits import fit_constants, fold, spread
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
+from skphonon.physics.phonopy_io import load_phonopy
 from skphonon.physics.polar import non_analytic_term, polar_term
 from skphonon.physics.reduction import (
     closest,
@@ -577,10 +576,10 @@ class ForceConstantModel(VersionedEstimator):
             together, as ``rest``.
         covariance : array-like of shape (n_parameters, n_parameters), default=None
             What is known of the parameters of this model, such as `covariance_` of a
-            :class:`~skphonon.datasets.ForceConstantPrior`.
+            :class:`~skphonon.physics.ForceConstantPrior`.
         samples : array-like of shape (n_samples, n_parameters), default=None
             Sets of constants that tell it: rows of several calculations, or those that
-            a :class:`~skphonon.datasets.ForceConstantPrior` draws.
+            a :class:`~skphonon.physics.ForceConstantPrior` draws.
         n_components : int or float, default=None
             Number of principal directions, or the least share of the variance, between
             0 and 1, that they and the common factor stand for. None is all.

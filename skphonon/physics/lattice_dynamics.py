@@ -8,7 +8,7 @@ so their basis is made once for a list of wavevectors and every parameter set is
 contraction; C is the dipole term of a polar crystal (:mod:`skphonon.physics.polar`).
 All are in meV^2: an eigenvalue is the squared energy of a phonon, negative where the
 crystal is unstable. Lines, intensities and derivatives are in
-:mod:`skphonon.physics.mode_pairs`.
+:mod:`skphonon.physics.modes`.
 """
 
 from itertools import pairwise

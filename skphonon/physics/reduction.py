@@ -19,8 +19,8 @@ from scipy.sparse import coo_array, csc_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
-from skphonon._persistence import VersionedEstimator
 from skphonon._validation import parameter_rows, reference_row
+from skphonon._versioned import VersionedEstimator
 from skphonon._warnings import warn_user
 from skphonon.physics._crystal import pair_labels
 from skphonon.physics._directions import principal_directions
@@ -39,7 +39,7 @@ _BY = "by='springs', by={name: constants}, covariance, samples or map"
 class Reduction(VersionedEstimator):
     """Describe force constants by fewer parameters, each with a name.
 
-    :meth:`~skphonon.physics.force_constants.ForceConstantModel.reduced` makes these. A
+    :meth:`~skphonon.physics.ForceConstantModel.reduced` makes these. A
     reduction belongs to the constants of one crystal, in their order.
 
     Parameters
@@ -63,6 +63,13 @@ class Reduction(VersionedEstimator):
     ----------
     matrix : scipy.sparse.csr_array of shape (n_constants, n_parameters)
         The map.
+
+    Examples
+    --------
+    >>> from skphonon.physics import Reduction
+    >>> Reduction(["both"], 2, [[0, 0, 1.0], [1, 0, -1.0]]).matrix.toarray()
+    array([[ 1.],
+           [-1.]])
     """
 
     def __init__(

@@ -15,7 +15,7 @@ axis. To the lowest order in spin deviations (Holstein and Primakoff, Phys. Rev.
           - \sum_l \sigma_i \sigma_l S_l J_{il}(0) \Big],
 
 which is linear in the parameters; the modes are those of
-:mod:`~skphonon.physics.magnon_lines`. The anisotropy is that of a single quantum spin
+:mod:`~skphonon.physics.magnon_modes`. The anisotropy is that of a single quantum spin
 (none of S = 1/2): classical theory has 2 S D in the place of (2 S - 1) D.
 
 The scattering function is per spin, without the constant of the magnetic interaction:
@@ -34,13 +34,13 @@ from itertools import product
 
 import numpy as np
 
-from skphonon._persistence import VersionedEstimator
 from skphonon._validation import (
     check_parameters,
     parameter_rows,
     positive,
     wavevector_rows,
 )
+from skphonon._versioned import VersionedEstimator
 from skphonon.physics._magnetic_bonds import bonds_of
 from skphonon.physics.form_factors import magnetic_form_factor
 
@@ -242,7 +242,7 @@ class SpinWaveModel(VersionedEstimator):
         """
         import torch
 
-        from skphonon.physics.magnon_lines import lines
+        from skphonon.physics.magnon_modes import lines
 
         rows = parameter_rows(parameters, self.parameter_names)
         found = self._magnons(rows, self.matrix_basis(wavevectors))
@@ -304,7 +304,7 @@ class SpinWaveModel(VersionedEstimator):
         """Magnons of shapes (n_samples, n_q, n_spins)."""
         import torch
 
-        from skphonon.physics.magnon_lines import magnons
+        from skphonon.physics.magnon_modes import magnons
 
         basis = torch.as_tensor(basis)
         matrices = torch.einsum("sp,qpij->sqij", torch.tensor(rows).to(basis), basis)

@@ -72,7 +72,7 @@ class ZoneMesh:
 
     Examples
     --------
-    >>> from skphonon import ZoneMesh
+    >>> from skphonon.physics import ZoneMesh
     >>> ZoneMesh(12).size
     (12, 12, 12)
     """

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skphonon.simulation.resolution import resolve_widths, total_width
+from skphonon.instrument.resolution import resolve_widths, total_width
 
 __all__ = ["Axis", "Places", "energy_axis", "inverse_square", "q_axis", "widths_inside"]
 

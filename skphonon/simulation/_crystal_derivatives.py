@@ -2,7 +2,7 @@ r"""Exact derivatives of single-crystal spectra: forwards for a Jacobian, and ba
 
 A line of amplitude :math:`A_j` and eigenvalue :math:`\lambda_j` adds
 :math:`|A_j|^2 F(\lambda_j)`, and all lines of a column change by
-(:mod:`skphonon.physics.mode_pairs`)
+(:mod:`skphonon.physics.modes`)
 
 .. math:: dS = \mathrm{Re} \sum_{jl} F[\lambda_j, \lambda_l]\,A_j A_l^*\,
           (e_j^\dagger\,dD\,e_l).
@@ -16,7 +16,7 @@ the parameters.
 import numpy as np
 from numpy.typing import NDArray
 
-from skphonon.physics.mode_pairs import mode_pairs
+from skphonon.physics.modes import mode_pairs
 from skphonon.physics.stability import Softest
 from skphonon.simulation._crystal_engine import (
     Costs,

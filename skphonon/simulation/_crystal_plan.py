@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skphonon._validation import wavevector_rows
+from skphonon.instrument.grid import energy_edges
 from skphonon.physics.dynamical_matrix import BondPairs, DynamicalMatrices, dipole_term
 from skphonon.physics.zone import (
     ThermalTensors,
@@ -30,7 +31,6 @@ from skphonon.simulation._phonon_amplitudes import (
     zone_amplitudes,
 )
 from skphonon.simulation._recording import energy_kernels, line_axis
-from skphonon.simulation.grid import energy_edges
 
 __all__ = ["Group", "Plan", "Recording", "Thermal", "make_plan", "make_thermal"]
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.sparse import csc_array
 
+from skphonon.instrument.nuisance import LINE_WIDTHS
 from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.simulation._axes import Axis
 from skphonon.simulation._damping import damped_lines
-from skphonon.simulation._nuisance import LINE_WIDTHS
 from skphonon.simulation._recording import _warming, occupied
 
 __all__ = ["Incoherent"]

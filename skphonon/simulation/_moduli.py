@@ -10,15 +10,15 @@ over a bin of angles is one over |Q| between its borders.
 import numpy as np
 from numpy.typing import NDArray
 
-from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
-from skphonon.physics.scattering import momentum_transfer
-from skphonon.simulation._axes import q_axis
-from skphonon.simulation._nuisance import OF_ANGLES
-from skphonon.simulation.resolution import (
+from skphonon.instrument.nuisance import OF_ANGLES
+from skphonon.instrument.resolution import (
     bin_kernel,
     bin_kernel_shift_derivative,
     bin_kernel_width_derivative,
 )
+from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
+from skphonon.physics.scattering import momentum_transfer
+from skphonon.simulation._axes import q_axis
 
 __all__ = ["Moduli"]
 

@@ -9,12 +9,12 @@ agree with it (correlations of 0.68 to 0.97), and in no case on an axis in other
 import numpy as np
 
 from skphonon._warnings import warn_user
+from skphonon.instrument.grid import energy_edges
 from skphonon.instrument.measurement import MeasurementWarning
+from skphonon.instrument.resolution import bin_kernel, resolve_widths
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.physics.scattering import bose_occupation
-from skphonon.simulation.grid import energy_edges
-from skphonon.simulation.resolution import bin_kernel, resolve_widths
 
 __all__ = ["warn_of_energies", "warn_of_window"]
 

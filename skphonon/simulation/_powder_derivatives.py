@@ -1,7 +1,7 @@
 r"""Exact derivatives of powder spectra: forwards for Jacobians, backwards for scalars.
 
 A spectrum is :math:`\sum_Q v^T f(D)\,v^*` with a function f of the dynamical matrix D
-and amplitudes v, so that (:mod:`skphonon.physics.mode_pairs`)
+and amplitudes v, so that (:mod:`skphonon.physics.modes`)
 
 .. math:: dS = \mathrm{Re} \sum_Q \sum_{jl} f[\lambda_j, \lambda_l]\,A_j A_l^*\,
           (e_j^\dagger\,dD\,e_l),
@@ -16,7 +16,7 @@ parameters.
 import numpy as np
 from numpy.typing import NDArray
 
-from skphonon.physics.mode_pairs import mode_pairs
+from skphonon.physics.modes import mode_pairs
 from skphonon.physics.stability import Softest
 from skphonon.simulation._powder_engine import (
     amplitudes,

@@ -74,16 +74,15 @@ def _totals(simulator):
     """Intensity of each order in the window, one phonon first."""
     from sklearn import clone
 
-    from skphonon.simulation._nuisance import table_columns
+    from skphonon.instrument.nuisance import ranges_by_name, table_columns
     from skphonon.simulation._powder_engine import collect, conditions_of, crystals
     from skphonon.simulation._powder_plan import make_plan
-    from skphonon.simulation.powder import _pairs
 
     check_parameters(simulator)
     mesh = ZoneMesh(size_of_reach(simulator.model, _REACH))
     probe = clone(simulator).set_params(n_phonons=_MOST, mesh=mesh)
     rows, table, ranges = probe._asked(simulator.reference)
-    plan = make_plan(probe, probe.mesh, _pairs(ranges))
+    plan = make_plan(probe, probe.mesh, ranges_by_name(ranges))
     conditions = conditions_of(plan, table_columns(table), slice(None))
     found = crystals(plan, rows, conditions)
     by_order = plan.incoherent.by_order(plan, found, conditions)[0]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from skphonon.instrument.grid import pixel_coordinates
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.zone import (
     ThermalTensors,
@@ -33,7 +34,6 @@ from skphonon.simulation._phonon_amplitudes import (
     zone_amplitudes,
 )
 from skphonon.simulation._recording import Recording
-from skphonon.simulation.grid import pixel_coordinates
 
 __all__ = ["Block", "Plan", "make_plan", "n_orders", "parts", "plan_size"]
 

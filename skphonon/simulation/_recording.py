@@ -11,17 +11,17 @@ grid of scattering angles, and where its resolution does (`_moduli`).
 import numpy as np
 from numpy.typing import NDArray
 
+from skphonon.instrument.nuisance import LINE_WIDTHS, OF_ANGLES, resolution
+from skphonon.instrument.resolution import (
+    bin_kernel,
+    bin_kernel_shift_derivative,
+    bin_kernel_width_derivative,
+)
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 from skphonon.physics.scattering import bose_occupation
 from skphonon.simulation._axes import Axis, energy_axis, widths_inside
 from skphonon.simulation._damping import damped_shares
 from skphonon.simulation._moduli import Moduli
-from skphonon.simulation._nuisance import LINE_WIDTHS, OF_ANGLES, resolution
-from skphonon.simulation.resolution import (
-    bin_kernel,
-    bin_kernel_shift_derivative,
-    bin_kernel_width_derivative,
-)
 
 __all__ = [
     "Conditions",

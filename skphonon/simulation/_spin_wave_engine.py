@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from skphonon.physics.constants import BOLTZMANN
-from skphonon.physics.magnon_lines import lines, magnons, responses
+from skphonon.physics.magnon_modes import lines, magnons, responses
 
 __all__ = ["Plan", "differentiate", "simulate"]
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.linalg import block_diag
 
-from skphonon._persistence import VersionedEstimator
 from skphonon._validation import at_least, check_parameters, parameter_rows
+from skphonon._versioned import VersionedEstimator
 
 __all__ = ["JointSimulator"]
 

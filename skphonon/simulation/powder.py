@@ -20,17 +20,25 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from skphonon._persistence import parameter_names
 from skphonon._validation import (
     StrOptions,
     at_least,
     positive,
 )
+from skphonon._versioned import parameter_names
+from skphonon.instrument.nuisance import (
+    LINE_WIDTHS,
+    OF_ANGLES,
+    of_a_plan,
+    ranges_by_name,
+    table_columns,
+    working_ranges,
+)
+from skphonon.instrument.nuisance import NAMES as NUISANCES
 from skphonon.physics.stability import is_searching, warn_unstable
 from skphonon.physics.zone import ZoneMesh, as_mesh
-from skphonon.simulation import _nuisance
-from skphonon.simulation._base import ModelSimulator
 from skphonon.simulation._plausible import warn_of_window
+from skphonon.simulation.base import ModelSimulator
 
 __all__ = ["PowderSimulator"]
 
@@ -55,9 +63,9 @@ class PowderSimulator(ModelSimulator):
     energy_resolution : float or callable
         Standard deviation in meV of a Gaussian resolution: a constant, or a function
         from energy transfer (an array in meV) to it, such as
-        :class:`~skphonon.simulation.PolynomialResolution`,
-        :class:`~skphonon.simulation.TabulatedResolution` or what
-        :func:`~skphonon.simulation.instrument_resolution` returns. That of the
+        :class:`~skphonon.instrument.PolynomialResolution`,
+        :class:`~skphonon.instrument.TabulatedResolution` or what
+        :func:`~skphonon.instrument.instrument_resolution` returns. That of the
         published aluminium spectra (:func:`~skphonon.datasets.fetch_aluminium_arcs`)
         is about 1.54.
     q_resolution : float or callable, default=0.09
@@ -236,8 +244,8 @@ class PowderSimulator(ModelSimulator):
     @property
     def _nuisances(self):
         """Names of nuisances, those of angles where the grid has some."""
-        of_angles = _nuisance.OF_ANGLES if hasattr(self.grid, "moduli") else ()
-        return (*_nuisance.NAMES, *of_angles)
+        of_angles = OF_ANGLES if hasattr(self.grid, "moduli") else ()
+        return (*NUISANCES, *of_angles)
 
     @property
     def nuisance_reference(self):
@@ -333,7 +341,7 @@ class PowderSimulator(ModelSimulator):
         spectra, softest = _powder_engine.simulate(
             self._plan(ranges),
             rows,
-            _nuisance.table_columns(table),
+            table_columns(table),
             self.n_jobs,
             self.memory * 1e6,
         )
@@ -346,7 +354,7 @@ class PowderSimulator(ModelSimulator):
         r"""Return exact derivatives of the spectra.
 
         They hold where modes are degenerate, too: the spectrum is a smooth function of
-        the dynamical matrix (:mod:`skphonon.physics.mode_pairs`). Where a mode is
+        the dynamical matrix (:mod:`skphonon.physics.modes`). Where a mode is
         about to become unstable there is no derivative.
 
         Parameters
@@ -381,7 +389,7 @@ class PowderSimulator(ModelSimulator):
             parameters, nuisance, nuisance_ranges
         )
         changes, spectra, softest = _powder_derivatives.differentiate(
-            self._plan(ranges), rows, _nuisance.table_columns(table), names, self.n_jobs
+            self._plan(ranges), rows, table_columns(table), names, self.n_jobs
         )
         warn_unstable(softest)
         return (changes, spectra) if return_spectra else changes
@@ -419,7 +427,7 @@ class PowderSimulator(ModelSimulator):
         return _powder_derivatives.gradients(
             self._plan(ranges),
             rows,
-            _nuisance.table_columns(table),
+            table_columns(table),
             slopes,
             self.n_jobs,
         )
@@ -441,8 +449,8 @@ class PowderSimulator(ModelSimulator):
         from skphonon.simulation._powder_choice import error_of
 
         rows, table, ranges = self._asked(parameters)
-        values = _nuisance.table_columns(table[:1])
-        return error_of(self, self._plan(ranges), _pairs(ranges), values, rows)
+        values = table_columns(table[:1])
+        return error_of(self, self._plan(ranges), ranges_by_name(ranges), values, rows)
 
     def loosened(self, factor, *, nuisance=None, nuisance_ranges=None):
         """Return this simulator with the mesh of another tolerance.
@@ -487,7 +495,7 @@ class PowderSimulator(ModelSimulator):
 
         _, _, ranges = self._asked(self.reference)
         mesh = next_mesh(self._mesh(ranges), self.model)
-        size = plan_size(self.model, mesh.size, self, _pairs(ranges))
+        size = plan_size(self.model, mesh.size, self, ranges_by_name(ranges))
         return self._on(mesh) if size <= self.memory * 1e6 else None
 
     def working_ranges(self, nuisance, nuisance_ranges):
@@ -508,7 +516,7 @@ class PowderSimulator(ModelSimulator):
         dict
             Pairs that hold the values, by the same names.
         """
-        return _nuisance.working_ranges(nuisance, nuisance_ranges)
+        return working_ranges(nuisance, nuisance_ranges)
 
     def _on(self, mesh):
         """Return this simulator with a mesh, and else the same parameters."""
@@ -525,9 +533,11 @@ class PowderSimulator(ModelSimulator):
             from skphonon.simulation._powder_plan import make_plan
 
             self._warn_of_settings()
-            return make_plan(self, mesh, _pairs(ranges)) if plan is None else plan
+            return (
+                make_plan(self, mesh, ranges_by_name(ranges)) if plan is None else plan
+            )
 
-        name = "plan", mesh, _nuisance.of_a_plan(ranges).tobytes()
+        name = "plan", mesh, of_a_plan(ranges).tobytes()
         return self._cached(name, build, self._of_a_plan())
 
     def _of_a_plan(self):
@@ -547,12 +557,14 @@ class PowderSimulator(ModelSimulator):
         def choose():
             from skphonon.simulation._powder_choice import choose_mesh
 
-            found = choose_mesh(self, _pairs(ranges), _narrowest(ranges), tolerance)
+            found = choose_mesh(
+                self, ranges_by_name(ranges), _narrowest(ranges), tolerance
+            )
             for plan in found.plans:
                 self._plan_on(plan.mesh, ranges, plan)
             return found.mesh
 
-        name = "mesh", tolerance, _nuisance.of_a_plan(ranges).tobytes()
+        name = "mesh", tolerance, of_a_plan(ranges).tobytes()
         return self._cached(name, choose, [*self._of_a_plan(), "memory"])
 
     def _n_phonons(self):
@@ -577,15 +589,10 @@ class PowderSimulator(ModelSimulator):
             self._cached("told", warn, self._of_a_plan())
 
 
-def _pairs(ranges):
-    """Ranges of nuisances by name."""
-    return {name: tuple(pair) for name, pair in _nuisance.table_columns(ranges).items()}
-
-
 def _narrowest(ranges):
     """Where a mesh is compared: the sharpest resolution in the middle of the ranges."""
     middle = ranges.mean(axis=0, keepdims=True)
-    for name in ("energy_resolution", "q_resolution", *_nuisance.LINE_WIDTHS):
-        column = _nuisance.NAMES.index(name)
+    for name in ("energy_resolution", "q_resolution", *LINE_WIDTHS):
+        column = NUISANCES.index(name)
         middle[0, column] = ranges[0, column]
-    return _nuisance.table_columns(middle)
+    return table_columns(middle)

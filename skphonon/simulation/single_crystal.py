@@ -25,8 +25,8 @@ from skphonon._validation import (
 )
 from skphonon.physics.stability import searching, warn_unstable
 from skphonon.physics.zone import ZoneMesh
-from skphonon.simulation._base import ModelSimulator
 from skphonon.simulation._plausible import warn_of_window
+from skphonon.simulation.base import ModelSimulator
 
 __all__ = ["SingleCrystalSimulator"]
 

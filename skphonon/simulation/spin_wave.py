@@ -20,8 +20,8 @@ from skphonon._validation import (
     at_least,
     wavevector_rows,
 )
-from skphonon.simulation._base import ModelSimulator
-from skphonon.simulation.resolution import resolve_widths
+from skphonon.instrument.resolution import resolve_widths
+from skphonon.simulation.base import ModelSimulator
 
 __all__ = ["SpinWaveSimulator"]
 
@@ -79,7 +79,8 @@ class SpinWaveSimulator(ModelSimulator):
     Examples
     --------
     >>> import numpy as np
-    >>> from skphonon import PathGrid, SpinWaveSimulator, load_la2nio4_model
+    >>> from skphonon import PathGrid, SpinWaveSimulator
+    >>> from skphonon.datasets import load_la2nio4_model
     >>> path = np.linspace([0.5, 0, 0], [0.5, 0.5, 0], 5)
     >>> grid = PathGrid(np.arange(20.0, 140.0, 10.0), path)
     >>> simulator = SpinWaveSimulator(

@@ -37,21 +37,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skphonon import (
-    CalibratedRegressor,
     ForceConstantRegressor,
-    IncompleteDatasetWarning,
     LeastSquaresInverter,
     MaskedSpectrumPreprocessor,
     NelderMeadInverter,
-    OutOfDistributionWarning,
     PowderSimulator,
-    ReliabilityDisplay,
     VAEFeatureExtractor,
     fetch_aluminium_arcs,
     load_aluminium_model,
     make_powder_spectra,
     nmse,
 )
+from skphonon.calibration import CalibratedRegressor
+from skphonon.datasets import IncompleteDatasetWarning
+from skphonon.inspection import ReliabilityDisplay
+from skphonon.learning import OutOfDistributionWarning
 
 #: What is fitted along, and between which values.
 NUISANCE = {

@@ -27,7 +27,9 @@ import numpy as np
 from scipy.stats import chi2
 from sklearn.base import clone
 
-from skphonon import ForceConstantModel, high_symmetry_path, sample_force_constants
+from skphonon import ForceConstantModel
+from skphonon.datasets import sample_force_constants
+from skphonon.inspection import high_symmetry_path
 
 CHECKPOINTS = [
     "7net-0_22May2024",

@@ -24,7 +24,6 @@ from sklearn.base import clone
 
 from skphonon import (
     ForceConstantModel,
-    IncompleteDatasetWarning,
     PowderSimulator,
     SpectrumGrid,
     fetch_aluminium_arcs,
@@ -32,6 +31,7 @@ from skphonon import (
     make_powder_spectra,
     nmse,
 )
+from skphonon.datasets import IncompleteDatasetWarning
 
 FILES = {
     "Si": ("phonopy_params_Si.yaml", None),
@@ -88,9 +88,9 @@ def fastest(call, repeats=5):
 
 def cold(simulator, rows):
     """Time of a first simulation, by an object that shares nothing built before."""
-    from skphonon import _persistence
+    from skphonon import _versioned
 
-    _persistence._BUILT.clear()
+    _versioned._BUILT.clear()
     copy = clone(simulator)
     copy.parameter_names  # noqa: B018  # the crystal itself is not what is timed
     started = perf_counter()
@@ -341,7 +341,7 @@ class _EuphonicMap:
         from euphonic import ureg
         from euphonic.powder import sample_sphere_structure_factor
 
-        from skphonon.simulation.resolution import bin_kernel
+        from skphonon.instrument.resolution import bin_kernel
 
         simulator, (energy, q) = self.simulator, self.simulator.grid.axes()
         lines = np.linspace(0, energy[-1] * 1.2, 400)

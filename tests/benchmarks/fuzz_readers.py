@@ -27,7 +27,7 @@ import h5py
 import numpy as np
 
 from skphonon import CrystalGrid, PathGrid, SpectrumGrid
-from skphonon.datasets import read_arrays, read_mdhisto, read_nxspe, write_arrays
+from skphonon.io import read_arrays, read_mdhisto, read_nxspe, write_arrays
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from measured_files import ENERGY, HKL, detectors, write_mdhisto, write_nxspe

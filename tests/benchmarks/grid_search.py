@@ -17,7 +17,6 @@ from sklearn.pipeline import make_pipeline
 
 from skphonon import (
     ForceConstantRegressor,
-    IncompleteDatasetWarning,
     MaskedSpectrumPreprocessor,
     PowderSimulator,
     VAEFeatureExtractor,
@@ -25,6 +24,7 @@ from skphonon import (
     load_aluminium_model,
     make_powder_spectra,
 )
+from skphonon.datasets import IncompleteDatasetWarning
 
 
 def search(X, y, epochs, n_jobs):

@@ -27,19 +27,21 @@ import numpy as np
 
 from skphonon import (
     ImplicitSpectrumModel,
-    IncompleteDatasetWarning,
     LeastSquaresInverter,
     PathGrid,
     PixelInverter,
     PowderSimulator,
     SpinWaveSimulator,
     fetch_aluminium_arcs,
-    fetch_la2nio4,
     load_aluminium_model,
-    load_la2nio4_model,
     nmse,
 )
-from skphonon.simulation.grid import pixel_coordinates
+from skphonon.datasets import (
+    IncompleteDatasetWarning,
+    fetch_la2nio4,
+    load_la2nio4_model,
+)
+from skphonon.instrument.grid import pixel_coordinates
 
 BOUNDS = [[20.0, -30.0], [75.0, 10.0]]  # meV, of J and J' in the paper
 UNIT = 1 / 250  # S per spin, in 1/meV, that is measured as an intensity of one

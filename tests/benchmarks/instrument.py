@@ -15,7 +15,8 @@ import numpy as np
 from scipy.interpolate import RectBivariateSpline
 from scipy.optimize import least_squares
 
-from skphonon import AngleGrid, PowderSimulator, SpectrumGrid, load_aluminium_model
+from skphonon import PowderSimulator, SpectrumGrid, load_aluminium_model
+from skphonon.instrument import AngleGrid
 from skphonon.physics.scattering import momentum_transfer
 
 WIDTHS = {"line_width": (0.0, 3.0), "line_width_slope": (-0.1, 0.2)}

@@ -28,15 +28,15 @@ from sklearn.base import clone
 
 from skphonon import (
     ForceConstantModel,
-    IncompleteDatasetWarning,
     MaskedSpectrumPreprocessor,
-    OutOfDistributionWarning,
     PowderSimulator,
     VAEFeatureExtractor,
     fetch_aluminium_arcs,
     load_aluminium_model,
     make_powder_spectra,
 )
+from skphonon.datasets import IncompleteDatasetWarning
+from skphonon.learning import OutOfDistributionWarning
 
 #: What training spectra vary, where they do.
 VARIATION = {

@@ -23,15 +23,14 @@ import pandas as pd
 
 from skphonon import (
     ForceConstantModel,
-    IncompleteDatasetWarning,
     JointSimulator,
     LeastSquaresInverter,
-    PhononBandsDisplay,
     PowderSimulator,
-    draw_parameters,
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
+from skphonon.datasets import IncompleteDatasetWarning
+from skphonon.inspection import PhononBandsDisplay, draw_parameters
 
 #: What is fitted along, and between which values.
 NUISANCE = {

@@ -23,11 +23,11 @@ from validation import lengths, to_euphonic
 from skphonon import (
     CrystalGrid,
     ForceConstantModel,
-    GappySpectrumExtractor,
     SingleCrystalSimulator,
     SpectrumRegressor,
 )
-from skphonon._persistence import _BUILT
+from skphonon._versioned import _BUILT
+from skphonon.learning import GappySpectrumExtractor
 
 ENERGY = np.linspace(0.5, 25.25, 100)  # meV
 WIDTH = 0.5  # meV

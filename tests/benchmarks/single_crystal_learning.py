@@ -35,12 +35,12 @@ from sklearn.pipeline import make_pipeline
 from skphonon import (
     CrystalGrid,
     ForceConstantRegressor,
-    GappySpectrumExtractor,
-    IdentifiabilityWarning,
     LeastSquaresInverter,
     SingleCrystalSimulator,
     SpectrumRegressor,
 )
+from skphonon.inversion import IdentifiabilityWarning
+from skphonon.learning import GappySpectrumExtractor
 
 #: energies in meV, incident energy, resolution
 SETTINGS = {

@@ -13,13 +13,8 @@ from scipy.ndimage import uniform_filter
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from skphonon import (
-    LeastSquaresInverter,
-    PathGrid,
-    SpinWaveSimulator,
-    fetch_la2nio4,
-    load_la2nio4_model,
-)
+from skphonon import LeastSquaresInverter, PathGrid, SpinWaveSimulator
+from skphonon.datasets import fetch_la2nio4, load_la2nio4_model
 
 WIDTHS = {"energy_resolution": (0.5, 15.0)}  # meV
 BOTH = {**WIDTHS, "q_resolution": (0.005, 0.1)}  # 1/Angstrom

@@ -10,7 +10,7 @@ let one without ``--only`` collect what they did. Networks train on a GPU where 
 sees one. Needs the published data (downloaded, or SKPHONON_DATA).
 
 Recipes: "default", what the estimators do by themselves; "varied", the same trained on
-spectra that differ as measured ones may; "published", :func:`skphonon.su_li_2024`.
+spectra that differ as measured ones may; "published", :func:`su_li_2024`.
 """
 
 import argparse
@@ -36,19 +36,17 @@ from su_li_tables import write_tables
 from skphonon import (
     AEFeatureExtractor,
     ForceConstantRegressor,
-    IncompleteDatasetWarning,
     MaskedSpectrumPreprocessor,
     NelderMeadInverter,
     PowderSimulator,
     VAEFeatureExtractor,
     fetch_aluminium_arcs,
-    fine_tune,
     load_aluminium_model,
     nmse,
-    su_li_2024,
-    write_powder_spectra,
 )
+from skphonon.datasets import IncompleteDatasetWarning, write_powder_spectra
 from skphonon.inspection import active_dimensions
+from skphonon.learning import fine_tune, su_li_2024
 
 FOLDER = Path("results/su_li_study")
 #: Settings of the published simulations, for measurements at every temperature.

@@ -19,13 +19,15 @@ from joblib.externals.loky import get_reusable_executor
 
 from skphonon import (
     ForceConstantRegressor,
-    IncompleteDatasetWarning,
     MaskedSpectrumPreprocessor,
     PowderSimulator,
     VAEFeatureExtractor,
     fetch_aluminium_arcs,
     load_aluminium_model,
     make_powder_spectra,
+)
+from skphonon.datasets import (
+    IncompleteDatasetWarning,
     open_powder_spectra,
     write_powder_spectra,
 )

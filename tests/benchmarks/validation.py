@@ -16,13 +16,9 @@ from forward_model import load
 from forward_model import published as published_aluminium
 from sklearn.base import clone
 
-from skphonon import (
-    PowderSimulator,
-    SpectrumGrid,
-    ZoneMesh,
-    load_aluminium_model,
-    nmse,
-)
+from skphonon import PowderSimulator, SpectrumGrid, load_aluminium_model, nmse
+from skphonon.instrument.resolution import bin_kernel
+from skphonon.physics import ZoneMesh
 from skphonon.physics.constants import (
     BOLTZMANN,
     HBAR2_PER_AMU,
@@ -31,7 +27,6 @@ from skphonon.physics.constants import (
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.scattering_lengths import scattering_lengths
 from skphonon.physics.zone import ThermalTensors, mean_points, resolving_points
-from skphonon.simulation.resolution import bin_kernel
 
 TEMPERATURE = 300.0
 MODULI = np.arange(0.5, 8.01, 0.25)

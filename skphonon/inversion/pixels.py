@@ -1,0 +1,676 @@
+"""Fit parameters to pixels, wherever they are, and to counts as they arrive."""
+
+import numbers
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.base import RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skphonon._validation import (
+    ROWS_ARE_PIXELS,
+    HasMethods,
+    StrOptions,
+    at_least,
+    check_box,
+    fit_context,
+    positive,
+    validate_spectra,
+)
+from skphonon._versioned import VersionedEstimator
+from skphonon.inversion._base import choose_steps
+from skphonon.inversion._errors import one_sided
+from skphonon.inversion._goodness import (
+    are_misfits,
+    effective_number,
+    warn_of_bounds,
+    warn_of_misfits,
+)
+from skphonon.inversion._pixel_fitting import (
+    Pixels,
+    background_terms,
+    compare,
+    covariance,
+    noise_of_neighbours,
+    search,
+)
+
+__all__ = ["PixelInverter"]
+
+_BOUND = (
+    "Error bars are one-sided there, and all others take the bound for true. Widen it "
+    "where the model knows more, unless it is a limit of nature."
+)
+_MEANING = "error bars tell how far noise moves the best fit of a wrong model, no more."
+_ALIKE = 0.02  # of the half width of the bounds, beside error bars
+_REFINED = 3  # ends of searches, and as many candidates, are refined on all pixels
+_AT_BOUND = 1e-9
+_STEP = 3e-3  # of half the width of the bounds, in second derivatives
+_CANDIDATES_AT_ONCE = 16
+_LOOKS = 2  # candidates are first judged by this part of a batch
+_SHORTLIST = 8  # candidates, of each start, are then judged by more pixels
+_JUDGES = 2**13  # pixels, at most
+
+
+def _counts_alone(inverter):
+    if inverter.loss != "poisson":
+        raise AttributeError(
+            f"partial_fit adds up counts and needs loss='poisson', got "
+            f"loss={inverter.loss!r}."
+        )
+    return True
+
+
+class PixelInverter(RegressorMixin, VersionedEstimator):
+    r"""Fit the parameters of a differentiable model to pixels.
+
+    A row of X is the coordinates of a pixel, y its intensity: pixels may be few, lie
+    anywhere and in any order, as detectors see them, and there is no peak to be found.
+    The model is one that knows intensities and derivatives at any coordinates, such as
+    an :class:`~skphonon.learning.ImplicitSpectrumModel`. Its parameters are searched
+    from several starts at once, on some of the pixels, and the best ends are refined on
+    all. Where spectra have a grid, :class:`LeastSquaresInverter` does more: nuisances,
+    priors, and error bars that know of correlated residuals.
+
+    ``loss="correlation"`` is that of [1]_: one less Pearson's correlation between
+    :math:`\log(1 + y)` of data and :math:`\log(1 + S / \mathrm{unit})` of the model.
+    "chi2" compares intensities, "poisson" counts by their likelihood. In all of them a
+    scale and a background are fitted along, and eliminated exactly; that leaves steps
+    of Gauss and Newton in place of the thousands of gradient steps of [1]_.
+
+    Parameters
+    ----------
+    model : model or None, default=None
+        An object with ``simulate_at(coordinates, parameters)``,
+        ``jacobian_at(coordinates, parameters, return_spectra=True)``,
+        `parameter_names`, `reference` and, if it has them, `bounds_`. None is
+        the exponential of a plane in the coordinates, to try things with.
+    loss : {"correlation", "chi2", "poisson"}, default="correlation"
+        What is minimised. `partial_fit` adds up counts, and is there with "poisson"
+        alone.
+    background : int or None, default=0
+        Degree of a polynomial in the last coordinate, the energy, that is fitted along:
+        0 is a constant. With "correlation" it belongs to the logarithm, and is at
+        least a constant; with "poisson" it is not negative. None: no background.
+    unit : float, default=1.0
+        Intensity of the model that stands for one of y in the logarithms of
+        "correlation". Best such that both are about alike, as logarithms differ in
+        shape otherwise; the other losses do not need it.
+    bounds : pair of array-like of shape (n_parameters,), default=None
+        Least and largest values of the parameters. None: `bounds_` of the model or,
+        without them, two quarters of its reference to both sides.
+    n_starts : int, default=10
+        Searches.
+    n_candidates : int, default=256
+        Sets of parameters, drawn evenly within the bounds, of which the one that comes
+        closest is where a search starts; each search has its own.
+    batch_size : int, default=2048
+        Pixels that searches see, chosen at random, or of counts at regular distances
+        in the order given, as many without a count as with one. Candidates are judged
+        by half of them, the best few by up to 8,192 pixels.
+    max_steps : int, default=50
+        Steps of a search, at most.
+    tolerance : float, default=1e-4
+        A search has converged when its step is smaller than this fraction of half the
+        width of the bounds.
+    errors : {"residual", "noise"}, default="residual"
+        What the error bars take the noise of a pixel to be: its residual, which is too
+        much where the model is not right; or the errors given, the statistics of
+        counts, or one noise for all pixels. Both take pixels to be independent, and
+        tell how far noise moves the best fit, also of a model that is not right; how
+        far that moves it they cannot know.
+    random_state : int, RandomState instance or None, default=None
+        Determines candidates and pixels. An int makes results reproducible.
+
+    Attributes
+    ----------
+    parameters_ : ndarray of shape (n_parameters,)
+        The best fit, in the order of the model.
+    std_ : ndarray of shape (n_parameters,)
+        Standard deviations; infinite where the pixels do not determine a parameter,
+        one-sided where it ended at a bound (see :class:`LeastSquaresInverter`).
+    covariance_ : ndarray of shape (n_parameters, n_parameters)
+        Of the parameters, scale and background left open.
+    at_bound_ : ndarray of shape (n_parameters,), int
+        -1 for what ended at its lower bound, 1 at the upper one, otherwise 0.
+    reduced_chi2_ : float
+        Mean square of the residuals over that of noise: 1 where the model is right.
+        Noise is that of the errors or counts or, where there are neither, estimated
+        from the differences between neighbouring pixels (of at most 100,000; of
+        logarithms with "correlation").
+    scale_, background_ : float and ndarray of shape (n_terms,)
+        What the model is multiplied by, and coefficients of Bernstein polynomials.
+    loss_ : float
+        Reached on all pixels: 1 - r, chi^2 a pixel, or deviance a pixel.
+    loss_curve_ : ndarray of shape (n_steps + 1,)
+        Of the search that came out best, on its pixels.
+    restarts_ : DataFrame with n_starts rows
+        Where each search ended: parameters, `loss` on its pixels, `converged`, and
+        whether it `agrees` with the best one, within three standard deviations on so
+        many pixels.
+    n_counts_ : float
+        Counts seen by `partial_fit`.
+    model_ : object
+        `model`, or what stands for it.
+    n_features_in_ : int
+        Coordinates of a pixel.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    LeastSquaresInverter : Fits spectra on the grid of a simulator.
+
+    Notes
+    -----
+    Single events are binned first, as by :func:`numpy.histogramdd`: pixels without a
+    count tell as much as those with one.
+
+    :func:`~sklearn.base.clone` forgets what a model has learnt; wrap it in
+    :class:`sklearn.frozen.FrozenEstimator` for a grid search.
+
+    References
+    ----------
+    .. [1] S. R. Chitturi et al., "Capturing dynamical correlations using implicit
+       neural representations", Nat. Commun. 14, 5852 (2023),
+       :doi:`10.1038/s41467-023-41378-4`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import PixelInverter
+    >>> class Peak:
+    ...     parameter_names, reference = ["position"], np.array([14.0])
+    ...     def simulate_at(self, coordinates, parameters):
+    ...         return self.jacobian_at(coordinates, parameters, True)[1]
+    ...     def jacobian_at(self, coordinates, parameters, return_spectra=False):
+    ...         x = np.ravel(coordinates) - np.reshape(parameters, (-1, 1))
+    ...         spectra = np.exp(-(x**2) / 8)
+    ...         slopes = (x / 4 * spectra)[..., None]
+    ...         return (slopes, spectra) if return_spectra else slopes
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(0, 30, size=(500, 1))
+    >>> counts = rng.poisson(20 * Peak().simulate_at(X, [[16.0]])[0] + 1)
+    >>> inverter = PixelInverter(Peak(), loss="poisson", random_state=0).fit(X, counts)
+    >>> inverter.parameters_.round(1), inverter.std_.round(2)
+    (array([16.]), array([0.06]))
+    """
+
+    _parameter_constraints = {
+        "model": [HasMethods(["simulate_at", "jacobian_at"]), None],
+        "loss": [StrOptions({"correlation", "chi2", "poisson"})],
+        "background": [at_least(0), None],
+        "unit": [positive(numbers.Real)],
+        "bounds": ["array-like", None],
+        "n_starts": [at_least(1)],
+        "n_candidates": [at_least(1)],
+        "batch_size": [at_least(1)],
+        "max_steps": [at_least(1)],
+        "tolerance": [positive(numbers.Real)],
+        "errors": [StrOptions({"residual", "noise"})],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        model=None,
+        *,
+        loss="correlation",
+        background=0,
+        unit=1.0,
+        bounds=None,
+        n_starts=10,
+        n_candidates=256,
+        batch_size=2048,
+        max_steps=50,
+        tolerance=1e-4,
+        errors="residual",
+        random_state=None,
+    ):
+        self.model = model
+        self.loss = loss
+        self.background = background
+        self.unit = unit
+        self.bounds = bounds
+        self.n_starts = n_starts
+        self.n_candidates = n_candidates
+        self.batch_size = batch_size
+        self.max_steps = max_steps
+        self.tolerance = tolerance
+        self.errors = errors
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, errors=None):
+        """Fit the parameters to pixels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pixels, n_coordinates)
+            Where the pixels are, as the model has its coordinates.
+        y : array-like of shape (n_pixels,)
+            Intensities, or counts with ``loss="poisson"``; leave out pixels that were
+            not measured. Not negative, but with ``loss="chi2"``.
+        errors : array-like of shape (n_pixels,), default=None
+            Standard deviations of intensities, for ``loss="chi2"``. None takes all
+            pixels to be equally uncertain.
+
+        Returns
+        -------
+        PixelInverter
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If intensities are NaN, negative, all the same or without a count, errors
+            are not positive or of no use, or bounds do not fit the model.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the fit ended at `max_steps`.
+        BoundWarning
+            If a parameter ended at a bound.
+        MisfitWarning
+            If `reduced_chi2_` says that the model does not describe the pixels.
+        """
+        X, y = self._start_anew(X, y)
+        return self._fit(self._pixels(X, y, errors))
+
+    @available_if(_counts_alone)
+    @fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, exposure=1.0):
+        """Add counts to those seen so far, and update the fit from where it stood.
+
+        A pixel is known by its coordinates, which must be the same numbers each time.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pixels, n_coordinates)
+            Pixels that were measured since the last call, those without a count too.
+        y : array-like of shape (n_pixels,)
+            Counts there.
+        exposure : float or array-like of shape (n_pixels,), default=1.0
+            For how long, or by how many neutrons: in any unit, if always the same.
+
+        Returns
+        -------
+        PixelInverter
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`, or if the exposure is not positive. Where no counts have come
+            yet, that nothing was there is kept.
+
+        Warns
+        -----
+        ConvergenceWarning, BoundWarning, MisfitWarning
+            As for `fit`.
+        """
+        is_new = not hasattr(self, "_seen")
+        if is_new:
+            X, y = self._start_anew(X, y)
+        else:
+            X, y = validate_spectra(
+                self,
+                X,
+                y,
+                reset=False,
+                dtype=float,
+                y_numeric=True,
+                remedy=ROWS_ARE_PIXELS,
+            )
+        exposure = np.broadcast_to(np.asarray(exposure, dtype=float), y.shape)
+        if not (exposure > 0).all():
+            raise ValueError(f"exposure must be positive, got {exposure.min():g}.")
+        self._refuse_negative(y)
+        before = getattr(self, "parameters_", None)
+        rows = np.column_stack([X, y, exposure])
+        if not is_new:
+            rows = np.vstack([self._seen, rows])
+        places, inverse = np.unique(rows[:, :-2], axis=0, return_inverse=True)
+        counts, exposures = (
+            np.bincount(inverse.ravel(), column) for column in rows[:, -2:].T
+        )
+        self._seen = np.column_stack([places, counts, exposures])
+        self.n_counts_ = float(counts.sum())
+        return self._fit(self._pixels(places, counts, None, exposures), before)
+
+    def predict(self, X):
+        """Return the intensities of the fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pixels, n_coordinates)
+            Any coordinates that the model knows.
+
+        Returns
+        -------
+        ndarray of shape (n_pixels,)
+            In the unit of y, background included; after `partial_fit` counts for an
+            exposure of 1.
+        """
+        check_is_fitted(self)
+        X = validate_spectra(self, X, reset=False, dtype=float, remedy=ROWS_ARE_PIXELS)
+        spectrum = self.model_.simulate_at(X, self.parameters_[None])[0]
+        in_logarithms = self.loss == "correlation"
+        if in_logarithms:
+            spectrum = np.log1p(spectrum.clip(0) / self.unit)
+        fitted = self.scale_ * spectrum + self._terms(X) @ self.background_
+        return np.expm1(fitted) if in_logarithms else fitted
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self.loss != "chi2"
+        tags.regressor_tags.poor_score = True  # a model fits what it is a model of
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "parameters_")
+
+    def _start_anew(self, X, y):
+        for learnt in ("parameters_", "_seen", "n_counts_"):
+            vars(self).pop(learnt, None)
+        X, y = validate_spectra(
+            self,
+            X,
+            y,
+            dtype=float,
+            y_numeric=True,
+            ensure_min_samples=2,
+            remedy=ROWS_ARE_PIXELS,
+        )
+        self.model_ = _LogPlane(X) if self.model is None else self.model
+        self._span = X[:, -1].min(), X[:, -1].max()
+        self._box = self._choose_box()
+        return X, y
+
+    def _choose_box(self):
+        """Return least and largest parameters."""
+        names = list(self.model_.parameter_names)
+        reference = np.asarray(self.model_.reference, dtype=float)
+        if self.bounds is not None:
+            box = np.asarray(self.bounds, dtype=float)
+        elif hasattr(self.model_, "bounds_"):
+            box = self.model_.bounds_
+        else:
+            step = choose_steps(reference, names)
+            box = np.array([reference - 2 * step, reference + 2 * step])
+        return check_box(box, names)
+
+    def _terms(self, X):
+        degree = self.background
+        if self.loss == "correlation":
+            degree = degree or 0
+        return background_terms(X[:, -1], degree, self._span)
+
+    def _pixels(self, X, y, errors, exposure=None):
+        self._refuse_negative(y)
+        if not y.any() or (np.ptp(y) == 0 and self.loss == "correlation"):
+            raise ValueError(
+                f"Intensities must differ to be fitted, got {len(y)} of {y[0]:g}. "
+                "Wait for counts, or look at what y holds."
+            )
+        weight = np.ones(len(y)) if errors is None else self._weights(errors, len(y))
+        self._noise_known = errors is not None
+        exposure = np.ones(len(y)) if exposure is None else exposure
+        y = np.log1p(y) if self.loss == "correlation" else y
+        return Pixels(self.loss, X, y, weight, exposure, self._terms(X))
+
+    def _weights(self, errors, n_pixels):
+        errors = np.asarray(errors, dtype=float)
+        fits = self.loss == "chi2" and errors.shape == (n_pixels,)
+        if not fits or not (errors > 0).all():
+            raise ValueError(
+                f"errors must be positive, one for each of {n_pixels} intensities, and "
+                f"need loss='chi2'; got loss={self.loss!r} and shape {errors.shape} "
+                f"with {(~(errors > 0)).sum()} that are not positive."
+            )
+        return errors**-2.0
+
+    def _refuse_negative(self, y):
+        if self.loss != "chi2" and (y < 0).any():
+            raise ValueError(
+                f"Intensities must not be negative with loss={self.loss!r}, got "
+                f"{(y < 0).sum()} of {len(y)} below zero, the least {y.min():g}. Clip "
+                "them at zero, or use loss='chi2'."
+            )
+
+    def _fit(self, pixels, before=None):
+        """Search on some pixels; refine the best ends, and what was before, on all."""
+        random_state = check_random_state(self.random_state)
+        batch = self._batch(pixels, self.batch_size, random_state)
+        lists = [self._shortlist(batch, random_state) for _ in range(self.n_starts)]
+        ends, found, converged, curve = self._search(
+            batch, np.array([rows[0] for rows in lists])
+        )
+        best = found.loss.argmin()
+        self.loss_curve_ = curve[:, best]
+        self.restarts_ = self._table(batch, ends, found, converged, best)
+        jury = self._batch(pixels, max(_JUDGES, self.batch_size), random_state)
+        # a narrow minimum is found by a search, one that few counts blur by the lists
+        proposed = [
+            self._best(jury, ends[found.loss.argsort()]),
+            self._best(jury, np.vstack(lists)),
+        ]
+        if before is not None:
+            proposed.append(self._to_unit(before)[None])
+        proposed = _distinct(np.vstack(proposed))
+        ends, found, converged, _ = self._search(pixels, proposed)
+        best = found.loss.argmin()
+        self._keep(pixels, ends[best], found.rows([best]))
+        self._judge_fit(pixels, found.rows([best]), converged[best])
+        if not converged[best]:
+            warnings.warn(
+                f"The fit did not converge within max_steps={self.max_steps} to "
+                f"tolerance={self.tolerance:g}. Raise either, or give it more pixels: "
+                "these may not determine the parameters.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return self
+
+    def _batch(self, pixels, size, random_state):
+        """Return some pixels, of counts as many without a count as with, if there are.
+
+        Each then stands for as many of its kind as there are more. They are taken at
+        regular distances: of neighbours on a grid, that tells sums much better than
+        chance.
+        """
+        n_pixels = len(pixels.intensity)
+        if n_pixels <= size:
+            return pixels
+        if self.loss != "poisson":
+            return pixels.part(random_state.permutation(n_pixels)[:size])
+        counted = np.flatnonzero(pixels.intensity > 0)
+        empty = np.flatnonzero(pixels.intensity == 0)
+        n_counted = min(len(counted), max(size // 2, 1))
+        kinds = (counted, n_counted), (empty, min(len(empty), size - n_counted))
+        kept = [_spread(all_, n, random_state) for all_, n in kinds]
+        weight = [np.full(n, len(all_) / max(n, 1)) for all_, n in kinds]
+        batch = pixels.part(np.concatenate(kept))
+        return batch._replace(weight=np.concatenate(weight))
+
+    def _keep(self, pixels, end, found):
+        self.parameters_ = self._from_unit(end)
+        curvature = self._curvature(pixels, end)
+        self.at_bound_ = np.sign(end).astype(int) * (np.abs(end) >= 1 - _AT_BOUND)
+        self.covariance_ = self._covariance(pixels, end, found, curvature)
+        self.std_ = np.sqrt(np.diag(self.covariance_))
+        self.scale_, self.background_ = float(found.linear[0, 0]), found.linear[0, 1:]
+        self.loss_ = float(found.loss[0])
+
+    def _judge_fit(self, pixels, found, converged):
+        """Learn chi^2 per degree of freedom, and warn of what it or a bound tells."""
+        table = pd.DataFrame(self.at_bound_[None], columns=self.model_.parameter_names)
+        warn_of_bounds(table, self._box, _BOUND)
+        known = self._noise_known or self.loss == "poisson"
+        scaled, n_judged = found.residual[0] * np.sqrt(found.weight[0]), None
+        n_free = len(scaled) - found.slopes.shape[2] - found.linear.shape[1]
+        if not known:
+            left = np.sqrt(np.square(found.residual[0]).mean())
+            noise, n_judged = noise_of_neighbours(pixels.coordinates, found.residual[0])
+            taken = np.sqrt(len(scaled) / max(n_free, 1))
+            scaled = found.residual[0] / (min(noise, left) * taken or 1.0)
+        square = scaled @ scaled / n_free if n_free > 0 else np.nan
+        self.reduced_chi2_ = float(square)
+        variance = None
+        if known:
+            variance = 2 + (found.weight[0] if self.loss == "poisson" else 0.0)
+        number = effective_number(scaled[:n_judged], variance)
+        misfits = converged & are_misfits(
+            np.array([square]), number, self._left(pixels, found), known
+        )
+        warn_of_misfits(np.array([square]), misfits, known, _MEANING)
+
+    def _left(self, pixels, found):
+        """Return which share of the contrast a fit leaves."""
+        contrast = np.square(pixels.intensity - pixels.intensity.mean()).sum()
+        return np.square(found.residual[0]).sum() / (contrast or 1.0)
+
+    def _curvature(self, pixels, end):
+        """Return the second derivatives of the loss, by differences of the first."""
+        result = np.empty((len(end), len(end)))
+        for row, step in zip(result, _STEP * np.eye(len(end)), strict=True):
+            places = np.array([end + step, end - step]).clip(-1, 1)
+            below, above = self._compare(pixels, places).gradient()
+            row[:] = (above - below) / np.abs(places[0] - places[1]).sum()
+        return (result + result.T) / 2
+
+    def _covariance(self, pixels, end, found, curvature=None):
+        half = np.diff(self._box, axis=0)[0] / 2
+        result = covariance(found, self._variance(pixels, found), curvature)
+        side = np.sign(end) * (np.abs(end) >= 1 - _AT_BOUND)
+        if side.any():
+            inverse = np.linalg.pinv(found.information()[0], hermitian=True)
+            shift = inverse @ found.gradient()[0]
+            result = one_sided(result, shift, side, np.full(len(end), 2.0))
+        return result * np.outer(half, half)
+
+    def _variance(self, pixels, found):
+        """Return the variance of each intensity."""
+        weight, residual, slopes = found.weight[0], found.residual[0], found.slopes[0]
+        n_free = len(residual) - slopes.shape[1] - found.linear.shape[1]
+        if self.errors == "residual":
+            return residual**2 * (len(residual) / max(n_free, 1))
+        if self.loss == "poisson":
+            return pixels.intensity
+        chi2 = 1.0 if self._noise_known else (weight @ residual**2) / max(n_free, 1)
+        return chi2 / weight
+
+    def _table(self, batch, ends, found, converged, best):
+        std = np.sqrt(np.diag(self._covariance(batch, ends[best], found.rows([best]))))
+        parameters = self._from_unit(ends)
+        near = 3 * std + _ALIKE * np.diff(self._box, axis=0) / 2
+        table = dict(zip(self.model_.parameter_names, parameters.T, strict=True))
+        table["loss"], table["converged"] = found.loss, converged
+        table["agrees"] = (np.abs(parameters - parameters[best]) <= near).all(axis=1)
+        return pd.DataFrame(table)
+
+    def _shortlist(self, batch, random_state):
+        """Return the best of some candidates, the very best first."""
+        n_looked_at = max(self.batch_size // _LOOKS, 1)
+        some = batch.part(slice(None, None, -(-len(batch.intensity) // n_looked_at)))
+        rows = random_state.uniform(-1, 1, (self.n_candidates, self._box.shape[1]))
+        losses = self._judge(some, rows)
+        if not np.isfinite(losses).any():
+            raise ValueError(
+                "The model must be finite at all pixels for some parameters within the "
+                f"bounds, {self._box.tolist()}; it was for none of {len(rows)} sets. "
+                "Leave out pixels that it does not know, or change the bounds."
+            )
+        return rows[losses.argsort()[:_SHORTLIST]]
+
+    def _best(self, pixels, rows):
+        """Return those of the rows that differ and come closest."""
+        rows = _distinct(rows)
+        return rows[self._judge(pixels, rows).argsort()[:_REFINED]]
+
+    def _judge(self, pixels, rows):
+        """Return the loss of each row."""
+        parts = np.array_split(rows, -(-len(rows) // _CANDIDATES_AT_ONCE))
+        losses = [self._compare(pixels, part, derivatives=False).loss for part in parts]
+        return np.concatenate(losses)
+
+    def _search(self, pixels, starts):
+        return search(
+            lambda rows: self._compare(pixels, rows),
+            starts,
+            np.outer([-1.0, 1.0], np.ones(starts.shape[1])),
+            max_steps=self.max_steps,
+            tolerance=self.tolerance,
+        )
+
+    def _compare(self, pixels, rows, derivatives=True):
+        parameters = self._from_unit(rows)
+        if derivatives:
+            slopes, spectra = self.model_.jacobian_at(
+                pixels.coordinates, parameters, return_spectra=True
+            )
+            slopes = slopes * (np.diff(self._box, axis=0) / 2)
+        else:
+            spectra = self.model_.simulate_at(pixels.coordinates, parameters)
+            slopes = np.empty((*spectra.shape, 0))
+        bad = ~np.isfinite(spectra).all(axis=1)  # such as unstable ground states
+        spectra = np.where(bad[:, None], 0.0, spectra)
+        slopes = np.where(bad[:, None, None], 0.0, slopes)
+        if self.loss == "correlation":
+            spectra, slopes = spectra / self.unit, slopes / self.unit
+        found = compare(pixels, spectra, slopes)
+        return found._replace(loss=np.where(bad, np.inf, found.loss))
+
+    def _from_unit(self, rows):
+        low, high = self._box
+        return (low + high) / 2 + rows * (high - low) / 2
+
+    def _to_unit(self, parameters):
+        low, high = self._box
+        return ((2 * parameters - low - high) / (high - low)).clip(-1, 1)
+
+
+def _spread(numbers, n, random_state):
+    """Return n of the numbers, at regular distances from a random beginning."""
+    if not n:
+        return numbers[:0]
+    places = (np.arange(n) + random_state.uniform()) * (len(numbers) / n)
+    return numbers[places.astype(int)]
+
+
+def _distinct(rows):
+    """Return rows that are not alike, each the first of its kind."""
+    kept = rows[:1]
+    for row in rows[1:]:
+        if (np.abs(row - kept).max(axis=1) > _ALIKE).all():
+            kept = np.vstack([kept, row])
+    return kept
+
+
+class _LogPlane:
+    """The exponential of a plane, in coordinates scaled by those of some pixels."""
+
+    def __init__(self, X):
+        self.center, spread = X.mean(axis=0), X.std(axis=0)
+        self.spread = np.where(spread > 0, spread, 1.0)
+        self.parameter_names = [f"slope {n}" for n in range(X.shape[1])]
+        self.reference = np.zeros(X.shape[1])
+        self.bounds_ = np.outer([-3.0, 3.0], np.ones(X.shape[1]))
+
+    def simulate_at(self, coordinates, parameters):
+        """Return intensities of shape (n_samples, n_pixels)."""
+        return np.exp(parameters @ self._scaled(coordinates).T)
+
+    def jacobian_at(self, coordinates, parameters, return_spectra=False):
+        """Return derivatives, and intensities if asked."""
+        spectra = self.simulate_at(coordinates, parameters)
+        slopes = spectra[..., None] * self._scaled(coordinates)
+        return (slopes, spectra) if return_spectra else slopes
+
+    def _scaled(self, coordinates):
+        return (coordinates - self.center) / self.spread

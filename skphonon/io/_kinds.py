@@ -1,0 +1,224 @@
+"""What a file is, by its first bytes and by its groups: names tell nothing for sure.
+
+The endings .nxs, .nxspe, .sqw and .h5 are each used for files of several kinds.
+"""
+
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+
+from skphonon.io._hdf5 import attribute, find, names, open_hdf5, read_text
+
+__all__ = ["FORMAT", "Kind", "identify", "nxspe_entry", "open_as"]
+
+FORMAT = "skphonon spectra"  # attribute of the package's own files
+
+_HEAD = 4096  # bytes that tell what a file is
+
+
+class Kind(NamedTuple):
+    """What a file is, what it is called in a sentence, and what to do with it."""
+
+    key: str
+    noun: str
+    advice: str
+
+
+_READ = {
+    kind.key: kind
+    for kind in (
+        Kind(
+            "arrays",
+            f"a file of write_arrays, with the attribute format {FORMAT!r}",
+            "Read it with read_arrays.",
+        ),
+        Kind(
+            "mdhisto",
+            "a histogram of Mantid's SaveMD, with an entry MDHistoWorkspace",
+            "Read it with read_mdhisto.",
+        ),
+        Kind(
+            "nxspe",
+            "an NXSPE file, with an entry that has the definition 'NXSPE'",
+            "Read it with read_nxspe.",
+        ),
+    )
+}
+_MANTID = "Load it in the program that wrote it or in Mantid, and save it with "
+_AS_NXSPE = f"{_MANTID}SaveNXSPE."
+_UNPACK = "Unpack it first."
+_BY_ARRAYS = (
+    "Read its numbers into arrays, and make a Measurement of them or keep them with "
+    "write_arrays."
+)
+_PROCESSED = Kind(
+    "processed",
+    "a processed workspace of Mantid, from SaveNexusProcessed",
+    "Load it in Mantid, and save it with SaveNXSPE if it holds energy transfers by "
+    "detector, or with SaveMD if it is a histogram.",
+)
+_EVENTS = Kind(
+    "mdevents",
+    "events of Mantid's SaveMD, with an entry MDEventWorkspace",
+    "Bin the events first, with MDNorm or BinMD, and save the histogram with SaveMD.",
+)
+_RAW = Kind("raw", "raw counts of a spectrometer", "Reduce it to energy transfers.")
+_FORCES = Kind(
+    "force_constants", "force constants of phonopy", "See ForceConstantModel."
+)
+
+_SIGNATURES = {  # first bytes of files that are no text
+    b"\x0e\x03\x13\x01": Kind(
+        "hdf4",
+        "an older NeXus file, in HDF4",
+        "Load it in the program that wrote it, and save it again.",
+    ),
+    b"\x06\x00\x00\x00horace": Kind(
+        "horace",
+        "a file of Horace (.sqw or .d2d)",
+        "Take its signal, error and axes into arrays, and keep them with write_arrays.",
+    ),
+    b"\x1f\x8b": Kind("gzip", "a file packed by gzip", _UNPACK),
+    b"BZh": Kind("bzip2", "a file packed by bzip2", _UNPACK),
+    b"\xfd7zXZ": Kind("xz", "a file packed by xz", _UNPACK),
+    b"\x28\xb5\x2f\xfd": Kind("zstd", "a file packed by zstd", _UNPACK),
+    b"PK\x03\x04": Kind(
+        "zip",
+        "a zip archive, such as a .npz of NumPy or a .pt of PyTorch",
+        "Unpack it first, or read its numbers into arrays and use write_arrays.",
+    ),
+    b"\x93NUMPY": Kind("npy", "an array of NumPy (.npy)", _BY_ARRAYS),
+    b"MATLAB 5.0": Kind("matlab", "a file of MATLAB (.mat)", _BY_ARRAYS),
+    b"CDF": Kind("netcdf", "a netCDF file of the classic format", _BY_ARRAYS),
+    b"%PDF": Kind("pdf", "a PDF document", _BY_ARRAYS),
+}
+_TEXTS = {  # what texts begin with, or have in a line of their own near the beginning
+    r"\A\s*<(!doctype\s+html|html)": Kind(
+        "html", "a web page", "Download the file itself."
+    ),
+    r"\Aversion https://git-lfs": Kind(
+        "lfs", "a pointer of Git LFS, not the file", "Get the file with git lfs pull."
+    ),
+    r"\A\s*<\?xml": Kind("xml", "an XML document", _BY_ARRAYS),
+    r"^### (phi|energy) grid": Kind("spe", "an SPE file in text", _AS_NXSPE),
+    r"\A# number of energy transfer values": Kind(
+        "grp", "a group file of DAVE (.grp)", _BY_ARRAYS
+    ),
+    r"\A# scan\s*=": Kind("spice", "a triple-axis scan in the SPICE format",
+                          _BY_ARRAYS),
+    r"\AR{40,}": Kind("ill", "an ASCII file of the ILL", _BY_ARRAYS),
+    r"^phonopy:": Kind(
+        "phonopy", "a file of phonopy", "See ForceConstantModel.from_phonopy."
+    ),
+    r"\A\s*\d+\s*\n(\s*[-+.\deE]+){5,7}\s*\n": Kind(
+        "detectors",
+        "a table of detectors (.par or .phx) without intensities",
+        "Read what they counted, an NXSPE file.",
+    ),
+}  # fmt: skip
+
+
+def identify(path) -> Kind:
+    """Tell what a file is.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it is damaged.
+    """
+    found = _by_bytes(Path(path))
+    if found is None:
+        with open_hdf5(path) as file:
+            found = _by_groups(file)
+    return found
+
+
+@contextmanager
+def open_as(path, wanted):
+    """Open an HDF5 file that a reader wants: "arrays", "mdhisto" or "nxspe".
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it is damaged.
+    ValueError
+        If it is of another kind; the error says which, and what to do.
+    """
+    path = Path(path)
+    found = _by_bytes(path)
+    if found is None:
+        with open_hdf5(path) as file:
+            found = _by_groups(file)
+            if found.key == wanted:
+                yield file
+                return
+    raise ValueError(
+        f"{path} must be {_READ[wanted].noun}, got {found.noun}. {found.advice}"
+    )
+
+
+def nxspe_entry(file):
+    """Return the name of the entry that says it is NXSPE, None without one."""
+    for name in names(file):
+        entry = find(file, name)
+        if isinstance(entry, h5py.Group):
+            if (read_text(entry, "definition") or "").strip().upper() == "NXSPE":
+                return name
+    return None
+
+
+def _by_bytes(path):
+    """Return what the first bytes tell, None of an HDF5 file."""
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "none"
+        raise FileNotFoundError(f"{path} must be a file, found {what}.")
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    for signature, kind in _SIGNATURES.items():
+        if head.startswith(signature):
+            return kind
+    if head.startswith(h5py_signature := b"\x89HDF\r\n\x1a\n") or (
+        len(head) > len(h5py_signature) and h5py.is_hdf5(path)
+    ):
+        return None
+    if not head:
+        return Kind("empty", "an empty file", "Copy it again.")
+    return _by_text(head)
+
+
+def _by_text(head):
+    text = head.decode("utf-8", errors="replace")
+    unprintable = sum(not (c.isprintable() or c in "\r\n\t\f") for c in text)
+    if unprintable > 0.01 * len(text):
+        begin = head[:8].hex(" ")
+        return Kind("binary", f"an unknown file that begins {begin}", _BY_ARRAYS)
+    text = text.replace("\r\n", "\n")
+    for pattern, kind in _TEXTS.items():
+        if re.search(pattern, text, re.IGNORECASE | re.MULTILINE):
+            return kind
+    line = text.strip().partition("\n")[0][:40]
+    return Kind("text", f"a text file that begins {line!r}", _BY_ARRAYS)
+
+
+def _by_groups(file):
+    """Return what attributes and groups of an HDF5 file tell."""
+    here = names(file)
+    if attribute(file, "", "format") == FORMAT:
+        return _READ["arrays"]
+    if "MDHistoWorkspace" in here:
+        return _READ["mdhisto"]
+    if "MDEventWorkspace" in here:
+        return _EVENTS
+    if nxspe_entry(file):
+        return _READ["nxspe"]
+    if any(name.startswith("mantid_workspace_") for name in here):
+        return _PROCESSED
+    if "force_constants" in here:
+        return _FORCES
+    if "raw_data_1" in here or find(file, "entry/bank1_events"):
+        return _RAW
+    listed = ", ".join(here[:8]) + (" ..." if len(here) > 8 else "") or "nothing in it"
+    return Kind("hdf5", f"an HDF5 file of another layout, with {listed}", _BY_ARRAYS)

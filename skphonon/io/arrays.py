@@ -1,0 +1,352 @@
+"""Spectra and their grid in one HDF5 file that any program can write.
+
+At the root, the attributes ``format`` ("skphonon spectra"), ``version`` (2) and
+``grid`` ("SpectrumGrid", "CrystalGrid" or "PathGrid"), and optionally ``quantity``
+("sqe" or "chi") and ``source``; in the group ``grid`` the parameters of that class,
+those that are None left out; ``data`` and optionally ``errors``, of shape (n_samples,
+n_energy, n_q) or, for a crystal, (n_samples, n_energy, n_h, n_k, n_l), NaN where
+nothing was measured; optionally ``temperature``, one number or one a sample, and the
+numbers ``incident_energy`` and ``energy_resolution``; in the group ``details`` whatever
+else was known: numbers, texts, arrays and groups of these. In version 1 there are
+neither these two numbers nor ``quantity``, ``source`` and ``details``.
+"""
+
+import inspect
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from skphonon._files import write_whole
+from skphonon._warnings import warn_user
+from skphonon.instrument import CrystalGrid, PathGrid, SpectrumGrid
+from skphonon.instrument.measurement import (
+    Measurement,
+    MeasurementWarning,
+    require_grid,
+)
+from skphonon.io._hdf5 import (
+    attribute,
+    check_units,
+    child_group,
+    find,
+    names,
+    place,
+    read_array,
+    read_text,
+)
+from skphonon.io._kinds import FORMAT, open_as
+
+__all__ = ["read_arrays", "write_arrays"]
+
+_VERSION, _VERSIONS = 2, ("1", "2")  # written, read
+_REQUIRED = {
+    SpectrumGrid: ("energy", "q"),
+    CrystalGrid: ("energy", "h", "k", "l"),
+    PathGrid: ("energy", "wavevectors"),
+}
+_UNITS = {
+    "energy": "meV",
+    "incident_energy": "meV",
+    "q": "1/angstrom",
+    "wavevectors": "r.l.u.",
+    "projection": "r.l.u.",
+    "u": "r.l.u.",
+    "v": "r.l.u.",
+    "lattice": "angstrom",
+    "psi": "degree",
+    "two_theta": "degree",
+    "elevation": "degree",
+    "temperature": "K",
+    "energy_resolution": "meV",
+}
+_PAIRS = ("two_theta", "elevation")
+_DEEP = 4  # groups of details in one another
+
+
+def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
+    """Write a measurement, or spectra and their grid, to an HDF5 file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; what is there is replaced.
+    X : Measurement, or array-like of shape (n_samples, n_pixels) or (n_pixels,)
+        A measurement, which is kept with all that it knows, or spectra, one a row; NaN
+        where nothing was measured.
+    grid : SpectrumGrid, CrystalGrid or PathGrid, default=None
+        Pixels of spectra; a measurement has its own.
+    errors : array-like of the shape of `X`, default=None
+        Standard deviations of spectra.
+    temperature : float or array-like of shape (n_samples,), default=None
+        Of spectra, in K.
+
+    Raises
+    ------
+    TypeError
+        If the grid is of another class, or something is given beside a measurement.
+    ValueError
+        If shapes do not fit together, or the measurement has no grid yet.
+    OSError
+        If the file cannot be written; one that was there before stays.
+
+    Warns
+    -----
+    MeasurementWarning
+        If a measurement knows what a file cannot keep: a resolution that is a function,
+        or details that are neither numbers, texts, arrays nor mappings of these.
+
+    See Also
+    --------
+    read_arrays : Read such a file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skphonon import Measurement, SpectrumGrid
+    >>> from skphonon.io import read_arrays, write_arrays
+    >>> grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0], incident_energy=50.0)
+    >>> mine = Measurement([1, 2, 3, 4, 5, 6], grid, quantity="sqe", temperature=5.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_arrays(f"{folder}/mine.h5", mine)
+    ...     measured = read_arrays(f"{folder}/mine.h5")
+    >>> measured.data, measured.quantity, measured.incident_energy
+    (array([[1., 2., 3., 4., 5., 6.]]), 'sqe', 50.0)
+    """
+    beside = any(each is not None for each in (grid, errors, temperature))
+    if not isinstance(X, Measurement):
+        _check_class(grid)
+        X = Measurement(X, grid, error=errors, temperature=temperature)
+    elif beside:
+        raise TypeError(
+            "A measurement must be all that is given, as it has a grid, errors and a "
+            "temperature. Change it with replace."
+        )
+    require_grid(X)
+    _check_class(X.grid)
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        _write_measurement(file, X)
+    write_whole(Path(path), image.getbuffer())
+
+
+def read_arrays(path):
+    """Read a measurement from an HDF5 file of the package's own layout.
+
+    Any program can write such a file; the guide lists what it must hold.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    Measurement
+        All that was written. What is not in the file is None; a mask of the grid, if
+        none is there, is not made up from NaN. The `source` is that in the file or,
+        without one, the path.
+
+    Raises
+    ------
+    OSError
+        If the file is missing or damaged.
+    ValueError
+        If it is of another kind or a newer version, something is missing in it, of
+        another shape or in an unknown unit.
+
+    See Also
+    --------
+    write_arrays : Write such a file, with an example.
+
+    Examples
+    --------
+    >>> from skphonon.io import read_arrays
+    >>> measured = read_arrays("mine.h5")  # doctest: +SKIP
+    >>> inverter.predict(measured.data)  # doctest: +SKIP
+    """
+    with open_as(path, "arrays") as file:
+        grid_class = _grid_class(file)
+        grid, shape = _read_grid(child_group(file, "grid"), grid_class)
+        data = _rows(read_array(file, "data", (None, *shape)))
+        error = details = None
+        if find(file, "errors") is not None:
+            error = _rows(read_array(file, "errors", (len(data), *shape)))
+        if find(file, "details") is not None:
+            details = _read_details(child_group(file, "details"))
+        known = {
+            name: _read(file, name)
+            for name in ("temperature", "incident_energy", "energy_resolution")
+            if find(file, name) is not None
+        }
+        try:
+            return Measurement(
+                data,
+                grid,
+                error=error,
+                quantity=attribute(file, "", "quantity"),
+                source=attribute(file, "", "source") or str(path),
+                details=details,
+                **known,
+            )
+        except ValueError as fault:
+            raise ValueError(f"{place(file)}: {fault}") from fault
+
+
+def _check_class(grid):
+    if type(grid) not in _REQUIRED:
+        raise TypeError(
+            f"grid must be one of {', '.join(c.__name__ for c in _REQUIRED)}, got "
+            f"{type(grid).__name__}."
+        )
+
+
+def _write_measurement(file, measured):
+    grid = measured.grid
+    file.attrs.update(
+        {
+            "format": np.bytes_(FORMAT),
+            "version": _VERSION,
+            "grid": np.bytes_(type(grid).__name__),
+        }
+    )
+    for name in ("quantity", "source"):
+        text = getattr(measured, name)
+        if text:
+            file.attrs[name] = np.bytes_(text.encode())
+    _write_grid(file.create_group("grid"), grid)
+    for name, rows in (("data", measured.data), ("errors", measured.error)):
+        if rows is not None:
+            images = grid.to_image(rows).reshape(len(rows), *_image_shape(grid))
+            file.create_dataset(name, data=images, compression="gzip", shuffle=True)
+    lost = []
+    for name in ("temperature", "incident_energy", "energy_resolution"):
+        value = getattr(measured, name)
+        if callable(value):
+            lost.append(f"{name}, which is a function")
+        elif value is not None:
+            _write(file, name, np.asarray(value, dtype=float))
+    if measured.details:
+        _write_details(file.create_group("details"), measured.details, lost)
+    if lost:
+        warn_user(
+            f"A file cannot keep {' and '.join(lost)}: give it to what is read, with "
+            "replace.",
+            MeasurementWarning,
+        )
+
+
+def _write_details(group, details, lost):
+    for name, value in details.items():
+        kind = None if isinstance(value, Mapping) else np.asarray(value).dtype.kind
+        if value is None:
+            continue
+        if not isinstance(name, str) or not name.strip(".") or "/" in name:
+            lost.append(f"details[{name!r}], a name that files have no place for")
+        elif isinstance(value, Mapping):
+            _write_details(group.create_group(name), value, lost)
+        elif isinstance(value, str):
+            group[name] = np.bytes_(value.encode())
+        elif kind in "fiub":
+            packed = {"compression": "gzip", "shuffle": True} if np.ndim(value) else {}
+            group.create_dataset(name, data=value, **packed)
+        else:
+            lost.append(f"details[{name!r}], which is {type(value).__name__}")
+
+
+def _read_details(group, depth=0):
+    if depth > _DEEP:
+        raise ValueError(
+            f"{place(group)} must hold at most {_DEEP} groups in one another."
+        )
+    details = {}
+    for name in names(group):
+        found = find(group, name)
+        if isinstance(found, h5py.Group):
+            details[name] = _read_details(found, depth + 1)
+        else:
+            text = read_text(group, name)
+            details[name] = _value(read_array(group, name)) if text is None else text
+    return details
+
+
+def _image_shape(grid):
+    return grid.volume_shape if isinstance(grid, CrystalGrid) else grid.shape
+
+
+def _rows(images):
+    return images.reshape(len(images), -1)
+
+
+def _write_grid(group, grid):
+    for name, value in grid.get_params().items():
+        if name == "mask" and value is not None:
+            group[name] = np.asarray(value, dtype=bool).reshape(_image_shape(grid))
+        elif value is not None:
+            _write(group, name, np.asarray(value, dtype=float))
+
+
+def _write(group, name, value):
+    group[name] = value
+    if name in _UNITS:
+        group[name].attrs["units"] = np.bytes_(_UNITS[name])
+
+
+def _read(group, name):
+    """Return a number or an array, the way constructors take them."""
+    value = read_array(group, name)
+    if name in _UNITS:
+        check_units(group, name, (_UNITS[name].lower(),))
+    if name in _PAIRS:
+        if value.shape != (2,):
+            raise ValueError(
+                f"{place(group, name)} must be two angles, got shape {value.shape}."
+            )
+        return tuple(value.tolist())
+    return _value(value)
+
+
+def _value(array):
+    return array if array.ndim else array.item()
+
+
+def _grid_class(file):
+    version, name = (attribute(file, "", key) for key in ("version", "grid"))
+    if version not in _VERSIONS:
+        raise ValueError(
+            f"{place(file)} must have the attribute version {' or '.join(_VERSIONS)}, "
+            f"got {version!r}. A newer skphonon may read it."
+        )
+    classes = {grid.__name__: grid for grid in _REQUIRED}
+    if name not in classes:
+        raise ValueError(
+            f"{place(file)} must have an attribute grid, one of {', '.join(classes)}; "
+            f"got {name!r}."
+        )
+    return classes[name]
+
+
+def _read_grid(group, grid_class):
+    """Return the grid, and the shape of an image or volume on it."""
+    required, here = _REQUIRED[grid_class], set(names(group))
+    unknown = here - set(inspect.signature(grid_class).parameters)
+    if unknown:
+        raise ValueError(
+            f"{place(group)} must hold parameters of {grid_class.__name__} only, got "
+            f"{', '.join(sorted(unknown))}."
+        )
+    axes = [_read(group, name) for name in required]
+    others = {name: _read(group, name) for name in here - {*required, "mask"}}
+    if "mask" in here:  # of the shape of a volume
+        mask = np.atleast_1d(read_array(group, "mask")).astype(bool)
+        others["mask"] = mask.reshape(len(mask), -1)
+    try:
+        grid = grid_class(*axes, **others)
+        shape = _image_shape(grid)
+    except ValueError as error:
+        raise ValueError(f"{place(group)}: {error}") from error
+    if "mask" in here and mask.shape != shape:
+        read_array(group, "mask", shape)  # says what shape it must have
+    return grid, shape

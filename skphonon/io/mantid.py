@@ -1,0 +1,502 @@
+"""Histograms of S(Q, E) that Mantid's SaveMD writes, MDHistoWorkspace.
+
+Layout, below the entry ``MDHistoWorkspace`` with the attribute ``SaveMDVersion`` = 2:
+``data/signal``, ``errors_squared`` (variances), ``num_events`` and ``mask`` (1: masked)
+in arrays with the last dimension of the workspace first, as the attribute ``axes`` of
+the signal says, such as ``"D3:D2:D1:D0"``; for each dimension the borders of its bins
+with attributes ``long_name``, ``units`` and ``frame``. The matrix
+``experiment0/sample/oriented_lattice/orientation_matrix`` is UB without 2 pi,
+Q = 2 pi UB (h, k, l), in a frame at rest in the crystal with z along the beam and y
+upwards when the goniometer is at zero; columns of the log ``W_MATRIX`` are the
+directions that dimensions count, in r.l.u.
+"""
+
+import re
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skphonon._warnings import warn_user
+from skphonon.instrument import CrystalGrid, SpectrumGrid
+from skphonon.instrument.measurement import Measurement, MeasurementWarning
+from skphonon.io._hdf5 import (
+    attribute,
+    check_units,
+    child_dataset,
+    child_group,
+    find,
+    place,
+    read_array,
+    read_number,
+)
+from skphonon.io._kinds import open_as
+
+__all__ = ["read_mdhisto"]
+
+_ENTRY = "MDHistoWorkspace"
+_LATTICE = "experiment0/sample/oriented_lattice/orientation_matrix"
+_LOG = "experiment{}/logs/{}"
+_DURATION = "duration"  # log of the length of a run in s
+_KELVIN, _CELSIUS = ("k", "kelvin"), ("c", "degc", "deg c", "celsius", "°c")
+_ZERO_CELSIUS = 273.15  # K
+_STEADY = 2.0, 0.05  # K, relative: temperatures that are one
+_MOST_OF_THE_TIME = 0.95  # that a temperature must be steady for
+_FRAMES = {2: "QSample", 3: "HKL"}  # by coordinate_system, where axes do not say
+_NORMALIZATIONS = ("signal", "volume", "events")  # by visual_normalization
+
+_ENERGY_NAMES = ("deltae", "e", "en", "energy", "energy transfer", "energy_transfer")
+_Q_NAMES = ("|q|", "q", "modq", "mod_q")
+_MEV = ("mev", "deltae")
+_PER_ANGSTROM = ("momentumtransfer", "angstrom^-1", "angstrom^{-1}", "a^-1", "1/a",
+                 "å^-1", "a^{-1}", "å^{-1}", "1/angstrom", "invangstrom")  # fmt: skip
+_RLU = ("r.l.u.", "rlu", "r.l.u", "reciprocal lattice units")
+_LENGTH_OF_RLU = re.compile(r"in\s+[\d.]+\s*(a|å|angstrom)\^-1", re.IGNORECASE)
+_TERM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)?\*?([a-z]\w*)?", re.IGNORECASE)
+# a term of names without commas, such as "[-H0.5H0]": a letter with its number, or 0
+_COMPACT = re.compile(r"[+-]?(?:\d+\.\d+|\.\d+|[1-9])?\*?[HKL]|0", re.IGNORECASE)
+_KINDS = ("energy", "q", "HKL", "QSample")
+_COMPLETE = ((1, 1, 0, 0), (1, 0, 3, 0), (1, 0, 0, 3))  # numbers of these
+_ROUNDING = 5e-3  # of numbers in names, which have three digits
+
+
+class _Axis(NamedTuple):
+    kind: str  # "energy", "q", or the frame of a wavevector: "HKL" or "QSample"
+    name: str  # such as "[H,H,0]"
+    dataset: str  # such as "D0"
+    position: int  # among the dimensions of the array
+    edges: Any
+
+
+def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
+    r"""Read a histogram of S(Q, E) that was saved by Mantid.
+
+    Powder histograms, of :math:`|Q|` and energy transfer, and single-crystal ones, of
+    three components of Q and energy transfer. What was integrated over is a dimension
+    of one bin; all of them must be there. Components may count r.l.u. (frame HKL, along
+    any projection) or 1/Angstrom (frame Q_sample, with the UB matrix in the file).
+
+    How a signal becomes an intensity is not the same for all files. After MDNorm, or
+    another division by a normalisation, the signal is the intensity, and bins that no
+    detector reached are 0/0, NaN. After BinMD of data in which every pixel and energy
+    bin is an event, it is a sum, the intensity is the mean, signal / events, and
+    without events nothing was measured. By default the file's own setting decides.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File with the ending ``.nxs``, as SaveMD writes it (version 2).
+    normalization : {"file", "signal", "events", "volume"}, default="file"
+        What the intensity is: the ``signal``, signal / ``events``, signal / ``volume``
+        of the bin, or that of these which ``visual_normalization`` in the file names
+        (without it: the signal). Bins without events count as not measured but for
+        ``signal``, where they are measured zeros unless they are NaN.
+    temperature_log : str, default="SampleTemp"
+        Name of the sample log of the temperature, in K; it differs between instruments.
+
+    Returns
+    -------
+    Measurement
+        Of one spectrum in proportion to S(Q, E). Data are NaN where nothing was
+        measured or a bin is masked, errors also where they are 0, for want of counts.
+        The grid has bins, projection, lattice, orientation and incident energy (log
+        ``Ei``) as far as the file has them, and as mask what was measured. The
+        temperature is the median of `temperature_log` over the time of all runs. In
+        `details` are
+
+        - events : ndarray of shape (1, n_pixels). Number of events, NaN as the data.
+        - edges : dict of ndarray. Borders of the bins by the name of the axis in
+          the grid, which tell how thick an integrated axis is.
+        - normalization : str. What was divided by.
+        - temperature_range : ndarray of shape (2,). Lowest and highest value of the
+          log in K, if there is one.
+        - projection : str, of a crystal in the frame HKL. Where the directions of its
+          axes were found: "names" or "W_MATRIX".
+
+    Raises
+    ------
+    OSError
+        If the file is missing or damaged.
+    ValueError
+        If it is not such a histogram, a dimension is missing, unknown or in an unknown
+        unit, `normalization` is none of the four, or all intensities are the same,
+        as after division of events by their own number.
+
+    Warns
+    -----
+    MeasurementWarning
+        If the temperature moved by more than 2 K or 5 % in 95 % of the time.
+
+    Notes
+    -----
+    The lattice of the grid has a along x and b in the plane of x and y. Set it to the
+    axes of your model where these differ. Q is k_i - k_f; a file of the opposite
+    convention is turned. Energy transfers above the incident energy are left out.
+
+    Examples
+    --------
+    >>> from skphonon.io import read_mdhisto
+    >>> measured = read_mdhisto("germanium_slice.nxs")  # doctest: +SKIP
+    >>> measured.grid.volume_shape, measured.data.shape  # doctest: +SKIP
+    ((70, 101, 81, 1), (1, 572670))
+    >>> measured.details["edges"]["l"]  # doctest: +SKIP
+    array([-0.1,  0.1])
+    """
+    if normalization not in ("file", *_NORMALIZATIONS):
+        raise ValueError(
+            f"normalization must be one of file, {', '.join(_NORMALIZATIONS)}, got "
+            f"{normalization!r}."
+        )
+    with open_as(path, "mdhisto") as file:
+        entry = _entry(file)
+        axes = _axes(entry)
+        if normalization == "file":
+            normalization = _own_normalization(entry)
+        images = _images(child_group(entry, "data"), axes, normalization)
+        incident, _ = _log(entry, "Ei")
+        temperature, limits = _log(entry, temperature_log, (_KELVIN, _CELSIUS))
+        powder = axes[1].kind == "q"
+        settings, origin = ({}, None) if powder else _crystal(entry, axes[1:])
+        reverse = attribute(file, _ENTRY, "QConvention") == "Crystallography"
+    edges = [axis.edges for axis in axes]
+    if reverse and not powder:  # the file has k_f - k_i
+        edges[1:] = [-each[::-1] for each in edges[1:]]
+        images = {name: np.flip(image, (1, 2, 3)) for name, image in images.items()}
+    if incident is not None:
+        last = np.searchsorted(_centres(edges[0]), incident, side="right")
+        edges[0] = edges[0][: last + 1]
+        images = {name: image[:last] for name, image in images.items()}
+    mask = np.isfinite(images["data"]).reshape(len(edges[0]) - 1, -1)
+    layout = SpectrumGrid if powder else CrystalGrid
+    grid = layout(
+        *map(_centres, edges), incident_energy=incident, mask=mask, **settings
+    )
+    names = ("energy", "q") if powder else ("energy", "h", "k", "l")
+    details = {
+        "events": images["events"].reshape(1, -1),
+        "edges": dict(zip(names, edges, strict=True)),
+        "normalization": normalization,
+        "temperature_range": limits,
+        "projection": origin,
+    }
+    return Measurement(
+        images["data"].reshape(1, -1),
+        grid,
+        error=images["errors"].reshape(1, -1),
+        quantity="sqe",
+        temperature=temperature,
+        source=str(path),
+        details={name: value for name, value in details.items() if value is not None},
+    )
+
+
+def _centres(edges):
+    return (edges[1:] + edges[:-1]) / 2
+
+
+def _entry(file):
+    entry = child_group(file, _ENTRY)
+    version = attribute(file, _ENTRY, "SaveMDVersion")
+    if version != "2":
+        raise ValueError(
+            f"{place(entry)} must have SaveMDVersion 2, got {version}. Load it in "
+            "Mantid and save it again."
+        )
+    return entry
+
+
+def _axes(entry):
+    """Return the axes in the order of a grid: energy, then |Q| or three components."""
+    group = child_group(entry, "data")
+    shape = child_dataset(group, "signal").shape
+    listed = attribute(group, "signal", "axes") or ":".join(
+        f"D{n}" for n in reversed(range(len(shape)))
+    )
+    names = listed.split(":")
+    if len(names) != len(shape):
+        raise ValueError(
+            f"{place(group, 'signal')} must have one dimension for each of its axes "
+            f"{listed!r}, got shape {shape}."
+        )
+    axes = [
+        _axis(entry, name, position, shape[position])
+        for position, name in enumerate(names)
+    ]
+    axes.reverse()  # as numbered in Mantid
+    found = {kind: [axis for axis in axes if axis.kind == kind] for kind in _KINDS}
+    counts = tuple(len(found[kind]) for kind in _KINDS)
+    if counts not in _COMPLETE:
+        raise ValueError(
+            f"{place(group)} must have an energy transfer and either |Q| or three "
+            "components of Q in one frame, got "
+            f"{', '.join(axis.name for axis in axes)}. Bin along all of them, with a "
+            "single bin for what is integrated over."
+        )
+    return [axis for kind in _KINDS for axis in found[kind]]
+
+
+def _axis(entry, dataset, position, n_bins):
+    group = child_group(entry, "data")
+    edges = read_array(group, dataset, (n_bins + 1,))
+    if not ((np.diff(edges) > 0).all() and np.isfinite(edges).all()):
+        raise ValueError(f"{place(group, dataset)} must hold increasing borders.")
+    name = attribute(group, dataset, "long_name") or dataset
+    if name.lower() in _ENERGY_NAMES:
+        check_units(group, dataset, _MEV)
+        return _Axis("energy", name, dataset, position, edges)
+    if name.lower() in _Q_NAMES:
+        check_units(group, dataset, _PER_ANGSTROM)
+        return _Axis("q", name, dataset, position, edges)
+    frame = attribute(group, dataset, "frame")
+    if frame not in _FRAMES.values() and find(entry, "coordinate_system"):
+        frame = _FRAMES.get(read_number(entry, "coordinate_system"), frame)
+    if frame not in _FRAMES.values():
+        raise ValueError(
+            f"{place(group, dataset)} must be energy transfer, |Q|, or a component of "
+            f"Q in the frame HKL or QSample; got {name!r} in the frame {frame!r}."
+        )
+    units = attribute(group, dataset, "units") or ""
+    if frame == "QSample":
+        check_units(group, dataset, _PER_ANGSTROM)
+    elif not _LENGTH_OF_RLU.fullmatch(units):
+        check_units(group, dataset, _RLU)
+    return _Axis(frame, name, dataset, position, edges)
+
+
+def _own_normalization(entry):
+    if find(entry, "visual_normalization") is None:
+        return "signal"
+    number = read_number(entry, "visual_normalization")
+    if number not in range(len(_NORMALIZATIONS)):
+        raise ValueError(
+            f"{place(entry, 'visual_normalization')} must be 0, 1 or 2, got "
+            f"{number:g}. Pass normalization, one of {', '.join(_NORMALIZATIONS)}."
+        )
+    return _NORMALIZATIONS[int(number)]
+
+
+def _images(group, axes, normalization):
+    """Return intensity, errors and events, dimensions in the order of the axes."""
+    order = [axis.position for axis in axes]
+    shape = child_dataset(group, "signal").shape
+    signal, variance, events, masked = (
+        read_array(group, name, shape).transpose(order)
+        for name in ("signal", "errors_squared", "num_events", "mask")
+    )
+    seen = np.isfinite(signal) & (masked == 0)
+    divisor = np.ones(signal.shape)
+    if normalization != "signal":
+        seen &= events > 0
+    if normalization == "events":
+        divisor = np.where(seen, events, 1.0)
+    elif normalization == "volume":
+        for widths in np.ix_(*(np.diff(axis.edges) for axis in axes)):
+            divisor = divisor * widths
+    data = np.where(seen, signal / divisor, np.nan)
+    if normalization == "events":
+        _check_events(group, data[seen])
+    return {
+        "data": data,
+        "errors": np.sqrt(np.where(seen & (variance > 0), variance, np.nan)) / divisor,
+        "events": np.where(seen, events, np.nan),
+    }
+
+
+def _check_events(group, intensity):
+    """Refuse counts that were divided by themselves."""
+    if intensity.size > 1 and np.ptp(intensity) <= 1e-6 * abs(intensity).max():
+        raise ValueError(
+            f"{place(group, 'signal')} must hold intensities, got events: divided by "
+            f"their own number they are {intensity[0]:g} everywhere. Divide by a "
+            "normalisation in Mantid, with MDNorm, or pass normalization='signal' to "
+            "have counts."
+        )
+
+
+def _log(entry, name, units=None):
+    """Return the median over time, and the lowest and highest value, of all runs.
+
+    Warns if the log has units, of temperature, and is not steady.
+    """
+    values, weights = [np.empty(0)], [np.empty(0)]
+    for number in count():
+        if find(entry, f"experiment{number}") is None:
+            break
+        log = find(entry, _LOG.format(number, name))
+        if log is not None:
+            value = read_array(log, "value").ravel()
+            values.append(value + (_offset(log, units) if units else 0.0))
+            end = find(entry, _LOG.format(number, _DURATION))
+            end = read_number(end, "value") if end is not None else None
+            weights.append(_durations(log, value.size, end))
+    value, weight = np.concatenate(values), np.concatenate(weights)
+    known = np.isfinite(value) & (weight > 0)
+    if not known.any():
+        return None, None
+    value, weight = value[known], weight[known]
+    outside = (1 - _MOST_OF_THE_TIME) / 2
+    low, middle, high = _quantiles(value, weight, (outside, 0.5, 1 - outside))
+    moved = high - low
+    if units and moved > min(_STEADY[0], _STEADY[1] * middle):
+        warn_user(
+            f"The temperature moved from {low:.4g} to {high:.4g} K during the "
+            f"measurement (log {name} of {place(entry)}); its median in time, "
+            f"{middle:.4g} K, is used. Filter the events by temperature, or set "
+            "another with replace.",
+            MeasurementWarning,
+        )
+    return middle, np.array([value.min(), value.max()])
+
+
+def _offset(log, units):
+    """Return what makes a log one in K."""
+    kelvin, celsius = units
+    if (attribute(log, "value", "units") or "").lower() in celsius:
+        return _ZERO_CELSIUS
+    check_units(log, "value", kelvin)
+    return 0.0
+
+
+def _durations(log, length, end):
+    """Return for how long each value of a log held: until the next; alike if unknown.
+
+    The last holds until the end of the run or, if unknown, as long as the one before.
+    """
+    if find(log, "time") is not None and length > 1:
+        times = read_array(log, "time").ravel()
+        steps = np.diff(times)
+        if len(times) == length and (steps >= 0).all() and 0 < steps.sum() < np.inf:
+            known = end is not None and end > times[-1]
+            return np.append(steps, end - times[-1] if known else steps[-1])
+    return np.ones(length)
+
+
+def _quantiles(values, weights, quantiles):
+    """Return weighted quantiles, the middle between neighbours where both are right."""
+    order = np.argsort(values)
+    values, sums = values[order], np.cumsum(weights[order])
+    found = []
+    for part in np.multiply(quantiles, sums[-1]):
+        first, last = (
+            min(np.searchsorted(sums, part * (1 + side), side=name), len(values) - 1)
+            for side, name in ((-1e-12, "left"), (1e-12, "right"))
+        )
+        found.append((values[first] + values[last]) / 2)
+    return [float(each) for each in found]
+
+
+def _crystal(entry, axes):
+    """Return projection, lattice and orientation of a grid; what the first is from."""
+    ub = None
+    if find(entry, _LATTICE) is not None:
+        ub = read_array(entry, _LATTICE, (3, 3))
+    if ub is not None and not 1e-12 < abs(np.linalg.det(ub)) < np.inf:
+        raise ValueError(
+            f"{place(entry, _LATTICE)} must be three independent vectors, got "
+            f"{ub.tolist()}. Run SetUB before SaveMD."
+        )
+    if axes[0].kind == "QSample":
+        projection = _cartesian(entry, axes, ub)
+        return {"projection": projection, **_orientation(ub)}, None
+    projection, origin = _projection(entry, axes)
+    orientation = {} if ub is None else _orientation(ub)
+    return {"projection": projection, **orientation}, origin
+
+
+def _orientation(ub):
+    to_hkl = np.linalg.inv(ub)
+    # columns of UB are reciprocal vectors: their metric is the inverse of the lattice's
+    lattice = np.linalg.cholesky(np.linalg.inv(ub.T @ ub))
+    along_beam, horizontal = to_hkl[:, 2], to_hkl[:, 0]
+    return {
+        "lattice": lattice,
+        "u": along_beam / abs(along_beam).max(),
+        "v": horizontal / abs(horizontal).max(),
+    }
+
+
+def _cartesian(entry, axes, ub):
+    """Return the r.l.u. in 1 1/Angstrom along the axes of the sample's frame."""
+    if ub is None:
+        raise ValueError(
+            f"{place(entry, _LATTICE)} must be there to turn Q_sample into r.l.u., "
+            "found none. Run SetUB before SaveMD, or bin in the frame HKL."
+        )
+    components = ["xyz".find(axis.name[-1:].lower()) for axis in axes]
+    if sorted(components) != [0, 1, 2]:
+        raise ValueError(
+            f"{place(entry, 'data')} must have axes along x, y and z of the sample's "
+            f"frame, got {', '.join(axis.name for axis in axes)}. Bin along these, or "
+            "in the frame HKL."
+        )
+    return np.linalg.inv(2 * np.pi * ub).T[components]
+
+
+def _projection(entry, axes):
+    """Return the wavevectors in r.l.u. that axes count, in rows, and what tells them.
+
+    Names win, as axes may have been permuted or rebinned since W_MATRIX was written,
+    and BinMD leaves it at unity; where it agrees with them it has more digits.
+    """
+    named = [_direction(axis.name) for axis in axes]
+    path = _LOG.format(0, "W_MATRIX") + "/value"
+    if find(entry, path) is None:
+        exact = np.empty((0, 3))
+    else:
+        exact = read_array(entry, path, (9,)).reshape(3, 3).T
+    found = [_closest(exact, vector) for vector in named]
+    agree = len(exact) > 0 and all(
+        vector is None or near is not None
+        for vector, near in zip(named, found, strict=True)
+    )
+    for number, axis in enumerate(axes):
+        if named[number] is None and not agree:
+            other = " that agrees with the other names" if len(exact) else ""
+            raise ValueError(
+                f"{place(entry, 'data/' + axis.dataset)} must tell its direction by "
+                f"its long_name, such as '[H,H,0]', or the log W_MATRIX{other}; got "
+                f"{axis.name!r}."
+            )
+    vectors = [
+        exact[number] if vector is None else vector if near is None else near
+        for number, (vector, near) in enumerate(zip(named, found, strict=True))
+    ]
+    return np.array(vectors), "W_MATRIX" if agree else "names"
+
+
+def _closest(exact, vector):
+    """Return the one of exact directions that a name means, None without one."""
+    if vector is None or not len(exact):
+        return None
+    off = abs(exact - vector).max(axis=1)
+    return exact[off.argmin()] if off.min() <= _ROUNDING * abs(vector).max() else None
+
+
+def _direction(name):
+    """Return the wavevector that a name such as "[H,-H,0]" or "K" means, or None.
+
+    Without commas, components stand apart, "[H -H 0]", or not, "[H-H0]".
+    """
+    if name.upper() in ("H", "K", "L"):
+        return np.eye(3)["HKL".index(name.upper())]
+    inner = name.strip("[]() ").replace("'", "")
+    if "," in inner:
+        terms = inner.replace(" ", "").split(",")
+    elif len(inner.split()) == 3:
+        terms = inner.split()
+    else:
+        terms = _COMPACT.findall(inner)
+        if "".join(terms) != inner.replace(" ", ""):
+            return None
+    matches = [_TERM.fullmatch(term) for term in terms if term]
+    if len(matches) != 3 or not all(matches):
+        return None
+    vector = np.zeros(3)
+    for number, match in enumerate(matches):
+        sign, size, symbol = match.groups()
+        value = float(sign + (size or "1"))
+        if symbol:
+            vector[number] = value
+        elif value != 0:
+            return None  # an offset, not a direction
+    return vector if vector.any() else None

@@ -1,0 +1,23 @@
+"""Networks that learn from spectra: features, regression and surrogates."""
+
+from skphonon.learning._extrapolation import ExtrapolationWarning
+from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor
+from skphonon.learning.missing_data import GappySpectrumExtractor
+from skphonon.learning.novelty import OutOfDistributionWarning
+from skphonon.learning.recipes import fine_tune, su_li_2024
+from skphonon.learning.regression import ForceConstantRegressor
+from skphonon.learning.spectrum_regression import SpectrumRegressor
+from skphonon.learning.surrogate import ImplicitSpectrumModel
+
+__all__ = [
+    "AEFeatureExtractor",
+    "ExtrapolationWarning",
+    "ForceConstantRegressor",
+    "GappySpectrumExtractor",
+    "ImplicitSpectrumModel",
+    "OutOfDistributionWarning",
+    "SpectrumRegressor",
+    "VAEFeatureExtractor",
+    "fine_tune",
+    "su_li_2024",
+]

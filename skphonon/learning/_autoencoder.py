@@ -1,0 +1,534 @@
+"""What the deterministic and the variational extractor share: everything but a loss.
+
+Spectra come in without NaN and at a scale of about 1. A fixed linear map, learnt in
+`fit`, takes them to the inputs of the network and its outputs back.
+"""
+
+import numbers
+from copy import deepcopy
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.extmath import randomized_svd
+from sklearn.utils.validation import check_is_fitted
+
+from skphonon._validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    at_least,
+    fit_context,
+    positive,
+    validate_spectra,
+)
+from skphonon.learning._networks import Autoencoder
+from skphonon.learning._training import (
+    OPTIMIZERS,
+    NetworkEstimator,
+    all_or_nothing,
+    build_net,
+    choose_device,
+    hold_out,
+    new_generator,
+    train,
+)
+from skphonon.learning.novelty import TypicalityMixin
+
+__all__ = ["SpectrumAutoencoder"]
+
+_SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
+_N_DISPLACED = 32  # copies of a spectrum, which know a spread to 12 %
+_ROWS_AT_ONCE = 2048  # bounds the memory of convolutions
+_COMPRESSION = 64  # components of compression="auto"
+_NO_GAPS = (
+    "Put MaskedSpectrumPreprocessor in front, in a Pipeline: it drops the pixels that "
+    "were not measured. Where these differ from spectrum to spectrum, use "
+    "GappySpectrumExtractor, which takes NaN for what was not measured."
+)
+_HIDDEN_SIZE = {"dense": 400, "conv": 200}
+
+
+class SpectrumAutoencoder(
+    TypicalityMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    NetworkEstimator,
+):
+    """Train a network to return spectra through a code; give the code.
+
+    Subclasses say whether codes are distributions (`_variational`), with which loss
+    to train (`_loss`), and store the parameters named in `_parameter_constraints`.
+    """
+
+    _network = Autoencoder
+    _variational = False
+
+    _parameter_constraints = {
+        "n_components": [at_least(1)],
+        "architecture": [StrOptions({"dense", "conv"})],
+        "grid": [HasMethods(["to_image"]), None],
+        "hidden_size": [at_least(1), None],
+        "filters": ["array-like"],
+        "residual": ["boolean"],
+        "bounded": ["boolean"],
+        "noise": [at_least(0, numbers.Real)],
+        "compression": [at_least(1), StrOptions({"auto"}), None],
+        "weighting": [Interval(numbers.Real, 0, 1, closed="both"), None],
+        "output": [StrOptions({"mean", "distribution"})],
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
+        "learning_rate": [positive()],
+        "momentum": [Interval(numbers.Real, 0, 1, closed="left")],
+        "schedule": [StrOptions({"cosine", "constant"})],
+        "batch_size": [at_least(1)],
+        "max_epochs": [at_least(1)],
+        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left"), None],
+        "patience": [at_least(1), None],
+        "tol": [at_least(0, numbers.Real)],
+        "fine_tune_epochs": [at_least(1)],
+        "fine_tune_learning_rate": [positive()],
+        "warn_below": [Interval(numbers.Real, 0, 1, closed="both"), None],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train a new network on spectra.
+
+        Interrupted, it leaves the estimator unfitted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, finite and on a common scale of about 1.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : estimator
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If training diverges, or torch cannot use the device.
+        """
+        net, X = self._set_up(X)
+        inputs = self._compress(X)
+        generator = net.iterator_train__generator
+        held_out = hold_out(len(X), self.validation_fraction, generator)
+        self.history_ = train(
+            net,
+            inputs,
+            inputs,
+            epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            held_out=held_out,
+            patience=self.patience,
+            tol=self.tol,
+            verbose=self.verbose,
+            name=type(self).__name__,
+        )
+        self.net_ = net
+        self._learn_what_is_typical(X, held_out)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Continue the training on more spectra, or measured ones (fine-tuning).
+
+        All spectra given are trained on, for `fine_tune_epochs` at
+        `fine_tune_learning_rate`; the principal components stay as they are. On an
+        unfitted estimator the network is first set up as `fit` does it.
+        Interrupted, it leaves the network as it was before.
+
+        The spectra belong to the training set from then on: as many as `reference_` has
+        rows, or more, replace it. For n of them, fewer, `allowance_` is set so that the
+        most unusual is as unusual as the most unusual of n reference spectra. What is
+        no farther off than measured spectra were is then not foreign any more.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : estimator
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If training diverges, or torch cannot use the device.
+        """
+        is_new = not self.__sklearn_is_fitted__()
+        if not is_new:
+            remembered = self._remember()
+            net, X = self.net_, self._validate(X)
+            net.criterion_ = self._loss()
+            net.iterator_train__jitter = self._jitter()
+        else:
+            net, X = self._set_up(X)
+            self.history_ = []
+        inputs = self._compress(X)
+        with all_or_nothing(net):
+            history = train(
+                net,
+                inputs,
+                inputs,
+                epochs=self.fine_tune_epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.fine_tune_learning_rate,
+                verbose=self.verbose,
+                name=f"{type(self).__name__}, fine-tuning",
+            )
+        self.history_ = [*self.history_, *history]
+        self.net_ = net
+        if is_new:
+            self._learn_what_is_typical(X)
+        else:
+            self._update_what_is_typical(X, remembered)
+        return self
+
+    def transform(self, X):
+        """Return the codes of spectra.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            Mean codes, float32. Unless ``output="mean"`` the standard deviations
+            follow: ``(n_samples, 2 * n_components)``.
+
+        Warns
+        -----
+        OutOfDistributionWarning
+            If spectra are unlike those of the training set, see `score_samples`.
+            Whether any is foreign is decided for all spectra of the call together, by
+            the false discovery rate [1]_ with level `warn_below`.
+
+        References
+        ----------
+        .. [1] Y. Benjamini and Y. Hochberg,
+           https://doi.org/10.1111/j.2517-6161.1995.tb02031.x
+        """
+        X = self._spectra(X)
+        codes = self._codes(self._compress(X))
+        self._warn_of_foreign(X, codes[:, : self.n_components_])
+        return codes
+
+    def fit_transform(self, X, y=None):
+        """Train a new network on spectra and return their codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, finite and on a common scale of about 1.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            What `transform` gives, which never warns of the spectra it was trained on.
+        """
+        return self.fit(X)._codes(self._network_inputs(X))
+
+    def encode(self, X):
+        """Return means and standard deviations of codes, whatever `output` is.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`.
+
+        Returns
+        -------
+        mean, std : ndarray of shape (n_samples, n_components)
+            Normal distribution of each code, float32.
+        """
+        return self._encode(self._network_inputs(X))
+
+    def inverse_transform(self, X):
+        """Return the spectra that belong to codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes; what `transform` gives with ``output="distribution"`` is accepted
+            too, of which the means are taken.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Spectra, float32.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns fits neither.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype=np.float32)
+        n_codes = self.n_components_
+        if codes.shape[1] not in (n_codes, 2 * n_codes):
+            raise ValueError(
+                f"Codes must have {n_codes} columns, or {2 * n_codes} for means and "
+                f"standard deviations, as transform gives them; got {codes.shape[1]}."
+            )
+        return self._decode(codes[:, :n_codes])
+
+    def score(self, X, y=None):
+        """Return how well spectra survive compression: one minus the mean NMSE.
+
+        The normalised mean square error of a spectrum is ``mean((x - x')**2) /
+        mean(x**2)``, with x' decoded from the mean code of x.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`; none of them zero throughout.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+            1 for perfect reconstruction; 0 is what a spectrum of zeros would get.
+        """
+        X = self._spectra(X)
+        again = self._decode(self._encoded(X))
+        error = np.square(X - again).mean(axis=1)
+        return float(1 - np.mean(error / np.square(X).mean(axis=1)))
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_ * (1 if self.output == "mean" else 2)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def __setstate__(self, state):
+        super().__setstate__({"warn_below": None, **state})  # models without reference
+
+    def _codes(self, inputs):
+        """Return what `transform` gives, of inputs to the network."""
+        if self.output == "distribution":
+            return np.hstack(self._encode(inputs))
+        return self._mean_codes(inputs)
+
+    def _encoded(self, X):
+        return self._mean_codes(self._compress(X))
+
+    def _mean_codes(self, inputs):
+        return self._apply(lambda network, part: network.encode(part)[:1], inputs)[0]
+
+    def _encode(self, inputs):
+        scale = torch.as_tensor(self._input_scale(), device=self.net_.device).double()
+        # The same noise for every spectrum: none depends on its neighbours.
+        generator = torch.Generator().manual_seed(self._noise_seed)
+        noise = torch.randn((_N_DISPLACED, len(scale)), generator=generator)
+        noise = noise.to(scale) * scale
+
+        def distribution(network, inputs):
+            reconstruction, mean, log_variance = network(inputs)
+            misfit = ((inputs - reconstruction) / scale).square().mean(1, keepdim=True)
+            variance = torch.zeros_like(mean)
+            if log_variance is not None:
+                variance += log_variance.exp()
+            for row in noise:
+                displaced, _ = network.encode(inputs + misfit.sqrt() * row)
+                variance += (displaced - mean).square() / _N_DISPLACED
+            return mean, variance.sqrt()
+
+        return self._apply(distribution, inputs)
+
+    def _decode(self, codes):
+        images = self._apply(lambda network, part: (network.decoder(part),), codes)[0]
+        return self._expand(images)
+
+    def _apply(self, function, rows):
+        """Return the arrays that `function` makes of network and tensors.
+
+        In double precision, rounded at the end: else the last digits of a spectrum
+        would depend on its neighbours, and on the number of threads.
+        """
+        rows = torch.as_tensor(rows, device=self.net_.device)
+        with torch.inference_mode():
+            network = deepcopy(self.net_.module_).double()
+            parts = [
+                function(network, part.double()) for part in rows.split(_ROWS_AT_ONCE)
+            ]
+        return tuple(
+            torch.cat(p).float().cpu().numpy() for p in zip(*parts, strict=True)
+        )
+
+    def _network_inputs(self, X):
+        return self._compress(self._spectra(X))
+
+    def _spectra(self, X):
+        check_is_fitted(self)
+        return self._validate(X)
+
+    def _validate(self, X, reset=False):
+        # One spectrum spans nothing, neither components nor codes.
+        n_min = 2 if reset else 1
+        return validate_spectra(
+            self,
+            X,
+            dtype=np.float32,
+            reset=reset,
+            ensure_min_samples=n_min,
+            remedy=_NO_GAPS,
+        )
+
+    def _set_up(self, X):
+        """Forget the past; return a new net and the spectra."""
+        for learnt in ("net_", "reference_"):
+            vars(self).pop(learnt, None)
+        X = self._validate(X, reset=True)
+        device = choose_device(self.device)
+        random_state = check_random_state(self.random_state)
+        generator = new_generator(random_state)
+        self._noise_seed = int(random_state.randint(2**31))
+        self._fit_inputs(X, random_state)
+        self.n_components_ = int(self.n_components)
+        hidden_size = self.hidden_size or _HIDDEN_SIZE[self.architecture]
+        sizes = (self.n_compressed_, hidden_size, self.n_components_)
+        net = build_net(
+            Autoencoder(
+                sizes,
+                self._variational,
+                self.bounded,
+                self._image(X),
+                generator,
+                residual=self.residual and self.architecture == "dense",
+            ),
+            self._loss(),
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            device=device,
+            generator=generator,
+            noise_size=self.n_components_ if self._variational else 0,
+            jitter=self._jitter(),
+        )
+        return net, X
+
+    def _image(self, X):
+        """Return how the features of X lie in an image, None for dense networks."""
+        if self.architecture == "dense":
+            return None
+        if self.grid is None:
+            shape, pixels = (1, X.shape[1]), np.arange(X.shape[1])
+        else:
+            shape, pixels = self.grid.shape, np.flatnonzero(self.grid.mask)
+            if X.shape[1] == self.grid.mask.size:
+                pixels = np.arange(X.shape[1])
+        if len(pixels) != X.shape[1]:
+            raise ValueError(
+                f"X must have one column for each of the {len(pixels)} visible pixels "
+                f"of the grid, or each of all {np.prod(shape)}, got {X.shape[1]}. Let "
+                "the grid have the mask that MaskedSpectrumPreprocessor found (mask_)."
+            )
+        filters = tuple(int(n) for n in self.filters)
+        if min(filters, default=0) < 1:
+            raise ValueError(
+                "filters must be positive numbers, one for each convolution, got "
+                f"{self.filters!r}."
+            )
+        shape = tuple(int(size) for size in shape)
+        return {"shape": shape, "pixels": pixels, "filters": filters}
+
+    def _fit_inputs(self, X, random_state):
+        """Learn the map from spectra to what the network sees."""
+        self.mean_ = self.components_ = self.input_scale_ = None
+        self.n_compressed_ = X.shape[1]
+        n_kept = self._n_kept(X)
+        if self.weighting is None and n_kept is None:
+            return
+        self.mean_ = X.mean(axis=0)
+        if n_kept is None:
+            spread = X.std(axis=0)
+        else:
+            spread = self._fit_components(X, n_kept, random_state)
+        # What hardly varies is not blown up.
+        spread = np.maximum(spread, _SMALLEST_SPREAD * spread.max())
+        spread = np.where(spread > 0, spread, 1.0)
+        scale = spread ** -(self.weighting or 0.0)
+        if self.weighting is not None:
+            scale /= np.sqrt(np.mean(np.square(scale * spread)))
+        self.input_scale_ = np.float32(scale)
+
+    def _n_kept(self, X):
+        """Return how many components to keep, None for pixels."""
+        conv = self.architecture == "conv"
+        if self.compression is None or (conv and self.compression == "auto"):
+            return None
+        if conv:
+            raise ValueError(
+                "architecture='conv' needs pixels and has no use for principal "
+                f"components, got compression={self.compression!r}. Use 'auto' or None."
+            )
+        wanted = _COMPRESSION if self.compression == "auto" else self.compression
+        return min(wanted, *X.shape)
+
+    def _fit_components(self, X, n_kept, random_state):
+        """Keep principal components; return their standard deviations."""
+        _, singular_values, components = randomized_svd(
+            X - self.mean_,
+            n_kept,
+            power_iteration_normalizer="QR",
+            random_state=random_state,
+        )
+        spread = singular_values / np.sqrt(len(X))
+        n_real = int(np.sum(spread > spread[0] * _SMALLEST_SPREAD))
+        self.n_compressed_ = max(n_real, 1)
+        self.components_ = np.ascontiguousarray(components[: self.n_compressed_])
+        return spread[: self.n_compressed_]
+
+    def _jitter(self):
+        return self.noise * self._input_scale() if self.noise else None
+
+    def _input_scale(self):
+        """Return what white noise of unit spread in X is at the network."""
+        # White noise stays white in an orthonormal basis.
+        if self.input_scale_ is None:
+            return np.ones(self.n_compressed_, dtype=np.float32)
+        return self.input_scale_
+
+    def _compress(self, X):
+        if self.mean_ is None:
+            return X
+        inputs = np.empty((len(X), self.n_compressed_), dtype=np.float32)
+        mean = self.mean_.astype(float)
+        basis = None if self.components_ is None else self.components_.T.astype(float)
+        for start in range(0, len(X), _ROWS_AT_ONCE):  # exact, as `_apply`
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            displaced = X[rows] - mean
+            if basis is not None:
+                displaced = displaced @ basis
+            inputs[rows] = displaced * self.input_scale_
+        return inputs
+
+    def _expand(self, inputs):
+        if self.mean_ is None:
+            return inputs
+        X = inputs / self.input_scale_
+        if self.components_ is not None:
+            X = X @ self.components_
+        return X + self.mean_

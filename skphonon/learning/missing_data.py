@@ -1,0 +1,577 @@
+"""Few features from volumes of which little was measured.
+
+A single crystal fills a part of a four-dimensional grid, another one in each
+orientation. Rows hold NaN where nothing was measured, both in training and later.
+"""
+
+import numbers
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skphonon._validation import (
+    Interval,
+    StrOptions,
+    at_least,
+    fit_context,
+    positive,
+    validate_spectra,
+)
+from skphonon.learning._components import (
+    known_voxels,
+    learn_basis,
+    project,
+    same_voxels,
+    square,
+    square_of_seen,
+)
+from skphonon.learning._networks import Autoencoder, VariationalLoss
+from skphonon.learning._posterior_codes import Decoder, Evidence, evidence, fit_codes
+from skphonon.learning._training import (
+    NetworkEstimator,
+    all_or_nothing,
+    build_net,
+    hold_out,
+    new_generator,
+    train,
+)
+
+__all__ = ["GappySpectrumExtractor"]
+
+_SMALLEST_SPREAD = 1e-4  # of codes: none is known better beforehand
+_N_CANDIDATES = 1000  # training codes among which a search begins
+_ROUNDING = 1e-6  # of the brightest voxel: what may be below zero in simulations
+_ROWS_AT_ONCE = 32  # spectra whose codes are sought together
+
+
+class GappySpectrumExtractor(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator
+):
+    r"""Compress spectra with gaps to codes that know what they were not told.
+
+    In `fit` a variational autoencoder learns from simulated spectra, which should be
+    complete, what spectra there are: from the coefficients of their principal
+    components to codes and back. It sees neither gaps nor noise. In `transform` only
+    its decoder is used: the code of a spectrum is the one whose decoded spectrum fits
+    the voxels that were measured best, in
+
+    .. math:: x_v = s\,(\mathrm{decoded}_v + \delta_v) + \sum_k \beta_k \phi_{kv}
+              + \mathrm{noise}_v,
+
+    with unknown scale s and coefficients :math:`\beta` of a smooth background, both
+    fitted along, :math:`\delta` the error of the decoder, of the size it has for
+    spectra held out in `fit`, and the normal distribution of training codes as prior.
+    The standard deviation of a code is that of the posterior distribution at its top:
+    the fewer voxels or the fewer counts, the wider, up to the spread of the training
+    set. So one training set serves for all orientations, dead detectors and counting
+    times; for principal components of gappy data see [1]_.
+
+    The noise is taken for that of counts, with a variance proportional to the mean
+    training spectrum (and `floor`); its size is what no component explains. Rows may be
+    counts in any unit, also with a background subtracted; but their errors must not be
+    divided out, and `fit` takes no negative values.
+
+    Where few counts were seen, a spectrum may fit several codes well. The standard
+    deviation is that around the best one alone.
+
+    Parameters
+    ----------
+    n_components : int, default=24
+        Dimensions of the code.
+    compression : int, default=192
+        Principal components of the training spectra between voxels and network. Fewer
+        are used (`n_compressed_`) where the spectra do not have so many. Time and
+        memory of `transform` grow with its square and with itself.
+    background : array-like of shape (n_terms, n_features) or None, default=None
+        Shapes of the background, for example 1 and the energy of each voxel; any
+        coefficients are allowed. None: a constant.
+    floor : float, default=0.1
+        Background that the noise is weighted for, in units of the mean intensity.
+        Without it the darkest voxels would count most.
+    hidden_size : int, default=400
+        Units of the hidden layers.
+    kl_weight : float, default=1e-3
+        Weight of the Kullback-Leibler divergence, from 0 to 1; see
+        :class:`~skphonon.learning.VAEFeatureExtractor`.
+    noise : float, default=0.1
+        Largest standard deviation of the white noise added to coefficients that the
+        encoder sees in training, in units of their root mean square.
+    weighting : float, default=0.3
+        How much components that vary little count in training: each is divided by its
+        standard deviation to this power.
+    n_starts : int, default=3
+        Training codes from which the search for a code begins, the most probable ones.
+    output : {"mean", "distribution"}, default="mean"
+        What `transform` gives: codes, or codes followed by standard deviations, from
+        which :class:`~skphonon.learning.ForceConstantRegressor` with
+        ``latent="distribution"`` draws. Needs no new `fit`.
+    learning_rate : float, default=0.005
+        Highest learning rate in `fit`; it rises shortly and falls along half a cosine.
+    batch_size : int, default=64
+        Samples a step.
+    max_epochs : int, default=300
+        Passes through the data in `fit`.
+    validation_fraction : float or None, default=0.1
+        Part of the samples, chosen at random, that `fit` holds out; the weights with
+        the lowest loss on them are kept. None: train on all, keep the last; the error
+        of the decoder is then that on the training set, which is too small.
+    fine_tune_epochs : int, default=10
+        Passes through the data in `partial_fit`, which holds nothing out.
+    fine_tune_learning_rate : float, default=1e-4
+        Learning rate in `partial_fit`, constant.
+    random_state : int, RandomState instance or None, default=None
+        Determines components, first weights, sampled codes, batches and held-out
+        samples. An int makes results reproducible.
+    verbose : int, default=0
+        Show a progress bar during training if positive.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained network, on scaled coefficients.
+    seen_ : ndarray of bool of shape (`n_features_in_`,)
+        Voxels that a training spectrum had.
+    weights_ : ndarray of shape (n_seen,)
+        What brings the noise of these to one size.
+    basis_ : ndarray of shape (n_seen, 1 + `n_compressed_` + n_terms)
+        Mean training spectrum, components (orthonormal) and background, so weighted.
+        Training spectra are scaled to a mean of 1.
+    variance_ : ndarray of shape (`n_compressed_`,)
+        Mean squares of the coefficients of training spectra.
+    input_scale_ : ndarray of shape (`n_compressed_`,)
+        Factors that bring coefficients to the scale of the network.
+    error_variance_ : ndarray of shape (`n_compressed_`,)
+        Mean square errors of decoded coefficients of the spectra held out.
+    least_noise_ : float
+        Variance, a weighted voxel, of what the components leave of training spectra:
+        the least that is taken for noise.
+    code_mean_, code_precision_ : ndarray of shape (n,) and (n, n), n = `n_components_`
+        Mean and inverse covariance of training codes.
+    candidates_ : ndarray of shape (n_candidates, `n_components_`)
+        Codes of training spectra, at most 1000.
+    n_components_ : int
+        Dimensions of the code.
+    n_compressed_ : int
+        Principal components.
+    history_ : list of dict
+        Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    skphonon.learning.VAEFeatureExtractor : For spectra without gaps.
+
+    References
+    ----------
+    .. [1] R. Everson and L. Sirovich, "Karhunen-Loeve procedure for gappy data", 1995,
+       https://doi.org/10.1364/JOSAA.12.001657
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon.learning import GappySpectrumExtractor
+    >>> centre = np.linspace(-1, 1, 200)[:, None]
+    >>> X = np.exp(-4 * (np.linspace(-2, 2, 60) - centre) ** 2)  # moving peaks
+    >>> extractor = GappySpectrumExtractor(2, max_epochs=60, random_state=0).fit(X)
+    >>> gappy = X.copy()
+    >>> gappy[:, ::2] = np.nan
+    >>> extractor.transform(gappy).shape
+    (200, 2)
+    """
+
+    _network = Autoencoder
+    device = "cpu"  # the network is small
+
+    _parameter_constraints = {
+        "n_components": [at_least(1)],
+        "compression": [at_least(1)],
+        "background": ["array-like", None],
+        "floor": [positive()],
+        "hidden_size": [at_least(1)],
+        "kl_weight": [Interval(numbers.Real, 0, 1, closed="both")],
+        "noise": [at_least(0, numbers.Real)],
+        "weighting": [Interval(numbers.Real, 0, 1, closed="both")],
+        "n_starts": [at_least(1)],
+        "output": [StrOptions({"mean", "distribution"})],
+        "learning_rate": [positive()],
+        "batch_size": [at_least(1)],
+        "max_epochs": [at_least(1)],
+        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left"), None],
+        "fine_tune_epochs": [at_least(1)],
+        "fine_tune_learning_rate": [positive()],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        n_components=24,
+        *,
+        compression=192,
+        background=None,
+        floor=0.1,
+        hidden_size=400,
+        kl_weight=1e-3,
+        noise=0.1,
+        weighting=0.3,
+        n_starts=3,
+        output="mean",
+        learning_rate=0.005,
+        batch_size=64,
+        max_epochs=300,
+        validation_fraction=0.1,
+        fine_tune_epochs=10,
+        fine_tune_learning_rate=1e-4,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.compression = compression
+        self.background = background
+        self.floor = floor
+        self.hidden_size = hidden_size
+        self.kl_weight = kl_weight
+        self.noise = noise
+        self.weighting = weighting
+        self.n_starts = n_starts
+        self.output = output
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.validation_fraction = validation_fraction
+        self.fine_tune_epochs = fine_tune_epochs
+        self.fine_tune_learning_rate = fine_tune_learning_rate
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn from simulated spectra what spectra there are.
+
+        Gaps are filled by the components of the others, a few times over: a training
+        set may have some, but learns less from them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, not negative, on any scales; NaN where nothing was seen.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        GappySpectrumExtractor
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If a value is negative or infinite, a spectrum is empty, `background` is of
+            another shape, or training diverges.
+        """
+        net, inputs = self._set_up(X)
+        generator = net.iterator_train__generator
+        held_out = hold_out(len(inputs), self.validation_fraction, generator)
+        self.history_ = train(
+            net,
+            inputs,
+            inputs,
+            epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            schedule="cosine",
+            held_out=held_out,
+            verbose=self.verbose,
+            name=type(self).__name__,
+        )
+        self._learn_codes(net, inputs, held_out)
+        self.net_ = net
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Continue the training on more spectra, or measured ones (fine-tuning).
+
+        The coefficients to train on are the most probable ones, given what was
+        measured: where it says nothing, they are what the decoder gave before. The
+        components stay as they are. On an unfitted estimator the network is first set
+        up as `fit` does it. Interrupted, it leaves the network as it was before.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra on any scales; NaN where nothing was seen.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        GappySpectrumExtractor
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            As from `fit` and `transform`.
+        """
+        is_new = not self.__sklearn_is_fitted__()
+        if is_new:
+            net, inputs = self._set_up(X)
+            self.history_ = []
+        else:
+            net = self.net_
+            inputs = np.float32(self._infer(X)[2] * self.input_scale_)
+        with all_or_nothing(net):
+            history = train(
+                net,
+                inputs,
+                inputs,
+                epochs=self.fine_tune_epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.fine_tune_learning_rate,
+                verbose=self.verbose,
+                name=f"{type(self).__name__}, fine-tuning",
+            )
+        self.history_ = [*self.history_, *history]
+        if is_new:
+            self._learn_codes(net, inputs, ())
+        self.net_ = net
+        return self
+
+    def transform(self, X):
+        """Return the codes of spectra.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra on any scales, NaN where nothing was measured.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            The most probable codes, float32. With ``output="distribution"`` the
+            standard deviations follow: ``(n_samples, 2 * n_components)``.
+
+        Raises
+        ------
+        ValueError
+            If the number of features is another, a spectrum is empty, or a voxel was
+            measured that no training spectrum had.
+        """
+        mean, std = self.encode(X)
+        return mean if self.output == "mean" else np.hstack([mean, std])
+
+    def encode(self, X):
+        """Return means and standard deviations of codes, whatever `output` is.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra on any scales, NaN where nothing was measured.
+
+        Returns
+        -------
+        mean, std : ndarray of shape (n_samples, n_components)
+            Normal distribution of each code, float32.
+
+        Raises
+        ------
+        ValueError
+            As from `transform`.
+        """
+        codes, covariances, _ = self._infer(X)
+        variances = np.diagonal(covariances, axis1=1, axis2=2)
+        return np.float32(codes), np.float32(np.sqrt(variances))
+
+    def inverse_transform(self, X):
+        """Return the spectra that belong to codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes; what `transform` gives with ``output="distribution"`` is accepted
+            too, of which the means are taken.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Complete spectra without background, float32, on the scale on which
+            training spectra have a mean of 1; NaN where none of these had a value.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns fits neither.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype=np.float32)
+        n_codes, n = self.n_components_, 1 + self.n_compressed_
+        if codes.shape[1] not in (n_codes, 2 * n_codes):
+            raise ValueError(
+                f"Codes must have {n_codes} columns, or {2 * n_codes} for means and "
+                f"standard deviations, as transform gives them; got {codes.shape[1]}."
+            )
+        with torch.inference_mode():
+            decoded = self.net_.module_.decoder(torch.as_tensor(codes[:, :n_codes]))
+        coefficients = decoded.numpy() / self.input_scale_
+        spectra = coefficients @ self.basis_[:, 1:n].T
+        spectra += self.basis_[:, 0]
+        spectra /= self.weights_
+        X = np.full((len(codes), len(self.seen_)), np.nan, dtype=np.float32)
+        X[:, self.seen_] = spectra
+        return X
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_ * (1 if self.output == "mean" else 2)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.allow_nan = True
+        tags.input_tags.positive_only = True
+        return tags
+
+    def _loss(self):
+        return VariationalLoss(self.kl_weight, "mean")
+
+    def _validate(self, X, reset=False):
+        """Return the voxels of spectra that training saw."""
+        X = validate_spectra(
+            self,
+            X,
+            dtype=np.float32,
+            reset=reset,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2 if reset else 1,  # one spectrum spans nothing
+        )
+        if reset:
+            self.seen_ = np.isfinite(X).any(axis=0)
+        return known_voxels(X, self.seen_)
+
+    def _set_up(self, X):
+        """Forget the past; return a new net and its inputs."""
+        vars(self).pop("net_", None)
+        X = self._validate(X, reset=True)
+        # scikit-learn's own check takes NaN for a minimum, and rounding for a value
+        if np.nanmin(X) < -_ROUNDING * np.nanmax(X):
+            raise ValueError(
+                f"Negative values in data passed to {type(self).__name__}. Training "
+                "spectra must be intensities without a background subtracted."
+            )
+        random_state = check_random_state(self.random_state)
+        generator = new_generator(random_state)
+        coefficients = self._fit_basis(X, random_state)
+        spread = np.sqrt(self.variance_)
+        scale = np.where(spread > 0, spread, 1.0) ** -self.weighting
+        size = np.sqrt(np.mean(np.square(scale * spread)))
+        self.input_scale_ = np.float32(scale / (size if size > 0 else 1.0))
+        self.n_components_ = int(self.n_components)
+        jitter = self.noise * self.input_scale_ * np.sqrt(self.variance_.mean())
+        net = build_net(
+            Autoencoder(
+                (self.n_compressed_, self.hidden_size, self.n_components_),
+                variational=True,
+                bounded=False,
+                image=None,
+                generator=generator,
+                residual=True,
+            ),
+            self._loss(),
+            optimizer="clipped-adam",
+            momentum=0.0,
+            device=self.device,
+            generator=generator,
+            noise_size=self.n_components_,
+            jitter=jitter if self.noise else None,
+        )
+        return net, np.float32(coefficients * self.input_scale_)
+
+    def _fit_basis(self, X, random_state):
+        """Learn mean, weights and components; return the coefficients of X."""
+        background = self._background_rows()
+        basis = learn_basis(X, self.compression, self.floor, True, random_state)
+        self.weights_, self.least_noise_ = basis.weights, basis.left
+        self.variance_ = np.square(basis.spread)
+        self.n_compressed_ = len(basis.spread)
+        mean, *background = np.vstack([basis.mean, background]) * basis.weights
+        self.basis_ = np.column_stack([mean, basis.components, *background])
+        self._square = square(self.basis_)
+        return basis.coefficients
+
+    def _background_rows(self):
+        n_features = len(self.seen_)
+        if self.background is None:
+            return np.ones((1, int(self.seen_.sum())), dtype=np.float32)
+        rows = check_array(self.background, dtype=np.float32, input_name="background")
+        if rows.shape[1] != n_features:
+            raise ValueError(
+                f"background must have one column for each of the {n_features} "
+                f"features of X, got shape {rows.shape}."
+            )
+        return rows[:, self.seen_]
+
+    def _learn_codes(self, net, inputs, held_out):
+        """Learn how codes are spread and what the decoder does not give."""
+        with torch.inference_mode():
+            again, codes, _ = net.module_(torch.as_tensor(inputs))
+        codes = codes.numpy().astype(float)
+        judged = held_out if len(held_out) else slice(None)
+        error = ((again.numpy() - inputs) / self.input_scale_)[judged]
+        self.error_variance_ = np.square(error.astype(float)).mean(axis=0)
+        self.code_mean_ = codes.mean(axis=0)
+        covariance = np.atleast_2d(np.cov(codes.T))
+        # what hardly varies must not be known beyond rounding
+        covariance += (
+            _SMALLEST_SPREAD**2 * (np.trace(covariance) + 1) * np.eye(len(covariance))
+        )
+        self.code_precision_ = np.linalg.inv(covariance)
+        self.candidates_ = codes[:_N_CANDIDATES]
+
+    def _infer(self, X):
+        """Return codes, their covariances and coefficients of spectra."""
+        check_is_fitted(self)
+        X = self._validate(X)
+        decoder = Decoder(self.net_.module_.decoder, self.input_scale_)
+        parts = []
+        for start in range(0, len(X), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            with torch.no_grad():
+                found = fit_codes(
+                    decoder,
+                    self._evidence(X[rows]),
+                    self.error_variance_,
+                    (self.code_mean_, self.code_precision_),
+                    self.candidates_,
+                    self.n_starts,
+                )
+            parts.append(found)
+        return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+
+    def _evidence(self, X):
+        """Reduce rows to what they say of the coefficients."""
+        found = [None] * len(X)
+        for group, seen, rows in same_voxels(X, np.arange(len(X))):
+            square = square_of_seen(self.basis_, self._square, seen)
+            rows = rows * self.weights_[seen]
+            products = project(rows, self.basis_, seen)
+            lengths = np.square(rows).sum(axis=1, dtype=float)
+            for row, product, length in zip(group, products, lengths, strict=True):
+                # to the scale of the training spectra, roughly
+                scale = abs(product[0]) / square[0, 0] if square[0, 0] > 0 else 0.0
+                scale = scale if scale > 0 else 1.0
+                found[row] = evidence(
+                    square,
+                    product / scale,
+                    length / scale**2,
+                    len(seen),
+                    self.variance_,
+                    self.least_noise_,
+                )
+        return Evidence(*(np.array(each) for each in zip(*found, strict=True)))

@@ -1,0 +1,404 @@
+"""From features of spectra, or spectra, to force constants, with error bars."""
+
+import copy
+import numbers
+
+import numpy as np
+import torch
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from skphonon._validation import (
+    Interval,
+    StrOptions,
+    at_least,
+    fit_context,
+    positive,
+    validate_spectra,
+)
+from skphonon.learning._networks import CodeNetwork, RootMeanSquareLoss
+from skphonon.learning._training import (
+    OPTIMIZERS,
+    NetworkEstimator,
+    build_net,
+    choose_device,
+    hold_out,
+    layer_sizes,
+    new_generator,
+    train,
+)
+from skphonon.learning.spectrum_regression import SpectrumRegressor
+
+__all__ = ["ForceConstantRegressor", "SpectrumRegressor"]
+
+LOSSES = {"rmse": RootMeanSquareLoss, "mse": nn.MSELoss}
+_NO_GAPS = (
+    "It is made for codes: put MaskedSpectrumPreprocessor and an extractor in front, "
+    "in a Pipeline, or use SpectrumRegressor, which takes spectra with NaN."
+)
+_ROWS_AT_ONCE = 8192  # bounds the memory of predictions
+
+
+class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
+    """Predict force constants from latent codes with a dense network.
+
+    The network (tanh between layers, linear at the end) is trained on standardised
+    targets; inputs are standardised too.
+
+    With ``latent="codes"`` each row of X is one code, as
+    :class:`~skphonon.learning.VAEFeatureExtractor` gives it, or any other features.
+    With ``latent="distribution"`` the first half of the columns are the means of
+    normal distributions and the second half their standard deviations, as from
+    ``VAEFeatureExtractor(output="distribution")``: the network is trained on codes
+    drawn anew for every batch, and a prediction is the mean over `n_draws` codes.
+
+    The standard deviation of a prediction combines, in quadrature, the spread of
+    the predictions over the drawn codes (``latent="distribution"`` only) and
+    `residual_std_`, the root mean square error (at the mean codes) of the samples
+    that `fit` held out.
+    The latter speaks for spectra like those of the training set alone. For measured
+    spectra use ``latent="distribution"``: their codes are the more uncertain the
+    less the extractor can describe them.
+
+    Noise is added anew to the codes in every batch, its standard deviation drawn for
+    each sample, evenly on a logarithmic scale up to `noise`: predictions then do
+    not run wild for codes that lie beside those of the training set.
+
+    The published settings [1]_ are those of :func:`~skphonon.learning.su_li_2024`.
+
+    Parameters
+    ----------
+    hidden_sizes : tuple of int, default=(512, 512)
+        Units of each hidden layer.
+    latent : {"codes", "distribution"}, default="codes"
+        What the columns of X are, see above.
+    n_draws : int, default=100
+        Codes drawn per sample in `predict` with ``latent="distribution"``. A hundred
+        give the spread to 7 %.
+    noise : float, default=1.0
+        Largest standard deviation of the noise added to codes in training, in units
+        of their spread over the training set. 0: none.
+    loss : {"rmse", "mse"}, default="rmse"
+        What training minimises over the standardised targets: the mean of their root
+        mean square errors, or of their mean square errors. With the latter a target
+        that the spectra hardly determine keeps the others from being refined.
+    optimizer : {"adam", "adamw", "clipped-adam", "sgd"}, default="adam"
+        Rule of the steps; see :class:`~skphonon.learning.VAEFeatureExtractor`.
+    learning_rate : float, default=0.001
+        Highest learning rate.
+    momentum : float, default=0.9
+        Momentum of ``optimizer="sgd"``; Adam has its own.
+    schedule : {"cosine", "constant"}, default="cosine"
+        Course of the learning rate: a short rise, then half a cosine down to zero
+        at `max_epochs`, or no change.
+    batch_size : int, default=128
+        Samples a step.
+    max_epochs : int, default=100
+        Passes through the data, at most.
+    validation_fraction : float or None, default=0.1
+        Part of the samples, chosen at random, that is held out; the weights with the
+        lowest error on them are kept. None: train on all and keep the last weights;
+        `residual_std_` is then the error on the training set, which is too small.
+    patience : int or None, default=None
+        Stop after so many epochs in which the held-out error did not fall.
+        None: never.
+    tol : float, default=1e-4
+        Relative fall of the held-out error that counts for `patience`.
+    device : str, default="cpu"
+        Where torch computes: "cpu", "cuda", or "auto" for a GPU where there is one.
+        A pickle made on a GPU loads on the CPU where there is none.
+    random_state : int, RandomState instance or None, default=None
+        Determines first weights, drawn codes, batches and held-out samples.
+        An int makes results reproducible.
+    verbose : int, default=0
+        Show a progress bar during training if positive.
+
+    Attributes
+    ----------
+    n_codes_ : int
+        Dimensions of the codes: `n_features_in_`, or half of it.
+    net_ : skorch.NeuralNet
+        The trained network, from standardised codes to standardised targets.
+    residual_std_ : ndarray of shape (n_targets,)
+        Root mean square error of the held-out samples at their mean codes, in the
+        unit of the targets.
+    X_mean_, X_scale_ : ndarray of shape (n_codes,)
+        What standardises codes.
+    y_mean_, y_scale_ : ndarray of shape (n_targets,)
+        What standardises targets.
+    history_ : list of dict
+        Epoch, learning rate and losses of every epoch.
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where they are all strings.
+
+    References
+    ----------
+    .. [1] Y. Su and C. Li, "Uncovering obscured phonon dynamics from powder
+       inelastic neutron scattering using machine learning", 2024,
+       https://doi.org/10.48550/arXiv.2404.13507
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon.learning import ForceConstantRegressor
+    >>> X = np.random.default_rng(0).normal(size=(300, 3))
+    >>> y = np.column_stack([X[:, 0] * X[:, 1], np.exp(X[:, 2])])
+    >>> regressor = ForceConstantRegressor((50, 50), random_state=0).fit(X, y)
+    >>> constants, std = regressor.predict(X[:4], return_std=True)
+    >>> constants.shape, std.shape
+    ((4, 2), (4, 2))
+    """
+
+    _network = CodeNetwork
+
+    _parameter_constraints = {
+        "hidden_sizes": ["array-like"],
+        "latent": [StrOptions({"codes", "distribution"})],
+        "n_draws": [at_least(2)],
+        "noise": [at_least(0, numbers.Real)],
+        "loss": [StrOptions(set(LOSSES))],
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
+        "learning_rate": [positive()],
+        "momentum": [Interval(numbers.Real, 0, 1, closed="left")],
+        "schedule": [StrOptions({"cosine", "constant"})],
+        "batch_size": [at_least(1)],
+        "max_epochs": [at_least(1)],
+        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left"), None],
+        "patience": [at_least(1), None],
+        "tol": [at_least(0, numbers.Real)],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        hidden_sizes=(512, 512),
+        *,
+        latent="codes",
+        n_draws=100,
+        noise=1.0,
+        loss="rmse",
+        optimizer="adam",
+        learning_rate=1e-3,
+        momentum=0.9,
+        schedule="cosine",
+        batch_size=128,
+        max_epochs=100,
+        validation_fraction=0.1,
+        patience=None,
+        tol=1e-4,
+        device="cpu",
+        random_state=None,
+        verbose=0,
+    ):
+        self.hidden_sizes = hidden_sizes
+        self.latent = latent
+        self.n_draws = n_draws
+        self.noise = noise
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.tol = tol
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Train a new network.
+
+        Interrupted, it leaves the estimator unfitted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Codes, or their means and standard deviations; see `latent`.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets, eV/Angstrom^2 for force constants.
+
+        Returns
+        -------
+        ForceConstantRegressor
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If X does not hold what `latent` says, training diverges, or torch cannot
+            use the device.
+        """
+        vars(self).pop("net_", None)
+        X, y = validate_spectra(
+            self,
+            X,
+            y,
+            dtype=np.float64,
+            multi_output=True,
+            y_numeric=True,
+            remedy=_NO_GAPS,
+        )
+        self._y_is_1d = y.ndim == 1
+        y = y.reshape(len(y), -1).astype(np.float64)
+        self.n_codes_ = self._count_codes(X)
+        self.X_mean_, self.X_scale_ = _standard_scale(*self._split(X))
+        self.y_mean_, self.y_scale_ = _standard_scale(y)
+        random_state = check_random_state(self.random_state)
+        generator = new_generator(random_state)
+        net = self._build_net(y.shape[1], generator)
+        self._draw_seed = int(random_state.randint(2**31))
+        held_out = hold_out(len(X), self.validation_fraction, generator)
+        self.history_ = train(
+            net,
+            np.float32(self._standardize(X)),
+            np.float32((y - self.y_mean_) / self.y_scale_),
+            epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            held_out=held_out,
+            patience=self.patience,
+            tol=self.tol,
+            verbose=self.verbose,
+            name=type(self).__name__,
+        )
+        judged = held_out if len(held_out) else slice(None)
+        residual = y[judged] - self._predict(net, X[judged])[0]
+        self.residual_std_ = np.sqrt(np.square(residual).mean(axis=0))
+        self.net_ = net
+        return self
+
+    def predict(self, X, return_std=False):
+        """Predict targets, with their standard deviations if asked.
+
+        The draws of codes are the same each time, and for every row: up to rounding,
+        which numbers of threads and of rows change, a row's result depends on nothing
+        but the row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Codes, or their means and standard deviations, as in `fit`.
+        return_std : bool, default=False
+            Whether to return standard deviations too.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predicted targets, float64.
+        std : ndarray of the same shape
+            Their standard deviations; only with ``return_std=True``.
+
+        Raises
+        ------
+        ValueError
+            If X does not hold what `latent` says.
+        """
+        check_is_fitted(self)
+        X = validate_spectra(self, X, dtype=np.float64, reset=False, remedy=_NO_GAPS)
+        y, draw_variance = self._predict(self.net_, X, self._draws())
+        std = np.sqrt(draw_variance + self.residual_std_**2)
+        if self._y_is_1d:
+            y, std = y.ravel(), std.ravel()
+        return (y, std) if return_std else y
+
+    def _loss(self):
+        return LOSSES[self.loss]()
+
+    def _build_net(self, n_targets, generator):
+        sizes = layer_sizes(self.n_codes_, self.hidden_sizes, n_targets)
+        return build_net(
+            CodeNetwork(sizes, generator),
+            self._loss(),
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            device=choose_device(self.device),
+            generator=generator,
+            noise_size=self.n_features_in_ - self.n_codes_,
+            jitter=self._jitter(),
+        )
+
+    def _jitter(self):
+        if self.noise == 0:
+            return None
+        # The mean codes are displaced, their standard deviations are not.
+        return self.noise * (np.arange(self.n_features_in_) < self.n_codes_)
+
+    def _count_codes(self, X):
+        n_features = X.shape[1]
+        if self.latent == "codes":
+            return n_features
+        if n_features % 2:
+            raise ValueError(
+                "With latent='distribution' X must hold means and then as many "
+                f"standard deviations, got an odd number of columns ({n_features}). "
+                "Use VAEFeatureExtractor(output='distribution') before this step, or "
+                "latent='codes'."
+            )
+        return n_features // 2
+
+    def _split(self, X):
+        """Return means and standard deviations of codes (no columns if exact)."""
+        mean, std = np.split(X, [self.n_codes_], axis=1)
+        if (std < 0).any():
+            row, column = np.argwhere(std < 0)[0]
+            raise ValueError(
+                "With latent='distribution' the second half of the columns must be "
+                f"standard deviations, none negative; got {std[row, column]:g} in row "
+                f"{row}, column {self.n_codes_ + column}. Use "
+                "VAEFeatureExtractor(output='distribution') before this step, or "
+                "latent='codes'."
+            )
+        return mean, std
+
+    def _standardize(self, X):
+        mean, std = self._split(X)
+        mean = (mean - self.X_mean_) / self.X_scale_
+        return np.hstack([mean, std / self.X_scale_]) if std.size else mean
+
+    def _predict(self, net, X, noise=None):
+        """Return predictions, and their variances over codes displaced by `noise`."""
+        # rounding is far below the spread of draws, not below what a caller can see
+        dtype = torch.float64 if noise is None else torch.float32
+        network = copy.deepcopy(net.module_).to(dtype)
+        inputs = torch.as_tensor(self._standardize(X), dtype=dtype, device=net.device)
+        n_draws = 1 if noise is None else len(noise)
+        parts = []
+        with torch.inference_mode():
+            for rows in inputs.split(max(1, _ROWS_AT_ONCE // n_draws)):
+                repeated = None if noise is None else noise.repeat(len(rows), 1)
+                drawn = network(rows.repeat_interleave(n_draws, 0), repeated)
+                drawn = drawn.reshape(len(rows), n_draws, -1)
+                parts.append((drawn.mean(1), drawn.var(1, correction=0)))
+        mean, variance = (
+            torch.cat(p).cpu().double().numpy() for p in zip(*parts, strict=True)
+        )
+        return self.y_mean_ + self.y_scale_ * mean, self.y_scale_**2 * variance
+
+    def _draws(self):
+        """Return normal numbers, the same for every row, or None for exact codes."""
+        if self.n_codes_ == self.n_features_in_:
+            return None
+        generator = torch.Generator().manual_seed(self._draw_seed)
+        shape = ((self.n_draws + 1) // 2, self.n_codes_)
+        half = torch.randn(shape, generator=generator)
+        # In pairs of opposite sign, so that the mean prediction is not displaced.
+        return torch.cat([half, -half])[: self.n_draws].to(self.net_.device)
+
+
+def _standard_scale(mean, std=None):
+    """Return mean and total standard deviation of columns; 1 for constant ones."""
+    variance = mean.var(axis=0)
+    if std is not None and std.size:
+        variance = variance + np.square(std).mean(axis=0)
+    return mean.mean(axis=0), np.sqrt(np.where(variance > 0, variance, 1.0))

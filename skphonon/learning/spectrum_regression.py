@@ -1,0 +1,636 @@
+"""From spectra to force constants in one step, whatever voxels are missing."""
+
+import copy
+import numbers
+
+import numpy as np
+import torch
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.extmath import randomized_svd
+from sklearn.utils.validation import check_is_fitted
+
+from skphonon._validation import (
+    Interval,
+    at_least,
+    fit_context,
+    positive,
+    validate_spectra,
+)
+from skphonon.learning._augmentation import Views
+from skphonon.learning._components import known_voxels, same_voxels
+from skphonon.learning._networks import NormalLoss, NormalNetworks
+from skphonon.learning._scores import Templates, learn_templates
+from skphonon.learning._training import (
+    NetworkEstimator,
+    all_or_nothing,
+    build_net,
+    choose_device,
+    hold_out,
+    layer_sizes,
+    new_generator,
+    train,
+)
+
+_CHOSEN = 1 << 15  # voxels of a completed spectrum that the networks look at
+_ROWS = 4096  # spectra from which the components of these are learnt
+_SMALL = 0.3  # of the mean intensity: where logarithms begin
+_SMALLEST_SPREAD = 1e-3  # of components, beside the first
+_POWER = 0.5  # of the spread of components, that the networks see
+
+
+class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
+    r"""Predict force constants from spectra of which any voxels may be missing.
+
+    Made for single crystals: a row has 1e5 to 1e6 voxels, of which one orientation sees
+    a few per cent, with counts of unknown scale on a smooth background. NaN is what was
+    not measured. Spectra of powders are inverted just so.
+
+    1. What is seen is compared with the mean and the principal components of the
+       training spectra, in voxels weighted as counting asks. The probabilistic model
+       :math:`x = s (\bar x + \sum_k z_k t_k + b) + \epsilon`, with normal amounts
+       :math:`z_k` [1]_, a scale s, a background b that is flat (or linear in energy)
+       and noise whose level follows from the spectrum itself, completes the spectrum.
+    2. Logarithms of the completed spectrum, in units of its mean, make peaks that move
+       more alike than intensities do; `n_components` principal components of these go
+       on, with the uncertainty of the amounts and the level of the noise.
+    3. A few dense networks give a normal distribution of each constant. They are
+       trained by the likelihood [2]_ on `n_views` views of each training spectrum:
+       other voxels, counts and background every time. A few clean simulations serve so
+       for all orientations and counting times.
+
+    The standard deviation combines what the networks say and how much they disagree. It
+    grows where less is seen. It speaks for spectra like those of training; see
+    :class:`~skphonon.calibration.CalibratedRegressor` for those that are not.
+
+    Memory is that of the training spectra once more (float32), and
+    ``4 * n_voxels * n_components`` bytes for the model.
+
+    Parameters
+    ----------
+    n_components : int, default=128
+        Principal components of spectra, and of their logarithms. Fewer are used where
+        the spectra do not have so many.
+    hidden_sizes : tuple of int, default=(256, 256)
+        Units of each hidden layer.
+    n_networks : int, default=4
+        Networks of the ensemble.
+    coverage : array-like of bool of shape (n_patterns, n_features), default=None
+        What may be seen, as from ``grid.coverage().reshape(n_psi, -1)``: a view has
+        some of these patterns together. None: a random share, from a tenth of the
+        voxels to all. One view in ten has all voxels in either case.
+    n_patterns : int or pair of int, default=None
+        How many patterns of `coverage` a view has; a pair (low, high) draws it, evenly
+        in the logarithm. None: from one to all.
+    counts : float or pair of float, default=(0.01, 10000.0)
+        Neutrons in a voxel of mean intensity, background included, as for
+        :func:`~skphonon.datasets.make_crystal_spectra`; a pair is drawn from evenly in
+        the logarithm. One view in ten has no noise, nor have negative intensities.
+        None: no noise at all.
+    background : float, default=0.3
+        Largest mean of a background, in units of the mean visible intensity; each view
+        has another. 0: there is none, and what looks like one tells about constants.
+    n_energy : int, default=None
+        Number of energies in a row, which is energy-major: backgrounds are then linear
+        in energy. None: they are flat.
+    normalize : bool, default=True
+        Whether the scale of spectra is unknown. False: it tells about the constants.
+    n_views : int, default=10
+        Views of each training spectrum.
+    jitter : float, default=0.6
+        Largest standard deviation of noise added to the components of logarithms in
+        every batch, in units of their spread; it is drawn for each sample, evenly on a
+        logarithmic scale from a hundredth of that. 0: none.
+    weight_decay : float, default=1.0
+        Decay of the weights in a step, over the learning rate. It and `jitter` keep the
+        networks from learning a thousand spectra by heart; for many spectra, of few
+        constants, a hundredth and a twentieth of the defaults are more exact.
+    learning_rate : float, default=0.001
+        Highest learning rate of `fit`, on a cosine with a short rise.
+    batch_size : int, default=128
+        Views a step.
+    max_epochs : int, default=20
+        Passes through all views, at most.
+    validation_fraction : float or None, default=0.1
+        Part of the spectra, chosen at random, whose views are held out; the weights
+        with the highest likelihood of these are kept. None: train on all and keep the
+        last weights.
+    patience : int or None, default=None
+        Stop after so many epochs in which the held-out loss did not fall. None: never.
+    tol : float, default=1e-4
+        Relative fall of the held-out loss that counts for `patience`.
+    fine_tune_epochs : int, default=5
+        Passes through the views in `partial_fit`.
+    fine_tune_learning_rate : float, default=1e-4
+        Learning rate in `partial_fit`, constant.
+    device : str, default="cpu"
+        Where torch computes: "cpu", "cuda", or "auto" for a GPU where there is one.
+        A pickle made on a GPU loads on the CPU where there is none.
+    random_state : int, RandomState instance or None, default=None
+        Determines views, first weights, batches and held-out samples. An int makes
+        results reproducible.
+    verbose : int, default=0
+        Show a progress bar during training if positive.
+
+    Attributes
+    ----------
+    seen_ : ndarray of bool of shape (`n_features_in_`,)
+        Voxels that some training spectrum has.
+    mean_ : ndarray of shape (n_seen,)
+        Mean training spectrum there; of a mean of 1 with `normalize`.
+    templates_ : ndarray of shape (n_seen, n_templates)
+        Components of weighted spectra, and what may be added to them.
+    products_ : ndarray of shape (n_templates, n_templates)
+        Their scalar products.
+    chosen_ : ndarray of int of shape (n_chosen,)
+        Voxels, by their number among those seen, at which spectra are completed.
+    log_mean_ : ndarray of shape (n_chosen,)
+        Mean logarithm there.
+    log_components_ : ndarray of shape (n_chosen, `n_components_`)
+        Principal components of logarithms, scaled.
+    n_components_ : int
+        Number of components.
+    input_mean_, input_scale_ : ndarray of shape (2 * `n_components_` + 1,)
+        What standardises the inputs of the networks.
+    y_mean_, y_scale_ : ndarray of shape (n_targets,)
+        What standardises targets.
+    net_ : skorch.NeuralNet
+        The trained networks.
+    history_ : list of dict
+        Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
+    n_features_in_ : int
+        Voxels of a row.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    ForceConstantRegressor : The same from few features, behind an extractor.
+    skphonon.inversion.LeastSquaresInverter : Refines predictions (``initial``).
+
+    References
+    ----------
+    .. [1] M. E. Tipping and C. M. Bishop, "Probabilistic principal component analysis",
+       J. R. Stat. Soc. B 61, 611 (1999), :doi:`10.1111/1467-9868.00196`.
+    .. [2] M. Seitzer, A. Tavakoli, D. Antic and G. Martius, "On the pitfalls of
+       heteroscedastic uncertainty estimation with probabilistic neural networks", 2022,
+       https://doi.org/10.48550/arXiv.2203.09168
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon.learning import SpectrumRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.uniform(10, 30, size=(400, 1))
+    >>> X = np.exp(-(((np.arange(40) - y) / 4) ** 2))  # one peak, at y
+    >>> regressor = SpectrumRegressor(
+    ...     20, jitter=0.1, weight_decay=0.1, learning_rate=0.005, n_views=5,
+    ...     random_state=0,
+    ... ).fit(X, y)
+    >>> half = np.where(np.arange(40) % 2, np.nan, 7 * X[:3])  # of another scale
+    >>> constants, std = regressor.predict(half, return_std=True)
+    >>> bool((abs(constants - y[:3]) < 1).all()), bool((std < 1.5).all())
+    (True, True)
+    """
+
+    _network = NormalNetworks
+
+    _parameter_constraints = {
+        "n_components": [at_least(1)],
+        "hidden_sizes": ["array-like"],
+        "n_networks": [at_least(1)],
+        "coverage": ["array-like", None],
+        "n_patterns": [at_least(1), "array-like", None],
+        "counts": [positive(), "array-like", None],
+        "background": [at_least(0, numbers.Real)],
+        "n_energy": [at_least(1), None],
+        "normalize": ["boolean"],
+        "n_views": [at_least(1)],
+        "jitter": [at_least(0, numbers.Real)],
+        "weight_decay": [at_least(0, numbers.Real)],
+        "learning_rate": [positive()],
+        "batch_size": [at_least(1)],
+        "max_epochs": [at_least(1)],
+        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left"), None],
+        "patience": [at_least(1), None],
+        "tol": [at_least(0, numbers.Real)],
+        "fine_tune_epochs": [at_least(1)],
+        "fine_tune_learning_rate": [positive()],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        n_components=128,
+        *,
+        hidden_sizes=(256, 256),
+        n_networks=4,
+        coverage=None,
+        n_patterns=None,
+        counts=(0.01, 1e4),
+        background=0.3,
+        n_energy=None,
+        normalize=True,
+        n_views=10,
+        jitter=0.6,
+        weight_decay=1.0,
+        learning_rate=1e-3,
+        batch_size=128,
+        max_epochs=20,
+        validation_fraction=0.1,
+        patience=None,
+        tol=1e-4,
+        fine_tune_epochs=5,
+        fine_tune_learning_rate=1e-4,
+        device="cpu",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.hidden_sizes = hidden_sizes
+        self.n_networks = n_networks
+        self.coverage = coverage
+        self.n_patterns = n_patterns
+        self.counts = counts
+        self.background = background
+        self.n_energy = n_energy
+        self.normalize = normalize
+        self.n_views = n_views
+        self.jitter = jitter
+        self.weight_decay = weight_decay
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.tol = tol
+        self.fine_tune_epochs = fine_tune_epochs
+        self.fine_tune_learning_rate = fine_tune_learning_rate
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Learn templates, and train new networks on views of the spectra.
+
+        Interrupted, it leaves the estimator unfitted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, without noise and whole where they can be had; NaN is what is
+            missing.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets, eV/Angstrom^2 for force constants.
+
+        Returns
+        -------
+        SpectrumRegressor
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If a spectrum has no voxel or no positive sum, `coverage` or a range is
+            none, training diverges, or torch cannot use the device.
+        """
+        vars(self).pop("net_", None)
+        X, y = self._validate(X, y, reset=True)
+        device = choose_device(self.device)
+        random_state = check_random_state(self.random_state)
+        generator = new_generator(random_state)
+        self.seen_ = np.isfinite(X).any(axis=0)
+        X = self._spectra(X)
+        self.y_mean_, self.y_scale_ = _standard_scale(y)
+        self._views_seed = int(random_state.randint(2**31))
+        views = self._views()
+        self._fit_templates(X, random_state)
+        inputs, rows = self._viewed(X, views)
+        self._fit_scale(inputs)
+        net = build_net(
+            NormalNetworks(
+                layer_sizes(inputs.shape[1], self.hidden_sizes, y.shape[1]),
+                self.n_networks,
+                generator,
+            ),
+            self._loss(),
+            optimizer="adamw",
+            momentum=0.0,
+            device=device,
+            generator=generator,
+            jitter=self._jitter(),
+            weight_decay=self.weight_decay,
+        )
+        held_out = hold_out(len(X), self.validation_fraction, generator)
+        self.history_ = train(
+            net,
+            self._standardize(inputs),
+            self._targets(y)[rows],
+            epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            schedule="cosine",
+            held_out=np.flatnonzero(np.isin(rows, held_out)),
+            patience=self.patience,
+            tol=self.tol,
+            verbose=self.verbose,
+            name=type(self).__name__,
+        )
+        self.net_ = net
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y):
+        """Continue the training of the networks on views of more spectra.
+
+        All are trained on, for `fine_tune_epochs` at `fine_tune_learning_rate`; what
+        else `fit` learns stays as it is. An unfitted estimator is fitted. Interrupted,
+        it leaves the networks as they were before.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, as for `fit`. Voxels that `fit` did not see must be NaN.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+
+        Returns
+        -------
+        SpectrumRegressor
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            As from `fit`.
+        """
+        if not self.__sklearn_is_fitted__():
+            return self.fit(X, y)
+        X, y = self._validate(X, y, reset=False)
+        if y.shape[1] != len(self.y_mean_):
+            raise ValueError(
+                f"y must have {len(self.y_mean_)} columns, as in fit, got {y.shape[1]}."
+            )
+        net = self.net_
+        net.criterion_ = self._loss()
+        net.iterator_train__jitter = self._jitter()
+        self._views_seed += 1  # other views than before
+        inputs, rows = self._viewed(self._spectra(X), self._views())
+        with all_or_nothing(net):
+            history = train(
+                net,
+                self._standardize(inputs),
+                self._targets(y)[rows],
+                epochs=self.fine_tune_epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.fine_tune_learning_rate,
+                verbose=self.verbose,
+                name=f"{type(self).__name__}, fine-tuning",
+            )
+        self.history_ = [*self.history_, *history]
+        return self
+
+    def predict(self, X, return_std=False):
+        """Predict targets, with their standard deviations if asked.
+
+        Up to rounding, which numbers of threads and of rows change, a row's result
+        depends on nothing but the row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra at any scale (with `normalize`), NaN where nothing was measured.
+        return_std : bool, default=False
+            Whether to return standard deviations too.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predicted targets, float64.
+        std : ndarray of the same shape
+            Their standard deviations; only with ``return_std=True``.
+
+        Raises
+        ------
+        ValueError
+            If a spectrum has no voxel or no positive sum, or has one that no training
+            spectrum had.
+        """
+        check_is_fitted(self)
+        X = self._spectra(self._validate(X, reset=False))
+        inputs = torch.as_tensor(self._standardize(self._inputs(X), np.float64))
+        network = copy.deepcopy(self.net_.module_).to(torch.float64)
+        with torch.inference_mode():
+            outputs = network(inputs.to(self.net_.device))
+        mean, log_variance = (part.cpu().numpy() for part in outputs)
+        variance = np.exp(log_variance).mean(axis=0) + mean.var(axis=0)
+        y = self.y_mean_ + self.y_scale_ * mean.mean(axis=0)
+        std = self.y_scale_ * np.sqrt(variance)
+        if self._y_is_1d:
+            y, std = y.ravel(), std.ravel()
+        return (y, std) if return_std else y
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _loss(self):
+        return NormalLoss()
+
+    def _validate(self, X, y=None, *, reset):
+        options = {
+            "dtype": np.float32,
+            "ensure_all_finite": "allow-nan",
+            "ensure_min_samples": 2 if reset else 1,
+            "reset": reset,
+        }
+        if y is None and not reset:
+            return validate_spectra(self, X, **options)
+        X, y = validate_spectra(
+            self, X, y, multi_output=True, y_numeric=True, **options
+        )
+        self._y_is_1d = y.ndim == 1
+        return X, y.reshape(len(y), -1).astype(np.float64)
+
+    def _spectra(self, X):
+        """Return the voxels that training saw, refusing rows that cannot be used."""
+        X = known_voxels(X, self.seen_)
+        total = np.nansum(X, axis=1, dtype=float)
+        if self.normalize and not (total > 0).all():
+            row = int((total <= 0).argmax())
+            raise ValueError(
+                "The scale of a spectrum is unknown with normalize=True, and its sum "
+                f"must be positive; got {total[row]:g} in row {row}. Leave it out, or "
+                "use normalize=False."
+            )
+        return X
+
+    def _slopes(self):
+        """Return how energy runs over the voxels, from -1 to 1."""
+        if self.n_energy is None:
+            return np.zeros(self.n_features_in_, dtype=np.float32)
+        n_q, rest = divmod(self.n_features_in_, self.n_energy)
+        if rest:
+            raise ValueError(
+                "n_energy must divide the number of voxels of a row, "
+                f"{self.n_features_in_}, got {self.n_energy}."
+            )
+        return np.repeat(np.linspace(-1, 1, self.n_energy, dtype=np.float32), n_q)
+
+    def _views(self):
+        """Return what draws views."""
+        coverage = self.coverage
+        n_patterns = (1, 1)
+        if coverage is not None:
+            coverage = np.asarray(coverage, dtype=bool)
+            if coverage.ndim != 2 or coverage.shape[1] != self.n_features_in_:
+                raise ValueError(
+                    f"coverage must have shape (n_patterns, {self.n_features_in_}), "
+                    f"got {coverage.shape}. Flatten what the grid gives: "
+                    "coverage.reshape(len(coverage), -1)."
+                )
+            coverage = coverage[:, self.seen_]
+            if not coverage.any(axis=1).all():
+                raise ValueError(
+                    "Each pattern of coverage must see a voxel of the training "
+                    f"spectra; number {int(coverage.any(axis=1).argmin())} sees none."
+                )
+            n_patterns = _pair("n_patterns", self.n_patterns or (1, len(coverage)))
+            if n_patterns[1] > len(coverage):
+                raise ValueError(
+                    f"n_patterns must be at most {len(coverage)}, the number of "
+                    f"patterns in coverage, got {self.n_patterns!r}."
+                )
+        return Views(
+            coverage,
+            n_patterns,
+            None if self.counts is None else _pair("counts", self.counts),
+            self.background,
+            self._slopes()[self.seen_],
+            np.random.default_rng(self._views_seed),
+        )
+
+    def _fit_templates(self, X, random_state):
+        """Learn how spectra vary, and how their logarithms do."""
+        nuisances = np.zeros((0, X.shape[1]), dtype=np.float32)
+        if self.background:
+            slopes = self._slopes()[self.seen_]
+            nuisances = np.stack([np.ones_like(slopes), slopes][: 1 + slopes.any()])
+        templates, n_components = learn_templates(
+            X, self.n_components, nuisances, self.normalize, random_state
+        )
+        self.mean_, self.templates_ = templates.mean, templates.shapes
+        self.products_ = templates.products
+        self.n_components_ = n_components
+        order = random_state.permutation(X.shape[1])[:_CHOSEN]
+        self.chosen_ = np.sort(order)
+        rows = np.sort(random_state.permutation(len(X))[:_ROWS])
+        logarithms = np.empty((len(rows), len(self.chosen_)), dtype=np.float32)
+        for group, found, _ in self._completed(X, rows, templates):
+            logarithms[np.searchsorted(rows, group)] = found
+        self.log_mean_ = logarithms.mean(axis=0)
+        logarithms -= self.log_mean_
+        _, lengths, components = randomized_svd(
+            logarithms, n_components, random_state=random_state
+        )
+        spread = np.maximum(lengths, _SMALLEST_SPREAD * (lengths[0] or 1.0))
+        spread /= spread[0]
+        norm = np.sqrt(len(rows)) / (lengths[0] or 1.0)
+        self.log_components_ = np.float32(components.T * norm * spread ** (_POWER - 1))
+
+    def _templates(self):
+        return Templates(self.mean_, self.templates_, self.normalize, self.products_)
+
+    def _completed(self, X, rows, templates):
+        """Yield rows, the logarithms of the completed spectra, and how sure they are.
+
+        Rows that see the same come together.
+        """
+        for group, seen, found in same_voxels(X, rows):
+            yield group, *self._complete(found, templates, templates.gram(seen))
+
+    def _complete(self, X, templates, gram):
+        n = self.n_components_
+        z, std, noise = templates.amounts(X, gram)
+        spectra = templates.complete(z[:, :n], self.chosen_)
+        sureness = np.log(np.column_stack([std[:, :n], noise]))
+        return _logarithm(spectra), sureness
+
+    def _inputs(self, X):
+        """Return the inputs of the networks, not standardised, row by row."""
+        templates = self._templates()
+        inputs = np.empty((len(X), 2 * self.n_components_ + 1))
+        for group, seen, found in same_voxels(X, np.arange(len(X))):
+            gram = templates.gram(seen)
+            for row, spectrum in zip(group, found, strict=True):
+                # alone: products of matrices round as their shape says
+                completed = self._complete(spectrum[None], templates, gram)
+                inputs[row] = self._join(*completed)[0]
+        return inputs
+
+    def _viewed(self, X, views):
+        """Return inputs of all views, and of which row each is."""
+        templates = self._templates()
+        inputs, rows = [], []
+        for _ in range(self.n_views):
+            for group, seen, found in views.draw(X):
+                # where not one neutron was counted there is no scale
+                kept = (found.sum(axis=1) > 0) | (not self.normalize)
+                gram = templates.gram(seen)
+                completed = self._complete(found[kept], templates, gram)
+                inputs.append(np.float32(self._join(*completed)))
+                rows.append(group[kept])
+        return np.concatenate(inputs), np.concatenate(rows)
+
+    def _join(self, logarithms, sureness):
+        codes = (logarithms - self.log_mean_) @ self.log_components_
+        return np.hstack([codes, sureness])
+
+    def _fit_scale(self, inputs):
+        """Learn what standardises how sure inputs are; codes have a common scale."""
+        n = self.n_components_
+        self.input_mean_, self.input_scale_ = _standard_scale(inputs)
+        self._spread = np.float32(self.input_scale_[:n])
+        self.input_mean_[:n], self.input_scale_[:n] = 0.0, 0.5
+
+    def _standardize(self, inputs, dtype=np.float32):
+        return dtype((inputs - self.input_mean_) / self.input_scale_)
+
+    def _targets(self, y):
+        return np.float32((y - self.y_mean_) / self.y_scale_)
+
+    def _jitter(self):
+        if self.jitter == 0:
+            return None
+        n = self.n_components_
+        spread = np.zeros(2 * n + 1)
+        spread[:n] = self.jitter * self._spread / self.input_scale_[:n]
+        return spread
+
+
+def _logarithm(x):
+    """Return the logarithm of what is large, straight through zero."""
+    grown = np.abs(x)
+    grown /= _SMALL
+    return np.copysign(np.log1p(grown, out=grown), x)
+
+
+def _standard_scale(values):
+    """Return mean and standard deviation of columns; 1 for constant ones."""
+    std = values.std(axis=0, dtype=float)
+    return values.mean(axis=0, dtype=float), np.where(std > 0, std, 1.0)
+
+
+def _pair(name, value):
+    """Return the ends of a range, which may be one number."""
+    low, high = value if np.shape(value) == (2,) else (value, value)
+    if not (np.isscalar(low) and np.isscalar(high) and 0 < low <= high):
+        raise ValueError(
+            f"{name} must be a positive number or two, the second not below the first; "
+            f"got {value!r}."
+        )
+    return low, high

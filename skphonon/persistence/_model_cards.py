@@ -1,0 +1,274 @@
+"""Model cards: what a trained model is, and what it was trained with.
+
+A card is made of numbers, text, lists and dicts, so that any program can read it, and
+travels inside the model, in pickles and in model files.
+"""
+
+import json
+import platform
+import textwrap
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import check_is_fitted
+
+from skphonon._settings import describe as describe_setting
+from skphonon._version import __version__
+
+__all__ = ["attach_card", "describe"]
+
+_PACKAGES = ("scikit-learn", "numpy", "torch", "phonopy")
+_SHOWN = 8  # numbers of a list that `describe` spells out
+_WIDTH = 88
+
+
+def attach_card(estimator, *, simulator=None, X=None, y=None, scores=None, notes=None):
+    """Write down in a fitted estimator what it is and what it was trained with.
+
+    The card is a dict of numbers, text, lists and dicts, the attribute `model_card_`,
+    which pickles, copies and model files keep and a clone does not. It holds the
+    classes and parameters of the estimator and of its steps, the last losses of their
+    training, and the versions of skphonon, Python and the packages that compute; and,
+    of what is given here, the settings of the simulator, the axes of its grid, the
+    shape and hash of the training set, the ranges of its labels, scores and notes.
+
+    The card is not written again by itself: attach it after the last training.
+    :func:`describe` tells if the estimator was trained or changed afterwards.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator, such as a Pipeline. It gets the attribute `model_card_`.
+    simulator : object, default=None
+        What made the training set.
+    X : array-like of shape (n_samples, n_pixels), default=None
+        Spectra of the training set.
+    y : array-like of shape (n_samples, n_parameters), default=None
+        Labels of the training set.
+    scores : dict, default=None
+        Scores by name: numbers, arrays, or dicts of them.
+    notes : str, default=None
+        Whatever else a user of the model should know: sample, instrument, licence,
+        whom to ask.
+
+    Returns
+    -------
+    estimator
+        The same object.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If scores are something else than numbers, text, arrays, lists and dicts, X or
+        y are not numbers, or notes are not text.
+    ValueError
+        If X and y have different lengths.
+
+    See Also
+    --------
+    describe : The card as text.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skphonon.persistence import attach_card
+    >>> X, y = [[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0]
+    >>> model = attach_card(Ridge().fit(X, y), X=X, y=y, scores={"R2": 0.9})
+    >>> model.model_card_["training_set"]["X"]["shape"]
+    [3, 1]
+    """
+    check_is_fitted(estimator)
+    check_consistent_length(X, y)
+    if not isinstance(notes, str | None):
+        raise TypeError(f"notes must be a string, got {notes!r}.")
+    names = getattr(simulator, "parameter_names", None)
+    training_set = {
+        "X": None if X is None else _array_record(X, "X"),
+        "y": None if y is None else _label_record(y, names),
+    }
+    card = {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "notes": notes,
+        "model": _summary(estimator),
+        "training_set": _known(training_set),
+        "simulator": None if simulator is None else _told(simulator, "simulator"),
+        "grid": _grid_record(getattr(simulator, "grid", None)),
+        "scores": _plain(scores, "scores"),
+        "versions": {
+            "skphonon": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in _PACKAGES},
+        },
+    }
+    estimator.model_card_ = _known(card)
+    return estimator
+
+
+def describe(estimator):
+    """Tell in words what an estimator is and what it was trained with.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Any scikit-learn estimator. Without a card only its classes, its parameters and
+        the last losses of its training can be told.
+
+    Returns
+    -------
+    str
+        Lines of text.
+
+    See Also
+    --------
+    attach_card : Write the card that tells more.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skphonon.persistence import describe
+    >>> print(describe(Ridge(alpha=0.1).fit([[0.0], [1.0]], [0.0, 1.0])))
+    No card was attached to this model.
+    model
+      class='sklearn.linear_model._ridge.Ridge'
+      parameters
+        alpha=0.1, copy_X=True, fit_intercept=True, max_iter=None, positive=False,
+        random_state=None, solver='auto', tol=0.0001
+      learned
+        n_features=1
+    """
+    model = _summary(estimator)
+    card = vars(estimator).get("model_card_")
+    if card is None:
+        lines = ["No card was attached to this model.", *_lines({"model": model})]
+    else:
+        lines = list(_lines(card))
+        if json.dumps(card.get("model")) != json.dumps(model):
+            lines = ["This model was changed after its card was written.", *lines]
+            lines += _lines({"model now": model})
+    return "\n".join(lines)
+
+
+def _summary(estimator):
+    """Return class, parameters and course of training of an estimator and its parts."""
+    parameters = estimator.get_params(deep=False)
+    steps = parameters.pop("steps", ())
+    parameters.pop("memory", None)  # where a pipeline works, not what it is
+    summary = {
+        "class": _full_name(type(estimator)),
+        "steps": {name: _told(step, name) for name, step in steps},
+        "parameters": {name: _told(value, name) for name, value in parameters.items()},
+        "learned": _learned(estimator),
+    }
+    return {name: part for name, part in summary.items() if part}
+
+
+def _learned(estimator):
+    attributes = vars(estimator)
+    left_out = getattr(estimator, "_transient", ())
+    learned = {
+        name: _summary(value)
+        for name, value in attributes.items()
+        if name.endswith("_") and isinstance(value, BaseEstimator)
+        if name not in left_out  # torch nets, which histories speak for
+    }
+    if "n_features_in_" in attributes:
+        learned["n_features"] = attributes["n_features_in_"]
+    if history := attributes.get("history_"):
+        learned["last_epoch"] = _plain(history[-1], "history_")
+        learned["n_epochs"] = len(history)
+    return learned
+
+
+def _told(value, name):
+    if isinstance(value, BaseEstimator):
+        return _summary(value)
+    try:
+        return describe_setting(value, name)
+    except TypeError:
+        return _full_name(type(value))
+
+
+def _array_record(values, name):
+    array = np.ascontiguousarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of numbers, got {array.dtype}.")
+    return {
+        "shape": list(np.shape(values)),
+        "dtype": str(array.dtype),
+        "sha256": sha256(array).hexdigest(),
+    }
+
+
+def _label_record(y, names):
+    record = _array_record(y, "y")
+    columns = np.asarray(y).reshape(len(y), -1)
+    if names is None or len(names) != columns.shape[1]:
+        names = map(str, range(columns.shape[1]))
+    lowest, highest = columns.min(axis=0).tolist(), columns.max(axis=0).tolist()
+    ends = zip(names, lowest, highest, strict=True)
+    return {**record, "ranges": {name: [low, high] for name, low, high in ends}}
+
+
+def _grid_record(grid):
+    """Return what another spectrum has to be binned to, if the grid tells."""
+    if not hasattr(grid, "axes"):
+        return None
+    second = "two_theta" if hasattr(grid, "moduli") else "q"
+    axes = zip(("energy", second), grid.axes(), strict=False)
+    record = {name: np.asarray(axis).tolist() for name, axis in axes}
+    settings = ("incident_energy", "two_theta", "n_pixels")
+    return record | {k: _plain(getattr(grid, k, None), k) for k in settings}
+
+
+def _plain(value, name):
+    """Return a value as something that JSON holds, every number of it."""
+    if hasattr(value, "to_dict"):  # pandas
+        value = value.to_dict()
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(part, f"{name}[{n}]") for n, part in enumerate(value)]
+    if isinstance(value, dict):
+        return {str(key): _plain(v, f"{name}.{key}") for key, v in value.items()}
+    raise TypeError(
+        f"{name} must be a number, text, array, list or dict; got {value!r}."
+    )
+
+
+def _known(record):
+    return {name: part for name, part in record.items() if part is not None}
+
+
+def _lines(record, indent=""):
+    """Yield the lines that spell out a nested dict."""
+    plain = {name: v for name, v in record.items() if not isinstance(v, dict)}
+    text = ", ".join(f"{name}={_short(value)}" for name, value in plain.items())
+    yield from textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent
+    )
+    for name, part in record.items():
+        if isinstance(part, dict) and part:
+            yield f"{indent}{name}"
+            yield from _lines(part, indent + "  ")
+
+
+def _short(value):
+    if isinstance(value, float):
+        return f"{value:g}"
+    if not isinstance(value, list):
+        return repr(value)
+    if len(value) > _SHOWN:
+        return f"[{_short(value[0])} ... {_short(value[-1])}] ({len(value)} values)"
+    return f"[{', '.join(map(_short, value))}]"
+
+
+def _full_name(cls):
+    return f"{cls.__module__}.{cls.__qualname__}"

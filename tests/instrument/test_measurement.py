@@ -1,0 +1,243 @@
+"""Measurements: what they know, how they are taken apart, and what they refuse."""
+
+import pickle
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from skphonon import (
+    CrystalGrid,
+    MaskedSpectrumPreprocessor,
+    Measurement,
+    PathGrid,
+    SpectrumGrid,
+)
+from skphonon.instrument import DetectorMeasurement, MeasurementWarning
+from skphonon.instrument.measurement import simulator_settings
+
+ENERGY, Q = np.arange(5.0, 45, 1), np.arange(0.5, 8, 0.25)
+GRID = SpectrumGrid(ENERGY, Q, incident_energy=50.0)
+X = np.where(GRID.mask, 1.0 + np.arange(ENERGY.size)[:, None], np.nan).reshape(1, -1)
+ROWS = np.concatenate([X, 2 * X])
+
+
+@pytest.fixture
+def measured():
+    return Measurement(
+        ROWS,
+        GRID,
+        error=ROWS / 10,
+        quantity="sqe",
+        temperature=[5.0, 300.0],
+        energy_resolution=1.2,
+        source="a.nxs",
+        details={"events": ROWS},
+    )
+
+
+def test_what_is_given_is_kept(measured):
+    assert_array_equal(measured.data, ROWS)
+    assert_array_equal(measured.error, ROWS / 10)
+    assert measured.grid is GRID
+    assert measured.incident_energy == 50  # that of the grid
+    assert_array_equal(measured.temperature, [5, 300])
+    assert measured.details["events"] is ROWS
+    alone = Measurement(X[0], PathGrid(ENERGY, np.zeros((Q.size, 3))))
+    assert alone.data.shape == X.shape
+    names = ("error", "quantity", "incident_energy", "temperature", "source")
+    assert [getattr(alone, name) for name in names] == [None] * 5
+    assert dict(alone.details) == {}
+
+
+def test_a_measurement_does_not_change(measured):
+    with pytest.raises(AttributeError, match="cannot assign to field 'temperature'"):
+        measured.temperature = 5
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        measured.details["events"] = 1
+    other = measured.replace(temperature=5, energy_resolution=lambda e: 1 + e)
+    assert other.temperature == 5
+    assert other.energy_resolution(1) == 2
+    assert measured.energy_resolution == 1.2
+
+
+def test_one_spectrum_at_a_time(measured):
+    assert len(measured) == 2
+    for row, one in enumerate(measured):
+        assert_array_equal(one.data, ROWS[[row]])
+        assert_array_equal(one.error, ROWS[[row]] / 10)
+        assert one.temperature == [5, 300][row]
+        assert (one.quantity, one.source) == ("sqe", "a.nxs")
+    assert measured[-1].temperature == 300
+    assert_array_equal(measured[:2].temperature, [5, 300])
+    with pytest.raises(IndexError):
+        measured[2]
+
+
+def test_it_is_pickled(measured):
+    found = pickle.loads(pickle.dumps(measured))
+    assert_array_equal(found.data, ROWS)
+    assert_array_equal(found.details["events"], ROWS)
+    with pytest.raises(TypeError, match="item assignment"):
+        found.details["a"] = 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data": X[:, 1:]}, r"one column for each of the 1200 pixels .*\(1, 1199\)"),
+        ({"data": np.ones((2, 40, 30))}, "one spectrum a row, .*grid.to_rows"),
+        ({"error": X}, r"error must have the shape of data, \(2, 1200\), got \(1, "),
+        ({"quantity": "s"}, "quantity must be one of sqe, chi or None, got 's'"),
+        ({"incident_energy": -1}, "incident_energy must be a positive number in meV"),
+        ({"incident_energy": np.inf}, "incident_energy must be a positive number"),
+        ({"incident_energy": "50"}, "incident_energy must be a positive number"),
+        ({"temperature": -1}, "temperature must be at least 0 K, got -1"),
+        ({"temperature": np.nan}, "temperature must be at least 0 K"),
+        ({"temperature": [1, 2, 3]}, r"one for each of 2 spectra, got shape \(3,\)"),
+        ({"energy_resolution": -0.1}, "energy_resolution must be a positive number"),
+        ({"energy_resolution": True}, "energy_resolution must be a positive number"),
+    ],
+)
+def test_what_does_not_fit_is_named(given, message):
+    settings = {"data": ROWS, "grid": GRID} | given
+    with pytest.raises(ValueError, match=message):
+        Measurement(settings.pop("data"), **settings)
+
+
+def test_a_grid_must_be_one():
+    with pytest.raises(TypeError, match=r"grid must be a SpectrumGrid, .* got tuple"):
+        Measurement(X, (ENERGY, Q))
+
+
+# Intensity where there can be none
+
+
+def test_exchanged_axes_are_suspected():
+    square = SpectrumGrid(ENERGY, np.linspace(0.1, 12, ENERGY.size))
+    kinematic = SpectrumGrid(*square.axes(), incident_energy=50.0, two_theta=(3, 136))
+    images = np.where(kinematic.mask, 1.0, 0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Measurement(images.reshape(1, -1), square, incident_energy=50.0)
+    with pytest.warns(MeasurementWarning, match="look transposed: rows are") as caught:
+        Measurement(images.T.reshape(1, -1), square, incident_energy=50.0)
+    assert caught[0].filename == __file__
+
+
+def test_an_incident_energy_too_low_is_suspected():
+    with pytest.warns(MeasurementWarning, match="incident_energy=25 .*THz or 1/cm"):
+        Measurement(X, SpectrumGrid(ENERGY, Q), incident_energy=25.0)
+
+
+def test_it_is_said_once():
+    with pytest.warns(MeasurementWarning) as caught:
+        measured = Measurement(ROWS, SpectrumGrid(ENERGY, Q), incident_energy=25.0)
+    assert len(caught) == 1
+    assert len(list(measured)) == 2  # warnings are errors
+
+
+# What a simulator takes from it
+
+SIMULATOR = SimpleNamespace(
+    __name__="PowderSimulator",
+    _parameter_constraints={"quantity": 0, "temperature": 0, "energy_resolution": 0},
+)
+
+
+def test_a_simulator_takes_what_is_known(measured):
+    known = {"quantity": "sqe", "temperature": 300.0, "energy_resolution": 1.2}
+    assert simulator_settings(measured[1], SIMULATOR, {}) == known
+    given = {"energy_resolution": 2.0, "tolerance": 0.1}
+    assert simulator_settings(measured[1], SIMULATOR, given) == known | given
+    same = measured.replace(temperature=[5.0, 5.0])
+    assert simulator_settings(same, SIMULATOR, {})["temperature"] == 5
+
+
+def test_a_simulator_asks_for_what_is_not_known(measured):
+    unknown = measured.replace(quantity=None, energy_resolution=None)
+    with pytest.raises(
+        ValueError,
+        match=r"must know quantity and energy_resolution, .*\(a.nxs\) does not tell. "
+        r"Pass quantity=\.\.\., energy_resolution=\.\.\.",
+    ):
+        simulator_settings(unknown[0], SIMULATOR, {})
+    with pytest.raises(ValueError, match=r"one temperature, .* measurement\[0\]"):
+        simulator_settings(measured, SIMULATOR, {})
+
+
+# Detectors
+
+ANGLES = {
+    "polar": [30.0, 60.0, 90.0],
+    "azimuthal": np.zeros(3),
+    "polar_width": np.ones(3),
+    "azimuthal_width": np.ones(3),
+}
+COUNTS = np.arange(6.0).reshape(3, 2)
+
+
+@pytest.fixture
+def run():
+    return DetectorMeasurement(
+        COUNTS, incident_energy=50.0, energy_edges=[0, 10, 20], source="a", **ANGLES
+    )
+
+
+def test_a_run_is_one(run):
+    assert isinstance(run, Measurement)
+    assert (len(run), list(run)) == (1, [run])
+    assert run.grid is run.psi is run.ki_over_kf_scaling is run.quantity is None
+    other = run.replace(psi=12, temperature=5)
+    assert (other.psi, other.temperature) == (12.0, 5.0)
+    assert_array_equal(pickle.loads(pickle.dumps(other)).polar, run.polar)
+
+
+def test_a_run_has_no_grid_yet(run):
+    with pytest.raises(
+        ValueError, match=r"measurement of a must have a grid, .* reduce_powder or"
+    ):
+        simulator_settings(run, SIMULATOR, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data": COUNTS[0]}, r"\(n_detectors, n_energy\) and no grid, got shape \(2,"),
+        ({"grid": CrystalGrid(ENERGY, Q, Q, 0.0)}, "With a grid it is a Measurement"),
+        ({"incident_energy": None}, "incident_energy must be known in meV, got None"),
+        ({"energy_edges": [0, 10]}, r"energy_edges must have shape \(3,\), got \(2,\)"),
+        ({"energy_edges": [0, 20, 10]}, "energy_edges must be increasing borders"),
+        ({"polar": [1.0]}, r"polar must have shape \(3,\), got \(1,\)"),
+        ({"psi": np.nan}, "psi must be an angle in degrees or None, got nan"),
+        ({"error": COUNTS.T}, r"error must have the shape of data, \(3, 2\)"),
+    ],
+)
+def test_what_does_not_fit_detectors_is_named(run, given, message):
+    with pytest.raises(ValueError, match=message):
+        run.replace(**given)
+
+
+def test_a_measurement_shows_what_is_known():
+    grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0], incident_energy=50.0)
+    shown = repr(Measurement(np.ones(6), grid, quantity="sqe", source="a.nxs"))
+    assert shown == (
+        "Measurement(data of 1 x 6, grid=SpectrumGrid, quantity='sqe', "
+        "temperature=None, energy_resolution=None, incident_energy=50.0, "
+        "source='a.nxs')"
+    )
+
+
+def test_estimators_take_the_data_of_a_measurement():
+    grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0])
+    measured = Measurement(np.ones((2, 6)), grid)
+    with pytest.raises(TypeError, match="got a Measurement"):
+        MaskedSpectrumPreprocessor().fit(measured)
+
+
+def test_errors_are_not_negative():
+    grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="error must not be negative, got -1"):
+        Measurement(np.ones(6), grid, error=-np.ones(6))

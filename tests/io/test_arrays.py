@@ -1,0 +1,269 @@
+"""The package's own files of spectra: exact round trips, and faults that are named."""
+
+import h5py
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from skphonon import CrystalGrid, Measurement, PathGrid, SpectrumGrid
+from skphonon.instrument import DetectorMeasurement, MeasurementWarning
+from skphonon.io import read_arrays, write_arrays
+
+ENERGY, Q = np.array([10.0, 12.5, 20.0]), np.array([0.1, 0.7])
+MASK = np.array([[True, False], [True, True], [False, True]])
+
+GRIDS = {
+    "powder": SpectrumGrid(
+        ENERGY, Q, incident_energy=50.0, two_theta=(3.0, 130.1), mask=MASK
+    ),
+    "powder without a mask": SpectrumGrid(ENERGY, Q, incident_energy=50.0),
+    "path": PathGrid(ENERGY, [[0.5, 0, 1 / 3], [0.5, 0.1, 0]], mask=MASK),
+    "crystal": CrystalGrid(
+        ENERGY,
+        Q,
+        0.0,
+        [1.0],
+        projection=[[1, 1, 0], [1, -1, 0], [0, 0, 1 / 3]],
+        lattice=5.658 * np.eye(3),
+        u=(1, 1, 0),
+        v=(0, 0, 1),
+        psi=np.arange(0, 90, 0.7),
+        incident_energy=60.3,
+        two_theta=(3, 140),
+        elevation=(-10.5, 20.0),
+        mask=MASK,
+    ),
+    "plain crystal": CrystalGrid([12.0], Q, ENERGY, 0.5),
+}
+
+
+def spectra(grid, n_samples=3):
+    images = np.random.RandomState(0).normal(size=(n_samples, *grid.shape)) / 3
+    images[1, 0, 0] = np.nan
+    return images.reshape(n_samples, -1)
+
+
+@pytest.fixture(params=GRIDS)
+def grid(request):
+    return GRIDS[request.param]
+
+
+def test_round_trip_is_exact(grid, tmp_path):
+    X, path = spectra(grid), tmp_path / "a.h5"
+    write_arrays(path, X, grid, errors=X**2, temperature=[10, 20.5, 30])
+    measured = read_arrays(str(path))
+    assert_array_equal(measured.data, X)
+    assert_array_equal(measured.error, X**2)
+    assert_array_equal(measured.temperature, [10, 20.5, 30])
+    assert type(measured.grid) is type(grid)
+    written, found = grid.get_params(), measured.grid.get_params()
+    assert written.keys() == found.keys()
+    for name, value in written.items():
+        assert (value is None) == (found[name] is None)
+        assert_array_equal(found[name], value)
+        assert np.isscalar(value) == np.isscalar(found[name])
+    assert_array_equal(measured.grid.mask, grid.mask)
+
+
+def test_a_measurement_comes_back_whole(grid, tmp_path):
+    X, path = spectra(grid), tmp_path / "a.h5"
+    details = {
+        "events": np.arange(X.size).reshape(X.shape),
+        "edges": {"energy": np.arange(4.0), "q": np.arange(3.0)},
+        "normalization": "signal",
+        "run": 12.0,
+        "nothing": None,
+    }
+    written = Measurement(
+        X,
+        grid,
+        error=X**2,
+        quantity="chi",
+        incident_energy=70.0,
+        temperature=[5.0, 6.0, 7.0],
+        energy_resolution=1.25,
+        source="a folder/Messung 1, 5 µm.nxs",
+        details=details,
+    )
+    write_arrays(path, written)
+    read = read_arrays(path)
+    for name in ("data", "error", "temperature"):
+        assert_array_equal(getattr(read, name), getattr(written, name))
+    for name in ("quantity", "incident_energy", "energy_resolution", "source"):
+        assert getattr(read, name) == getattr(written, name)
+    assert_array_equal(read.details["events"], details["events"])
+    assert_array_equal(read.details["edges"]["q"], details["edges"]["q"])
+    assert read.details["normalization"] == "signal"
+    assert read.details["run"] == 12
+    assert read.details.keys() == details.keys() - {"nothing"}
+    write_arrays(path, read)
+    assert_array_equal(read_arrays(path).details["events"], details["events"])
+
+
+def test_what_a_file_cannot_keep_is_said(tmp_path):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    measured = Measurement(
+        spectra(grid),
+        grid,
+        energy_resolution=lambda energy: 1 + energy,
+        details={"kept": 1, "names": ["a"], "a/b": 2},
+    )
+    with pytest.warns(
+        MeasurementWarning,
+        match=r"energy_resolution, which is a function and details\['names'\], which "
+        r"is list and details\['a/b'\], a name",
+    ) as caught:
+        write_arrays(path, measured)
+    assert caught[0].filename == __file__
+    read = read_arrays(path)
+    assert read.energy_resolution is None
+    assert dict(read.details) == {"kept": 1}
+
+
+def test_a_measurement_is_all_that_is_given(tmp_path):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    measured = Measurement(spectra(grid), grid)
+    with pytest.raises(TypeError, match="measurement must be all that is given"):
+        write_arrays(path, measured, grid)
+    with pytest.raises(TypeError, match=r"grid must be one of .*, got NoneType"):
+        write_arrays(path, measured.data)
+    one = np.ones(1)
+    run = DetectorMeasurement(
+        [one], incident_energy=50.0, energy_edges=[0, 1], polar=one, azimuthal=one,
+        polar_width=one, azimuthal_width=one,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="Rebin it with reduce_powder or"):
+        write_arrays(path, run)
+    assert not path.exists()
+
+
+def test_version_1_stays_readable(tmp_path):
+    """As written by skphonon before measurements."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs.update(
+            {"format": "skphonon spectra", "version": 1, "grid": "SpectrumGrid"}
+        )
+        for name, value, units in (
+            ("grid/energy", ENERGY, "meV"),
+            ("grid/q", Q, "1/angstrom"),
+            ("grid/incident_energy", 50.0, "meV"),
+            ("grid/two_theta", (3.0, 130.1), "degree"),
+            ("temperature", [5.0], "K"),
+        ):
+            file[name] = value
+            file[name].attrs["units"] = units
+        file["grid/mask"] = MASK
+        file["data"] = file["errors"] = np.arange(6.0).reshape(1, 3, 2)
+    read = read_arrays(path)
+    assert_array_equal(read.data, [np.arange(6)])
+    assert_array_equal(read.error, read.data)
+    assert_array_equal(read.temperature, [5])
+    assert read.incident_energy == 50
+    assert (read.quantity, read.energy_resolution) == (None, None)
+    assert read.source == str(path)
+
+
+def test_a_single_row_and_nothing_else(tmp_path):
+    grid = GRIDS["powder"]
+    write_arrays(tmp_path / "a.h5", spectra(grid)[0], grid, temperature=5)
+    measured = read_arrays(tmp_path / "a.h5")
+    assert_array_equal(measured.data, spectra(grid)[:1])
+    assert measured.error is None
+    assert measured.temperature == 5
+    write_arrays(tmp_path / "a.h5", spectra(grid), grid)
+    assert read_arrays(tmp_path / "a.h5").temperature is None
+
+
+def test_a_file_of_another_program(tmp_path):
+    """The layout of the guide, by hand, without what is optional."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["format"] = np.bytes_("skphonon spectra")
+        file.attrs["version"] = np.array([1])
+        file.attrs["grid"] = "CrystalGrid"
+        file["grid/energy"] = [10, 20]
+        file["grid/energy"].attrs["units"] = "MEV"
+        file["grid/h"] = np.arange(3)
+        file["grid/k"] = 0.0
+        file["grid/l"] = [0.5, 1.5]
+        file["grid/mask"] = np.arange(12).reshape(2, 3, 1, 2) > 0
+        file["data"] = np.arange(12, dtype="f4").reshape(1, 2, 3, 1, 2)
+    measured = read_arrays(tmp_path / "a.h5")
+    assert_array_equal(measured.data, [np.arange(12)])
+    assert_array_equal(measured.grid.mask.ravel(), np.arange(12) > 0)
+    assert_array_equal(measured.grid.wavevectors[3], [1, 0, 1.5])
+    assert measured.grid.lattice is None
+
+
+def test_what_does_not_fit_is_not_written(tmp_path):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    with pytest.raises(ValueError, match="one column for each of the 6 pixels"):
+        write_arrays(path, np.zeros((2, 5)), grid)
+    with pytest.raises(ValueError, match=r"shape of data, \(2, 6\), got \(1, 6\)"):
+        write_arrays(path, np.zeros((2, 6)), grid, errors=np.zeros(6))
+    with pytest.raises(
+        ValueError, match=r"one for each of 2 spectra, got shape \(3,\)"
+    ):
+        write_arrays(path, np.zeros((2, 6)), grid, temperature=[1, 2, 3])
+    with pytest.raises(TypeError, match="SpectrumGrid, CrystalGrid, PathGrid, got str"):
+        write_arrays(path, np.zeros((2, 6)), "powder")
+    assert not list(tmp_path.iterdir())
+
+
+def replace(name, value, units=None):
+    def change(file):
+        del file[name]
+        if value is not None:
+            file[name] = value
+        if units:
+            file[name].attrs["units"] = units
+
+    return change
+
+
+def mark(name, value):
+    return lambda file: file.attrs.__setitem__(name, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (mark("format", "other"), r"a\.h5 must be .* the attribute format 'skphonon"),
+        (mark("version", 3), "attribute version 1 or 2, got '3'. A newer skphonon"),
+        (
+            mark("grid", "Grid"),
+            "one of SpectrumGrid, CrystalGrid, PathGrid; got 'Grid'",
+        ),
+        (replace("grid", None), r"a\.h5: /grid must be a group, found none"),
+        (replace("grid/q", None), "/grid/q must be a dataset, found none"),
+        (replace("grid/q", [2.0, 1.0]), "a.h5: /grid: q must be strictly increasing"),
+        (replace("grid/q", Q, "1/nm"), "/grid/q must .* 1/angstrom, got units '1/nm'"),
+        (replace("grid/mask", [1, 0]), r"/grid/mask must have shape \(3, 2\), got"),
+        (replace("data", None), "/data must be a dataset, found none"),
+        (replace("data", np.ones((1, 6))), r"/data must have shape \(any, 3, 2\), got"),
+        (replace("data", ["a"]), "/data must hold numbers"),
+        (replace("errors", np.ones((1, 3, 2))), r"/errors must have shape \(3, 3, 2\)"),
+        (
+            replace("temperature", [1.0, 2.0]),
+            "a.h5: temperature must be a number or one for",
+        ),
+        (replace("temperature", 1.0, "C"), "/temperature must .* k, got units 'C'"),
+        (lambda f: f["grid"].create_group("h"), "SpectrumGrid only, got h"),
+        (mark("quantity", "s"), "a.h5: quantity must be one of sqe, chi or None"),
+        (replace("grid/two_theta", [3.0]), r"two_theta must be two angles, .*\(1,\)"),
+    ],
+)
+def test_malformed_files_are_named(tmp_path, change, message):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    X = spectra(grid)
+    write_arrays(path, X, grid, errors=np.abs(X), temperature=300.0)
+    with h5py.File(path, "a") as file:
+        change(file)
+    with pytest.raises(ValueError, match=message):
+        read_arrays(path)
+
+
+def test_a_file_that_is_none(tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"energy,q\n")
+    with pytest.raises(ValueError, match=r"got a text file that begins 'energy,q'"):
+        read_arrays(tmp_path / "a.h5")

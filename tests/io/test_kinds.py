@@ -1,0 +1,130 @@
+"""What a file is, by its content, and what each reader says of files of other kinds."""
+
+import gzip
+
+import h5py
+import numpy as np
+import pytest
+
+from skphonon import read_mdhisto, read_nxspe
+from skphonon.io import read_arrays
+from skphonon.io._kinds import identify
+
+READERS = (read_arrays, read_mdhisto, read_nxspe)
+
+REAL = {
+    "formats/96dets.par": ("detectors", r"table of detectors \(\.par or \.phx\)"),
+    "formats/det_1.phx": ("detectors", r"table of detectors \(\.par or \.phx\)"),
+    "formats/CG4C_exp0442_scan0085.dat": ("spice", "triple-axis scan in the SPICE"),
+    "formats/DaveAscii.grp": ("grp", "group file of DAVE"),
+    "formats/Example.spe": ("spe", "SPE file in text.* SaveNXSPE"),
+    "formats/spe_with_NANs.spe": ("spe", "SPE file in text"),
+    "formats/dnd_2d.sqw": ("horace", "file of Horace"),
+    "formats/faccess_dnd_v4_sample.sqw": ("horace", "file of Horace"),
+    "formats/faccess_sqw_v4_sample.sqw": ("horace", "file of Horace"),
+    "formats/irs53664_graphite002_sqw.nxs": ("processed", "from SaveNexusProcessed"),
+    "mari/aluminium_Ei60.nxspe": ("processed", "from SaveNexusProcessed.* SaveNXSPE"),
+    "aluminium-arcs-50meV/simulated_1.pt": ("zip", "zip archive, .* PyTorch"),
+    "la2nio4/Sqw_path2.csv": ("text", "text file that begins '9.41065596"),
+    "phonopy/phonopy_params_Si.yaml": ("phonopy", "file of phonopy"),
+    "phonopy/phonopy_params_NaCl-1.00.yaml.xz": ("xz", "packed by xz. Unpack it"),
+    "phonopy/Ge-force_constants.hdf5": ("force_constants", "constants of phonopy"),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_of_other_kinds(data_folder, name):
+    key, message = REAL[name]
+    path = data_folder / name
+    assert identify(path).key == key
+    for read in READERS:
+        with pytest.raises(ValueError, match=f"{path.name} must be .* got .*{message}"):
+            read(path)
+
+
+def test_a_real_nxspe_file(data_folder):
+    path = data_folder / "mari" / "silicon_Ei80_300K.nxspe"
+    assert identify(path).key == "nxspe"
+    assert read_nxspe(path).data.shape == (285, 294)
+    for read in (read_arrays, read_mdhisto):
+        with pytest.raises(ValueError, match=r"got an NXSPE file, .* with read_nxspe"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "message"),
+    [
+        (b"", "empty", "got an empty file. Copy it again"),
+        (b"\x0e\x03\x13\x01" + bytes(99), "hdf4", "an older NeXus file, in HDF4. Load"),
+        (
+            gzip.compress(b"\x89HDF\r\n\x1a\n", mtime=0),
+            "gzip",
+            "packed by gzip. Unpack it first",
+        ),
+        (b"R" * 80 + b"\n   45367    1\n", "ill", "ASCII file of the ILL"),
+        (b"<!DOCTYPE html>\n<html>", "html", "a web page. Download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "lfs", "git lfs pull"),
+        (b"\x93NUMPY\x01\x00", "npy", "an array of NumPy"),
+        (bytes(range(200)), "binary", "an unknown file that begins 00 01 02"),
+        ("# |Q| in 1/Å\n1 2 3\n".encode(), "text", "text file that begins '# |Q| in"),
+    ],
+)
+def test_first_bytes_tell(tmp_path, content, key, message):
+    path = tmp_path / "a.nxspe"
+    path.write_bytes(content)
+    assert identify(path).key == key
+    for read in READERS:
+        with pytest.raises(ValueError, match=r"a\.nxspe must be ") as caught:
+            read(path)
+        assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "message"),
+    [
+        (lambda f: None, "hdf5", "of another layout, with nothing in it"),
+        (
+            lambda f: f.create_group("b"),
+            "hdf5",
+            "an HDF5 file of another layout, with b",
+        ),
+        (lambda f: f.create_group("raw_data_1"), "raw", "raw counts of a spectrometer"),
+        (lambda f: f.create_group("entry/bank1_events"), "raw", "raw counts"),
+        (lambda f: f.create_group("mantid_workspace_1"), "processed", "SaveNexusProc"),
+        (lambda f: f.create_group("MDEventWorkspace"), "mdevents", "MDNorm or BinMD"),
+        (lambda f: f.create_group("MDHistoWorkspace"), "mdhisto", "with read_mdhisto"),
+        (lambda f: f.create_group("definition/definition"), "hdf5", "with definition"),
+        (lambda f: f.create_dataset("a/definition", data=[3]), "hdf5", "with a"),
+        (
+            lambda f: f.attrs.__setitem__("format", "skphonon spectra"),
+            "arrays",
+            "Read it with read_arrays",
+        ),
+    ],
+)
+@pytest.mark.parametrize("userblock", [0, 512])
+def test_groups_tell(tmp_path, make, key, message, userblock):
+    path = tmp_path / "a.nxs"
+    with h5py.File(path, "w", userblock_size=userblock) as file:
+        make(file)
+    assert identify(path).key == key
+    wrong = {read for read in READERS if read.__name__[5:] != key}
+    for read in wrong:
+        with pytest.raises(ValueError, match=r"a\.nxs must be ") as caught:
+            read(path)
+        assert message in str(caught.value)
+
+
+def test_ending_does_not_matter(tmp_path):
+    """A group named `definition` before the entry is no obstacle."""
+    with h5py.File(tmp_path / "a.sqw", "w") as file:
+        file.create_group("a/definition")
+        file["b/definition"] = np.array([b"NXSPE"])
+    assert identify(tmp_path / "a.sqw").key == "nxspe"
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must be a file, found a folder"):
+        identify(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere must be a file, found none"):
+        identify(tmp_path / "nowhere")

@@ -1,0 +1,175 @@
+"""The published pipelines, and fine-tuning as one function."""
+
+import copy
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skphonon.instrument import SpectrumGrid
+from skphonon.learning import (
+    AEFeatureExtractor,
+    ForceConstantRegressor,
+    VAEFeatureExtractor,
+    fine_tune,
+    su_li_2024,
+)
+from skphonon.metrics import ResimulationScorer
+from skphonon.preprocessing import MaskedSpectrumPreprocessor
+
+
+class Peaks:
+    """A simulator of peaks that move and change their height."""
+
+    parameter_names = ("place", "height")
+    reference = np.array([0.0, 1.0])
+
+    def simulate(self, parameters):
+        place, height = np.transpose(parameters)[..., None]
+        return 0.1 + height * np.exp(-4 * (np.linspace(-2, 2, 30) - place) ** 2)
+
+
+@pytest.fixture(scope="module")
+def data():
+    y = np.random.default_rng(0).uniform([-1, 0.5], [1, 1.5], size=(300, 2))
+    return Peaks().simulate(y), y
+
+
+@pytest.fixture(scope="module")
+def inverter(data):
+    pipeline = make_pipeline(
+        MaskedSpectrumPreprocessor(normalization=None),
+        VAEFeatureExtractor(
+            3, noise=0.0, hidden_size=40, max_epochs=40, fine_tune_epochs=30,
+            fine_tune_learning_rate=0.003, random_state=0,
+        ),
+        Ridge(1e-3),
+    )  # fmt: skip
+    return pipeline.fit(*data)
+
+
+def test_fine_tuning_fits_the_spectra_given(inverter, data):
+    X, y = data
+    places = np.linspace(1.0, 1.3, 8)  # beyond those of the training set
+    measured = Peaks().simulate(np.column_stack([places, np.full(8, 1.6)]))
+    before = inverter.predict(X)
+    tuned = fine_tune(inverter, measured, X, y)
+    assert list(tuned.named_steps) == list(inverter.named_steps)
+    assert_array_equal(inverter.predict(X), before)  # another object
+    preprocessor, extractor = tuned[0], tuned[1].estimator
+    rows = preprocessor.transform(measured)
+    assert extractor.score(rows) > inverter[1].score(rows)
+    # the regressor belongs to the tuned extractor
+    expected = Ridge(1e-3).fit(extractor.transform(preprocessor.transform(X)), y)
+    assert_allclose(tuned.predict(X), expected.predict(tuned[:-1].transform(X)))
+
+
+def test_fine_tuning_is_what_it_is_made_of(inverter, data):
+    X, y = data
+    extractor = copy.deepcopy(inverter[1]).partial_fit(inverter[0].transform(X))
+    extended = fine_tune(inverter, X, X, y)
+    codes = extended[1].transform(inverter[0].transform(X))
+    assert_array_equal(codes, extractor.transform(inverter[0].transform(X)))
+
+
+def test_a_tuned_pipeline_can_be_tuned_and_fitted_again(inverter, data):
+    X, y = data
+    once = fine_tune(inverter, X[:8], X, y)
+    twice = fine_tune(once, X[:8], X, y)
+    assert isinstance(twice[1], FrozenEstimator)
+    assert isinstance(twice[1].estimator, VAEFeatureExtractor)
+    assert len(twice[1].history_) == len(once[1].history_) + 30
+    codes = once[:-1].transform(X)
+    assert_array_equal(once.fit(X, y)[:-1].transform(X), codes)
+
+
+def test_fine_tuning_needs_an_extractor(data):
+    X, y = data
+    frozen = make_pipeline(FunctionTransformer(), Ridge()).fit(X, y)
+    for bad in (frozen, Ridge(), make_pipeline(Ridge())):
+        with pytest.raises(TypeError, match="before an extractor with partial_fit"):
+            fine_tune(bad, X, X, y)
+
+
+@pytest.mark.parametrize("model", ["FCAE", "FCVAE", "CNNAE", "CNNVAE"])
+def test_published_settings(model):
+    grid = SpectrumGrid(np.arange(10.0, 20.0), np.arange(1.0, 9.0))
+    pipeline = su_li_2024(model, grid=grid, n_components=7, random_state=3)
+    extractor, regressor = pipeline["extractor"], pipeline["regressor"]
+    kind = VAEFeatureExtractor if model.endswith("VAE") else AEFeatureExtractor
+    assert type(extractor) is kind
+    assert extractor.n_components == 7
+    assert extractor.architecture == ("conv" if model.startswith("CNN") else "dense")
+    assert extractor.learning_rate == (10 if model == "FCAE" else 1)
+    assert extractor.batch_size == regressor.batch_size == 64
+    assert extractor.max_epochs == regressor.max_epochs == 2000
+    assert regressor.hidden_sizes == (100, 1000, 1000, 100)
+    assert regressor.n_draws == 10_000
+
+
+def test_published_dense_network_is_the_published_one():
+    """Widths, and tanh everywhere but on means and log-variances."""
+    X = np.random.default_rng(0).uniform(0, 1, size=(70, 50))
+    y = X[:, :2]
+    pipeline = su_li_2024("FCVAE", n_components=5, max_epochs=1, random_state=0)
+    network = pipeline.fit(X, y)["extractor"].net_.module_
+    kinds = [type(layer).__name__ for layer in network.encoder.layers]
+    assert kinds == ["Linear", "Tanh", "Linear"]
+    assert network.encoder.layers[0].weight.shape == (400, 50)
+    assert network.encoder.layers[2].weight.shape == (10, 400)
+    names = [
+        type(m).__name__ for m in network.decoder.modules() if not list(m.children())
+    ]
+    assert names == ["Linear", "Tanh", "Linear", "Tanh"]
+    deterministic = su_li_2024("FCAE", n_components=5, max_epochs=1, random_state=0)
+    deterministic.set_params(extractor__learning_rate=0.1).fit(X, y)
+    codes = deterministic[:-1].transform(100 * X)
+    assert np.abs(codes).max() <= 1
+    assert isinstance(pipeline["regressor"], ForceConstantRegressor)
+
+
+def test_published_models_that_cannot_be():
+    with pytest.raises(ValueError, match="FCAE, FCVAE, CNNAE, CNNVAE, got 'VAE'"):
+        su_li_2024("VAE")
+    with pytest.raises(ValueError, match="CNNVAE needs the grid"):
+        su_li_2024("CNNVAE")
+
+
+def test_grid_search_with_labels_and_without(data, tmp_path):
+    """Over codes, layers and weights; the scaled spectra are made once a fold."""
+    X, y = data
+    pipeline = make_pipeline(
+        MaskedSpectrumPreprocessor(normalization=None),
+        VAEFeatureExtractor(
+            noise=0.0, hidden_size=30, filters=(2,), max_epochs=30, random_state=0
+        ),
+        Ridge(1e-3),
+        memory=str(tmp_path),
+    )
+    choices = {
+        "vaefeatureextractor__n_components": [1, 4],
+        "vaefeatureextractor__kl_weight": [1e-6, 0.9],
+    }
+    labelled = GridSearchCV(pipeline, choices, cv=2).fit(X, y)
+    assert labelled.best_params_["vaefeatureextractor__n_components"] == 4
+    assert labelled.best_params_["vaefeatureextractor__kl_weight"] == 1e-6
+    # unlabelled: trained on the simulations, scored on "measured" spectra
+    measured = Peaks().simulate([[0.3, 1.2], [-0.5, 0.8], [0.8, 0.6]])
+    both, labels = np.vstack([X, measured]), np.vstack([y, np.full((3, 2), np.nan)])
+    split = [(np.arange(300), 300 + np.arange(3))]
+    search = GridSearchCV(
+        pipeline,
+        choices | {"vaefeatureextractor__architecture": ["dense", "conv"]},
+        cv=split,
+        scoring=ResimulationScorer(Peaks()),
+        refit=False,
+    ).fit(both, labels)
+    scores = search.cv_results_["mean_test_score"]
+    assert len(scores) == 8
+    assert np.isfinite(scores).all()
+    assert scores.max() > -0.1 > scores.min()
