@@ -1,8 +1,14 @@
 """Sphinx configuration: numpydoc, the example gallery, no network."""
 
 import re
+import sys
+from pathlib import Path
 
 import skphonon
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import draw_rooms
 
 project = "skphonon"
 author = "skphonon developers"
@@ -52,6 +58,12 @@ def skip_what_others_wrote(app, what, name, obj, skip, options):
     return True if generated or not home.startswith("skphonon") else None
 
 
+def draw_the_rooms(app):
+    """Draw the picture of the contributing page from the imports as they are."""
+    draw_rooms.main(Path(app.srcdir) / "images" / "rooms.svg")
+
+
 def setup(app):
-    """Connect the handler above."""
+    """Connect the handlers above."""
+    app.connect("builder-inited", draw_the_rooms)
     app.connect("autodoc-skip-member", skip_what_others_wrote)

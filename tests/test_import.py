@@ -2,6 +2,7 @@ import importlib
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,15 @@ def test_old_modules_tell_where_they_are(old, new):
     with pytest.raises(ImportError, match=rf"{old} is skphonon\.{new} since"):
         importlib.import_module(f"skphonon.{old}")
     importlib.import_module(f"skphonon.{new}")
+
+
+def test_the_documentation_lists_all_that_moved():
+    page = (Path(__file__).parents[1] / "docs" / "from_0_1.rst").read_text()
+    for old, name, _ in MOVED:
+        assert f"``{name}``" in page or old != "skphonon"
+    for old, new in _moved._MODULES.items():
+        if not any(part.startswith("_") for part in old.split(".")):
+            assert f"``skphonon.{old}``\n     - ``skphonon.{new}``" in page
 
 
 def test_modules_of_other_packages_are_no_old_modules():

@@ -47,6 +47,14 @@ def test_another_version_is_named(monkeypatch, module, name, package):
     assert f"{package} {module.__version__}" in message
 
 
+def test_a_pickle_of_the_first_version_is_refused(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(persistence, "__version__", "0.1.0")
+        file = pickle.dumps(Toy())
+    with pytest.raises(ValueError, match=r"Toy was saved with skphonon 0\.1\.0"):
+        pickle.loads(file)
+
+
 def test_a_pickle_without_versions_is_reported():
     toy = Toy.__new__(Toy)
     with pytest.warns(VersionMismatchWarning, match="unknown versions"):
