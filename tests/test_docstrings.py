@@ -50,8 +50,11 @@ def public_objects():
 
 
 def public_members(full_name, cls):
-    """Yield the full name of every method and property that a class of ours defines."""
-    for name, member in vars(cls).items():
+    """Yield the full name of every method and property of a class that is ours."""
+    members = {}
+    for base in reversed(cls.__mro__):
+        members |= vars(base) if is_ours(base) else {}
+    for name, member in members.items():
         ours = isinstance(member, DEFINED_IN_A_CLASS) or (
             inspect.isfunction(member) and is_ours(member)
         )

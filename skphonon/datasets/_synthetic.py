@@ -70,7 +70,7 @@ def make_powder_spectra(
         or to a number, which holds for all. Uniformly drawn are
 
         - the `nuisance_names` of the simulator, with the meaning they have there
-          (:meth:`PowderSimulator.simulate`);
+          (see the notes on :class:`~skphonon.simulation.PowderSimulator`);
         - ``"background"``: root mean square over visible pixels of a smooth background,
           relative to the standard deviation of the simulated spectrum. Its shape is
           :math:`\sum_{k+l \le 3} c_{kl} P_k(\epsilon) P_l(\kappa)`, with Legendre

@@ -6,12 +6,12 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from skphonon._validation import at_least, check_parameters, parameter_rows
-from skphonon._versioned import VersionedEstimator
+from skphonon.simulation.base import Simulator
 
 __all__ = ["JointSimulator"]
 
 
-class JointSimulator(VersionedEstimator):
+class JointSimulator(Simulator):
     """Simulate several measurements of one sample, one beside the other in a row.
 
     Measurements may differ in temperature, incident energy, grid and all else that a
@@ -46,7 +46,8 @@ class JointSimulator(VersionedEstimator):
     reference : ndarray of shape (n_parameters,)
         Reference values.
     nuisance_names : list of str
-        Shared ones, then those of each measurement.
+        Names of what else may differ between rows: shared ones, then those of each
+        measurement.
     nuisance_reference : ndarray of shape (n_nuisances,)
         Their values unless asked for others.
     parts : dict
@@ -133,86 +134,6 @@ class JointSimulator(VersionedEstimator):
             begin, end = end, end + _n_pixels(simulator)
             found[name] = slice(begin, end), simulator
         return found
-
-    def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
-        """Simulate rows of spectra.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets.
-        nuisance, nuisance_ranges : dict, default=None
-            Values and ranges by names in `nuisance_names`; see
-            :meth:`PowderSimulator.simulate`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_pixels)
-            Spectra of all measurements, one beside the other.
-
-        Raises
-        ------
-        ValueError
-            If the settings do not fit together, parameters have another shape or a
-            nuisance is unknown.
-        """
-        rows = parameter_rows(parameters, self.parameter_names)
-        return np.hstack(
-            [
-                simulator.simulate(rows @ mixing.T, **options)
-                for simulator, mixing, options, _ in self._each(
-                    nuisance, nuisance_ranges
-                )
-            ]
-        )
-
-    def jacobian(
-        self, parameters, *, nuisance=None, nuisance_ranges=None, return_spectra=False
-    ):
-        """Return derivatives of rows of spectra.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets.
-        nuisance : dict, default=None
-            Values of the nuisances to differentiate with besides, by names in
-            `nuisance_names`.
-        nuisance_ranges : dict, default=None
-            As for `simulate`.
-        return_spectra : bool, default=False
-            Whether to return the spectra as well.
-
-        Returns
-        -------
-        jacobian : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
-            Derivatives in the order of the parameters and then of `nuisance`; NaN
-            outside the windows of the grids.
-        spectra : ndarray of shape (n_samples, n_pixels)
-            As from `simulate`; only if `return_spectra`.
-
-        Raises
-        ------
-        ValueError
-            As from `simulate`.
-        """
-        rows = parameter_rows(parameters, self.parameter_names)
-        asked = list(nuisance or {})
-        changes, spectra = [], []
-        for simulator, mixing, options, owned in self._each(nuisance, nuisance_ranges):
-            change, spectrum = simulator.jacobian(
-                rows @ mixing.T, return_spectra=True, **options
-            )
-            n_base, n_own = mixing.shape
-            columns = [asked.index(label) for label in owned]
-            of_all = np.zeros((*spectrum.shape, n_own + len(asked)))
-            of_all[..., :n_own] = change[..., :n_base] @ mixing
-            of_all[..., n_own + np.array(columns, dtype=int)] = change[..., n_base:]
-            of_all[np.isnan(spectrum)] = np.nan
-            changes.append(of_all)
-            spectra.append(spectrum)
-        jacobian = np.concatenate(changes, axis=1)
-        return (jacobian, np.hstack(spectra)) if return_spectra else jacobian
 
     def loosened(self, factor, *, nuisance=None, nuisance_ranges=None):
         """Return this simulator with the meshes of other tolerances.
@@ -374,6 +295,38 @@ class JointSimulator(VersionedEstimator):
         if covariance is None:
             return values
         return values, mixing @ np.asarray(covariance, dtype=float) @ mixing.T
+
+    def _asked(self, parameters, nuisance=None, nuisance_ranges=None, names=()):
+        """Return parameter sets, and what each simulator is to be asked."""
+        rows = parameter_rows(parameters, self.parameter_names)
+        if names and nuisance is None:
+            known = dict(zip(self.nuisance_names, self.nuisance_reference, strict=True))
+            nuisance = {name: known.get(name) for name in names}
+        return rows, list(self._each(nuisance, nuisance_ranges))
+
+    def _simulate(self, rows, each):
+        return np.hstack(
+            [
+                simulator.simulate(rows @ mixing.T, **options)
+                for simulator, mixing, options, _ in each
+            ]
+        )
+
+    def _differentiate(self, names, rows, each):
+        changes, spectra = [], []
+        for simulator, mixing, options, owned in each:
+            change, spectrum = simulator.jacobian(
+                rows @ mixing.T, return_spectra=True, **options
+            )
+            n_base, n_own = mixing.shape
+            columns = [names.index(label) for label in owned]
+            of_all = np.zeros((*spectrum.shape, n_own + len(names)))
+            of_all[..., :n_own] = change[..., :n_base] @ mixing
+            of_all[..., n_own + np.array(columns, dtype=int)] = change[..., n_base:]
+            of_all[np.isnan(spectrum)] = np.nan
+            changes.append(of_all)
+            spectra.append(spectrum)
+        return np.concatenate(changes, axis=1), np.hstack(spectra)
 
     def _of(self, changed):
         """Return this simulator with others in the place of its own, where not None."""

@@ -18,8 +18,6 @@ approximation.
 
 from numbers import Integral, Real
 
-import numpy as np
-
 from skphonon._validation import (
     StrOptions,
     at_least,
@@ -38,12 +36,12 @@ from skphonon.instrument.nuisance import NAMES as NUISANCES
 from skphonon.physics.stability import is_searching, warn_unstable
 from skphonon.physics.zone import ZoneMesh, as_mesh
 from skphonon.simulation._plausible import warn_of_window
-from skphonon.simulation.base import ModelSimulator
+from skphonon.simulation.base import PhononSimulator
 
 __all__ = ["PowderSimulator"]
 
 
-class PowderSimulator(ModelSimulator):
+class PowderSimulator(PhononSimulator):
     r"""Simulate the spectrum of a powder, as a neutron spectrometer records it.
 
     Parameters enter through a force-constant model; one call simulates any number of
@@ -118,7 +116,7 @@ class PowderSimulator(ModelSimulator):
     reference : ndarray of shape (n_parameters,)
         Reference values of the parameters in eV/Angstrom^2.
     nuisance_names : list of str
-        What else may differ between the spectra of a call; see :meth:`simulate`.
+        Names of what else may differ between the spectra of a call.
     nuisance_reference : ndarray of shape (n_nuisances,)
         The values it has unless asked for others.
     zone_mesh : ZoneMesh
@@ -126,6 +124,39 @@ class PowderSimulator(ModelSimulator):
     mesh_error : float
         Error of the spectrum on it at the reference, from a mesh of half as many points
         again along each axis.
+
+    Notes
+    -----
+    Conditions that may differ between the spectra of a call (`nuisance_names`):
+
+    - ``"energy_resolution"``: standard deviation in meV; where the setting is a
+      function of energy, a factor that multiplies it.
+    - ``"energy_resolution_slope"``: a number :math:`s` between -2 and 2, of a
+      further factor :math:`1 + s\,(E - E_m)/(E_1 - E_0)` of the resolution,
+      with the borders :math:`E_0`, :math:`E_1` of the energy axis and its
+      middle :math:`E_m`.
+    - ``"energy_offset"``: by how much the spectrum is shown at too high an
+      energy, in meV.
+    - ``"q_resolution"``: standard deviation in 1/Angstrom; where the setting is
+      a function, a factor that multiplies it.
+    - ``"lattice_scale"``: factor of the lattice, with all force constants kept.
+    - ``"mean_square_displacement"``: an isotropic
+      :math:`\langle u_x^2 \rangle` in Angstrom^2, added to that of all atoms.
+    - ``"energy_scale"``: factor of the energies at which phonons are shown,
+      before the offset.
+    - ``"q_scale"``, ``"q_offset"``: the same of moduli; the offset is in
+      1/Angstrom.
+    - ``"temperature"``: temperature of the sample in K.
+    - ``"line_width"``, ``"line_width_slope"``, ``"line_width_curvature"``:
+      coefficients :math:`w_0` (meV), :math:`w_1` and :math:`w_2` (1/meV) of the
+      half width at half maximum :math:`\Gamma = w_0 + w_1 E + w_2 E^2` of a
+      phonon of energy E, a damped harmonic oscillator; zero where this is
+      negative. Static susceptibilities and f-sums do not depend on it, nor do
+      the displacements in Debye-Waller factors.
+    - ``"incident_energy"``, of an `AngleGrid`: energy of the incoming neutron
+      in meV, from which \|Q\| follows. Energy transfers stay as they are.
+    - ``"two_theta_offset"``, of an `AngleGrid`: by how much the spectrum is
+      shown at too large angles, in degrees.
 
     Examples
     --------
@@ -147,6 +178,7 @@ class PowderSimulator(ModelSimulator):
     """
 
     _of_a_powder = True
+    _of_a_measurement = {"n_phonons": "auto"}
 
     _parameter_constraints = {
         "temperature": [at_least(0, Real)],
@@ -201,70 +233,11 @@ class PowderSimulator(ModelSimulator):
         self.memory = memory
         self.n_jobs = n_jobs
 
-    @classmethod
-    def from_measurement(cls, model, measurement, **settings):
-        """Make the simulator that records what was measured.
-
-        Grid, quantity, temperature and energy resolution are those of the measurement;
-        scattering by several phonons, which every measurement shows, is simulated as
-        far as it is seen.
-
-        Parameters
-        ----------
-        model : ForceConstantModel
-            The crystal.
-        measurement : Measurement
-            Of one spectrum, or of several at one temperature.
-        **settings
-            Further parameters of the constructor. What is given here comes before what
-            the measurement says, and is needed for what it does not. `n_phonons` is
-            "auto" if it is not given.
-
-        Returns
-        -------
-        PowderSimulator
-            The simulator.
-
-        Raises
-        ------
-        ValueError
-            If the measurement lacks what is not given, has several temperatures, or no
-            grid yet.
-
-        Warns
-        -----
-        MeasurementWarning
-            If the energies look like those of another unit, or its images transposed:
-            the profile of intensity in energy tells.
-        """
-        return super().from_measurement(
-            model, measurement, **{"n_phonons": "auto", **settings}
-        )
-
     @property
     def _nuisances(self):
         """Names of nuisances, those of angles where the grid has some."""
         of_angles = OF_ANGLES if hasattr(self.grid, "moduli") else ()
         return (*NUISANCES, *of_angles)
-
-    @property
-    def nuisance_reference(self):
-        """Values of what `nuisance_names` names, where nothing else is asked for."""
-        energy, q = (
-            1.0 if callable(width) else width
-            for width in (self.energy_resolution, self.q_resolution)
-        )
-        values = dict.fromkeys(self._nuisances, 0.0) | {
-            "energy_resolution": energy,
-            "q_resolution": q,
-            "lattice_scale": 1.0,
-            "energy_scale": 1.0,
-            "q_scale": 1.0,
-            "temperature": self.temperature,
-        }
-        if "incident_energy" in values:
-            values["incident_energy"] = self.grid.incident_energy
-        return np.array([*values.values()])
 
     @property
     def zone_mesh(self):
@@ -276,161 +249,6 @@ class PowderSimulator(ModelSimulator):
     def mesh_error(self):
         """Error of the spectrum on the mesh, at the reference."""
         return float(self.mesh_errors(self.reference)[0])
-
-    def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
-        r"""Simulate spectra.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-        nuisance : dict, default=None
-            What an experiment varies: from names to a number or an array of shape
-            (n_samples,). What is not named is as the simulator has it.
-
-            - ``"energy_resolution"``: standard deviation in meV; where the setting is a
-              function of energy, a factor that multiplies it.
-            - ``"energy_resolution_slope"``: a number :math:`s` between -2 and 2, of a
-              further factor :math:`1 + s\,(E - E_m)/(E_1 - E_0)` of the resolution,
-              with the borders :math:`E_0`, :math:`E_1` of the energy axis and its
-              middle :math:`E_m`.
-            - ``"energy_offset"``: by how much the spectrum is shown at too high an
-              energy, in meV.
-            - ``"q_resolution"``: standard deviation in 1/Angstrom; where the setting is
-              a function, a factor that multiplies it.
-            - ``"lattice_scale"``: factor of the lattice, with all force constants kept.
-            - ``"mean_square_displacement"``: an isotropic
-              :math:`\langle u_x^2 \rangle` in Angstrom^2, added to that of all atoms.
-            - ``"energy_scale"``: factor of the energies at which phonons are shown,
-              before the offset.
-            - ``"q_scale"``, ``"q_offset"``: the same of moduli; the offset is in
-              1/Angstrom.
-            - ``"temperature"``: temperature of the sample in K.
-            - ``"line_width"``, ``"line_width_slope"``, ``"line_width_curvature"``:
-              coefficients :math:`w_0` (meV), :math:`w_1` and :math:`w_2` (1/meV) of the
-              half width at half maximum :math:`\Gamma = w_0 + w_1 E + w_2 E^2` of a
-              phonon of energy E, a damped harmonic oscillator; zero where this is
-              negative. Static susceptibilities and f-sums do not depend on it, nor do
-              the displacements in Debye-Waller factors.
-            - ``"incident_energy"``, of an `AngleGrid`: energy of the incoming neutron
-              in meV, from which \|Q\| follows. Energy transfers stay as they are.
-            - ``"two_theta_offset"``, of an `AngleGrid`: by how much the spectrum is
-              shown at too large angles, in degrees.
-        nuisance_ranges : dict, default=None
-            From some of these names to pairs of the least and the largest value to
-            prepare for; of others, None takes what the values span. Calls with the same
-            ranges share what is prepared, and a spectrum is the same in all of them.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_pixels)
-            :math:`\chi''` or S in the units asked for, averaged over each pixel; NaN
-            outside the window of the grid.
-
-        Raises
-        ------
-        ValueError
-            If a setting is out of range, the number of parameters is wrong or one is
-            not finite; if a nuisance is unknown, out of range or of another shape, or
-            the lattice varies where `q_resolution` is zero; if an `AngleGrid` meets a
-            `q_resolution` of zero, or a function returns no widths.
-        """
-        from skphonon.simulation import _powder_engine
-
-        rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
-        spectra, softest = _powder_engine.simulate(
-            self._plan(ranges),
-            rows,
-            table_columns(table),
-            self.n_jobs,
-            self.memory * 1e6,
-        )
-        warn_unstable(softest)
-        return spectra
-
-    def jacobian(
-        self, parameters, *, nuisance=(), nuisance_ranges=None, return_spectra=False
-    ):
-        r"""Return exact derivatives of the spectra.
-
-        They hold where modes are degenerate, too: the spectrum is a smooth function of
-        the dynamical matrix (:mod:`skphonon.physics.modes`). Where a mode is
-        about to become unstable there is no derivative.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-        nuisance : sequence of str or dict, default=()
-            Names of what to differentiate with besides; a dict holds the values at
-            which to do so as well, as for :meth:`simulate`, which explains the names.
-        nuisance_ranges : dict, default=None
-            As for :meth:`simulate`.
-        return_spectra : bool, default=False
-            Whether to return the spectra as well, which cost nothing more.
-
-        Returns
-        -------
-        jacobian : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
-            Derivatives in the order of the parameters and then of `nuisance`; NaN
-            outside the window of the grid.
-        spectra : ndarray of shape (n_samples, n_pixels)
-            As from :meth:`simulate`; only if `return_spectra`.
-
-        Raises
-        ------
-        ValueError
-            As from :meth:`simulate`, or if a resolution is zero and `nuisance` names
-            what has no derivative then.
-        """
-        from skphonon.simulation import _powder_derivatives
-
-        names, rows, table, ranges = self._asked_changes(
-            parameters, nuisance, nuisance_ranges
-        )
-        changes, spectra, softest = _powder_derivatives.differentiate(
-            self._plan(ranges), rows, table_columns(table), names, self.n_jobs
-        )
-        warn_unstable(softest)
-        return (changes, spectra) if return_spectra else changes
-
-    def gradient(self, parameters, slopes, *, nuisance=None, nuisance_ranges=None):
-        """Return gradients of scalars that depend on spectra.
-
-        They are exact, and cost about three spectra for any number of parameters: the
-        way to go where a model has hundreds of them, and :meth:`jacobian` is large.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-        slopes : array-like of shape (n_samples, n_pixels)
-            Derivative of the scalar of each sample with each pixel of its spectrum;
-            what is not in the window does not count.
-        nuisance, nuisance_ranges : dict, default=None
-            As for :meth:`simulate`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_parameters)
-            Derivatives of the scalars with the parameters.
-
-        Raises
-        ------
-        ValueError
-            As from :meth:`simulate`, or if `slopes` has another shape.
-        """
-        from skphonon.simulation import _powder_derivatives
-
-        rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
-        slopes = self._checked_slopes(slopes, len(rows))
-        return _powder_derivatives.gradients(
-            self._plan(ranges),
-            rows,
-            table_columns(table),
-            slopes,
-            self.n_jobs,
-        )
 
     def mesh_errors(self, parameters):
         r"""Estimate the errors of spectra on the mesh.
@@ -517,6 +335,40 @@ class PowderSimulator(ModelSimulator):
             Pairs that hold the values, by the same names.
         """
         return working_ranges(nuisance, nuisance_ranges)
+
+    def _own_value(self, nuisance):
+        if nuisance == "incident_energy":
+            return self.grid.incident_energy
+        return super()._own_value(nuisance)
+
+    def _simulate(self, rows, table, ranges):
+        from skphonon.simulation import _powder_engine
+
+        spectra, softest = _powder_engine.simulate(
+            self._plan(ranges),
+            rows,
+            table_columns(table),
+            self.n_jobs,
+            self.memory * 1e6,
+        )
+        warn_unstable(softest)
+        return spectra
+
+    def _differentiate(self, names, rows, table, ranges):
+        from skphonon.simulation import _powder_derivatives
+
+        changes, spectra, softest = _powder_derivatives.differentiate(
+            self._plan(ranges), rows, table_columns(table), names, self.n_jobs
+        )
+        warn_unstable(softest)
+        return changes, spectra
+
+    def _backwards(self, slopes, rows, table, ranges):
+        from skphonon.simulation import _powder_derivatives
+
+        return _powder_derivatives.gradients(
+            self._plan(ranges), rows, table_columns(table), slopes, self.n_jobs
+        )
 
     def _on(self, mesh):
         """Return this simulator with a mesh, and else the same parameters."""

@@ -23,10 +23,10 @@ from skphonon._validation import (
     at_least,
     positive,
 )
-from skphonon.physics.stability import searching, warn_unstable
+from skphonon.physics.stability import warn_unstable
 from skphonon.physics.zone import ZoneMesh
 from skphonon.simulation._plausible import warn_of_window
-from skphonon.simulation.base import ModelSimulator
+from skphonon.simulation.base import PhononSimulator
 
 __all__ = ["SingleCrystalSimulator"]
 
@@ -42,7 +42,7 @@ _Q = _NUISANCES.index("q_resolution")
 _OF_MESH = "model", "mesh", "temperature", "mean_square_displacement"
 
 
-class SingleCrystalSimulator(ModelSimulator):
+class SingleCrystalSimulator(PhononSimulator):
     r"""Simulate the coherent one-phonon scattering of a single crystal.
 
     Parameters enter through a force-constant model; one call simulates any number of
@@ -111,7 +111,7 @@ class SingleCrystalSimulator(ModelSimulator):
     reference : ndarray of shape (n_parameters,)
         Reference values of the parameters in eV/Angstrom^2.
     nuisance_names : list of str
-        What else may differ between the spectra of a call; see :meth:`simulate`.
+        Names of what else may differ between the spectra of a call.
     nuisance_reference : ndarray of shape (n_nuisances,)
         The values it has unless asked for others.
 
@@ -119,6 +119,18 @@ class SingleCrystalSimulator(ModelSimulator):
     --------
     PowderSimulator : The same averaged over directions.
     CrystalGrid : What an instrument sees of a crystal.
+
+    Notes
+    -----
+    Conditions that may differ between the spectra of a call (`nuisance_names`):
+
+    - ``"energy_resolution"``, ``"energy_resolution_slope"``,
+      ``"energy_offset"``, ``"mean_square_displacement"``: as for
+      :class:`PowderSimulator`.
+    - ``"q_resolution"``: standard deviation in 1/Angstrom; where the setting
+      is three of them, a factor that multiplies all. Each value costs a new
+      list of wavevectors.
+    - ``"temperature"``: temperature of the sample in K.
 
     Examples
     --------
@@ -190,158 +202,39 @@ class SingleCrystalSimulator(ModelSimulator):
         self.mesh = mesh
         self.memory = memory
 
-    @property
-    def nuisance_reference(self):
-        """Values of what `nuisance_names` names, where nothing else is asked for."""
-        energy, q = self.energy_resolution, self.q_resolution
-        energy = 1.0 if callable(energy) else energy
-        plain = [energy, 0.0, 0.0, 1.0 if np.ndim(q) else q, 0.0]
-        return np.array([*plain, self.temperature])
-
-    def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
-        r"""Simulate spectra.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-        nuisance : dict, default=None
-            What an experiment varies: from names to a number or an array of shape
-            (n_samples,). What is not named is as the simulator has it.
-
-            - ``"energy_resolution"``, ``"energy_resolution_slope"``,
-              ``"energy_offset"``, ``"mean_square_displacement"``: as for
-              :meth:`PowderSimulator.simulate`.
-            - ``"q_resolution"``: standard deviation in 1/Angstrom; where the setting
-              is three of them, a factor that multiplies all. Each value costs a new
-              list of wavevectors.
-            - ``"temperature"``: temperature of the sample in K.
-        nuisance_ranges : dict, default=None
-            From some of these names to pairs of the least and the largest value to
-            prepare for; of others, None takes what the values span. A spectrum is the
-            same in all calls with the same ranges.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_pixels)
-            S or :math:`\chi''` in the units asked for, averaged over each bin of
-            energy; NaN where the grid says that nothing was measured.
-
-        Raises
-        ------
-        ValueError
-            If a setting is out of range, the lattice of the grid does not fit to the
-            model, the number of parameters is wrong or one is not finite; if a nuisance
-            is unknown, out of range or of another shape.
-        """
-        rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
-        return self._simulate(rows, table, ranges)
-
-    def jacobian(
-        self, parameters, *, nuisance=(), nuisance_ranges=None, return_spectra=False
-    ):
-        """Return derivatives of the spectra, exact also where modes are degenerate.
-
-        Those with the resolution in Q are central differences. Where a mode is about
-        to become unstable there is no derivative.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-        nuisance : sequence of str or dict, default=()
-            Names of what to differentiate with besides; a dict holds the values at
-            which to do so as well, as for :meth:`simulate`, which explains the names.
-        nuisance_ranges : dict, default=None
-            As for :meth:`simulate`.
-        return_spectra : bool, default=False
-            Whether to return the spectra as well, which cost nothing more.
-
-        Returns
-        -------
-        jacobian : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
-            Derivatives in the order of the parameters and then of `nuisance`; NaN
-            where nothing was measured.
-        spectra : ndarray of shape (n_samples, n_pixels)
-            As from :meth:`simulate`; only if `return_spectra`.
-
-        Raises
-        ------
-        ValueError
-            As from :meth:`simulate`, or if a resolution is zero and `nuisance` names
-            what has no derivative then.
-        """
-        names, rows, table, ranges = self._asked_changes(
-            parameters, nuisance, nuisance_ranges
-        )
-        from skphonon.simulation import _crystal_derivatives
-
-        exact = tuple(name for name in names if name != "q_resolution")
-        changes, spectra = self._each(
-            rows,
-            table,
-            ranges,
-            lambda *settings: _crystal_derivatives.differentiate(*settings, exact),
-        )
-        with searching():  # what was said of the sets is said
-            changes = self._with_q_change(
-                changes, names, table, lambda moved: self._simulate(rows, moved, ranges)
-            )
-        return (changes, spectra) if return_spectra else changes
-
-    def gradient(self, parameters, slopes, *, nuisance=None, nuisance_ranges=None):
-        """Return gradients of scalars that depend on spectra.
-
-        They are exact, and cost a few spectra for any number of parameters: the way to
-        go where a model has hundreds of them, and :meth:`jacobian` is large.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-        slopes : array-like of shape (n_samples, n_pixels)
-            Derivative of the scalar of each sample with each pixel of its spectrum;
-            what was not measured does not count.
-        nuisance, nuisance_ranges : dict, default=None
-            As for :meth:`simulate`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_parameters)
-            Derivatives of the scalars with the parameters.
-
-        Raises
-        ------
-        ValueError
-            As from :meth:`simulate`, or if `slopes` has another shape.
-        """
-        from skphonon.simulation import _crystal_derivatives
-
-        rows, table, ranges = self._asked(parameters, nuisance, nuisance_ranges)
-        slopes = self._checked_slopes(slopes, len(rows))
-        (found,) = self._each(
-            rows,
-            table,
-            ranges,
-            lambda *settings: _crystal_derivatives.gradients(*settings),
-            slopes,
-        )
-        return found
-
-    def _asked(self, parameters, nuisance=None, nuisance_ranges=None):
+    def _asked(self, parameters, nuisance=None, nuisance_ranges=None, names=()):
         widths = np.asarray(self.q_resolution, dtype=float)
         if widths.shape not in ((), (3,)) or not (widths >= 0).all():
             raise ValueError(
                 "q_resolution must be one number or three, in 1/Angstrom and not "
                 f"negative; got {self.q_resolution!r}."
             )
-        return super()._asked(parameters, nuisance, nuisance_ranges)
+        return super()._asked(parameters, nuisance, nuisance_ranges, names)
 
     def _simulate(self, rows, table, ranges):
         from skphonon.simulation import _crystal_engine
 
         (spectra,) = self._each(rows, table, ranges, _crystal_engine.simulate)
         return spectra
+
+    def _differentiate(self, names, rows, table, ranges):
+        from skphonon.simulation import _crystal_derivatives
+
+        def differentiate(exact):
+            def call(*settings):
+                return _crystal_derivatives.differentiate(*settings, exact)
+
+            return self._each(rows, table, ranges, call)
+
+        return self._with_q_differences(names, rows, table, ranges, differentiate)
+
+    def _backwards(self, slopes, rows, table, ranges):
+        from skphonon.simulation import _crystal_derivatives
+
+        (found,) = self._each(
+            rows, table, ranges, _crystal_derivatives.gradients, slopes
+        )
+        return found
 
     def _each(self, rows, table, ranges, call, *given):
         """Call with plan, recording and rows for each resolution in Q; join results.

@@ -68,13 +68,22 @@ class SpinWaveSimulator(ModelSimulator):
     reference : ndarray of shape (n_parameters,)
         Reference values of the parameters in meV.
     nuisance_names : list of str
-        What else may differ between the spectra of a call; see :meth:`simulate`.
+        Names of what else may differ between the spectra of a call.
     nuisance_reference : ndarray of shape (n_nuisances,)
         The values it has unless asked for others.
 
     See Also
     --------
     PowderSimulator : Phonons of a powder.
+
+    Notes
+    -----
+    Conditions that may differ between the spectra of a call (`nuisance_names`):
+
+    - ``"energy_resolution"``: standard deviation in meV; where the setting is a
+      function of energy, a factor that multiplies it.
+    - ``"renormalization"``: :math:`Z_c`, which multiplies all energies.
+    - ``"q_resolution"``: standard deviation in 1/Angstrom.
 
     Examples
     --------
@@ -120,98 +129,6 @@ class SpinWaveSimulator(ModelSimulator):
         self.temperature = temperature
         self.quantity = quantity
 
-    @property
-    def nuisance_reference(self):
-        """Values of what `nuisance_names` names, where nothing else is asked for."""
-        width = self.energy_resolution
-        width = 1.0 if callable(width) else width
-        return np.array([width, self.model.renormalization, self.q_resolution])
-
-    def simulate(self, parameters, *, nuisance=None, nuisance_ranges=None):
-        r"""Simulate spectra.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in meV.
-        nuisance : dict, default=None
-            What an experiment varies: from names to a number or an array of shape
-            (n_samples,). What is not named is as the simulator has it.
-
-            - ``"energy_resolution"``: standard deviation in meV; where the setting is a
-              function of energy, a factor that multiplies it.
-            - ``"renormalization"``: :math:`Z_c`, which multiplies all energies.
-            - ``"q_resolution"``: standard deviation in 1/Angstrom.
-        nuisance_ranges : dict, default=None
-            From some of these names to pairs of the least and the largest value, which
-            are checked; nothing else depends on them.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_pixels)
-            S or :math:`\chi''`, averaged over each bin of energy; NaN where the grid
-            says that nothing was measured.
-
-        Raises
-        ------
-        ValueError
-            If a setting is out of range, the number of parameters is wrong or one is
-            not finite; if a nuisance is unknown, out of range or of another shape.
-        """
-        rows, table, _ = self._asked(parameters, nuisance, nuisance_ranges)
-        return self._simulate(rows, table)
-
-    def jacobian(
-        self, parameters, *, nuisance=(), nuisance_ranges=None, return_spectra=False
-    ):
-        """Return derivatives of the spectra, exact also where modes are degenerate.
-
-        Those with the resolution in Q are central differences.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in meV.
-        nuisance : sequence of str or dict, default=()
-            Names of what to differentiate with besides; a dict holds the values at
-            which to do so as well, as for :meth:`simulate`, which explains the names.
-        nuisance_ranges : dict, default=None
-            As for :meth:`simulate`.
-        return_spectra : bool, default=False
-            Whether to return the spectra as well, which cost nothing more.
-
-        Returns
-        -------
-        jacobian : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
-            Derivatives in the order of the parameters and then of `nuisance`; NaN
-            where nothing was measured.
-        spectra : ndarray of shape (n_samples, n_pixels)
-            As from :meth:`simulate`; only if `return_spectra`.
-
-        Raises
-        ------
-        ValueError
-            As from :meth:`simulate`, or if the resolution is zero and `nuisance` names
-            it.
-        """
-        names, rows, table, _ = self._asked_changes(
-            parameters, nuisance, nuisance_ranges
-        )
-        from skphonon.simulation import _spin_wave_engine
-
-        exact = tuple(name for name in names if name != "q_resolution")
-        n_columns = rows.shape[1] + len(exact)
-        spectra = np.empty((len(rows), self.grid.n_pixels))
-        changes = np.empty((*spectra.shape, n_columns))
-        for plan, same in self._plans(table):
-            changes[same], spectra[same] = _spin_wave_engine.differentiate(
-                plan, rows[same], table[same, :2], exact
-            )
-        changes = self._with_q_change(
-            changes, names, table, lambda moved: self._simulate(rows, moved)
-        )
-        return (changes, spectra) if return_spectra else changes
-
     def is_stable(self, parameters):
         """Tell whether the assumed order is stable.
 
@@ -229,7 +146,12 @@ class SpinWaveSimulator(ModelSimulator):
         at_grid = self.model.is_stable(parameters, self.grid.wavevectors)
         return at_grid & self.model.is_stable(parameters)
 
-    def _simulate(self, rows, table):
+    def _own_value(self, nuisance):
+        if nuisance == "renormalization":
+            return self.model.renormalization
+        return super()._own_value(nuisance)
+
+    def _simulate(self, rows, table, ranges):
         from skphonon.simulation import _spin_wave_engine
 
         spectra = np.empty((len(rows), self.grid.n_pixels))
@@ -238,6 +160,20 @@ class SpinWaveSimulator(ModelSimulator):
                 plan, rows[same], table[same, :2]
             )
         return spectra
+
+    def _differentiate(self, names, rows, table, ranges):
+        from skphonon.simulation import _spin_wave_engine
+
+        def differentiate(exact):
+            spectra = np.empty((len(rows), self.grid.n_pixels))
+            changes = np.empty((*spectra.shape, rows.shape[1] + len(exact)))
+            for plan, same in self._plans(table):
+                changes[same], spectra[same] = _spin_wave_engine.differentiate(
+                    plan, rows[same], table[same, :2], exact
+                )
+            return changes, spectra
+
+        return self._with_q_differences(names, rows, table, ranges, differentiate)
 
     def _plans(self, table):
         """Yield the plan of each resolution in Q, and the rows that have it."""
