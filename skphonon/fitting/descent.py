@@ -1,0 +1,111 @@
+"""The search: damped Gauss-Newton steps from many starts at once.
+
+Far from an optimum steps are short and go downhill, near it they are those of Gauss
+and Newton (Levenberg, doi:10.1090/qam/10666; Marquardt, doi:10.1137/0111030).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skphonon.fitting.damping import Damping
+from skphonon.fitting.expansion import Expansion
+from skphonon.fitting.steps import bounded_step
+
+__all__ = ["Descent", "descend"]
+
+Array = NDArray[np.float64]
+
+_ROUNDING = 1e-15  # of a cost: a fall that cannot be seen
+_AS_FORETOLD = 0.25  # falls over those foretold, for an end to be believed
+
+
+class Descent(NamedTuple):
+    """Ends of R searches."""
+
+    parameters: Array  # (R, p)
+    found: Expansion  # there
+    converged: NDArray[np.bool_]  # (R,)
+    n_steps: NDArray[np.int_]  # (R,), taken or refused
+    curve: Array  # (n_steps + 1, R), costs
+
+
+def descend(
+    objective: Callable[[Array, NDArray[np.int_]], Expansion],
+    starts: Array,
+    bounds: Array | None = None,
+    *,
+    scale: Array | float = 1.0,
+    step_tolerance: float = 0.0,
+    cost_tolerance: float = 0.0,
+    least_fall: float = 0.0,
+    longest: float = np.inf,
+    max_steps: int = 100,
+    damping: Damping = Damping(),  # noqa: B008
+) -> Descent:
+    """Descend from many starts at once, each as if it were alone.
+
+    Parameters
+    ----------
+    objective : callable
+        From parameters (r, p), and which of the R searches they belong to (r,), to an
+        Expansion. Costs that are not finite are refused.
+    starts : ndarray of shape (R, p)
+        Moved into the bounds.
+    bounds : ndarray of shape (2, p), default=None
+    scale : ndarray of shape (p,) or float, default=1.0
+        Unit of the length of steps.
+    step_tolerance : float, default=0.0
+        A search has converged when its next step is shorter in every direction,
+    cost_tolerance, least_fall : float, default=0.0
+        or when its last step lowered the cost by less than this fraction of it, or by
+        less than that.
+    longest : float, default=inf
+        Step in any direction.
+    max_steps : int, default=100
+    damping : Damping
+
+    Returns
+    -------
+    Descent
+    """
+    if bounds is None:
+        bounds = np.outer([-np.inf, np.inf], np.ones(starts.shape[1]))
+    everywhere = np.arange(len(starts))
+    ends = starts.clip(*bounds)
+    found = objective(ends, everywhere)
+    levels = np.full(len(starts), damping.first)
+    converged, n_steps = np.zeros(len(starts), dtype=bool), 0 * everywhere
+    active, curve = np.flatnonzero(np.isfinite(found.cost)), [found.cost]
+    while active.size:
+        here = found._replace(details=()).rows(active)
+        room = (bounds[:, None] - ends[active]).clip(
+            -longest * np.asarray(scale), longest * np.asarray(scale)
+        )
+        step = bounded_step(here.gradient, here.information, levels[active], room)
+        foretold = here.falls(step)
+        near = (np.abs(step) < step_tolerance * np.asarray(scale)).all(axis=1)
+        near |= foretold <= _ROUNDING * here.cost
+        converged[active[near]] = True
+        going = ~near & (n_steps[active] < max_steps)
+        active, step, foretold = active[going], step[going], foretold[going]
+        if not active.size:
+            break
+        there = (ends[active] + step).clip(*bounds)
+        trial, before = objective(there, active), found.cost[active]
+        fall = np.where(np.isfinite(trial.cost), before - trial.cost, -np.inf)
+        better = fall >= 0
+        ends[active[better]] = there[better]
+        found = found.replaced(
+            active[better], trial if better.all() else trial.rows(better)
+        )
+        levels[active] = damping.after(levels[active], fall / foretold)
+        n_steps[active] += 1
+        curve.append(found.cost)
+        slow = better & (fall <= cost_tolerance * before + least_fall)
+        slow &= fall >= _AS_FORETOLD * foretold
+        converged[active[slow]] = True
+        active = active[~slow & (levels[active] <= damping.largest)]
+    return Descent(ends, found, converged, n_steps, np.array(curve))
