@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from skphonon.datasets._synthetic import draw_parameters
 from skphonon.datasets._variation import (
-    centred,
     counted,
     draw_variation,
     nuisance_of,
@@ -17,6 +16,7 @@ from skphonon.datasets._variation import (
     settle_variation,
     stream,
 )
+from skphonon.instrument.background import centred
 
 __all__ = ["make_crystal_spectra"]
 

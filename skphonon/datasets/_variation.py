@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from skphonon.instrument.background import term_orders, terms_on_axes
+
 __all__ = [
-    "centred",
     "counted",
     "disturb",
     "draw_variation",
@@ -22,7 +23,7 @@ __all__ = [
 _GENERIC = ("noise", "scale", "background", "counts")
 _EVEN_IN_LOGARITHM = ("scale", "counts")
 _DEGREE = 3  # of the background, in energy and |Q| together
-_POWERS = [(k, n - k) for n in range(_DEGREE + 1) for k in range(n, -1, -1)]
+_ORDERS = term_orders(_DEGREE, 2)
 _WHITE, _VALUES, _COUNTS = (), (1,), (2,)  # streams of a row
 
 
@@ -99,7 +100,7 @@ def draw_variation(simulator, ranges, seed, rows):
     """
     names = [*_GENERIC, *getattr(simulator, "nuisance_names", ())]
     drawn = {name: np.empty(len(rows)) for name in ranges}
-    shapes = np.empty((len(rows), len(_POWERS)))
+    shapes = np.empty((len(rows), len(_ORDERS)))
     for place, row in enumerate(rows):
         rng = stream(seed, row, _VALUES)
         # one for each name that there is: a further range changes no other value
@@ -110,9 +111,9 @@ def draw_variation(simulator, ranges, seed, rows):
                 if name in _EVEN_IN_LOGARITHM
                 else low + (high - low) * shares[name]
             )
-        shapes[place] = rng.standard_normal(len(_POWERS))
+        shapes[place] = rng.standard_normal(len(_ORDERS))
     if "background" in ranges:
-        shapes /= [1 + k + n for k, n in _POWERS]
+        shapes /= [1 + k + n for k, n in _ORDERS]
         size = np.sqrt(((shapes @ _visible_basis(simulator)) ** 2).mean(axis=1))
         shapes *= (drawn["background"] / size)[:, None]
         drawn.update(zip(_columns(), shapes.T, strict=True))
@@ -195,23 +196,12 @@ def stream(seed, row, which):
 
 
 def _columns():
-    return [f"background_{k}{n}" for k, n in _POWERS]
+    return [f"background_{k}{n}" for k, n in _ORDERS]
 
 
 def _visible_basis(simulator):
-    """Products of Legendre polynomials over the visible pixels, one a row."""
     grid = simulator.grid
-    energy, q = (
-        np.polynomial.legendre.legvander(centred(axis), _DEGREE) for axis in grid.axes()
-    )
-    basis = np.array([np.outer(energy[:, k], q[:, n]) for k, n in _POWERS])
-    return basis[:, np.asarray(grid.mask)]
-
-
-def centred(axis):
-    """Map an axis on -1 to 1."""
-    span = axis[-1] - axis[0]
-    return 2 * (axis - axis[0]) / span - 1 if span > 0 else np.zeros_like(axis)
+    return terms_on_axes(grid.axes(), _DEGREE)[:, np.ravel(grid.mask)]
 
 
 def counted(values, counts, seed, row):

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skphonon._validation import wavevector_rows
+from skphonon.instrument.background import polynomial
 from skphonon.instrument.grid import energy_edges
 from skphonon.physics.dynamical_matrix import BondPairs, DynamicalMatrices, dipole_term
 from skphonon.physics.zone import (
@@ -25,7 +26,6 @@ from skphonon.simulation._crystal_points import (
 )
 from skphonon.simulation._mesh_choice import displacement_mesh
 from skphonon.simulation._phonon_amplitudes import (
-    background,
     cross_sections,
     different_tensors,
     zone_amplitudes,
@@ -130,7 +130,7 @@ def make_plan(simulator, q_resolution, thermal: Thermal) -> Plan:
     rows, tensors = different_tensors(thermal.tensors.tensors)
     moduli = np.linalg.norm(given @ reciprocal, axis=1)
     energy = simulator.grid.axes()[0][:, None]
-    smooth = background(simulator, *np.broadcast_arrays(energy, moduli))
+    smooth = polynomial(simulator.background, *np.broadcast_arrays(energy, moduli))
     return Plan(
         model=model,
         pairs=BondPairs(model),

@@ -1,4 +1,4 @@
-"""What simulators of phonons prepare alike: amplitudes, tensors and background."""
+"""Amplitudes of atoms and tensors of their displacements, for simulators of phonons."""
 
 from math import gcd
 
@@ -7,7 +7,6 @@ import numpy as np
 from skphonon.physics.scattering_lengths import scattering_lengths
 
 __all__ = [
-    "background",
     "cross_sections",
     "different_tensors",
     "real_amplitudes",
@@ -81,17 +80,3 @@ def different_tensors(tensors):
     rounded = np.round(packed.swapaxes(0, 1), 9) + 0.0
     _, first, rows = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
     return rows.reshape(-1), packed[:, first]
-
-
-def background(simulator, energy, moduli):
-    """Return the polynomial background of pixels at energies and moduli."""
-    if simulator.background is None:
-        return None
-    coefficients = np.asarray(simulator.background, dtype=float)
-    if coefficients.ndim != 2 or not np.isfinite(coefficients).all():
-        raise ValueError(
-            "background must be a finite array of shape (n_energy_powers, n_q_powers), "
-            f"got {simulator.background!r}. A constant is [[c]], a term in Q^2 is "
-            "[[0, 0, c]]."
-        )
-    return np.polynomial.polynomial.polyval2d(energy, moduli, coefficients)

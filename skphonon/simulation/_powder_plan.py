@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from skphonon.instrument.background import polynomial
 from skphonon.instrument.grid import pixel_coordinates
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.zone import (
@@ -28,7 +29,6 @@ from skphonon.physics.zone import (
 from skphonon.simulation._axes import Axis
 from skphonon.simulation._incoherent import Incoherent
 from skphonon.simulation._phonon_amplitudes import (
-    background,
     cross_sections,
     different_tensors,
     zone_amplitudes,
@@ -156,7 +156,7 @@ def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
         temperature=simulator.temperature,
         displacement=simulator.mean_square_displacement,
         incoherent=incoherent,
-        background=background(simulator, *pixel_coordinates(grid).T[::-1]),
+        background=polynomial(simulator.background, *pixel_coordinates(grid).T[::-1]),
     )
 
 
