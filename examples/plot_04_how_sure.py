@@ -145,7 +145,7 @@ spectra = {
 }
 rows = np.vstack(list(spectra.values()))
 rows[:, np.isnan(measured.data[0])] = np.nan
-table = extractor.typicality(preprocessor.transform(rows))
+table = extractor.novelty(preprocessor.transform(rows))
 table.insert(0, "spectrum", list(spectra))
 print(table.round(4).to_string(index=False))
 with warnings.catch_warnings(record=True) as caught:

@@ -1,4 +1,4 @@
-"""What the deterministic and the variational extractor share: everything but a loss.
+"""Autoencoders of complete spectra, deterministic or variational: all but the loss.
 
 Spectra come in without NaN and at a scale of about 1. A fixed linear map, learnt in
 `fit`, takes them to the inputs of the network and its outputs back.
@@ -9,8 +9,6 @@ from copy import deepcopy
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_random_state
 from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,22 +17,18 @@ from skphonon._validation import (
     Interval,
     StrOptions,
     at_least,
-    fit_context,
-    positive,
     validate_spectra,
 )
-from skphonon.learning._networks import Autoencoder
-from skphonon.learning._training import (
-    OPTIMIZERS,
-    NetworkEstimator,
-    all_or_nothing,
-    build_net,
-    choose_device,
-    hold_out,
-    new_generator,
-    train,
+from skphonon.learning._extractor import SpectrumExtractor
+from skphonon.learning._network_estimator import (
+    FINE_TUNING,
+    STEPS,
+    STOPPING,
+    TRAINING,
 )
-from skphonon.learning.novelty import TypicalityMixin
+from skphonon.learning._networks import Autoencoder
+from skphonon.learning._training import new_generator
+from skphonon.learning.novelty import NoveltyMixin
 
 __all__ = ["SpectrumAutoencoder"]
 
@@ -50,19 +44,12 @@ _NO_GAPS = (
 _HIDDEN_SIZE = {"dense": 400, "conv": 200}
 
 
-class SpectrumAutoencoder(
-    TypicalityMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    NetworkEstimator,
-):
-    """Train a network to return spectra through a code; give the code.
+class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
+    """Base of autoencoders of complete spectra.
 
-    Subclasses say whether codes are distributions (`_variational`), with which loss
-    to train (`_loss`), and store the parameters named in `_parameter_constraints`.
+    Subclasses say whether codes are distributions (`_variational`) and give the loss.
     """
 
-    _network = Autoencoder
     _variational = False
 
     _parameter_constraints = {
@@ -77,127 +64,12 @@ class SpectrumAutoencoder(
         "compression": [at_least(1), StrOptions({"auto"}), None],
         "weighting": [Interval(numbers.Real, 0, 1, closed="both"), None],
         "output": [StrOptions({"mean", "distribution"})],
-        "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "learning_rate": [positive()],
-        "momentum": [Interval(numbers.Real, 0, 1, closed="left")],
-        "schedule": [StrOptions({"cosine", "constant"})],
-        "batch_size": [at_least(1)],
-        "max_epochs": [at_least(1)],
-        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left"), None],
-        "patience": [at_least(1), None],
-        "tol": [at_least(0, numbers.Real)],
-        "fine_tune_epochs": [at_least(1)],
-        "fine_tune_learning_rate": [positive()],
+        **TRAINING,
+        **STOPPING,
+        **STEPS,
+        **FINE_TUNING,
         "warn_below": [Interval(numbers.Real, 0, 1, closed="both"), None],
-        "device": [str],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Train a new network on spectra.
-
-        Interrupted, it leaves the estimator unfitted.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra, finite and on a common scale of about 1.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : estimator
-            This estimator.
-
-        Raises
-        ------
-        ValueError
-            If training diverges, or torch cannot use the device.
-        """
-        net, X = self._set_up(X)
-        inputs = self._compress(X)
-        generator = net.iterator_train__generator
-        held_out = hold_out(len(X), self.validation_fraction, generator)
-        self.history_ = train(
-            net,
-            inputs,
-            inputs,
-            epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            held_out=held_out,
-            patience=self.patience,
-            tol=self.tol,
-            verbose=self.verbose,
-            name=type(self).__name__,
-        )
-        self.net_ = net
-        self._learn_what_is_typical(X, held_out)
-        return self
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """Continue the training on more spectra, or measured ones (fine-tuning).
-
-        All spectra given are trained on, for `fine_tune_epochs` at
-        `fine_tune_learning_rate`; the principal components stay as they are. On an
-        unfitted estimator the network is first set up as `fit` does it.
-        Interrupted, it leaves the network as it was before.
-
-        The spectra belong to the training set from then on: as many as `reference_` has
-        rows, or more, replace it. For n of them, fewer, `allowance_` is set so that the
-        most unusual is as unusual as the most unusual of n reference spectra. What is
-        no farther off than measured spectra were is then not foreign any more.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra, prepared like those of `fit`.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : estimator
-            This estimator.
-
-        Raises
-        ------
-        ValueError
-            If training diverges, or torch cannot use the device.
-        """
-        is_new = not self.__sklearn_is_fitted__()
-        if not is_new:
-            remembered = self._remember()
-            net, X = self.net_, self._validate(X)
-            net.criterion_ = self._loss()
-            net.iterator_train__jitter = self._jitter()
-        else:
-            net, X = self._set_up(X)
-            self.history_ = []
-        inputs = self._compress(X)
-        with all_or_nothing(net):
-            history = train(
-                net,
-                inputs,
-                inputs,
-                epochs=self.fine_tune_epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.fine_tune_learning_rate,
-                verbose=self.verbose,
-                name=f"{type(self).__name__}, fine-tuning",
-            )
-        self.history_ = [*self.history_, *history]
-        self.net_ = net
-        if is_new:
-            self._learn_what_is_typical(X)
-        else:
-            self._update_what_is_typical(X, remembered)
-        return self
 
     def transform(self, X):
         """Return the codes of spectra.
@@ -281,15 +153,7 @@ class SpectrumAutoencoder(
         ValueError
             If the number of columns fits neither.
         """
-        check_is_fitted(self)
-        codes = check_array(X, dtype=np.float32)
-        n_codes = self.n_components_
-        if codes.shape[1] not in (n_codes, 2 * n_codes):
-            raise ValueError(
-                f"Codes must have {n_codes} columns, or {2 * n_codes} for means and "
-                f"standard deviations, as transform gives them; got {codes.shape[1]}."
-            )
-        return self._decode(codes[:, :n_codes])
+        return self._decode(self._mean_columns(X))
 
     def score(self, X, y=None):
         """Return how well spectra survive compression: one minus the mean NMSE.
@@ -313,18 +177,6 @@ class SpectrumAutoencoder(
         again = self._decode(self._encoded(X))
         error = np.square(X - again).mean(axis=1)
         return float(1 - np.mean(error / np.square(X).mean(axis=1)))
-
-    @property
-    def _n_features_out(self):
-        return self.n_components_ * (1 if self.output == "mean" else 2)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
-    def __setstate__(self, state):
-        super().__setstate__({"warn_below": None, **state})  # models without reference
 
     def _codes(self, inputs):
         """Return what `transform` gives, of inputs to the network."""
@@ -398,36 +250,34 @@ class SpectrumAutoencoder(
         )
 
     def _set_up(self, X):
-        """Forget the past; return a new net and the spectra."""
-        for learnt in ("net_", "reference_"):
-            vars(self).pop(learnt, None)
+        """Forget the past; return a new net, the spectra and its inputs."""
+        random_state = self._forget()
         X = self._validate(X, reset=True)
-        device = choose_device(self.device)
-        random_state = check_random_state(self.random_state)
         generator = new_generator(random_state)
         self._noise_seed = int(random_state.randint(2**31))
         self._fit_inputs(X, random_state)
         self.n_components_ = int(self.n_components)
         hidden_size = self.hidden_size or _HIDDEN_SIZE[self.architecture]
-        sizes = (self.n_compressed_, hidden_size, self.n_components_)
-        net = build_net(
-            Autoencoder(
-                sizes,
-                self._variational,
-                self.bounded,
-                self._image(X),
-                generator,
-                residual=self.residual and self.architecture == "dense",
-            ),
-            self._loss(),
-            optimizer=self.optimizer,
-            momentum=self.momentum,
-            device=device,
-            generator=generator,
-            noise_size=self.n_components_ if self._variational else 0,
-            jitter=self._jitter(),
+        module = Autoencoder(
+            (self.n_compressed_, hidden_size, self.n_components_),
+            self._variational,
+            self.bounded,
+            self._image(X),
+            generator,
+            residual=self.residual and self.architecture == "dense",
         )
-        return net, X
+        noise_size = self.n_components_ if self._variational else 0
+        return self._new_net(module, generator, noise_size), X, self._compress(X)
+
+    def _prepare(self, X):
+        X = self._validate(X)
+        return X, self._compress(X)
+
+    def _conclude(self, X, inputs, held_out=(), earlier=None):
+        if earlier is None:
+            self._learn_reference(X, held_out)
+        else:
+            self._update_reference(X, earlier)
 
     def _image(self, X):
         """Return how the features of X lie in an image, None for dense networks."""

@@ -403,6 +403,15 @@ class RootMeanSquareLoss(nn.Module):
         return (errors + 1e-8).sqrt().mean()  # a root has no slope at zero
 
 
+def layer_sizes(n_inputs, hidden_sizes, n_outputs):
+    """Return the units of all layers, the hidden ones checked."""
+    if min(hidden_sizes, default=1) < 1:
+        raise ValueError(
+            f"hidden_sizes must be positive numbers of units, got {hidden_sizes!r}."
+        )
+    return (n_inputs, *hidden_sizes, n_outputs)
+
+
 def _linear(n_in, n_out, generator):
     layer = _skip_init(nn.Linear, n_in, n_out)
     nn.init.xavier_uniform_(layer.weight, generator=generator)

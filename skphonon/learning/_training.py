@@ -1,14 +1,13 @@
-"""How the learning estimators train, pause and store their networks.
+"""Training of skorch nets: batches, optimizers, the device and the loop over epochs.
 
-Estimators hold a skorch net and drive it from here, an epoch at a time: early
-stopping is then a plain ``break``, and Ctrl-C reaches the user, which skorch's own
-``fit`` swallows. Data stay in memory as tensors, since collating them sample by
-sample costs more than the step itself. All random numbers come from one generator
-that travels with the net; torch's global generators are never touched.
+The loop trains one epoch at a time: early stopping is then a plain ``break``, and
+Ctrl-C reaches the user, which skorch's own ``fit`` swallows. Data stay in memory as
+tensors, since collating them sample by sample costs more than the step itself. All
+random numbers come from one generator that belongs to the net; torch's global
+generators are never touched.
 """
 
 import math
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -17,31 +16,39 @@ from skorch.helper import predefined_split
 from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
-from skphonon._versioned import VersionedEstimator
+__all__ = [
+    "JITTER_LEVELS",
+    "OPTIMIZERS",
+    "ClippedAdam",
+    "TensorBatches",
+    "build_net",
+    "choose_device",
+    "hold_out",
+    "new_generator",
+    "train",
+]
 
 _FUSING = ("cpu", "cuda")  # devices where a step of the optimizer is one operation
-WARM_UP = 0.1  # part of the epochs in which the cosine schedule rises
-JITTER_LEVELS = (0.01, 1.0)
-_MEMORY = (0.9, 0.99)  # betas of ClippedAdam
-_STEEPEST = 1.0  # largest gradient, as a norm, of ClippedAdam
+_WARM_UP = 0.1  # part of the epochs in which the cosine schedule rises
+JITTER_LEVELS = (0.01, 1.0)  # lowest and highest level of the noise on inputs
+_BETAS = (0.9, 0.99)  # of ClippedAdam: gradients are averaged over a hundred steps
+_LARGEST_GRADIENT = 1.0  # norm to which ClippedAdam shortens a larger one
 
 
 class ClippedAdam(torch.optim.Adam):
-    """Adam for high learning rates: it sees steep places coming, and slows there.
-
-    The scale of a weight's gradients is remembered over a hundred steps instead of a
-    thousand, and a gradient longer than 1 is shortened to that.
-    """
+    """Adam that adapts faster to steep places and limits the norm of the gradient."""
 
     def __init__(self, params, lr, **options):
-        super().__init__(params, lr, betas=_MEMORY, **options)
+        super().__init__(params, lr, betas=_BETAS, **options)
 
-    def step(self, closure):
+    def step(self, closure=None):
         """Take a step; the closure computes gradients and returns the loss."""
-        with torch.enable_grad():
-            loss = closure()
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         weights = [w for group in self.param_groups for w in group["params"]]
-        torch.nn.utils.clip_grad_norm_(weights, _STEEPEST)
+        torch.nn.utils.clip_grad_norm_(weights, _LARGEST_GRADIENT)
         super().step()
         return loss
 
@@ -54,47 +61,13 @@ OPTIMIZERS = {
 }
 
 
-class NetworkEstimator(VersionedEstimator):
-    """Base of estimators with a net, `net_`, which is kept in files as arrays.
-
-    Subclasses say of which class its module is (`_network`) and with which loss it is
-    trained (`_loss`).
-    """
-
-    _transient = ("net_",)
-    _network = None
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "net_")
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if self.__sklearn_is_fitted__():
-            state["_net_arrays"] = net_to_arrays(self.net_)
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        saved = vars(self).pop("_net_arrays", None)
-        if saved is not None:
-            self.net_ = net_from_arrays(saved, self._network, self._loss(), self.device)
-
-    def _loss(self):
-        """Return a module from outputs and targets to the loss."""
-        raise NotImplementedError
-
-
 class TensorBatches:
-    """Batches of two tensors: ``({"x": inputs, "noise": noise}, targets)``.
+    """Batches ``({"x": inputs, "noise": noise}, targets)`` of a dataset in memory."""
 
-    With a generator, samples come in a new order each time. `noise` is
-    `noise_size` columns of standard normal numbers for the network to draw codes
-    with, left out where that is 0. `jitter` displaces the inputs, so that the
-    network also learns what lies beside the training set: by normal numbers of that
-    standard deviation (one a column), times a level that is drawn for each sample
-    from JITTER_LEVELS, evenly on a logarithmic scale. Random numbers are drawn on
-    the CPU, so that a seed means the same on every device.
-    """
+    # `noise` holds normal numbers to draw codes with, `noise_size` columns. `jitter` is
+    # the standard deviation of noise added to each input, times a level drawn for each
+    # sample: the network so learns what lies beside the training set, too. All is drawn
+    # on the CPU, so that a seed means the same on every device.
 
     def __init__(self, dataset, batch_size, generator=None, noise_size=0, jitter=None):
         self.tensors = dataset.tensors
@@ -134,13 +107,7 @@ def new_generator(random_state):
 
 
 def choose_device(name):
-    """Return `name`, or for "auto" the GPU where there is one.
-
-    Raises
-    ------
-    ValueError
-        If torch cannot use the device here.
-    """
+    """Return `name`, if torch can use it, or for "auto" the GPU where there is one."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -165,12 +132,7 @@ def build_net(
     jitter=None,
     weight_decay=None,
 ):
-    """Return an initialized skorch net around a torch module.
-
-    `optimizer` is a key of OPTIMIZERS; `momentum` is used by "sgd" alone; `generator`,
-    `noise_size` and `jitter` are those of TensorBatches. `weight_decay` None is what
-    the optimizer has.
-    """
+    """Return an initialised skorch net around a torch module, on batches in memory."""
     options = {"optimizer__momentum": momentum} if optimizer == "sgd" else {}
     if weight_decay is not None:
         options["optimizer__weight_decay"] = weight_decay
@@ -209,41 +171,10 @@ def train(
     verbose=0,
     name="",
 ):
-    """Train a net and leave it with its best weights.
+    """Train a net, leave it with its best weights, and return the record of each epoch.
 
-    Parameters
-    ----------
-    net : NeuralNet
-        What build_net returned; trained in place.
-    X, y : ndarray of shape (n_samples, n_features) and (n_samples, n_outputs)
-        Inputs and targets, float32.
-    epochs, batch_size : int
-        Passes through the data (at most), and samples a step.
-    learning_rate : float
-        Highest learning rate.
-    schedule : {"constant", "cosine"}
-        Course of the learning rate over the epochs.
-    held_out : sequence of int
-        Samples not to train on; the loss on them decides which weights are the
-        best. Where there are none the last weights stay.
-    patience : int or None
-        Stop after so many epochs in which the held-out loss did not fall.
-    tol : float
-        Relative fall of the held-out loss that counts.
-    verbose : int
-        Whether to show a progress bar.
-    name : str
-        What the progress bar says.
-
-    Returns
-    -------
-    list of dict
-        Epoch, learning rate and losses of every epoch.
-
-    Raises
-    ------
-    ValueError
-        If the loss becomes infinite or NaN.
+    The best weights are those of the lowest loss on the samples `held_out`, which are
+    not trained on; without these they are the last.
     """
     kept = np.setdiff1d(np.arange(len(X)), held_out)
     data = _dataset(X[kept], y[kept], net.device)
@@ -278,79 +209,6 @@ def hold_out(n_samples, fraction, generator):
     return np.sort(order[: int(n_samples * (fraction or 0))])
 
 
-@contextmanager
-def all_or_nothing(net):
-    """Put a net back as it was if what happens inside is interrupted or fails."""
-    saved = net_to_arrays(net)
-    try:
-        yield
-    except BaseException:
-        _load_arrays(net, saved)
-        raise
-
-
-def layer_sizes(n_inputs, hidden_sizes, n_outputs):
-    """Return the units of all layers, the hidden ones checked."""
-    if min(hidden_sizes, default=1) < 1:
-        raise ValueError(
-            f"hidden_sizes must be positive numbers of units, got {hidden_sizes!r}."
-        )
-    return (n_inputs, *hidden_sizes, n_outputs)
-
-
-def net_to_arrays(net):
-    """Return a trained net as numpy arrays and plain Python objects."""
-    return {
-        "settings": net.module_.settings,
-        "optimizer_name": next(k for k, v in OPTIMIZERS.items() if v is net.optimizer),
-        "noise_size": net.iterator_train__noise_size,
-        "generator": net.iterator_train__generator.get_state().numpy(),
-        "weights": _to_arrays(net.module_.state_dict()),
-        "optimizer": _to_arrays(net.optimizer_.state_dict()),
-    }
-
-
-def net_from_arrays(saved, module_class, criterion, device):
-    """Return the net that net_to_arrays described, on the CPU if need be."""
-    try:
-        device = choose_device(device)
-    except ValueError:
-        device = "cpu"  # trained on a computer that has more
-    generator = torch.Generator()
-    _check_shapes(saved, module_class)
-    net = build_net(
-        module_class(**saved["settings"], generator=generator),
-        criterion,
-        optimizer=saved["optimizer_name"],
-        momentum=0.0,  # the saved state of the optimizer brings its own
-        device=device,
-        generator=generator,
-        noise_size=saved["noise_size"],
-    )
-    _load_arrays(net, saved)
-    return net
-
-
-def _check_shapes(saved, module_class):
-    """Compare weights with settings, before there is memory for what those ask."""
-    with torch.device("meta"):
-        module = module_class(**saved["settings"], generator=torch.Generator())
-    expected = {name: tuple(w.shape) for name, w in module.state_dict().items()}
-    found = {name: np.shape(w) for name, w in saved["weights"].items()}
-    if expected != found:
-        name = next(n for n in {**expected, **found} if expected.get(n) != found.get(n))
-        raise ValueError(
-            f"The weights of a network must fit its settings; {name} must be of shape "
-            f"{expected.get(name)}, got {found.get(name)}."
-        )
-
-
-def _load_arrays(net, saved):
-    net.module_.load_state_dict(_to_tensors(saved["weights"]))
-    net.optimizer_.load_state_dict(_to_tensors(saved["optimizer"]))
-    net.iterator_train__generator.set_state(torch.tensor(saved["generator"]))
-
-
 def _dataset(X, y, device):
     x, target = torch.as_tensor(X, device=device), torch.as_tensor(y, device=device)
     return TensorDataset(x, target)
@@ -359,7 +217,7 @@ def _dataset(X, y, device):
 def _pace(schedule, epoch, epochs):
     if schedule == "constant":
         return 1.0
-    rise = min(1.0, (epoch + 1) / math.ceil(WARM_UP * epochs))
+    rise = min(1.0, (epoch + 1) / math.ceil(_WARM_UP * epochs))
     return rise * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
@@ -383,21 +241,3 @@ def _epoch_record(net, epoch):
 
 def _copy_weights(net):
     return {name: w.clone() for name, w in net.module_.state_dict().items()}
-
-
-def _to_arrays(tree):
-    return _convert(tree, torch.Tensor, lambda t: t.detach().cpu().numpy().copy())
-
-
-def _to_tensors(tree):
-    return _convert(tree, np.ndarray, torch.tensor)
-
-
-def _convert(tree, leaf, change):
-    if isinstance(tree, leaf):
-        return change(tree)
-    if isinstance(tree, dict):
-        return {key: _convert(value, leaf, change) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_convert(value, leaf, change) for value in tree]
-    return tree

@@ -158,7 +158,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
         The held-out loss is at the mean code, the training loss at sampled codes.
     reference_ : ndarray of shape (n_reference, 2)
-        Misfits and distances (see `typicality`) of the spectra that `fit` held out, at
+        Misfits and distances (see `novelty`) of the spectra that `fit` held out, at
         most 2000. Where nothing was held out they are those of training spectra, which
         are smaller: p-values are then too small.
     reference_codes_ : ndarray of shape (n_reference, `n_components_`)
@@ -414,7 +414,7 @@ class AEFeatureExtractor(SpectrumAutoencoder):
     history_ : list of dict
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
     reference_ : ndarray of shape (n_reference, 2)
-        Misfits and distances (see `typicality`) of the spectra that `fit` held out, at
+        Misfits and distances (see `novelty`) of the spectra that `fit` held out, at
         most 2000. Where nothing was held out they are those of training spectra, which
         are smaller: p-values are then too small.
     reference_codes_ : ndarray of shape (n_reference, `n_components_`)

@@ -8,15 +8,13 @@ import numbers
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import (
     Interval,
     StrOptions,
     at_least,
-    fit_context,
     positive,
     validate_spectra,
 )
@@ -28,16 +26,11 @@ from skphonon.learning._components import (
     square,
     square_of_seen,
 )
+from skphonon.learning._extractor import SpectrumExtractor
+from skphonon.learning._network_estimator import FINE_TUNING, TRAINING
 from skphonon.learning._networks import Autoencoder, VariationalLoss
 from skphonon.learning._posterior_codes import Decoder, Evidence, evidence, fit_codes
-from skphonon.learning._training import (
-    NetworkEstimator,
-    all_or_nothing,
-    build_net,
-    hold_out,
-    new_generator,
-    train,
-)
+from skphonon.learning._training import new_generator
 
 __all__ = ["GappySpectrumExtractor"]
 
@@ -47,9 +40,7 @@ _ROUNDING = 1e-6  # of the brightest voxel: what may be below zero in simulation
 _ROWS_AT_ONCE = 32  # spectra whose codes are sought together
 
 
-class GappySpectrumExtractor(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator
-):
+class GappySpectrumExtractor(SpectrumExtractor):
     r"""Compress spectra with gaps to codes that know what they were not told.
 
     In `fit` a variational autoencoder learns from simulated spectra, which should be
@@ -185,9 +176,6 @@ class GappySpectrumExtractor(
     (200, 2)
     """
 
-    _network = Autoencoder
-    device = "cpu"  # the network is small
-
     _parameter_constraints = {
         "n_components": [at_least(1)],
         "compression": [at_least(1)],
@@ -199,14 +187,8 @@ class GappySpectrumExtractor(
         "weighting": [Interval(numbers.Real, 0, 1, closed="both")],
         "n_starts": [at_least(1)],
         "output": [StrOptions({"mean", "distribution"})],
-        "learning_rate": [positive()],
-        "batch_size": [at_least(1)],
-        "max_epochs": [at_least(1)],
-        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left"), None],
-        "fine_tune_epochs": [at_least(1)],
-        "fine_tune_learning_rate": [positive()],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        **TRAINING,
+        **FINE_TUNING,
     }
 
     def __init__(
@@ -249,100 +231,6 @@ class GappySpectrumExtractor(
         self.fine_tune_learning_rate = fine_tune_learning_rate
         self.random_state = random_state
         self.verbose = verbose
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Learn from simulated spectra what spectra there are.
-
-        Gaps are filled by the components of the others, a few times over: a training
-        set may have some, but learns less from them.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra, not negative, on any scales; NaN where nothing was seen.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        GappySpectrumExtractor
-            This estimator.
-
-        Raises
-        ------
-        ValueError
-            If a value is negative or infinite, a spectrum is empty, `background` is of
-            another shape, or training diverges.
-        """
-        net, inputs = self._set_up(X)
-        generator = net.iterator_train__generator
-        held_out = hold_out(len(inputs), self.validation_fraction, generator)
-        self.history_ = train(
-            net,
-            inputs,
-            inputs,
-            epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule="cosine",
-            held_out=held_out,
-            verbose=self.verbose,
-            name=type(self).__name__,
-        )
-        self._learn_codes(net, inputs, held_out)
-        self.net_ = net
-        return self
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """Continue the training on more spectra, or measured ones (fine-tuning).
-
-        The coefficients to train on are the most probable ones, given what was
-        measured: where it says nothing, they are what the decoder gave before. The
-        components stay as they are. On an unfitted estimator the network is first set
-        up as `fit` does it. Interrupted, it leaves the network as it was before.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra on any scales; NaN where nothing was seen.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        GappySpectrumExtractor
-            This estimator.
-
-        Raises
-        ------
-        ValueError
-            As from `fit` and `transform`.
-        """
-        is_new = not self.__sklearn_is_fitted__()
-        if is_new:
-            net, inputs = self._set_up(X)
-            self.history_ = []
-        else:
-            net = self.net_
-            inputs = np.float32(self._infer(X)[2] * self.input_scale_)
-        with all_or_nothing(net):
-            history = train(
-                net,
-                inputs,
-                inputs,
-                epochs=self.fine_tune_epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.fine_tune_learning_rate,
-                verbose=self.verbose,
-                name=f"{type(self).__name__}, fine-tuning",
-            )
-        self.history_ = [*self.history_, *history]
-        if is_new:
-            self._learn_codes(net, inputs, ())
-        self.net_ = net
-        return self
 
     def transform(self, X):
         """Return the codes of spectra.
@@ -409,16 +297,10 @@ class GappySpectrumExtractor(
         ValueError
             If the number of columns fits neither.
         """
-        check_is_fitted(self)
-        codes = check_array(X, dtype=np.float32)
-        n_codes, n = self.n_components_, 1 + self.n_compressed_
-        if codes.shape[1] not in (n_codes, 2 * n_codes):
-            raise ValueError(
-                f"Codes must have {n_codes} columns, or {2 * n_codes} for means and "
-                f"standard deviations, as transform gives them; got {codes.shape[1]}."
-            )
+        codes = self._mean_columns(X)
+        n = 1 + self.n_compressed_
         with torch.inference_mode():
-            decoded = self.net_.module_.decoder(torch.as_tensor(codes[:, :n_codes]))
+            decoded = self.net_.module_.decoder(torch.as_tensor(codes))
         coefficients = decoded.numpy() / self.input_scale_
         spectra = coefficients @ self.basis_[:, 1:n].T
         spectra += self.basis_[:, 0]
@@ -427,13 +309,8 @@ class GappySpectrumExtractor(
         X[:, self.seen_] = spectra
         return X
 
-    @property
-    def _n_features_out(self):
-        return self.n_components_ * (1 if self.output == "mean" else 2)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
         tags.input_tags.allow_nan = True
         tags.input_tags.positive_only = True
         return tags
@@ -456,8 +333,8 @@ class GappySpectrumExtractor(
         return known_voxels(X, self.seen_)
 
     def _set_up(self, X):
-        """Forget the past; return a new net and its inputs."""
-        vars(self).pop("net_", None)
+        """Forget the past; return a new net, the spectra and its inputs."""
+        random_state = self._forget()
         X = self._validate(X, reset=True)
         # scikit-learn's own check takes NaN for a minimum, and rounding for a value
         if np.nanmin(X) < -_ROUNDING * np.nanmax(X):
@@ -465,7 +342,6 @@ class GappySpectrumExtractor(
                 f"Negative values in data passed to {type(self).__name__}. Training "
                 "spectra must be intensities without a background subtracted."
             )
-        random_state = check_random_state(self.random_state)
         generator = new_generator(random_state)
         coefficients = self._fit_basis(X, random_state)
         spread = np.sqrt(self.variance_)
@@ -473,25 +349,24 @@ class GappySpectrumExtractor(
         size = np.sqrt(np.mean(np.square(scale * spread)))
         self.input_scale_ = np.float32(scale / (size if size > 0 else 1.0))
         self.n_components_ = int(self.n_components)
-        jitter = self.noise * self.input_scale_ * np.sqrt(self.variance_.mean())
-        net = build_net(
-            Autoencoder(
-                (self.n_compressed_, self.hidden_size, self.n_components_),
-                variational=True,
-                bounded=False,
-                image=None,
-                generator=generator,
-                residual=True,
-            ),
-            self._loss(),
-            optimizer="clipped-adam",
-            momentum=0.0,
-            device=self.device,
+        module = Autoencoder(
+            (self.n_compressed_, self.hidden_size, self.n_components_),
+            variational=True,
+            bounded=False,
+            image=None,
             generator=generator,
-            noise_size=self.n_components_,
-            jitter=jitter if self.noise else None,
+            residual=True,
         )
-        return net, np.float32(coefficients * self.input_scale_)
+        net = self._new_net(module, generator, self.n_components_)
+        return net, X, np.float32(coefficients * self.input_scale_)
+
+    def _prepare(self, X):
+        return X, np.float32(self._infer(X)[2] * self.input_scale_)
+
+    def _jitter(self):
+        if self.noise == 0:
+            return None
+        return self.noise * self.input_scale_ * np.sqrt(self.variance_.mean())
 
     def _fit_basis(self, X, random_state):
         """Learn mean, weights and components; return the coefficients of X."""
@@ -517,10 +392,12 @@ class GappySpectrumExtractor(
             )
         return rows[:, self.seen_]
 
-    def _learn_codes(self, net, inputs, held_out):
-        """Learn how codes are spread and what the decoder does not give."""
+    def _conclude(self, X, inputs, held_out=(), earlier=None):
+        """Learn the spread of codes and the error of the decoder, in `fit`."""
+        if earlier is not None:
+            return
         with torch.inference_mode():
-            again, codes, _ = net.module_(torch.as_tensor(inputs))
+            again, codes, _ = self.net_.module_(torch.as_tensor(inputs))
         codes = codes.numpy().astype(float)
         judged = held_out if len(held_out) else slice(None)
         error = ((again.numpy() - inputs) / self.input_scale_)[judged]

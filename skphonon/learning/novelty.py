@@ -11,8 +11,8 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 __all__ = [
+    "NoveltyMixin",
     "OutOfDistributionWarning",
-    "TypicalityMixin",
     "combine",
     "comparable",
     "misfits",
@@ -210,18 +210,18 @@ def warn_of_foreign(statistics, p, reference, level, name):
     )
 
 
-class TypicalityMixin:
+class NoveltyMixin:
     """Tests of an autoencoder for spectra that it was not trained on.
 
     The estimator offers `_spectra` (to validate), `_encoded` and `_decode`. It calls
-    `_learn_what_is_typical` when it was trained, `_remember` before it is trained on,
-    and `_update_what_is_typical` after that.
+    `_learn_reference` when it was trained, `_remember` before it is trained on,
+    and `_update_reference` after that.
     """
 
     def score_samples(self, X):
         """Return p-values of spectra: how often a training spectrum is as unusual.
 
-        There are two tests (`typicality` tells them apart), of what the network cannot
+        There are two tests (`novelty` tells them apart), of what the network cannot
         return and of the code; twice the smaller p-value holds for both. Every spectrum
         is judged on its own.
 
@@ -236,15 +236,10 @@ class TypicalityMixin:
             From 0, unlike any training spectrum, to 1. Spectra like those of `fit` are
             below p with a probability of about p, or less. With n rows in `reference_`
             none is below ``2 / (n + 1)`` unless n is 100 or more.
-
-        Raises
-        ------
-        AttributeError
-            If the network was trained by a version that stored no `reference_`.
         """
         return combine(self._judge(X)[1])
 
-    def typicality(self, X):
+    def novelty(self, X):
         """Return how far spectra are from those of the training set, by either test.
 
         Parameters
@@ -264,11 +259,6 @@ class TypicalityMixin:
             ``p_distance``: the probability that a training spectrum has as much. For
             distances above 1, where networks err more, misfits are compared after
             division by the square of the distance.
-
-        Raises
-        ------
-        AttributeError
-            If the network was trained by a version that stored no `reference_`.
         """
         import pandas as pd  # what only predicts does not need it
 
@@ -278,19 +268,14 @@ class TypicalityMixin:
     def _judge(self, X):
         """Return statistics and p-values, both of shape (n_samples, 2)."""
         X = self._spectra(X)
-        if not hasattr(self, "reference_"):
-            raise AttributeError(
-                f"p-values need reference_, which this {type(self).__name__} lacks: an "
-                "earlier version of skphonon trained it. Fit it again."
-            )
         statistics = self._statistics(X, self._encoded(X))
         return statistics, self._p_values(statistics)
 
     def _warn_of_foreign(self, X, codes):
-        if self.warn_below is None or not hasattr(self, "reference_"):
-            return  # without reference: trained by an earlier version
+        if self.warn_below is None:
+            return
         statistics, name = self._statistics(X, codes), type(self).__name__
-        p, typical = self._p_values(statistics), self._typical()
+        p, typical = self._p_values(statistics), self._comparable_reference()
         warn_of_foreign(statistics, p, typical, self.warn_below, name)
 
     def _statistics(self, X, codes):
@@ -302,13 +287,15 @@ class TypicalityMixin:
         return np.column_stack([np.concatenate(misfit), distance])
 
     def _p_values(self, statistics):
-        columns = zip(comparable(statistics).T, self._typical().T, strict=True)
+        columns = zip(
+            comparable(statistics).T, self._comparable_reference().T, strict=True
+        )
         return np.column_stack([p_values(*column) for column in columns])
 
-    def _typical(self):
+    def _comparable_reference(self):
         return comparable(self.reference_) + self.allowance_
 
-    def _learn_what_is_typical(self, X, held_out=()):
+    def _learn_reference(self, X, held_out=()):
         """Take statistics of spectra that were not trained on, or else of all."""
         kept = np.setdiff1d(np.arange(len(X)), held_out)
         trained, fresh = (
@@ -321,24 +308,20 @@ class TypicalityMixin:
         self.allowance_ = np.zeros(2)
 
     def _remember(self):
-        """Return spectra that stand for those of reference, and their misfits, or None.
+        """Return spectra that stand for those of reference, and their misfits.
 
         They are what the network makes of the codes of reference, which are kept.
         """
-        if not hasattr(self, "reference_"):
-            return None
         spectra = self._decode(self.reference_codes_)
         return spectra, self._statistics(spectra, self._encoded(spectra))[:, 0]
 
-    def _update_what_is_typical(self, X, remembered):
+    def _update_reference(self, X, remembered):
         """Account for training on X: X is typical now, others may be returned worse.
 
         `remembered` is what `_remember` gave before.
         """
-        if remembered is None:
-            return
         if len(X) >= len(self.reference_):
-            self._learn_what_is_typical(X)
+            self._learn_reference(X)
             return
         spectra, misfit = remembered
         codes = self._encoded(spectra)

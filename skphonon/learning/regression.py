@@ -1,37 +1,29 @@
-"""From features of spectra, or spectra, to force constants, with error bars."""
+"""Regression of force constants on features of spectra, with error bars."""
 
 import copy
 import numbers
 
 import numpy as np
 import torch
-from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skphonon._validation import (
-    Interval,
     StrOptions,
     at_least,
     fit_context,
-    positive,
     validate_spectra,
 )
-from skphonon.learning._networks import CodeNetwork, RootMeanSquareLoss
-from skphonon.learning._training import (
-    OPTIMIZERS,
-    NetworkEstimator,
-    build_net,
-    choose_device,
-    hold_out,
-    layer_sizes,
-    new_generator,
-    train,
+from skphonon.learning._network_estimator import (
+    STEPS,
+    STOPPING,
+    TRAINING,
+    NetworkRegressor,
+    standard_scale,
 )
-from skphonon.learning.spectrum_regression import SpectrumRegressor
+from skphonon.learning._networks import CodeNetwork, RootMeanSquareLoss, layer_sizes
+from skphonon.learning._training import hold_out, new_generator
 
-__all__ = ["ForceConstantRegressor", "SpectrumRegressor"]
+__all__ = ["ForceConstantRegressor"]
 
 LOSSES = {"rmse": RootMeanSquareLoss, "mse": nn.MSELoss}
 _NO_GAPS = (
@@ -41,7 +33,7 @@ _NO_GAPS = (
 _ROWS_AT_ONCE = 8192  # bounds the memory of predictions
 
 
-class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
+class ForceConstantRegressor(NetworkRegressor):
     """Predict force constants from latent codes with a dense network.
 
     The network (tanh between layers, linear at the end) is trained on standardised
@@ -161,18 +153,9 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator)
         "n_draws": [at_least(2)],
         "noise": [at_least(0, numbers.Real)],
         "loss": [StrOptions(set(LOSSES))],
-        "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "learning_rate": [positive()],
-        "momentum": [Interval(numbers.Real, 0, 1, closed="left")],
-        "schedule": [StrOptions({"cosine", "constant"})],
-        "batch_size": [at_least(1)],
-        "max_epochs": [at_least(1)],
-        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left"), None],
-        "patience": [at_least(1), None],
-        "tol": [at_least(0, numbers.Real)],
-        "device": [str],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        **TRAINING,
+        **STOPPING,
+        **STEPS,
     }
 
     def __init__(
@@ -238,95 +221,40 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator)
             If X does not hold what `latent` says, training diverges, or torch cannot
             use the device.
         """
-        vars(self).pop("net_", None)
-        X, y = validate_spectra(
-            self,
-            X,
-            y,
-            dtype=np.float64,
-            multi_output=True,
-            y_numeric=True,
-            remedy=_NO_GAPS,
-        )
-        self._y_is_1d = y.ndim == 1
-        y = y.reshape(len(y), -1).astype(np.float64)
+        random_state = self._forget()
+        X, y = self._validate(X, y, multi_output=True, y_numeric=True)
+        y = self._columns(y)
         self.n_codes_ = self._count_codes(X)
-        self.X_mean_, self.X_scale_ = _standard_scale(*self._split(X))
-        self.y_mean_, self.y_scale_ = _standard_scale(y)
-        random_state = check_random_state(self.random_state)
+        mean, std = self._split(X)
+        drawn = np.square(std).mean(axis=0) if std.size else 0.0
+        self.X_mean_, self.X_scale_ = standard_scale(mean, drawn)
+        self.y_mean_, self.y_scale_ = standard_scale(y)
         generator = new_generator(random_state)
-        net = self._build_net(y.shape[1], generator)
+        sizes = layer_sizes(self.n_codes_, self.hidden_sizes, y.shape[1])
+        module = CodeNetwork(sizes, generator)
+        net = self._new_net(module, generator, self.n_features_in_ - self.n_codes_)
         self._draw_seed = int(random_state.randint(2**31))
         held_out = hold_out(len(X), self.validation_fraction, generator)
-        self.history_ = train(
-            net,
-            np.float32(self._standardize(X)),
-            np.float32((y - self.y_mean_) / self.y_scale_),
-            epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            held_out=held_out,
-            patience=self.patience,
-            tol=self.tol,
-            verbose=self.verbose,
-            name=type(self).__name__,
-        )
+        inputs = np.float32(self._standardize(X))
+        self._train(net, inputs, self._standardize_targets(y), held_out)
         judged = held_out if len(held_out) else slice(None)
-        residual = y[judged] - self._predict(net, X[judged])[0]
+        residual = y[judged] - self._evaluate(net, X[judged])[0]
         self.residual_std_ = np.sqrt(np.square(residual).mean(axis=0))
         self.net_ = net
         return self
 
-    def predict(self, X, return_std=False):
-        """Predict targets, with their standard deviations if asked.
-
-        The draws of codes are the same each time, and for every row: up to rounding,
-        which numbers of threads and of rows change, a row's result depends on nothing
-        but the row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Codes, or their means and standard deviations, as in `fit`.
-        return_std : bool, default=False
-            Whether to return standard deviations too.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            Predicted targets, float64.
-        std : ndarray of the same shape
-            Their standard deviations; only with ``return_std=True``.
-
-        Raises
-        ------
-        ValueError
-            If X does not hold what `latent` says.
-        """
-        check_is_fitted(self)
-        X = validate_spectra(self, X, dtype=np.float64, reset=False, remedy=_NO_GAPS)
-        y, draw_variance = self._predict(self.net_, X, self._draws())
-        std = np.sqrt(draw_variance + self.residual_std_**2)
-        if self._y_is_1d:
-            y, std = y.ravel(), std.ravel()
-        return (y, std) if return_std else y
-
     def _loss(self):
         return LOSSES[self.loss]()
 
-    def _build_net(self, n_targets, generator):
-        sizes = layer_sizes(self.n_codes_, self.hidden_sizes, n_targets)
-        return build_net(
-            CodeNetwork(sizes, generator),
-            self._loss(),
-            optimizer=self.optimizer,
-            momentum=self.momentum,
-            device=choose_device(self.device),
-            generator=generator,
-            noise_size=self.n_features_in_ - self.n_codes_,
-            jitter=self._jitter(),
+    def _validate(self, X, *y, **options):
+        return validate_spectra(
+            self, X, *y, dtype=np.float64, remedy=_NO_GAPS, **options
         )
+
+    def _predict_columns(self, X):
+        X = self._validate(X, reset=False)
+        y, draw_variance = self._evaluate(self.net_, X, self._draws())
+        return y, np.sqrt(draw_variance + self.residual_std_**2)
 
     def _jitter(self):
         if self.noise == 0:
@@ -366,7 +294,7 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator)
         mean = (mean - self.X_mean_) / self.X_scale_
         return np.hstack([mean, std / self.X_scale_]) if std.size else mean
 
-    def _predict(self, net, X, noise=None):
+    def _evaluate(self, net, X, noise=None):
         """Return predictions, and their variances over codes displaced by `noise`."""
         # rounding is far below the spread of draws, not below what a caller can see
         dtype = torch.float64 if noise is None else torch.float32
@@ -394,11 +322,3 @@ class ForceConstantRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator)
         half = torch.randn(shape, generator=generator)
         # In pairs of opposite sign, so that the mean prediction is not displaced.
         return torch.cat([half, -half])[: self.n_draws].to(self.net_.device)
-
-
-def _standard_scale(mean, std=None):
-    """Return mean and total standard deviation of columns; 1 for constant ones."""
-    variance = mean.var(axis=0)
-    if std is not None and std.size:
-        variance = variance + np.square(std).mean(axis=0)
-    return mean.mean(axis=0), np.sqrt(np.where(variance > 0, variance, 1.0))

@@ -5,41 +5,30 @@ import numbers
 
 import numpy as np
 import torch
-from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.extmath import randomized_svd
-from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import (
-    Interval,
     at_least,
     fit_context,
     positive,
     validate_spectra,
 )
 from skphonon.learning._augmentation import Views
-from skphonon.learning._components import known_voxels, same_voxels
-from skphonon.learning._networks import NormalLoss, NormalNetworks
-from skphonon.learning._scores import Templates, learn_templates
-from skphonon.learning._training import (
-    NetworkEstimator,
-    all_or_nothing,
-    build_net,
-    choose_device,
-    hold_out,
-    layer_sizes,
-    new_generator,
-    train,
+from skphonon.learning._completion import Completion, Templates, learn_completion
+from skphonon.learning._components import known_voxels
+from skphonon.learning._network_estimator import (
+    FINE_TUNING,
+    STOPPING,
+    TRAINING,
+    NetworkRegressor,
+    standard_scale,
 )
+from skphonon.learning._networks import NormalLoss, NormalNetworks, layer_sizes
+from skphonon.learning._training import hold_out, new_generator
 
-_CHOSEN = 1 << 15  # voxels of a completed spectrum that the networks look at
-_ROWS = 4096  # spectra from which the components of these are learnt
-_SMALL = 0.3  # of the mean intensity: where logarithms begin
-_SMALLEST_SPREAD = 1e-3  # of components, beside the first
-_POWER = 0.5  # of the spread of components, that the networks see
+__all__ = ["SpectrumRegressor"]
 
 
-class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
+class SpectrumRegressor(NetworkRegressor):
     r"""Predict force constants from spectra of which any voxels may be missing.
 
     Made for single crystals: a row has 1e5 to 1e6 voxels, of which one orientation sees
@@ -194,6 +183,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
     """
 
     _network = NormalNetworks
+    optimizer = "adamw"
 
     _parameter_constraints = {
         "n_components": [at_least(1)],
@@ -208,17 +198,9 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         "n_views": [at_least(1)],
         "jitter": [at_least(0, numbers.Real)],
         "weight_decay": [at_least(0, numbers.Real)],
-        "learning_rate": [positive()],
-        "batch_size": [at_least(1)],
-        "max_epochs": [at_least(1)],
-        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left"), None],
-        "patience": [at_least(1), None],
-        "tol": [at_least(0, numbers.Real)],
-        "fine_tune_epochs": [at_least(1)],
-        "fine_tune_learning_rate": [positive()],
-        "device": [str],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        **TRAINING,
+        **STOPPING,
+        **FINE_TUNING,
     }
 
     def __init__(
@@ -297,47 +279,27 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
             If a spectrum has no voxel or no positive sum, `coverage` or a range is
             none, training diverges, or torch cannot use the device.
         """
-        vars(self).pop("net_", None)
+        random_state = self._forget()
         X, y = self._validate(X, y, reset=True)
-        device = choose_device(self.device)
-        random_state = check_random_state(self.random_state)
+        y = self._columns(y)
         generator = new_generator(random_state)
         self.seen_ = np.isfinite(X).any(axis=0)
         X = self._spectra(X)
-        self.y_mean_, self.y_scale_ = _standard_scale(y)
-        self._views_seed = int(random_state.randint(2**31))
-        views = self._views()
-        self._fit_templates(X, random_state)
-        inputs, rows = self._viewed(X, views)
+        self.y_mean_, self.y_scale_ = standard_scale(y)
+        self._augmentation_seed = int(random_state.randint(2**31))
+        augmentation = self._augmentation()
+        self._fit_completion(X, random_state)
+        inputs, rows = self._augmented(X, augmentation)
         self._fit_scale(inputs)
-        net = build_net(
-            NormalNetworks(
-                layer_sizes(inputs.shape[1], self.hidden_sizes, y.shape[1]),
-                self.n_networks,
-                generator,
-            ),
-            self._loss(),
-            optimizer="adamw",
-            momentum=0.0,
-            device=device,
-            generator=generator,
-            jitter=self._jitter(),
-            weight_decay=self.weight_decay,
-        )
+        sizes = layer_sizes(inputs.shape[1], self.hidden_sizes, y.shape[1])
+        module = NormalNetworks(sizes, self.n_networks, generator)
+        net = self._new_net(module, generator)
         held_out = hold_out(len(X), self.validation_fraction, generator)
-        self.history_ = train(
+        self._train(
             net,
             self._standardize(inputs),
-            self._targets(y)[rows],
-            epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule="cosine",
-            held_out=np.flatnonzero(np.isin(rows, held_out)),
-            patience=self.patience,
-            tol=self.tol,
-            verbose=self.verbose,
-            name=type(self).__name__,
+            self._standardize_targets(y)[rows],
+            np.flatnonzero(np.isin(rows, held_out)),
         )
         self.net_ = net
         return self
@@ -370,68 +332,16 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)
         X, y = self._validate(X, y, reset=False)
+        y = self._columns(y)
         if y.shape[1] != len(self.y_mean_):
             raise ValueError(
                 f"y must have {len(self.y_mean_)} columns, as in fit, got {y.shape[1]}."
             )
-        net = self.net_
-        net.criterion_ = self._loss()
-        net.iterator_train__jitter = self._jitter()
-        self._views_seed += 1  # other views than before
-        inputs, rows = self._viewed(self._spectra(X), self._views())
-        with all_or_nothing(net):
-            history = train(
-                net,
-                self._standardize(inputs),
-                self._targets(y)[rows],
-                epochs=self.fine_tune_epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.fine_tune_learning_rate,
-                verbose=self.verbose,
-                name=f"{type(self).__name__}, fine-tuning",
-            )
-        self.history_ = [*self.history_, *history]
+        self._augmentation_seed += 1  # other noise and voxels than before
+        inputs, rows = self._augmented(self._spectra(X), self._augmentation())
+        targets = self._standardize_targets(y)[rows]
+        self._fine_tune(self.net_, self._standardize(inputs), targets)
         return self
-
-    def predict(self, X, return_std=False):
-        """Predict targets, with their standard deviations if asked.
-
-        Up to rounding, which numbers of threads and of rows change, a row's result
-        depends on nothing but the row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra at any scale (with `normalize`), NaN where nothing was measured.
-        return_std : bool, default=False
-            Whether to return standard deviations too.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            Predicted targets, float64.
-        std : ndarray of the same shape
-            Their standard deviations; only with ``return_std=True``.
-
-        Raises
-        ------
-        ValueError
-            If a spectrum has no voxel or no positive sum, or has one that no training
-            spectrum had.
-        """
-        check_is_fitted(self)
-        X = self._spectra(self._validate(X, reset=False))
-        inputs = torch.as_tensor(self._standardize(self._inputs(X), np.float64))
-        network = copy.deepcopy(self.net_.module_).to(torch.float64)
-        with torch.inference_mode():
-            outputs = network(inputs.to(self.net_.device))
-        mean, log_variance = (part.cpu().numpy() for part in outputs)
-        variance = np.exp(log_variance).mean(axis=0) + mean.var(axis=0)
-        y = self.y_mean_ + self.y_scale_ * mean.mean(axis=0)
-        std = self.y_scale_ * np.sqrt(variance)
-        if self._y_is_1d:
-            y, std = y.ravel(), std.ravel()
-        return (y, std) if return_std else y
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -441,20 +351,28 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
     def _loss(self):
         return NormalLoss()
 
-    def _validate(self, X, y=None, *, reset):
-        options = {
-            "dtype": np.float32,
-            "ensure_all_finite": "allow-nan",
-            "ensure_min_samples": 2 if reset else 1,
-            "reset": reset,
-        }
-        if y is None and not reset:
-            return validate_spectra(self, X, **options)
-        X, y = validate_spectra(
-            self, X, y, multi_output=True, y_numeric=True, **options
+    def _predict_columns(self, X):
+        X = self._spectra(self._validate(X, reset=False))
+        inputs = self._standardize(self._completion().inputs(X), np.float64)
+        network = copy.deepcopy(self.net_.module_).to(torch.float64)
+        with torch.inference_mode():
+            outputs = network(torch.as_tensor(inputs, device=self.net_.device))
+        mean, log_variance = (part.cpu().numpy() for part in outputs)
+        variance = np.exp(log_variance).mean(axis=0) + mean.var(axis=0)
+        y = self.y_mean_ + self.y_scale_ * mean.mean(axis=0)
+        return y, self.y_scale_ * np.sqrt(variance)
+
+    def _validate(self, X, *y, reset):
+        return validate_spectra(
+            self,
+            X,
+            *y,
+            **({"multi_output": True, "y_numeric": True} if y else {}),
+            dtype=np.float32,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2 if reset else 1,
+            reset=reset,
         )
-        self._y_is_1d = y.ndim == 1
-        return X, y.reshape(len(y), -1).astype(np.float64)
 
     def _spectra(self, X):
         """Return the voxels that training saw, refusing rows that cannot be used."""
@@ -481,8 +399,7 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
             )
         return np.repeat(np.linspace(-1, 1, self.n_energy, dtype=np.float32), n_q)
 
-    def _views(self):
-        """Return what draws views."""
+    def _augmentation(self):
         coverage = self.coverage
         n_patterns = (1, 1)
         if coverage is not None:
@@ -511,97 +428,51 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
             None if self.counts is None else _pair("counts", self.counts),
             self.background,
             self._slopes()[self.seen_],
-            np.random.default_rng(self._views_seed),
+            np.random.default_rng(self._augmentation_seed),
         )
 
-    def _fit_templates(self, X, random_state):
-        """Learn how spectra vary, and how their logarithms do."""
+    def _fit_completion(self, X, random_state):
         nuisances = np.zeros((0, X.shape[1]), dtype=np.float32)
         if self.background:
             slopes = self._slopes()[self.seen_]
             nuisances = np.stack([np.ones_like(slopes), slopes][: 1 + slopes.any()])
-        templates, n_components = learn_templates(
+        found = learn_completion(
             X, self.n_components, nuisances, self.normalize, random_state
         )
+        templates = found.templates
         self.mean_, self.templates_ = templates.mean, templates.shapes
         self.products_ = templates.products
-        self.n_components_ = n_components
-        order = random_state.permutation(X.shape[1])[:_CHOSEN]
-        self.chosen_ = np.sort(order)
-        rows = np.sort(random_state.permutation(len(X))[:_ROWS])
-        logarithms = np.empty((len(rows), len(self.chosen_)), dtype=np.float32)
-        for group, found, _ in self._completed(X, rows, templates):
-            logarithms[np.searchsorted(rows, group)] = found
-        self.log_mean_ = logarithms.mean(axis=0)
-        logarithms -= self.log_mean_
-        _, lengths, components = randomized_svd(
-            logarithms, n_components, random_state=random_state
+        self.n_components_, self.chosen_ = found.n_components, found.chosen
+        self.log_mean_, self.log_components_ = found.log_mean, found.log_components
+
+    def _completion(self):
+        templates = Templates(
+            self.mean_, self.templates_, self.normalize, self.products_
         )
-        spread = np.maximum(lengths, _SMALLEST_SPREAD * (lengths[0] or 1.0))
-        spread /= spread[0]
-        norm = np.sqrt(len(rows)) / (lengths[0] or 1.0)
-        self.log_components_ = np.float32(components.T * norm * spread ** (_POWER - 1))
+        return Completion(templates, self.chosen_, self.log_mean_, self.log_components_)
 
-    def _templates(self):
-        return Templates(self.mean_, self.templates_, self.normalize, self.products_)
-
-    def _completed(self, X, rows, templates):
-        """Yield rows, the logarithms of the completed spectra, and how sure they are.
-
-        Rows that see the same come together.
-        """
-        for group, seen, found in same_voxels(X, rows):
-            yield group, *self._complete(found, templates, templates.gram(seen))
-
-    def _complete(self, X, templates, gram):
-        n = self.n_components_
-        z, std, noise = templates.amounts(X, gram)
-        spectra = templates.complete(z[:, :n], self.chosen_)
-        sureness = np.log(np.column_stack([std[:, :n], noise]))
-        return _logarithm(spectra), sureness
-
-    def _inputs(self, X):
-        """Return the inputs of the networks, not standardised, row by row."""
-        templates = self._templates()
-        inputs = np.empty((len(X), 2 * self.n_components_ + 1))
-        for group, seen, found in same_voxels(X, np.arange(len(X))):
-            gram = templates.gram(seen)
-            for row, spectrum in zip(group, found, strict=True):
-                # alone: products of matrices round as their shape says
-                completed = self._complete(spectrum[None], templates, gram)
-                inputs[row] = self._join(*completed)[0]
-        return inputs
-
-    def _viewed(self, X, views):
-        """Return inputs of all views, and of which row each is."""
-        templates = self._templates()
+    def _augmented(self, X, augmentation):
+        """Return inputs of all augmented spectra, and of which row each is."""
+        completion = self._completion()
         inputs, rows = [], []
         for _ in range(self.n_views):
-            for group, seen, found in views.draw(X):
+            for group, seen, found in augmentation.draw(X):
                 # where not one neutron was counted there is no scale
                 kept = (found.sum(axis=1) > 0) | (not self.normalize)
-                gram = templates.gram(seen)
-                completed = self._complete(found[kept], templates, gram)
-                inputs.append(np.float32(self._join(*completed)))
+                gram = completion.templates.gram(seen)
+                inputs.append(np.float32(completion.inputs_of(found[kept], gram)))
                 rows.append(group[kept])
         return np.concatenate(inputs), np.concatenate(rows)
-
-    def _join(self, logarithms, sureness):
-        codes = (logarithms - self.log_mean_) @ self.log_components_
-        return np.hstack([codes, sureness])
 
     def _fit_scale(self, inputs):
         """Learn what standardises how sure inputs are; codes have a common scale."""
         n = self.n_components_
-        self.input_mean_, self.input_scale_ = _standard_scale(inputs)
+        self.input_mean_, self.input_scale_ = standard_scale(inputs)
         self._spread = np.float32(self.input_scale_[:n])
         self.input_mean_[:n], self.input_scale_[:n] = 0.0, 0.5
 
     def _standardize(self, inputs, dtype=np.float32):
         return dtype((inputs - self.input_mean_) / self.input_scale_)
-
-    def _targets(self, y):
-        return np.float32((y - self.y_mean_) / self.y_scale_)
 
     def _jitter(self):
         if self.jitter == 0:
@@ -610,19 +481,6 @@ class SpectrumRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         spread = np.zeros(2 * n + 1)
         spread[:n] = self.jitter * self._spread / self.input_scale_[:n]
         return spread
-
-
-def _logarithm(x):
-    """Return the logarithm of what is large, straight through zero."""
-    grown = np.abs(x)
-    grown /= _SMALL
-    return np.copysign(np.log1p(grown, out=grown), x)
-
-
-def _standard_scale(values):
-    """Return mean and standard deviation of columns; 1 for constant ones."""
-    std = values.std(axis=0, dtype=float)
-    return values.mean(axis=0, dtype=float), np.where(std > 0, std, 1.0)
 
 
 def _pair(name, value):

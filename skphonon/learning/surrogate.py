@@ -7,18 +7,15 @@ training, with exact derivatives.
 """
 
 import copy
-import numbers
 
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
 
 from skphonon._validation import (
     ROWS_ARE_PIXELS,
-    Interval,
     StrOptions,
     at_least,
     fit_context,
@@ -33,18 +30,16 @@ from skphonon.learning._extrapolation import (
     warn_of_box,
     warn_of_gaps,
 )
-from skphonon.learning._networks import SineNetwork
-from skphonon.learning._simulations import draw_simulations
-from skphonon.learning._training import (
+from skphonon.learning._network_estimator import (
+    FINE_TUNING,
+    STEPS,
+    STOPPING,
+    TRAINING,
     NetworkEstimator,
-    all_or_nothing,
-    build_net,
-    choose_device,
-    hold_out,
-    layer_sizes,
-    new_generator,
-    train,
 )
+from skphonon.learning._networks import SineNetwork, layer_sizes
+from skphonon.learning._simulations import draw_simulations
+from skphonon.learning._training import hold_out, new_generator
 
 __all__ = ["ExtrapolationWarning", "ImplicitSpectrumModel"]
 
@@ -193,18 +188,10 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
         "ranges": ["array-like", None],
         "omega_0": [positive(), None],
         "optimizer": [StrOptions({"adam", "clipped-adam"})],
-        "learning_rate": [positive()],
-        "schedule": [StrOptions({"cosine", "constant"})],
-        "batch_size": [at_least(1)],
-        "max_epochs": [at_least(1)],
-        "fine_tune_epochs": [at_least(1)],
-        "fine_tune_learning_rate": [positive()],
-        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left"), None],
-        "patience": [at_least(1), None],
-        "tol": [at_least(0, numbers.Real)],
-        "device": [str],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "schedule": STEPS["schedule"],
+        **TRAINING,
+        **STOPPING,
+        **FINE_TUNING,
     }
 
     def __init__(
@@ -388,18 +375,8 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
             return self.fit(X, y)
         X, y = self._validate(X, y, reset=False)
         self._warn_of(X)
-        with all_or_nothing(self.net_):
-            history = train(
-                self.net_,
-                np.float32(scale(X, self.ranges_)),
-                np.float32(self._standardize(y))[:, None],
-                epochs=self.fine_tune_epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.fine_tune_learning_rate,
-                verbose=self.verbose,
-                name=f"{type(self).__name__}, fine-tuning",
-            )
-        self.history_ = [*self.history_, *history]
+        inputs = np.float32(scale(X, self.ranges_))
+        self._fine_tune(self.net_, inputs, np.float32(self._standardize(y))[:, None])
         return self
 
     def predict(self, X):
@@ -568,9 +545,8 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
         return self.n_features_in_ - self.n_parameters_
 
     def _forget(self):
-        vars(self).pop("net_", None)
         self._simulated = None
-        return check_random_state(self.random_state)
+        return super()._forget()
 
     def _validate(self, X, y, *, reset):
         X, y = validate_spectra(
@@ -606,21 +582,9 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
         if self._n_coordinates:
             places = inputs[:, : self._n_coordinates]
             self._anchors, self._radius = anchors_of(places, random_state)
-        net = self._build_net(generator)
-        self.history_ = train(
-            net,
-            inputs,
-            targets[:, None],
-            epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            held_out=held_out,
-            patience=self.patience,
-            tol=self.tol,
-            verbose=self.verbose,
-            name=type(self).__name__,
-        )
+        sizes = layer_sizes(self.n_features_in_, self.hidden_sizes, 1)
+        net = self._new_net(SineNetwork(sizes, self.omega_0, generator), generator)
+        self._train(net, inputs, targets[:, None], held_out)
         self.net_ = net
         n_sets = len(groups) if n_each > 1 else min(len(groups), 1)
         self.held_out_correlation_ = _correlations(
@@ -630,17 +594,6 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
 
     def _loss(self):
         return nn.MSELoss()
-
-    def _build_net(self, generator):
-        sizes = layer_sizes(self.n_features_in_, self.hidden_sizes, 1)
-        return build_net(
-            SineNetwork(sizes, self.omega_0, generator),
-            self._loss(),
-            optimizer=self.optimizer,
-            momentum=0.0,
-            device=choose_device(self.device),
-            generator=generator,
-        )
 
     def _standardize(self, y):
         target = np.log1p(y / self.unit) if self.target == "log1p" else y / self.unit

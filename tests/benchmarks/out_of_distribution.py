@@ -202,8 +202,8 @@ def main(n_train, n_new, n_foreign, epochs):
         alarms[name] = false_alarms(extractor, new)
         slower[name] = slowdown(extractor, new)
         inputs = {kind: preprocessor.transform(X) for kind, X in strange.items()}
-        tables = {kind: extractor.typicality(X) for kind, X in inputs.items()}
-        tables["new", ""] = extractor.typicality(new)
+        tables = {kind: extractor.novelty(X) for kind, X in inputs.items()}
+        tables["new", ""] = extractor.novelty(new)
         statistics[name] = pd.DataFrame(
             {kind: table.median() for kind, table in tables.items()}
         ).T
@@ -220,7 +220,7 @@ def main(n_train, n_new, n_foreign, epochs):
                 }
                 | {("new", ""): np.mean(one.score_samples(new) < LEVEL)}
             )
-            table = one.typicality(rows)
+            table = one.novelty(rows)
             table.insert(0, "K", measured.temperature)
             table.insert(0, "p", one.score_samples(rows))
             table.insert(0, "trained on", f"{name} {way}")

@@ -64,7 +64,7 @@ FOREIGN = {
 def test_p_values_of_new_spectra_are_uniform(trained):
     for extractor in (trained, quick(AEFeatureExtractor).fit(peaks(1600))):
         assert extractor.reference_.shape == (400, 2)
-        new = extractor.typicality(peaks(1000, seed=1))[["p_misfit", "p_distance"]]
+        new = extractor.novelty(peaks(1000, seed=1))[["p_misfit", "p_distance"]]
         for p in new.to_numpy().T:
             # 1000 fair draws are this far from 400 others once in 500
             assert stats.kstest(p, "uniform").statistic < 0.11
@@ -169,7 +169,7 @@ def test_the_warning_says_what_why_and_what_to_do(trained):
         trained.transform(X)
     (one,) = caught
     text = str(one.message)
-    misfit = trained.typicality(X)["misfit"][3]
+    misfit = trained.novelty(X)["misfit"][3]
     assert "3 of 20 spectra" in text
     assert "row 3 (p = " in text
     assert f"{misfit:.2%} of its mean square is neither reproduced" in text
@@ -232,7 +232,7 @@ def test_many_spectra_make_a_new_reference(trained):
 def test_without_held_out_spectra_those_of_training_serve():
     X = peaks(300)
     extractor = quick(validation_fraction=None, max_epochs=2).fit(X)
-    found = extractor.typicality(X)[["misfit", "distance"]]
+    found = extractor.novelty(X)[["misfit", "distance"]]
     assert_allclose(extractor.reference_, found, rtol=1e-4, atol=1e-5)
 
 
@@ -246,25 +246,6 @@ def test_references_are_small_and_travel(trained, tmp_path):
         assert_array_equal(loaded.score_samples(X), trained.score_samples(X))
     large = quick(max_epochs=1, validation_fraction=0.5).fit(peaks(4400))
     assert large.reference_.shape == (1100, 2)
-
-
-def test_models_without_reference_transform_and_say_what_they_lack(trained):
-    """Models that an earlier version trained."""
-    old, X = VAEFeatureExtractor(), FOREIGN["dead pixels"]
-    state = trained.__getstate__()
-    for name in ("warn_below", "reference_", "reference_codes_", "allowance_"):
-        del state[name]
-    old.__setstate__(state)
-    clone(old)
-    assert_array_equal(old.transform(X), trained.encode(X)[0])
-    for method in (old.score_samples, old.typicality):
-        with pytest.raises(AttributeError, match="p-values need reference_"):
-            method(X)
-    assert not hasattr(old.partial_fit(X), "reference_")
-    assert hasattr(old.fit(X), "reference_")
-    # where the parameter is there, it does not ask for what is not
-    del old.set_params(warn_below=1e-3).reference_
-    old.transform(X)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, "often"])

@@ -13,7 +13,7 @@ from skphonon import LeastSquaresInverter
 from skphonon.calibration import CalibratedRegressor
 from skphonon.learning import SpectrumRegressor
 from skphonon.learning._augmentation import Views
-from skphonon.learning._scores import Templates
+from skphonon.learning._completion import Templates
 
 N_ENERGY, N_Q = 20, 15
 ENERGY = np.arange(N_ENERGY)[:, None]
@@ -235,13 +235,13 @@ def test_calibration_and_least_squares_take_it(trained, data, new):
     assert_allclose(found, y[:3], rtol=1e-3)
 
 
-def test_amounts_are_those_of_the_normal_distribution_they_come_from():
+def test_scores_are_those_of_the_normal_distribution_they_come_from():
     rng = np.random.default_rng(0)
     mean, shapes = rng.uniform(1, 2, size=12), rng.normal(size=(12, 3))
     templates = Templates(np.float32(mean), np.float32(shapes), scaled=False)
     seen = np.array([0, 2, 3, 5, 6, 9, 10, 11])  # most: the others are subtracted
     X = mean + rng.normal(size=(4, 12))
-    z, std, noise = templates.amounts(np.float32(X[:, seen]), templates.gram(seen))
+    z, std, noise = templates.scores(np.float32(X[:, seen]), templates.gram(seen))
     T = shapes[seen]
     for n in range(4):
         residual = (X[n] - mean)[seen] * templates.weights[seen]

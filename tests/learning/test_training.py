@@ -14,14 +14,16 @@ from skphonon.learning._networks import (
     DenseNetwork,
     VariationalLoss,
 )
+from skphonon.learning._stored_nets import (
+    all_or_nothing,
+    net_from_arrays,
+    net_to_arrays,
+)
 from skphonon.learning._training import (
     TensorBatches,
-    all_or_nothing,
     build_net,
     choose_device,
     hold_out,
-    net_from_arrays,
-    net_to_arrays,
     train,
 )
 

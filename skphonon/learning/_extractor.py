@@ -1,0 +1,119 @@
+"""Transformers from spectra to the codes of an autoencoder: what all of them share."""
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from skphonon._validation import fit_context
+from skphonon.learning._network_estimator import NetworkEstimator
+from skphonon.learning._networks import Autoencoder
+from skphonon.learning._training import hold_out
+
+__all__ = ["SpectrumExtractor"]
+
+
+class SpectrumExtractor(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator
+):
+    """Base of transformers whose network is an autoencoder.
+
+    Subclasses set up a new net (`_set_up`) or prepare more spectra for the present one
+    (`_prepare`), learn what they need beside the network (`_conclude`), and encode.
+    """
+
+    _network = Autoencoder
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train a new network on spectra.
+
+        Interrupted, it leaves the estimator unfitted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, as the class wants them: finite and on a common scale of about 1,
+            or for missing data not negative, on any scales, NaN where nothing was seen.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : estimator
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If the spectra are not of this kind, a parameter does not fit them, training
+            diverges, or torch cannot use the device.
+        """
+        net, X, inputs = self._set_up(X)
+        generator = net.iterator_train__generator
+        held_out = hold_out(len(inputs), self.validation_fraction, generator)
+        self._train(net, inputs, inputs, held_out)
+        self.net_ = net
+        self._conclude(X, inputs, held_out)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Continue the training on more spectra, or measured ones (fine-tuning).
+
+        All spectra given are trained on, for `fine_tune_epochs` at
+        `fine_tune_learning_rate`; the principal components stay as they are. On an
+        unfitted estimator the network is first set up as `fit` does it. Interrupted, it
+        leaves the network as it was before.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : estimator
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            As from `fit`.
+        """
+        if self.__sklearn_is_fitted__():
+            net, earlier = self.net_, self._remember()
+            X, inputs = self._prepare(X)
+        else:
+            net, X, inputs = self._set_up(X)
+            earlier = None
+        self._fine_tune(net, inputs, inputs)
+        self._conclude(X, inputs, earlier=earlier)
+        return self
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_ * (1 if self.output == "mean" else 2)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _remember(self):
+        """Return what is needed, after more training, of the time before it."""
+        return ()
+
+    def _mean_columns(self, X):
+        """Return the mean codes among columns that `transform` gives."""
+        check_is_fitted(self)
+        codes = check_array(X, dtype=np.float32)
+        n_codes = self.n_components_
+        if codes.shape[1] not in (n_codes, 2 * n_codes):
+            raise ValueError(
+                f"Codes must have {n_codes} columns, or {2 * n_codes} for means and "
+                f"standard deviations, as transform gives them; got {codes.shape[1]}."
+            )
+        return codes[:, :n_codes]
