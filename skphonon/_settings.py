@@ -7,6 +7,7 @@ numbers is told by its shape and the hash of its values as float64.
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
 
@@ -61,14 +62,15 @@ def refuse_other_settings(path, stored, asked):
 
 
 def _parts(value, name):
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return value
     if isinstance(value, partial):
         return {"function": value.func, "arguments": value.args, **value.keywords}
     if hasattr(value, "get_params"):
         return {"class": _full_name(type(value)), **value.get_params(deep=False)}
     if dataclasses.is_dataclass(value):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        # as it was given: a mask reads as all that is visible
+        fields = {f.name: vars(value)[f.name] for f in dataclasses.fields(value)}
         return {"class": _full_name(type(value)), **fields}
     raise TypeError(
         f"The setting {name} must be a number, string, array, list, dict, dataclass, "

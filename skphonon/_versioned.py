@@ -1,29 +1,38 @@
-"""Pickles that know which versions wrote them.
+"""Objects whose pickles know which versions wrote them.
 
 scikit-learn stamps its version only on its own classes, so ours stamp both and
-compare on loading. What `_transient` names is left out of a pickle: caches that
-are cheap to rebuild, and torch objects, which are written as plain numpy arrays
-instead so that a file loads on any device.
+compare on loading. Simulators and estimators may change and are
+:class:`VersionedEstimator`; models, grids and measurements are :class:`Immutable`.
 """
 
-import pickle
 import warnings
-from collections import OrderedDict
-from functools import cache
-from threading import Lock
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from functools import cache, cached_property
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
-import cloudpickle
+import numpy as np
 import sklearn
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.base import BaseEstimator
 
+from skphonon._caching import content_of, shared
 from skphonon._version import __version__
 
-_STAMP = "_saved_with"
+__all__ = [
+    "Immutable",
+    "VersionMismatchWarning",
+    "VersionedEstimator",
+    "immutable",
+    "parameter_names",
+    "read_only",
+]
 
-_BUILT: OrderedDict = OrderedDict()  # what `_cached` built, latest use last
-_KEPT, _LARGEST = 256, 1.5e9  # so many things, and so many bytes of them
-_SIZES: dict = {}  # bytes of each
-_LOCK = Lock()
+T = TypeVar("T")
+
+_STAMP = "_saved_with"
 
 
 class VersionMismatchWarning(UserWarning):
@@ -33,95 +42,223 @@ class VersionMismatchWarning(UserWarning):
 class VersionedEstimator(BaseEstimator):
     """BaseEstimator whose pickles carry the versions they were made with.
 
-    Subclasses list in `_transient` the attributes that a pickle leaves out, and may
-    keep what is expensive to build in `_cached`.
+    Subclasses list in `_transient` the attributes that a pickle leaves out: caches that
+    are cheap to rebuild, and torch objects, which are written as plain numpy arrays
+    instead so that a file loads on any device. What is expensive to build is kept by
+    `_cached`.
     """
 
-    _transient = ()
+    _transient: ClassVar[Sequence[str]] = ()
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """Return the attributes to pickle, stamped with the versions in use."""
-        state = {k: v for k, v in vars(self).items() if k not in self._transient}
-        return {**state, _STAMP: _versions()}
+        return _stamped(
+            {k: v for k, v in vars(self).items() if k not in self._transient}
+        )
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Restore the attributes; warn where versions differ, refuse those of 0.1."""
-        state = dict(state)
-        saved, current = state.pop(_STAMP, {}), _versions()
-        if saved.get("skphonon", __version__).startswith("0.1"):
-            raise ValueError(
-                f"This {type(self).__name__} was saved with {_describe(saved)}, whose "
-                f"files skphonon {__version__} cannot read. Load it with skphonon 0.1, "
-                "or train it again."
-            )
-        if saved != current:
-            warnings.warn(
-                f"{type(self).__name__} was saved with {_describe(saved)} and is "
-                f"loaded with {_describe(current)}. Results may differ or fail: "
-                "load it with the versions it was saved with, or train it again.",
-                VersionMismatchWarning,
-                stacklevel=2,
-            )
-        vars(self).update(state)
+        self.__dict__.update(_unstamped(state, type(self)))
 
-    def _cached(self, name, build, parameters=None):
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, also those of estimators within, as scikit-learn does.
+
+        Parameters
+        ----------
+        **params
+            Values by name. Models and grids do not change: give another one.
+
+        Returns
+        -------
+        estimator instance
+            This estimator.
+        """
+        for name, value in params.items():
+            part, _, inner = name.partition("__")
+            held = params.get(part, getattr(self, part, None))
+            if inner and isinstance(held, Immutable):
+                raise ValueError(
+                    f"{name} cannot be set to {value!r}: a {type(held).__name__} does "
+                    f"not change. Set another one, {part}={part}.replace({inner}=...)."
+                )
+        return super().set_params(**params)
+
+    def _cached(
+        self,
+        name: Hashable,
+        build: Callable[[], T],
+        parameters: Sequence[str] | None = None,
+    ) -> T:
         """Return what `build` makes, made once for all objects of equal parameters.
 
-        Workers that get a pickled copy, and clones in a grid search, share it so.
         `parameters` names those on which it depends; None is all.
         """
-        names = parameter_names(type(self)) if parameters is None else parameters
-        if type(self).get_params is BaseEstimator.get_params:
-            values = {name: getattr(self, name) for name in names}
-        else:
-            given = self.get_params(deep=False)
-            values = {name: given[name] for name in names}
-        key = type(self), name, _fingerprint(values)
-        with _LOCK:
-            if key in _BUILT:
-                _BUILT.move_to_end(key)
-                return _BUILT[key]
-        built = build()
-        with _LOCK:
-            _BUILT[key] = built
-            _SIZES[key] = _size(built)
-            held = sum(_SIZES[each] for each in _BUILT)
-            while len(_BUILT) > 1 and (len(_BUILT) > _KEPT or held > _LARGEST):
-                held -= _SIZES.pop(_BUILT.popitem(last=False)[0])
-        return built
-
-
-def _size(thing, depth=6):
-    """Bytes of the arrays in what was built."""
-    if hasattr(thing, "nbytes"):
-        return thing.nbytes
-    if depth == 0:
-        return 0
-    parts = thing.values() if isinstance(thing, dict) else thing
-    if not isinstance(parts, (tuple, list, type({}.values()))):
-        parts = getattr(thing, "__dict__", {}).values()
-    return sum(_size(part, depth - 1) for part in parts)
+        cls: Any = type(self)
+        names = parameters or parameter_names(cls)
+        values = tuple(content_of(getattr(self, each)) for each in names)
+        return shared((cls, name, tuple(names), values), build)
 
 
 @cache
-def parameter_names(of_type):
+def parameter_names(of_type: Any) -> tuple[str, ...]:
     """Return the names of the parameters of a class of estimators."""
     return tuple(of_type._get_param_names())
 
 
-def _fingerprint(parameters):
-    try:
-        return pickle.dumps(parameters)
-    except (AttributeError, TypeError, pickle.PicklingError):
-        # functions that have no name to import them by, such as a lambda
-        return cloudpickle.dumps(parameters)
+@dataclass(frozen=True, eq=False, repr=False)
+class Immutable:
+    """Base of frozen dataclasses: nothing changes behind what was derived from them.
+
+    Subclasses check and convert their fields in `_settle`, and derive the rest by
+    `functools.cached_property`. Pickles hold the fields alone.
+    """
+
+    def __post_init__(self) -> None:
+        self._settle()
+
+    def _settle(self) -> None:
+        """Check the fields, and keep them in a form that nobody can write into."""
+
+    def _keep(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as checked.
+
+        Returns
+        -------
+        dict
+            Arguments by name.
+        """
+        held = vars(self)
+        return {each.name: held[each.name] for each in fields(self)}
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy that differs in what is named.
+
+        Parameters
+        ----------
+        **changes
+            New values of parameters of the class.
+
+        Returns
+        -------
+        object
+            Of the same class; this one is left as it is.
+
+        Raises
+        ------
+        TypeError
+            If the class has no parameter of that name.
+        """
+        return type(self)(**{**self.settings(), **changes})
+
+    @cached_property
+    def content_key(self) -> bytes:
+        """Digest that equal objects share, in any process."""
+        told = content_of(type(self)), content_of(self.settings())
+        return blake2b(repr(told).encode(), digest_size=16).digest()
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return self.content_key == other.content_key
+
+    def __hash__(self) -> int:
+        return hash(self.content_key)
+
+    def __repr__(self) -> str:
+        held = self.settings()
+        shown = [
+            f"{each.name}={_brief(held[each.name])}"
+            for each in fields(self)
+            if each.default is MISSING or held[each.name] is not each.default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __sklearn_clone__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        plain = {
+            name: dict(value) if isinstance(value, MappingProxyType) else value
+            for name, value in self.settings().items()
+        }
+        return _stamped(plain)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        state = _unstamped(state, type(self))
+        self._keep(**{each.name: state[each.name] for each in fields(self)})
+        self._settle()
 
 
-def _versions():
+def _refuse_to_set(self: Immutable, name: str, value: Any = None) -> None:
+    kind = type(self).__name__
+    raise FrozenInstanceError(
+        f"{name} of a {kind} cannot be set: a {kind} does not change. Make another "
+        f"one, {kind}.replace({name}=...)."
+    )
+
+
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(field,))
+def immutable(cls: type[T]) -> type[T]:
+    """Make a subclass of `Immutable` a frozen dataclass whose errors say `replace`."""
+    made = dataclass(frozen=True, eq=False, repr=False)(cls)
+    made.__setattr__ = made.__delattr__ = _refuse_to_set  # type: ignore[assignment]
+    return made
+
+
+def read_only(values: ArrayLike, dtype: DTypeLike = float) -> NDArray:
+    """Return values as an array that nobody can write into, a copy where needed."""
+    array = np.asarray(values, dtype=dtype)
+    if array.flags.writeable or array.base is not None:
+        array = np.array(array)
+        array.flags.writeable = False
+    return array
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        text = np.array2string(
+            value, separator=", ", threshold=6, edgeitems=2, precision=4
+        )
+        return " ".join(text.split())
+    return repr(dict(value)) if isinstance(value, MappingProxyType) else repr(value)
+
+
+def _stamped(state: dict[str, Any]) -> dict[str, Any]:
+    return {**state, _STAMP: _versions()}
+
+
+def _unstamped(state: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    state = dict(state)
+    saved, current = state.pop(_STAMP, {}), _versions()
+    if saved.get("skphonon", __version__).startswith("0.1"):
+        raise ValueError(
+            f"This {cls.__name__} was saved with {_describe(saved)}, whose "
+            f"files skphonon {__version__} cannot read. Load it with skphonon 0.1, "
+            "or train it again."
+        )
+    if saved != current:
+        warnings.warn(
+            f"{cls.__name__} was saved with {_describe(saved)} and is "
+            f"loaded with {_describe(current)}. Results may differ or fail: "
+            "load it with the versions it was saved with, or train it again.",
+            VersionMismatchWarning,
+            stacklevel=3,
+        )
+    return state
+
+
+def _versions() -> dict[str, str]:
     return {"skphonon": __version__, "scikit-learn": sklearn.__version__}
 
 
-def _describe(versions):
+def _describe(versions: Mapping[str, str]) -> str:
     return (
         ", ".join(f"{k} {v}" for k, v in versions.items())
         or "unknown versions of skphonon and scikit-learn"

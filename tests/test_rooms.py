@@ -50,7 +50,7 @@ def test_no_module_imports_itself_by_way_of_others():
         ("physics.zone", "from skphonon.instrument import Measurement", "upwards"),
         ("physics.zone", "import skphonon.learning.features", "upwards"),
         ("datasets._store", "from skphonon.io import read_nxspe", "upwards"),
-        ("io.mantid", "from skphonon.instrument.grid import _Pixels", "private"),
+        ("io.mantid", "from skphonon.instrument.grid import _sees", "private"),
         ("io.mantid", "from skphonon.physics import _crystal", "private"),
         ("metrics", "def f():\n    from skphonon import load_model", "upwards"),
     ],

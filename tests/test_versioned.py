@@ -1,7 +1,9 @@
 """Pickles that know their versions, and work that is done once."""
 
+import copy
 import pickle
 import warnings
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -9,7 +11,12 @@ import sklearn
 from sklearn.base import clone
 
 import skphonon._versioned as persistence
-from skphonon._versioned import VersionedEstimator
+from skphonon._versioned import (
+    Immutable,
+    VersionedEstimator,
+    immutable,
+    read_only,
+)
 from skphonon.persistence import VersionMismatchWarning
 
 
@@ -72,25 +79,81 @@ def test_equal_objects_share_what_they_build():
     calls = []
     toy = Toy(7)
     copies = [toy, clone(toy), pickle.loads(pickle.dumps(toy))]
-    assert [copy.square(calls) for copy in copies] == [49, 49, 49]
+    assert [each.square(calls) for each in copies] == [49, 49, 49]
     assert len(calls) == 1
     assert toy.set_params(size=8).square(calls) == 64
     assert len(calls) == 2
 
 
-def test_only_the_latest_are_kept(monkeypatch):
-    monkeypatch.setattr(persistence, "_KEPT", 50)
-    calls = []
-    for size in range(100, 200):
-        Toy(size).square(calls)
-    assert len(persistence._BUILT) <= persistence._KEPT
-    Toy(100).square(calls)
-    assert len(calls) == 101
+@immutable
+class Fixed(Immutable):
+    values: object
+    size: int = 1
+
+    def _settle(self):
+        self._keep(values=read_only(self.values))
+
+    @cached_property
+    def total(self):
+        return self.values.sum()
 
 
-def test_no_more_bytes_are_kept_than_allowed(monkeypatch):
-    monkeypatch.setattr(persistence, "_LARGEST", 3e6)
-    for size in range(500, 510):  # a megabyte each, within what holds it
-        Toy(size)._cached("array", lambda: ({"found": [np.zeros(125_000)]},))
-    held = [persistence._SIZES[key] for key in persistence._BUILT]
-    assert 2e6 <= sum(held) <= 3e6
+def test_what_does_not_change_says_how_to_make_another():
+    fixed = Fixed([1.0, 2.0])
+    with pytest.raises(AttributeError, match=r"does not change.*Fixed.replace\(size="):
+        fixed.size = 3
+    with pytest.raises(AttributeError, match="does not change"):
+        del fixed.size
+    with pytest.raises(ValueError, match="read-only"):
+        fixed.values[0] = 3.0
+    other = fixed.replace(size=3)
+    assert (fixed.size, other.size) == (1, 3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'weight'"):
+        fixed.replace(weight=3)
+
+
+def test_arrays_of_the_caller_are_copied_and_ours_are_not():
+    mine = np.arange(3.0)
+    view = mine[:]
+    view.flags.writeable = False
+    for given in (mine, view):
+        fixed = Fixed(given)
+        assert not np.shares_memory(fixed.values, mine)
+    assert fixed.replace(size=2).values is fixed.values
+
+
+def test_a_clone_is_the_object_and_a_pickle_holds_its_fields_alone():
+    fixed = Fixed([1.0, 2.0])
+    assert fixed.total == 3.0
+    assert clone(fixed) is fixed
+    assert copy.deepcopy({"a": [fixed]})["a"][0] is fixed
+    loaded = pickle.loads(pickle.dumps(fixed))
+    assert "total" not in vars(loaded)
+    assert loaded == fixed
+    assert hash(loaded) == hash(fixed)
+    assert loaded.total == 3.0
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.values[0] = 3.0
+    assert fixed != fixed.replace(size=2)
+    assert fixed != 3
+
+
+def test_those_of_other_versions_are_named_too(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(persistence, "__version__", "0.1.0")
+        old = pickle.dumps(Fixed([1.0]))
+        patch.setattr(persistence, "__version__", "0.2.99")
+        other = pickle.dumps(Fixed([1.0]))
+    with pytest.raises(ValueError, match=r"Fixed was saved with skphonon 0\.1\.0"):
+        pickle.loads(old)
+    with pytest.warns(VersionMismatchWarning, match="Fixed was saved with"):
+        assert pickle.loads(other) == Fixed([1.0])
+
+
+def test_a_parameter_within_one_cannot_be_set():
+    toy = Toy(Fixed([1.0]))
+    with pytest.raises(ValueError, match=r"size=size\.replace\(values=\.\.\.\)"):
+        toy.set_params(size__values=[2.0])
+    with pytest.raises(ValueError, match="a Fixed does not change"):
+        Toy().set_params(size=Fixed([1.0]), size__values=[2.0])
+    assert repr(toy) == "Toy(size=Fixed(values=[1.]))"

@@ -548,7 +548,7 @@ def _grid_to_json(grid):
     """Return what rebuilds a SpectrumGrid; other grids are not kept."""
     if type(grid) is not SpectrumGrid:
         return None
-    settings = grid.get_params()
+    settings = grid.settings()
     settings = {name: np.asarray(v).tolist() for name, v in settings.items()}
     if settings["mask"] is not None:
         rows = grid.mask.astype(int).astype(str)

@@ -1,15 +1,23 @@
 """The pixels of powder spectra as they were taken: energy and scattering angle."""
 
+from dataclasses import KW_ONLY
+from typing import ClassVar
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skphonon._validation import increasing_axis
-from skphonon.instrument.grid import _bin_edges, _Pixels
+from skphonon._versioned import immutable, read_only
+from skphonon.instrument._pixels import PowderGrid, Visible, energy_axis
 from skphonon.physics.scattering import momentum_transfer
 
 __all__ = ["AngleGrid"]
 
+Array = NDArray[np.float64]
 
-class AngleGrid(_Pixels):
+
+@immutable
+class AngleGrid(PowderGrid):
     r"""Lay out a powder spectrum as it was taken, over energy and scattering angle.
 
     A detector stands at an angle, and its momentum transfer changes with energy. So a
@@ -58,31 +66,16 @@ class AngleGrid(_Pixels):
            [2.5 , 4.46, 6.21]])
     """
 
-    def __init__(self, energy, two_theta, *, incident_energy, mask=None):
-        self.energy = energy
-        self.two_theta = two_theta
-        self.incident_energy = incident_energy
-        self.mask = mask
-        self.axes()
+    two_theta: Array
+    _: KW_ONLY
+    incident_energy: float
+    mask: ArrayLike | None = Visible()  # type: ignore[assignment]
 
-    def axes(self):
-        """Return both axes, checked.
+    _limits: ClassVar[tuple[float, float]] = (0.0, 180.0)
 
-        Returns
-        -------
-        energy : ndarray of shape (n_energy,)
-            Energy transfer in meV.
-        two_theta : ndarray of shape (n_angles,)
-            Scattering angle in degrees.
-
-        Raises
-        ------
-        ValueError
-            If an axis is empty, not finite or not increasing, an angle is not within 0
-            to 180 degrees, or an energy transfer is not below the incident energy.
-        """
-        energy = increasing_axis(self.energy, "energy")
-        two_theta = increasing_axis(self.two_theta, "two_theta")
+    def _settle_axes(self) -> None:
+        energy = energy_axis(self.energy)
+        two_theta = read_only(increasing_axis(self.two_theta, "two_theta"))
         if two_theta[0] < 0 or two_theta[-1] > 180:
             raise ValueError(
                 "two_theta must lie between 0 and 180 degrees, got "
@@ -94,22 +87,12 @@ class AngleGrid(_Pixels):
                 f"incident_energy={self.incident_energy:g} meV, got a maximum of "
                 f"{energy[-1]:g} meV. Crop the energy axis or raise incident_energy."
             )
-        return energy, two_theta
+        self._keep(energy=energy, two_theta=two_theta)
 
-    def edges(self):
-        """Return the borders of the bins, halfway between their centres.
+    def _columns(self) -> NDArray:
+        return self.two_theta
 
-        Returns
-        -------
-        energy : ndarray of shape (n_energy + 1,)
-            Borders in meV.
-        two_theta : ndarray of shape (n_angles + 1,)
-            Borders in degrees, none below 0 or above 180.
-        """
-        energy, two_theta = (_bin_edges(axis) for axis in self.axes())
-        return energy, np.clip(two_theta, 0.0, 180.0)
-
-    def moduli(self):
+    def moduli(self) -> Array:
         r"""Return :math:`|Q|` at the centres of the pixels.
 
         Returns
@@ -117,8 +100,6 @@ class AngleGrid(_Pixels):
         ndarray of shape (n_energy, n_angles)
             In 1/Angstrom.
         """
-        energy, two_theta = self.axes()
-        return momentum_transfer(energy[:, None], self.incident_energy, two_theta)
-
-    def _window(self):
-        return np.ones(self.shape, dtype=bool)
+        return momentum_transfer(
+            self.energy[:, None], self.incident_energy, self.two_theta
+        )

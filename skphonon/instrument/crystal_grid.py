@@ -10,17 +10,31 @@ incoming and the scattered neutron, one orientation measures the surface
 where detectors catch :math:`k_f = k_i - R Q`.
 """
 
-from numbers import Real
-from typing import NamedTuple
+import math
+from collections.abc import Iterator
+from dataclasses import KW_ONLY
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from skphonon._caching import shared
 from skphonon._validation import increasing_axis, parameter_rows
-from skphonon.instrument.grid import _bin_edges, _Pixels
+from skphonon._versioned import immutable, read_only
+from skphonon.instrument._pixels import (
+    Visible,
+    WavevectorGrid,
+    bin_edges,
+    energy_axis,
+)
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
 from skphonon.physics.scattering import final_energy
 
 __all__ = ["CrystalGrid"]
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 _TINY = 1e-12  # 1/Angstrom^2: neutrons that stand still have no direction
 
@@ -39,7 +53,8 @@ class _Geometry(NamedTuple):
     turns: list  # rotations
 
 
-class CrystalGrid(_Pixels):
+@immutable
+class CrystalGrid(WavevectorGrid):
     """Lay out single-crystal spectra: energy and a box of wavevectors.
 
     An image has energy in rows and wavevectors in columns, h-major (l runs fastest); a
@@ -112,78 +127,61 @@ class CrystalGrid(_Pixels):
     (False, (2, 7, 1681))
     """
 
-    def __init__(
-        self,
-        energy,
-        h,
-        k,
-        l,  # noqa: E741
-        *,
-        projection=None,
-        lattice=None,
-        u=(1, 0, 0),
-        v=(0, 1, 0),
-        psi=None,
-        incident_energy=None,
-        two_theta=(0.0, 180.0),
-        elevation=(-90.0, 90.0),
-        mask=None,
-    ):
-        self.energy = energy
-        self.h = h
-        self.k = k
-        self.l = l
-        self.projection = projection
-        self.lattice = lattice
-        self.u = u
-        self.v = v
-        self.psi = psi
-        self.incident_energy = incident_energy
-        self.two_theta = two_theta
-        self.elevation = elevation
-        self.mask = mask
-        self.axes()
+    h: float | Array
+    k: float | Array
+    l: float | Array  # noqa: E741
+    _: KW_ONLY
+    projection: Array | None = None
+    lattice: Array | None = None
+    u: Array = (1, 0, 0)  # type: ignore[assignment]
+    v: Array = (0, 1, 0)  # type: ignore[assignment]
+    psi: float | Array | None = None
+    incident_energy: float | None = None
+    two_theta: tuple[float, float] = (0.0, 180.0)
+    elevation: tuple[float, float] = (-90.0, 90.0)
+    mask: ArrayLike | None = Visible()  # type: ignore[assignment]
 
-    @property
-    def volume_shape(self):
+    def _settle_axes(self) -> None:
+        kept: dict[str, Any] = {"energy": energy_axis(self.energy)}
+        for name in "hkl":
+            axis = getattr(self, name)
+            if np.ndim(axis):
+                kept[name] = read_only(increasing_axis(axis, name))
+            elif not np.isfinite(axis):
+                raise ValueError(f"{name} must be finite, got {axis}.")
+        for name in ("projection", "lattice"):
+            if getattr(self, name) is not None:
+                kept[name] = read_only(_independent(name, getattr(self, name)))
+        for name in ("u", "v"):
+            kept[name] = read_only(parameter_rows(getattr(self, name), list("hkl"))[0])
+        if self.psi is not None and np.ndim(self.psi):
+            kept["psi"] = read_only(self.psi)
+        kept["two_theta"], kept["elevation"] = (
+            tuple(self.two_theta),
+            tuple(self.elevation),
+        )
+        self._keep(**kept)
+
+    @cached_property
+    def volume_shape(self) -> tuple[int, ...]:
         """Number of energies and of bins along each axis of wavevectors."""
-        return tuple(len(axis) for axis in self._volume_axes())
+        return len(self.energy), *(len(axis) for axis in self._sides)
 
-    @property
-    def wavevectors(self):
+    @cached_property
+    def wavevectors(self) -> Array:
         """Centres of the voxels, (n_q, 3) in r.l.u., in the order of the columns."""
-        places = np.meshgrid(*self._volume_axes()[1:], indexing="ij")
-        return np.stack(places, axis=-1).reshape(-1, 3) @ self.directions()
+        places = np.meshgrid(*self._sides, indexing="ij")
+        return read_only(np.stack(places, axis=-1).reshape(-1, 3) @ self.directions())
 
-    def axes(self):
-        """Return both axes of an image, checked.
+    @cached_property
+    def _sides(self) -> list[Array]:
+        """Axes of wavevectors."""
+        return [np.atleast_1d(axis).astype(float) for axis in (self.h, self.k, self.l)]
 
-        Returns
-        -------
-        energy : ndarray of shape (n_energy,)
-            Energy transfer in meV.
-        number : ndarray of shape (n_q,)
-            Number of the wavevector, from 0, in the order of `wavevectors`.
+    def _columns(self) -> NDArray:
+        return np.arange(math.prod(self.volume_shape[1:]))
 
-        Raises
-        ------
-        ValueError
-            If an axis is empty, not finite or not increasing.
-        """
-        energy, *places = self._volume_axes()
-        return energy, np.arange(np.prod([len(axis) for axis in places]))
-
-    def edges(self):
-        """Return the borders of the energy bins, halfway between their centres.
-
-        Returns
-        -------
-        ndarray of shape (n_energy + 1,)
-            Borders in meV.
-        """
-        return _bin_edges(self._volume_axes()[0])
-
-    def volume_edges(self):
+    def volume_edges(self) -> tuple[Array, ...]:
         """Return the borders of the bins along all axes of a volume.
 
         Returns
@@ -198,7 +196,7 @@ class CrystalGrid(_Pixels):
         ValueError
             If none of `h`, `k` and `l` has two centres that tell the size of a voxel.
         """
-        places = self._volume_axes()[1:]
+        places = self._sides
         lengths = np.linalg.norm(self._cartesian(self.directions()), axis=1)
         known = [
             length * np.diff(axis).min()
@@ -211,30 +209,23 @@ class CrystalGrid(_Pixels):
                 "of a voxel, got one number each."
             )
         return self.edges(), *(
-            _bin_edges(axis)
+            bin_edges(axis)
             if len(axis) > 1
             else axis + np.array([-0.5, 0.5]) * min(known) / length
             for axis, length in zip(places, lengths, strict=True)
         )
 
-    def directions(self):
+    def directions(self) -> Array:
         """Return the wavevectors that the three axes count.
 
         Returns
         -------
         ndarray of shape (3, 3)
             The rows of `projection`, in r.l.u.
-
-        Raises
-        ------
-        ValueError
-            If they are not three independent vectors.
         """
-        if self.projection is None:
-            return np.eye(3)
-        return _independent("projection", self.projection)
+        return np.eye(3) if self.projection is None else self.projection
 
-    def to_volumes(self, X):
+    def to_volumes(self, X: ArrayLike) -> Array:
         """Turn rows into volumes.
 
         Parameters
@@ -255,7 +246,7 @@ class CrystalGrid(_Pixels):
         images = self.to_image(np.atleast_2d(X))
         return images.reshape(len(images), *self.volume_shape)
 
-    def in_instrument(self, wavevectors):
+    def in_instrument(self, wavevectors: ArrayLike) -> Array:
         """Turn wavevectors into the axes of the instrument at ``psi = 0``.
 
         Parameters
@@ -276,7 +267,7 @@ class CrystalGrid(_Pixels):
         """
         return self._cartesian(np.asarray(wavevectors, dtype=float)) @ self._frame().T
 
-    def coverage(self, psi=None):
+    def coverage(self, psi: float | ArrayLike | None = None) -> Mask:
         """Tell which voxels each orientation of the crystal sees.
 
         Parameters
@@ -297,7 +288,7 @@ class CrystalGrid(_Pixels):
         """
         return np.array(list(self._orientations(self.psi if psi is None else psi)))
 
-    def horizontal_angles(self, psi=None):
+    def horizontal_angles(self, psi: float | ArrayLike | None = None) -> Array:
         """Return the horizontal angle at which a detector sees each wavevector.
 
         Parameters
@@ -320,40 +311,31 @@ class CrystalGrid(_Pixels):
         outgoing = (self._outgoing(geometry.vectors, turn) for turn in geometry.turns)
         return np.degrees([np.arctan2(k[:, 1], k[:, 0]) for k in outgoing])
 
-    def _volume_axes(self):
-        energy = increasing_axis(self.energy, "energy")
-        places = [
-            increasing_axis([axis] if isinstance(axis, Real) else axis, name)
-            for name, axis in (("h", self.h), ("k", self.k), ("l", self.l))
-        ]
-        return energy, *places
-
-    def _window(self):
+    def _window(self) -> Mask:
         if self.psi is None and self.incident_energy is None:
-            return np.ones(self.shape, dtype=bool)
+            return super()._window()
+        return shared(("window", self.content_key), self._seen)
 
-        def build():
-            seen = np.zeros(self.shape, dtype=bool)
-            for each in self._orientations(self.psi):
-                seen |= each
-            return seen
+    def _seen(self) -> Mask:
+        """Voxels that any orientation sees."""
+        seen = np.zeros(self.shape, dtype=bool)
+        for each in self._orientations(self.psi):
+            seen |= each
+        return seen
 
-        return self._cached("window", build).copy()
-
-    def _cartesian(self, wavevectors):
+    def _cartesian(self, wavevectors: Array) -> Array:
         """Wavevectors in 1/Angstrom, or as they are where no lattice is known."""
         if self.lattice is None:
             return wavevectors
-        lattice = _independent("lattice", self.lattice)
-        return wavevectors @ (2 * np.pi * np.linalg.inv(lattice).T)
+        return wavevectors @ (2 * np.pi * np.linalg.inv(self.lattice).T)
 
-    def _orientations(self, psi):
+    def _orientations(self, psi: float | ArrayLike | None) -> Iterator[Mask]:
         """Yield what is seen at each angle, (n_energy, n_q)."""
         final, half, vectors, steps, widths, turns = self._geometry(psi)
         limits = self._detectors()
         for turn in turns:
 
-            def spread(slopes, turn=turn):
+            def spread(slopes: Array, turn: Array = turn) -> Array:
                 """Change over half a voxel of what has these slopes with R Q."""
                 return (np.abs(slopes @ turn @ steps.T) * widths).sum(axis=1) / 2
 
@@ -370,13 +352,13 @@ class CrystalGrid(_Pixels):
                 seen &= (along >= low - reach) & (along <= high + reach)
             yield seen
 
-    def _outgoing(self, vectors, turn):
+    def _outgoing(self, vectors: Array, turn: Array) -> Array:
         """Return k_f = k_i - R Q of all wavevectors, (n_q, 3)."""
         outgoing = -vectors @ turn.T
         outgoing[:, 0] += np.sqrt(self.incident_energy / NEUTRON_HBAR2_OVER_2M)
         return outgoing
 
-    def _geometry(self, psi):
+    def _geometry(self, psi: float | ArrayLike | None) -> _Geometry:
         """Return what the surfaces of all orientations are made of."""
         if psi is None or self.incident_energy is None or self.lattice is None:
             raise ValueError(
@@ -390,23 +372,20 @@ class CrystalGrid(_Pixels):
             raise ValueError(
                 f"psi must be finite angles in degrees, at least one; got {psi!r}."
             )
-        final = final_energy(self._volume_axes()[0], self.incident_energy)
+        final = final_energy(self.energy, self.incident_energy)
         edges, *sides = self.volume_edges()
         squares = final / NEUTRON_HBAR2_OVER_2M
         half = np.diff(edges) / (2 * NEUTRON_HBAR2_OVER_2M)
-        widths = np.meshgrid(*(np.diff(side) for side in sides), indexing="ij")
-        widths = np.stack(widths, axis=-1).reshape(-1, 3)
+        each = np.meshgrid(*(np.diff(side) for side in sides), indexing="ij")
+        widths = np.stack(each, axis=-1).reshape(-1, 3)
         vectors = self.in_instrument(self.wavevectors)
         steps = self.in_instrument(self.directions())
         turns = [_about_third_axis(angle) for angle in angles]
         return _Geometry(squares, half, vectors, steps, widths, turns)
 
-    def _frame(self):
+    def _frame(self) -> Array:
         """Axes of the instrument at psi = 0, in rows: beam, horizontal, vertical."""
-        u, v = (
-            self._cartesian(parameter_rows(w, ["h", "k", "l"])[0])
-            for w in (self.u, self.v)
-        )
+        u, v = self._cartesian(self.u), self._cartesian(self.v)
         up = np.cross(u, v)
         if np.linalg.norm(up) < 1e-6 * np.linalg.norm(u) * np.linalg.norm(v):
             raise ValueError(
@@ -416,7 +395,7 @@ class CrystalGrid(_Pixels):
         axes = np.array([u, np.cross(up, u), up])
         return axes / np.linalg.norm(axes, axis=1, keepdims=True)
 
-    def _detectors(self):
+    def _detectors(self) -> dict[int, Array]:
         """Return the range of k_f / |k_f| along the beam and along the vertical."""
         ranges = {}
         for name, least, most in (("two_theta", 0, 180), ("elevation", -90, 90)):
@@ -433,12 +412,12 @@ class CrystalGrid(_Pixels):
         }
 
 
-def _about_third_axis(angle):
+def _about_third_axis(angle: float) -> Array:
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
 
 
-def _independent(name, vectors):
+def _independent(name: str, vectors: ArrayLike) -> Array:
     matrix = np.asarray(vectors, dtype=float)
     if (
         matrix.shape != (3, 3)

@@ -1,140 +1,33 @@
-"""The pixels of spectra: axes, what was measured, image and row."""
+"""The pixels of powder spectra over energy and momentum transfer, and of paths."""
 
-from inspect import signature
+from dataclasses import KW_ONLY
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skphonon._validation import increasing_axis, wavevector_rows
-from skphonon._versioned import VersionedEstimator
+from skphonon._versioned import immutable, read_only
 from skphonon._warnings import warn_user
-from skphonon.instrument.measurement import TRANSPOSED, MeasurementWarning
+from skphonon.instrument._pixels import (
+    PowderGrid,
+    Visible,
+    WavevectorGrid,
+    energy_axis,
+)
+from skphonon.instrument.measurement import MeasurementWarning
 from skphonon.physics.scattering import final_energy, kinematic_mask
 
 __all__ = ["PathGrid", "SpectrumGrid", "energy_edges", "pixel_coordinates"]
 
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
 _LARGE_Q = 20.0  # 1/Angstrom: beyond the reach of neutrons of less energy than that
 
 
-class _Pixels(VersionedEstimator):
-    """Images, rows and the mask of a grid.
-
-    Subclasses take a parameter `mask`; `axes` returns both their axes, checked, and
-    `_window` what is visible where no mask is given.
-    """
-
-    def get_params(self, deep=True):
-        """Return the constructor's arguments as they were given.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Has no effect: a grid holds no estimators.
-
-        Returns
-        -------
-        dict
-            Arguments by name.
-        """
-        # not by the property: it may take long to find what is visible
-        return {
-            name: self._mask if name == "mask" else getattr(self, name)
-            for name in sorted(signature(type(self)).parameters)
-        }
-
-    @property
-    def shape(self):
-        """Number of energies and of columns."""
-        energy, columns = self.axes()
-        return len(energy), len(columns)
-
-    @property
-    def n_pixels(self):
-        """Number of pixels of a spectrum, visible or not."""
-        n_energy, n_q = self.shape
-        return n_energy * n_q
-
-    @property
-    def mask(self):
-        """True where a pixel is visible, an array of shape (n_energy, n_q)."""
-        if self._mask is None:
-            mask = self._window()
-        else:
-            mask = np.asarray(self._mask, dtype=bool)
-            if mask.shape != self.shape:
-                raise ValueError(
-                    f"mask must have the shape of the grid, {self.shape}, got "
-                    f"{mask.shape}."
-                )
-        if not mask.any():
-            raise ValueError(
-                "The grid must hold at least one visible pixel, got none. Check the "
-                "mask or, without one, the axes against the kinematic window."
-            )
-        return mask
-
-    @mask.setter
-    def mask(self, mask):
-        self._mask = mask
-
-    def to_image(self, X):
-        """Turn rows into images.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_pixels) or (n_pixels,)
-            Spectra, one a row.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_energy, n_q) or (n_energy, n_q)
-            The same numbers; a single row gives a single image.
-
-        Raises
-        ------
-        ValueError
-            If the number of columns is not the number of pixels of this grid.
-        """
-        X = np.asarray(X)
-        if X.ndim not in (1, 2) or X.shape[-1] != self.n_pixels:
-            raise ValueError(
-                f"X must have {self.n_pixels} columns for a grid of {self.shape} "
-                f"pixels, got shape {X.shape}. Was it measured on another grid?"
-            )
-        return X.reshape(*X.shape[:-1], *self.shape)
-
-    def to_rows(self, images):
-        """Turn images into rows, NaN outside the visible window.
-
-        Parameters
-        ----------
-        images : array-like of shape (n_samples, n_energy, n_q) or (n_energy, n_q)
-            One or more images.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_pixels)
-            A new array; a single image gives one row.
-
-        Raises
-        ------
-        ValueError
-            If the images do not have the shape of this grid.
-        """
-        images = np.asarray(images, dtype=float)
-        if images.ndim not in (2, 3) or images.shape[-2:] != self.shape:
-            raise ValueError(
-                f"images must have shape (n_samples, {self.shape[0]}, {self.shape[1]})"
-                f", got {images.shape}. "
-                + (
-                    TRANSPOSED
-                    if images.shape[-2:] == self.shape[::-1]
-                    else "Rows are energies, columns are q."
-                )
-            )
-        return np.where(self.mask, images, np.nan).reshape(-1, self.n_pixels)
-
-
-class SpectrumGrid(_Pixels):
+@immutable
+class SpectrumGrid(PowderGrid):
     """Lay out a powder spectrum: its two axes and what the instrument can see.
 
     An image has energy in rows and momentum transfer in columns; a row is that image
@@ -177,80 +70,59 @@ class SpectrumGrid(_Pixels):
     (1, 2, 3)
     """
 
-    def __init__(
-        self, energy, q, *, incident_energy=None, two_theta=(0.0, 180.0), mask=None
-    ):
-        self.energy = energy
-        self.q = q
-        self.incident_energy = incident_energy
-        self.two_theta = two_theta
-        self.mask = mask
-        self._check_order()
+    q: Array
+    _: KW_ONLY
+    incident_energy: float | None = None
+    two_theta: tuple[float, float] = (0.0, 180.0)
+    mask: ArrayLike | None = Visible()  # type: ignore[assignment]
 
-    def _check_order(self):
-        """Refuse axes that are none, and exchanged ones; warn where they may be."""
-        energy, q = self.axes()
-        if self._mask is None and not self._window().any():
+    _limits: ClassVar[tuple[float, float]] = (0.0, np.inf)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._warn_of_axes()
+
+    def _settle_axes(self) -> None:
+        energy, q = energy_axis(self.energy), read_only(increasing_axis(self.q, "q"))
+        if q[0] < 0:
+            raise ValueError(f"q must not be negative, got a minimum of {q[0]:g} 1/A.")
+        if self.incident_energy is not None:
+            final_energy(energy, self.incident_energy)
+        self._keep(energy=energy, q=q, two_theta=tuple(self.two_theta))
+
+    def _settle(self) -> None:
+        super()._settle()
+        if vars(self)["mask"] is None and not self._window().any():
             advice = "Check the axes (meV, 1/Angstrom), incident_energy and two_theta."
-            if _sees(q, energy, self.incident_energy):
+            if _sees(self.q, self.energy, self.incident_energy):
                 advice = "The axes look exchanged: SpectrumGrid(energy, q)."
             raise ValueError(
                 "The grid must hold at least one visible pixel, got none within the "
                 f"kinematic window of incident_energy={self.incident_energy:g} meV. "
                 f"{advice}"
             )
-        if q[-1] > _LARGE_Q and np.abs(energy).max() < q[-1]:
+
+    def _warn_of_axes(self) -> None:
+        highest = np.abs(self.energy).max()
+        if self.q[-1] > _LARGE_Q and highest < self.q[-1]:
             warn_user(
-                f"|Q| up to {q[-1]:g} 1/Angstrom with energies up to "
-                f"{np.abs(energy).max():g} meV: the axes look exchanged. Pass "
+                f"|Q| up to {self.q[-1]:g} 1/Angstrom with energies up to "
+                f"{highest:g} meV: the axes look exchanged. Pass "
                 "SpectrumGrid(energy, q), energy in meV first.",
                 MeasurementWarning,
             )
 
-    def axes(self):
-        """Return both axes, checked.
+    def _columns(self) -> NDArray:
+        return self.q
 
-        Returns
-        -------
-        energy : ndarray of shape (n_energy,)
-            Energy transfer in meV.
-        q : ndarray of shape (n_q,)
-            Momentum transfer in 1/Angstrom.
-
-        Raises
-        ------
-        ValueError
-            If an axis is empty, not finite or not increasing, q is negative, or the
-            energy transfer exceeds the incident energy.
-        """
-        energy, q = increasing_axis(self.energy, "energy"), increasing_axis(self.q, "q")
-        if q[0] < 0:
-            raise ValueError(f"q must not be negative, got a minimum of {q[0]:g} 1/A.")
-        if self.incident_energy is not None:
-            final_energy(energy, self.incident_energy)
-        return energy, q
-
-    def _window(self):
-        energy, q = self.axes()
+    def _window(self) -> Mask:
         if self.incident_energy is None:
-            return np.ones((energy.size, q.size), dtype=bool)
-        return kinematic_mask(energy, q, self.incident_energy, self.two_theta)
-
-    def edges(self):
-        """Return the borders of the bins, halfway between their centres.
-
-        Returns
-        -------
-        energy : ndarray of shape (n_energy + 1,)
-            Borders in meV.
-        q : ndarray of shape (n_q + 1,)
-            Borders in 1/Angstrom, none below zero.
-        """
-        energy, q = (_bin_edges(axis) for axis in self.axes())
-        return energy, np.maximum(q, 0.0)
+            return super()._window()
+        return kinematic_mask(self.energy, self.q, self.incident_energy, self.two_theta)
 
 
-class PathGrid(_Pixels):
+@immutable
+class PathGrid(WavevectorGrid):
     """Lay out spectra at a list of wavevectors, such as a path through the zone.
 
     An image has energy in rows and wavevectors in columns; a row is that image
@@ -284,46 +156,19 @@ class PathGrid(_Pixels):
     array([0, 1, 2])
     """
 
-    def __init__(self, energy, wavevectors, *, mask=None):
-        self.energy = energy
-        self.wavevectors = wavevectors
-        self.mask = mask
-        self.axes()
+    wavevectors: Array
+    _: KW_ONLY
+    mask: ArrayLike | None = Visible()  # type: ignore[assignment]
 
-    def axes(self):
-        """Return both axes, checked.
+    def _settle_axes(self) -> None:
+        wavevectors = read_only(wavevector_rows(self.wavevectors))
+        self._keep(energy=energy_axis(self.energy), wavevectors=wavevectors)
 
-        Returns
-        -------
-        energy : ndarray of shape (n_energy,)
-            Energy transfer in meV.
-        number : ndarray of shape (n_q,)
-            Number of the wavevector, from 0: a list of wavevectors has no scale.
-
-        Raises
-        ------
-        ValueError
-            If the energies are not increasing or not finite, or the wavevectors are not
-            finite or have another shape.
-        """
-        energy = increasing_axis(self.energy, "energy")
-        return energy, np.arange(len(wavevector_rows(self.wavevectors)))
-
-    def edges(self):
-        """Return the borders of the energy bins, halfway between their centres.
-
-        Returns
-        -------
-        ndarray of shape (n_energy + 1,)
-            Borders in meV.
-        """
-        return _bin_edges(self.axes()[0])
-
-    def _window(self):
-        return np.ones(self.shape, dtype=bool)
+    def _columns(self) -> NDArray:
+        return np.arange(len(self.wavevectors))
 
 
-def pixel_coordinates(grid):
+def pixel_coordinates(grid: Any) -> Array:
     """Return where the pixels of a row are: |Q|, or h, k and l, and then the energy.
 
     Parameters
@@ -344,7 +189,7 @@ def pixel_coordinates(grid):
     return np.column_stack([np.tile(q, (len(energy), 1)), np.repeat(energy, len(q))])
 
 
-def energy_edges(grid):
+def energy_edges(grid: Any) -> Array:
     """Return the borders of the energy bins of any grid.
 
     Parameters
@@ -361,19 +206,8 @@ def energy_edges(grid):
     return edges[0] if isinstance(edges, tuple) else edges
 
 
-def _sees(energy, q, incident_energy):
+def _sees(energy: Array, q: Array, incident_energy: float | None) -> bool:
     """Tell whether a neutron can reach any pixel."""
-    fits = energy[-1] < incident_energy and q[0] >= 0
-    return fits and kinematic_mask(energy, q, incident_energy).any()
-
-
-def _bin_edges(centres):
-    if centres.size == 1:
-        raise ValueError(
-            "An axis needs at least two bin centres to tell the width of a bin, got "
-            f"one ({centres[0]:g})."
-        )
-    middles = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate(
-        [[2 * centres[0] - middles[0]], middles, [2 * centres[-1] - middles[-1]]]
-    )
+    if incident_energy is None or energy[-1] >= incident_energy or q[0] < 0:
+        return False
+    return bool(kinematic_mask(energy, q, incident_energy).any())

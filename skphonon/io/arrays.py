@@ -281,7 +281,7 @@ def _rows(images):
 
 
 def _write_grid(group, grid):
-    for name, value in grid.get_params().items():
+    for name, value in grid.settings().items():
         if name == "mask" and value is not None:
             group[name] = np.asarray(value, dtype=bool).reshape(_image_shape(grid))
         elif value is not None:
@@ -340,13 +340,11 @@ def _read_grid(group, grid_class):
     axes = [_read(group, name) for name in required]
     others = {name: _read(group, name) for name in here - {*required, "mask"}}
     if "mask" in here:  # of the shape of a volume
-        mask = np.atleast_1d(read_array(group, "mask")).astype(bool)
+        shape = tuple(len(np.atleast_1d(axis)) for axis in axes)
+        mask = read_array(group, "mask", shape).astype(bool)
         others["mask"] = mask.reshape(len(mask), -1)
     try:
         grid = grid_class(*axes, **others)
-        shape = _image_shape(grid)
     except ValueError as error:
         raise ValueError(f"{place(group)}: {error}") from error
-    if "mask" in here and mask.shape != shape:
-        read_array(group, "mask", shape)  # says what shape it must have
-    return grid, shape
+    return grid, _image_shape(grid)

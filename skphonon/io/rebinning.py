@@ -13,7 +13,6 @@ neighbouring bins make the errors of these correlated, which is not kept.
 from collections import Counter
 
 import numpy as np
-from sklearn.base import clone
 
 from skphonon._warnings import warn_user
 from skphonon.instrument.detectors import DetectorMeasurement
@@ -382,7 +381,7 @@ def _averages(sums, grid, runs, settings):
         )
     incident = np.mean(runs.incident_energies).item()
     settings = {"incident_energy": incident, "mask": seen, **settings}
-    grid = clone(grid).set_params(**settings)
+    grid = grid.replace(**settings)
     safe = np.where(seen, weight, 1)
     errors = np.sqrt(variance) / safe
     return Measurement(

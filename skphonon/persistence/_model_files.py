@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline
 
 from skphonon._files import write_whole
 from skphonon._version import __version__
+from skphonon._versioned import Immutable
 from skphonon.persistence._tensor_file import can_hold, from_bytes, read_json, to_bytes
 
 __all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
@@ -52,6 +53,7 @@ TRUSTED_TYPES = {
 }
 """Classes, by name and module, whose instances a model file may hold."""
 
+_KINDS = BaseEstimator, Immutable
 _FORMAT = "skphonon model"
 _FORMAT_VERSION = 2
 # What estimators and numpy raise when they are given nonsense for a state.
@@ -107,7 +109,7 @@ def save_model(estimator, path, *, overwrite=False, trusted=()):
     0.5
     """
     path, arrays = Path(path), {}
-    if not isinstance(estimator, BaseEstimator):
+    if not isinstance(estimator, _KINDS):
         raise TypeError(f"estimator must be an estimator, got {estimator!r}.")
     code = _encode(estimator, type(estimator).__name__, arrays, _by_name(trusted))
     texts = {
@@ -183,7 +185,7 @@ def load_model(path, *, trusted=()):
             f"{path} holds no model that can be built here: {error}. It was written by "
             f"skphonon {texts.get('skphonon')}, this is {__version__}."
         ) from error
-    if not isinstance(model, BaseEstimator):
+    if not isinstance(model, _KINDS):
         raise ValueError(f"{path} must hold an estimator, got {type(model).__name__}.")
     return model
 
@@ -227,7 +229,7 @@ def _encode(value, name, arrays, extra):
         return parts if type(value) is list else {"tuple": parts}
     if type(value) in (dict, OrderedDict):
         return _encode_dict(value, name, arrays, extra)
-    if isinstance(value, BaseEstimator) and _is_trusted(type(value), extra):
+    if isinstance(value, _KINDS) and _is_trusted(type(value), extra):
         state = _without_cache(type(value), value.__getstate__())
         code = _encode_dict(state, name, arrays, extra)
         return {"instance": [type(value).__name__, code]}
@@ -307,7 +309,7 @@ def _without_cache(cls, state):
 
 def _by_name(classes):
     for cls in classes:
-        if not (isinstance(cls, type) and issubclass(cls, BaseEstimator)):
+        if not (isinstance(cls, type) and issubclass(cls, _KINDS)):
             raise TypeError(f"trusted must list classes of estimators, got {cls!r}.")
     return {cls.__name__: cls for cls in classes}
 

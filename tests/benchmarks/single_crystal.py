@@ -26,7 +26,7 @@ from skphonon import (
     SingleCrystalSimulator,
     SpectrumRegressor,
 )
-from skphonon._versioned import _BUILT
+from skphonon._caching import _BUILT
 from skphonon.learning import GappySpectrumExtractor
 
 ENERGY = np.linspace(0.5, 25.25, 100)  # meV

@@ -193,7 +193,7 @@ def test_bad_requests_are_named(simulator, options, message):
 
 
 def test_an_orientation_that_sees_nothing_is_named(simulator):
-    grid = clone(simulator.grid).set_params(
+    grid = simulator.grid.replace(
         h=[2.5, 3.0], k=[0.0, 0.5], psi=[0.0, 60.0], u=(1, 0, 0)
     )
     covered = grid.coverage().any(axis=(1, 2))

@@ -297,7 +297,10 @@ def test_other_settings_are_refused_by_name(store, simulator, changes, message):
     arguments = {"n_samples": 130, "noise": 0.1, "random_state": 3, "shard_size": 64}
     inner = {k.removeprefix("simulator__"): v for k, v in changes.items() if "__" in k}
     outer = {k: v for k, v in changes.items() if "__" not in k}
-    simulator.set_params(**inner)
+    of_grid = {k.removeprefix("grid__"): v for k, v in inner.items() if "__" in k}
+    grid = simulator.grid.replace(**of_grid)
+    settings = {k: v for k, v in inner.items() if "__" not in k}
+    simulator.set_params(grid=grid, **settings)
     before = contents(store.path)
     with pytest.raises(ValueError, match=message):
         write_powder_spectra(store.path, simulator, **arguments | outer)

@@ -65,7 +65,7 @@ def test_clone_and_pickle_know_no_more_than_the_constructor():
     for other in (clone(grid), pickle.loads(pickle.dumps(grid))):
         assert_array_equal(other.mask, grid.mask)
     assert len(pickle.dumps(grid)) < 2000
-    assert grid.get_params()["mask"] is None
+    assert grid.settings()["mask"] is None
 
 
 def histogram(grid, psi, n_neutrons=400_000):
@@ -140,7 +140,7 @@ def test_one_orientation_stays_within_the_kinematic_limits():
     # a voxel of 0.11 1/A, and bins of 4 meV, may reach over the limits
     assert (seen & ~allowed).sum() < 0.15 * seen.sum()
     # a whole turn sees all of a plane that the limits allow, and no more
-    around = clone(grid).set_params(psi=np.arange(0.0, 360.0, 2.0), elevation=(-90, 90))
+    around = grid.replace(psi=np.arange(0.0, 360.0, 2.0), elevation=(-90, 90))
     missing = allowed & ~around.mask
     assert missing.sum() < 1e-3 * allowed.sum()
 

@@ -35,9 +35,9 @@ def test_a_given_mask_takes_the_place_of_the_window():
     grid = SpectrumGrid(ENERGY, Q, incident_energy=50.0, mask=mask)
     assert_array_equal(grid.mask, mask)
     # the window comes back when the mask is taken away, also on a clone
-    without = clone(grid).set_params(mask=None)
+    without = clone(grid).replace(mask=None)
     assert_array_equal(without.mask, SpectrumGrid(ENERGY, Q, incident_energy=50.0).mask)
-    assert without.get_params()["mask"] is None
+    assert without.settings()["mask"] is None
 
 
 def test_everything_is_visible_without_an_incident_energy():

@@ -56,7 +56,7 @@ def test_round_trip_is_exact(grid, tmp_path):
     assert_array_equal(measured.error, X**2)
     assert_array_equal(measured.temperature, [10, 20.5, 30])
     assert type(measured.grid) is type(grid)
-    written, found = grid.get_params(), measured.grid.get_params()
+    written, found = grid.settings(), measured.grid.settings()
     assert written.keys() == found.keys()
     for name, value in written.items():
         assert (value is None) == (found[name] is None)

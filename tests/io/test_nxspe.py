@@ -6,7 +6,6 @@ import pytest
 from measured_files import case, detectors, momentum, write_nxspe
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.interpolate import RegularGridInterpolator
-from sklearn.base import clone
 
 from skphonon import (
     CrystalGrid,
@@ -439,12 +438,12 @@ def test_crystal_gives_the_function_back(turned):
 def test_crystal_coverage_is_that_of_the_grid(turned):
     """No detector sees what none can see by the geometry of the grid."""
     grid, paths = turned
-    grid = clone(grid).set_params(
+    grid = grid.replace(
         energy=np.arange(-5, 30, 2.0),
         **{name: np.linspace(*ends, 17) for name, ends in ENDS.items()},
     )
     seen = reduce_crystal(map(read_nxspe, paths), grid).grid.mask
-    grid.set_params(incident_energy=EI, two_theta=(5.0, 95.0))
+    grid = grid.replace(incident_energy=EI, two_theta=(5.0, 95.0))
     wrong = [
         (seen & ~grid.coverage(psi).any(axis=0)).sum() / seen.sum()
         for psi in ([-30, 0, 45], [30, 0, -45], [60, 90, 135])
@@ -456,7 +455,7 @@ def test_crystal_coverage_is_that_of_the_grid(turned):
 
 def test_crystal_keeps_all_weight(turned):
     grid, paths = turned
-    wide = clone(grid).set_params(
+    wide = grid.replace(
         energy=np.arange(-12, 53, 5.0),
         h=[-20.0, 20.0],
         k=[-20.0, 20.0],
@@ -480,7 +479,7 @@ def test_crystals_that_cannot_be_reduced(turned):
     grid, paths = turned
     run = read_nxspe(paths[0])
     with pytest.raises(ValueError, match="must have a lattice to turn Q into"):
-        reduce_crystal(run, clone(grid).set_params(lattice=None))
+        reduce_crystal(run, grid.replace(lattice=None))
     with pytest.raises(ValueError, match=r"how the crystal was turned.* run.replace"):
         reduce_crystal(run.replace(psi=None), grid)
     with pytest.raises(ValueError, match="must fall on the grid, got none"):

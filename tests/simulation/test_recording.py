@@ -407,7 +407,7 @@ def test_nuisances_of_angles_are_other_grids(aluminium, angles):
         ({"incident_energy": 62.0}, {"incident_energy": 62.0}),
         ({"two_theta_offset": 0.7}, {"two_theta": angles.two_theta - 0.7}),
     ):
-        other = clone(simulator).set_params(grid=clone(angles).set_params(**changed))
+        other = clone(simulator).set_params(grid=angles.replace(**changed))
         found = simulator.simulate(simulator.reference, nuisance=nuisance)
         expected = other.simulate(simulator.reference)
         assert_allclose(found, expected, atol=1e-9 * expected.max())
@@ -416,7 +416,7 @@ def test_nuisances_of_angles_are_other_grids(aluminium, angles):
 def test_a_grid_of_angles_is_a_grid(aluminium, angles, tmp_path):
     mask = np.ones(angles.shape, dtype=bool)
     mask[:3, 5] = False
-    grid = clone(angles).set_params(mask=mask)
+    grid = angles.replace(mask=mask)
     simulator = small_simulator(aluminium, grid)
     rows = simulator.simulate([simulator.reference, 1.1 * simulator.reference])
     assert_array_equal(np.isnan(rows[0]), ~mask.ravel())

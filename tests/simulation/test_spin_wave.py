@@ -279,7 +279,9 @@ def test_contract_survives_clones_and_pickles():
     expected = made.simulate(POINT)
     for copy in (clone(made), pickle.loads(pickle.dumps(made))):
         assert_allclose(copy.simulate(POINT), expected)
-    changed = clone(made).set_params(model__ions=None, grid__energy=ENERGY + 1)
+    changed = clone(made).set_params(
+        model__ions=None, grid=made.grid.replace(energy=ENERGY + 1)
+    )
     assert changed.simulate(POINT).shape == expected.shape
     assert not np.allclose(changed.simulate(POINT), expected)
 
