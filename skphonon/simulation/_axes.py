@@ -15,10 +15,20 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csc_array
 
 from skphonon.instrument.resolution import resolve_widths, total_width
 
-__all__ = ["Axis", "Places", "energy_axis", "inverse_square", "q_axis", "widths_inside"]
+__all__ = [
+    "Axis",
+    "Places",
+    "collecting_matrix",
+    "energy_axis",
+    "inverse_square",
+    "q_axis",
+    "slope_weights",
+    "widths_inside",
+]
 
 Array = NDArray[np.float64]
 
@@ -32,24 +42,12 @@ _SOFTEST = 1e-6  # meV^2: softer modes, sound of infinite wavelength, do not sca
 
 
 class Axis(NamedTuple):
-    """An even axis on which lines are collected.
-
-    Parameters
-    ----------
-    step : float
-        Distance between points.
-    first : int
-        Number of the first point; point number l lies at l * step.
-    n_points : int
-        Number of points.
-    smooth : bool
-        Whether the resolution is resolved by the step.
-    """
+    """An even axis on which lines are collected: point number l lies at l * step."""
 
     step: float
-    first: int
+    first: int  # number of the first point
     n_points: int
-    smooth: bool
+    smooth: bool  # whether the resolution is resolved by the step
 
     @property
     def blur(self) -> float:
@@ -60,34 +58,15 @@ class Axis(NamedTuple):
         return 0.0 if self.smooth else self.step / 3**0.5
 
     def points(self, beyond: int = 0) -> Array:
-        """Return where the points are, with so many more at either end.
-
-        Parameters
-        ----------
-        beyond : int, default=0
-            Points before the first and after the last.
-
-        Returns
-        -------
-        ndarray of shape (n_points + 2 * beyond,)
-        """
+        """Return where the points are, with so many more at either end."""
         start, stop = self.first - beyond, self.first + self.n_points + beyond
         return self.step * np.arange(start, stop, dtype=float)
 
     def coefficients(self, values: Array) -> Array:
-        """Return spline coefficients of values along the last axis, less its ends.
+        """Return spline coefficients of values at `points(beyond=1)`, on the last axis.
 
         Where the resolution is not resolved they are the values themselves, which are
         never negative.
-
-        Parameters
-        ----------
-        values : ndarray of shape (..., n_points + 2)
-            At ``points(beyond=1)``.
-
-        Returns
-        -------
-        ndarray of shape (..., n_points)
         """
         inner = values[..., 1:-1]
         if not self.smooth:
@@ -95,17 +74,9 @@ class Axis(NamedTuple):
         return 4 / 3 * inner - (values[..., 2:] + values[..., :-2]) / 6
 
     def samples(self, values: Array) -> Array:
-        """Return what a smooth function collects on the points, as lines would.
+        """Return the integrals of the splines with a function, from `points(beyond=1)`.
 
-        Parameters
-        ----------
-        values : ndarray of shape (..., n_points + 2)
-            The function at ``points(beyond=1)``.
-
-        Returns
-        -------
-        ndarray of shape (..., n_points)
-            Its integrals with the splines.
+        They are what lines as dense as the function add to the points.
         """
         inner = values[..., 1:-1]
         if self.smooth:
@@ -113,17 +84,7 @@ class Axis(NamedTuple):
         return self.step * inner
 
     def samples_back(self, slopes: Array) -> Array:
-        """Return the gradient with `values` of a scalar from that with `samples`.
-
-        Parameters
-        ----------
-        slopes : ndarray of shape (..., n_points)
-            Derivatives with the result of :meth:`samples`.
-
-        Returns
-        -------
-        ndarray of shape (..., n_points + 2)
-        """
+        """Return the gradient with `values` of a scalar from that with `samples`."""
         beside = self.step / 6 if self.smooth else 0.0
         found = np.zeros((*slopes.shape[:-1], self.n_points + 2))
         found[..., 1:-1] = (self.step - 2 * beside) * slopes
@@ -132,18 +93,7 @@ class Axis(NamedTuple):
         return found
 
     def places(self, positions: Array) -> "Places":
-        """Find the places of lines.
-
-        Parameters
-        ----------
-        positions : ndarray
-            Where the lines are.
-
-        Returns
-        -------
-        Places
-            Of the shape of `positions`.
-        """
+        """Find the places of lines."""
         steps = positions / self.step - self.first
         inside = np.clip(steps, 1.0, self.n_points - 2.001)
         node = inside.astype(np.int32)
@@ -151,21 +101,11 @@ class Axis(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where lines lie on an axis; each is shared by four points of it.
+    """Positions of lines on an axis; each is shared by four points of it."""
 
-    Parameters
-    ----------
-    node : ndarray of int
-        The first of the four points, counted from the start of the axis.
-    fraction : ndarray
-        How far the line is from the second point to the third.
-    seen : ndarray of bool
-        False for lines beyond the axis.
-    """
-
-    node: NDArray[np.int32]
-    fraction: Array
-    seen: NDArray[np.bool_]
+    node: NDArray[np.int32]  # the first of the four, counted from the start of the axis
+    fraction: Array  # of the way from the second point to the third
+    seen: NDArray[np.bool_]  # False for lines beyond the axis
 
     def weights(self) -> Array:
         """Return the shares of the four points, along a further axis."""
@@ -192,19 +132,25 @@ class Places(NamedTuple):
 
 
 def inverse_square(eigenvalues: Array) -> Array:
-    """Return 1 / E^2 of lines, zero for modes too soft to scatter.
-
-    Parameters
-    ----------
-    eigenvalues : ndarray
-        Squared energies in meV^2.
-
-    Returns
-    -------
-    ndarray
-        In 1/meV^2.
-    """
+    """Return 1 / E^2 of lines, zero for modes too soft to scatter."""
     return (eigenvalues > _SOFTEST) / np.maximum(eigenvalues, _SOFTEST)
+
+
+def slope_weights(places: Places, inverse: Array, step: float) -> Array:
+    """Return derivatives with E^2 of what lines of weight 1 / E^2 add to four points.
+
+    Of energies E at `places`, with 1 / E^2 in `inverse`, on an axis of this step.
+    """
+    inverse = inverse[..., None]
+    tilts = places.tilts() * (np.sqrt(inverse) / (2 * step))
+    return inverse * (tilts - places.weights() * inverse)
+
+
+def collecting_matrix(starts: NDArray, weights: Array, n_rows: int) -> csc_array:
+    """Return the matrix whose columns add lines to four rows each, from a start on."""
+    index = (starts.reshape(-1, 1) + np.arange(4)).astype(np.int32).ravel()
+    ends = np.arange(0, len(index) + 1, 4, dtype=np.int32)
+    return csc_array((weights.ravel(), index, ends), shape=(n_rows, starts.size))
 
 
 def energy_axis(
@@ -217,25 +163,8 @@ def energy_axis(
 ) -> Axis:
     """Lay an energy axis under the bins of a spectrum.
 
-    Parameters
-    ----------
-    edges : array-like of shape (n_energy + 1,)
-        Borders of the energy bins in meV.
-    resolutions : sequence of float or callable
-        Standard deviations in meV, or functions from energy to them, that the axis
-        shall resolve and reach.
-    moves : callable, default=None
-        From a border to the energies in meV that it may stand for (None: itself).
-    line_steps : int, default=3
-        Points of the axis within the width of the narrowest resolution and bin: three
-        do for an average over many lines.
-    tails : pair of float, default=None
-        Energies in meV that the axis shall hold as well.
-
-    Returns
-    -------
-    Axis
-        For energies that are not negative, with what splines near zero need below it.
+    It resolves and reaches all `resolutions`. A border may stand for the energies that
+    `moves` takes it to; `tails` are the ends of a range that the axis holds as well.
     """
     edges = np.asarray(edges, dtype=float)
     inside = np.linspace(edges[0], edges[-1], 4 * len(edges))
@@ -257,20 +186,9 @@ def energy_axis(
 
 
 def q_axis(edges: ArrayLike, widths: tuple[float, float], moves) -> Axis:
-    r"""Lay an axis of moduli under the bins of a spectrum.
+    """Lay an axis of moduli under the bins of a spectrum.
 
-    Parameters
-    ----------
-    edges : array-like of shape (..., n_q + 1)
-        Borders of the bins in 1/Angstrom.
-    widths : pair of float
-        Least and largest standard deviation of the resolution in 1/Angstrom.
-    moves : callable
-        From a border to the moduli that it may stand for.
-
-    Returns
-    -------
-    Axis
+    For resolutions between two widths; `moves` is as for `energy_axis`.
     """
     edges = np.asarray(edges, dtype=float)
     top = edges.max()

@@ -24,18 +24,20 @@ from skphonon.simulation._crystal_engine import (
     amplitudes,
     batches,
     blocks,
-    crystals,
     finished,
-    isotropic,
     modes,
-    quadratic,
     recorded,
     shown,
     softest_of,
     spread,
+)
+from skphonon.simulation._crystal_plan import Plan, Samples
+from skphonon.simulation._phonons import (
+    from_modes,
+    isotropic,
+    quadratic_forms,
     squares,
 )
-from skphonon.simulation._crystal_plan import Plan, Recording
 
 __all__ = ["differentiate", "gradients"]
 
@@ -43,56 +45,38 @@ Array = NDArray[np.float64]
 
 
 def differentiate(
-    plan: Plan, recording: Recording, rows: Array, names: tuple[str, ...]
+    plan: Plan, samples: Samples, rows: Array, names: tuple[str, ...]
 ) -> tuple[Array, Array, Softest]:
-    """Return derivatives and spectra.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    recording : Recording
-        How lines of the samples appear.
-    rows : ndarray of shape (n_samples, n_parameters)
-        Parameter sets.
-    names : tuple of str
-        Nuisances to differentiate with besides the parameters.
-
-    Returns
-    -------
-    changes : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
-    spectra : ndarray of shape (n_samples, n_pixels)
-    softest : Softest
-    """
+    """Return derivatives with the parameters and nuisances, spectra, softest modes."""
     n_parameters, n_changes = rows.shape[1], rows.shape[1] + len(names)
     spectra = np.zeros((len(rows), *plan.mask.shape, 1))
     changes = np.zeros((len(rows), *plan.mask.shape, n_changes))
     softest, costs = softest_of(plan, rows), _costs(plan, n_parameters, n_changes)
-    for batch in batches(plan, len(rows), costs):
-        found = crystals(plan, rows[batch], recording, batch, softest, keep=True)
-        swellings = _swellings(plan, found, recording, batch, n_parameters, names)
-        table = recording.kernels(batch)
+    for batch in batches(plan, samples, rows, softest, costs, keep=True):
+        growths = _displacement_slopes(plan, batch, n_parameters, names)
+        table = samples.kernels(batch.of_all)
         tables = {
-            number: recording.kernels(batch, name)
+            number: samples.kernels(batch.of_all, name)
             for number, name in enumerate(names, start=n_parameters)
             if name.startswith("energy") or name == "temperature"
         }
         points = None
-        for block in blocks(plan, found.n_samples, costs):
+        for block in blocks(plan, batch, costs):
             if block.points != points:  # columns of a point may be in several blocks
                 points, matrices = block.points, plan.matrices(block.points)
-                lines = modes(plan, block, found, recording, batch, softest, matrices)
+                lines = modes(plan, batch, block, matrices)
                 moved = _moved(lines, matrices.basis())
-            atoms, values = amplitudes(plan, block, lines, found)
+            atoms, values = amplitudes(plan, batch, block, lines)
             levels = squares(values) * lines.inverse[:, :, None]
-            add(plan, block, spectra[batch], shown(lines, levels, table)[..., None])
+            seen = shown(lines, levels, table)[..., None]
+            add(plan, block, spectra[batch.of_all], seen)
             weights = _weights(
-                plan, block, lines, moved, atoms, values, swellings, recording.axis.step
+                plan, block, lines, moved, atoms, values, growths, samples.axis.step
             )
             seen = _both(lines, weights, table)
             for number, other in tables.items():
                 seen[..., number] += shown(lines, levels, other)
-            add(plan, block, changes[batch], seen)
+            add(plan, block, changes[batch.of_all], seen)
     shape = len(rows), plan.mask.size
     return (
         finished(plan, changes).reshape(*shape, n_changes),
@@ -117,24 +101,23 @@ def _costs(plan, n_parameters, n_changes):
     )
 
 
-def _swellings(plan, found, recording, batch, n_parameters, names):
+def _displacement_slopes(plan, batch, n_parameters, names):
     """Return derivatives of displacements, (n_samples, n_components, n_changes)."""
-    shape = found.n_samples, len(plan.tensors), n_parameters + len(names)
-    changes = np.zeros(shape)
+    n_samples, n_components = batch.components.shape
+    changes = np.zeros((n_samples, n_components, n_parameters + len(names)))
     matrices, tensors = plan.thermal
-    kelvins = recording.values["temperature"][batch]
-    for change, pair, kelvin in zip(changes, found.mesh_modes, kelvins, strict=False):
+    kelvins = batch.samples.values["temperature"][batch.of_all]
+    for change, pair, kelvin in zip(changes, batch.mesh_modes, kelvins, strict=False):
         eigenvalues, vectors = (part[None] for part in pair)
         pairs = mode_pairs(eigenvalues)
         slopes = tensors.slopes(eigenvalues, vectors, kelvin, *pairs)[:, 0]
-        slopes = vectors @ slopes @ vectors.conj().swapaxes(2, 3)
-        change[:, :n_parameters] = matrices.gradient(slopes)
+        change[:, :n_parameters] = matrices.gradient(from_modes(vectors, slopes))
         if "temperature" in names:
             column = n_parameters + names.index("temperature")
             change[:, column] = tensors.warming(eigenvalues, vectors, kelvin)[0]
     if "mean_square_displacement" in names:
         column = n_parameters + names.index("mean_square_displacement")
-        changes[..., column] = isotropic(plan)
+        changes[..., column] = isotropic(tensors.tensors)
     return changes
 
 
@@ -160,10 +143,10 @@ def _moved(lines, basis):
     return moved
 
 
-def _weights(plan, block, lines, moved, atoms, values, swellings, step):
+def _weights(plan, block, lines, moved, atoms, values, growths, step):
     """Return changes of the weights of shares and tilts, (s, n, j, 2, k, changes)."""
     n_samples, n_points, n_rows, n_modes = values.shape
-    n_parameters, n_changes = moved.shape[-1], swellings.shape[2]
+    n_parameters, n_changes = moved.shape[-1], growths.shape[2]
     vectors = lines.vectors
     # sum over l of the factor, A_j A_l^* and e_l, for each mode, column and kind
     factors = np.moveaxis(_factors(lines, step), 3, 2)[:, :, :, :, None]
@@ -180,16 +163,16 @@ def _weights(plan, block, lines, moved, atoms, values, swellings, step):
     else:
         weights = np.zeros(shape)
         weights[..., :n_parameters] = (columns @ moved).reshape(*shape[:-1], -1)
-    if swellings.any():
+    if growths.any():
         shrinking = _shrinking(plan, block, lines, atoms, values)
         shrinking = shrinking * lines.inverse[:, :, :, None, None]
-        weights[:, :, :, 0] += shrinking @ swellings[:, None, None]
+        weights[:, :, :, 0] += shrinking @ growths[:, None, None]
     return weights
 
 
 def _shrinking(plan, block, lines, atoms, values):
     """Return derivatives of |A|^2 with displacements, (s, n, j, k, components)."""
-    forms = quadratic(plan, block)
+    forms = quadratic_forms(plan.tensors, block.by_point(plan.q_vectors))
     if forms.shape[1] == 1:  # all atoms alike
         of_columns = np.moveaxis(forms[:, 0], 0, -1)[:, None]  # (n, 1, k, c)
         return -squares(values).swapaxes(2, 3)[..., None] * of_columns
@@ -213,55 +196,35 @@ def _both(lines, weights, table):
 
 
 def gradients(
-    plan: Plan, recording: Recording, rows: Array, slopes: Array
+    plan: Plan, samples: Samples, rows: Array, slopes: Array
 ) -> tuple[Array, Softest]:
-    """Return gradients of scalars of spectra.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    recording : Recording
-        How lines of the samples appear.
-    rows : ndarray of shape (n_samples, n_parameters)
-        Parameter sets.
-    slopes : ndarray of shape (n_samples, n_pixels)
-        Derivatives of the scalars with the pixels.
-
-    Returns
-    -------
-    gradients : ndarray of shape (n_samples, n_parameters)
-    softest : Softest
-    """
-    found_gradients = np.zeros(rows.shape)
+    """Return gradients of scalars, from their derivatives with the pixels."""
+    found = np.zeros(rows.shape)
     softest, costs = softest_of(plan, rows), _costs(plan, 0, 3)
     images = slopes.reshape(-1, *plan.mask.shape)
-    for batch in batches(plan, len(rows), costs):
-        found = crystals(plan, rows[batch], recording, batch, softest, keep=True)
-        swellings = _swellings(plan, found, recording, batch, rows.shape[1], ())
-        table = recording.kernels(batch)
-        of_components = np.zeros(found.components.shape)
-        of_means = _of_means(plan, images[batch])
-        for block in blocks(plan, found.n_samples, costs):
+    for batch in batches(plan, samples, rows, softest, costs, keep=True):
+        growths = _displacement_slopes(plan, batch, rows.shape[1], ())
+        table, own = samples.kernels(batch.of_all), images[batch.of_all]
+        of_components = np.zeros(batch.components.shape)
+        of_means = _of_means(plan, own)
+        for block in blocks(plan, batch, costs):
             matrices = plan.matrices(block.points)
-            lines = modes(plan, block, found, recording, batch, softest, matrices)
-            atoms, values = amplitudes(plan, block, lines, found)
+            lines = modes(plan, batch, block, matrices)
+            atoms, values = amplitudes(plan, batch, block, lines)
             curves = recorded(
                 lines, [lines.places.weights(), lines.places.tilts()], table
             )
-            given = _gathered(plan, block, images[batch], of_means)
+            given = _gathered(plan, block, own, of_means)
             back = given @ curves.swapaxes(2, 3)
             back = back.reshape(*values.shape, 2)  # (s, n, k, j, kind)
             shrinking = _shrinking(plan, block, lines, atoms, values)
             levels = back[..., 0] * lines.inverse[:, :, None]
             of_components += np.einsum("snkj,snjkc->sc", levels, shrinking)
-            between = _between(lines, values, back, recording.axis.step)
-            vectors = lines.vectors
-            found_gradients[batch] += matrices.gradient(
-                vectors @ between @ vectors.conj().swapaxes(2, 3)
-            )
-        found_gradients[batch] += np.einsum("sc,scp->sp", of_components, swellings)
-    return found_gradients, softest
+            between = _between(lines, values, back, samples.axis.step)
+            of_matrices = from_modes(lines.vectors, between)
+            found[batch.of_all] += matrices.gradient(of_matrices)
+        found[batch.of_all] += np.einsum("sc,scp->sp", of_components, growths)
+    return found, softest
 
 
 def _of_means(plan, images):

@@ -3,7 +3,7 @@
 A block goes from the dynamical matrices of its points to modes, to the amplitudes of
 all columns (momentum transfers) that share a point, and to their spectra: a sparse
 product takes each line from four rows of a table of broadened and binned lines, and a
-dense one adds the lines of a column. What the memory of a block is, `Costs` says.
+dense one adds the lines of a column. Blocks keep to a memory, as `Costs` counts it.
 """
 
 from collections.abc import Iterator
@@ -12,67 +12,50 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from sklearn.utils import gen_batches
 
 from skphonon.physics.stability import Softest
 from skphonon.simulation._axes import Places, inverse_square
-from skphonon.simulation._crystal_plan import Plan, Recording
+from skphonon.simulation._crystal_plan import Plan, Samples
+from skphonon.simulation._phonons import isotropic, quadratic_forms, squares
 
 __all__ = [
+    "Batch",
     "Block",
     "Costs",
-    "Crystals",
     "Modes",
     "add",
     "amplitudes",
     "batches",
     "blocks",
-    "crystals",
     "finished",
-    "isotropic",
     "modes",
-    "quadratic",
     "recorded",
     "shown",
     "simulate",
     "softest_of",
     "spread",
-    "squares",
 ]
 
 Array = NDArray[np.float64]
+Table = tuple[Array, NDArray[np.intp]]  # as from `Samples.kernels`
 
 _BATCH = 32  # parameter sets simulated together
 _NUMBERS = 1 << 20  # of a block of spectra: it is then fastest
 
 
-def simulate(plan: Plan, recording: Recording, rows: Array) -> tuple[Array, Softest]:
-    """Return spectra, NaN where nothing is measured, and the softest modes.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    recording : Recording
-        How lines of the samples appear.
-    rows : ndarray of shape (n_samples, n_parameters)
-        Parameter sets.
-
-    Returns
-    -------
-    spectra : ndarray of shape (n_samples, n_pixels)
-    softest : Softest
-    """
+def simulate(plan: Plan, samples: Samples, rows: Array) -> tuple[Array, Softest]:
+    """Return spectra, NaN where nothing is measured, and the softest modes."""
     spectra = np.zeros((len(rows), *plan.mask.shape, 1))
     softest = softest_of(plan, rows)
     costs, plan = _costs(plan), plan._replace(n_numbers=min(plan.n_numbers, _NUMBERS))
-    for batch in batches(plan, len(rows), costs):
-        found = crystals(plan, rows[batch], recording, batch, softest)
-        table = recording.kernels(batch)
-        for block in blocks(plan, found.n_samples, costs):
-            lines = modes(plan, block, found, recording, batch, softest)
-            strengths = squares(amplitudes(plan, block, lines, found)[1])
+    for batch in batches(plan, samples, rows, softest, costs):
+        table, images = samples.kernels(batch.of_all), spectra[batch.of_all]
+        for block in blocks(plan, batch, costs):
+            lines = modes(plan, batch, block)
+            strengths = squares(amplitudes(plan, batch, block, lines)[1])
             levels = strengths * lines.inverse[:, :, None]
-            add(plan, block, spectra[batch], shown(lines, levels, table)[..., None])
+            add(plan, block, images, shown(lines, levels, table)[..., None])
     return finished(plan, spectra).reshape(len(rows), -1), softest
 
 
@@ -95,102 +78,13 @@ class _Reduced:
         return self._plan.matrices(slice(number, number + 1)).reduced(0)
 
 
-class Crystals(NamedTuple):
-    """What some parameter sets make of the whole crystal."""
-
-    constants: list  # by pairs of atoms
-    components: Array  # (n_samples, n_components) of displacements, Angstrom^2
-    mesh_modes: list  # of each sample, on the mesh of displacements, if asked for
-
-    @property
-    def n_samples(self) -> int:
-        """Number of parameter sets."""
-        return len(self.components)
-
-
-def crystals(
-    plan: Plan,
-    rows: Array,
-    recording: Recording,
-    batch: slice,
-    softest: Softest,
-    *,
-    keep: bool = False,
-) -> Crystals:
-    """Find the displacements of a batch.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    rows : ndarray of shape (n_samples, n_parameters)
-        Parameter sets of the batch.
-    recording : Recording
-        Of all samples.
-    batch : slice
-        Which these are.
-    softest : Softest
-        Takes note of the modes.
-    keep : bool, default=False
-        Whether to keep the modes of the mesh.
-
-    Returns
-    -------
-    Crystals
-    """
-    one = isotropic(plan)
-    kept: list = []
-    if plan.displacement is None:
-        found = np.empty((len(rows), len(plan.tensors)))
-        matrices, tensors = plan.thermal
-        for part in _parts(plan, len(rows)):
-            of_all = slice(batch.start + part.start, batch.start + part.stop)
-            kelvins = recording.values["temperature"][of_all]
-            pair = np.linalg.eigh(matrices.matrices(rows[part]))
-            softest.note(of_all, pair[0])
-            found[part] = tensors.components(*pair, kelvins)
-            if keep:
-                kept.extend(zip(*pair, strict=True))
-    else:
-        found = np.tile(plan.displacement * one, (len(rows), 1))
-    added = recording.values["mean_square_displacement"][batch]
-    found = found + np.outer(added, one)
-    return Crystals(plan.pairs.constants(rows), found, kept)
-
-
-def isotropic(plan: Plan) -> Array:
-    """Return the components of the unit tensor for every atom."""
-    return np.einsum("cdaa->c", plan.thermal.tensors.tensors)
-
-
-def _parts(plan, n_samples):
-    """Slices of samples whose modes on the mesh keep to the memory."""
-    matrices = plan.thermal.matrices
-    cost = 4 * matrices.n_points * matrices.size**2 * (1 if matrices.is_real else 2)
-    size = max(1, plan.n_numbers // cost)
-    for start in range(0, n_samples, size):
-        yield slice(start, min(start + size, n_samples))
-
-
 class Costs(NamedTuple):
-    """Numbers that a block takes.
+    """Numbers that a block takes."""
 
-    Parameters
-    ----------
-    shared : int
-        For each point.
-    point : int
-        For each point and sample.
-    column : int
-        For each column and sample.
-    target : int
-        For each wavevector that a column stands for, and sample.
-    """
-
-    shared: int
-    point: int
-    column: int
-    target: int
+    shared: int  # for each point
+    point: int  # for each point and sample
+    column: int  # for each column and sample
+    target: int  # for each wavevector that a column stands for, and sample
 
 
 def _costs(plan):
@@ -204,12 +98,58 @@ def _costs(plan):
     )
 
 
-def batches(plan: Plan, n_samples: int, costs: Costs) -> list[slice]:
-    """Return slices of samples that go together."""
+class Batch(NamedTuple):
+    """Parameter sets that go together, and the whole crystal that each makes."""
+
+    of_all: slice  # among the samples of the call
+    samples: Samples
+    softest: Softest  # takes note of all modes
+    constants: list  # by pairs of atoms
+    components: Array  # (n_samples, n_components) of displacements, Angstrom^2
+    mesh_modes: list  # of each sample, on the mesh of displacements, if asked for
+
+
+def batches(
+    plan: Plan,
+    samples: Samples,
+    rows: Array,
+    softest: Softest,
+    costs: Costs,
+    *,
+    keep: bool = False,
+) -> Iterator[Batch]:
+    """Yield batches, which keep the modes of the mesh if asked to."""
     one = costs.shared + costs.point + costs.column + costs.target
     size = int(np.clip(plan.n_numbers // one, 1, _BATCH))
-    starts = range(0, n_samples, size)
-    return [slice(start, min(start + size, n_samples)) for start in starts]
+    for of_all in gen_batches(len(rows), size):
+        own = rows[of_all]
+        kept: list = []
+        unit = isotropic(plan.thermal.tensors.tensors)
+        if plan.displacement is None:
+            found = np.empty((len(own), len(plan.tensors)))
+            for first, part in _mesh_parts(plan, own):
+                some = slice(of_all.start + first, of_all.start + first + len(part))
+                kelvins = samples.values["temperature"][some]
+                pair = np.linalg.eigh(plan.thermal.matrices.matrices(part))
+                softest.note(some, pair[0])
+                components = plan.thermal.tensors.components(*pair, kelvins)
+                found[first : first + len(part)] = components
+                if keep:
+                    kept.extend(zip(*pair, strict=True))
+        else:
+            found = np.tile(plan.displacement * unit, (len(own), 1))
+        added = samples.values["mean_square_displacement"][of_all]
+        found = found + np.outer(added, unit)
+        constants = plan.pairs.constants(own)
+        yield Batch(of_all, samples, softest, constants, found, kept)
+
+
+def _mesh_parts(plan, rows):
+    """Parameter sets whose modes on the mesh keep to the memory, and the first's."""
+    matrices = plan.thermal.matrices
+    cost = 4 * matrices.n_points * matrices.size**2 * (1 if matrices.is_real else 2)
+    for part in gen_batches(len(rows), max(1, plan.n_numbers // cost)):
+        yield part.start, rows[part]
 
 
 class Block(NamedTuple):
@@ -225,22 +165,9 @@ class Block(NamedTuple):
         return own.reshape(-1, self.n_rows, *own.shape[1:])
 
 
-def blocks(plan: Plan, n_samples: int, costs: Costs) -> Iterator[Block]:
-    """Yield blocks which, with what they stand for, keep to the memory.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    n_samples : int
-        Samples that go together.
-    costs : Costs
-        Numbers that they take.
-
-    Yields
-    ------
-    Block
-    """
+def blocks(plan: Plan, batch: Batch, costs: Costs) -> Iterator[Block]:
+    """Yield blocks which, with what they stand for, keep to the memory."""
+    n_samples = len(batch.components)
     for n_rows, points, first in plan.groups:
         n_points = points.stop - points.start
         of_rows = first + n_rows * np.arange(n_points + 1)
@@ -296,99 +223,39 @@ class Modes(NamedTuple):
     inverse: Array  # 1 / E^2, 0 where nothing is seen, of the same shape
 
 
-def modes(plan, block, found, recording, batch, softest, matrices=None) -> Modes:
-    """Diagonalise the points of a block.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    block : Block
-        The block.
-    found : Crystals
-        The batch.
-    recording : Recording
-        Of all samples.
-    batch : slice
-        Which these are.
-    softest : Softest
-        Takes note of the modes.
-    matrices : DynamicalMatrices, default=None
-        Of the points, if they are at hand.
-
-    Returns
-    -------
-    Modes
-    """
+def modes(plan: Plan, batch: Batch, block: Block, matrices=None) -> Modes:
+    """Diagonalise the points of a block; their matrices may be at hand."""
     matrices = plan.matrices(block.points) if matrices is None else matrices
-    eigenvalues, vectors = np.linalg.eigh(matrices.of_constants(found.constants))
+    eigenvalues, vectors = np.linalg.eigh(matrices.of_constants(batch.constants))
     first = plan.thermal.matrices.n_points + block.points.start
-    softest.note(batch, eigenvalues, first)
-    places = recording.axis.places(np.sqrt(np.maximum(eigenvalues, 0.0)))
+    batch.softest.note(batch.of_all, eigenvalues, first)
+    places = batch.samples.axis.places(np.sqrt(np.maximum(eigenvalues, 0.0)))
     inverse = inverse_square(eigenvalues) * places.seen
     return Modes(eigenvalues, vectors, places, inverse)
 
 
-def amplitudes(plan, block, lines, found) -> tuple[NDArray, NDArray]:
-    """Return what atoms and modes scatter.
+def amplitudes(
+    plan: Plan, batch: Batch, block: Block, lines: Modes
+) -> tuple[NDArray, NDArray]:
+    """Return damped amplitudes of atoms along each axis, and those of modes.
 
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    block : Block
-        The block.
-    lines : Modes
-        Its modes.
-    found : Crystals
-        The batch.
-
-    Returns
-    -------
-    atoms : ndarray of shape (n_samples, n_points, n_rows, 3 * n_atoms)
-        Damped amplitudes along each axis.
-    amplitudes : ndarray of shape (n_samples, n_points, n_rows, n_modes)
-        Sums over the atoms.
+    Of shapes (n_samples, n_points, n_rows, 3 * n_atoms) and (..., n_modes).
     """
-    exponents = np.tensordot(found.components, quadratic(plan, block), axes=1)  # 2W
+    q_vectors = block.by_point(plan.q_vectors)
+    forms = quadratic_forms(plan.tensors, q_vectors)
+    exponents = np.tensordot(batch.components, forms, axes=1)  # 2W
     damping = np.moveaxis(np.exp(-exponents / 2), 1, -1)[..., plan.tensor_rows]
     damped = damping * block.by_point(plan.amplitudes)
-    q_vectors = block.by_point(plan.q_vectors)
     atoms = damped[..., None] * q_vectors[:, :, None]
     atoms = atoms.reshape(*damped.shape[:-1], -1)
     return atoms, atoms @ lines.vectors
 
 
-def quadratic(plan: Plan, block: Block) -> Array:
-    """Q . T Q of the different tensors, (n_components, t, n_points, n_rows)."""
-    x, y, z = np.moveaxis(block.by_point(plan.q_vectors), -1, 0)
-    products = np.stack([x * x, y * y, z * z, x * y, x * z, y * z])
-    return np.tensordot(plan.tensors, products, axes=1)
-
-
-def squares(values: NDArray) -> Array:
-    """Return squared moduli."""
-    if np.iscomplexobj(values):
-        return values.real**2 + values.imag**2
-    return values * values
-
-
 def recorded(lines: Modes, weights: list[Array], table) -> Array:
     """Return what lines of weight 1 / E^2 add to the bins.
 
-    Parameters
-    ----------
-    lines : Modes
-        The lines.
-    weights : list of ndarray of shape (n_samples, n_points, n_modes, 4)
-        Shares of the points of the axis, and maybe their derivatives.
-    table : tuple
-        As from ``Recording.kernels``.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_points, n_modes * n_kinds, n_energy)
-        Kinds in the order of the weights, for one mode after the other.
+    Of shape (n_samples, n_points, n_modes * n_kinds, n_energy), for shares of the
+    points of the axis and maybe their derivatives: kinds of one mode after the other.
     """
     values = np.stack(weights, axis=3) if len(weights) > 1 else weights[0][..., None, :]
     n_samples, n_points, n_modes, n_kinds = values.shape[:4]
@@ -410,20 +277,9 @@ def _sparse(lines, values, table, shape):
 
 
 def shown(lines: Modes, levels: Array, table) -> Array:
-    """Return the spectra of columns.
+    """Return the spectra of columns, (n_samples, n_points, n_rows, n_energy).
 
-    Parameters
-    ----------
-    lines : Modes
-        The modes of their points.
-    levels : ndarray of shape (n_samples, n_points, n_rows, n_modes)
-        Strengths over E^2.
-    table : tuple
-        As from ``Recording.kernels``.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_points, n_rows, n_energy)
+    From strengths over E^2, (n_samples, n_points, n_rows, n_modes).
     """
     weights = lines.places.weights()
     if levels.shape[2] > 1:
@@ -435,18 +291,9 @@ def shown(lines: Modes, levels: Array, table) -> Array:
 
 
 def add(plan: Plan, block: Block, images: Array, seen: Array) -> None:
-    """Add spectra of columns to images.
+    """Add spectra of columns to images, (n_samples, n_energy, n_q, n_kinds).
 
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    block : Block
-        The columns.
-    images : ndarray of shape (n_samples, n_energy, n_q, n_kinds)
-        Where to add.
-    seen : ndarray of shape (n_samples, n_points, n_rows, n_energy, n_kinds)
-        What.
+    The spectra have shape (n_samples, n_points, n_rows, n_energy, n_kinds).
     """
     pixels, matrix = spread(plan, block)
     for image, own in zip(images, seen, strict=True):
@@ -460,22 +307,10 @@ def add(plan: Plan, block: Block, images: Array, seen: Array) -> None:
 
 
 def spread(plan: Plan, block: Block):
-    """Return where the columns of a block are shown.
+    """Return the different columns of the grid that a block shows, and what each shows.
 
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    block : Block
-        The columns.
-
-    Returns
-    -------
-    pixels : ndarray of int of shape (n_pixels,)
-        Different columns of the grid.
-    matrix : ndarray of int of shape (n_pixels,) or csr_array
-        Which column of the block each shows; where plans have shares, a sparse matrix
-        of shape (n_pixels, n_columns).
+    Numbers of columns of the block, or where plans have shares a sparse matrix of shape
+    (n_pixels, n_columns).
     """
     starts = plan.starts[block.columns.start : block.columns.stop + 1]
     targets = slice(starts[0], starts[-1])

@@ -1,4 +1,4 @@
-"""Everything of single-crystal spectra that does not depend on the parameters."""
+"""Plan of single-crystal spectra: all that does not depend on the parameters."""
 
 from typing import NamedTuple
 
@@ -24,15 +24,20 @@ from skphonon.simulation._crystal_points import (
     fold,
     on_centres,
 )
+from skphonon.simulation._kernels import (
+    OF_ENERGY,
+    distinct_rows,
+    line_axis,
+    line_kernel,
+)
 from skphonon.simulation._mesh_choice import displacement_mesh
-from skphonon.simulation._phonon_amplitudes import (
+from skphonon.simulation._phonons import (
     cross_sections,
     different_tensors,
     zone_amplitudes,
 )
-from skphonon.simulation._recording import energy_kernels, line_axis
 
-__all__ = ["Group", "Plan", "Recording", "Thermal", "make_plan", "make_thermal"]
+__all__ = ["Group", "Plan", "Samples", "Thermal", "make_plan", "make_thermal"]
 
 Array = NDArray[np.float64]
 
@@ -56,7 +61,7 @@ class Thermal(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What does not depend on the parameters."""
+    """All that does not depend on the parameters."""
 
     model: object
     pairs: BondPairs
@@ -87,21 +92,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(simulator, q_resolution, thermal: Thermal) -> Plan:
-    """Build a plan.
-
-    Parameters
-    ----------
-    simulator : SingleCrystalSimulator
-        With checked settings.
-    q_resolution : ndarray of shape (3,) or float
-        As the parameter of the simulator.
-    thermal : Thermal
-        As from :func:`make_thermal`.
-
-    Returns
-    -------
-    Plan
-    """
+    """Build a plan for one resolution in Q, as the parameter of the simulator is."""
     model, mask = simulator.model, simulator.grid.mask
     reciprocal = model.reciprocal_lattice()
     given = _reduced(simulator)
@@ -155,15 +146,7 @@ def make_plan(simulator, q_resolution, thermal: Thermal) -> Plan:
 def make_thermal(simulator) -> Thermal:
     """Build the mesh of the zone that displacements come from.
 
-    Parameters
-    ----------
-    simulator : SingleCrystalSimulator
-        With checked settings.
-
-    Returns
-    -------
-    Thermal
-        On the mesh of the simulator; on a coarse one where displacements are given.
+    A coarse one where they are given.
     """
     model, mesh = simulator.model, simulator.mesh
     if simulator.mean_square_displacement is not None:
@@ -176,25 +159,8 @@ def make_thermal(simulator) -> Thermal:
     )
 
 
-class Recording:
-    """How the lines of samples appear.
-
-    Parameters
-    ----------
-    simulator : SingleCrystalSimulator
-        With checked settings.
-    table : ndarray of shape (n_samples, n_nuisances)
-        Values of the nuisances.
-    ranges : ndarray of shape (2, n_nuisances)
-        What the axis of lines shall serve.
-
-    Attributes
-    ----------
-    axis : Axis
-        Of energies in meV.
-    values : dict
-        From names of nuisances to arrays of shape (n_samples,).
-    """
+class Samples:
+    """Values of the nuisances of the samples of a call, and kernels of their lines."""
 
     axis: Axis
 
@@ -205,29 +171,18 @@ class Recording:
         pairs = dict(zip(names, map(tuple, ranges.T), strict=True))
         self.axis = line_axis(simulator, self._edges, pairs, line_steps=_LINE_STEPS)
 
-    def kernels(self, samples: slice, changed=None) -> tuple[Array, NDArray[np.intp]]:
-        """Return the rows that lines add up, and which are those of each sample.
+    def kernels(self, batch: slice, changed=None) -> tuple[Array, NDArray[np.intp]]:
+        """Return rows of bins that lines add up, and the first row of each sample.
 
-        Parameters
-        ----------
-        samples : slice
-            Which samples.
-        changed : str, default=None
-            Nuisance whose derivative is asked for.
-
-        Returns
-        -------
-        rows : ndarray of shape (n_kernels * n_points, n_energy)
-            Of the points of the axis, one kernel after the other.
-        firsts : ndarray of int of shape (n_samples,)
-            Number of the first row of each sample.
+        Rows are those of the points of the axis, one kernel after the other.
         """
-        values = {name: given[samples] for name, given in self.values.items()}
-        kernels, which = energy_kernels(
-            self._simulator, self._edges, self.axis, values, changed
-        )
-        rows = np.ascontiguousarray(kernels.swapaxes(1, 2))
-        return rows.reshape(-1, kernels.shape[1]), which * self.axis.n_points
+        values = {name: given[batch] for name, given in self.values.items()}
+        settings, which = distinct_rows(values, OF_ENERGY)
+        kernels = [
+            line_kernel(self._simulator, self._edges, self.axis, row, changed).T
+            for row in settings
+        ]
+        return np.concatenate(kernels), which * self.axis.n_points
 
 
 class _Layout(NamedTuple):

@@ -1,4 +1,4 @@
-"""Where a single-crystal spectrum is computed: every phonon once, every spectrum once.
+"""Points and columns of a single-crystal spectrum: every phonon and spectrum once.
 
 Wavevectors that the Laue class relates scatter alike, and those that differ by a
 reciprocal lattice vector have the same phonons. So a grid of many Brillouin zones needs
@@ -31,43 +31,20 @@ Numbers = NDArray[np.int64]
 
 
 class Points(NamedTuple):
-    """Wavevectors that differ by more than symmetry, and what they stand for.
+    """Wavevectors that differ by more than symmetry, and what they stand for."""
 
-    Parameters
-    ----------
-    wavevectors : ndarray of shape (n_points, 3)
-        One of each set that symmetry and the lattice relate.
-    shifts : ndarray of shape (n_columns, 3)
-        Reciprocal lattice vector from a point to the momentum transfer of a column.
-    of_column : ndarray of int of shape (n_columns,)
-        Number of the point of each column, ascending.
-    starts : ndarray of int of shape (n_columns + 1,)
-        Where the targets of each column start.
-    targets : ndarray of int of shape (n_given,)
-        Numbers of the wavevectors given, column by column.
-    """
-
-    wavevectors: Array
-    shifts: Array
-    of_column: Numbers
-    starts: Numbers
-    targets: Numbers
+    wavevectors: Array  # (n_points, 3), one of each set of related ones
+    shifts: Array  # (n_columns, 3), reciprocal lattice vector from a point to a column
+    of_column: Numbers  # (n_columns,), number of the point of each, ascending
+    starts: Numbers  # (n_columns + 1,), where the targets of each start
+    targets: Numbers  # (n_given,), numbers of the wavevectors given, column by column
 
 
 def fold(wavevectors: Array, rotations: Array) -> Points:
     """Find which wavevectors share their phonons, and which their spectrum.
 
-    Parameters
-    ----------
-    wavevectors : ndarray of shape (n_given, 3)
-        Reduced.
-    rotations : ndarray of int of shape (n_rotations, 3, 3)
-        Laue class; a rotation takes a row to ``row @ rotation``.
-
-    Returns
-    -------
-    Points
-        Wavevectors that agree within 1e-6 count as one.
+    A rotation of the Laue class takes a row to ``row @ rotation``. Wavevectors that
+    agree within 1e-6 count as one.
     """
     best = _placed(wavevectors)
     for rotation in rotations:
@@ -97,21 +74,9 @@ def fold(wavevectors: Array, rotations: Array) -> Points:
 
 
 def cloud(covariance: Array, n_samples: int) -> tuple[Array, Array]:
-    """Return points and shares that stand for a Gaussian.
+    """Return points about zero and shares, summing to one, that stand for a Gaussian.
 
-    Parameters
-    ----------
-    covariance : ndarray of shape (3, 3)
-        Of the Gaussian.
-    n_samples : int
-        Points along each axis in which it is wide, of a Gauss-Hermite rule.
-
-    Returns
-    -------
-    points : ndarray of shape (n_points, 3)
-        About zero.
-    shares : ndarray of shape (n_points,)
-        They sum to one.
+    Those of a Gauss-Hermite rule, so many along each axis in which it is wide.
     """
     variances, axes = np.linalg.eigh(covariance)
     wide = variances > _NO_WIDTH * max(variances.max(), 0.0)
@@ -125,41 +90,17 @@ def cloud(covariance: Array, n_samples: int) -> tuple[Array, Array]:
 
 
 def on_centres(wavevectors: Array) -> Array:
-    """Put wavevectors that are as good as reciprocal lattice vectors on these.
-
-    Parameters
-    ----------
-    wavevectors : ndarray of shape (n_given, 3)
-        Reduced.
-
-    Returns
-    -------
-    ndarray of shape (n_given, 3)
-        Whole numbers where each coordinate is one within 1e-4.
-    """
+    """Put wavevectors that are as good as reciprocal lattice vectors on these."""
     nearest = np.rint(wavevectors)
     near = (np.abs(wavevectors - nearest) < _AT_CENTRE).all(axis=1, keepdims=True)
     return np.where(near, nearest, wavevectors)
 
 
 def approach_centre(points: Points, shares: Array) -> tuple[Points, Array, int]:
-    """Put several points in the place of the zone centre, if it is among them.
+    """Put several points, with shares that sum to one, in the place of the zone centre.
 
-    Parameters
-    ----------
-    points : Points
-        As from :func:`fold`, of wavevectors from :func:`on_centres`.
-    shares : ndarray of shape (n_directions,)
-        Share of each point that stands for the centre; they sum to one.
-
-    Returns
-    -------
-    points : Points
-        With those for the centre first, in the order of the shares.
-    shares : ndarray of shape (n_targets,)
-        Of each target in its spectrum.
-    n_centre : int
-        Number of points that stand for the centre.
+    Return the points, those for the centre first, the share of each target in its
+    spectrum, and the number of points that stand for the centre.
     """
     centre = np.flatnonzero((points.wavevectors == 0).all(axis=1))  # one, or none
     if not centre.size:
@@ -209,7 +150,7 @@ def _ranges(starts, counts):
 
 
 class _Placed(NamedTuple):
-    """Where wavevectors lie in their zone, and in which."""
+    """Places of wavevectors in their zones."""
 
     place: Numbers  # (n,), in an order of all places
     zone: Numbers  # (n,), in an order of all zones

@@ -46,23 +46,11 @@ _CRITICAL = 1e-6  # of E0^2: smaller squares of E1 are taken for this one
 def damped_shares(axis: Axis, lines: Axis, widths, changed: int | None = None) -> Array:
     r"""Return the integrals of splines with twice the density P of damped modes.
 
-    Parameters
-    ----------
-    axis : Axis
-        Of the splines, energies of both signs in meV.
-    lines : Axis
-        Where the modes are, with one point more at either end; a point below zero
-        stands for the energy above.
-    widths : tuple of 3 float
-        Coefficients :math:`w_k` of :math:`\Gamma(E_0) = \sum_k w_k E_0^k`; the width is
-        zero where this is negative.
-    changed : int, default=None
-        Number of the coefficient whose derivative is asked for.
-
-    Returns
-    -------
-    ndarray of shape (axis.n_points, lines.n_points + 2)
-        Read-only. Columns sum to two where an axis reaches far enough.
+    Of shape (axis.n_points, lines.n_points + 2), read-only; columns sum to two where
+    the axis, of both signs, reaches far enough. Modes are at the points of `lines` and
+    one beyond, those below zero for the energy above. The coefficients :math:`w_k` of
+    :math:`\Gamma(E_0) = \sum_k w_k E_0^k` are the `widths`, zero where this is
+    negative; with `changed`, the derivative with one of them.
     """
     energies = np.abs(lines.points(beyond=1))
     powers = energies[:, None] ** np.arange(len(widths))
@@ -80,18 +68,8 @@ def damped_lines(
 ) -> Array:
     """Return what lines on an axis are at multiples of its step of both signs.
 
-    Parameters
-    ----------
-    lines : Axis
-        Where the lines are collected.
-    n_points : int
-        Number of multiples, in the order of a Fourier transform.
-    widths, changed
-        As for :func:`damped_shares`.
-
-    Returns
-    -------
-    ndarray of shape (n_points, lines.n_points)
+    In the order of a Fourier transform, (n_points, lines.n_points); `widths` and
+    `changed` as for `damped_shares`.
     """
     if changed is None and not any(widths):
         sharp = np.zeros((n_points, lines.n_points))

@@ -1,4 +1,4 @@
-"""How a powder instrument records moduli of the momentum transfer: kernels to bins.
+"""Kernels in moduli of the momentum transfer: from an axis of them to bins.
 
 The bins of a grid of scattering angles, and a resolution that is a function of |Q| and
 energy, give each energy of a spectrum a matrix of its own: that of the middle of its
@@ -30,19 +30,8 @@ _STEP = 1e-5  # 1/Angstrom, in the slope of a resolution that is a function
 class Moduli:
     """Bins in moduli of a simulator, and the axis from which kernels take to them.
 
-    Parameters
-    ----------
-    simulator : PowderSimulator
-        With checked settings.
-    ranges : dict
-        From names of nuisances to pairs of the least and the largest value.
-
-    Attributes
-    ----------
-    axis : Axis
-        In 1/Angstrom, at the lattice of the model, for all values in the ranges.
-    differ : bool
-        Whether each energy has a kernel of its own.
+    The axis is in 1/Angstrom, at the lattice of the model, and serves all values in
+    some ranges of nuisances, which are pairs by name.
     """
 
     def __init__(self, simulator, ranges) -> None:
@@ -86,19 +75,9 @@ class Moduli:
         """Return the kernel in moduli or its derivative.
 
         A sample at q shows at x = scale q / s + offset for a lattice longer by s. Its
-        density goes with 1 / s^3 in all: of points over q^2, and of (Q e)^2.
-
-        Parameters
-        ----------
-        row : dict
-            From names of nuisances to their values.
-        changed : str, default=None
-            Nuisance whose derivative is asked for.
-
-        Returns
-        -------
-        ndarray of shape (n_q, n_moduli) or (n_energy, n_q, n_moduli)
-            The latter if `differ`.
+        density goes with 1 / s^3 in all: of points over q^2, and of (Q e)^2. Of shape
+        ([n_energy,] n_q, n_moduli), the former if energies differ. With `changed`, the
+        derivative with that nuisance.
         """
         points = self.axis.points(beyond=1)
         scale, stretch = row["q_scale"], row["lattice_scale"]
@@ -129,19 +108,7 @@ class Moduli:
         return scale / stretch**3 * self.axis.coefficients(values)
 
     def through(self, levels, q):
-        """Take what is seen at each energy from moduli to bins.
-
-        Parameters
-        ----------
-        levels : ndarray of shape (n_samples, ..., n_energy, n_moduli)
-            On the axis of moduli.
-        q : ndarray
-            Kernels of the samples, or one for all.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, ..., n_energy, n_q)
-        """
+        """Take what is seen at each energy from moduli to bins."""
         q = q.swapaxes(-1, -2)
         if not self.differ:
             q = q.reshape(len(q), *(1,) * (levels.ndim - 3), *q.shape[1:])
@@ -151,19 +118,7 @@ class Moduli:
         return seen.swapaxes(1, 2).reshape(*shape[:-1], -1)
 
     def back(self, images, q):
-        """Return the gradient with `levels`, of that with what `through` returns.
-
-        Parameters
-        ----------
-        images : ndarray of shape (n_samples, n_energy, n_q)
-            Derivatives.
-        q : ndarray
-            As for :meth:`through`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_energy, n_moduli)
-        """
+        """Return the gradient with `levels`, of that with what `through` returns."""
         if not self.differ:
             return images @ q
         return (images[..., None, :] @ q)[..., 0, :]

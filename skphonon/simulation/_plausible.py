@@ -1,4 +1,4 @@
-"""Whether a spectrum can be what it is taken for, judged by its energies alone.
+"""Warnings of spectra that cannot be what they are taken for, by their energies.
 
 The profile in energy of one-phonon scattering is about that of the density of states
 over E, which costs a few small diagonalisations. Measured maps of aluminium and silicon
@@ -29,18 +29,7 @@ _UNITS = {"THz": MEV_PER_THZ, "1/cm": MEV_PER_INVERSE_CM}
 
 
 def warn_of_window(simulator) -> None:
-    """Warn where next to none of the reference's phonons are in the window.
-
-    Parameters
-    ----------
-    simulator : PowderSimulator or SingleCrystalSimulator
-        With checked settings.
-
-    Warns
-    -----
-    MeasurementWarning
-        Below 1 % of its phonons.
-    """
+    """Warn where next to none of the reference's phonons are in the window."""
     if not _known(simulator) or getattr(simulator, "n_phonons", 1) != 1:
         return  # several phonons reach beyond the band
     lines, shares = _lines(simulator)
@@ -66,21 +55,7 @@ def warn_of_window(simulator) -> None:
 
 
 def warn_of_energies(simulator, measurement) -> None:
-    """Warn where energies look like those of another unit, or images transposed.
-
-    Parameters
-    ----------
-    simulator : PowderSimulator
-        Of the measurement.
-    measurement : Measurement
-        What was measured.
-
-    Warns
-    -----
-    MeasurementWarning
-        If the profile of intensity in energy is unlike that of the reference, and is
-        like it for energies in other units or with both axes exchanged.
-    """
+    """Warn where energies look like those of another unit, or images transposed."""
     grid = simulator.grid
     if not (_known(simulator) and simulator._of_a_powder):
         return

@@ -17,122 +17,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skphonon.physics.modes import mode_pairs
-from skphonon.physics.stability import Softest
+from skphonon.simulation._axes import slope_weights
+from skphonon.simulation._phonons import from_modes, isotropic, quadratic_forms, squares
 from skphonon.simulation._powder_engine import (
+    add_lines,
     amplitudes,
     bounded,
-    conditions_of,
-    crystals,
-    each_batch,
     energy_shares,
     finished,
-    isotropic,
-    quadratic,
+    over_batches,
     unfinished,
 )
 
-__all__ = ["differentiate", "gradient", "gradients", "images_and_derivatives"]
+__all__ = ["differentiate", "gradients"]
 
 Array = NDArray[np.float64]
 
 
 def differentiate(plan, rows, values, nuisance=(), n_jobs=None):
-    """Return derivatives and spectra.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    rows : ndarray of shape (n_samples, n_parameters)
-        Parameter sets.
-    values : dict
-        From names of nuisances to arrays of shape (n_samples,).
-    nuisance : tuple of str
-        What to differentiate with besides the parameters.
-    n_jobs : int, default=None
-        Threads, as in joblib.
-
-    Returns
-    -------
-    changes : ndarray of shape (n_samples, n_pixels, n_parameters + n_nuisance)
-        Derivatives, NaN where nothing is seen.
-    spectra : ndarray of shape (n_samples, n_pixels)
-        As from `simulate`.
-    softest : Softest
-        The lowest modes.
-    """
+    """Return derivatives with the parameters and nuisances, spectra, softest modes."""
     n_changes = rows.shape[1] + len(nuisance)
     spectra = np.full((len(rows), plan.mask.size), np.nan)
     changes = np.full((len(rows), plan.mask.size, n_changes), np.nan)
     basis = plan.matrices.basis()
-    softest = Softest(len(rows), plan.matrices)
 
-    def run(batch):
-        conditions = conditions_of(plan, values, batch)
-        found = crystals(plan, rows[batch], conditions)
-        softest.note(batch, found.eigenvalues)
-        image, slopes = images_and_derivatives(plan, found, conditions, basis, nuisance)
+    def run(batch, found, conditions):
+        image, slopes = _images_and_derivatives(
+            plan, found, conditions, basis, nuisance
+        )
         spectra[batch, plan.mask] = finished(plan, image)
         changes[batch, plan.mask] = finished(plan, slopes).swapaxes(1, 2)
 
-    each_batch(run, len(rows), 1, n_jobs)
-    return changes, spectra, softest
+    return changes, spectra, over_batches(plan, rows, values, run, n_jobs=n_jobs)
 
 
 def gradients(plan, rows, values, slopes, n_jobs=None):
-    """Return gradients of scalars of spectra.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    rows : ndarray of shape (n_samples, n_parameters)
-        Parameter sets.
-    values : dict
-        From names of nuisances to arrays of shape (n_samples,).
-    slopes : ndarray of shape (n_samples, n_pixels)
-        Derivatives of the scalars with the pixels.
-    n_jobs : int, default=None
-        Threads, as in joblib.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_parameters)
-    """
-    found = np.empty(rows.shape)
+    """Return gradients of scalars, from their derivatives with the pixels."""
+    gradients = np.empty(rows.shape)
     shape = len(rows), *plan.recording.image_shape
     images = unfinished(plan, slopes[:, plan.mask]).reshape(shape)
 
-    def run(batch):
-        conditions = conditions_of(plan, values, batch)
-        found[batch] = gradient(plan, rows[batch], conditions, images[batch])
+    def run(batch, found, conditions):
+        gradients[batch] = _gradient(plan, found, conditions, images[batch])
 
-    each_batch(run, len(rows), 1, n_jobs)
-    return found
+    over_batches(plan, rows, values, run, n_jobs=n_jobs)
+    return gradients
 
 
-def images_and_derivatives(plan, found, conditions, basis, nuisance=()):
-    """Return spectra of a batch and their derivatives.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    found : Crystals
-        The modes of the parameter sets.
-    conditions : Conditions
-        Of the samples.
-    basis : ndarray
-        As from `DynamicalMatrices.basis`.
-    nuisance : tuple of str
-        What to differentiate with besides the parameters.
-
-    Returns
-    -------
-    spectra : ndarray of shape (n_samples, n_energy, n_q)
-    derivatives : ndarray of shape (n_samples, n_changes, n_energy, n_q)
-        In the order of the parameters and then of `nuisance`.
-    """
+def _images_and_derivatives(plan, found, conditions, basis, nuisance=()):
+    """Return spectra of a batch and their derivatives."""
     pairs = mode_pairs(found.eigenvalues)
     n_parameters = len(basis)
     inner = _inner(found.vectors, basis)
@@ -141,48 +74,45 @@ def images_and_derivatives(plan, found, conditions, basis, nuisance=()):
         falling = -3 * conditions.scales[:, None, None, None] ** -4
         dipole = _inner(found.vectors, plan.matrices.offset[None])
         inner = np.concatenate([inner, falling[:, None] * dipole], axis=1)
-    swellings = _swellings(plan, found, pairs, inner, conditions)
+    growths = _displacement_slopes(plan, found, pairs, inner, conditions)
     collected, slopes = _collect(plan, found, pairs, inner)
     by_component = _collect_components(plan, found)
-    exponents = swellings / conditions.scales[:, None, None] ** 2
+    exponents = growths / conditions.scales[:, None, None] ** 2
     slopes += np.einsum("spc,scab->spab", exponents, by_component)
     spectra = conditions.images(collected)
-    derivatives = [*conditions.images(slopes).swapaxes(0, 1)[:n_parameters]]
+    changes = [*conditions.images(slopes).swapaxes(0, 1)[:n_parameters]]
 
     def through_components(change):
         """Images of a change of the components that the points see."""
         return conditions.images(np.einsum("sc,scab->sab", change, by_component))
 
-    squares = conditions.scales[:, None] ** 2
+    scales = conditions.scales[:, None]
+    warming = None  # of displacements, where they are not given
+    if "temperature" in nuisance and plan.displacement is None:
+        warming = plan.thermal.warming(
+            found.eigenvalues, found.vectors, conditions.values["temperature"]
+        )
     for name in nuisance:
         image = conditions.images(collected, name)
         if name == "lattice_scale":
-            image = image - through_components(
-                2 * found.exponents / conditions.scales[:, None]
-            )
+            image = image - through_components(2 * found.exponents / scales)
             if stretched:
                 image = image + conditions.images(slopes[:, -1])
         elif name == "mean_square_displacement":
-            image = image + through_components(isotropic(plan) / squares)
-        elif name == "temperature" and plan.displacement is None:
             image = image + through_components(
-                _warming(plan, found, conditions) / squares
+                isotropic(plan.thermal.tensors) / scales**2
             )
-        derivatives.append(image + np.zeros_like(spectra))
-    derivatives = np.stack(derivatives, axis=1)
+        elif name == "temperature" and warming is not None:
+            image = image + through_components(warming / scales**2)
+        changes.append(image + np.zeros_like(spectra))
+    derivatives = np.stack(changes, axis=1)
     if plan.incoherent is not None:
         smooth, changed = plan.incoherent.images_and_derivatives(
-            plan, found, pairs, inner, swellings, conditions, nuisance
+            plan, found, pairs, inner, growths, warming, conditions, nuisance
         )
         spectra = spectra + smooth
         derivatives = derivatives + changed
     return spectra, derivatives
-
-
-def _warming(plan, found, conditions):
-    return plan.thermal.warming(
-        found.eigenvalues, found.vectors, conditions.values["temperature"]
-    )
 
 
 def _inner(vectors, basis):
@@ -191,7 +121,7 @@ def _inner(vectors, basis):
     return vectors.conj().swapaxes(-1, -2) @ (basis @ vectors)
 
 
-def _swellings(plan, found, pairs, inner, conditions):
+def _displacement_slopes(plan, found, pairs, inner, conditions):
     """Return derivatives of displacements, (n_samples, n_changes, n_components)."""
     n_samples, n_changes = inner.shape[:2]
     if plan.displacement is not None:
@@ -216,10 +146,7 @@ def _real_product(first, second):
 
 
 def _slope_weights(plan, found):
-    """Return derivatives with E^2 of what collects modes, (s, n, j, 4)."""
-    inverse = found.inverse[..., None]
-    tilts = found.places.tilts() * (np.sqrt(inverse) / (2 * plan.recording.energy.step))
-    return inverse * (tilts - found.places.weights() * inverse)
+    return slope_weights(found.places, found.inverse, plan.recording.energy.step)
 
 
 def _collect(plan, found, pairs, inner):
@@ -301,53 +228,25 @@ def _collect_components(plan, found):
     collected = np.zeros((n_samples, n_components, *(axis.n_points for axis in axes)))
     for block in bounded(plan, 2 * n_samples * plan.matrices.size):
         levels = energy_shares(plan, block, found)
-        forms = quadratic(plan, block)
+        forms = quadratic_forms(plan.tensors, block.q_vectors)
         values, damping = amplitudes(plan, block, found)
         strengths = None
         if damping is not None:
-            strengths = _squares(values) * damping
+            strengths = squares(values) * damping
         for number in range(n_components):
             if strengths is not None:
                 part = strengths * -forms[number, 0].reshape(-1, 1, 1)
             else:
                 moved, _ = amplitudes(plan, block, found, -forms[number] / 2)
                 part = 2 * (values * moved.conj()).real
-            by_q = block.q_shares @ part.reshape(len(part), -1)
-            by_q = by_q.reshape(len(block.points), -1, part[0].size)
-            by_q = np.ascontiguousarray(by_q.swapaxes(1, 2))
-            by_q = by_q.reshape(-1, by_q.shape[2])
-            collected[:, number, :, block.moduli] += (levels @ by_q).reshape(
-                n_samples, -1, by_q.shape[1]
-            )
+            add_lines(block, levels, part, collected[:, number])
     return collected
 
 
-def _squares(values):
-    return (values * values.conj()).real
-
-
-def gradient(plan, rows, conditions, slopes):
-    """Return spectra of a batch, and gradients of scalars of them.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    rows : ndarray of shape (n_samples, n_parameters)
-        Parameter sets.
-    conditions : Conditions
-        Of the samples.
-    slopes : ndarray of shape (n_samples, n_energy, n_q)
-        Derivatives of the scalars with the spectra.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_parameters)
-        Derivatives with the parameters.
-    """
-    found = crystals(plan, rows, conditions)
+def _gradient(plan, found, conditions, slopes):
+    """Return gradients of scalars, from their derivatives with the images."""
     pairs = mode_pairs(found.eigenvalues)
-    n_samples = len(rows)
+    n_samples = len(slopes)
     between = np.zeros(found.vectors.shape, dtype=found.vectors.dtype)
     of_components = np.zeros_like(found.exponents)
     back = conditions.adjoint(slopes)
@@ -382,12 +281,11 @@ def gradient(plan, rows, conditions, slopes):
         unscaled = 0.0
     if plan.displacement is None:
         of_components = of_components / conditions.scales[:, None] ** 2 + unscaled
-        swelling = plan.thermal.slopes(
+        growth = plan.thermal.slopes(
             found.eigenvalues, found.vectors, conditions.values["temperature"], *pairs
         )
-        between += np.einsum("sc,csnjl->snjl", of_components, swelling)
-    vectors = found.vectors
-    return plan.matrices.gradient(vectors @ between @ vectors.conj().swapaxes(2, 3))
+        between += np.einsum("sc,csnjl->snjl", of_components, growth)
+    return plan.matrices.gradient(from_modes(found.vectors, between))
 
 
 def _to_transfers(block, by_mode, n_samples):
@@ -412,9 +310,9 @@ def _outer(block, values, weights):
 
 def _component_slopes(plan, block, found, values, weights, damping):
     """Gradient with the displacements that the points see, (n_samples, c)."""
-    forms = quadratic(plan, block)
+    forms = quadratic_forms(plan.tensors, block.q_vectors)
     if damping is not None:  # it is in the weights already
-        totals = (weights * _squares(values)).sum(axis=2)  # (n_transfers, s)
+        totals = (weights * squares(values)).sum(axis=2)  # (n_transfers, s)
         return -(forms[:, 0].reshape(len(forms), -1) @ totals).T
     n_samples = values.shape[1]
     n_chunks, n_rows, n_atoms = block.amplitudes.shape

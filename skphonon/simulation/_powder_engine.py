@@ -7,36 +7,36 @@ these the displacements of the atoms. For every Q = q + G: the amplitude of each
           Q \cdot e_{dj},
 
 one matrix product for all Q of a point. A sparse product collects :math:`|A_j|^2` on
-the axis of moduli, another one collects modes on that of energies; what the instrument
-makes of that is in `_recording`.
+the axis of moduli, another one collects modes on that of energies, from which the
+instrument (`_recording`) makes images.
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy.sparse import csc_array
+from sklearn.utils import gen_batches
 
 from skphonon.physics.stability import Softest
-from skphonon.simulation._axes import Places, inverse_square
-from skphonon.simulation._powder_plan import Plan, parts
+from skphonon.simulation._axes import Places, collecting_matrix, inverse_square
+from skphonon.simulation._phonons import isotropic, quadratic_forms
+from skphonon.simulation._powder_plan import Block, Plan, parts
 from skphonon.simulation._recording import Conditions
 
 __all__ = [
     "Crystals",
+    "add_lines",
     "amplitudes",
-    "batch_size",
     "bounded",
     "collect",
-    "conditions_of",
     "crystals",
-    "each_batch",
     "energy_shares",
     "finished",
     "images",
-    "isotropic",
-    "quadratic",
+    "over_batches",
     "simulate",
     "unfinished",
 ]
@@ -45,6 +45,70 @@ Array = NDArray[np.float64]
 
 _NUMBERS = 1 << 23  # that a part of a block keeps
 _BATCH = 32  # parameter sets simulated together
+
+
+def simulate(plan: Plan, rows: Array, values: dict, n_jobs=None, memory=1e9):
+    """Return spectra, NaN where nothing is seen, and the softest modes.
+
+    Of parameter sets and values of nuisances by name, in threads that take so many
+    bytes each.
+    """
+    spectra = np.full((len(rows), plan.mask.size), np.nan)
+
+    def run(batch, found, conditions):
+        spectra[batch, plan.mask] = finished(plan, images(plan, found, conditions))
+
+    size = _batch_size(plan, memory)
+    return spectra, over_batches(plan, rows, values, run, size, n_jobs)
+
+
+def over_batches(
+    plan: Plan,
+    rows: Array,
+    values: dict,
+    run: Callable[[slice, "Crystals", Conditions], None],
+    size: int = 1,
+    n_jobs: int | None = None,
+) -> Softest:
+    """Call `run` for batches of parameter sets, and return the softest modes."""
+    softest = Softest(len(rows), plan.matrices)
+
+    def each(batch):
+        own = {name: given[batch] for name, given in values.items()}
+        conditions = plan.recording.conditions(own)
+        found = crystals(plan, rows[batch], conditions)
+        softest.note(batch, found.eigenvalues)
+        run(batch, found, conditions)
+
+    batches = list(gen_batches(len(rows), size))
+    if n_jobs is None or len(batches) == 1:
+        for batch in batches:
+            each(batch)
+    else:
+        Parallel(n_jobs=n_jobs, prefer="threads", require="sharedmem")(
+            delayed(each)(batch) for batch in batches
+        )
+    return softest
+
+
+def _batch_size(plan, memory):
+    """Return how many parameter sets go together in so many bytes."""
+    n_points, size = len(plan.weights), plan.matrices.size
+    real = 1 if plan.matrices.is_real else 2
+    of_modes = 4 * n_points * size**2 * real
+    widest = size * max(
+        (
+            max(
+                block.q_vectors.size // 3 * real,
+                len(block.points) * (block.moduli.stop - block.moduli.start),
+            )
+            for block in plan.blocks
+        ),
+        default=0,
+    )
+    axes = plan.recording.energy.n_points * plan.recording.q.n_points
+    recorded = 3 * axes + 2 * plan.recording.moduli.size
+    return int(np.clip(memory / 8 / (of_modes + 5 * widest + recorded), 1, _BATCH))
 
 
 class Crystals(NamedTuple):
@@ -59,27 +123,13 @@ class Crystals(NamedTuple):
 
 
 def crystals(plan: Plan, rows: Array, conditions: Conditions) -> Crystals:
-    """Diagonalise a batch.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    rows : ndarray of shape (n_samples, n_parameters)
-        Parameter sets.
-    conditions : Conditions
-        Of the samples.
-
-    Returns
-    -------
-    Crystals
-    """
+    """Diagonalise a batch."""
     scales = conditions.scales
     eigenvalues, vectors = np.linalg.eigh(plan.matrices.matrices(rows, scales))
     axis = plan.recording.energy
     places = axis.places(np.sqrt(np.maximum(eigenvalues, 0.0)))
     inverse = inverse_square(eigenvalues) * places.seen
-    one = isotropic(plan)
+    one = isotropic(plan.thermal.tensors)
     if plan.displacement is None:
         found = plan.thermal.components(
             eigenvalues, vectors, conditions.values["temperature"]
@@ -90,11 +140,6 @@ def crystals(plan: Plan, rows: Array, conditions: Conditions) -> Crystals:
     return Crystals(
         eigenvalues, vectors, places, inverse, found, found / scales[:, None] ** 2
     )
-
-
-def isotropic(plan: Plan) -> Array:
-    """Return the components of the unit tensor for every atom."""
-    return np.einsum("cdaa->c", plan.thermal.tensors)
 
 
 def images(plan: Plan, found: Crystals, conditions: Conditions) -> Array:
@@ -111,38 +156,25 @@ def collect(plan: Plan, found: Crystals) -> Array:
     axes = plan.recording.energy, plan.recording.q
     collected = np.zeros((n_samples, *(axis.n_points for axis in axes)))
     for block in bounded(plan, 2 * n_samples * plan.matrices.size):
-        _add_lines(plan, block, found, collected)
+        strengths = _intensities(plan, block, found)
+        add_lines(block, energy_shares(plan, block, found), strengths, collected)
     return collected
 
 
-def bounded(plan: Plan, numbers: int):
-    """Yield the blocks of a plan in parts that keep few numbers.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    numbers : int
-        Kept for each point and modulus.
-
-    Yields
-    ------
-    Block
-        A block or a part of one.
-    """
+def bounded(plan: Plan, numbers: int) -> Iterator[Block]:
+    """Yield blocks in parts that keep few numbers: so many a point and modulus."""
     for block in plan.blocks:
         for_each = numbers * (block.moduli.stop - block.moduli.start)
         yield from parts(block, max(1, _NUMBERS // for_each))
 
 
-def _add_lines(plan, block, found, collected):
-    strengths = intensities(plan, block, found)  # (n_transfers, s, j)
-    n_samples, n_modes = strengths.shape[1:]
+def add_lines(block: Block, levels: csc_array, strengths: Array, collected: Array):
+    """Add strengths of transfers, (n_transfers, s, j), to what both axes collect."""
     by_q = block.q_shares @ strengths.reshape(len(strengths), -1)
-    by_q = by_q.reshape(len(block.points), -1, n_samples * n_modes)
+    by_q = by_q.reshape(len(block.points), -1, strengths[0].size)
     by_q = np.ascontiguousarray(by_q.swapaxes(1, 2)).reshape(-1, by_q.shape[1])
-    levels = energy_shares(plan, block, found) @ by_q
-    collected[:, :, block.moduli] += levels.reshape(n_samples, -1, by_q.shape[1])
+    added = levels @ by_q
+    collected[:, :, block.moduli] += added.reshape(len(collected), -1, by_q.shape[1])
 
 
 def energy_shares(plan, block, found, weights=None):
@@ -155,14 +187,12 @@ def energy_shares(plan, block, found, weights=None):
     n_samples, n_points = len(weights), plan.recording.energy.n_points
     starts = found.places.node[:, block.points]
     starts = starts + (np.arange(n_samples) * n_points)[:, None, None]
-    starts = starts.swapaxes(0, 1).reshape(-1, 1)
-    index = (starts + np.arange(4)).astype(np.int32).ravel()
-    values = weights.swapaxes(0, 1).ravel()
-    ends = np.arange(0, len(index) + 1, 4, dtype=np.int32)
-    return csc_array((values, index, ends), shape=(n_samples * n_points, len(starts)))
+    return collecting_matrix(
+        starts.swapaxes(0, 1), weights.swapaxes(0, 1), n_samples * n_points
+    )
 
 
-def intensities(plan, block, found):
+def _intensities(plan, block, found):
     """|A|^2 of all transfers of a block, (n_transfers, n_samples, n_modes)."""
     projections, damping = amplitudes(plan, block, found)
     if np.iscomplexobj(projections):
@@ -184,9 +214,8 @@ def amplitudes(plan, block, found, factors=None):
     """
     n_samples = len(found.eigenvalues)
     n_chunks, n_rows = block.q_vectors.shape[:2]
-    exponents = found.exponents @ quadratic(plan, block).reshape(
-        len(plan.tensors), -1
-    )  # 2W of the different tensors
+    forms = quadratic_forms(plan.tensors, block.q_vectors)
+    exponents = found.exponents @ forms.reshape(len(forms), -1)  # 2W of the tensors
     exponents = exponents.reshape(n_samples, -1, n_chunks, n_rows)
     vectors = found.vectors[:, block.points]
     size = plan.matrices.size
@@ -212,54 +241,6 @@ def amplitudes(plan, block, found, factors=None):
     return out.reshape(-1, n_samples, size), None
 
 
-def quadratic(plan, block):
-    """Q . T Q of the different displacement tensors, (n_components, t, chunk, row)."""
-    x, y, z = np.moveaxis(block.q_vectors, -1, 0)
-    products = np.stack([x * x, y * y, z * z, x * y, x * z, y * z])
-    return np.tensordot(plan.tensors, products, axes=1)
-
-
-def simulate(plan: Plan, rows: Array, values: dict, n_jobs=None, memory=1e9):
-    """Return spectra, NaN where nothing is seen, and the softest modes.
-
-    Parameters
-    ----------
-    plan : Plan
-        Settings.
-    rows : ndarray of shape (n_samples, n_parameters)
-        Parameter sets.
-    values : dict
-        From names of nuisances to arrays of shape (n_samples,).
-    n_jobs : int, default=None
-        Threads, as in joblib.
-    memory : float, default=1e9
-        Bytes that a batch of a thread may take.
-
-    Returns
-    -------
-    spectra : ndarray of shape (n_samples, n_pixels)
-    softest : Softest
-        The lowest modes.
-    """
-    spectra = np.full((len(rows), plan.mask.size), np.nan)
-    softest = Softest(len(rows), plan.matrices)
-
-    def run(batch):
-        conditions = conditions_of(plan, values, batch)
-        found = crystals(plan, rows[batch], conditions)
-        softest.note(batch, found.eigenvalues)
-        spectra[batch, plan.mask] = finished(plan, images(plan, found, conditions))
-
-    each_batch(run, len(rows), batch_size(plan, memory), n_jobs)
-    return spectra, softest
-
-
-def conditions_of(plan: Plan, values: dict, batch: slice) -> Conditions:
-    """Return how the samples of a batch are recorded."""
-    own = {name: given[batch] for name, given in values.items()}
-    return plan.recording.conditions(own)
-
-
 def finished(plan: Plan, recorded: Array) -> Array:
     """Visible pixels of images, with the background in proportion to their mean."""
     visible = recorded.reshape(*recorded.shape[:-2], -1)[..., plan.mask]
@@ -276,36 +257,3 @@ def unfinished(plan: Plan, slopes: Array) -> Array:
     images = np.zeros((len(slopes), plan.mask.size))
     images[:, plan.mask] = slopes
     return images
-
-
-def batch_size(plan: Plan, memory: float) -> int:
-    """Return how many parameter sets go together."""
-    n_points, size = len(plan.weights), plan.matrices.size
-    real = 1 if plan.matrices.is_real else 2
-    of_modes = 4 * n_points * size**2 * real
-    widest = max(
-        (
-            max(
-                block.q_vectors.size // 3 * real,
-                len(block.points) * (block.moduli.stop - block.moduli.start),
-            )
-            for block in plan.blocks
-        ),
-        default=0,
-    )
-    widest *= size
-    axes = plan.recording.energy.n_points * plan.recording.q.n_points
-    recorded = 3 * axes + 2 * plan.recording.moduli.size
-    return int(np.clip(memory / 8 / (of_modes + 5 * widest + recorded), 1, _BATCH))
-
-
-def each_batch(run, n_samples: int, size: int, n_jobs) -> None:
-    """Call a function with all slices of samples, in threads where asked."""
-    batches = [slice(start, start + size) for start in range(0, n_samples, size)]
-    if n_jobs is None or len(batches) == 1:
-        for batch in batches:
-            run(batch)
-        return
-    Parallel(n_jobs=n_jobs, prefer="threads", require="sharedmem")(
-        delayed(run)(batch) for batch in batches
-    )

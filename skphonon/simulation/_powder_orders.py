@@ -1,10 +1,14 @@
-"""How many phonons at once a powder spectrum needs."""
+"""Number of phonons at once that a powder spectrum needs."""
 
 import numpy as np
+from sklearn import clone
 
 from skphonon._validation import check_parameters
 from skphonon._warnings import warn_user
+from skphonon.instrument.nuisance import ranges_by_name, table_columns
 from skphonon.physics.zone import ZoneMesh, size_of_reach
+from skphonon.simulation._powder_engine import collect, crystals
+from skphonon.simulation._powder_plan import make_plan
 
 __all__ = ["orders_needed", "warn_of_orders"]
 
@@ -16,17 +20,7 @@ _REACH = 16.0  # Angstrom, of the mesh with which orders are compared
 
 
 def orders_needed(simulator) -> int:
-    """Return the smallest order after which all others are negligible.
-
-    Parameters
-    ----------
-    simulator : PowderSimulator
-        With checked settings.
-
-    Returns
-    -------
-    int
-    """
+    """Return the smallest order after which all others are negligible."""
     return _needed(_totals(simulator))
 
 
@@ -47,18 +41,7 @@ def _needed(totals):
 
 
 def warn_of_orders(simulator) -> None:
-    """Warn where an order that is given leaves out a part that would be seen.
-
-    Parameters
-    ----------
-    simulator : PowderSimulator
-        With checked settings.
-
-    Warns
-    -----
-    UserWarning
-        Above 2 % of the intensity in the window.
-    """
+    """Warn where a given order leaves out above 2 % of the intensity in the window."""
     totals = _totals(simulator)
     missed = totals[simulator.n_phonons :].sum() / max(totals.sum(), _TINY)
     if missed > _MISSED:
@@ -72,18 +55,12 @@ def warn_of_orders(simulator) -> None:
 
 def _totals(simulator):
     """Intensity of each order in the window, one phonon first."""
-    from sklearn import clone
-
-    from skphonon.instrument.nuisance import ranges_by_name, table_columns
-    from skphonon.simulation._powder_engine import collect, conditions_of, crystals
-    from skphonon.simulation._powder_plan import make_plan
-
     check_parameters(simulator)
     mesh = ZoneMesh(size_of_reach(simulator.model, _REACH))
     probe = clone(simulator).set_params(n_phonons=_MOST, mesh=mesh)
     rows, table, ranges = probe._asked(simulator.reference)
-    plan = make_plan(probe, probe.mesh, ranges_by_name(ranges))
-    conditions = conditions_of(plan, table_columns(table), slice(None))
+    plan = make_plan(probe, mesh, ranges_by_name(ranges))
+    conditions = plan.recording.conditions(table_columns(table))
     found = crystals(plan, rows, conditions)
     by_order = plan.incoherent.by_order(plan, found, conditions)[0]
     totals = np.abs(by_order.reshape(_MOST, -1)[:, plan.mask]).sum(axis=1)

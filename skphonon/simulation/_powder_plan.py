@@ -1,4 +1,4 @@
-r"""Everything of a powder average that does not depend on the parameters, built once.
+r"""Plan of a powder average: all that does not depend on the parameters, built once.
 
 The average over directions of Q is a sum over all points Q of a fine grid of momentum
 transfers,
@@ -28,7 +28,7 @@ from skphonon.physics.zone import (
 )
 from skphonon.simulation._axes import Axis
 from skphonon.simulation._incoherent import Incoherent
-from skphonon.simulation._phonon_amplitudes import (
+from skphonon.simulation._phonons import (
     cross_sections,
     different_tensors,
     zone_amplitudes,
@@ -55,20 +55,7 @@ class Block(NamedTuple):
 
 
 def parts(block: Block, n_points: int):
-    """Yield a block in parts of at most so many points.
-
-    Parameters
-    ----------
-    block : Block
-        The whole.
-    n_points : int
-        At least one.
-
-    Yields
-    ------
-    Block
-        Some of its points.
-    """
+    """Yield a block in parts of at most so many points."""
     if len(block.points) <= n_points:
         yield block
         return
@@ -89,7 +76,7 @@ def parts(block: Block, n_points: int):
 
 
 class Plan(NamedTuple):
-    """What does not depend on the parameters."""
+    """All that does not depend on the parameters."""
 
     parameter_names: list[str]
     mesh: ZoneMesh
@@ -108,21 +95,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
-    """Build a plan.
-
-    Parameters
-    ----------
-    simulator : PowderSimulator
-        With checked settings.
-    mesh : ZoneMesh
-        The mesh.
-    ranges : dict
-        From names of nuisances to pairs that the axes shall serve.
-
-    Returns
-    -------
-    Plan
-    """
+    """Build a plan."""
     model, grid, orders = simulator.model, simulator.grid, n_orders(simulator)
     recording = Recording(simulator, ranges)
     lengths, by_order = cross_sections(simulator, simulator.incoherent, orders)
@@ -166,23 +139,7 @@ def n_orders(simulator) -> int:
 
 
 def plan_size(model, size, simulator, ranges) -> float:
-    """Return about how many bytes a plan takes while it is made.
-
-    Parameters
-    ----------
-    model : ForceConstantModel
-        The crystal.
-    size : tuple of 3 int
-        Of the mesh.
-    simulator : PowderSimulator
-        With checked settings.
-    ranges : dict
-        As for :func:`make_plan`.
-
-    Returns
-    -------
-    float
-    """
+    """Return about how many bytes a plan takes while it is made."""
     volume = abs(np.linalg.det(model.reciprocal_lattice()))
     highest = Recording(simulator, ranges).q.points()[-1]
     n_points = np.prod(size) / len(laue_rotations(model))

@@ -20,7 +20,7 @@ _NARROW = 1e-9  # meV: what stands for no width at all
 
 
 class Plan(NamedTuple):
-    """What does not depend on the parameters."""
+    """All that does not depend on the parameters."""
 
     basis: torch.Tensor  # (n_q, n_parameters, n_spins, n_spins)
     amplitudes: torch.Tensor  # (n_q, 1, n_spins), with the root of the point's share
@@ -82,7 +82,7 @@ def _modes(plan, rows, table):
 
 
 class _Seen(NamedTuple):
-    """Where lines appear, how strong and how that changes with their energy."""
+    """Positions and strengths of lines, and changes of both with their energy."""
 
     positions: torch.Tensor
     weights: torch.Tensor

@@ -242,14 +242,14 @@ class SingleCrystalSimulator(PhononSimulator):
         What is given for each sample goes along. The call returns lowest modes last,
         of which this warns.
         """
-        from skphonon.simulation._crystal_plan import Recording
+        from skphonon.simulation._crystal_plan import Samples
 
         widths, joined, softest = np.unique(table[:, _Q]), None, []
         for width in widths:
             same = np.flatnonzero(table[:, _Q] == width)
-            recording = Recording(self, table[same], ranges)
+            samples = Samples(self, table[same], ranges)
             own = given if len(widths) == 1 else [each[same] for each in given]
-            *found, lowest = call(self._plan(width), recording, rows[same], *own)
+            *found, lowest = call(self._plan(width), samples, rows[same], *own)
             softest.append(lowest)
             if len(widths) == 1:  # no copy of what may be large
                 joined = found

@@ -11,7 +11,7 @@ from skphonon.instrument.resolution import bin_kernel
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 from skphonon.physics.scattering import bose_occupation
 from skphonon.simulation._axes import energy_axis, inverse_square, q_axis
-from skphonon.simulation._recording import line_kernel, occupied
+from skphonon.simulation._kernels import line_kernel, occupied
 
 EDGES = np.arange(-10.25, 30.5, 0.5)
 

@@ -26,7 +26,7 @@ from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.physics.scattering import momentum_transfer
 from skphonon.simulation._axes import Axis
 from skphonon.simulation._damping import damped_shares
-from skphonon.simulation._recording import line_axis, line_kernel, occupied
+from skphonon.simulation._kernels import line_axis, line_kernel, occupied
 
 WIDTHS = {"line_width": 0.6, "line_width_slope": 0.02, "line_width_curvature": 1e-3}
 ALL = {"quantity": "sqe", "incoherent": True, "n_phonons": 4}

@@ -1,17 +1,24 @@
-"""Amplitudes of atoms and tensors of their displacements, for simulators of phonons."""
+"""Phonons of both engines: amplitudes of atoms and tensors of displacements."""
 
 from math import gcd
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skphonon.physics.scattering_lengths import scattering_lengths
 
 __all__ = [
     "cross_sections",
     "different_tensors",
+    "from_modes",
+    "isotropic",
+    "quadratic_forms",
     "real_amplitudes",
+    "squares",
     "zone_amplitudes",
 ]
+
+Array = NDArray[np.float64]
 
 
 def cross_sections(simulator, incoherent=False, n_phonons=1):
@@ -74,9 +81,36 @@ def zone_amplitudes(model, lengths, shifts):
 
 
 def different_tensors(tensors):
-    """Return which of the different tensors each atom has, and these, packed."""
+    """Return which of the different tensors each atom has, and these, packed.
+
+    As xx, yy, zz and twice xy, xz, yz: (n_components, n_tensors, 6).
+    """
     packed = tensors.reshape(*tensors.shape[:2], 9)[..., [0, 4, 8, 1, 2, 5]]
     packed = packed * np.array([1, 1, 1, 2, 2, 2])
     rounded = np.round(packed.swapaxes(0, 1), 9) + 0.0
     _, first, rows = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
     return rows.reshape(-1), packed[:, first]
+
+
+def isotropic(tensors: Array) -> Array:
+    """Return components of the unit tensor for every atom, of (c, n_atoms, 3, 3)."""
+    return np.einsum("cdaa->c", tensors)
+
+
+def quadratic_forms(tensors: Array, q_vectors: Array) -> Array:
+    """Return Q . T Q of packed tensors, (n_components, n_tensors, ...)."""
+    x, y, z = np.moveaxis(q_vectors, -1, 0)
+    products = np.stack([x * x, y * y, z * z, x * y, x * z, y * z])
+    return np.tensordot(tensors, products, axes=1)
+
+
+def squares(values: NDArray) -> Array:
+    """Return squared moduli."""
+    if np.iscomplexobj(values):
+        return values.real**2 + values.imag**2
+    return values * values
+
+
+def from_modes(vectors: NDArray, between: NDArray) -> NDArray:
+    """Return matrices of the crystal from those between its modes, (..., j, l)."""
+    return vectors @ between @ vectors.conj().swapaxes(-2, -1)
