@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from skphonon.physics import _sum_rule as sum_rules
 from skphonon.physics import symmetry
 from skphonon.physics._atoms import element_and_mass
+from skphonon.physics.lattice import SAME_LENGTH
 from skphonon.physics.supercells import as_matrix
 
 _TOO_CLOSE = 0.1  # Angstrom
@@ -120,7 +121,7 @@ def _cell(lattice, symbol, positions, mass, magnetic_moments):
     from phonopy.structure.atoms import PhonopyAtoms
 
     lattice = np.asarray(lattice, dtype=float)
-    if lattice.shape != (3, 3) or abs(np.linalg.det(lattice)) < symmetry.SAME_LENGTH:
+    if lattice.shape != (3, 3) or abs(np.linalg.det(lattice)) < SAME_LENGTH:
         raise ValueError(
             "lattice must hold three independent vectors in rows, shape (3, 3), "
             f"got shape {lattice.shape}: {lattice.tolist()}."

@@ -1,8 +1,8 @@
 """Which spins an exchange couples: bonds given by hand or found by their length."""
 
-from itertools import product
-
 import numpy as np
+
+from skphonon.physics.lattice import points_within
 
 __all__ = ["bonds_of"]
 
@@ -55,17 +55,16 @@ def bonds_of(given, name, positions, lattice, cell):
 
 def _by_length(length, positions, lattice, cell):
     """Find pairs that far apart, as rows (i, j, n1, n2, n3)."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell @ lattice), axis=0)
     # positions may lie in other cells: their spread is to be reached over
     spread = np.linalg.norm((positions - positions[0]) @ lattice, axis=1).max()
-    reach = np.ceil((length + 2 * spread + _SAME_LENGTH) / heights).astype(int)
+    reach = length + 2 * spread + _SAME_LENGTH
     bonds = []
-    for copies in product(*(range(-n, n + 1) for n in reach)):
+    for copies in points_within(cell @ lattice, reach).tolist():
         offset = np.array(copies) @ cell
         vectors = (positions + offset)[None] - positions[:, None]
         lengths = np.linalg.norm(vectors @ lattice, axis=2)
         for i, j in np.argwhere(np.abs(lengths - length) < _SAME_LENGTH):
-            if i < j or (i == j and copies > (0, 0, 0)):
+            if i < j or (i == j and copies > [0, 0, 0]):
                 bonds.append((i, j, *offset))
     return bonds
 

@@ -18,9 +18,8 @@ from skphonon._warnings import warn_user
 from skphonon.physics import supercells
 from skphonon.physics._shell_fits import fit_constants, fold
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
+from skphonon.physics.lattice import shortest_images
 from skphonon.physics.lattice_dynamics import signed_sqrt
-from skphonon.physics.polar import _images
-from skphonon.physics.symmetry import SAME_LENGTH
 
 _LARGE = 0.1  # of the root mean square of the constants
 _VISIBLE = 0.5  # meV: files of careful calculations change by up to 0.34
@@ -195,8 +194,7 @@ def _phases(stored, site, wavevectors):
     if not wavevectors.any():
         return np.ones((len(wavevectors), len(stored.positions)))
     steps = stored.positions - stored.positions[site]
-    images, lengths = _images(steps @ np.linalg.inv(stored.lattice), stored.lattice)
-    end, image = np.nonzero(lengths < lengths.min(axis=1, keepdims=True) + SAME_LENGTH)
-    waves = np.exp(1j * wavevectors @ (images[end, image] @ stored.lattice).T)
+    end, images = shortest_images(steps, stored.lattice)
+    waves = np.exp(1j * wavevectors @ images.T)
     starts = np.flatnonzero(np.diff(end, prepend=-1))
     return np.add.reduceat(waves, starts, axis=1) / np.bincount(end)

@@ -27,6 +27,7 @@ from skphonon.physics._crystal import (
 from skphonon.physics._projection import projection
 from skphonon.physics._shell_fits import fit_constants, fold, spread
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
+from skphonon.physics.lattice import SAME_LENGTH, farthest, separating_multiple
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
 from skphonon.physics.phonopy_io import load_phonopy
 from skphonon.physics.polar import non_analytic_term, polar_term
@@ -1130,7 +1131,7 @@ class ForceConstantModel(VersionedEstimator):
 
     def _count_within(self, cutoff):
         vectors = supercells.as_matrix(self.supercell).T @ self.cell.cell
-        longest = symmetry.longest_inside(vectors)
+        longest = farthest(vectors)
         if cutoff > _FAR_BEYOND * longest:
             raise ValueError(
                 "The cutoff is beyond the supercell: no shortest vector on it is "
@@ -1154,7 +1155,7 @@ class ForceConstantModel(VersionedEstimator):
             lengths = np.array(
                 [np.linalg.norm(orbits.bonds(n)[0]) for n in range(n_shells)]
             )
-            allowed = lengths[lengths < lengths[number] - symmetry.SAME_LENGTH]
+            allowed = lengths[lengths < lengths[number] - SAME_LENGTH]
             raise ValueError(
                 f"The cutoff is beyond the supercell: shell {number + 1} at "
                 f"{lengths[number]:.4f} Angstrom has shorter images on it. Keep at "
@@ -1196,7 +1197,7 @@ class ForceConstantModel(VersionedEstimator):
                     "the Born charges: phonopy shares those of an atom equally among "
                     "its nearest images, but here these differ. Keep fewer shells."
                 )
-        return symmetry.multiple_apart(matrix, lattice, bonds)
+        return separating_multiple(matrix, lattice, bonds)
 
 
 def _warn_of_isotopes(symbols, masses):

@@ -18,8 +18,7 @@ from skphonon.physics.constants import (
     HBAR2_PER_AMU,
     MEV2_PER_EIGENVALUE,
 )
-from skphonon.physics.polar import _cosets
-from skphonon.physics.symmetry import n_images
+from skphonon.physics.lattice import cosets, image_counts
 
 
 class Layout(NamedTuple):
@@ -54,7 +53,7 @@ def lay_out(model, matrix):
     first, second = model.bond_atoms.T
     steps = model.bonds @ np.linalg.inv(model.cell.cell)
     steps = np.rint(steps + scaled[first] - scaled[second])
-    cells = _cosets(vectors)
+    cells = cosets(vectors)
     own = _labels(cells, vectors)
     order = np.argsort(own)
     reached = _labels(cells[:, None] + steps, vectors)
@@ -144,7 +143,7 @@ def fit_forces(model, layout, displacements, forces):
         forces.reshape(1, -1),
     )
     vectors = layout.vectors @ model.cell.cell
-    if rank < n_parameters and not n_images(model.bonds, vectors).all():
+    if rank < n_parameters and not image_counts(model.bonds, vectors).all():
         raise ValueError(
             f"The supercell of {forces.shape[1]} atoms cannot tell {n_parameters} "
             f"parameters apart, only {rank}: some neighbours fold onto one atom. Keep "

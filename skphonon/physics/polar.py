@@ -25,6 +25,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import constants as si
 
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
+from skphonon.physics.lattice import (
+    cosets,
+    farthest,
+    nearest_image,
+    points_within,
+    reducing,
+    shortest_images,
+)
 
 __all__ = ["non_analytic_term", "polar_term"]
 
@@ -38,11 +46,9 @@ _N_DAMPED = 300  # reciprocal lattice points inside the sphere that sets the dam
 _DAMPING = np.log(1e10)  # of the Gaussian on that sphere
 _NEGLIGIBLE = np.log(1e8)  # damping beyond which a term is left out: 1e-9 of the sum
 _AT_CENTRE = 1e-5  # 1/Angstrom: nearer to a reciprocal lattice point is on it
-_SAME_LENGTH = 1e-5  # Angstrom: lattices come with about this precision
 _CHARGE_SUM = 1e-2  # e: what rounding of published charges leaves
 _BLOCK = 2**18  # numbers in the largest array of a block of points: fits in a cache
 _PAIRS = 2**11  # of atoms at a time, which keeps the sums below 0.2 GB
-_CORNERS = np.indices((2, 2, 2)).reshape(3, 8).T
 _ROWS, _COLUMNS = np.triu_indices(3)  # of the six elements of a symmetric tensor
 
 
@@ -221,9 +227,8 @@ def _dipoles(
     radius = 2 * np.pi * (3 * _N_DAMPED / (4 * np.pi * volume)) ** (1 / 3)
     width = radius**2 * np.trace(symmetric) / 3 / _DAMPING
 
-    # a wavevector is at most half the diagonal away from its nearest lattice point
-    cutoff = np.sqrt(width * _NEGLIGIBLE) + _half_diagonal(reciprocal)
-    indices = _within(reciprocal, cutoff)
+    cutoff = np.sqrt(width * _NEGLIGIBLE) + farthest(reciprocal)
+    indices = points_within(reciprocal, cutoff).astype(float)
     first, second = pairs
     phases = np.exp(2j * np.pi * indices @ (positions[first] - positions[second]).T)
     vectors = indices @ reciprocal
@@ -250,8 +255,7 @@ def _interaction(dipoles: _Dipoles, scaled: Array) -> ComplexArray:
 
     Its phases are those of the cells of the atoms, not of their positions.
     """
-    images, lengths = _images(scaled, dipoles.reciprocal)
-    nearest = np.take_along_axis(images, lengths.argmin(1)[:, None, None], 1)[:, 0]
+    nearest = nearest_image(scaled, dipoles.reciprocal)
     sums = nearest @ dipoles.reciprocal
     vectors = dipoles.vectors
     squares = sums @ (2 * vectors.T)
@@ -277,14 +281,14 @@ def _stored(dipoles: _Dipoles, multiple: Array) -> tuple[Array, Array]:
     Cells of it (n_origins, 3), and constants of pairs from the cell at the origin to
     each (n_origins, n_pairs, 9).
     """
-    commensurate = _cosets(multiple.T) @ np.linalg.inv(multiple).T
+    commensurate = cosets(multiple.T) @ np.linalg.inv(multiple).T
     interaction = np.concatenate(
         [
             _interaction(dipoles, commensurate[block])
             for block in _blocks(dipoles, len(commensurate))
         ]
     )
-    origins = _cosets(multiple)
+    origins = cosets(multiple).astype(float)
     angles = 2 * np.pi * origins @ commensurate.T
     constants = _contract(np.cos(angles), interaction.real)
     constants += _contract(np.sin(angles), interaction.imag)
@@ -300,11 +304,10 @@ def _shared(
     """
     first, second = dipoles.pairs
     steps = dipoles.positions[second] - dipoles.positions[first]
-    bonds = (origins[:, None] + steps).reshape(-1, 3)
-    images, lengths = _images(bonds @ np.linalg.inv(multiple), multiple @ cell)
-    bond, image = np.nonzero(lengths < lengths.min(1, keepdims=True) + _SAME_LENGTH)
+    bonds = (origins[:, None] + steps).reshape(-1, 3) @ cell
+    bond, images = shortest_images(bonds, multiple @ cell)
     origin, pair = np.divmod(bond, len(steps))
-    cells = np.rint(images[bond, image] @ multiple - steps[pair])
+    cells = np.rint(images @ np.linalg.inv(cell) - steps[pair])
     cells, index = np.unique(cells, axis=0, return_inverse=True)
     shares = 1 / np.bincount(bond)[bond]
     shared = np.zeros((len(cells), len(steps), 9))
@@ -333,40 +336,6 @@ def _blocks(dipoles: _Dipoles, n_points: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, n_points, step)]
 
 
-def _images(scaled: Array, lattice: Array) -> tuple[Array, Array]:
-    """Images of points that may lie nearest to the origin, and how far they do.
-
-    Points (n_points, 3) and images (n_points, n_images, 3) in units of the lattice.
-    """
-    inside = scaled - np.rint(scaled)
-    images = inside[:, None] - _within(lattice, 2 * _half_diagonal(lattice))
-    return images, np.linalg.norm(images @ lattice, axis=2)
-
-
-def _half_diagonal(lattice: Array) -> float:
-    """Half the longest diagonal of a cell: how far its points are from its centre."""
-    corners = (_CORNERS - 0.5) @ lattice
-    return float(np.linalg.norm(corners, axis=1).max())
-
-
-def _within(lattice: Array, radius: float) -> Array:
-    """Integer coordinates of the lattice points within a radius of the origin."""
-    reach = radius * np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    points = _grid(-np.ceil(reach), np.ceil(reach))
-    return points[np.linalg.norm(points @ lattice, axis=1) <= radius * (1 + 1e-9)]
-
-
-def _cosets(multiple: Array) -> Array:
-    """Integer points inside the cell with the rows of a matrix as edges."""
-    corners = _CORNERS @ multiple
-    points = _grid(corners.min(axis=0), corners.max(axis=0))
-    volume = round(abs(np.linalg.det(multiple)))
-    # coordinates along the edges in units of 1 / volume are integers
-    adjugate = np.rint(np.linalg.inv(multiple) * volume)
-    along = points @ adjugate
-    return points[((along >= 0) & (along < volume)).all(axis=1)]
-
-
 def _short_cell(
     cell: Array, positions: Array, multiple: Array
 ) -> tuple[Array, Array, Array]:
@@ -374,29 +343,10 @@ def _short_cell(
 
     Neither the cell nor that of the superlattice has a part in the result.
     """
-    change = _reduction(cell)
+    change = reducing(cell)
     back = np.linalg.inv(change)
     cell, positions, multiple = change @ cell, positions @ back, multiple @ back
-    return cell, positions, np.rint(_reduction(multiple @ cell) @ multiple)
-
-
-def _reduction(lattice: Array) -> Array:
-    """Integer matrix that makes the vectors of a lattice short, one by another."""
-    change = np.eye(3)
-    while True:
-        products = change @ lattice @ lattice.T @ change.T
-        steps = np.rint(products / np.diag(products) * (1 - 1e-9))  # ties stay
-        np.fill_diagonal(steps, 0)
-        first, second = np.unravel_index(np.abs(steps).argmax(), (3, 3))
-        if steps[first, second] == 0:
-            return change
-        change[first] -= steps[first, second] * change[second]
-
-
-def _grid(lowest: Array, highest: Array) -> Array:
-    """Points with integer coordinates between two corners, both included."""
-    a, b, c = (highest - lowest + 1).astype(int)
-    return np.indices((a, b, c)).reshape(3, -1).T + lowest
+    return cell, positions, np.rint(reducing(multiple @ cell) @ multiple)
 
 
 def _finite(name: str, values: ArrayLike, shape: tuple) -> Array:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skphonon.physics.symmetry import SAME_LENGTH, Sites, n_images, right_handed
+from skphonon.physics.lattice import SAME_LENGTH, image_counts
+from skphonon.physics.symmetry import Sites, right_handed
 
 _SAME_PLACE = 1e-3  # Angstrom: atoms of two descriptions of a crystal
 _WIDTH = 12.0  # Angstrom: of the supercell in which forces are computed
@@ -260,14 +261,14 @@ def lay_out(force_constants, cell, bonds, bond_atoms):
         stored.constants[stored.rows[sites]].reshape(1, -1, 3, 3),
         bond_atoms[:, 0] * n_sites + ends,
         atoms * n_sites + stored.origins[sites],
-        bool(n_images(bonds, stored.lattice).all()),
+        bool(image_counts(bonds, stored.lattice).all()),
         True,
     )
 
 
 def share_equally(pairs, bonds, bond_atoms, supercell):
     """Tell whether all nearest images of an atom have bonds and equal constants."""
-    counts = n_images(bonds, supercell)
+    counts = image_counts(bonds, supercell)
     if not counts.all():
         return False
     scaled = bonds @ np.linalg.inv(supercell)

@@ -12,10 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
+from skphonon.physics.lattice import (
+    SAME_LENGTH,
+    farthest,
+    image_counts,
+    points_within,
+)
+
 # Elements of a 3 x 3 tensor, in the order in which names are given.
 _ELEMENTS = ["XX", "YY", "ZZ", "XY", "XZ", "YZ", "YX", "ZX", "ZY"]
 _FLAT = np.array([3 * "XYZ".index(e[0]) + "XYZ".index(e[1]) for e in _ELEMENTS])
-SAME_LENGTH = 1e-5  # Angstrom: lattices come with about this precision
 ROUNDING = 1e-10  # arithmetic leaves less of it even where the lattice is exact
 _BLOCK = 2**20  # numbers in the largest array of a block
 _PLACES = 4  # decimals of a translation that tell operations apart
@@ -166,44 +172,14 @@ def shells_inside(cell, group, supercell):
 
     `supercell` holds its lattice vectors in rows.
     """
-    orbits = orbits_within(cell, group, longest_inside(supercell))
+    orbits = orbits_within(cell, group, farthest(supercell))
     return _shells(orbits, inside(orbits, supercell), group)
-
-
-def longest_inside(supercell):
-    """Return a length that no shortest vector on a supercell exceeds."""
-    # no point of a cell with these edges, made orthogonal, is farther from a corner
-    edges = np.diagonal(np.linalg.qr(supercell.T).R)
-    return np.linalg.norm(edges) / 2
 
 
 def inside(orbits, supercell):
     """Return the numbers of the orbits of shortest vectors on a supercell."""
-    shortest = n_images(orbits.pairs.bonds, supercell) > 0
+    shortest = image_counts(orbits.pairs.bonds, supercell) > 0
     return [n for n, members in enumerate(orbits.members) if shortest[members].all()]
-
-
-def n_images(bonds, supercell):
-    """Count the images of each vector on a supercell that are as short, with itself.
-
-    0 where there is a shorter one. `supercell` holds its lattice vectors in rows.
-    """
-    lengths = np.linalg.norm(bonds, axis=1)
-    counts, shortest = np.ones(len(bonds), dtype=int), lengths
-    for step in lattice_vectors(supercell, 2 * lengths.max()):
-        images = np.linalg.norm(bonds - step, axis=1)
-        counts += images < lengths + SAME_LENGTH
-        shortest = np.minimum(shortest, images)
-    return np.where(shortest < lengths - SAME_LENGTH, 0, counts)
-
-
-def multiple_apart(supercell, lattice, bonds):
-    """Return the smallest multiple of a supercell matrix that keeps all bonds apart."""
-    reach = np.linalg.norm(bonds, axis=1).max()
-    multiple = 1
-    while len(lattice_vectors(multiple * supercell.T @ lattice, 2 * reach)):
-        multiple += 1
-    return multiple * supercell
 
 
 def row_echelon(matrix):
@@ -225,22 +201,6 @@ def row_echelon(matrix):
     return rows[: len(pivots)], pivots
 
 
-def lattice_vectors(lattice, cutoff):
-    """Lattice vectors other than zero up to a length, nearest first."""
-    multiples = _multiples(lattice, cutoff)
-    vectors = multiples[multiples.any(axis=1)] @ lattice
-    lengths = np.linalg.norm(vectors, axis=1)
-    order = np.argsort(lengths, kind="stable")
-    return vectors[order[lengths[order] <= cutoff + SAME_LENGTH]]
-
-
-def _multiples(lattice, cutoff):
-    """Integer coordinates of a box that holds all lattice vectors up to a length."""
-    reach = (cutoff + SAME_LENGTH) * np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    ranges = [np.arange(-n, n + 1) for n in np.ceil(reach).astype(int)]
-    return np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-
-
 def _pairs_within(cell, cutoff):
     """Pairs ordered by length, first atom, second atom, then largest bond first."""
     pairs = _near_pairs(cell.scaled_positions, cell.cell, cutoff)
@@ -257,8 +217,8 @@ def _near_pairs(positions, lattice, cutoff):
     """Pairs not farther apart than a cutoff, in any order."""
     atoms = positions @ lattice
     lowest, highest = atoms.min(axis=0), atoms.max(axis=0)
-    cells = _multiples(lattice, cutoff + np.linalg.norm(highest - lowest))
     reach = cutoff + SAME_LENGTH
+    cells = points_within(lattice, reach + np.linalg.norm(highest - lowest))
     columns, step = [], max(1, _BLOCK // len(atoms))
     for start in range(0, len(cells), step):  # atoms of other cells that may be near
         block = cells[start : start + step]

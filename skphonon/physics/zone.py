@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
+from skphonon.physics.lattice import points_within, shortest
 
 __all__ = [
     "MeshPoints",
@@ -319,7 +320,7 @@ def _mean_points(model, mesh, n_radii, steps):
     found = mesh_points(model, mesh)
     points, shares = found.points[: found.n_apart], found.shares[: found.n_apart]
     volume = abs(np.linalg.det(reciprocal))
-    radius = _CORE * _shortest(reciprocal)
+    radius = _CORE * shortest(reciprocal)
     if steps is not None:
         radius = steps * (volume / np.prod(mesh.size)) ** (1 / 3)
     wavevectors = points / found.period @ reciprocal
@@ -402,17 +403,10 @@ def _centre(wavevectors, reciprocal, radius):
     """Sum of what is parted off around all zone centres."""
     reduced = wavevectors @ np.linalg.inv(reciprocal)
     inside = (reduced - np.rint(reduced)) @ reciprocal
-    heights = 1 / np.linalg.norm(np.linalg.inv(reciprocal), axis=0)
-    reach = np.ceil(_EDGE * radius / heights + 0.5).astype(int)
-    shifts = np.indices(2 * reach + 1).reshape(3, -1).T - reach
-    s = cdist(inside, shifts @ reciprocal, "sqeuclidean") / radius**2
+    reach = _EDGE * radius + np.linalg.norm(inside, axis=1).max(initial=0.0)
+    centres = points_within(reciprocal, reach) @ reciprocal
+    s = cdist(inside, centres, "sqeuclidean") / radius**2
     return ((1 + s + s * s / 2) * np.exp(-s)).sum(axis=1)
-
-
-def _shortest(reciprocal):
-    """Length of the shortest reciprocal lattice vector."""
-    near = np.indices((5, 5, 5)).reshape(3, -1).T - 2
-    return np.linalg.norm(near[near.any(axis=1)] @ reciprocal, axis=1).min()
 
 
 @cache

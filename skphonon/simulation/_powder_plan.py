@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from skphonon.instrument.background import polynomial
 from skphonon.instrument.grid import pixel_coordinates
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
+from skphonon.physics.lattice import points_within
 from skphonon.physics.zone import (
     ThermalTensors,
     ZoneMesh,
@@ -190,7 +191,7 @@ class _Given(NamedTuple):
 
 def _all_zones(points, period, reciprocal, rotations, low, high) -> _Given:
     """Transfers of points in all zones between two moduli, little groups folded."""
-    lattice = _within(
+    lattice = points_within(
         reciprocal, high + np.linalg.norm(points / period @ reciprocal, axis=1).max()
     )
     centres, own = lattice @ reciprocal, points / period @ reciprocal
@@ -218,14 +219,6 @@ def _all_zones(points, period, reciprocal, rotations, low, high) -> _Given:
         shifts[first].astype(float),
         q_vectors,
     )
-
-
-def _within(reciprocal, radius):
-    """Reciprocal lattice points within a radius, (n, 3)."""
-    reach = np.ceil(radius * np.linalg.norm(np.linalg.inv(reciprocal), axis=0))
-    axes = [np.arange(-int(n), int(n) + 1) for n in reach]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    return points[np.linalg.norm(points @ reciprocal, axis=1) <= radius]
 
 
 def _blocks(model, lists, numbers, lengths, axis):

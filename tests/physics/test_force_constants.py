@@ -908,15 +908,6 @@ def test_bad_files_are_named(aluminium, tmp_path):
         ForceConstantModel.from_phonopy(path)
 
 
-def test_one_bond_counts_its_images_on_a_supercell():
-    from skphonon.physics.symmetry import n_images
-
-    cube = np.diag([4.0, 4.0, 4.0])
-    vectors = [[1.0, 0, 0], [2.0, 0, 0], [2.0, 2.0, 1.0], [2.0, 2.0, 2.0], [3.0, 0, 0]]
-    expected = [1, 2, 4, 8, 0]
-    assert [n_images(np.array([v]), cube)[0] for v in vectors] == expected
-
-
 def left_handed(lattice, positions=None):
     """Describe a crystal with two lattice vectors exchanged."""
     order = [1, 0, 2]
