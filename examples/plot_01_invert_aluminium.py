@@ -98,7 +98,7 @@ X, y = make_powder_spectra(
     10_000,
     spread=0.5,
     noise=(0.0, 0.3),
-    variation={
+    augmentation={
         "energy_resolution": (1.2, 1.9),
         "q_resolution": (0.06, 0.12),
         "lattice_scale": (0.998, 1.02),

@@ -54,7 +54,7 @@ X, y = make_powder_spectra(
     simulator,
     4000,
     noise=(0.0, 0.1),
-    variation={"energy_resolution": (1.3, 1.8), "background": (0.0, 0.2)},
+    augmentation={"energy_resolution": (1.3, 1.8), "background": (0.0, 0.2)},
     random_state=0,
 )
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=500, random_state=0)

@@ -81,7 +81,7 @@ simulator = PowderSimulator.from_measurement(model, measured)
 # errors from samples of its training set; 300 spectra that it has never seen correct
 # them (:class:`~skphonon.calibration.CalibratedRegressor`).
 
-VARIATION = {
+AUGMENTATION = {
     "energy_resolution": (1.2, 1.9),
     "q_resolution": (0.06, 0.12),
     "lattice_scale": (0.985, 1.02),
@@ -96,7 +96,7 @@ def draw(n_samples, seed):
         simulator,
         n_samples,
         noise=(0.1, 0.3),
-        variation=VARIATION,
+        augmentation=AUGMENTATION,
         random_state=seed,
     )
 
@@ -126,10 +126,10 @@ simulated = {
         simulator,
         parameters=[stiffness * simulator.reference],
         noise=0.2,
-        variation=variation,
+        augmentation=augmentation,
         random_state=0,
     )[0]
-    for name, stiffness, variation in (
+    for name, stiffness, augmentation in (
         ("simulated", 1, None),
         ("simulated, three times as stiff", 3, None),
         ("simulated, 2 meV off", 1, {"energy_offset": 2.0}),

@@ -3,10 +3,11 @@
 Pickles name the module of every class in them, so those of 0.1 end here too.
 """
 
+import functools
 import sys
 from importlib.abc import MetaPathFinder
 
-__all__ = ["watch", "where_now"]
+__all__ = ["renamed", "watch", "where_now"]
 
 _MODULES = {
     "_autoencoder": "learning",
@@ -147,3 +148,21 @@ def where_now(fullname):
         return ""
     room, name = f"skphonon.{_HOMES[fullname]}", fullname.rpartition(".")[2]
     return f"{name} is in {room} since skphonon 0.2: from {room} import {name}"
+
+
+def renamed(**names):
+    """Make old keywords of a function raise a TypeError that names the new ones."""
+
+    def decorate(function):
+        @functools.wraps(function)
+        def call(*arguments, **keywords):
+            for old in names.keys() & keywords.keys():
+                raise TypeError(
+                    f"{function.__name__} takes {names[old]}, which was {old} in "
+                    "skphonon 0.1."
+                )
+            return function(*arguments, **keywords)
+
+        return call
+
+    return decorate

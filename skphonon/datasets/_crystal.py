@@ -1,20 +1,21 @@
 """Labelled single-crystal spectra: a few orientations, little time, dead detectors."""
 
+from functools import partial
 from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
-from tqdm import tqdm
+from joblib import Parallel
 
-from skphonon.datasets._synthetic import draw_parameters
-from skphonon.datasets._variation import (
+from skphonon._moved import renamed
+from skphonon.datasets._synthetic import collect, draw_parameters, simulate_chunks
+from skphonon.instrument.augmentation import (
+    Coverage,
     counted,
-    draw_variation,
-    nuisance_of,
     settle_range,
-    settle_variation,
+    settle_ranges,
     stream,
+    value_at,
 )
 from skphonon.instrument.background import centred
 
@@ -25,6 +26,7 @@ _TUBE = 1.0  # degree, that a detector covers
 _SEEN = (3,)  # stream of a row: its orientations, dead detectors and background
 
 
+@renamed(variation="augmentation")
 def make_crystal_spectra(
     simulator,
     n_samples=None,
@@ -35,7 +37,7 @@ def make_crystal_spectra(
     counts=None,
     background=0.0,
     dead=0.0,
-    variation=None,
+    augmentation=None,
     dtype="float64",
     random_state=None,
     n_jobs=None,
@@ -74,7 +76,7 @@ def make_crystal_spectra(
         Share of the detectors that record nothing, below 1; uniform in a pair (low,
         high). A detector is a vertical tube that covers one degree of the horizontal
         angle of scattered neutrons. On a grid without `psi`: share of the wavevectors.
-    variation : dict, default=None
+    augmentation : dict, default=None
         From `nuisance_names` of the simulator to ranges (low, high) or numbers, as for
         :func:`make_powder_spectra`.
     dtype : {"float64", "float32"}, default="float64"
@@ -119,52 +121,31 @@ def make_crystal_spectra(
     >>> X.shape, y.shape
     ((3, 1352), (3, 5))
     """
-    unknown = set(variation or ()) - set(getattr(simulator, "nuisance_names", ()))
+    unknown = set(augmentation or ()) - set(getattr(simulator, "nuisance_names", ()))
     if unknown:
         raise ValueError(
-            "variation must name nuisances of the simulator, got "
+            "augmentation must name nuisances of the simulator, got "
             f"{', '.join(sorted(unknown))}."
         )
-    ranges = settle_variation(simulator, 0.0, variation)
-    measurement = _measurement(simulator.grid, n_orientations, counts, background, dead)
-    y, seed = draw_parameters(simulator, n_samples, parameters, spread, random_state)
-    X = np.empty((len(y), simulator.grid.n_pixels), dtype=dtype)
-    step = max(1, _NUMBERS // X.shape[1])
-    starts = range(0, len(y), step)
-    with (
-        Parallel(n_jobs=n_jobs, return_as="generator") as parallel,
-        tqdm(total=len(y), desc="Simulating", disable=not verbose) as progress,
-    ):
-        tasks = (
-            delayed(_simulate)(
-                simulator, y[start : start + step], ranges, measurement, seed, start
-            )
-            for start in starts
-        )
-        for start, spectra in zip(starts, parallel(tasks), strict=True):
-            X[start : start + step] = spectra
-            progress.update(len(spectra))
-    return X, y
-
-
-def _simulate(simulator, y, ranges, measurement, seed, first):
-    rows = range(first, first + len(y))
-    drawn = nuisance_of(draw_variation(simulator, ranges, seed, rows))
-    spectra = (
-        simulator.simulate(y, nuisance=drawn, nuisance_ranges=nuisance_of(ranges))
-        if drawn
-        else simulator.simulate(y)
+    ranges = settle_ranges(simulator, 0.0, augmentation)
+    grid = simulator.grid
+    record = partial(
+        _record, _measurement(grid, n_orientations, counts, background, dead)
     )
-    for spectrum, row in zip(spectra, rows, strict=True):
-        spectrum[:] = _measured(measurement, spectrum, seed, row)
-    return spectra
+    y, seed = draw_parameters(simulator, n_samples, parameters, spread, random_state)
+    size = max(1, _NUMBERS // grid.n_pixels)
+    with Parallel(n_jobs=n_jobs, return_as="generator") as parallel:
+        chunks = simulate_chunks(
+            simulator, y, ranges, seed, parallel, size=size, record=record
+        )
+        return collect(chunks, len(y), verbose, dtype), y
 
 
 class _Measurement(NamedTuple):
-    """What spectra are measured with."""
+    """Orientations and detectors to choose from, and ranges to draw from."""
 
     energy: np.ndarray
-    covered: np.ndarray  # (n_psi, n_energy, n_q / 8), bits
+    coverage: Coverage  # (n_psi, n_energy, n_q)
     tubes: np.ndarray  # (n_psi, n_q), number of the detector that sees a wavevector
     numbers: tuple[int, int]  # of orientations
     ranges: dict
@@ -179,58 +160,57 @@ def _measurement(grid, n_orientations, counts, background, dead):
         raise ValueError(
             f"dead must be a share of at least 0 and below 1, got {dead!r}."
         )
-    mask, psi = np.packbits(grid.mask, axis=1), getattr(grid, "psi", None)
+    psi = getattr(grid, "psi", None)
     if psi is None:
-        covered, tubes = mask[None], np.arange(grid.shape[1])[None]
+        covered, tubes = Coverage.of(grid.mask[None]), np.arange(grid.shape[1])[None]
     else:
-        # bits: a hundred orientations of a million voxels take 12 MB
-        covered = np.array(
-            [np.packbits(grid.coverage(a)[0], axis=1) & mask for a in np.ravel(psi)]
-        )
+        each = [Coverage.of(grid.coverage(a) & grid.mask).bits for a in np.ravel(psi)]
+        covered = Coverage(np.concatenate(each), grid.shape[1])
         tubes = np.floor(grid.horizontal_angles() / _TUBE).astype(int)
         tubes -= tubes.min()
-    numbers = len(covered) if n_orientations is None else n_orientations
+    n_patterns = len(covered.bits)
+    numbers = n_patterns if n_orientations is None else n_orientations
     low, high = numbers if np.shape(numbers) == (2,) else (numbers, numbers)
     if not (
         isinstance(low, Integral)
         and isinstance(high, Integral)
-        and 1 <= low <= high <= len(covered)
+        and 1 <= low <= high <= n_patterns
     ):
         raise ValueError(
-            f"n_orientations must be 1 to {len(covered)}, which the grid has, or two "
+            f"n_orientations must be 1 to {n_patterns}, which the grid has, or two "
             f"such numbers; got {n_orientations!r}."
         )
     return _Measurement(grid.axes()[0], covered, tubes, (low, high), ranges)
 
 
-def _measured(measurement, spectrum, seed, row):
-    """Return a simulated spectrum as it is measured."""
-    energy, covered, tubes, (low, high), ranges = measurement
+def _record(measurement, simulator, spectra, drawn, seed, rows):
+    """Return simulated spectra as they are measured."""
+    for spectrum, row in zip(spectra, rows, strict=True):
+        spectrum[:] = _recorded(measurement, spectrum, seed, row)
+    return spectra
+
+
+def _recorded(measurement, spectrum, seed, row):
+    energy, coverage, tubes, (low, high), ranges = measurement
     rng = stream(seed, row, _SEEN)
     # all is drawn in any case: one setting changes nothing of the others
-    order, shares = rng.permutation(len(covered)), rng.uniform(size=5)
+    order, shares = rng.permutation(len(tubes)), rng.uniform(size=5)
     faults = rng.uniform(size=tubes.max() + 1)
     chosen = order[: low + int(shares[0] * (high - low + 1))]
-    dead, size = (
-        low + share * (high - low)
-        for (low, high), share in zip(
-            (ranges["dead"], ranges["background"]), shares[1:3], strict=True
-        )
-    )
-    alive = np.packbits(faults[tubes[chosen]] >= dead, axis=1)
-    seen = np.bitwise_or.reduce(covered[chosen] & alive[:, None], axis=0)
-    seen = np.unpackbits(seen, axis=1, count=tubes.shape[1]).astype(bool)
+    dead = value_at(shares[1], ranges["dead"])
+    seen = coverage.together(chosen, faults[tubes[chosen]] >= dead)
     if not seen.any():
         raise ValueError(
             f"Orientations number {sorted(chosen.tolist())} see no voxel of the grid. "
             "Ask for more of them or for fewer dead detectors, or crop psi."
         )
     found = spectrum.reshape(seen.shape)[seen]
+    size = value_at(shares[2], ranges["background"])
     slope = (2 * shares[3] - 1) * centred(energy)
     found += size * found.mean() * np.repeat(1 + slope, seen.sum(axis=1))
     if "counts" in ranges:
-        least, most = ranges["counts"]
-        found = counted(found, least * (most / least) ** shares[4], seed, row)
+        counts = value_at(shares[4], ranges["counts"], in_logarithm=True)
+        found = counted(found, counts, seed, row)
     measured = np.full(seen.shape, np.nan)
     measured[seen] = found
     return measured.ravel()

@@ -2,9 +2,9 @@
 
 A store is a folder with ``manifest.json``, which says what was asked for, and shards
 ``shard-00000.h5``, ``shard-00001.h5``, ... of `shard_size` spectra each (the last may
-hold fewer), in datasets ``X`` and ``y``, and ``variation`` where more was drawn. A file
-gets its name only when all of it is on disk, so that what has a name is whole, whenever
-a writer was stopped.
+hold fewer), in datasets ``X`` and ``y``, and ``augmentation`` where more was drawn. A
+file gets its name only when all of it is on disk, so a file with a name is whole,
+whenever a writer was stopped.
 """
 
 import io
@@ -22,21 +22,24 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from skphonon._files import UNFINISHED, write_whole
+from skphonon._moved import renamed
 from skphonon._settings import describe, refuse_other_settings
 from skphonon._version import __version__
 from skphonon.datasets._synthetic import draw_parameters, simulate_chunks
-from skphonon.datasets._variation import draw_variation, settle_variation
 from skphonon.instrument import SpectrumGrid
+from skphonon.instrument.augmentation import draw_values, settle_ranges
 
 __all__ = ["PowderSpectraStore", "open_powder_spectra", "write_powder_spectra"]
 
 _FORMAT = "skphonon powder spectra, version 1"
 _MANIFEST = "manifest.json"
-_DRAWN = "variation"  # dataset of what was drawn for each spectrum
+_DRAWN = "augmentation"  # dataset of what was drawn for each spectrum
+_DRAWN_IN_0_1 = "variation"
 _DTYPES = ("float32", "float64")
 _ROWS_TOGETHER = 16  # spectra compressed together: the least that is read at once
 
 
+@renamed(variation="augmentation")
 def write_powder_spectra(
     path,
     simulator,
@@ -45,7 +48,7 @@ def write_powder_spectra(
     parameters=None,
     spread=0.5,
     noise=0.0,
-    variation=None,
+    augmentation=None,
     random_state=None,
     shard_size=1024,
     dtype="float32",
@@ -81,12 +84,12 @@ def write_powder_spectra(
     noise : float or pair of float, default=0.0
         Standard deviation of white noise added to visible pixels, relative to the
         standard deviation of each simulated spectrum over them; or a range of it.
-    variation : dict, default=None
+    augmentation : dict, default=None
         What else differs between spectra, as for :func:`make_powder_spectra`.
-        :meth:`PowderSpectraStore.load_variation` tells what was drawn.
+        :meth:`PowderSpectraStore.load_augmentation` tells what was drawn.
     random_state : int or None, default=None
-        Seed of parameters, noise and variation. None takes the seed of the store, and
-        draws one for a new store.
+        Seed of parameters, noise and augmentation. None takes the seed of the store,
+        and draws one for a new store.
     shard_size : int, default=1024
         Spectra a file. A killed writer loses two shards at most. Memory grows with it,
         and no more than ``shard_size / 32`` workers simulate at the same time.
@@ -139,7 +142,7 @@ def write_powder_spectra(
     _check_layout(shard_size, dtype)
     manifest = _find_manifest(path)
     seed = _seed(random_state, manifest)
-    ranges = settle_variation(simulator, noise, variation)
+    ranges = settle_ranges(simulator, noise, augmentation)
     y, rows_seed = draw_parameters(simulator, n_samples, parameters, spread, seed)
     settings = {
         "skphonon": __version__,
@@ -153,14 +156,16 @@ def write_powder_spectra(
         "dtype": str(dtype),
         "parameters": describe(y, "parameters"),
     }
-    if variation:
-        settings["variation"] = {n: list(r) for n, r in ranges.items() if n != "noise"}
+    if augmentation:
+        settings["augmentation"] = {
+            n: list(r) for n, r in ranges.items() if n != "noise"
+        }
     if manifest is None:
         _begin(path, simulator.grid, settings)
     refuse_other_settings(path, _find_manifest(path)["settings"], settings)
     simulate = partial(simulate_chunks, simulator, y, ranges, rows_seed)
-    draw = partial(draw_variation, simulator, ranges, rows_seed)
-    if not variation and not np.ndim(noise):
+    draw = partial(draw_values, simulator, ranges, rows_seed)
+    if not augmentation and not np.ndim(noise):
         draw = None
     _write_missing(path, y, simulate, draw, settings, n_jobs, verbose)
     return PowderSpectraStore(path)
@@ -318,7 +323,7 @@ class PowderSpectraStore:
             )
         return self[:n_samples]
 
-    def load_variation(self):
+    def load_augmentation(self):
         """Read what was drawn for each spectrum besides its parameters.
 
         Returns
@@ -329,18 +334,20 @@ class PowderSpectraStore:
         Raises
         ------
         ValueError
-            If the store was written without `variation` and with one `noise`.
+            If the store was written without `augmentation` and with one `noise`.
         """
         import pandas as pd
 
         with self._open(0) as file:
-            if _DRAWN not in file:
+            name = _DRAWN if _DRAWN in file else _DRAWN_IN_0_1
+            if name not in file:
                 raise ValueError(
                     f"Nothing was drawn for the store {self.path} but parameters and "
-                    "noise of one size. Write one with variation, or noise=(low, high)."
+                    "noise of one size. Write one with augmentation, or noise=(low, "
+                    "high)."
                 )
-            columns = list(file[_DRAWN].attrs["columns"])
-        return pd.DataFrame(self._rows(_DRAWN, 0, len(self)), columns=columns)
+            columns = list(file[name].attrs["columns"])
+        return pd.DataFrame(self._rows(name, 0, len(self)), columns=columns)
 
     def batches(self, batch_size, *, shuffle=False, random_state=None):
         """Go through all spectra once, for `partial_fit` or `transform`.

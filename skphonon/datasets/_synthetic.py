@@ -1,4 +1,4 @@
-"""Labelled spectra from a simulator: what a regressor learns from."""
+"""Labelled spectra from a simulator, for estimators to learn from."""
 
 from numbers import Integral
 
@@ -7,12 +7,13 @@ from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
+from skphonon._moved import renamed
 from skphonon._validation import parameter_rows
-from skphonon.datasets._variation import (
-    disturb,
-    draw_variation,
-    nuisance_of,
-    settle_variation,
+from skphonon.instrument.augmentation import (
+    augment,
+    draw_values,
+    nuisances_among,
+    settle_ranges,
 )
 from skphonon.physics.priors import parameter_scales
 from skphonon.physics.stability import searching
@@ -22,6 +23,7 @@ __all__ = ["make_powder_spectra"]
 _CHUNK = 64  # spectra a task simulates; fixed, so that n_jobs changes no result
 
 
+@renamed(variation="augmentation", return_variation="return_augmentation")
 def make_powder_spectra(
     simulator,
     n_samples=None,
@@ -29,8 +31,8 @@ def make_powder_spectra(
     parameters=None,
     spread=0.5,
     noise=0.0,
-    variation=None,
-    return_variation=False,
+    augmentation=None,
+    return_augmentation=False,
     random_state=None,
     n_jobs=None,
     verbose=0,
@@ -43,9 +45,9 @@ def make_powder_spectra(
     scatter nothing. Where that is not wanted, draw parameters, keep those of which
     :meth:`ForceConstantModel.is_stable` holds and pass them.
 
-    With `variation` and `noise` the spectra differ in what an experiment does as well.
-    Each is simulated with its own settings of the instrument; then come background,
-    counting noise, white noise and scale, in this order.
+    With `augmentation` and `noise` the spectra also differ as measurements do. Each is
+    simulated with settings of the instrument of its own; then come background, counting
+    noise, white noise and scale, in this order.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ def make_powder_spectra(
         standard deviation of each simulated spectrum over them; a pair (low, high)
         draws one for each spectrum, uniformly. Noise of the published measurements
         amounts to about 0.23.
-    variation : dict, default=None
+    augmentation : dict, default=None
         From names to ranges (low, high), in which a value is drawn for each spectrum,
         or to a number, which holds for all. Uniformly drawn are
 
@@ -84,10 +86,10 @@ def make_powder_spectra(
           Poisson counts with a mean in proportion to the size of what is shown
           (:math:`\chi''` or S, with background), put back to its scale and sign;
         - ``"scale"``: factor of all intensities.
-    return_variation : bool, default=False
+    return_augmentation : bool, default=False
         Whether to return what was drawn.
     random_state : int, RandomState instance or None, default=None
-        Seed of parameters, noise and variation. The same seed gives the same spectra
+        Seed of parameters, noise and augmentation. The same seed gives the same spectra
         whatever `n_jobs`.
     n_jobs : int, default=None
         Processes to simulate in, as in joblib; None is one unless a
@@ -102,17 +104,17 @@ def make_powder_spectra(
         One spectrum a row, NaN where the instrument cannot see.
     y : ndarray of shape (n_samples, n_parameters)
         The parameters, in the simulator's order.
-    variation : DataFrame of shape (n_samples, n_drawn)
-        What was drawn for each spectrum: ``noise``, what `variation` names, and of a
+    drawn : DataFrame of shape (n_samples, n_drawn)
+        Values drawn for each spectrum: ``noise``, what `augmentation` names, and of a
         background the coefficients ``background_kl``, in units of the standard
-        deviation of the simulated spectrum. Only if `return_variation`.
+        deviation of the simulated spectrum. Only if `return_augmentation`.
 
     Raises
     ------
     ValueError
         If neither or contradictory numbers of samples are given, spread or noise is
-        negative, or `variation` names what the simulator does not offer or a range that
-        is none.
+        negative, or `augmentation` names what the simulator does not offer or a range
+        that is none.
 
     See Also
     --------
@@ -135,31 +137,36 @@ def make_powder_spectra(
     As an experiment might show them:
 
     >>> X, y, drawn = make_powder_spectra(
-    ...     simulator, 3, noise=(0, 0.2), random_state=0, return_variation=True,
-    ...     variation={"energy_resolution": (1.2, 1.9), "counts": (50, 500)},
+    ...     simulator, 3, noise=(0, 0.2), random_state=0, return_augmentation=True,
+    ...     augmentation={"energy_resolution": (1.2, 1.9), "counts": (50, 500)},
     ... )
     >>> list(drawn)
     ['noise', 'counts', 'energy_resolution']
     """
-    ranges = settle_variation(simulator, noise, variation)
+    ranges = settle_ranges(simulator, noise, augmentation)
     y, seed = draw_parameters(simulator, n_samples, parameters, spread, random_state)
-    X, done = None, 0
-    with (
-        Parallel(n_jobs=n_jobs, return_as="generator") as parallel,
-        tqdm(total=len(y), desc="Simulating", disable=not verbose) as progress,
-    ):
-        for spectra in simulate_chunks(simulator, y, ranges, seed, parallel):
-            if X is None:
-                X = np.empty((len(y), spectra.shape[1]))
-            X[done : done + len(spectra)] = spectra
-            done += len(spectra)
-            progress.update(len(spectra))
-    if not return_variation:
+    with Parallel(n_jobs=n_jobs, return_as="generator") as parallel:
+        chunks = simulate_chunks(simulator, y, ranges, seed, parallel)
+        X = collect(chunks, len(y), verbose)
+    if not return_augmentation:
         return X, y
     import pandas as pd  # workers, which start often, do not need it
 
-    drawn = draw_variation(simulator, ranges, seed, range(len(y)))
+    drawn = draw_values(simulator, ranges, seed, range(len(y)))
     return X, y, pd.DataFrame(drawn)
+
+
+def collect(chunks, n_samples, verbose, dtype=float):
+    """Return the spectra of all chunks in one array, with a progress bar."""
+    X, done = None, 0
+    with tqdm(total=n_samples, desc="Simulating", disable=not verbose) as progress:
+        for spectra in chunks:
+            if X is None:
+                X = np.empty((n_samples, spectra.shape[1]), dtype=dtype)
+            X[done : done + len(spectra)] = spectra
+            done += len(spectra)
+            progress.update(len(spectra))
+    return X
 
 
 def draw_parameters(simulator, n_samples, parameters, spread, random_state):
@@ -175,23 +182,27 @@ def draw_parameters(simulator, n_samples, parameters, spread, random_state):
     return y, int(rng.randint(2**31))
 
 
-def simulate_chunks(simulator, y, ranges, seed, parallel, rows=None):
-    """Yield the spectra of some rows of `y`, a few at a time and in order.
+def simulate_chunks(
+    simulator, y, ranges, seed, parallel, *, rows=None, size=_CHUNK, record=augment
+):
+    """Yield the spectra of some rows of `y`, `size` at a time and in order.
 
     `parallel` is a joblib.Parallel that returns a generator, `rows` a range (None: all
-    rows). What is drawn for a spectrum depends on `seed` and the number of its row,
-    not on what else is simulated.
+    rows), and `record` makes measured spectra of simulated ones, as `augment` does.
+    What is drawn for a spectrum depends on `seed` and the number of its row, not on
+    what else is simulated.
     """
     rows = range(len(y)) if rows is None else rows
     return parallel(
         delayed(_simulate)(
             simulator,
-            y[start : min(start + _CHUNK, rows.stop)],
+            y[start : min(start + size, rows.stop)],
             ranges,
             seed,
             start,
+            record,
         )
-        for start in range(rows.start, rows.stop, _CHUNK)
+        for start in range(rows.start, rows.stop, size)
     )
 
 
@@ -222,11 +233,11 @@ def _parameter_sets(simulator, n_samples, parameters, spread, rng):
     return reference + half_width * rng.uniform(-1, 1, (n_samples, len(names)))
 
 
-def _simulate(simulator, y, ranges, seed, first):
+def _simulate(simulator, y, ranges, seed, first, record):
     rows = range(first, first + len(y))
-    drawn = draw_variation(simulator, ranges, seed, rows)
-    nuisance = nuisance_of(drawn)
-    options = {"nuisance": nuisance, "nuisance_ranges": nuisance_of(ranges)}
+    drawn = draw_values(simulator, ranges, seed, rows)
+    nuisance = nuisances_among(drawn)
+    options = {"nuisance": nuisance, "nuisance_ranges": nuisances_among(ranges)}
     with searching():
         spectra = simulator.simulate(y, **(options if nuisance else {}))
-    return disturb(simulator, spectra, drawn, seed, rows)
+    return record(simulator, spectra, drawn, seed, rows)

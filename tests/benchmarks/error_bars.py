@@ -62,7 +62,7 @@ NUISANCE = {
     "mean_square_displacement": (-0.0035, 0.04),
 }
 #: What training and test spectra vary.
-VARIATION = {
+AUGMENTATION = {
     "energy_resolution": (1.2, 1.9),
     "q_resolution": (0.06, 0.12),
     "lattice_scale": (0.998, 1.02),
@@ -118,7 +118,7 @@ def train(simulator, n_samples):
         simulator,
         n_samples,
         noise=(0.0, 0.3),
-        variation=VARIATION,
+        augmentation=AUGMENTATION,
         random_state=0,
         verbose=1,
     )
@@ -139,7 +139,7 @@ def roads(measured, simulator, network, folder):
     """Invert every measured spectrum in all ways, one by one."""
     guided = FrozenEstimator(network)
     X, y = make_powder_spectra(
-        simulator, 1000, noise=NOISE, variation=VARIATION, random_state=1
+        simulator, 1000, noise=NOISE, augmentation=AUGMENTATION, random_state=1
     )
     ways = {
         "Nelder-Mead": NelderMeadInverter(simulator, scale="fitted"),
@@ -193,7 +193,7 @@ def proposals(simulator, network, n_samples):
         simulator,
         parameters=stable_constants(simulator, n_samples),
         noise=NOISE,
-        variation=VARIATION,
+        augmentation=AUGMENTATION,
         random_state=2,
     )
     truth = FrozenEstimator(KNeighborsRegressor(1).fit(np.nan_to_num(X), y))
@@ -256,7 +256,7 @@ def coverage(simulate, network, n_samples, folder):
         truth,
         parameters=stable_constants(truth, 5 * n_samples),
         noise=NOISE,
-        variation=VARIATION,
+        augmentation=AUGMENTATION,
         random_state=1,
     )
     guided = FrozenEstimator(network)

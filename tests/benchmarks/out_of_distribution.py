@@ -39,7 +39,7 @@ from skphonon.datasets import IncompleteDatasetWarning
 from skphonon.learning import OutOfDistributionWarning
 
 #: What training spectra vary, where they do.
-VARIATION = {
+AUGMENTATION = {
     "energy_resolution": (1.2, 1.9),
     "q_resolution": (0.06, 0.12),
     "lattice_scale": (0.998, 1.02),
@@ -55,7 +55,7 @@ def training_sets(simulator, n_train, n_new):
     """Yield name, training spectra and new ones like them."""
     n_samples = n_train + n_new
     for name, options in {
-        "varied": {"noise": NOISE, "variation": VARIATION},
+        "varied": {"noise": NOISE, "augmentation": AUGMENTATION},
         "as published": {},
     }.items():
         X, _ = make_powder_spectra(simulator, n_samples, random_state=0, **options)
@@ -66,9 +66,12 @@ def foreign(simulator, n_samples):
     """Return foreign spectra by kind and strength, noisy and varied like the rest."""
     settings = {"noise": NOISE, "random_state": 7, "n_samples": n_samples}
 
-    def spectra(simulator, variation, spread=0.5):
+    def spectra(simulator, augmentation, spread=0.5):
         X, _ = make_powder_spectra(
-            simulator, variation={**VARIATION, **variation}, spread=spread, **settings
+            simulator,
+            augmentation={**AUGMENTATION, **augmentation},
+            spread=spread,
+            **settings,
         )
         return X
 
@@ -92,7 +95,7 @@ def foreign(simulator, n_samples):
         found["energy shift", f"{shift:+.0f} meV"] = spectra(
             simulator, {"energy_offset": shift}
         )
-    alike, _ = make_powder_spectra(simulator, variation=VARIATION, **settings)
+    alike, _ = make_powder_spectra(simulator, augmentation=AUGMENTATION, **settings)
     return found | disturbed(alike, simulator.grid)
 
 

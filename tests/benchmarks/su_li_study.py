@@ -52,7 +52,7 @@ FOLDER = Path("results/su_li_study")
 #: Settings of the published simulations, for measurements at every temperature.
 SETTINGS = {"temperature": 50.0, "energy_resolution": 1.54}
 #: What differs from one measurement to another, drawn evenly for each spectrum.
-VARIATION = {
+AUGMENTATION = {
     "energy_resolution": (1.2, 1.9),
     "q_resolution": (0.06, 0.12),
     "lattice_scale": (0.998, 1.02),
@@ -116,7 +116,7 @@ def load_data(folder, n_samples):
         folder / f"varied-{n_samples}",
         simulator,
         noise=NOISE,
-        variation=VARIATION,
+        augmentation=AUGMENTATION,
         **options,
     )
     tenth = n_samples // 10

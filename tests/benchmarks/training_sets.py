@@ -53,21 +53,21 @@ def simulator():
     )
 
 
-def make(n_samples, n_jobs, variation):
+def make(n_samples, n_jobs, augmentation):
     """Return the size of a training set in memory, in bytes."""
     X, y = make_powder_spectra(
-        simulator(), n_samples, variation=variation, random_state=0, n_jobs=n_jobs
+        simulator(), n_samples, augmentation=augmentation, random_state=0, n_jobs=n_jobs
     )
     return X.nbytes + y.nbytes
 
 
-def write(folder, n_samples, n_jobs, variation):
+def write(folder, n_samples, n_jobs, augmentation):
     write_powder_spectra(
         folder,
         simulator(),
         n_samples,
         noise=0.2,
-        variation=variation,
+        augmentation=augmentation,
         random_state=0,
         n_jobs=n_jobs,
     )
@@ -124,11 +124,11 @@ def _report(step, sender):
 
 
 def main(n_samples, n_jobs, vary):
-    variation = VARIED if vary else None
+    augmentation = VARIED if vary else None
     _, _, empty, _ = measure(nothing)
     print(f"A process that has imported everything holds {empty:.0f} MB")
 
-    size, seconds, own, worker = measure(partial(make, n_samples, n_jobs, variation))
+    size, seconds, own, worker = measure(partial(make, n_samples, n_jobs, augmentation))
     beyond = own - empty - size / 2**20
     print(
         f"make_powder_spectra, {n_samples} spectra, {n_jobs=}: {seconds:.0f} s; result "
@@ -137,7 +137,7 @@ def main(n_samples, n_jobs, vary):
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "store"
-        write_all = partial(write, folder, n_samples, n_jobs, variation)
+        write_all = partial(write, folder, n_samples, n_jobs, augmentation)
         _, seconds, own, worker = measure(write_all)
         shards = sorted(folder.glob("shard-*.h5"))
         disk = sum(file.stat().st_size for file in folder.iterdir())

@@ -76,7 +76,7 @@ def test_draws_depend_on_seed_and_row_alone(simulator):
         "counts": (5, 500),
         "background": (0.0, 1.0),
         "dead": 0.1,
-        "variation": {"energy_resolution": (0.8, 1.5)},
+        "augmentation": {"energy_resolution": (0.8, 1.5)},
         "random_state": 3,
     }
     X, _ = make_crystal_spectra(simulator, parameters=SETS, **options)
@@ -183,7 +183,7 @@ def test_grids_without_orientations(simulator):
         ({"background": -0.1}, "background must not be negative"),
         ({"dead": 1.0}, "dead must be a share"),
         ({"dead": (0.2, 0.1)}, "dead must be a pair"),
-        ({"variation": {"lattice_scale": (0.9, 1.1)}}, "must name nuisances"),
+        ({"augmentation": {"lattice_scale": (0.9, 1.1)}}, "must name nuisances"),
         ({"n_samples": None}, "Give n_samples"),
     ],
 )

@@ -267,10 +267,10 @@ def aluminium():
     )
 
 
-def spectra(simulator, n_samples=60, seed=1, **variation):
+def spectra(simulator, n_samples=60, seed=1, **augmentation):
     X, _ = make_powder_spectra(
         simulator, n_samples, spread=0.2, noise=(0.0, 0.2), random_state=seed,
-        variation=variation,
+        augmentation=augmentation,
     )  # fmt: skip
     return X
 

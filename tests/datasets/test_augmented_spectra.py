@@ -1,4 +1,4 @@
-"""What training spectra differ in: drawn within the ranges, told, reproducible."""
+"""Augmentation of training spectra: drawn within ranges, told, reproducible."""
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 
 from skphonon import PowderSimulator, SpectrumGrid, load_aluminium_model
 from skphonon.datasets import (
+    make_crystal_spectra,
     make_powder_spectra,
     open_powder_spectra,
     write_powder_spectra,
@@ -71,12 +72,12 @@ def make(simulator, n_samples=130, **arguments):
     return make_powder_spectra(
         simulator,
         n_samples,
-        **{"random_state": 0, "return_variation": True, **arguments},
+        **{"random_state": 0, "return_augmentation": True, **arguments},
     )
 
 
 def test_jobs_shards_and_neighbours_change_nothing(simulator, tmp_path):
-    arguments = {"noise": (0.0, 0.3), "variation": EVERYTHING}
+    arguments = {"noise": (0.0, 0.3), "augmentation": EVERYTHING}
     X, y, drawn = make(simulator, **arguments)
     for a, b in zip((X, y, drawn), make(simulator, n_jobs=2, **arguments), strict=True):
         assert_array_equal(a, b)
@@ -87,7 +88,9 @@ def test_jobs_shards_and_neighbours_change_nothing(simulator, tmp_path):
     write_powder_spectra(tmp_path, simulator, 130, **stored)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     assert_array_equal(store.load()[0], X)
-    pd.testing.assert_frame_equal(open_powder_spectra(tmp_path).load_variation(), drawn)
+    pd.testing.assert_frame_equal(
+        open_powder_spectra(tmp_path).load_augmentation(), drawn
+    )
     few, _, told = make(simulator, 5, parameters=y, **arguments)
     # given parameters take no random numbers, so that the seed of the rest is another
     assert told.shape == (5, drawn.shape[1])
@@ -99,8 +102,8 @@ def test_jobs_shards_and_neighbours_change_nothing(simulator, tmp_path):
 def test_values_are_what_the_spectra_show(simulator):
     """All but random noise can be done again from the table."""
     names = [name for name in simulator.nuisance_names if name in EVERYTHING]
-    variation = {name: EVERYTHING[name] for name in [*names, "background", "scale"]}
-    X, y, drawn = make(simulator, 20, variation=variation)
+    augmentation = {name: EVERYTHING[name] for name in [*names, "background", "scale"]}
+    X, y, drawn = make(simulator, 20, augmentation=augmentation)
     spectra = simulator.simulate(
         y,
         nuisance={name: drawn[name].to_numpy() for name in names},
@@ -123,11 +126,11 @@ def test_values_are_what_the_spectra_show(simulator):
 
 @pytest.mark.parametrize("name", [*EVERYTHING, "noise"])
 def test_values_fill_their_ranges(flat, simulator, name):
-    variation = {} if name == "noise" else {name: EVERYTHING[name]}
+    augmentation = {} if name == "noise" else {name: EVERYTHING[name]}
     noise = (0.1, 0.3) if name == "noise" else 0.0
     source = simulator if name in simulator.nuisance_names else flat
-    _, _, drawn = make(source, 400, noise=noise, variation=variation)
-    low, high = variation.get(name, noise)
+    _, _, drawn = make(source, 400, noise=noise, augmentation=augmentation)
+    low, high = augmentation.get(name, noise)
     values = drawn[name].to_numpy()
     if name in ("counts", "scale"):
         low, high, values = np.log(low), np.log(high), np.log(values)
@@ -139,16 +142,16 @@ def test_values_fill_their_ranges(flat, simulator, name):
 
 
 def test_a_further_range_changes_no_other_value(simulator):
-    variation = {"q_resolution": (0.06, 0.12), "background": (0, 0.4)}
-    few = make(simulator, 5, variation=variation)[2]
-    many = make(simulator, 5, variation=EVERYTHING, noise=(0.0, 0.1))[2]
+    augmentation = {"q_resolution": (0.06, 0.12), "background": (0, 0.4)}
+    few = make(simulator, 5, augmentation=augmentation)[2]
+    many = make(simulator, 5, augmentation=EVERYTHING, noise=(0.0, 0.1))[2]
     pd.testing.assert_frame_equal(many[["q_resolution", *COEFFICIENTS]],
                                   few[["q_resolution", *COEFFICIENTS]])  # fmt: skip
 
 
 def test_the_order_of_names_does_not_matter(simulator):
-    first = make(simulator, 5, variation=EVERYTHING)
-    second = make(simulator, 5, variation=dict(reversed(EVERYTHING.items())))
+    first = make(simulator, 5, augmentation=EVERYTHING)
+    second = make(simulator, 5, augmentation=dict(reversed(EVERYTHING.items())))
     for a, b in zip(first, second, strict=True):
         assert_array_equal(a, b)
     assert list(first[2]) == list(second[2])
@@ -158,19 +161,19 @@ def test_a_number_is_the_value_of_all(simulator):
     rows = same_sets(simulator, 3)
     settings = {"q_resolution": 0.11, "lattice_scale": 1.01}
     X, _, drawn = make(
-        simulator, 3, parameters=rows, variation=settings | {"scale": 3.0}
+        simulator, 3, parameters=rows, augmentation=settings | {"scale": 3.0}
     )
     assert_allclose(X, 3 * simulator.simulate(rows, nuisance=settings), rtol=1e-12)
     assert (drawn["scale"] == 3.0).all()
     assert (drawn["q_resolution"] == 0.11).all()
 
 
-def test_white_noise_is_the_same_with_and_without_variation(flat):
+def test_white_noise_is_the_same_with_and_without_augmentation(flat):
     rows = same_sets(flat, 4)
     plain, _ = make_powder_spectra(flat, parameters=rows)
     noisy, _ = make_powder_spectra(flat, parameters=rows, noise=0.1, random_state=0)
     halved, _, _ = make(
-        flat, 4, parameters=rows, noise=(0.1, 0.1), variation={"scale": 0.5}
+        flat, 4, parameters=rows, noise=(0.1, 0.1), augmentation={"scale": 0.5}
     )
     assert_allclose(2 * halved, noisy, rtol=1e-12)
     assert np.nanstd(noisy - plain) == pytest.approx(0.1 * np.nanstd(plain), rel=0.05)
@@ -179,7 +182,9 @@ def test_white_noise_is_the_same_with_and_without_variation(flat):
 def test_background_is_smooth_and_of_the_size_told(flat):
     rows = same_sets(flat, 200)
     plain, _ = make_powder_spectra(flat, parameters=rows)
-    X, _, drawn = make(flat, 200, parameters=rows, variation={"background": (0, 0.4)})
+    X, _, drawn = make(
+        flat, 200, parameters=rows, augmentation={"background": (0, 0.4)}
+    )
     added = (X - plain)[:, flat.grid.mask.ravel()] / np.nanstd(plain[0])
     sizes = np.sqrt((added**2).mean(axis=1))
     assert_allclose(sizes, drawn["background"], rtol=1e-9)
@@ -193,7 +198,7 @@ def test_background_is_smooth_and_of_the_size_told(flat):
 def test_counts_scatter_as_neutrons_do(flat):
     """Variance is the mean in counts; what is shown keeps its scale."""
     rows = same_sets(flat, 300)
-    X, _, _ = make(flat, 300, parameters=rows, variation={"counts": 50.0})
+    X, _, _ = make(flat, 300, parameters=rows, augmentation={"counts": 50.0})
     plain = flat.simulate(rows[:1])[0]
     visible = np.isfinite(plain)
     unit = plain[visible].mean() / 50
@@ -208,20 +213,22 @@ def test_counts_scatter_as_neutrons_do(flat):
 
 def test_counts_of_what_is_negative_and_of_nothing(flat):
     negative, _, _ = make(
-        flat, 3, parameters=[[0.0, 2.0]] * 3, variation={"counts": 1e6}
+        flat, 3, parameters=[[0.0, 2.0]] * 3, augmentation={"counts": 1e6}
     )
     plain = flat.simulate([[0.0, 2.0]])
     assert_allclose(negative, np.repeat(plain, 3, axis=0), rtol=1e-2)
-    nothing, _, _ = make(flat, 2, parameters=[[0.0, 0.0]] * 2, variation={"counts": 9})
+    nothing, _, _ = make(
+        flat, 2, parameters=[[0.0, 0.0]] * 2, augmentation={"counts": 9}
+    )
     assert (np.nan_to_num(nothing) == 0).all()
 
 
 def test_pixels_outside_the_window_stay_unseen(simulator):
-    X, _, _ = make(simulator, 5, noise=0.1, variation=EVERYTHING)
+    X, _, _ = make(simulator, 5, noise=0.1, augmentation=EVERYTHING)
     assert_array_equal(np.isnan(X), ~np.tile(simulator.grid.mask.ravel(), (5, 1)))
 
 
-def test_spectra_without_variation_are_as_they_were(simulator):
+def test_spectra_without_augmentation_are_as_they_were(simulator):
     """The same numbers, bit by bit, as from the formula that noise had alone."""
     X, y, drawn = make(simulator, 3, noise=0.2)
     expected = simulator.simulate(y)
@@ -242,17 +249,17 @@ def test_spectra_without_variation_are_as_they_were(simulator):
 # Stores
 
 
-def test_a_store_is_continued_with_the_same_variation_alone(simulator, tmp_path):
-    asked = {"noise": (0.0, 0.1), "variation": {"q_resolution": (0.06, 0.12)}}
+def test_a_store_is_continued_with_the_same_augmentation_alone(simulator, tmp_path):
+    asked = {"noise": (0.0, 0.1), "augmentation": {"q_resolution": (0.06, 0.12)}}
     write_powder_spectra(tmp_path, simulator, 4, random_state=0, **asked)
     for other in (
-        {"variation": {"q_resolution": (0.06, 0.13)}},
-        {"variation": {}},
-        {"variation": asked["variation"] | {"scale": (1.0, 2.0)}},
+        {"augmentation": {"q_resolution": (0.06, 0.13)}},
+        {"augmentation": {}},
+        {"augmentation": asked["augmentation"] | {"scale": (1.0, 2.0)}},
         {"noise": (0.0, 0.2)},
         {"noise": 0.1},
     ):
-        with pytest.raises(ValueError, match=r"other settings: (variation|noise)"):
+        with pytest.raises(ValueError, match=r"other settings: (augmentation|noise)"):
             write_powder_spectra(tmp_path, simulator, 4, **{**asked, **other})
     assert write_powder_spectra(tmp_path, simulator, 4, **asked).n_samples == 4
 
@@ -260,26 +267,29 @@ def test_a_store_is_continued_with_the_same_variation_alone(simulator, tmp_path)
 def test_a_range_of_noise_is_told_by_its_store(flat, tmp_path):
     store = write_powder_spectra(tmp_path, flat, 5, noise=(0, 0.2), random_state=0)
     drawn = make(flat, 5, noise=(0, 0.2))[2]
-    pd.testing.assert_frame_equal(store.load_variation(), drawn)
+    pd.testing.assert_frame_equal(store.load_augmentation(), drawn)
 
 
-def test_a_store_without_variation_says_so(flat, tmp_path):
+def test_a_store_without_augmentation_says_so(flat, tmp_path):
     store = write_powder_spectra(tmp_path, flat, 5, noise=0.1, random_state=0)
     with pytest.raises(ValueError, match=r"Nothing was drawn .*noise=\(low, high\)"):
-        store.load_variation()
+        store.load_augmentation()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variation": {"colour": 1}}, r"scale, .* simulator offers; got 'colour'"),
-        ({"variation": {"q_resolution": 1}}, "offers; got 'q_resolution'"),
-        ({"variation": {"scale": (0, 1)}}, "scale must be positive"),
-        ({"variation": {"counts": 0}}, "counts must be positive"),
-        ({"variation": {"background": (-1, 1)}}, "background must not be negative"),
-        ({"variation": {"scale": (2, 1)}}, r"pair \(low, high\), got \(2, 1\)"),
-        ({"variation": {"scale": (1, 2, 3)}}, r"pair \(low, high\), got \(1, 2, 3\)"),
-        ({"variation": {"scale": np.inf}}, "a number or a pair .*got inf"),
+        ({"augmentation": {"colour": 1}}, r"scale, .* simulator offers; got 'colour'"),
+        ({"augmentation": {"q_resolution": 1}}, "offers; got 'q_resolution'"),
+        ({"augmentation": {"scale": (0, 1)}}, "scale must be positive"),
+        ({"augmentation": {"counts": 0}}, "counts must be positive"),
+        ({"augmentation": {"background": (-1, 1)}}, "background must not be negative"),
+        ({"augmentation": {"scale": (2, 1)}}, r"pair \(low, high\), got \(2, 1\)"),
+        (
+            {"augmentation": {"scale": (1, 2, 3)}},
+            r"pair \(low, high\), got \(1, 2, 3\)",
+        ),
+        ({"augmentation": {"scale": np.inf}}, "a number or a pair .*got inf"),
         ({"noise": (0.2, 0.1)}, r"noise must be a pair \(low, high\)"),
         ({"noise": (-0.2, 0.1)}, "noise must not be negative"),
     ],
@@ -289,11 +299,24 @@ def test_bad_requests_are_named(flat, arguments, message):
         make_powder_spectra(flat, 3, **arguments)
 
 
-def test_variation_is_a_dict(flat):
+def test_augmentation_is_a_dict(flat):
     with pytest.raises(TypeError, match=r"must be a dict, got \['scale'\]"):
-        make_powder_spectra(flat, 3, variation=["scale"])
+        make_powder_spectra(flat, 3, augmentation=["scale"])
 
 
 def test_ranges_that_the_simulator_refuses(simulator):
     with pytest.raises(ValueError, match="'lattice_scale' must be between 0 and inf"):
-        make_powder_spectra(simulator, 3, variation={"lattice_scale": (-1, 1)})
+        make_powder_spectra(simulator, 3, augmentation={"lattice_scale": (-1, 1)})
+
+
+def test_the_old_name_tells_the_new(simulator, tmp_path):
+    for call in (
+        lambda: make_powder_spectra(simulator, 3, variation={}),
+        lambda: make_powder_spectra(simulator, 3, return_variation=True),
+        lambda: make_crystal_spectra(simulator, 3, variation={}),
+        lambda: write_powder_spectra(tmp_path, simulator, 3, variation={}),
+    ):
+        with pytest.raises(
+            TypeError, match=r"spectra takes (return_)?augmentation, wh"
+        ):
+            call()

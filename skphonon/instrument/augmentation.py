@@ -1,0 +1,251 @@
+"""Augmentation of simulated spectra: what differs between measurements, at random.
+
+Ranges are a dict from names to pairs (low, high), `noise` among them. Each spectrum has
+random streams of its own, which depend on the seed and the number of its row alone, so
+that it stays the same whatever else is drawn.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skphonon.instrument.background import term_orders, terms_on_axes
+from skphonon.instrument.noise import count
+
+__all__ = [
+    "Coverage",
+    "augment",
+    "counted",
+    "draw_values",
+    "nuisances_among",
+    "settle_range",
+    "settle_ranges",
+    "stream",
+    "value_at",
+]
+
+Array = NDArray[np.float64]
+Pair = tuple[float, float]
+
+_GENERIC = ("noise", "scale", "background", "counts")
+_EVEN_IN_LOGARITHM = ("scale", "counts")
+_DEGREE = 3  # of the background, in energy and |Q| together
+_ORDERS = term_orders(_DEGREE, 2)
+_COEFFICIENTS = [f"background_{k}{n}" for k, n in _ORDERS]
+_WHITE, _VALUES, _COUNTS = (), (1,), (2,)  # streams of a row
+
+
+def settle_ranges(
+    simulator: Any, noise: float | Pair, augmentation: Mapping[str, Any] | None
+) -> dict[str, Pair]:
+    """Check what is asked for; return ranges by name, always in the same order.
+
+    Parameters
+    ----------
+    simulator : object
+        Anything with ``simulate``; its ``nuisance_names`` can differ between spectra.
+    noise : float or pair of float
+        Relative standard deviation of white noise.
+    augmentation : dict or None
+        From names to pairs (low, high) or to a number.
+
+    Returns
+    -------
+    dict
+        From names to pairs of float, the nuisances of the simulator last.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or a range is not one or out of range.
+    TypeError
+        If augmentation is not a dict.
+    """
+    augmentation = {} if augmentation is None else augmentation
+    if not isinstance(augmentation, Mapping):
+        raise TypeError(f"augmentation must be a dict, got {augmentation!r}.")
+    offered = [*_GENERIC[1:], *getattr(simulator, "nuisance_names", ())]
+    for name in augmentation:
+        if name not in offered:
+            raise ValueError(
+                f"augmentation must name some of {', '.join(offered)}, which this "
+                f"simulator offers; got {name!r}."
+            )
+    asked = {"noise": noise, **augmentation}
+    return {
+        name: settle_range(name, asked[name])
+        for name in ["noise", *offered]
+        if name in asked
+    }
+
+
+def settle_range(name: str, given: ArrayLike) -> Pair:
+    """Return what is asked for of a name as a pair of float, checked.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a number nor a pair, or out of range.
+    """
+    pair = np.asarray(given, dtype=float)
+    if pair.shape not in ((), (2,)) or not np.isfinite(pair).all():
+        raise ValueError(
+            f"{name} must be a number or a pair (low, high), got {given!r}."
+        )
+    low, high = (float(v) for v in np.broadcast_to(pair, 2))
+    if low > high:
+        raise ValueError(f"{name} must be a pair (low, high), got {given!r}.")
+    if name in ("noise", "background") and low < 0:
+        raise ValueError(f"{name} must not be negative, got {given!r}.")
+    if name in _EVEN_IN_LOGARITHM and low <= 0:
+        raise ValueError(f"{name} must be positive, got {given!r}.")
+    return low, high
+
+
+def nuisances_among(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some values or ranges by name that belong to the simulator."""
+    others = {*_GENERIC, *_COEFFICIENTS}
+    return {name: value for name, value in values.items() if name not in others}
+
+
+def value_at(share: Any, pair: Pair, in_logarithm: bool = False) -> Any:
+    """Return what lies at a share, from 0 to 1, of a range."""
+    low, high = pair
+    return low * (high / low) ** share if in_logarithm else low + (high - low) * share
+
+
+def draw_values(
+    simulator: Any, ranges: Mapping[str, Pair], seed: int, rows: range
+) -> dict[str, Array]:
+    """Draw what differs between spectra.
+
+    Parameters
+    ----------
+    simulator : object
+        The same as for `settle_ranges`; a background needs its ``grid``.
+    ranges : dict
+        From `settle_ranges`.
+    seed : int
+        Seed of all rows.
+    rows : range
+        Numbers of the rows.
+
+    Returns
+    -------
+    dict
+        From names to arrays of shape (n_rows,): those of `ranges`, and with
+        ``"background"`` its coefficients.
+    """
+    names = [*_GENERIC, *getattr(simulator, "nuisance_names", ())]
+    drawn = {name: np.empty(len(rows)) for name in ranges}
+    shapes = np.empty((len(rows), len(_ORDERS)))
+    for place, row in enumerate(rows):
+        rng = stream(seed, row, _VALUES)
+        # one for each name that there is: a further range changes no other value
+        shares = dict(zip(names, rng.uniform(size=len(names)), strict=True))
+        for name, pair in ranges.items():
+            even = name in _EVEN_IN_LOGARITHM
+            drawn[name][place] = value_at(shares[name], pair, even)
+        shapes[place] = rng.standard_normal(len(_ORDERS))
+    if "background" in ranges:
+        shapes /= [1 + k + n for k, n in _ORDERS]
+        size = np.sqrt(((shapes @ _visible_terms(simulator)) ** 2).mean(axis=1))
+        shapes *= (drawn["background"] / size)[:, None]
+        drawn.update(zip(_COEFFICIENTS, shapes.T, strict=True))
+    return drawn
+
+
+def augment(
+    simulator: Any, spectra: Array, drawn: Mapping[str, Array], seed: int, rows: range
+) -> Array:
+    """Add background and noise to spectra, and scale them.
+
+    Parameters
+    ----------
+    simulator : object
+        The same as for `draw_values`.
+    spectra : ndarray of shape (n_rows, n_pixels)
+        Simulated, NaN where nothing is seen.
+    drawn : dict
+        From `draw_values`, for these rows.
+    seed : int
+        The same.
+    rows : range
+        The same.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_pixels)
+        A copy, unless there is nothing to do.
+    """
+    if drawn.keys() <= {"noise", *nuisances_among(drawn)} and not drawn["noise"].any():
+        return spectra
+    augmented = spectra.copy()
+    backgrounds = np.zeros((len(rows), 1))
+    if "background" in drawn:
+        coefficients = np.stack([drawn[name] for name in _COEFFICIENTS], axis=1)
+        backgrounds = coefficients @ _visible_terms(simulator)
+    for place, row in enumerate(rows):
+        spectrum = augmented[place]
+        visible = ~np.isnan(spectrum)
+        values = spectrum[visible]
+        deviation = values.std()
+        values = values + deviation * backgrounds[place]
+        if "counts" in drawn:
+            values = counted(values, drawn["counts"][place], seed, row)
+        if drawn["noise"][place] > 0:
+            white = stream(seed, row, _WHITE).standard_normal(values.size)
+            values += drawn["noise"][place] * deviation * white
+        if "scale" in drawn:
+            values *= drawn["scale"][place]
+        spectrum[visible] = values
+    return augmented
+
+
+def counted(values: Array, counts: float, seed: int, row: int) -> Array:
+    """Return values of a row as `count` shows them, from a stream of their own."""
+    return count(stream(seed, row, _COUNTS), values, counts)
+
+
+def stream(seed: int, row: int, which: tuple[int, ...]) -> np.random.RandomState:
+    """Return a random generator of a row; streams of other numbers are independent."""
+    # numpy keeps the stream of a RandomState the same in all its versions
+    seeds = np.random.SeedSequence(seed, spawn_key=(row, *which))
+    return np.random.RandomState(np.random.MT19937(seeds))
+
+
+def _visible_terms(simulator: Any) -> Array:
+    grid = simulator.grid
+    return terms_on_axes(grid.axes(), _DEGREE)[:, np.ravel(grid.mask)]
+
+
+class Coverage(NamedTuple):
+    """Pixels that each of several patterns, such as orientations, sees.
+
+    As bits: a hundred orientations of a million voxels take 12 MB.
+    """
+
+    bits: NDArray[np.uint8]  # (n_patterns, ..., n / 8)
+    n: int  # pixels of the last axis
+
+    @classmethod
+    def of(cls, patterns: NDArray[np.bool_]) -> "Coverage":
+        """Return a coverage of patterns of shape (n_patterns, ..., n)."""
+        return cls(np.packbits(patterns, axis=-1), patterns.shape[-1])
+
+    def together(
+        self, chosen: NDArray[np.intp], alive: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return the pixels, (..., n), that some of the patterns see together.
+
+        Only `alive` pixels of the last axis count, of shape (n_chosen, n).
+        """
+        bits = self.bits[chosen]
+        if alive is not None:
+            between = (1,) * (bits.ndim - 2)
+            packed = np.packbits(alive, axis=-1)
+            bits = bits & packed.reshape(len(packed), *between, -1)
+        together = np.bitwise_or.reduce(bits, axis=0)
+        return np.unpackbits(together, axis=-1, count=self.n).astype(bool)
