@@ -1,4 +1,4 @@
-"""Few features from many pixels: spectra to latent codes and back.
+"""Features of spectra: the latent codes of autoencoders, and spectra from codes.
 
 Spectra come in without NaN and at a scale of about 1, as
 :class:`~skphonon.preprocessing.MaskedSpectrumPreprocessor` gives them. Codes and
@@ -20,10 +20,9 @@ __all__ = ["AEFeatureExtractor", "OutOfDistributionWarning", "VAEFeatureExtracto
 class VAEFeatureExtractor(SpectrumAutoencoder):
     """Compress spectra to the codes of a variational autoencoder.
 
-    The encoder (spectrum - hidden layers - code) gives a mean and a standard
-    deviation for every dimension of the code; the decoder (code - hidden layers -
-    spectrum) turns a code drawn from that normal distribution back into a spectrum.
-    Hidden units are tanh. Training minimises
+    The encoder gives a mean and a standard deviation for every dimension of the code;
+    the decoder turns a code drawn from that normal distribution back into a spectrum.
+    Hidden units are tanh. Training minimises [2]_
 
     ``(1 - w) * MSE + w * KL``
 
@@ -32,37 +31,36 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     summed over the dimensions of the code and averaged over samples. The spectra
     must be on a common scale of about 1.
 
-    White noise is added anew to the spectra that the encoder sees in training, but
-    not to those that the decoder is to return; its standard deviation is drawn for
-    each spectrum, evenly on a logarithmic scale up to `noise`. So trained the code
-    follows what the training spectra have in common, and a measured spectrum, which
-    has noise and background besides, is given a code close to theirs.
+    In training, white noise is added to the spectra that the encoder sees, but not to
+    those that the decoder must return. Its standard deviation is drawn for each
+    spectrum, evenly on a logarithmic scale up to `noise`. The code then follows what
+    training spectra have in common, and a measured spectrum, with its own noise and
+    background, gets a code close to theirs.
 
     By default the network does not see pixels but the first principal components of
-    the training spectra, scaled as `weighting` says: a fixed linear map, learnt in
-    `fit`, undone after the decoder. MSE is then that of the scaled components.
-    Training is some fifty times faster, and constants that change a spectrum little
-    stay in the code, where an error counted in pixels forgets them. The networks of
-    the paper [1]_ have neither; :func:`~skphonon.learning.su_li_2024` gives them.
+    the training spectra, scaled by `weighting`: a fixed linear map, learnt in `fit` and
+    undone after the decoder. MSE is then that of the scaled components. Training is
+    about fifty times faster, and the code keeps constants that change a spectrum
+    little, which an error counted in pixels neglects. The networks of the paper [1]_
+    have neither; :func:`~skphonon.learning.su_li_2024` builds them.
 
     The standard deviation of a code from `encode` (and from `transform` with
-    ``output="distribution"``) has two parts, in quadrature: the encoder's own, and
-    what the misfit of the spectrum does to the code. What the decoder cannot return
-    is taken for white noise, and the root mean square change of the mean code is
-    taken over 32 copies of the spectrum with as much noise added. It hardly matters
-    for simulated spectra, and for measured ones, which no code describes, it is the
-    greater part.
+    ``output="distribution"``) combines two parts in quadrature: that of the encoder,
+    and the effect of the misfit of the spectrum on the code. The part of the spectrum
+    that the decoder cannot return is treated as white noise: the root mean square
+    change of the mean code is taken over 32 copies of the spectrum with as much noise
+    added. For simulated spectra this part is small. For measured ones, which no code
+    describes fully, it is the larger part.
 
     Parameters
     ----------
     n_components : int, default=30
         Dimensions of the code.
     architecture : {"dense", "conv"}, default="dense"
-        Layers of the network: dense ones on the features, or convolutions on the image
-        that the features are the measured pixels of. The latter cost some hundred times
-        as much.
+        Dense layers on the features, or convolutions on the image whose measured pixels
+        are the features. Convolutions cost about a hundred times as much.
     grid : SpectrumGrid or None, default=None
-        Grid of the spectra, for ``architecture="conv"``: its visible pixels must be the
+        Grid of the spectra, for ``architecture="conv"``; its visible pixels must be the
         features. None: the features lie along a line.
     hidden_size : int or None, default=None
         Units of the dense hidden layers. None: 400, and 200 for
@@ -71,37 +69,36 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         Filters of each convolution (3 x 3, stride 2) of ``architecture="conv"``, from
         the pixels inwards.
     residual : bool, default=False
-        Whether dense layers are a correction to a linear map, both ways, which begins
-        as the first `n_components` principal components (or features, without
-        `compression`). Not used by convolutions.
+        Let dense layers correct a linear map, both ways, that starts as the first
+        `n_components` principal components (or features, without `compression`). Not
+        used by convolutions.
     bounded : bool, default=False
-        Whether tanh keeps the outputs of the decoder within 1.
+        Bound the outputs of the decoder to 1 by tanh.
     kl_weight : float, default=1e-6
         Weight of the Kullback-Leibler divergence, from 0 (no regularisation) to 1.
     kl_reduction : {"mean", "sum"}, default="mean"
-        Whether the divergence is averaged over the samples of a batch or summed.
+        Average the divergence over the samples of a batch, or sum it.
     noise : float, default=0.3
         Largest standard deviation, in the unit of X, of the white noise added to
         training spectra. 0: none.
     compression : int, "auto" or None, default="auto"
-        Principal components between pixels and network. Fewer are used
-        (`n_compressed_`) where the training spectra do not have so many of a spread
-        above 1e-4 of the first. None: pixels. "auto": 64 for dense layers, None for
-        convolutions, which need pixels.
+        Principal components between pixels and network. Those with a spread below 1e-4
+        of the first are left out (see `n_compressed_`). None: pixels. "auto": 64 for
+        dense layers, None for convolutions, which need pixels.
     weighting : float or None, default=0.5
-        How much components (or pixels) that vary little over the training set count:
-        each is divided by its standard deviation to this power, 0 leaving them as they
-        are and 1 making them equal, and all by one number that makes the mean square 1.
-        None: not even that, and pixels are not centred.
+        Weight of components (or pixels) that vary little over the training set: each is
+        divided by its standard deviation to this power (0: unchanged, 1: all equal),
+        and all by one number that makes the mean square 1. None: no scaling at all, and
+        pixels are not centred.
     output : {"mean", "posterior", "distribution"}, default="mean"
-        What `transform` gives: the mean code, or means followed by standard deviations,
+        Columns of `transform`: mean codes, or means followed by standard deviations,
         from which :class:`~skphonon.learning.ForceConstantRegressor` with
-        ``latent="distribution"`` draws codes; "posterior" has those of the encoder
+        ``latent="distribution"`` draws codes; "posterior" takes those of the encoder
         alone, "distribution" those of `encode`. Needs no new `fit`.
     optimizer : {"clipped-adam", "adam", "adamw", "sgd"}, default="clipped-adam"
-        Rule of the steps. "clipped-adam" is Adam that adapts ten times as fast to
-        steeper places and shortens a gradient longer than 1: at high learning rates
-        "adam" may leave what it has learnt. "adamw" is Adam with decay of weights.
+        Rule of the steps. "clipped-adam" is Adam that adapts ten times faster to steep
+        places and shortens gradients longer than 1; plain "adam" may diverge at high
+        learning rates. "adamw" is Adam with weight decay.
     learning_rate : float, default=0.005
         Highest learning rate in `fit`.
     momentum : float, default=0.9
@@ -115,25 +112,25 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         Passes through the data in `fit`, at most.
     validation_fraction : float or None, default=0.1
         Part of the samples, chosen at random, that `fit` holds out; the weights with
-        the lowest loss on them are kept. None: train on all, keep the last.
+        the lowest loss on them are kept. None: train on all, keep the last weights.
     patience : int or None, default=None
-        `fit` stops after so many epochs in which the held-out loss did not fall, which
-        cuts a cosine short. None: never.
+        Epochs without a fall of the held-out loss after which `fit` stops, which cuts a
+        cosine short. None: never.
     tol : float, default=1e-4
         Relative fall of the held-out loss that counts for `patience`.
     fine_tune_epochs : int, default=10
-        Passes through the data in `partial_fit`, which holds nothing out. After many
-        the code also follows noise and background of the few spectra it was tuned
-        to, and their standard deviations become too small.
+        Passes through the data in `partial_fit`, which holds nothing out. After many,
+        the code also follows noise and background of the few new spectra, and their
+        standard deviations become too small.
     fine_tune_learning_rate : float, default=1e-4
         Learning rate in `partial_fit`, constant.
     warn_below : float or None, default=0.001
-        `transform` warns of foreign spectra (:class:`OutOfDistributionWarning`) where
-        `score_samples`, corrected for the number of spectra in the call, is below. That
-        is the probability of a false alarm. None: never.
+        Probability of a false alarm: `transform` warns of spectra unlike the training
+        set (:class:`OutOfDistributionWarning`) if `score_samples`, corrected for the
+        number of spectra in the call, is below. None: never.
     device : str, default="cpu"
-        Where torch computes: "cpu", "cuda", or "auto" for a GPU where there is one.
-        A pickle made on a GPU loads on the CPU where there is none.
+        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one. A pickle
+        made on a GPU loads on the CPU where there is none.
     random_state : int, RandomState instance or None, default=None
         Determines first weights, sampled codes, batches and held-out samples.
         An int makes results reproducible.
@@ -159,20 +156,20 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         The held-out loss is at the mean code, the training loss at sampled codes.
     reference_ : ndarray of shape (n_reference, 2)
         Misfits and distances (see `novelty`) of the spectra that `fit` held out, at
-        most 2000. Where nothing was held out they are those of training spectra, which
-        are smaller: p-values are then too small.
+        most 2000. If nothing was held out they are those of training spectra, which are
+        smaller: p-values are then too small.
     reference_codes_ : ndarray of shape (n_reference, `n_components_`)
         Mean codes of these spectra.
     allowance_ : ndarray of shape (2,)
-        How much more misfit and distance is typical since `partial_fit`.
+        Misfit and distance that count as usual in addition, since `partial_fit`.
     code_mean_ : ndarray of shape (`n_components_`,)
         Mean of the mean codes of training spectra.
     code_whitening_ : ndarray of shape (`n_components_`, `n_components_`)
-        What turns offsets from it into vectors as long as the `distance`.
+        Map from offsets from this mean to vectors whose length is the `distance`.
     n_features_in_ : int
         Features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where they are all strings.
+        Their names, if all are strings.
 
     See Also
     --------
@@ -270,10 +267,10 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         self.verbose = verbose
 
     def kl_divergence(self, X):
-        """Return how far the distribution of each code is from the prior.
+        """Return the divergence of the distribution of each code from the prior.
 
-        A dimension that the decoder does not use has none: its distribution is the
-        standard normal one, whatever the spectrum.
+        It is zero for a dimension that the decoder does not use: its distribution is
+        the standard normal one for every spectrum.
 
         Parameters
         ----------
@@ -306,94 +303,67 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
 class AEFeatureExtractor(SpectrumAutoencoder):
     """Compress spectra to the codes of a deterministic autoencoder.
 
-    Encoder and decoder are those of :class:`VAEFeatureExtractor`, and so is all that
-    is said there of noise, principal components and weights; but each spectrum has
-    one code, not a distribution, and training minimises the mean square error alone.
-    Nothing keeps the codes of neighbouring spectra together: a measured spectrum may
-    be given a code that no simulated one has.
+    Encoder, decoder, noise, principal components and weights are those of
+    :class:`VAEFeatureExtractor`, which describes all parameters at length. But each
+    spectrum has one code, not a distribution, and training minimises the mean square
+    error alone. The codes of similar spectra may then lie far apart, and a measured
+    spectrum may get a code that no simulated one has.
 
-    The standard deviation of a code from `encode` is what the misfit of the spectrum
-    does to the code.
+    The standard deviation of a code from `encode` is the effect of the misfit of the
+    spectrum on the code.
 
     Parameters
     ----------
     n_components : int, default=30
         Dimensions of the code.
     architecture : {"dense", "conv"}, default="dense"
-        Layers of the network: dense ones on the features, or convolutions on the image
-        that the features are the measured pixels of. The latter cost some hundred times
-        as much.
+        Dense layers, or convolutions.
     grid : SpectrumGrid or None, default=None
-        Grid of the spectra, for ``architecture="conv"``: its visible pixels must be the
-        features. None: the features lie along a line.
+        Grid of the spectra, for convolutions.
     hidden_size : int or None, default=None
-        Units of the dense hidden layers. None: 400, and 200 for
-        ``architecture="conv"``.
+        Units of the dense hidden layers; None: 400, or 200 behind convolutions.
     filters : tuple of int, default=(32, 64, 128)
-        Filters of each convolution (3 x 3, stride 2) of ``architecture="conv"``, from
-        the pixels inwards.
+        Filters of each convolution.
     residual : bool, default=False
-        Whether dense layers are a correction to a linear map, both ways, which begins
-        as the first `n_components` principal components (or features, without
-        `compression`). Not used by convolutions.
+        Let dense layers correct principal components.
     bounded : bool, default=False
-        Whether tanh keeps the codes and the outputs of the decoder within 1.
+        Bound the codes and the outputs of the decoder to 1 by tanh.
     noise : float, default=0.3
-        Largest standard deviation, in the unit of X, of the white noise added to
-        training spectra. 0: none.
+        Largest standard deviation of white noise added in training.
     compression : int, "auto" or None, default="auto"
-        Principal components between pixels and network. Fewer are used
-        (`n_compressed_`) where the training spectra do not have so many of a spread
-        above 1e-4 of the first. None: pixels. "auto": 64 for dense layers, None for
-        convolutions, which need pixels.
+        Principal components between pixels and network; None: pixels.
     weighting : float or None, default=0.5
-        How much components (or pixels) that vary little over the training set count:
-        each is divided by its standard deviation to this power, 0 leaving them as they
-        are and 1 making them equal, and all by one number that makes the mean square 1.
-        None: not even that, and pixels are not centred.
+        Power of the standard deviation that each component is divided by.
     output : {"mean", "distribution"}, default="mean"
-        What `transform` gives: the code, or codes followed by the standard deviations
-        of `encode`, from which :class:`~skphonon.learning.ForceConstantRegressor`
-        with ``latent="distribution"`` draws codes. Needs no new `fit`.
+        Columns of `transform`: codes, or codes followed by standard deviations.
     optimizer : {"clipped-adam", "adam", "adamw", "sgd"}, default="clipped-adam"
-        Rule of the steps. "clipped-adam" is Adam that adapts ten times as fast to
-        steeper places and shortens a gradient longer than 1: at high learning rates
-        "adam" may leave what it has learnt. "adamw" is Adam with decay of weights.
+        Rule of the steps.
     learning_rate : float, default=0.005
-        Highest learning rate in `fit`.
+        Highest learning rate of `fit`.
     momentum : float, default=0.9
-        Momentum of ``optimizer="sgd"``; Adam has its own.
+        For ``optimizer="sgd"``.
     schedule : {"cosine", "constant"}, default="cosine"
-        Course of the learning rate in `fit`: a short rise, then half a cosine down
-        to zero at `max_epochs`, or no change.
+        Course of the learning rate of `fit`.
     batch_size : int, default=64
-        Samples a step.
+        Number of samples in a step.
     max_epochs : int, default=100
-        Passes through the data in `fit`, at most.
+        Largest number of passes through the data in `fit`.
     validation_fraction : float or None, default=0.1
-        Part of the samples, chosen at random, that `fit` holds out; the weights with
-        the lowest loss on them are kept. None: train on all, keep the last.
+        Part of the samples that `fit` holds out to choose the weights; None: none.
     patience : int or None, default=None
-        `fit` stops after so many epochs in which the held-out loss did not fall, which
-        cuts a cosine short. None: never.
+        Epochs without improvement after which `fit` stops; None: never.
     tol : float, default=1e-4
-        Relative fall of the held-out loss that counts for `patience`.
+        Relative improvement that counts.
     fine_tune_epochs : int, default=10
-        Passes through the data in `partial_fit`, which holds nothing out. After many
-        the code also follows noise and background of the few spectra it was tuned
-        to, and their standard deviations become too small.
+        Passes through the data in `partial_fit`.
     fine_tune_learning_rate : float, default=1e-4
-        Learning rate in `partial_fit`, constant.
+        Learning rate of `partial_fit`.
     warn_below : float or None, default=0.001
-        `transform` warns of foreign spectra (:class:`OutOfDistributionWarning`) where
-        `score_samples`, corrected for the number of spectra in the call, is below. That
-        is the probability of a false alarm. None: never.
+        Probability of a false alarm in warnings of `transform`; None: no warnings.
     device : str, default="cpu"
-        Where torch computes: "cpu", "cuda", or "auto" for a GPU where there is one.
-        A pickle made on a GPU loads on the CPU where there is none.
+        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one.
     random_state : int, RandomState instance or None, default=None
-        Determines first weights, sampled codes, batches and held-out samples.
-        An int makes results reproducible.
+        Seed of first weights, noise, batches and held-out samples.
     verbose : int, default=0
         Show a progress bar during training if positive.
 
@@ -401,34 +371,18 @@ class AEFeatureExtractor(SpectrumAutoencoder):
     ----------
     net_ : skorch.NeuralNet
         The trained network.
-    mean_ : ndarray of shape (`n_features_in_`,) or None
-        Mean training spectrum, where spectra are centred.
-    components_ : ndarray of shape (`n_compressed_`, `n_features_in_`) or None
-        Principal components of the training spectra, orthonormal.
-    input_scale_ : ndarray of shape (`n_compressed_`,) or None
-        Factors that bring components or pixels to the scale of the network.
-    n_components_ : int
-        Dimensions of the code.
-    n_compressed_ : int
-        Inputs of the network: principal components, or `n_features_in_`.
+    mean_, components_, input_scale_ : ndarray or None
+        Linear map to the inputs of the network, as in VAEFeatureExtractor.
+    n_components_, n_compressed_ : int
+        Dimensions of the code, and inputs of the network.
     history_ : list of dict
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
-    reference_ : ndarray of shape (n_reference, 2)
-        Misfits and distances (see `novelty`) of the spectra that `fit` held out, at
-        most 2000. Where nothing was held out they are those of training spectra, which
-        are smaller: p-values are then too small.
-    reference_codes_ : ndarray of shape (n_reference, `n_components_`)
-        Mean codes of these spectra.
-    allowance_ : ndarray of shape (2,)
-        How much more misfit and distance is typical since `partial_fit`.
-    code_mean_ : ndarray of shape (`n_components_`,)
-        Mean of the mean codes of training spectra.
-    code_whitening_ : ndarray of shape (`n_components_`, `n_components_`)
-        What turns offsets from it into vectors as long as the `distance`.
+    reference_, reference_codes_, allowance_, code_mean_, code_whitening_ : ndarray
+        Reference for `novelty`, as in VAEFeatureExtractor.
     n_features_in_ : int
         Features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where they are all strings.
+        Their names, if all are strings.
 
     See Also
     --------
