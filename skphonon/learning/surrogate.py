@@ -2,8 +2,8 @@
 
 Rows are pixels, not spectra: first the coordinates of a pixel (such as h, k, l and
 energy), then the parameters of the model, such as exchange constants. The network is
-a smooth function of both, so a spectrum can be asked for anywhere in the box of its
-training, with exact derivatives.
+a smooth function of both: it gives a spectrum at any coordinates and parameters within
+the ranges of its training set, with exact derivatives.
 """
 
 import copy
@@ -11,7 +11,7 @@ import copy
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skphonon._validation import (
@@ -19,16 +19,8 @@ from skphonon._validation import (
     StrOptions,
     at_least,
     fit_context,
-    parameter_rows,
     positive,
     validate_spectra,
-)
-from skphonon.learning._extrapolation import (
-    ExtrapolationWarning,
-    anchors_of,
-    scale,
-    warn_of_box,
-    warn_of_gaps,
 )
 from skphonon.learning._network_estimator import (
     FINE_TUNING,
@@ -38,16 +30,21 @@ from skphonon.learning._network_estimator import (
     NetworkEstimator,
 )
 from skphonon.learning._networks import SineNetwork, layer_sizes
-from skphonon.learning._simulations import draw_simulations
+from skphonon.learning._surrogate_extrapolation import (
+    ExtrapolationWarning,
+    anchors_of,
+    scale,
+)
+from skphonon.learning._surrogate_simulator import ROWS_AT_ONCE, NetworkSimulator
+from skphonon.learning._surrogate_training_set import draw_simulations
 from skphonon.learning._training import hold_out, new_generator
 
 __all__ = ["ExtrapolationWarning", "ImplicitSpectrumModel"]
 
-_ROWS_AT_ONCE = 1024  # what stays in the cache of a processor
 _ROUNDING = 1e-9  # of the highest intensity
 
 
-class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
+class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
     r"""Learn intensity as a smooth function of coordinates and parameters.
 
     A network with sines between its layers (an implicit neural representation [1]_)
@@ -59,57 +56,55 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
     :class:`~skphonon.inversion.PixelInverter` fits it to pixels anywhere. Where the
     exact simulator is fast and differentiable, use that: a network is never better.
 
-    All inputs are scaled to -1 to 1. Outside of that box the network knows nothing;
-    it warns then.
+    All inputs are scaled to -1 to 1 over the ranges of the training set. Outside of
+    them the network extrapolates: its methods warn (:class:`ExtrapolationWarning`).
 
     Parameters
     ----------
     hidden_sizes : tuple of int, default=(64, 64, 64, 64, 64)
         Units of each hidden layer.
     n_parameters : int, default=0
-        How many of the last columns of X are parameters, not coordinates. Not read by
-        `fit_simulator`.
+        Number of the last columns of X that are parameters, not coordinates. Not used
+        by `fit_simulator`.
     target : {"log1p", "linear"}, default="log1p"
-        What the network learns: the logarithm of one plus the intensity, which must
-        not be negative then, or the intensity itself.
+        Output of the network: the logarithm of one plus the intensity, which then must
+        not be negative, or the intensity itself.
     unit : float, default=1.0
         Intensity that counts as 1 in the logarithm.
     ranges : array-like of shape (n_features, 2), default=None
         Least and largest value of each column of X. None: those of the first training
-        set. Not read by `fit_simulator`.
+        set. Not used by `fit_simulator`.
     omega_0 : float or None, default=10.0
         Highest angular frequency of the first layer of a new network, for scaled
-        inputs: the higher, the sharper the structures that are learnt, and the less
-        smoothly it interpolates. The initialisation is that of [1]_, or with None the
-        plain one of torch.
+        inputs: the higher, the sharper the structures that it learns, and the rougher
+        it interpolates. First weights are those of [1]_; None: those of torch.
     optimizer : {"adam", "clipped-adam"}, default="clipped-adam"
         Rule of the steps; see :class:`~skphonon.learning.VAEFeatureExtractor`.
     learning_rate : float, default=0.01
-        Highest learning rate.
+        Highest learning rate in `fit`.
     schedule : {"cosine", "constant"}, default="cosine"
-        Course of the learning rate: a short rise, then half a cosine down to zero
-        at `max_epochs`, or no change.
+        A short rise of the learning rate and half a cosine down to zero at
+        `max_epochs`, or a constant rate.
     batch_size : int, default=2048
-        Pixels a step.
+        Pixels in a step.
     max_epochs : int, default=20
-        Passes through the data, at most.
+        Passes through the pixels, at most.
     fine_tune_epochs : int, default=10
-        Passes through the data of `partial_fit`.
+        Passes through the pixels of `partial_fit`.
     fine_tune_learning_rate : float, default=1e-4
         Constant learning rate of `partial_fit`.
     validation_fraction : float or None, default=0.1
-        Part of the rows, or of the simulations of `fit_simulator`, that is held out;
-        the weights with the lowest error on them are kept. None: train on all.
+        Part of the rows, or of the simulations of `fit_simulator`, that is held out to
+        choose the best weights. None: train on all.
     patience : int or None, default=None
-        Stop after so many epochs in which the held-out error did not fall.
+        Epochs without a fall of the held-out error after which training stops.
         None: never.
     tol : float, default=1e-4
-        Relative fall of the held-out error that counts for `patience`.
+        Relative fall of that error that counts.
     device : str, default="cpu"
-        Where torch computes: "cpu", "cuda", or "auto" for a GPU where there is one.
+        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one.
     random_state : int, RandomState instance or None, default=None
-        Determines first weights, batches, held-out rows, parameters and pixels.
-        An int makes results reproducible.
+        Seed of first weights, batches, held-out rows, parameters and pixels.
     verbose : int, default=0
         Show progress bars if positive.
 
@@ -118,30 +113,30 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
     net_ : skorch.NeuralNet
         The trained network, from scaled inputs to standardised targets.
     ranges_ : ndarray of shape (n_features, 2)
-        What is scaled to -1 to 1.
+        Least and largest inputs, which are scaled to -1 to 1.
     n_parameters_ : int
-        How many of the last columns are parameters.
+        Number of the last columns that are parameters.
     bounds_ : ndarray of shape (2, n_parameters)
         Least and largest parameters of the training set: the `bounds` of
         :class:`~skphonon.inversion.LeastSquaresInverter`.
     target_mean_, target_scale_ : float
-        What standardises targets.
+        Mean and standard deviation of the targets.
     history_ : list of dict
         Epoch, learning rate and losses (mean square error, of standardised targets) of
         every epoch.
     held_out_correlation_ : ndarray of shape (n_held_out,)
-        Of each simulation that `fit_simulator` held out: correlation between its
-        target and the network's. Otherwise there is one, of all rows held out.
+        Correlation between targets and outputs of the network, for each simulation that
+        `fit_simulator` held out; after `fit` one number for all rows held out.
     parameter_names : list of str
-        In the order of the columns.
+        Names of the parameters, in the order of the columns.
     reference : ndarray of shape (n_parameters,)
-        That of the simulator or, without one, the middle of `bounds_`.
+        Reference of the simulator or, without one, the middle of `bounds_`.
     grid : object
-        That of the simulator, if it had one.
+        Grid of the simulator, if it had one.
     n_features_in_ : int
         Columns seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where they are all strings.
+        Their names, if all are strings.
 
     See Also
     --------
@@ -246,7 +241,7 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_coordinates + n_parameters)
-            Where pixels are, and the parameters that their intensities belong to.
+            Coordinates of pixels, and the parameters that their intensities belong to.
         y : array-like of shape (n_rows,)
             Their intensities, not negative with ``target="log1p"``.
 
@@ -286,10 +281,10 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
     ):
         r"""Train a new network on simulations that are made for it.
 
-        Parameters are drawn evenly from a box; where the simulator has `is_stable`,
-        those of an unstable ground state are drawn again. Each simulation lends some
-        of its visible pixels, drawn evenly too. Interrupted, it leaves the estimator
-        unfitted.
+        Parameters are drawn evenly between bounds; if the simulator has `is_stable`,
+        those of an unstable ground state are drawn again. Some of the visible pixels of
+        each simulation, drawn evenly too, are trained on. Interrupted, it leaves the
+        estimator unfitted.
 
         Parameters
         ----------
@@ -301,13 +296,13 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
         bounds : pair of array-like of shape (n_parameters,), default=None
             Least and largest values of the parameters. None: see `spread`.
         spread : float or array-like of shape (n_parameters,), default=0.5
-            Without `bounds`: how far parameters go from the reference of the simulator,
-            both ways, as a fraction of its size
+            Largest distance of parameters from the reference of the simulator, without
+            `bounds`, as a fraction of its size
             (:func:`~skphonon.physics.priors.parameter_scales`).
         n_pixels : int or None, default=4096
-            Pixels that a simulation lends, at most. None: all.
+            Pixels of each simulation, at most. None: all.
         coordinates : array-like of shape (n_pixels, n_coordinates), default=None
-            Where the pixels of a simulation are. None: as its grid tells, the
+            Coordinates of the pixels of a simulation. None: those of its grid, the
             wavevector first (\|Q\|, or h, k and l) and then the energy.
 
         Returns
@@ -347,7 +342,9 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y):
-        """Train on, at a low learning rate; interrupted, it leaves all as it was.
+        """Continue the training at a low learning rate.
+
+        Interrupted, it leaves the network as it was before.
 
         Parameters
         ----------
@@ -369,7 +366,7 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
         Warns
         -----
         ExtrapolationWarning
-            If parameters or coordinates lie outside the box.
+            If parameters or coordinates lie outside `ranges_`.
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)
@@ -390,13 +387,13 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
         Returns
         -------
         ndarray of shape (n_rows,)
-            Where nothing scatters a little below zero, now and then.
+            Values may be slightly negative where nothing scatters.
 
         Warns
         -----
         ExtrapolationWarning
-            If rows lie outside the box of the training set, or coordinates far from
-            any of it.
+            If rows lie outside `ranges_`, or coordinates far from all of the training
+            set.
         """
         check_is_fitted(self)
         X = validate_spectra(
@@ -406,143 +403,13 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
         network = copy.deepcopy(self.net_.module_).double()  # rounding can be seen here
         inputs = torch.as_tensor(scale(X, self.ranges_), device=self.net_.device)
         with torch.inference_mode():
-            parts = [network(rows)[:, 0] for rows in inputs.split(_ROWS_AT_ONCE)]
+            parts = [network(rows)[:, 0] for rows in inputs.split(ROWS_AT_ONCE)]
         return self._intensity(torch.cat(parts).cpu().numpy())[0]
-
-    def simulate_at(self, coordinates, parameters):
-        """Return intensities at any coordinates.
-
-        Parameters
-        ----------
-        coordinates : array-like of shape (n_pixels, n_coordinates)
-            Where.
-        parameters : array-like of shape (n_samples, n_parameters) or (n_parameters,)
-            For which parameters.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_pixels)
-            In the unit of the training set.
-
-        Warns
-        -----
-        ExtrapolationWarning
-            As for `predict`.
-        """
-        rows, coordinates = self._places(coordinates, parameters)
-        self._warn_of_both(coordinates, rows)
-        return self._evaluate(coordinates, rows, derivatives=False)[0]
-
-    def jacobian_at(self, coordinates, parameters, return_spectra=False):
-        """Return derivatives of intensities by the parameters, at any coordinates.
-
-        Parameters
-        ----------
-        coordinates : array-like of shape (n_pixels, n_coordinates)
-            Where.
-        parameters : array-like of shape (n_samples, n_parameters) or (n_parameters,)
-            For which parameters.
-        return_spectra : bool, default=False
-            Whether to return intensities too.
-
-        Returns
-        -------
-        derivatives : ndarray of shape (n_samples, n_pixels, n_parameters)
-            Exact ones of the network.
-        intensities : ndarray of shape (n_samples, n_pixels)
-            Only with ``return_spectra=True``.
-
-        Warns
-        -----
-        ExtrapolationWarning
-            As for `predict`.
-        """
-        rows, coordinates = self._places(coordinates, parameters)
-        self._warn_of_both(coordinates, rows)
-        spectra, derivatives = self._evaluate(coordinates, rows, derivatives=True)
-        return (derivatives, spectra) if return_spectra else derivatives
-
-    def simulate(self, parameters):
-        """Return spectra on the pixels of the simulator of `fit_simulator`.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters) or (n_parameters,)
-            In the order of `parameter_names`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_pixels)
-            NaN where the simulator sees nothing.
-
-        Warns
-        -----
-        ExtrapolationWarning
-            If parameters lie outside `bounds_`.
-        """
-        return self._on_pixels(parameters, derivatives=False)[0]
-
-    def jacobian(self, parameters, return_spectra=False):
-        """Return derivatives of the spectra of `simulate` by the parameters.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters) or (n_parameters,)
-            In the order of `parameter_names`.
-        return_spectra : bool, default=False
-            Whether to return spectra too.
-
-        Returns
-        -------
-        derivatives : ndarray of shape (n_samples, n_pixels, n_parameters)
-            NaN where the simulator sees nothing.
-        spectra : ndarray of shape (n_samples, n_pixels)
-            Only with ``return_spectra=True``.
-
-        Warns
-        -----
-        ExtrapolationWarning
-            As for `simulate`.
-        """
-        spectra, derivatives = self._on_pixels(parameters, derivatives=True)
-        return (derivatives, spectra) if return_spectra else derivatives
-
-    @property
-    def parameter_names(self):
-        """Names of the parameters, in the order of the columns."""
-        check_is_fitted(self)
-        if self._simulated is not None:
-            return list(self._simulated["names"])
-        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
-        return [str(name) for name in names[self._n_coordinates :]]
-
-    @property
-    def reference(self):
-        """Parameters to start from, an array of shape (n_parameters,)."""
-        check_is_fitted(self)
-        if self._simulated is not None:
-            return self._simulated["reference"].copy()
-        return self.bounds_.mean(axis=0)
-
-    @property
-    def grid(self):
-        """Grid of the simulator of `fit_simulator`."""
-        return self._learnt_from_simulator("grid")
-
-    @property
-    def bounds_(self):
-        """Least and largest parameters, an array of shape (2, n_parameters)."""
-        check_is_fitted(self)
-        return self.ranges_[self._n_coordinates :].T
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.positive_only = self.target == "log1p"
         return tags
-
-    @property
-    def _n_coordinates(self):
-        return self.n_features_in_ - self.n_parameters_
 
     def _forget(self):
         self._simulated = None
@@ -599,88 +466,6 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator):
         target = np.log1p(y / self.unit) if self.target == "log1p" else y / self.unit
         return (target - self.target_mean_) / self.target_scale_
 
-    def _intensity(self, outputs):
-        """Return intensities, and their derivatives by the outputs of the network."""
-        target = self.target_mean_ + self.target_scale_ * outputs
-        slope = np.full_like(target, self.unit * self.target_scale_)
-        if self.target == "linear":
-            return self.unit * target, slope
-        return self.unit * np.expm1(target), slope * np.exp(target)
-
-    def _places(self, coordinates, parameters):
-        check_is_fitted(self)
-        rows = parameter_rows(parameters, self.parameter_names)
-        coordinates = check_array(coordinates, dtype=np.float64)
-        if coordinates.shape[1] != self._n_coordinates:
-            raise ValueError(
-                f"coordinates must have {self._n_coordinates} columns, as in training, "
-                f"got {coordinates.shape[1]}."
-            )
-        return rows, coordinates
-
-    def _learnt_from_simulator(self, name):
-        check_is_fitted(self)
-        if self._simulated is None or self._simulated[name] is None:
-            raise AttributeError(
-                f"{type(self).__name__} has {name} of a simulator only after "
-                "fit_simulator, and if the simulator has them; use simulate_at and "
-                "jacobian_at."
-            )
-        return self._simulated[name]
-
-    def _on_pixels(self, parameters, derivatives):
-        visible = self._learnt_from_simulator("visible")
-        rows = parameter_rows(parameters, self.parameter_names)
-        self._warn_of(rows, self._n_coordinates)
-        coordinates = self._simulated["coordinates"][visible]
-        spectra, slopes = self._evaluate(coordinates, rows, derivatives)
-        whole = np.full((len(rows), len(visible)), np.nan)
-        whole[:, visible] = spectra
-        if not derivatives:
-            return whole, None
-        derivative = np.full((*whole.shape, self.n_parameters_), np.nan)
-        derivative[:, visible] = slopes
-        return whole, derivative
-
-    def _evaluate(self, coordinates, rows, derivatives):
-        """Return intensities and, if asked, derivatives at all pixels for each row."""
-        n = self._n_coordinates
-        places = scale(coordinates, self.ranges_[:n])
-        scaled = scale(rows, self.ranges_[n:])
-        network = self.net_.module_
-        kind = {"dtype": torch.float32, "device": self.net_.device}
-        places = torch.as_tensor(places, **kind).split(_ROWS_AT_ONCE)
-        outputs, slopes = [], []
-        with torch.inference_mode():
-            for row in torch.as_tensor(scaled, **kind):
-                found = [network.along(part, row, derivatives) for part in places]
-                outputs.append(torch.cat([value for value, _ in found]))
-                if derivatives:
-                    slopes.append(torch.cat([slope for _, slope in found]))
-        spectra, by_output = self._intensity(
-            torch.stack(outputs).cpu().double().numpy()
-        )
-        if not derivatives:
-            return spectra, None
-        widths = np.diff(self.ranges_[n:], axis=1).ravel()
-        slopes = torch.stack(slopes).cpu().numpy() * 2 / np.where(widths > 0, widths, 2)
-        return spectra, by_output[..., None] * slopes
-
-    def _warn_of_both(self, coordinates, parameters):
-        """Warn at the caller of the public method that calls this."""
-        self._warn_of(coordinates, gaps_too=True)
-        self._warn_of(parameters, self._n_coordinates)
-
-    def _warn_of(self, values, first=0, gaps_too=False):
-        """Warn of values in columns from `first`, five calls up."""
-        columns = slice(first, first + values.shape[1])
-        names = [f"coordinate {n}" for n in range(self._n_coordinates)]
-        names += [f"parameter {name}" for name in self.parameter_names]
-        ranges = self.ranges_[columns]
-        warn_of_box(values, ranges, names[columns], stacklevel=5)
-        if gaps_too and self._n_coordinates:
-            warn_of_gaps(values, ranges, self._anchors, self._radius, stacklevel=5)
-
 
 def _check_ranges(ranges, n_features):
     ranges = np.asarray(ranges, dtype=float)
@@ -699,7 +484,7 @@ def _correlations(net, inputs, targets, n_sets):
         return np.zeros(0)
     x = torch.as_tensor(inputs, device=net.device)
     with torch.inference_mode():
-        parts = [net.module_(rows)[:, 0] for rows in x.split(_ROWS_AT_ONCE)]
+        parts = [net.module_(rows)[:, 0] for rows in x.split(ROWS_AT_ONCE)]
     found = torch.cat(parts).cpu().double().numpy().reshape(n_sets, -1)
     wanted = targets.astype(float).reshape(n_sets, -1)
     found -= found.mean(axis=1, keepdims=True)

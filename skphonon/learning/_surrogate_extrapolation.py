@@ -1,4 +1,4 @@
-"""The box in which a network was trained, and warnings of what lies outside."""
+"""Extrapolation of surrogates: warnings of rows outside the training set."""
 
 import warnings
 
@@ -7,46 +7,25 @@ from scipy.spatial import cKDTree
 
 __all__ = ["ExtrapolationWarning", "anchors_of", "scale", "warn_of_box", "warn_of_gaps"]
 
-_N_ANCHORS = 4096  # places that are remembered
-_BESIDE = 2.0  # times the distance at which training places lie from those
-_NEAR = 0.1  # what is always near, where the box is 2 wide
-_LOOKS = 1024  # places of a call that are compared with those
-_MARGIN = 0.01  # of the box, in which nothing changes
+_N_ANCHORS = 4096  # places of the training set that are kept
+_BESIDE = 2.0  # times the largest distance of a training place from those
+_NEAR = 0.1  # distance that is always near; the ranges are 2 wide
+_LOOKS = 1024  # places of a call that are checked
+_MARGIN = 0.01  # of a range, beyond which a warning comes
 
 
 class ExtrapolationWarning(UserWarning):
-    """A network is asked about what lies outside its training set."""
+    """Inputs of a network lie outside its training set."""
 
 
 def scale(values, ranges):
-    """Return columns scaled to -1 to 1 over their ranges, 0 where these are a point.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_rows, n_columns)
-        What the dtype of the result follows.
-    ranges : ndarray of shape (n_columns, 2)
-        Least and largest values.
-    """
+    """Scale columns to -1 to 1 over their ranges, (n_columns, 2); 0 if empty."""
     low, high = ranges.T.astype(values.dtype)
     return (2 * values - low - high) / np.where(high > low, high - low, 1)
 
 
 def anchors_of(places, random_state):
-    """Return some of many scaled places, and how far from those the others may be.
-
-    Parameters
-    ----------
-    places : ndarray of shape (n_rows, n_coordinates)
-        Scaled coordinates of a training set.
-    random_state : numpy.random.RandomState
-        What chooses.
-
-    Returns
-    -------
-    anchors : ndarray of shape (n_anchors, n_coordinates)
-    radius : float
-    """
+    """Return some places of a training set, and a radius that covers the others."""
     chosen = random_state.permutation(len(places))[: 4 * _N_ANCHORS]
     anchors = places[chosen[:_N_ANCHORS]].astype(float)
     distances, _ = cKDTree(anchors).query(places[chosen])
@@ -54,7 +33,7 @@ def anchors_of(places, random_state):
 
 
 def warn_of_box(values, ranges, names, *, stacklevel):
-    """Warn of what lies outside the ranges of its columns, and by how much."""
+    """Warn of rows outside the ranges of their columns."""
     low, high = ranges.T
     width = np.where(high > low, high - low, 1.0)
     beyond = np.maximum(low - values, values - high) / width
@@ -71,9 +50,9 @@ def warn_of_box(values, ranges, names, *, stacklevel):
 
 
 def warn_of_gaps(coordinates, ranges, anchors, radius, *, stacklevel):
-    """Warn of places in the box where the training set had none, as off its path."""
+    """Warn of coordinates within the ranges but far from the training set."""
     looked_at = coordinates[:: -(-len(coordinates) // _LOOKS)]
-    inside = scale(looked_at, ranges).clip(-1, 1)  # what lies outside has been told
+    inside = scale(looked_at, ranges).clip(-1, 1)  # warn_of_box tells the rest
     distances, _ = cKDTree(anchors).query(inside)
     far = distances > radius
     if far.any():

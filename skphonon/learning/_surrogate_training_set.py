@@ -1,17 +1,29 @@
-"""Pixels of simulations at drawn parameters, the training sets of surrogates."""
+"""Training sets of surrogates: pixels of simulations at drawn parameters."""
+
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import Bunch
 from tqdm.auto import tqdm
 
 from skphonon._validation import check_box
 from skphonon.instrument.grid import pixel_coordinates
 from skphonon.physics.priors import parameter_scales
 
-__all__ = ["draw_simulations"]
+__all__ = ["TrainingSet", "draw_simulations"]
 
-_CHUNK = 16  # simulations between two looks at the progress bar
+_CHUNK = 16  # simulations between two steps of the progress bar
 _DRAWS = 100  # rounds of drawing before too little is stable
+
+
+class TrainingSet(NamedTuple):
+    """Pixels of simulations, float32, those of one simulation together."""
+
+    X: np.ndarray  # (n_rows, n_coordinates + n_parameters)
+    y: np.ndarray  # (n_rows,)
+    n_each: int  # rows of a simulation
+    ranges: np.ndarray  # (n_columns, 2), least and largest values of columns of X
+    coordinates: np.ndarray  # (n_pixels, n_coordinates) of all pixels
+    visible: np.ndarray  # (n_pixels,) of bool
 
 
 def draw_simulations(
@@ -25,39 +37,18 @@ def draw_simulations(
     random_state,
     verbose,
 ):
-    """Simulate drawn parameters and return some visible pixels of each.
-
-    Parameters
-    ----------
-    simulator, n_simulations, bounds, spread, n_pixels, coordinates
-        As for ImplicitSpectrumModel.fit_simulator.
-    random_state : numpy.random.RandomState
-        Source of parameters and pixels.
-    verbose : int
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    Bunch
-        `X` (n_rows, n_coordinates + n_parameters) and `y` (n_rows,), float32, rows of
-        a simulation together, `n_each` of them; `ranges` (n_columns, 2) of X;
-        `coordinates` (n_pixels, n_coordinates) and `visible` (n_pixels,) of all pixels.
-
-    Raises
-    ------
-    ValueError
-        As for ImplicitSpectrumModel.fit_simulator.
-    """
+    """Simulate drawn parameters and return some visible pixels of each."""
     box = _box(simulator, bounds, spread)
     sets = _draw(simulator, n_simulations, box, random_state)
-    places, visible, X, y = None, None, [], []
+    X, y, n_each = [], [], 0
+    places, visible = np.empty((0, 0)), np.empty(0, dtype=bool)
     with tqdm(total=len(sets), desc="Simulating", disable=not verbose) as progress:
         for rows in np.array_split(sets, -(-len(sets) // _CHUNK)):
             spectra = simulator.simulate(rows)
-            if places is None:
+            if not X:
                 visible = np.isfinite(spectra[0])
                 places = _places(simulator, coordinates, visible)
-                n_each = min(n_pixels or visible.sum(), visible.sum())
+                n_each = min(n_pixels or visible.size, int(visible.sum()))
             for row, spectrum in zip(rows, _refuse_bad(spectra, visible), strict=True):
                 seen = np.flatnonzero(visible)
                 chosen = random_state.permutation(len(seen))[:n_each]
@@ -65,16 +56,14 @@ def draw_simulations(
                 X.append(these.astype(np.float32))
                 y.append(spectrum[chosen].astype(np.float32))
             progress.update(len(rows))
-    ranges = np.vstack(
-        [np.array([places[visible].min(axis=0), places[visible].max(axis=0)]).T, box.T]
-    )
-    return Bunch(
-        X=np.concatenate(X),
-        y=np.concatenate(y),
-        n_each=n_each,
-        ranges=ranges,
-        coordinates=places,
-        visible=visible,
+    spans = np.array([places[visible].min(axis=0), places[visible].max(axis=0)])
+    return TrainingSet(
+        np.concatenate(X),
+        np.concatenate(y),
+        n_each,
+        np.hstack([spans, box]).T,
+        places,
+        visible,
     )
 
 
