@@ -12,7 +12,7 @@ from skphonon._validation import (
     positive,
     validate_spectra,
 )
-from skphonon.learning._augmentation import Views
+from skphonon.learning._augmentation import Augmentation
 from skphonon.learning._completion import Completion, Templates, learn_completion
 from skphonon.learning._components import known_voxels
 from skphonon.learning._network_estimator import (
@@ -422,7 +422,7 @@ class SpectrumRegressor(NetworkRegressor):
                     f"n_patterns must be at most {len(coverage)}, the number of "
                     f"patterns in coverage, got {self.n_patterns!r}."
                 )
-        return Views(
+        return Augmentation(
             coverage,
             n_patterns,
             None if self.counts is None else _pair("counts", self.counts),

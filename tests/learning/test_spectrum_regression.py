@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from skphonon import LeastSquaresInverter
 from skphonon.calibration import CalibratedRegressor
 from skphonon.learning import SpectrumRegressor
-from skphonon.learning._augmentation import Views
+from skphonon.learning._augmentation import Augmentation
 from skphonon.learning._completion import Templates
 
 N_ENERGY, N_Q = 20, 15
@@ -257,13 +257,13 @@ def test_scores_are_those_of_the_normal_distribution_they_come_from():
         assert_allclose(levels[np.argmax(likely)], noise[n], rtol=0.11)
 
 
-def test_views_are_counts_of_what_patterns_see():
+def test_augmented_spectra_are_counts_of_what_patterns_see():
     X = np.tile(np.linspace(1, 3, 300, dtype=np.float32), (2000, 1))
     X[7, :10] = np.nan
     rng = np.random.default_rng(0)
-    views = Views(COVERAGE, (1, 1), (5.0, 5.0), 0.0, np.zeros(300), rng)
+    augmentation = Augmentation(COVERAGE, (1, 1), (5.0, 5.0), 0.0, np.zeros(300), rng)
     sizes, rows, values = set(), [], []
-    for group, seen, found in views.draw(X):
+    for group, seen, found in augmentation.draw(X):
         sizes.add(len(seen))
         rows.append(group)
         expected = X[np.ix_(group, seen)]
