@@ -9,11 +9,8 @@ from skphonon.datasets._aluminium import (
 from skphonon.datasets._crystal import make_crystal_spectra
 from skphonon.datasets._force_fields import sample_force_constants
 from skphonon.datasets._la2nio4 import fetch_la2nio4, load_la2nio4_model
-from skphonon.datasets._store import (
-    PowderSpectraStore,
-    open_powder_spectra,
-    write_powder_spectra,
-)
+from skphonon.datasets._store import PowderSpectraStore, open_powder_spectra
+from skphonon.datasets._store_writing import write_powder_spectra
 from skphonon.datasets._synthetic import make_powder_spectra
 
 __all__ = [

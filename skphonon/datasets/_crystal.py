@@ -1,7 +1,6 @@
 """Labelled single-crystal spectra: a few orientations, little time, dead detectors."""
 
 from functools import partial
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -169,18 +168,15 @@ def _measurement(grid, n_orientations, counts, background, dead):
         tubes = np.floor(grid.horizontal_angles() / _TUBE).astype(int)
         tubes -= tubes.min()
     n_patterns = len(covered.bits)
-    numbers = n_patterns if n_orientations is None else n_orientations
-    low, high = numbers if np.shape(numbers) == (2,) else (numbers, numbers)
-    if not (
-        isinstance(low, Integral)
-        and isinstance(high, Integral)
-        and 1 <= low <= high <= n_patterns
-    ):
+    asked = np.ravel(n_patterns if n_orientations is None else n_orientations)
+    low, high = asked[0], asked[-1]
+    whole = asked.dtype.kind in "iu" and len(asked) <= 2
+    if not (whole and 1 <= low <= high <= n_patterns):
         raise ValueError(
             f"n_orientations must be 1 to {n_patterns}, which the grid has, or two "
             f"such numbers; got {n_orientations!r}."
         )
-    return _Measurement(grid.axes()[0], covered, tubes, (low, high), ranges)
+    return _Measurement(grid.axes()[0], covered, tubes, (int(low), int(high)), ranges)
 
 
 def _record(measurement, simulator, spectra, drawn, seed, rows):

@@ -248,7 +248,8 @@ def _multiples(model, supercell):
         wide = np.diag(supercells.wide_multiples(model.cell.cell))
         return wide if own is None else own
     matrix = supercells.as_matrix(supercell)
-    if model.born_charges is not None and not np.array_equal(matrix, own):
+    same = own is not None and np.array_equal(matrix, own)
+    if model.born_charges is not None and not same:
         raise ValueError(
             "The constants of a model with Born charges belong to its supercell, "
             f"{np.asarray(own).tolist()}, got {matrix.tolist()}. Leave supercell out."

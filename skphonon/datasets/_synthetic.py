@@ -1,7 +1,5 @@
 """Labelled spectra from a simulator, for estimators to learn from."""
 
-from numbers import Integral
-
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
@@ -208,9 +206,8 @@ def simulate_chunks(
 
 def _parameter_sets(simulator, n_samples, parameters, spread, rng):
     names = simulator.parameter_names
-    if n_samples is not None and not (
-        isinstance(n_samples, Integral) and n_samples > 0
-    ):
+    is_number = isinstance(n_samples, int | np.integer)
+    if n_samples is not None and not (is_number and n_samples > 0):
         raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
     if parameters is not None:
         rows = parameter_rows(parameters, names)

@@ -308,7 +308,7 @@ def test_other_settings_are_refused_by_name(store, simulator, changes, message):
 
 
 def test_another_version_is_refused_but_read(store, simulator, monkeypatch):
-    monkeypatch.setattr("skphonon.datasets._store.__version__", "99.0")
+    monkeypatch.setattr("skphonon.datasets._store_writing.__version__", "99.0")
     with pytest.raises(ValueError, match=r"skphonon is '.*' there, '99\.0' asked for"):
         write_powder_spectra(
             store.path, simulator, 130, noise=0.1, random_state=3, shard_size=64
