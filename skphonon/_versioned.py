@@ -95,7 +95,7 @@ class VersionedEstimator(BaseEstimator):
         """
         cls: Any = type(self)
         names = parameters or parameter_names(cls)
-        values = tuple(content_of(getattr(self, each)) for each in names)
+        values = content_of([getattr(self, each) for each in names])
         return shared((cls, name, tuple(names), values), build)
 
 

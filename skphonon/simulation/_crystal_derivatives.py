@@ -253,8 +253,10 @@ def _gathered(plan, block, images, of_means):
 def _between(lines, values, back, step):
     """Gradient with the matrices, between modes, (s, n, j, l); Hermitian."""
     factors = _factors(lines, step)  # (s, n, 2, j, l)
-    total = 0.0
-    for kind in range(2):
-        weighted = (back[..., kind] * values.conj()).swapaxes(2, 3)
-        total = total + factors[:, :, kind] * (weighted @ values)
+    of_shares, of_tilts = (
+        factors[:, :, kind]
+        * ((back[..., kind] * values.conj()).swapaxes(2, 3) @ values)
+        for kind in range(2)
+    )
+    total = of_shares + of_tilts
     return (total + total.conj().swapaxes(2, 3)) / 2

@@ -169,7 +169,8 @@ class Moduli:
         """Least and largest resolution."""
         if not self._is_function:
             return factors
-        seen = self._values(np.linspace(*self._ends, 400))
+        low, high = self._ends
+        seen = self._values(np.linspace(low, high, 400))
         return min(factors) * seen.min(), max(factors) * seen.max()
 
     def _sigma(self, shown, row):

@@ -84,16 +84,13 @@ class PhononSpectra:
     def _both(self, collected, at_zero=1.0, occupation=occupied):
         """Put what is collected, times the occupation, at both signs of energy."""
         factors = [self._factors(occupation, sign) for sign in (1, -1)]
-        collected = np.array(
-            np.broadcast_to(
-                collected, np.broadcast_shapes(collected.shape, factors[0].shape)
-            )
-        )
+        shape = np.broadcast_shapes(collected.shape, factors[0].shape)
+        collected = np.array(np.broadcast_to(collected, shape))
         numbers = np.arange(self.axis.first, self.axis.first + self.axis.n_points)
         collected[..., numbers == 0] *= at_zero
         both = np.zeros((*collected.shape[:-1], self.n_points))
         for sign, factor in zip((1, -1), factors, strict=True):
-            np.add.at(both, (..., sign * numbers % self.n_points), collected * factor)
+            both[..., sign * numbers % self.n_points] += collected * factor
         return both
 
     def _factors(self, occupation, sign):

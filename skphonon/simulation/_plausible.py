@@ -113,7 +113,7 @@ def _lines(simulator):
 
 
 def _occupied(simulator, lines):
-    """How much a mode scatters at E, for its own occupation: n + 1, n, or the sign."""
+    """Return the strength of a mode at E: n + 1, n, or the sign for chi."""
     if simulator.quantity == "chi":
         return np.sign(lines)
     return np.abs(bose_occupation(-lines, simulator.temperature))

@@ -16,6 +16,7 @@ from skphonon.simulation._mesh_choice import (
 )
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
+from skphonon.simulation._recording import Recording
 
 __all__ = ["Choice", "choose_mesh", "error_of", "finer", "next_mesh"]
 
@@ -34,15 +35,17 @@ class Choice(NamedTuple):
     plans: tuple  # of this mesh, and of the one it was compared with
 
 
-def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choice:
+def choose_mesh(
+    simulator, recording: Recording, values: dict, tolerance: float
+) -> Choice:
     """Return the coarsest mesh within a tolerance.
 
     Parameters
     ----------
     simulator : PowderSimulator
         With checked settings.
-    ranges : dict
-        From names of nuisances to pairs that axes serve.
+    recording : Recording
+        Axes and kernels of its plans.
     values : dict
         From names of nuisances to arrays of shape (1,): where to compare.
     tolerance : float
@@ -64,7 +67,7 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
     def at(number):
         if number not in tried:
             mesh = ZoneMesh(sizes[number], n_polar=n_polar)
-            plan = make_plan(simulator, mesh, ranges)
+            plan = make_plan(simulator, mesh, recording)
             tried[number] = plan, _spectrum(plan, simulator, values)
         return tried[number]
 
@@ -84,7 +87,7 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
         following = [
             n
             for n in range(number + 1, min(number + steps + 1, len(sizes) - APART))
-            if plan_size(model, sizes[n + APART], simulator, ranges) <= budget
+            if plan_size(model, sizes[n + APART], simulator, recording) <= budget
         ]
         if not following:
             break
@@ -104,7 +107,7 @@ def choose_mesh(simulator, ranges: dict, values: dict, tolerance: float) -> Choi
     return best
 
 
-def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
+def error_of(simulator, plan, recording: Recording, values: dict, rows) -> np.ndarray:
     """Return the error of spectra of a plan, from one of a finer mesh.
 
     Parameters
@@ -113,7 +116,7 @@ def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
         With checked settings.
     plan : Plan
         Its plan.
-    ranges, values : dict
+    recording, values : Recording, dict
         As for :func:`choose_mesh`.
     rows : ndarray of shape (n_samples, n_parameters)
         Parameter sets.
@@ -123,7 +126,7 @@ def error_of(simulator, plan, ranges: dict, values: dict, rows) -> np.ndarray:
     ndarray of shape (n_samples,)
         Mean square difference over the variance of the spectrum.
     """
-    fine = make_plan(simulator, finer(plan.mesh), ranges)
+    fine = make_plan(simulator, finer(plan.mesh), recording)
     found = []
     for row in rows:
         coarse, of_finer = (

@@ -1,5 +1,7 @@
 """Number of phonons at once that a powder spectrum needs."""
 
+from typing import cast
+
 import numpy as np
 from sklearn import clone
 
@@ -7,8 +9,10 @@ from skphonon._validation import check_parameters
 from skphonon._warnings import warn_user
 from skphonon.instrument.nuisance import ranges_by_name, table_columns
 from skphonon.physics.zone import ZoneMesh, size_of_reach
+from skphonon.simulation._incoherent import Incoherent
 from skphonon.simulation._powder_engine import collect, crystals
 from skphonon.simulation._powder_plan import make_plan
+from skphonon.simulation._recording import Recording
 
 __all__ = ["orders_needed", "warn_of_orders"]
 
@@ -59,10 +63,11 @@ def _totals(simulator):
     mesh = ZoneMesh(size_of_reach(simulator.model, _REACH))
     probe = clone(simulator).set_params(n_phonons=_MOST, mesh=mesh)
     rows, table, ranges = probe._asked(simulator.reference)
-    plan = make_plan(probe, mesh, ranges_by_name(ranges))
+    plan = make_plan(probe, mesh, Recording(probe, ranges_by_name(ranges)))
     conditions = plan.recording.conditions(table_columns(table))
     found = crystals(plan, rows, conditions)
-    by_order = plan.incoherent.by_order(plan, found, conditions)[0]
+    several = cast(Incoherent, plan.incoherent)  # as there are several phonons
+    by_order = several.by_order(plan, found, conditions)[0]
     totals = np.abs(by_order.reshape(_MOST, -1)[:, plan.mask]).sum(axis=1)
     coherent = conditions.images(collect(plan, found))[0]
     totals[0] += coherent.ravel()[plan.mask].sum()

@@ -36,7 +36,7 @@ from skphonon.simulation._phonons import (
 )
 from skphonon.simulation._recording import Recording
 
-__all__ = ["Block", "Plan", "make_plan", "n_orders", "parts", "plan_size"]
+__all__ = ["Block", "Plan", "make_plan", "parts", "plan_size"]
 
 Array = NDArray[np.float64]
 
@@ -95,10 +95,9 @@ class Plan(NamedTuple):
     background: Array | None  # (n_pixels,)
 
 
-def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
-    """Build a plan."""
-    model, grid, orders = simulator.model, simulator.grid, n_orders(simulator)
-    recording = Recording(simulator, ranges)
+def make_plan(simulator, mesh: ZoneMesh, recording: Recording) -> Plan:
+    """Build the plan of a simulator on a mesh."""
+    model, grid, orders = simulator.model, simulator.grid, simulator._n_phonons()
     lengths, by_order = cross_sections(simulator, simulator.incoherent, orders)
     mean = mean_points(model, mesh)
     lists = _transfers(model, mesh, recording.q)
@@ -134,15 +133,10 @@ def make_plan(simulator, mesh: ZoneMesh, ranges: dict) -> Plan:
     )
 
 
-def n_orders(simulator) -> int:
-    """Return the largest number of phonons at once that a simulator has."""
-    return simulator._n_phonons()
-
-
-def plan_size(model, size, simulator, ranges) -> float:
+def plan_size(model, size, simulator, recording: Recording) -> float:
     """Return about how many bytes a plan takes while it is made."""
     volume = abs(np.linalg.det(model.reciprocal_lattice()))
-    highest = Recording(simulator, ranges).q.points()[-1]
+    highest = recording.q.points()[-1]
     n_points = np.prod(size) / len(laue_rotations(model))
     n_transfers = 4 / 3 * np.pi * highest**3 / volume * n_points
     real = model.inversion_partners() is not None
@@ -202,11 +196,14 @@ def _all_zones(points, period, reciprocal, rotations, low, high) -> _Given:
     of_point, of_lattice = np.nonzero(inside)
     shifts = lattice[of_lattice]
     whole = shifts * period + points[of_point]
-    least = labels(whole)
+    numbers, turned = [np.arange(len(whole))], [whole]
     for rotation in rotations:
         fixed = ((points @ rotation - points) % period == 0).all(axis=1)
         some = np.flatnonzero(fixed[of_point])
-        least[some] = np.minimum(least[some], labels(whole[some] @ rotation))
+        numbers.append(some)
+        turned.append(whole[some] @ rotation)
+    least = np.full(len(whole), np.iinfo(np.int64).max)
+    np.minimum.at(least, np.concatenate(numbers), labels(np.concatenate(turned)))
     keys = np.stack([of_point, least], axis=1)
     order = np.lexsort(keys.T[::-1])
     new = np.r_[True, (np.diff(keys[order], axis=0) != 0).any(axis=1)][: len(order)]

@@ -60,7 +60,7 @@ class Recording:
 
 
 class Conditions:
-    """What an experiment makes of each sample of a batch."""
+    """Kernels of the samples of a batch, and images of what they collect."""
 
     def __init__(self, recording: Recording, values: dict) -> None:
         self._recording, self.values = recording, values

@@ -177,7 +177,7 @@ class ModelSimulator(Simulator):
     @property
     def nuisance_reference(self):
         """Values of what `nuisance_names` names, where nothing else is asked for."""
-        return np.array([float(self._own_value(name)) for name in self._nuisances])
+        return np.array([*self._own_values().values()], dtype=float)
 
     def simulate_tensor(self, parameters):
         """Simulate spectra as part of a torch computation.
@@ -217,15 +217,18 @@ class ModelSimulator(Simulator):
         """
         return self.model.is_stable(parameters)
 
-    def _own_value(self, nuisance):
-        """Return the value that changes nothing, or that of the setting."""
-        if nuisance.endswith("_scale"):
-            return 1.0
-        if nuisance in ("energy_resolution", "q_resolution"):
-            width = getattr(self, nuisance)
+    def _own_values(self):
+        """Return values of nuisances by name: settings, or what changes nothing."""
+        values = {
+            name: 1.0 if name.endswith("_scale") else 0.0 for name in self._nuisances
+        }
+        for name in values.keys() & {"energy_resolution", "q_resolution"}:
+            width = getattr(self, name)
             # a factor where the setting is not one number
-            return 1.0 if callable(width) or np.ndim(width) else width
-        return self.temperature if nuisance == "temperature" else 0.0
+            values[name] = 1.0 if callable(width) or np.ndim(width) else width
+        if "temperature" in values:
+            values["temperature"] = self.temperature
+        return values
 
     def _asked(self, parameters, nuisance=None, nuisance_ranges=None, names=()):
         """Return parameter sets, values of all nuisances, and ranges of those.

@@ -112,7 +112,7 @@ class JointSimulator(Simulator):
 
     @property
     def nuisance_names(self):
-        """What may differ between rows besides the parameters."""
+        """Names of what may differ between rows besides the parameters."""
         return list(self._nuisances())
 
     @property
@@ -360,7 +360,7 @@ class JointSimulator(Simulator):
             degree = dict.fromkeys(names, degree)
         at = self._at()
         highest = len(np.unique(at)) - 1
-        places = {name: [0.0] for name in names}
+        places = {name: np.zeros(1) for name in names}
         for name, power in degree.items():
             if name not in places or not 0 <= power <= highest:
                 raise ValueError(
@@ -413,7 +413,7 @@ class JointSimulator(Simulator):
 
     def _nuisances(self):
         """Return who owns each nuisance: pairs of a measurement and its own name."""
-        owners = {name: [] for name in self.shared_nuisances}
+        owners: dict[str, list] = {name: [] for name in self.shared_nuisances}
         for measurement, simulator in self._checked().items():
             for name in getattr(simulator, "nuisance_names", ()):
                 label = name if name in owners else f"{name} ({measurement})"

@@ -17,6 +17,7 @@ approximation.
 """
 
 from numbers import Integral, Real
+from typing import Any
 
 from skphonon._validation import (
     StrOptions,
@@ -36,6 +37,12 @@ from skphonon.instrument.nuisance import NAMES as NUISANCES
 from skphonon.physics.stability import is_searching, warn_unstable
 from skphonon.physics.zone import ZoneMesh, as_mesh
 from skphonon.simulation._plausible import warn_of_window
+from skphonon.simulation._powder_choice import choose_mesh, error_of, next_mesh
+from skphonon.simulation._powder_derivatives import differentiate, gradients
+from skphonon.simulation._powder_engine import simulate
+from skphonon.simulation._powder_orders import orders_needed, warn_of_orders
+from skphonon.simulation._powder_plan import make_plan, plan_size
+from skphonon.simulation._recording import Recording
 from skphonon.simulation.base import PhononSimulator
 
 __all__ = ["PowderSimulator"]
@@ -264,11 +271,9 @@ class PowderSimulator(PhononSimulator):
             Mean square difference from a spectrum on a mesh of half as many points
             again along each axis, over the variance of the spectrum.
         """
-        from skphonon.simulation._powder_choice import error_of
-
         rows, table, ranges = self._asked(parameters)
-        values = table_columns(table[:1])
-        return error_of(self, self._plan(ranges), ranges_by_name(ranges), values, rows)
+        plan = self._plan(ranges)
+        return error_of(self, plan, plan.recording, table_columns(table[:1]), rows)
 
     def loosened(self, factor, *, nuisance=None, nuisance_ranges=None):
         """Return this simulator with the mesh of another tolerance.
@@ -308,12 +313,9 @@ class PowderSimulator(PhononSimulator):
             With `mesh` set; None where that of the reference would take more than
             `memory`.
         """
-        from skphonon.simulation._powder_choice import next_mesh
-        from skphonon.simulation._powder_plan import plan_size
-
         _, _, ranges = self._asked(self.reference)
         mesh = next_mesh(self._mesh(ranges), self.model)
-        size = plan_size(self.model, mesh.size, self, ranges_by_name(ranges))
+        size = plan_size(self.model, mesh.size, self, self._recording(ranges))
         return self._on(mesh) if size <= self.memory * 1e6 else None
 
     def working_ranges(self, nuisance, nuisance_ranges):
@@ -336,37 +338,29 @@ class PowderSimulator(PhononSimulator):
         """
         return working_ranges(nuisance, nuisance_ranges)
 
-    def _own_value(self, nuisance):
-        if nuisance == "incident_energy":
-            return self.grid.incident_energy
-        return super()._own_value(nuisance)
+    def _own_values(self):
+        values = super()._own_values()
+        if "incident_energy" in values:
+            values["incident_energy"] = self.grid.incident_energy
+        return values
 
     def _simulate(self, rows, table, ranges):
-        from skphonon.simulation import _powder_engine
-
-        spectra, softest = _powder_engine.simulate(
-            self._plan(ranges),
-            rows,
-            table_columns(table),
-            self.n_jobs,
-            self.memory * 1e6,
+        plan, memory = self._plan(ranges), self.memory * 1e6
+        spectra, softest = simulate(
+            plan, rows, table_columns(table), self.n_jobs, memory
         )
         warn_unstable(softest)
         return spectra
 
     def _differentiate(self, names, rows, table, ranges):
-        from skphonon.simulation import _powder_derivatives
-
-        changes, spectra, softest = _powder_derivatives.differentiate(
+        changes, spectra, softest = differentiate(
             self._plan(ranges), rows, table_columns(table), names, self.n_jobs
         )
         warn_unstable(softest)
         return changes, spectra
 
     def _backwards(self, slopes, rows, table, ranges):
-        from skphonon.simulation import _powder_derivatives
-
-        return _powder_derivatives.gradients(
+        return gradients(
             self._plan(ranges), rows, table_columns(table), slopes, self.n_jobs
         )
 
@@ -382,20 +376,20 @@ class PowderSimulator(PhononSimulator):
         """Return the plan on a mesh: a given one, unless there is another."""
 
         def build():
-            from skphonon.simulation._powder_plan import make_plan
-
             self._warn_of_settings()
-            return (
-                make_plan(self, mesh, ranges_by_name(ranges)) if plan is None else plan
-            )
+            return plan or make_plan(self, mesh, self._recording(ranges))
 
         name = "plan", mesh, of_a_plan(ranges).tobytes()
         return self._cached(name, build, self._of_a_plan())
 
+    def _recording(self, ranges):
+        return Recording(self, ranges_by_name(ranges))
+
     def _of_a_plan(self):
         """Names of the parameters that a plan depends on, besides its mesh."""
+        cls: Any = type(self)
         others = "mesh", "tolerance", "memory", "n_jobs"
-        return [name for name in parameter_names(type(self)) if name not in others]
+        return [name for name in parameter_names(cls) if name not in others]
 
     def _mesh(self, ranges):
         """Return the mesh given, or the one that the tolerance needs."""
@@ -407,11 +401,8 @@ class PowderSimulator(PhononSimulator):
         """Return the mesh that a tolerance needs, and keep what was built for it."""
 
         def choose():
-            from skphonon.simulation._powder_choice import choose_mesh
-
-            found = choose_mesh(
-                self, ranges_by_name(ranges), _narrowest(ranges), tolerance
-            )
+            recording = self._recording(ranges)
+            found = choose_mesh(self, recording, _narrowest(ranges), tolerance)
             for plan in found.plans:
                 self._plan_on(plan.mesh, ranges, plan)
             return found.mesh
@@ -423,8 +414,6 @@ class PowderSimulator(PhononSimulator):
         """Return the largest number of phonons at once."""
         if self.n_phonons != "auto":
             return self.n_phonons
-        from skphonon.simulation._powder_orders import orders_needed
-
         return self._cached("orders", lambda: orders_needed(self), self._of_a_plan())
 
     def _warn_of_settings(self):
@@ -433,8 +422,6 @@ class PowderSimulator(PhononSimulator):
         def warn():
             warn_of_window(self)
             if self.n_phonons not in ("auto", 1):
-                from skphonon.simulation._powder_orders import warn_of_orders
-
                 warn_of_orders(self)
 
         if not is_searching():
@@ -442,7 +429,7 @@ class PowderSimulator(PhononSimulator):
 
 
 def _narrowest(ranges):
-    """Where a mesh is compared: the sharpest resolution in the middle of the ranges."""
+    """Return where meshes are compared: the sharpest resolution, all else midway."""
     middle = ranges.mean(axis=0, keepdims=True)
     for name in ("energy_resolution", "q_resolution", *LINE_WIDTHS):
         column = NUISANCES.index(name)

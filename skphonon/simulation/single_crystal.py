@@ -14,6 +14,7 @@ averaged over each bin of energy. It is that of
 :mod:`skphonon.simulation.powder` before the average over directions.
 """
 
+from functools import partial
 from numbers import Real
 
 import numpy as np
@@ -25,6 +26,9 @@ from skphonon._validation import (
 )
 from skphonon.physics.stability import warn_unstable
 from skphonon.physics.zone import ZoneMesh
+from skphonon.simulation._crystal_derivatives import differentiate, gradients
+from skphonon.simulation._crystal_engine import simulate
+from skphonon.simulation._crystal_plan import Samples, make_plan, make_thermal
 from skphonon.simulation._plausible import warn_of_window
 from skphonon.simulation.base import PhononSimulator
 
@@ -212,28 +216,18 @@ class SingleCrystalSimulator(PhononSimulator):
         return super()._asked(parameters, nuisance, nuisance_ranges, names)
 
     def _simulate(self, rows, table, ranges):
-        from skphonon.simulation import _crystal_engine
-
-        (spectra,) = self._each(rows, table, ranges, _crystal_engine.simulate)
+        (spectra,) = self._each(rows, table, ranges, simulate)
         return spectra
 
     def _differentiate(self, names, rows, table, ranges):
-        from skphonon.simulation import _crystal_derivatives
-
-        def differentiate(exact):
-            def call(*settings):
-                return _crystal_derivatives.differentiate(*settings, exact)
-
+        def of_exact(exact):
+            call = partial(differentiate, names=exact)
             return self._each(rows, table, ranges, call)
 
-        return self._with_q_differences(names, rows, table, ranges, differentiate)
+        return self._with_q_differences(names, rows, table, ranges, of_exact)
 
     def _backwards(self, slopes, rows, table, ranges):
-        from skphonon.simulation import _crystal_derivatives
-
-        (found,) = self._each(
-            rows, table, ranges, _crystal_derivatives.gradients, slopes
-        )
+        (found,) = self._each(rows, table, ranges, gradients, slopes)
         return found
 
     def _each(self, rows, table, ranges, call, *given):
@@ -242,8 +236,6 @@ class SingleCrystalSimulator(PhononSimulator):
         What is given for each sample goes along. The call returns lowest modes last,
         of which this warns.
         """
-        from skphonon.simulation._crystal_plan import Samples
-
         widths, joined, softest = np.unique(table[:, _Q]), None, []
         for width in widths:
             same = np.flatnonzero(table[:, _Q] == width)
@@ -263,8 +255,6 @@ class SingleCrystalSimulator(PhononSimulator):
 
     def _plan(self, width):
         """Return what does not depend on the parameters, for a resolution in Q."""
-        from skphonon.simulation._crystal_plan import make_plan, make_thermal
-
         own, given = self.nuisance_reference[_Q], self.q_resolution
         factor = np.asarray(given, dtype=float) if np.ndim(given) else 1.0
         thermal = self._cached("thermal", lambda: make_thermal(self), _OF_MESH)

@@ -22,6 +22,7 @@ from skphonon.physics import UnstableCrystalWarning
 from skphonon.simulation import JointSimulator, PowderSimulator
 from skphonon.simulation._powder_choice import next_mesh
 from skphonon.simulation._powder_plan import plan_size
+from skphonon.simulation._recording import Recording
 
 NUISANCE = {"energy_resolution": (0.8, 3.0), "lattice_scale": (0.97, 1.03)}
 
@@ -111,7 +112,8 @@ def test_a_mesh_that_memory_does_not_allow_is_told(aluminium):
     X, sigma = noisy(X, 1e-4)
     _, _, ranges = simulator._asked(aluminium.reference)
     finest = next_mesh(simulator.zone_mesh, aluminium)  # which half of the memory holds
-    size = plan_size(aluminium, finest.size, simulator, ranges_by_name(ranges))
+    recording = Recording(simulator, ranges_by_name(ranges))
+    size = plan_size(aluminium, finest.size, simulator, recording)
     little = simulator.set_params(memory=2.1 * size / 1e6)
     inverter = LeastSquaresInverter(little, errors="noise").fit(X)
     with pytest.warns(ConvergenceWarning, match="The mesh of the zone moves .*memory"):
