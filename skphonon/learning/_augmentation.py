@@ -1,4 +1,4 @@
-"""Augmentation of spectra: each time other voxels, another background, other counts."""
+"""Augmentation for missing data: fewer voxels, few counts and a smooth background."""
 
 import numpy as np
 
@@ -8,42 +8,31 @@ from skphonon.learning._components import same_voxels
 
 __all__ = ["Augmentation"]
 
-_ROWS = 50  # spectra at a time, which see the same voxels
-_EVERYTHING = 0.1  # share of these with all voxels
-_NOISELESS = 0.1  # share of the spectra without noise
-_FEWEST = 0.1  # share of voxels seen without patterns
-_MANY = 1e4  # counts from which they are as good as normal
+_ROWS = 50  # that share the voxels which are seen
+_EVERYTHING = 0.1  # share of the spectra with all voxels
+_NOISELESS = 0.1  # share of those without noise
+_FEWEST = 0.1  # least share of voxels seen, without patterns
+_NORMAL_FROM = 1e4  # counts from which they are as good as normal
 
 
 class Augmentation:
-    """Draw spectra as measurements would show them.
+    """Random voxels, counting noise and background of spectra.
 
-    Parameters
-    ----------
-    coverage : ndarray of bool of shape (n_patterns, n_voxels) or None
-        Voxels that each pattern sees.
-    n_patterns : pair of int
-        Number of patterns together, evenly in the logarithm.
-    counts : pair of float or None
-        Neutrons in a voxel of mean intensity, evenly in the logarithm.
-    background : float
-        Largest background, in units of the mean intensity.
-    slopes : ndarray of shape (n_voxels,)
-        Change by a background of slope one, at most 1.
-    rng : numpy.random.Generator
-        Source of all that is drawn.
+    Some of the patterns of `coverage` are seen together, a number in `n_patterns`;
+    voxels of mean intensity count a number of neutrons in `counts`; a background has a
+    mean of at most `background`, in units of the mean intensity, times 1 plus at most
+    `slope`. All ranges are even in the logarithm; None is for no patterns, or no noise.
     """
 
-    def __init__(self, coverage, n_patterns, counts, background, slopes, rng):
+    def __init__(self, coverage, n_patterns, counts, background, slope, rng):
         self.coverage = None if coverage is None else Coverage.of(coverage)
-        self.n_patterns = n_patterns
-        self.counts, self.background, self.slopes = counts, background, slopes
-        self.rng = rng
+        self.n_patterns, self.counts = n_patterns, counts
+        self.background, self.slope, self.rng = background, slope, rng
 
     def draw(self, X):
-        """Yield numbers of rows, numbers of the voxels that they see, and both's X.
+        """Yield numbers of rows, numbers of the voxels they see, and their intensities.
 
-        Each row comes once. Voxels that are missing in X stay so.
+        Each row comes once. Voxels missing in X stay missing.
         """
         order = self.rng.permutation(len(X))
         for rows in np.array_split(order, -(-len(X) // _ROWS)):
@@ -52,8 +41,8 @@ class Augmentation:
                 yield group, common, self._measured(found, common)
 
     def _seen(self):
-        """Draw numbers of voxels, in order."""
-        n_voxels = len(self.slopes)
+        """Draw the numbers of some voxels, in order."""
+        n_voxels = len(self.slope)
         everything, share = self.rng.uniform(size=2)
         if everything < _EVERYTHING:
             return np.arange(n_voxels)
@@ -69,14 +58,14 @@ class Augmentation:
         """Add background and counting noise to rows."""
         mean = np.maximum(X, 0).mean(axis=1, dtype=float)[:, None]
         level, slope, share, noiseless = self.rng.uniform(size=(4, len(X), 1))
-        slope = (2 * slope - 1) * self.slopes[seen]
+        slope = (2 * slope - 1) * self.slope[seen]
         X = X + np.float32(self.background * level * mean * (1 + slope))
         if self.counts is None:
             return X
-        counts = value_at(share, self.counts, in_logarithm=True)
         # a background counts as intensity
-        scale = counts / (mean * (1 + self.background * level))
+        level = mean * (1 + self.background * level)
+        scale = value_at(share, self.counts, in_logarithm=True) / level
         scale = np.float32(np.where(mean > 0, scale, 1.0))
         expected = np.maximum(X, 0) * scale
-        noise = (draw_counts(self.rng, expected, _MANY) - expected) / scale
+        noise = (draw_counts(self.rng, expected, _NORMAL_FROM) - expected) / scale
         return X + noise * (noiseless >= _NOISELESS)

@@ -33,7 +33,7 @@ from skphonon.learning.novelty import NoveltyMixin
 __all__ = ["SpectrumAutoencoder"]
 
 _SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
-_N_DISPLACED = 32  # copies of a spectrum, which know a spread to 12 %
+_N_DISPLACED = 32  # copies of a spectrum, which give a spread to 12 %
 _ROWS_AT_ONCE = 2048  # bounds the memory of convolutions
 _COMPRESSION = 64  # components of compression="auto"
 _NO_GAPS = (
@@ -88,9 +88,9 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         Warns
         -----
         OutOfDistributionWarning
-            If spectra are unlike those of the training set, see `score_samples`.
-            Whether any is foreign is decided for all spectra of the call together, by
-            the false discovery rate [1]_ with level `warn_below`.
+            If spectra are unlike those of the training set (see `score_samples`),
+            decided for all spectra of the call together by the false discovery rate
+            [1]_ with level `warn_below`.
 
         References
         ----------
@@ -115,7 +115,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            What `transform` gives, which never warns of the spectra it was trained on.
+            As from `transform`, but without warnings.
         """
         return self.fit(X)._codes(self._network_inputs(X))
 
@@ -156,7 +156,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         return self._decode(self._mean_columns(X))
 
     def score(self, X, y=None):
-        """Return how well spectra survive compression: one minus the mean NMSE.
+        """Return the quality of reconstructed spectra: one minus the mean NMSE.
 
         The normalised mean square error of a spectrum is ``mean((x - x')**2) /
         mean(x**2)``, with x' decoded from the mean code of x.
@@ -171,7 +171,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         Returns
         -------
         float
-            1 for perfect reconstruction; 0 is what a spectrum of zeros would get.
+            1 for perfect reconstruction, 0 for spectra of zeros.
         """
         X = self._spectra(X)
         again = self._decode(self._encoded(X))
@@ -179,7 +179,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         return float(1 - np.mean(error / np.square(X).mean(axis=1)))
 
     def _codes(self, inputs):
-        """Return what `transform` gives, of inputs to the network."""
+        """Return the columns of `transform` for inputs of the network."""
         if self.output == "distribution":
             return np.hstack(self._encode(inputs))
         return self._mean_codes(inputs)
@@ -192,7 +192,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
 
     def _encode(self, inputs):
         scale = torch.as_tensor(self._input_scale(), device=self.net_.device).double()
-        # The same noise for every spectrum: none depends on its neighbours.
+        # the same noise for every spectrum: none depends on its neighbours
         generator = torch.Generator().manual_seed(self._noise_seed)
         noise = torch.randn((_N_DISPLACED, len(scale)), generator=generator)
         noise = noise.to(scale) * scale
@@ -215,11 +215,9 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         return self._expand(images)
 
     def _apply(self, function, rows):
-        """Return the arrays that `function` makes of network and tensors.
-
-        In double precision, rounded at the end: else the last digits of a spectrum
-        would depend on its neighbours, and on the number of threads.
-        """
+        """Return the arrays that `function` makes of network and tensors."""
+        # in double precision, rounded at the end: else the last digits of a spectrum
+        # would depend on its neighbours, and on the number of threads
         rows = torch.as_tensor(rows, device=self.net_.device)
         with torch.inference_mode():
             network = deepcopy(self.net_.module_).double()
@@ -238,7 +236,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         return self._validate(X)
 
     def _validate(self, X, reset=False):
-        # One spectrum spans nothing, neither components nor codes.
+        # one spectrum spans neither components nor codes
         n_min = 2 if reset else 1
         return validate_spectra(
             self,
@@ -280,7 +278,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
             self._update_reference(X, earlier)
 
     def _image(self, X):
-        """Return how the features of X lie in an image, None for dense networks."""
+        """Return the image of which X are pixels, None for dense networks."""
         if self.architecture == "dense":
             return None
         if self.grid is None:
@@ -305,7 +303,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         return {"shape": shape, "pixels": pixels, "filters": filters}
 
     def _fit_inputs(self, X, random_state):
-        """Learn the map from spectra to what the network sees."""
+        """Learn the linear map from spectra to inputs of the network."""
         self.mean_ = self.components_ = self.input_scale_ = None
         self.n_compressed_ = X.shape[1]
         n_kept = self._n_kept(X)
@@ -316,7 +314,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
             spread = X.std(axis=0)
         else:
             spread = self._fit_components(X, n_kept, random_state)
-        # What hardly varies is not blown up.
+        # rounding errors are not magnified
         spread = np.maximum(spread, _SMALLEST_SPREAD * spread.max())
         spread = np.where(spread > 0, spread, 1.0)
         scale = spread ** -(self.weighting or 0.0)
@@ -355,8 +353,8 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         return self.noise * self._input_scale() if self.noise else None
 
     def _input_scale(self):
-        """Return what white noise of unit spread in X is at the network."""
-        # White noise stays white in an orthonormal basis.
+        """Return the spread at the network of white noise of unit spread in X."""
+        # white noise stays white in an orthonormal basis
         if self.input_scale_ is None:
             return np.ones(self.n_compressed_, dtype=np.float32)
         return self.input_scale_

@@ -44,7 +44,7 @@ _POWER = 0.5  # of the spread of components, by which codes are scaled
 
 
 class Gram(NamedTuple):
-    """Templates in the voxels that are seen."""
+    """Templates in the voxels that are seen, along axes where they are orthogonal."""
 
     seen: np.ndarray  # (n_seen,), numbers of these voxels
     lengths: np.ndarray  # (n_templates,), squares of lengths along axes
@@ -109,12 +109,12 @@ class Completion:
         return self.log_components.shape[1]
 
     def inputs(self, X):
-        """Return the inputs of rows, NaN where nothing was measured, one by one."""
+        """Return the inputs of rows, which have NaN where nothing was measured."""
         inputs = np.empty((len(X), 2 * self.n_components + 1))
         for group, seen, found in same_voxels(X, np.arange(len(X))):
             gram = self.templates.gram(seen)
             for row, spectrum in zip(group, found, strict=True):
-                # alone: products of matrices round as their shape says
+                # alone, as rounding in products of matrices depends on their shape
                 inputs[row] = self.inputs_of(spectrum[None], gram)[0]
         return inputs
 
@@ -163,7 +163,7 @@ def learn_completion(X, n_components, nuisances, scaled, random_state):
 
 
 def _logarithm(x):
-    """Return the logarithm of what is large, straight through zero."""
+    """Return logarithms of large intensities, linear about zero."""
     grown = np.abs(x)
     grown /= _SMALL
     return np.copysign(np.log1p(grown, out=grown), x)

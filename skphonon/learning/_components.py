@@ -1,14 +1,14 @@
-r"""How spectra vary, learnt and recognised from any part of their voxels.
+r"""Principal components of spectra with missing data, and the weights of their voxels.
 
-A spectrum x, divided by its scale, is taken for a mean and a sum of components with
-normal coefficients, and white noise in weighted voxels,
+A spectrum x, divided by its scale, is a mean plus components with normal coefficients,
+and white noise in weighted voxels,
 
 .. math:: w (x - \bar x) = V a + \epsilon,
 
-where :math:`w^{-2}` is proportional to the variance that counting gives. Of a row only
-:math:`V^T w x` and :math:`V^T V` are needed, over the voxels that it has. Gaps of
-training spectra are filled by the components of the others, which are then found again
-(R. Everson and L. Sirovich, doi:10.1364/JOSAA.12.001657).
+with :math:`w^{-2}` proportional to the variance of counts. A row enters only through
+:math:`V^T w x` and :math:`V^T V`, over the voxels that it has. Gaps of training spectra
+are filled by the components of the others, which are then found again (R. Everson and
+L. Sirovich, doi:10.1364/JOSAA.12.001657).
 """
 
 from typing import NamedTuple
@@ -27,14 +27,14 @@ __all__ = [
     "voxel_weights",
 ]
 
-_NUMBERS = 1 << 23  # of the spectra that are looked at together
+_NUMBERS = 1 << 23  # of spectra in memory at once
 _BLOCK = 65536  # voxels at once
-_ROWS = 50  # that are looked at together
-_SPARE = 8  # more directions than are kept, in the search for components
-_PASSES = 3  # of that search through all spectra
-_FILLINGS = 3
+_ROWS = 50  # compared at once
+_SPARE = 8  # directions beside those kept, in the search for components
+_PASSES = 3  # of this search through all spectra
+_FILLINGS = 3  # of gaps in training spectra
 _SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
-_ROUNDING = 1e-5  # of the mean square: what single precision leaves of it
+_ROUNDING = 1e-5  # of the mean square, in single precision
 _NOISE = np.geomspace(1e-6, 2.0, 161)  # variances that are tried, of the mean square
 
 
@@ -42,7 +42,7 @@ class Basis(NamedTuple):
     """``weights * spectra = mean + components @ coefficients`` at one scale."""
 
     mean: np.ndarray  # (n_voxels,), not weighted
-    weights: np.ndarray  # (n_voxels,), what brings noise to one size
+    weights: np.ndarray  # (n_voxels,), which make the noise equal
     components: np.ndarray  # (n_voxels, n), orthonormal
     spread: np.ndarray  # (n,), root mean squares of the coefficients
     coefficients: np.ndarray  # (n_samples, n)
@@ -50,25 +50,10 @@ class Basis(NamedTuple):
 
 
 def learn_basis(X, n_components, floor, scaled, random_state):
-    """Find the principal components of the weighted voxels of spectra.
+    """Find at most `n_components` principal components of weighted spectra, float32.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_voxels)
-        Spectra, float32, each voxel finite in some; NaN is what is missing.
-    n_components : int
-        Components to keep, at most: those that are only rounding errors are left out.
-    floor : float
-        Background that weights reckon with, in units of the mean intensity.
-    scaled : bool
-        Whether each spectrum has a scale of its own.
-    random_state : RandomState
-        Where the search for components begins.
-
-    Returns
-    -------
-    Basis
-        The mean spectrum has a mean of about 1 where `scaled`.
+    Weights assume a background of `floor`, in units of the mean intensity. Where each
+    spectrum has its own scale (`scaled`), the mean spectrum has a mean of about 1.
     """
     has_gaps = np.isnan(X.sum(dtype=float))
     mean, scale = _mean_spectrum(X, scaled, has_gaps)
@@ -84,37 +69,13 @@ def learn_basis(X, n_components, floor, scaled, random_state):
 
 
 def voxel_weights(mean, floor):
-    """Return what brings the noise of counts to one size, float32.
-
-    Parameters
-    ----------
-    mean : ndarray of shape (n_voxels,)
-        Mean spectrum.
-    floor : float
-        Background in units of the mean intensity.
-
-    Returns
-    -------
-    ndarray of shape (n_voxels,)
-    """
+    """Return weights that make the noise of counts equal on a background `floor`."""
     level = np.abs(mean).mean() or 1.0
     return np.float32(1 / np.sqrt(np.abs(mean) / level + floor) / level)
 
 
 def square(columns, chosen=None):
-    """Return the products of columns with one another, in double precision.
-
-    Parameters
-    ----------
-    columns : ndarray of shape (n_voxels, n)
-        V.
-    chosen : ndarray of int, default=None
-        Numbers of the voxels that count, in order; None: all.
-
-    Returns
-    -------
-    ndarray of shape (n, n)
-    """
+    """Return ``V.T @ V`` in double precision, over all or the chosen rows of V."""
     total = np.zeros((columns.shape[1],) * 2)
     for _, rows in _blocks(columns, chosen):
         total += rows.T @ rows
@@ -122,43 +83,14 @@ def square(columns, chosen=None):
 
 
 def square_of_seen(columns, whole, seen):
-    """Return `square` by the shorter way, of what is seen or of what is not.
-
-    Parameters
-    ----------
-    columns : ndarray of shape (n_voxels, n)
-        V.
-    whole : ndarray of shape (n, n)
-        The square of all voxels.
-    seen : ndarray of int of shape (n_seen,)
-        Numbers of the voxels that count, in order.
-
-    Returns
-    -------
-    ndarray of shape (n, n)
-    """
+    """Return `square` of the voxels seen, or of all less the others if that is less."""
     if 2 * len(seen) <= len(columns):
         return square(columns, seen)
     return whole - square(columns, np.delete(np.arange(len(columns)), seen))
 
 
 def project(rows, columns, seen):
-    """Return the products of rows with columns over the voxels that are seen.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_rows, n_seen)
-        What rows have in these voxels.
-    columns : ndarray of shape (n_voxels, n)
-        V.
-    seen : ndarray of int of shape (n_seen,)
-        Numbers of the voxels, in order.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n)
-        In double precision.
-    """
+    """Return ``rows @ V[seen]`` in double precision."""
     total = np.zeros((len(rows), columns.shape[1]))
     for part, values in _blocks(columns, seen):
         total += rows[:, part] @ values
@@ -175,25 +107,12 @@ def _blocks(columns, chosen):
 
 
 def likely_noise(lengths, products, squares, n_voxels):
-    """Return the noise under which rows are most probable.
+    """Return the most probable variance of the noise of each row, in steps of 10 %.
 
-    Rows are sums of white noise and of templates with normal amounts of variance 1.
-
-    Parameters
-    ----------
-    lengths : ndarray of shape (n,)
-        Squares of the lengths of the templates, along axes where they are orthogonal.
-    products : ndarray of shape (n_rows, n)
-        Of rows with the templates, along these axes.
-    squares : ndarray of shape (n_rows,)
-        Sums of the squares of rows.
-    n_voxels : int
-        Numbers of a row that are independent.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        Variance of the noise in a voxel: the best of steps of 10 %.
+    Rows are white noise plus templates with scores of variance 1. Along the axes in
+    which these are orthogonal, `lengths` are the squares of their lengths and
+    `products` (n_rows, n) those with the rows; `squares` are the sums of squares of
+    rows, over `n_voxels` independent numbers.
     """
     squares = squares[:, None]
     tried = _NOISE * np.maximum(squares / n_voxels, np.finfo(np.float32).tiny)
@@ -207,24 +126,7 @@ def likely_noise(lengths, products, squares, n_voxels):
 
 
 def known_voxels(X, known):
-    """Return the voxels that training had, refusing rows that have others or none.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Spectra, NaN where nothing was measured.
-    known : ndarray of bool of shape (n_features,)
-        Voxels that a training spectrum had.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_known)
-
-    Raises
-    ------
-    ValueError
-        If a row has a voxel that is not known, or only NaN.
-    """
+    """Return the known voxels, refusing rows that have others or none."""
     if not known.all():
         foreign = np.isfinite(X[:, ~known]).sum(axis=1)
         if foreign.any():
@@ -245,9 +147,9 @@ def known_voxels(X, known):
 
 
 def same_voxels(X, rows, seen=None):
-    """Yield rows that are finite in the same of some voxels, these, and both's X.
+    """Yield rows that are finite in the same voxels, these voxels, and their values.
 
-    Few rows come at once, however many are the same.
+    At most 50 rows come at once.
     """
     seen = np.arange(X.shape[1]) if seen is None else seen
     for part in np.array_split(rows, -(-len(rows) // _ROWS)):
@@ -256,7 +158,7 @@ def same_voxels(X, rows, seen=None):
         if finite.all():
             yield part, seen, found
             continue
-        groups = {}
+        groups: dict[bytes, list[int]] = {}
         for number, row in enumerate(np.packbits(finite, axis=1)):
             groups.setdefault(row.tobytes(), []).append(number)
         for same in groups.values():
@@ -266,13 +168,13 @@ def same_voxels(X, rows, seen=None):
 
 
 def _mean_spectrum(X, scaled, has_gaps):
-    """Return the mean spectrum, and by how much each is above it."""
+    """Return the mean spectrum, and the scale of each spectrum."""
     scale = np.ones(len(X))
     if not scaled:
         return _nan_mean(X, scale), scale
     mean = np.ones(X.shape[1], dtype=np.float32)
     for _ in range(_FILLINGS if has_gaps else 1):
-        # beside what the mean spectrum has where this one was seen
+        # relative to the mean spectrum, in the voxels of each row
         scale = np.array([_ratio(row, mean) for row in X])
         mean = _nan_mean(X, scale)
         mean /= mean.mean() or 1.0
@@ -322,10 +224,7 @@ class _Residuals:
         return coefficients @ components[part].T
 
     def components(self, n_components, random_state):
-        """Return components, their spread, coefficients and what is left.
-
-        By subspace iteration, over samples.
-        """
+        """Return the last fields of `Basis`, by subspace iteration over samples."""
         n_samples, n_voxels = self.X.shape
         n_tried = min(n_components + _SPARE, n_samples, n_voxels)
         codes = random_state.standard_normal((n_samples, n_tried))
@@ -349,7 +248,7 @@ class _Residuals:
         return columns, sizes / np.sqrt(n_samples), coefficients, left
 
     def fill(self, components, spread, coefficients, left):
-        """Put what components make of the rest of each row into its gaps."""
+        """Fill the gaps of each row by components fitted to its other voxels."""
         noise = max(left, np.square(_SMALLEST_SPREAD * spread[0])) or 1.0
         penalty = np.diag(noise / np.square(np.maximum(spread, np.sqrt(noise) * 1e-6)))
         whole = square(components)

@@ -1,9 +1,8 @@
-"""Torch modules and losses of the learning estimators, and nothing else.
+"""Torch modules and losses of the learning estimators.
 
-Every module is a pure function of its inputs: the random numbers it needs come in
-as an argument and first weights are drawn from a given generator, so nothing here
-touches torch's global random state. A module keeps in ``settings`` what an equal one
-can be built from.
+Every module is a pure function of its inputs: random numbers are an argument, and first
+weights are drawn from a given generator, so torch's global random state is not touched.
+The ``settings`` of a module are the arguments that build an equal one.
 """
 
 import math
@@ -17,14 +16,9 @@ _SHARP = -6.0  # logarithm of the variance that a code has before training
 
 
 class DenseNetwork(nn.Module):
-    """Fully connected network with tanh between its layers, linear at its end.
+    """Fully connected network of layers of these sizes, with tanh between them.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Width of the input, of each hidden layer and of the output.
-    generator : torch.Generator
-        Source of the first weights (Glorot's uniform rule; biases start at zero).
+    First weights follow Glorot's uniform rule; biases start at zero.
     """
 
     def __init__(self, sizes, generator):
@@ -60,11 +54,7 @@ class ResidualNetwork(DenseNetwork):
 
 
 class CodeNetwork(DenseNetwork):
-    """Dense network on codes, exact ones or drawn from normal distributions.
-
-    The input holds codes, or their means, as wide as the first layer; for draws
-    their standard deviations follow.
-    """
+    """Dense network on codes, or on means of codes followed by standard deviations."""
 
     def forward(self, x, noise=None):
         """Return the outputs at the codes, displaced by `noise` spreads if given."""
@@ -76,17 +66,7 @@ class CodeNetwork(DenseNetwork):
 
 
 class NormalNetworks(nn.Module):
-    """Several dense networks, each from inputs to a normal distribution of targets.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Width of the input, of each hidden layer, and number of targets.
-    n_networks : int
-        How many, with first weights of their own.
-    generator : torch.Generator
-        Source of the first weights.
-    """
+    """Several dense networks, each from inputs to normal distributions of targets."""
 
     def __init__(self, sizes, n_networks, generator):
         super().__init__()
@@ -107,13 +87,9 @@ class NormalNetworks(nn.Module):
 class NormalLoss(nn.Module):
     """Negative log-likelihood of normal distributions.
 
-    In training the share of a sample goes with the standard deviation that it is given
-    [1]_: what is already known well does not keep the rest from being learnt. So
-    weighted it does not tell which networks are better.
-
-    References
-    ----------
-    .. [1] M. Seitzer et al., https://doi.org/10.48550/arXiv.2203.09168
+    In training each sample is weighted by its predicted standard deviation, so that
+    samples known well do not dominate (M. Seitzer et al.,
+    https://doi.org/10.48550/arXiv.2203.09168); without weights it judges networks.
     """
 
     def forward(self, output, target):
@@ -128,23 +104,10 @@ class NormalLoss(nn.Module):
 class SineNetwork(nn.Module):
     """Fully connected network with sines between its layers, linear at its end.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Width of the input, of each hidden layer and of the output.
-    omega_0 : float or None
-        Highest angular frequency, for inputs within 1, of the first sines of a new
-        network: inputs are multiplied by up to this in total, phases are anywhere, and
-        later layers keep the spread of what they are given [1]_ (the factor of the
-        reference's later layers is part of the weights here). None: the uniform
-        distribution, of width one over the root of the inputs, that torch gives to
-        any layer.
-    generator : torch.Generator
-        Source of the first weights.
-
-    References
-    ----------
-    .. [1] V. Sitzmann et al., https://doi.org/10.48550/arXiv.2006.09661
+    `omega_0` is the highest angular frequency of the first sines of a new network, for
+    inputs within 1; later layers keep the spread of their inputs (V. Sitzmann et al.,
+    https://doi.org/10.48550/arXiv.2006.09661; the factor of the later layers there is
+    part of the weights here). None: the first weights of torch's linear layers.
     """
 
     def __init__(self, sizes, omega_0, generator):
@@ -169,21 +132,9 @@ class SineNetwork(nn.Module):
         return self.layers[-1](x)
 
     def along(self, places, parameters, derivatives=False):
-        """Return outputs at many places for one set of the last inputs.
+        """Return outputs at places (n_places, n_coordinates) for one parameter set.
 
-        Parameters
-        ----------
-        places : Tensor of shape (n_places, n_coordinates)
-            First inputs.
-        parameters : Tensor of shape (n_parameters,)
-            The others.
-        derivatives : bool
-            Whether to differentiate by the parameters, layer by layer.
-
-        Returns
-        -------
-        outputs : Tensor of shape (n_places,)
-        derivatives : Tensor of shape (n_places, n_parameters) or None
+        If asked, also the derivatives with the parameters, (n_places, n_parameters).
         """
         first, *others = self.layers
         by_place, by_parameter = first.weight.split(
@@ -203,25 +154,11 @@ class SineNetwork(nn.Module):
 class Autoencoder(nn.Module):
     """Encoder and decoder around a code, deterministic or variational.
 
-    A variational encoder gives the mean and the logarithm of the variance of each
-    number of the code, a deterministic one the code itself.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Widths of the input, of the hidden layers and of the code.
-    variational : bool
-        Whether codes are distributions.
-    bounded : bool
-        Whether tanh keeps outputs, and codes that are not variational, within 1.
-    image : dict or None
-        Shape, pixels and filters of the convolutions (see ConvolutionalEncoder);
-        None for dense layers.
-    generator : torch.Generator
-        Source of the first weights.
-    residual : bool, default=False
-        Whether dense layers correct a linear map, from the first inputs to codes and
-        back, and begin with no correction.
+    `sizes` are the widths of the input, the hidden layer and the code. A variational
+    encoder gives the mean and the logarithm of the variance of each number of the code.
+    `bounded` keeps outputs, and codes that are not variational, within 1. `image` is
+    that of ConvolutionalEncoder, or None for dense layers, which with `residual`
+    correct a linear map from the first inputs to codes and back.
     """
 
     def __init__(self, sizes, variational, bounded, image, generator, residual=False):
@@ -256,10 +193,9 @@ class Autoencoder(nn.Module):
         return codes.chunk(2, dim=1) if self.variational else (codes, None)
 
     def forward(self, x, noise=None):
-        """Return the reconstruction, the codes and the log-variances.
+        """Return the reconstruction, the (mean) codes and the log-variances.
 
-        The code that is decoded is the mean, displaced by `noise` (standard normal
-        numbers) times the standard deviation where noise is given.
+        The decoded code is displaced from the mean by `noise` standard deviations.
         """
         mean, log_variance = self.encode(x)
         code = mean if noise is None else mean + noise * torch.exp(log_variance / 2)
@@ -267,21 +203,12 @@ class Autoencoder(nn.Module):
 
 
 class ConvolutionalEncoder(nn.Module):
-    """From the measured pixels of an image to codes, by strided convolutions.
+    """Strided convolutions from the measured pixels of an image to codes.
 
-    Pixels that are not measured are zero. Every convolution (3 x 3, stride 2,
-    padding 1) halves the image, rounding up; a dense hidden layer and one of codes
-    follow, with tanh after each but the last.
-
-    Parameters
-    ----------
-    n_hidden, n_outputs : int
-        Widths of the dense layers.
-    image : dict
-        `shape` (height, width), `pixels` (numbers of the measured pixels, in the
-        order of the input) and `filters` (of each convolution).
-    generator : torch.Generator
-        Source of the first weights.
+    `image` has the `shape` (height, width), the numbers of the measured `pixels` in the
+    order of the input (the others are zero), and the `filters` of each convolution (3 x
+    3, stride 2, padding 1), which halves the image, rounding up. A dense hidden layer
+    and one of codes follow, with tanh after each but the last.
     """
 
     def __init__(self, n_hidden, n_outputs, image, generator):
@@ -305,17 +232,7 @@ class ConvolutionalEncoder(nn.Module):
 
 
 class ConvolutionalDecoder(nn.Module):
-    """The mirror image of ConvolutionalEncoder, to the measured pixels again.
-
-    Parameters
-    ----------
-    n_hidden, n_codes : int
-        Widths of the dense layers.
-    image : dict
-        As for the encoder.
-    generator : torch.Generator
-        Source of the first weights.
-    """
+    """The mirror image of ConvolutionalEncoder, from codes to the measured pixels."""
 
     def __init__(self, n_hidden, n_codes, image, generator):
         super().__init__()
@@ -326,7 +243,7 @@ class ConvolutionalDecoder(nn.Module):
         self.dense = DenseNetwork((n_codes, n_hidden, n_flat), generator)
         layers = []
         for n, n_out in reversed(list(enumerate((1, *filters[:-1])))):
-            # what rounding up lost in the encoder
+            # the encoder rounded odd sizes up
             padding = [1 - size % 2 for size in shapes[n]]
             layers += [
                 nn.Tanh(),
@@ -363,11 +280,10 @@ class ReconstructionLoss(nn.Module):
 
 
 class VariationalLoss(nn.Module):
-    """Reconstruction error and Kullback-Leibler divergence, in fixed proportion.
+    """Sum ``(1 - w) * MSE + w * KL`` of reconstruction error and divergence.
 
-    ``(1 - w) * MSE + w * KL``: MSE is averaged over samples and features, KL (of
-    the codes from the standard normal distribution) is summed over the dimensions
-    of the code and averaged over samples, or summed over those of a batch.
+    MSE is averaged over samples and features. KL, of the codes from the standard normal
+    distribution, is summed over the code and averaged, or summed, over the batch.
     """
 
     def __init__(self, kl_weight, kl_reduction="mean"):
@@ -385,16 +301,16 @@ class VariationalLoss(nn.Module):
 
 
 def divergences(mean, log_variance):
-    """Kullback-Leibler divergence of normal distributions from the standard one."""
+    """Return Kullback-Leibler divergences of normal distributions from N(0, 1)."""
     return (mean.square() + log_variance.exp() - log_variance - 1) / 2
 
 
 class RootMeanSquareLoss(nn.Module):
     """Mean over targets of their root mean square errors.
 
-    A target's share of the slope goes with the inverse of its error, so that a target
-    that cannot be learnt does not drown those that can be refined. (The geometric mean
-    of the errors goes further and starves whatever is learnt second.)
+    The gradient of each target is divided by its error: a target that cannot be learnt
+    does not hide the others. (With the geometric mean of the errors the first target
+    that is learnt would hide the rest.)
     """
 
     def forward(self, output, target):
@@ -404,7 +320,7 @@ class RootMeanSquareLoss(nn.Module):
 
 
 def layer_sizes(n_inputs, hidden_sizes, n_outputs):
-    """Return the units of all layers, the hidden ones checked."""
+    """Return the sizes of all layers, after a check of the hidden ones."""
     if min(hidden_sizes, default=1) < 1:
         raise ValueError(
             f"hidden_sizes must be positive numbers of units, got {hidden_sizes!r}."

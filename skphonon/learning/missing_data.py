@@ -1,7 +1,7 @@
-"""Few features from volumes of which little was measured.
+"""Features of spectra with missing data.
 
-A single crystal fills a part of a four-dimensional grid, another one in each
-orientation. Rows hold NaN where nothing was measured, both in training and later.
+A single crystal fills a part of a four-dimensional grid, another part in each
+orientation. Rows hold NaN where nothing was measured, in training and afterwards.
 """
 
 import numbers
@@ -34,53 +34,56 @@ from skphonon.learning._training import new_generator
 
 __all__ = ["GappySpectrumExtractor"]
 
-_SMALLEST_SPREAD = 1e-4  # of codes: none is known better beforehand
+_SMALLEST_SPREAD = 1e-4  # of codes in the prior, against rounding
 _N_CANDIDATES = 1000  # training codes among which a search begins
-_ROUNDING = 1e-6  # of the brightest voxel: what may be below zero in simulations
+_ROUNDING = 1e-6  # of the brightest voxel, allowed below zero in simulations
 _ROWS_AT_ONCE = 32  # spectra whose codes are sought together
 
 
 class GappySpectrumExtractor(SpectrumExtractor):
-    r"""Compress spectra with gaps to codes that know what they were not told.
+    r"""Compress spectra with missing data to codes with their uncertainty.
 
-    In `fit` a variational autoencoder learns from simulated spectra, which should be
-    complete, what spectra there are: from the coefficients of their principal
-    components to codes and back. It sees neither gaps nor noise. In `transform` only
-    its decoder is used: the code of a spectrum is the one whose decoded spectrum fits
-    the voxels that were measured best, in
+    In `fit` a variational autoencoder learns from simulated spectra, which are not
+    negative and should be complete: from the coefficients of their principal components
+    to codes and back. It sees neither gaps nor noise. (Gaps of training spectra are
+    filled by the components of the others; the network learns less from them.) In
+    `transform` only its decoder is used: the code of a spectrum is the one whose
+    decoded spectrum fits the measured voxels best, in
 
     .. math:: x_v = s\,(\mathrm{decoded}_v + \delta_v) + \sum_k \beta_k \phi_{kv}
               + \mathrm{noise}_v,
 
     with unknown scale s and coefficients :math:`\beta` of a smooth background, both
-    fitted along, :math:`\delta` the error of the decoder, of the size it has for
+    fitted too, the error :math:`\delta` of the decoder, of the size that it has for
     spectra held out in `fit`, and the normal distribution of training codes as prior.
-    The standard deviation of a code is that of the posterior distribution at its top:
-    the fewer voxels or the fewer counts, the wider, up to the spread of the training
-    set. So one training set serves for all orientations, dead detectors and counting
-    times; for principal components of gappy data see [1]_.
+    The standard deviation of a code is that of the posterior distribution at its
+    maximum: it grows as voxels or counts become fewer, up to the spread of the training
+    set. One training set therefore serves for all orientations, dead detectors and
+    counting times. For principal components of data with gaps see [1]_.
 
-    The noise is taken for that of counts, with a variance proportional to the mean
-    training spectrum (and `floor`); its size is what no component explains. Rows may be
-    counts in any unit, also with a background subtracted; but their errors must not be
-    divided out, and `fit` takes no negative values.
+    The variance of the noise is that of counts: proportional to the mean training
+    spectrum (and `floor`), of a size that follows from what no component explains. Rows
+    may be counts in any unit, also with a background subtracted, but not divided by
+    their errors.
 
-    Where few counts were seen, a spectrum may fit several codes well. The standard
-    deviation is that around the best one alone.
+    With few counts several codes may fit a spectrum well. The standard deviation is
+    that around the best one alone.
+
+    `partial_fit` trains on the most probable coefficients, given what was measured:
+    where that says nothing, they are those that the decoder gave before.
 
     Parameters
     ----------
     n_components : int, default=24
         Dimensions of the code.
     compression : int, default=192
-        Principal components of the training spectra between voxels and network. Fewer
-        are used (`n_compressed_`) where the spectra do not have so many. Time and
-        memory of `transform` grow with its square and with itself.
+        Principal components between voxels and network, at most (see `n_compressed_`).
+        The time of `transform` grows with its square, the memory linearly.
     background : array-like of shape (n_terms, n_features) or None, default=None
-        Shapes of the background, for example 1 and the energy of each voxel; any
-        coefficients are allowed. None: a constant.
+        Shapes of the background, such as 1 and the energy of each voxel, with any
+        coefficients. None: a constant.
     floor : float, default=0.1
-        Background that the noise is weighted for, in units of the mean intensity.
+        Background that the weights of voxels assume, in units of the mean intensity.
         Without it the darkest voxels would count most.
     hidden_size : int, default=400
         Units of the hidden layers.
@@ -88,34 +91,32 @@ class GappySpectrumExtractor(SpectrumExtractor):
         Weight of the Kullback-Leibler divergence, from 0 to 1; see
         :class:`~skphonon.learning.VAEFeatureExtractor`.
     noise : float, default=0.1
-        Largest standard deviation of the white noise added to coefficients that the
-        encoder sees in training, in units of their root mean square.
+        Largest standard deviation of white noise added to the coefficients in training,
+        in units of their root mean square.
     weighting : float, default=0.3
-        How much components that vary little count in training: each is divided by its
-        standard deviation to this power.
+        Power of its standard deviation by which each component is divided in training:
+        the larger, the more components count that vary little.
     n_starts : int, default=3
-        Training codes from which the search for a code begins, the most probable ones.
+        Number of training codes, the most probable ones, from which the search for a
+        code begins.
     output : {"mean", "distribution"}, default="mean"
-        What `transform` gives: codes, or codes followed by standard deviations, from
-        which :class:`~skphonon.learning.ForceConstantRegressor` with
-        ``latent="distribution"`` draws. Needs no new `fit`.
+        Columns of `transform`: codes, or codes followed by standard deviations, for
+        ``ForceConstantRegressor(latent="distribution")``. Needs no new `fit`.
     learning_rate : float, default=0.005
-        Highest learning rate in `fit`; it rises shortly and falls along half a cosine.
+        Highest learning rate in `fit`; it rises shortly, then falls along a cosine.
     batch_size : int, default=64
-        Samples a step.
+        Spectra in a step.
     max_epochs : int, default=300
         Passes through the data in `fit`.
     validation_fraction : float or None, default=0.1
-        Part of the samples, chosen at random, that `fit` holds out; the weights with
-        the lowest loss on them are kept. None: train on all, keep the last; the error
-        of the decoder is then that on the training set, which is too small.
+        Part of the spectra that `fit` holds out to choose the best weights and to find
+        the error of the decoder. None: train on all; that error is then too small.
     fine_tune_epochs : int, default=10
-        Passes through the data in `partial_fit`, which holds nothing out.
+        Passes through the data in `partial_fit`.
     fine_tune_learning_rate : float, default=1e-4
-        Learning rate in `partial_fit`, constant.
+        Constant learning rate in `partial_fit`.
     random_state : int, RandomState instance or None, default=None
-        Determines components, first weights, sampled codes, batches and held-out
-        samples. An int makes results reproducible.
+        Seed of components, first weights, sampled codes, batches and held-out spectra.
     verbose : int, default=0
         Show a progress bar during training if positive.
 
@@ -126,9 +127,9 @@ class GappySpectrumExtractor(SpectrumExtractor):
     seen_ : ndarray of bool of shape (`n_features_in_`,)
         Voxels that a training spectrum had.
     weights_ : ndarray of shape (n_seen,)
-        What brings the noise of these to one size.
+        Weights that make the noise of these voxels equal.
     basis_ : ndarray of shape (n_seen, 1 + `n_compressed_` + n_terms)
-        Mean training spectrum, components (orthonormal) and background, so weighted.
+        Weighted mean training spectrum, components (orthonormal) and background.
         Training spectra are scaled to a mean of 1.
     variance_ : ndarray of shape (`n_compressed_`,)
         Mean squares of the coefficients of training spectra.
@@ -137,8 +138,8 @@ class GappySpectrumExtractor(SpectrumExtractor):
     error_variance_ : ndarray of shape (`n_compressed_`,)
         Mean square errors of decoded coefficients of the spectra held out.
     least_noise_ : float
-        Variance, a weighted voxel, of what the components leave of training spectra:
-        the least that is taken for noise.
+        Variance in a weighted voxel that the components leave of training spectra: the
+        least variance of the noise.
     code_mean_, code_precision_ : ndarray of shape (n,) and (n, n), n = `n_components_`
         Mean and inverse covariance of training codes.
     candidates_ : ndarray of shape (n_candidates, `n_components_`)
@@ -152,7 +153,7 @@ class GappySpectrumExtractor(SpectrumExtractor):
     n_features_in_ : int
         Features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where they are all strings.
+        Their names, if all are strings.
 
     See Also
     --------
@@ -170,9 +171,9 @@ class GappySpectrumExtractor(SpectrumExtractor):
     >>> centre = np.linspace(-1, 1, 200)[:, None]
     >>> X = np.exp(-4 * (np.linspace(-2, 2, 60) - centre) ** 2)  # moving peaks
     >>> extractor = GappySpectrumExtractor(2, max_epochs=60, random_state=0).fit(X)
-    >>> gappy = X.copy()
-    >>> gappy[:, ::2] = np.nan
-    >>> extractor.transform(gappy).shape
+    >>> seen = X.copy()
+    >>> seen[:, ::2] = np.nan
+    >>> extractor.transform(seen).shape
     (200, 2)
     """
 
@@ -289,8 +290,8 @@ class GappySpectrumExtractor(SpectrumExtractor):
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Complete spectra without background, float32, on the scale on which
-            training spectra have a mean of 1; NaN where none of these had a value.
+            Complete spectra without background, float32, on the scale of a mean of 1;
+            NaN where no training spectrum had a value.
 
         Raises
         ------
@@ -432,7 +433,7 @@ class GappySpectrumExtractor(SpectrumExtractor):
         return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
     def _evidence(self, X):
-        """Reduce rows to what they say of the coefficients."""
+        """Reduce rows to a few numbers that determine the coefficients."""
         found = [None] * len(X)
         for group, seen, rows in same_voxels(X, np.arange(len(X))):
             square = square_of_seen(self.basis_, self._square, seen)

@@ -1,8 +1,8 @@
-"""How far a spectrum lies from those a network was trained on.
+"""Novelty of spectra: their distance from those that a network was trained on.
 
-Two statistics: the misfit, which is what the network can neither return nor take for
-noise, and the distance of the code from the mean code of training spectra. Each becomes
-a p-value by its place among the values of reference spectra.
+There are two statistics: the misfit, which is the part of a spectrum that the network
+cannot return and that is no white noise, and the distance of the code from the mean
+code of training spectra. Each becomes a p-value by its rank among reference spectra.
 """
 
 import warnings
@@ -38,23 +38,12 @@ class OutOfDistributionWarning(UserWarning):
 
 
 def misfits(X, reconstructed):
-    """Return how much of each spectrum is neither returned nor white noise.
+    """Return the part of each spectrum that is neither returned nor white noise.
 
     The variance v of white noise is estimated from the median difference between
     residuals of neighbouring features, which neither smooth misfits nor single pixels
-    change. What the mean square residual has beyond ``v * (1 + 6.3 / sqrt(n))``,
-    relative to the mean square of the spectrum, is the misfit: structure, pixels that
-    are off, and noise that is stronger in some pixels than in others.
-
-    Parameters
-    ----------
-    X, reconstructed : ndarray of shape (n_samples, n_features)
-        Spectra, and what a network makes of them.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        0 or less where noise is all there is.
+    change. The misfit is the mean square residual beyond ``v * (1 + 6.3 / sqrt(n))``,
+    relative to the mean square of the spectrum; zero or less where noise explains all.
     """
     n_features = X.shape[1]
     residual = X - reconstructed
@@ -71,79 +60,43 @@ def misfits(X, reconstructed):
 
 
 def whitening(codes):
-    """Return the mean of codes, and the map that makes their offsets comparable.
+    """Return the mean of codes, and the map W from offsets to Mahalanobis vectors.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_samples, n_components)
-        Codes of training spectra.
-
-    Returns
-    -------
-    mean : ndarray of shape (n_components,)
-        Their mean.
-    whiten : ndarray of shape (n_components, n_components)
-        The length of ``(c - mean) @ whiten`` is the distance of a code c, the
-        Mahalanobis distance in units of its root mean square over these codes.
+    The length of ``(c - mean) @ W`` is the distance of a code c, in units of its root
+    mean square over these codes.
     """
     mean = codes.mean(axis=0, dtype=float)
     offsets = codes - mean
     variance, axes = np.linalg.eigh(offsets.T @ offsets / len(codes))
-    # A direction that no training code takes is not quite forbidden.
+    # a direction without training codes must not be infinitely far
     least = _SMALLEST_SPREAD**2 * (variance[-1] if variance[-1] > 0 else 1.0)
     return mean, axes / np.sqrt(len(mean) * np.maximum(variance, least))
 
 
 def comparable(statistics):
-    """Return statistics of which each column can be compared between spectra.
+    """Return statistics (n_samples, 2) whose columns can be compared between spectra.
 
-    Networks err more where training spectra are rare, as those of unstable crystals
-    are: by the square of the distance about. Misfits at distances above 1 are divided
-    by that.
-
-    Parameters
-    ----------
-    statistics : ndarray of shape (n_samples, 2)
-        Misfits and distances.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, 2)
-        Misfits at a usual distance, and distances.
+    Networks err more where training spectra are rare, such as those of unstable
+    crystals, about by the square of the distance: misfits are divided by that, beyond
+    a distance of 1.
     """
     misfit, distance = statistics.T
-    return np.column_stack([misfit / _excuse(distance), distance])
+    return np.column_stack([misfit / _misfit_scale(distance), distance])
 
 
-def _excuse(distance):
+def _misfit_scale(distance):
     return np.maximum(np.square(distance), 1.0)
 
 
 def p_values(values, reference):
-    """Return the probability of values as large as these, given a sample.
+    """Return the probability of values as large as these, given a reference sample.
 
-    Within the sample it is the part of it that is as large; the value itself counts, so
-    that none is impossible. Above the 90th percentile, in a sample of a hundred or
-    more, a power law [1]_ of the offset from the median takes over.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_values,)
-        Values of a statistic.
-    reference : ndarray of shape (n_reference,)
-        Sample.
-
-    Returns
-    -------
-    ndarray of shape (n_values,)
-        Between 0 and 1.
-
-    References
-    ----------
-    .. [1] B. M. Hill, https://doi.org/10.1214/aos/1176343247
+    It is the part of the sample, and of the value itself, that is as large. Above the
+    90th percentile, in a sample of a hundred or more, it is a power law of the offset
+    from the median (B. M. Hill, https://doi.org/10.1214/aos/1176343247).
     """
     n, reference = len(reference), np.sort(reference)
-    # A spectrum of the reference is as large as itself, however float32 sums round.
+    # a spectrum of the reference must be as large as itself, whatever the rounding
     rounded = values - _ROUNDING * np.abs(reference).max()
     p = (1 + n - np.searchsorted(reference, rounded)) / (1 + n)
     n_tail = int(_TAIL * n)
@@ -164,24 +117,7 @@ def combine(p):
 
 
 def warn_of_foreign(statistics, p, reference, level, name):
-    """Warn if some spectra are foreign at a level that holds for all of them together.
-
-    Parameters
-    ----------
-    statistics, p : ndarray of shape (n_samples, 2)
-        Misfits and distances, and their p-values.
-    reference : ndarray of shape (n_reference, 2)
-        Comparable statistics of typical spectra.
-    level : float
-        Probability that spectra of which none is foreign cause a warning.
-    name : str
-        Of the estimator.
-
-    Warns
-    -----
-    OutOfDistributionWarning
-        Saying how many, which is the first, by which test and how far it is off.
-    """
+    """Warn of foreign spectra, at a level that holds for all spectra together."""
     combined = combine(p)
     foreign = np.flatnonzero(false_discovery_control(combined) < level)
     if not len(foreign):
@@ -192,7 +128,7 @@ def warn_of_foreign(statistics, p, reference, level, name):
     reasons = (
         f"{misfit:.2%} of its mean square is neither reproduced nor white noise; 99 % "
         "of training spectra, had they such a code, would be below "
-        f"{max(usual_misfit, 0) * _excuse(distance):.2%}",
+        f"{max(usual_misfit, 0) * _misfit_scale(distance):.2%}",
         f"its code is {distance:.2f} times the usual distance from the mean code; 99 % "
         f"of training spectra are below {usual_distance:.2f}",
     )
@@ -202,9 +138,9 @@ def warn_of_foreign(statistics, p, reference, level, name):
         f"on. The first is row {row} (p = {combined[row]:.1g}): {', and '.join(told)}. "
         "What is predicted from such codes is a guess. Check the material, the "
         "incident energy, the axes, the background and bad pixels. If the spectra are "
-        "right, train on spectra that vary as they do (variation in "
-        "make_powder_spectra), fine-tune on them (partial_fit), or fit along what is "
-        "unknown (nuisance in LeastSquaresInverter).",
+        "right, train on spectra that vary as they do (augmentation "
+        "in make_powder_spectra), fine-tune on them (partial_fit), or fit what is "
+        "unknown along (nuisance in LeastSquaresInverter).",
         OutOfDistributionWarning,
         stacklevel=5,  # through transform and what scikit-learn wraps it in
     )
@@ -213,17 +149,27 @@ def warn_of_foreign(statistics, p, reference, level, name):
 class NoveltyMixin:
     """Tests of an autoencoder for spectra that it was not trained on.
 
-    The estimator offers `_spectra` (to validate), `_encoded` and `_decode`. It calls
-    `_learn_reference` when it was trained, `_remember` before it is trained on,
-    and `_update_reference` after that.
+    The estimator offers `_spectra`, `_encoded` and `_decode`. It calls
+    `_learn_reference` after its first training, `_remember` before further training and
+    `_update_reference` after that.
     """
 
-    def score_samples(self, X):
-        """Return p-values of spectra: how often a training spectrum is as unusual.
+    warn_below: float | None
 
-        There are two tests (`novelty` tells them apart), of what the network cannot
-        return and of the code; twice the smaller p-value holds for both. Every spectrum
-        is judged on its own.
+    def _spectra(self, X):
+        raise NotImplementedError
+
+    def _encoded(self, X):
+        raise NotImplementedError
+
+    def _decode(self, codes):
+        raise NotImplementedError
+
+    def score_samples(self, X):
+        """Return p-values: the probability that a training spectrum is as unusual.
+
+        Both tests count, that of the misfit and that of the code (see `novelty`): the
+        result is twice the smaller p-value. Every spectrum is judged on its own.
 
         Parameters
         ----------
@@ -233,14 +179,14 @@ class NoveltyMixin:
         Returns
         -------
         ndarray of shape (n_samples,)
-            From 0, unlike any training spectrum, to 1. Spectra like those of `fit` are
-            below p with a probability of about p, or less. With n rows in `reference_`
-            none is below ``2 / (n + 1)`` unless n is 100 or more.
+            From 0, unlike any training spectrum, to 1. A spectrum like those of `fit`
+            is below p with a probability of about p, or less. With n rows in
+            `reference_` none is below ``2 / (n + 1)`` unless n is 100 or more.
         """
         return combine(self._judge(X)[1])
 
     def novelty(self, X):
-        """Return how far spectra are from those of the training set, by either test.
+        """Return the statistics and the p-values of both tests of each spectrum.
 
         Parameters
         ----------
@@ -250,17 +196,16 @@ class NoveltyMixin:
         Returns
         -------
         DataFrame of shape (n_samples, 4)
-            ``misfit``: the part of the mean square of a spectrum that the network does
-            not return and that is no white noise, below 0 where there is none. Features
-            that are neighbours must be so in the spectrum. Counting noise is part of
-            it, unless the training spectra have as much.
-            ``distance``: Mahalanobis distance of the mean code from the mean of
-            training spectra, in units of its root mean square there. ``p_misfit`` and
-            ``p_distance``: the probability that a training spectrum has as much. For
-            distances above 1, where networks err more, misfits are compared after
-            division by the square of the distance.
+            ``misfit``: part of the mean square of a spectrum that the network does not
+            return and that is no white noise, below 0 where there is none. Neighbouring
+            features must be neighbours in the spectrum. Counting noise is part of it,
+            unless the training spectra have as much. ``distance``: Mahalanobis distance
+            of the mean code from the mean of training spectra, in units of its root
+            mean square there. ``p_misfit`` and ``p_distance``: probability that a
+            training spectrum has as much. For distances above 1, where networks err
+            more, misfits are compared after division by the square of the distance.
         """
-        import pandas as pd  # what only predicts does not need it
+        import pandas as pd  # predictions do not need it
 
         columns = ["misfit", "distance", "p_misfit", "p_distance"]
         return pd.DataFrame(np.hstack(self._judge(X)), columns=columns)
@@ -296,7 +241,7 @@ class NoveltyMixin:
         return comparable(self.reference_) + self.allowance_
 
     def _learn_reference(self, X, held_out=()):
-        """Take statistics of spectra that were not trained on, or else of all."""
+        """Take statistics of the spectra held out, or of all if there are none."""
         kept = np.setdiff1d(np.arange(len(X)), held_out)
         trained, fresh = (
             X[rows[:: -(-len(rows) // _MOST_IN_REFERENCE)]]
@@ -308,18 +253,12 @@ class NoveltyMixin:
         self.allowance_ = np.zeros(2)
 
     def _remember(self):
-        """Return spectra that stand for those of reference, and their misfits.
-
-        They are what the network makes of the codes of reference, which are kept.
-        """
+        """Return spectra decoded from the reference codes, and their misfits."""
         spectra = self._decode(self.reference_codes_)
         return spectra, self._statistics(spectra, self._encoded(spectra))[:, 0]
 
     def _update_reference(self, X, remembered):
-        """Account for training on X: X is typical now, others may be returned worse.
-
-        `remembered` is what `_remember` gave before.
-        """
+        """Accept X, which was trained on; other spectra may be returned worse now."""
         if len(X) >= len(self.reference_):
             self._learn_reference(X)
             return

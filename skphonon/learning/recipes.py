@@ -1,7 +1,7 @@
-"""Whole pipelines, from spectra to force constants, and how they are fine-tuned.
+"""Pipelines from spectra to force constants, and their fine-tuning.
 
-A recipe is nothing but estimators with certain parameters: what it returns can be
-changed by ``set_params`` and searched over like any pipeline.
+A recipe is a pipeline of estimators with certain parameters, which can be changed by
+``set_params`` and searched over like those of any pipeline.
 """
 
 import copy
@@ -37,18 +37,17 @@ def su_li_2024(
     0.9 in batches of 64, at a learning rate of 10 for FCAE and 1 for the others; a
     Kullback-Leibler term of weight 1e-6, summed over the batch. The regressor
     (100, 1000, 1000 and 100 units, learning rate 0.05) learns from sampled codes and
-    predicts the mean of 10,000. Nothing is held out and the last weights are kept:
-    give it the 80 % of the spectra that are meant for training.
+    predicts the mean of 10,000. Nothing is held out and the last weights are kept: fit
+    it to the 80 % of the spectra that are meant for training.
 
-    The paper does not say how first weights are drawn (here: Glorot's rule), which
-    nonlinearity follows convolutions (tanh) and what momentum the regressor has (0.9).
+    The paper does not give the first weights (here: Glorot's rule), the nonlinearity
+    behind convolutions (tanh) or the momentum of the regressor (0.9).
     Training takes hours on two cores; the defaults of the estimators take a minute.
 
     Parameters
     ----------
     model : {"FCAE", "FCVAE", "CNNAE", "CNNVAE"}, default="FCVAE"
-        Which of the four: dense (FC) or convolutional (CNN), deterministic (AE) or
-        variational (VAE).
+        Dense (FC) or convolutional (CNN), deterministic (AE) or variational (VAE).
     n_components : int, default=30
         Dimensions of the code.
     grid : SpectrumGrid, default=None
@@ -56,7 +55,7 @@ def su_li_2024(
     max_epochs : int, default=2000
         Passes through the data of extractor and regressor, 2000 in the paper.
     device : str, default="cpu"
-        Where torch computes: "cpu", "cuda" or "auto".
+        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one.
     random_state : int, RandomState instance or None, default=None
         Seed of both networks.
     verbose : int, default=0
@@ -144,20 +143,20 @@ def su_li_2024(
 def fine_tune(inverter, spectra, X, y):
     """Continue the training of an extractor on spectra, then fit the regressor anew.
 
-    Spectra need no labels: measured ones adapt the extractor to what a simulation
-    lacks. The regressor is trained from the start on the labelled spectra, as the
-    tuned extractor now encodes them. The pipeline given is left as it is. With
-    ``spectra=X`` the extractor is trained for longer on what it knows already, the
+    Spectra need no labels: measured ones adapt the extractor to features that the
+    simulation lacks. The regressor is trained from the start on the labelled spectra,
+    encoded by the tuned extractor. The pipeline given does not change. With
+    ``spectra=X`` the extractor is only trained for longer on its training set, the
     control experiment of Su and Li (:func:`su_li_2024`).
 
     Parameters
     ----------
     inverter : Pipeline
-        Fitted; its last step is a regressor, and the one before has `partial_fit`
-        (:class:`~skphonon.learning.VAEFeatureExtractor`, where `fine_tune_epochs` and
-        `fine_tune_learning_rate` say how long and how fast).
+        Fitted; its last step is a regressor, and the one before has `partial_fit`, such
+        as :class:`~skphonon.learning.VAEFeatureExtractor` with its `fine_tune_epochs`
+        and `fine_tune_learning_rate`.
     spectra : array-like of shape (n_spectra, n_pixels)
-        What to continue with, on the grid of X; NaN where not measured.
+        Spectra to train on, on the grid of X; NaN where not measured.
     X : array-like of shape (n_samples, n_pixels)
         Labelled spectra, usually those that `inverter` was trained on.
     y : array-like of shape (n_samples, n_targets)
@@ -204,7 +203,7 @@ def fine_tune(inverter, spectra, X, y):
 
 
 def _check_steps(inverter):
-    """Return names and estimators of the steps that do something."""
+    """Return names and estimators of the steps that are not "passthrough"."""
     steps = getattr(inverter, "steps", None)
     if steps is not None:
         steps = [

@@ -37,26 +37,26 @@ class ForceConstantRegressor(NetworkRegressor):
     """Predict force constants from latent codes with a dense network.
 
     The network (tanh between layers, linear at the end) is trained on standardised
-    targets; inputs are standardised too.
+    codes and targets.
 
-    With ``latent="codes"`` each row of X is one code, as
-    :class:`~skphonon.learning.VAEFeatureExtractor` gives it, or any other features.
-    With ``latent="distribution"`` the first half of the columns are the means of
-    normal distributions and the second half their standard deviations, as from
+    With ``latent="codes"`` each row of X is one code, from
+    :class:`~skphonon.learning.VAEFeatureExtractor` or any other features. With
+    ``latent="distribution"`` the first half of the columns are the means of normal
+    distributions and the second half their standard deviations, from
     ``VAEFeatureExtractor(output="distribution")``: the network is trained on codes
-    drawn anew for every batch, and a prediction is the mean over `n_draws` codes.
+    drawn anew for every batch, and a prediction is the mean over `n_draws` codes, for
+    which the same random numbers serve in all rows and calls.
 
     The standard deviation of a prediction combines, in quadrature, the spread of
     the predictions over the drawn codes (``latent="distribution"`` only) and
     `residual_std_`, the root mean square error (at the mean codes) of the samples
-    that `fit` held out.
-    The latter speaks for spectra like those of the training set alone. For measured
-    spectra use ``latent="distribution"``: their codes are the more uncertain the
-    less the extractor can describe them.
+    that `fit` held out. The latter holds only for spectra like those of the training
+    set. For measured spectra use ``latent="distribution"``: their codes are less
+    certain where the extractor describes them less well.
 
-    Noise is added anew to the codes in every batch, its standard deviation drawn for
-    each sample, evenly on a logarithmic scale up to `noise`: predictions then do
-    not run wild for codes that lie beside those of the training set.
+    Noise is added anew to the codes in every batch. Its standard deviation is drawn for
+    each sample, evenly on a logarithmic scale up to `noise`. Predictions then stay
+    reasonable for codes near, but not in, the training set.
 
     The published settings [1]_ are those of :func:`~skphonon.learning.su_li_2024`.
 
@@ -65,17 +65,17 @@ class ForceConstantRegressor(NetworkRegressor):
     hidden_sizes : tuple of int, default=(512, 512)
         Units of each hidden layer.
     latent : {"codes", "distribution"}, default="codes"
-        What the columns of X are, see above.
+        Content of the columns of X, see above.
     n_draws : int, default=100
-        Codes drawn per sample in `predict` with ``latent="distribution"``. A hundred
-        give the spread to 7 %.
+        Codes drawn for each sample in `predict` with ``latent="distribution"``. A
+        hundred give the spread to 7 %.
     noise : float, default=1.0
         Largest standard deviation of the noise added to codes in training, in units
         of their spread over the training set. 0: none.
     loss : {"rmse", "mse"}, default="rmse"
-        What training minimises over the standardised targets: the mean of their root
-        mean square errors, or of their mean square errors. With the latter a target
-        that the spectra hardly determine keeps the others from being refined.
+        Loss over the standardised targets: the mean of their root mean square errors,
+        or of their mean square errors. With the latter a target that the spectra hardly
+        determine dominates the others.
     optimizer : {"adam", "adamw", "clipped-adam", "sgd"}, default="adam"
         Rule of the steps; see :class:`~skphonon.learning.VAEFeatureExtractor`.
     learning_rate : float, default=0.001
@@ -83,27 +83,24 @@ class ForceConstantRegressor(NetworkRegressor):
     momentum : float, default=0.9
         Momentum of ``optimizer="sgd"``; Adam has its own.
     schedule : {"cosine", "constant"}, default="cosine"
-        Course of the learning rate: a short rise, then half a cosine down to zero
-        at `max_epochs`, or no change.
+        Short rise of the learning rate and half a cosine down to zero at `max_epochs`,
+        or a constant rate.
     batch_size : int, default=128
-        Samples a step.
+        Codes in a step.
     max_epochs : int, default=100
-        Passes through the data, at most.
+        Passes through the codes, at most.
     validation_fraction : float or None, default=0.1
-        Part of the samples, chosen at random, that is held out; the weights with the
-        lowest error on them are kept. None: train on all and keep the last weights;
-        `residual_std_` is then the error on the training set, which is too small.
+        Part of the samples that is held out to choose the best weights and to find
+        `residual_std_`. None: train on all; `residual_std_` is then too small.
     patience : int or None, default=None
-        Stop after so many epochs in which the held-out error did not fall.
+        Epochs without a fall of the held-out error after which training stops.
         None: never.
     tol : float, default=1e-4
-        Relative fall of the held-out error that counts for `patience`.
+        Relative fall of this error that counts.
     device : str, default="cpu"
-        Where torch computes: "cpu", "cuda", or "auto" for a GPU where there is one.
-        A pickle made on a GPU loads on the CPU where there is none.
+        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one.
     random_state : int, RandomState instance or None, default=None
-        Determines first weights, drawn codes, batches and held-out samples.
-        An int makes results reproducible.
+        Seed of first weights, drawn codes, batches and held-out samples.
     verbose : int, default=0
         Show a progress bar during training if positive.
 
@@ -117,15 +114,15 @@ class ForceConstantRegressor(NetworkRegressor):
         Root mean square error of the held-out samples at their mean codes, in the
         unit of the targets.
     X_mean_, X_scale_ : ndarray of shape (n_codes,)
-        What standardises codes.
+        Mean and standard deviation of the codes.
     y_mean_, y_scale_ : ndarray of shape (n_targets,)
-        What standardises targets.
+        Mean and standard deviation of the targets.
     history_ : list of dict
         Epoch, learning rate and losses of every epoch.
     n_features_in_ : int
         Features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where they are all strings.
+        Their names, if all are strings.
 
     References
     ----------
@@ -218,8 +215,8 @@ class ForceConstantRegressor(NetworkRegressor):
         Raises
         ------
         ValueError
-            If X does not hold what `latent` says, training diverges, or torch cannot
-            use the device.
+            If X does not fit `latent`, training diverges, or torch cannot use the
+            device.
         """
         random_state = self._forget()
         X, y = self._validate(X, y, multi_output=True, y_numeric=True)
@@ -296,7 +293,7 @@ class ForceConstantRegressor(NetworkRegressor):
 
     def _evaluate(self, net, X, noise=None):
         """Return predictions, and their variances over codes displaced by `noise`."""
-        # rounding is far below the spread of draws, not below what a caller can see
+        # single precision would show in exact predictions, not in the mean of draws
         dtype = torch.float64 if noise is None else torch.float32
         network = copy.deepcopy(net.module_).to(dtype)
         inputs = torch.as_tensor(self._standardize(X), dtype=dtype, device=net.device)

@@ -1,4 +1,4 @@
-"""From spectra to force constants in one step, whatever voxels are missing."""
+"""Regression of force constants on spectra with missing voxels."""
 
 import copy
 import numbers
@@ -12,6 +12,7 @@ from skphonon._validation import (
     positive,
     validate_spectra,
 )
+from skphonon.instrument.background import terms_on_axes
 from skphonon.learning._augmentation import Augmentation
 from skphonon.learning._completion import Completion, Templates, learn_completion
 from skphonon.learning._components import known_voxels
@@ -31,93 +32,89 @@ __all__ = ["SpectrumRegressor"]
 class SpectrumRegressor(NetworkRegressor):
     r"""Predict force constants from spectra of which any voxels may be missing.
 
-    Made for single crystals: a row has 1e5 to 1e6 voxels, of which one orientation sees
-    a few per cent, with counts of unknown scale on a smooth background. NaN is what was
-    not measured. Spectra of powders are inverted just so.
+    It is made for single crystals: a row has 1e5 to 1e6 voxels, of which one
+    orientation sees a few per cent, with counts of unknown scale on a smooth
+    background. NaN marks voxels that were not measured. It also takes powder spectra.
 
-    1. What is seen is compared with the mean and the principal components of the
-       training spectra, in voxels weighted as counting asks. The probabilistic model
-       :math:`x = s (\bar x + \sum_k z_k t_k + b) + \epsilon`, with normal amounts
-       :math:`z_k` [1]_, a scale s, a background b that is flat (or linear in energy)
-       and noise whose level follows from the spectrum itself, completes the spectrum.
-    2. Logarithms of the completed spectrum, in units of its mean, make peaks that move
-       more alike than intensities do; `n_components` principal components of these go
-       on, with the uncertainty of the amounts and the level of the noise.
+    1. The spectrum is completed by the probabilistic model
+       :math:`x = s (\bar x + \sum_k z_k t_k + b) + \epsilon` [1]_, with the mean
+       :math:`\bar x` and principal components :math:`t_k` of the training spectra,
+       normal scores :math:`z_k`, a scale s, a background b that is constant (or linear
+       in energy) and counting noise, whose level follows from the spectrum itself.
+    2. The networks see `n_components` principal components of the logarithm of the
+       completed spectrum, in which moving peaks look more alike than in intensities,
+       the uncertainty of the scores and the level of the noise.
     3. A few dense networks give a normal distribution of each constant. They are
-       trained by the likelihood [2]_ on `n_views` views of each training spectrum:
-       other voxels, counts and background every time. A few clean simulations serve so
-       for all orientations and counting times.
+       trained by the likelihood [2]_ on augmented spectra, `n_views` of each training
+       spectrum, with random voxels, counts and background. A few clean simulations
+       therefore serve for all orientations and counting times.
 
-    The standard deviation combines what the networks say and how much they disagree. It
-    grows where less is seen. It speaks for spectra like those of training; see
-    :class:`~skphonon.calibration.CalibratedRegressor` for those that are not.
+    The standard deviation combines those of the networks with their disagreement. It
+    grows where less is seen. It holds for spectra like those of training; for others
+    see :class:`~skphonon.calibration.CalibratedRegressor`.
 
-    Memory is that of the training spectra once more (float32), and
-    ``4 * n_voxels * n_components`` bytes for the model.
+    Training takes as much memory as the training spectra (float32), and the model
+    ``4 * n_voxels * n_components`` bytes.
 
     Parameters
     ----------
     n_components : int, default=128
-        Principal components of spectra, and of their logarithms. Fewer are used where
-        the spectra do not have so many.
+        Principal components of spectra, and of their logarithms, at most.
     hidden_sizes : tuple of int, default=(256, 256)
         Units of each hidden layer.
     n_networks : int, default=4
         Networks of the ensemble.
     coverage : array-like of bool of shape (n_patterns, n_features), default=None
-        What may be seen, as from ``grid.coverage().reshape(n_psi, -1)``: a view has
-        some of these patterns together. None: a random share, from a tenth of the
-        voxels to all. One view in ten has all voxels in either case.
+        Voxels that may be seen, as from ``grid.coverage().reshape(n_psi, -1)``: an
+        augmented spectrum has some of these patterns together. None: a random share,
+        from a tenth of the voxels to all. One spectrum in ten has all voxels anyway.
     n_patterns : int or pair of int, default=None
-        How many patterns of `coverage` a view has; a pair (low, high) draws it, evenly
-        in the logarithm. None: from one to all.
+        Number of patterns together, or a pair (low, high) to draw it from, evenly in
+        the logarithm. None: from one to all.
     counts : float or pair of float, default=(0.01, 10000.0)
         Neutrons in a voxel of mean intensity, background included, as for
-        :func:`~skphonon.datasets.make_crystal_spectra`; a pair is drawn from evenly in
-        the logarithm. One view in ten has no noise, nor have negative intensities.
-        None: no noise at all.
+        :func:`~skphonon.datasets.make_crystal_spectra`, or a pair to draw from, evenly
+        in the logarithm. One spectrum in ten has no noise; negative intensities never
+        have. None: no noise at all.
     background : float, default=0.3
-        Largest mean of a background, in units of the mean visible intensity; each view
-        has another. 0: there is none, and what looks like one tells about constants.
+        Largest mean of the random background, in units of the mean visible intensity.
+        0: spectra have no background, and a constant intensity is signal.
     n_energy : int, default=None
-        Number of energies in a row, which is energy-major: backgrounds are then linear
-        in energy. None: they are flat.
+        Number of energies in a row, which is energy-major, for backgrounds that are
+        linear in energy. None: they are constant.
     normalize : bool, default=True
-        Whether the scale of spectra is unknown. False: it tells about the constants.
+        Whether the scale of spectra is unknown. False: it depends on the constants.
     n_views : int, default=10
-        Views of each training spectrum.
+        Augmented spectra of each training spectrum.
     jitter : float, default=0.6
         Largest standard deviation of noise added to the components of logarithms in
-        every batch, in units of their spread; it is drawn for each sample, evenly on a
-        logarithmic scale from a hundredth of that. 0: none.
+        every batch, in units of their spread. It is drawn for each sample, evenly in
+        the logarithm, from a hundredth of that. 0: none.
     weight_decay : float, default=1.0
-        Decay of the weights in a step, over the learning rate. It and `jitter` keep the
-        networks from learning a thousand spectra by heart; for many spectra, of few
-        constants, a hundredth and a twentieth of the defaults are more exact.
+        Decay of the weights in a step, over the learning rate. Together with `jitter`
+        it prevents overfitting to a thousand spectra; for many spectra and few
+        constants, a hundredth and a twentieth of the defaults are more accurate.
     learning_rate : float, default=0.001
-        Highest learning rate of `fit`, on a cosine with a short rise.
+        Highest learning rate of `fit`; it rises shortly, then falls along a cosine.
     batch_size : int, default=128
-        Views a step.
+        Augmented spectra in a step.
     max_epochs : int, default=20
-        Passes through all views, at most.
+        Passes through all augmented spectra, at most.
     validation_fraction : float or None, default=0.1
-        Part of the spectra, chosen at random, whose views are held out; the weights
-        with the highest likelihood of these are kept. None: train on all and keep the
-        last weights.
+        Part of the training spectra that is held out to choose the weights of highest
+        likelihood. None: train on all and keep the last weights.
     patience : int or None, default=None
-        Stop after so many epochs in which the held-out loss did not fall. None: never.
+        Epochs without a fall of the held-out loss after which `fit` stops. None: never.
     tol : float, default=1e-4
-        Relative fall of the held-out loss that counts for `patience`.
+        Relative fall of this loss that counts.
     fine_tune_epochs : int, default=5
-        Passes through the views in `partial_fit`.
+        Passes through the augmented spectra in `partial_fit`.
     fine_tune_learning_rate : float, default=1e-4
-        Learning rate in `partial_fit`, constant.
+        Constant learning rate in `partial_fit`.
     device : str, default="cpu"
-        Where torch computes: "cpu", "cuda", or "auto" for a GPU where there is one.
-        A pickle made on a GPU loads on the CPU where there is none.
+        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one.
     random_state : int, RandomState instance or None, default=None
-        Determines views, first weights, batches and held-out samples. An int makes
-        results reproducible.
+        Seed of augmentation, first weights, batches and held-out spectra.
     verbose : int, default=0
         Show a progress bar during training if positive.
 
@@ -128,7 +125,7 @@ class SpectrumRegressor(NetworkRegressor):
     mean_ : ndarray of shape (n_seen,)
         Mean training spectrum there; of a mean of 1 with `normalize`.
     templates_ : ndarray of shape (n_seen, n_templates)
-        Components of weighted spectra, and what may be added to them.
+        Principal components of weighted spectra, then shapes of the background.
     products_ : ndarray of shape (n_templates, n_templates)
         Their scalar products.
     chosen_ : ndarray of int of shape (n_chosen,)
@@ -140,9 +137,9 @@ class SpectrumRegressor(NetworkRegressor):
     n_components_ : int
         Number of components.
     input_mean_, input_scale_ : ndarray of shape (2 * `n_components_` + 1,)
-        What standardises the inputs of the networks.
+        Offsets and scales of the inputs of the networks.
     y_mean_, y_scale_ : ndarray of shape (n_targets,)
-        What standardises targets.
+        Mean and standard deviation of the targets.
     net_ : skorch.NeuralNet
         The trained networks.
     history_ : list of dict
@@ -150,7 +147,7 @@ class SpectrumRegressor(NetworkRegressor):
     n_features_in_ : int
         Voxels of a row.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where they are all strings.
+        Their names, if all are strings.
 
     See Also
     --------
@@ -256,14 +253,14 @@ class SpectrumRegressor(NetworkRegressor):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y):
-        """Learn templates, and train new networks on views of the spectra.
+        """Learn components, and train new networks on augmented spectra.
 
         Interrupted, it leaves the estimator unfitted.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Spectra, without noise and whole where they can be had; NaN is what is
+            Spectra, if possible complete and without noise; NaN where voxels are
             missing.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets, eV/Angstrom^2 for force constants.
@@ -276,8 +273,8 @@ class SpectrumRegressor(NetworkRegressor):
         Raises
         ------
         ValueError
-            If a spectrum has no voxel or no positive sum, `coverage` or a range is
-            none, training diverges, or torch cannot use the device.
+            If a spectrum is empty or its sum is not positive, `coverage` or a range is
+            wrong, training diverges, or torch cannot use the device.
         """
         random_state = self._forget()
         X, y = self._validate(X, y, reset=True)
@@ -306,11 +303,10 @@ class SpectrumRegressor(NetworkRegressor):
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y):
-        """Continue the training of the networks on views of more spectra.
+        """Continue the training of the networks on more spectra, augmented too.
 
-        All are trained on, for `fine_tune_epochs` at `fine_tune_learning_rate`; what
-        else `fit` learns stays as it is. An unfitted estimator is fitted. Interrupted,
-        it leaves the networks as they were before.
+        Nothing is held out; the components stay as they are. An unfitted estimator is
+        fitted. Interrupted, it leaves the networks as they were before.
 
         Parameters
         ----------
@@ -387,21 +383,23 @@ class SpectrumRegressor(NetworkRegressor):
             )
         return X
 
-    def _slopes(self):
-        """Return how energy runs over the voxels, from -1 to 1."""
+    def _background_terms(self):
+        """Return the shapes of a background: constant and, with `n_energy`, linear."""
         if self.n_energy is None:
-            return np.zeros(self.n_features_in_, dtype=np.float32)
+            return np.ones((1, self.n_features_in_), dtype=np.float32)
         n_q, rest = divmod(self.n_features_in_, self.n_energy)
         if rest:
             raise ValueError(
                 "n_energy must divide the number of voxels of a row, "
                 f"{self.n_features_in_}, got {self.n_energy}."
             )
-        return np.repeat(np.linspace(-1, 1, self.n_energy, dtype=np.float32), n_q)
+        axes = np.arange(self.n_energy), np.arange(n_q)
+        return np.float32(terms_on_axes(axes, (min(1, self.n_energy - 1), 0)))
 
     def _augmentation(self):
         coverage = self.coverage
         n_patterns = (1, 1)
+        flat, *slope = self._background_terms()[:, self.seen_]
         if coverage is not None:
             coverage = np.asarray(coverage, dtype=bool)
             if coverage.ndim != 2 or coverage.shape[1] != self.n_features_in_:
@@ -427,17 +425,14 @@ class SpectrumRegressor(NetworkRegressor):
             n_patterns,
             None if self.counts is None else _pair("counts", self.counts),
             self.background,
-            self._slopes()[self.seen_],
+            slope[0] if len(slope) else np.zeros_like(flat),
             np.random.default_rng(self._augmentation_seed),
         )
 
     def _fit_completion(self, X, random_state):
-        nuisances = np.zeros((0, X.shape[1]), dtype=np.float32)
-        if self.background:
-            slopes = self._slopes()[self.seen_]
-            nuisances = np.stack([np.ones_like(slopes), slopes][: 1 + slopes.any()])
+        terms = self._background_terms()[: None if self.background else 0, self.seen_]
         found = learn_completion(
-            X, self.n_components, nuisances, self.normalize, random_state
+            X, self.n_components, terms, self.normalize, random_state
         )
         templates = found.templates
         self.mean_, self.templates_ = templates.mean, templates.shapes
@@ -465,7 +460,7 @@ class SpectrumRegressor(NetworkRegressor):
         return np.concatenate(inputs), np.concatenate(rows)
 
     def _fit_scale(self, inputs):
-        """Learn what standardises how sure inputs are; codes have a common scale."""
+        """Learn the scale of inputs: one for all codes, others for uncertainties."""
         n = self.n_components_
         self.input_mean_, self.input_scale_ = standard_scale(inputs)
         self._spread = np.float32(self.input_scale_[:n])
