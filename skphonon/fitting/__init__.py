@@ -9,7 +9,12 @@ from skphonon.fitting.damping import Damping
 from skphonon.fitting.descent import Descent, descend
 from skphonon.fitting.expansion import Expansion, of_residuals, with_prior
 from skphonon.fitting.multistart import distinct, judged, most_promising
-from skphonon.fitting.projection import Projection, nonnegative, nonnegative_counts
+from skphonon.fitting.projection import (
+    Projection,
+    eliminate,
+    nonnegative,
+    nonnegative_counts,
+)
 from skphonon.fitting.robust import LOSSES, normal_size
 
 __all__ = [
@@ -20,6 +25,7 @@ __all__ = [
     "Projection",
     "descend",
     "distinct",
+    "eliminate",
     "inverse_information",
     "judged",
     "most_promising",

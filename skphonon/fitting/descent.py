@@ -63,7 +63,7 @@ def descend(
         or when its last step lowered the cost by less than this fraction of it, or by
         less than that.
     longest : float, default=inf
-        Step in any direction.
+        First step in any direction; later ones may be longer.
     max_steps : int, default=100
     damping : Damping
 
@@ -78,12 +78,12 @@ def descend(
     found = objective(ends, everywhere)
     levels = np.full(len(starts), damping.first)
     converged, n_steps = np.zeros(len(starts), dtype=bool), 0 * everywhere
+    reach = np.full(len(starts), longest)
     active, curve = np.flatnonzero(np.isfinite(found.cost)), [found.cost]
     while active.size:
         here = found._replace(details=()).rows(active)
-        room = (bounds[:, None] - ends[active]).clip(
-            -longest * np.asarray(scale), longest * np.asarray(scale)
-        )
+        edge = reach[active, None] * scale
+        room = (bounds[:, None] - ends[active]).clip(-edge, edge)
         step = bounded_step(here.gradient, here.information, levels[active], room)
         foretold = here.falls(step)
         near = (np.abs(step) < step_tolerance * np.asarray(scale)).all(axis=1)
@@ -101,11 +101,13 @@ def descend(
         found = found.replaced(
             active[better], trial if better.all() else trial.rows(better)
         )
-        levels[active] = damping.after(levels[active], fall / foretold)
+        gain = fall / foretold
+        levels[active] = damping.after(levels[active], gain)
+        reach[active] = damping.reach(reach[active], gain)
         n_steps[active] += 1
         curve.append(found.cost)
         slow = better & (fall <= cost_tolerance * before + least_fall)
-        slow &= fall >= _AS_FORETOLD * foretold
+        slow &= gain >= _AS_FORETOLD
         converged[active[slow]] = True
         active = active[~slow & (levels[active] <= damping.largest)]
     return Descent(ends, found, converged, n_steps, np.array(curve))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-__all__ = ["Projection", "nonnegative", "nonnegative_counts"]
+__all__ = ["Projection", "eliminate", "nonnegative", "nonnegative_counts"]
 
 Array = NDArray[np.float64]
 
@@ -25,23 +25,54 @@ class Projection:
     """Best sums of columns (..., n, k), one set or many; columns may be dependent."""
 
     def __init__(self, columns: Array) -> None:
-        sizes = np.linalg.norm(columns, axis=-2, keepdims=True)
+        sizes = np.sqrt(np.square(columns).sum(axis=-2, keepdims=True))
         sizes = np.where(sizes > 0, sizes, 1.0)
-        basis, strengths, turn = np.linalg.svd(columns / sizes, full_matrices=False)
+        self._turn: Array = 1 / np.swapaxes(sizes, -1, -2)
+        self._basis = columns / sizes
+        if columns.shape[-1] == 1:
+            return
+        basis, strengths, turn = np.linalg.svd(self._basis, full_matrices=False)
         told = strengths > _ALIKE * strengths.max(axis=-1, keepdims=True, initial=0)
         self._basis = basis * told[..., None, :]
         inverse = np.where(told, 1 / np.where(told, strengths, 1.0), 0.0)
-        turned = np.swapaxes(turn * inverse[..., None], -1, -2)
-        self._turn = turned / np.swapaxes(sizes, -1, -2)
+        self._turn = self._turn * np.swapaxes(turn * inverse[..., None], -1, -2)
 
     def amplitudes(self, target: Array) -> Array:
         """Return the amplitudes (..., k) that come closest to targets (..., n)."""
         along = np.swapaxes(self._basis, -1, -2) @ target[..., None]
-        return (self._turn @ along)[..., 0]
+        found: Array = (self._turn @ along)[..., 0]
+        return found
 
     def rest(self, values: Array) -> Array:
         """Return what no sum of the columns explains of values (..., n, p)."""
         return values - self._basis @ (np.swapaxes(self._basis, -1, -2) @ values)
+
+
+def eliminate(columns: Array, target: Array) -> tuple[Array, Projection]:
+    """Return the best amplitudes, none negative, and what those above zero explain.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (R, n, k)
+    target : ndarray of shape (R, n)
+
+    Returns
+    -------
+    amplitudes : ndarray of shape (R, k)
+    projection : Projection
+        With which slopes at fixed amplitudes become those of the rest.
+    """
+    projection = Projection(columns)
+    amplitudes = projection.amplitudes(target)
+    turned = (amplitudes < 0).any(axis=1)
+    if turned.any():
+        kept = columns.copy()
+        positive = nonnegative(columns[turned], target[turned]) > 0
+        kept[turned] *= positive[:, None]
+        projection = Projection(kept)
+        amplitudes = projection.amplitudes(target)
+        amplitudes[turned] = np.where(positive, amplitudes[turned].clip(0), 0.0)
+    return amplitudes, projection
 
 
 def nonnegative(columns: Array, target: Array) -> Array:

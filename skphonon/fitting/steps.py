@@ -16,8 +16,8 @@ def bounded_step(
     """Return the steps that lower damped quadratic models the most.
 
     With the information H of `Expansion`, steps s minimise ``s H s - 2 g s`` and a
-    damping times ``s diag(H) s``. What would leave its room stops at the edge, and the
-    others are found anew beside it, until all are inside.
+    damping times ``s diag(H) s``. They stop at the first edge of their room and go on
+    along it (an active set, of which nothing is released within a step).
 
     Parameters
     ----------
@@ -38,15 +38,19 @@ def bounded_step(
     step = np.zeros_like(gradient)
     while True:
         wanted = gradient - (damped @ step[..., None])[..., 0]
+        apart = damped
         if held.any():
-            apart = np.where(held[:, :, None] | held[:, None, :], 0.0, damped)
-            apart += held[..., None] * np.eye(n)
             wanted = np.where(held, 0.0, wanted)
-        else:
-            apart = damped
-        step = step + np.linalg.solve(apart, wanted[..., None])[..., 0]
-        outside = (step < low) | (step > high)
-        if not outside.any():
-            return step
-        held |= outside
-        step = np.where(held, step.clip(low, high), 0.0)
+            apart = np.where(held[:, :, None] | held[:, None, :], 0.0, damped)
+            apart = apart + held[..., None] * np.eye(n)
+        move = np.linalg.solve(apart, wanted[..., None])[..., 0]
+        if not ((step + move < low) | (step + move > high)).any():
+            return step + move
+        # as far as the first edge, which is held from then on
+        edge = np.where(move > 0, high, low)
+        moves = move != 0
+        reach = np.where(moves, (edge - step) / np.where(moves, move, 1.0), np.inf)
+        part = np.minimum(reach.min(axis=1, keepdims=True), 1.0)
+        stopped = moves & (reach <= part) & (part < 1)
+        step = np.where(stopped, edge, (step + part * move).clip(low, high))
+        held |= stopped

@@ -3,8 +3,17 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import OptimizeResult, least_squares
+from scipy.optimize import OptimizeResult
 
+from skphonon.fitting import (
+    LOSSES,
+    descend,
+    judged,
+    normal_size,
+    of_residuals,
+    with_prior,
+)
+from skphonon.fitting import most_promising as lowest
 from skphonon.inversion._errors import (
     covariance_of,
     one_sided,
@@ -12,19 +21,14 @@ from skphonon.inversion._errors import (
     residual_noise,
 )
 from skphonon.inversion._goodness import effective_number
+from skphonon.inversion._residuals import Evaluation
 
-__all__ = ["LOSSES", "Task", "best_of", "error_bars", "minimise", "most_promising"]
+__all__ = ["Task", "best_of", "error_bars", "minimise", "most_promising"]
 
-#: Weight of a squared residual z, in units of the width, of each loss.
-LOSSES = {
-    "linear": np.ones_like,
-    "huber": lambda z: 1 / np.sqrt(np.maximum(z, 1)),
-    "soft_l1": lambda z: 1 / np.sqrt(1 + z),
-    "cauchy": lambda z: 1 / (1 + z),
-}
 _PASSES = 8  # noise and weights depend on the fit, and the fit on them
 _AT_BOUND, _NEAR = 1e-6, 0.1  # of a step, of an error bar
-_FLAT = 1e-14  # a gradient that leads nowhere
+_LONGEST = 1.0  # change of a parameter at first, in steps
+_AT_ONCE = 2**20  # pixels of candidates
 _EXACT = 1e-9  # residuals below this fraction of the contrast are rounding
 _FEWEST = 0.02  # of the mean: counts expected at least where their error is asked for
 
@@ -44,29 +48,14 @@ class Task(NamedTuple):
 
 
 def most_promising(problem, candidates, spectra, n_kept):
-    """Return the candidates that come closest, the closest first.
+    """Return the candidates whose simulations come closest, the closest first."""
 
-    Parameters
-    ----------
-    problem : Problem
-        What is compared.
-    candidates : ndarray of shape (n_candidates, n_parameters)
-        Sets of parameters.
-    spectra : ndarray of shape (n_candidates, n_contributions, n_pixels)
-        Their simulations.
-    n_kept : int
-        How many to return.
+    def losses(rows):
+        residual = problem.compare(rows, np.empty((*rows.shape, 0))).residual
+        return np.square(residual).sum(axis=1)
 
-    Returns
-    -------
-    ndarray of shape (n_kept, n_parameters)
-        Fewer if there are fewer.
-    """
-    slopes = np.empty((*spectra.shape[1:], 0))
-    residuals = [problem.compare(each, slopes).residual for each in spectra]
-    losses = np.array([residual @ residual for residual in residuals])
-    # NaN comes last
-    return candidates[np.argsort(losses, kind="stable")[:n_kept]]
+    at_once = max(_AT_ONCE // spectra[0].size, 1)
+    return lowest(candidates, judged(losses, spectra, at_once), n_kept)
 
 
 def minimise(problem, start, task):
@@ -90,7 +79,7 @@ def minimise(problem, start, task):
     """
     settings, x, nit = task.settings, start.clip(*task.bounds), 0
     if task.counts:
-        problem = problem.reweighted(1 / np.sqrt(_expected(problem, x)))
+        problem = problem.reweighted(1 / np.sqrt(_expected(problem, problem(x))))
     given, plain = problem.weight, settings.loss == "linear"
     # how strong parts are, beside each other and the prior, is known after a round
     unknown = task.counts or (
@@ -98,30 +87,33 @@ def minimise(problem, start, task):
     )
     for round_ in range(_PASSES):
         before = x
-        found = _search(problem, x, task, first=round_ == 0)
+        found, evaluation = _search(problem, x, task, first=round_ == 0)
         x, nit = found.x, nit + found.nit
         settled = np.abs(x - before) <= 10 * task.tolerance * task.steps
-        residual = problem(x).residual * problem.unit / problem.weight
+        residual = evaluation.residual * problem.unit / problem.weight
         if task.counts:
-            given = 1 / np.sqrt(_expected(problem, x))
+            given = 1 / np.sqrt(_expected(problem, evaluation))
         noise = np.ones(len(given))
         if not task.errors_given:
-            n_free = max(len(given) - len(x) - problem(x).n_fitted, 1)
+            n_free = max(len(given) - len(x) - evaluation.n_fitted, 1)
             noise = _noise_of(problem, residual * given, n_free, robust=not plain)
         if not found.success or (plain and not unknown) or (round_ and settled.all()):
             break
         z = (residual * given / (noise * settings.loss_width)) ** 2
         weight = given / noise * np.sqrt(LOSSES[settings.loss](z))
         problem = problem.reweighted(weight)
+        evaluation = None
+    if evaluation is None:
+        evaluation = problem(x)
     likelihood = np.square(residual * given / noise).sum() + 2 * np.log(noise).sum()
     if task.counts and np.isfinite(likelihood):
-        expected = _expected(problem, x)
+        expected = _expected(problem, evaluation)
         likelihood = 2 * (expected - problem.spectra * np.log(expected)).sum()
     return OptimizeResult(
         x=x,
         fun=likelihood + _prior_rows(task, x) @ _prior_rows(task, x),
         problem=problem,
-        evaluation=problem(x),
+        evaluation=evaluation,
         residual=residual,
         nit=nit,
         nfev=problem.n_evaluations,
@@ -131,44 +123,39 @@ def minimise(problem, start, task):
 
 
 def _search(problem, start, task, first):
-    """Run scipy's least squares, with the rows of the prior below those of pixels."""
-    with_prior = task.prior is not None and (task.errors_given or not first)
+    """Descend from a start; return how it went, and the Evaluation at the end."""
+    prior = None
+    if task.prior is not None and (task.errors_given or not first):
+        mean, root = task.prior
+        prior = mean, root @ root.T / problem.unit**2
 
-    def residual(x):
-        rows = problem(x).residual
-        if not with_prior:
-            return rows
-        return np.concatenate([rows, _prior_rows(task, x) / problem.unit])
+    def objective(rows, which):
+        evaluation = problem(rows[0])
+        details = tuple(np.asarray(each)[None] for each in evaluation)
+        residual, derivative, *_ = details
+        found = of_residuals(residual, derivative, details=details)
+        return found if prior is None else with_prior(found, rows, *prior)
 
-    def derivative(x):
-        rows = problem(x).derivative
-        if not with_prior:
-            return rows
-        return np.vstack([rows, task.prior[1].T / problem.unit])
-
-    if not np.isfinite(problem(start).residual).all():
-        return OptimizeResult(
-            x=start, nit=0, success=False, message="no finite simulation"
-        )
-    found = least_squares(
-        residual,
-        start,
-        derivative,
-        bounds=task.bounds,
-        x_scale=task.steps,
-        ftol=task.tolerance,
-        xtol=task.tolerance,
-        gtol=_FLAT,
-        max_nfev=task.max_evaluations,
+    end = descend(
+        objective,
+        start[None],
+        task.bounds,
+        scale=task.steps,
+        step_tolerance=task.tolerance,
+        cost_tolerance=task.tolerance,
+        longest=_LONGEST,
+        max_steps=task.max_evaluations - 1,
     )
-    flat = not found.jac.any()
-    message = "no parameter changes the simulation" if flat else "too many evaluations"
-    return OptimizeResult(
-        x=found.x,
-        nit=found.njev,
-        success=found.status > 0 and not flat,
-        message=message,
+    evaluation = Evaluation(*(each[0] for each in end.found.details))
+    success, message = bool(end.converged[0]), "too many evaluations"
+    if not np.isfinite(end.found.cost[0]):
+        message = "no finite simulation"
+    elif not evaluation.derivative.any() and prior is None:
+        success, message = False, "no parameter changes the simulation"
+    result = OptimizeResult(
+        x=end.parameters[0], nit=end.n_steps[0], success=success, message=message
     )
+    return result, evaluation
 
 
 def best_of(results):
@@ -289,9 +276,8 @@ def _prior_rows(task, x):
     return (x - mean) @ root
 
 
-def _expected(problem, x):
-    """Return the counts that parameters let expect, none of them below a floor."""
-    evaluation = problem(x)
+def _expected(problem, evaluation):
+    """Return the counts that a simulation lets expect, none of them below a floor."""
     if not np.isfinite(evaluation.residual).all():
         return np.ones(len(problem.spectra))
     expected = problem.spectra + evaluation.residual * problem.unit / problem.weight
@@ -310,7 +296,7 @@ def _noise_of(problem, weighted, n_free, robust):
         if not residual.size:
             continue
         if robust:
-            size = 1.4826 * np.median(np.abs(residual))  # of a normal distribution
+            size = normal_size(residual)
         else:
             size = np.sqrt(np.square(residual).mean() * len(weighted) / n_free)
         noise[part] = max(size, _EXACT * np.ptp(problem.spectra[part])) or 1.0

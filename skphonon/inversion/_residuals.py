@@ -1,17 +1,13 @@
-r"""A row of spectra and its simulation: residuals, derivatives, what enters linearly.
+"""Residuals of a row of spectra, of which contributions and background are eliminated.
 
-Contributions of unknown weight, a background among them, enter a spectrum linearly.
-For every set of the other parameters their best weights are known in closed form, so
-that only the others have to be searched for: variable projection (Golub and Pereyra,
-doi:10.1137/0710036), with the derivative as Kaufman simplified it
-(doi:10.1007/BF01932995). Its gradient is exact, because what it leaves out of the
-derivative of the residuals is perpendicular to them.
+See :mod:`skphonon.fitting.projection` for what enters linearly.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from skphonon.fitting import Projection, eliminate
 from skphonon.preprocessing import normalize
 
 __all__ = ["Evaluation", "Problem"]
@@ -80,7 +76,7 @@ class Problem:
             weight,
             self.free_scale,
         )
-        problem.n_evaluations = self.n_evaluations
+        problem.n_evaluations, problem._seen = self.n_evaluations, self._seen
         return problem
 
     def of(self, model):
@@ -95,35 +91,45 @@ class Problem:
         )
 
     def __call__(self, parameters):
-        """Return the Evaluation at some parameters; the latest is remembered."""
-        seen, evaluation = self._seen
+        """Return the Evaluation at some parameters; the latest simulation is kept."""
+        seen, simulated = self._seen
         if seen is None or not np.array_equal(seen, parameters):
             self.n_evaluations += 1
-            evaluation = self.compare(*self.model(parameters))
-            self._seen = np.array(parameters), evaluation
-        return evaluation
+            simulated = self.model(parameters)
+            self._seen = np.array(parameters), simulated
+        whole = self.compare(*(each[None] for each in simulated))
+        return Evaluation(*(each[0] for each in whole))
 
     def compare(self, contributions, derivatives):
-        """Return the Evaluation of what a model gave, or of a part of its columns."""
+        """Return an Evaluation of R sets of parameters, of which all has a first axis.
+
+        Contributions are (R, n_contributions, n_pixels), derivatives have the
+        parameters as one more axis.
+        """
         if self.backgrounds is None:
-            return self._normalised(contributions, derivatives)
+            return self._normalised(contributions[0], derivatives[0])
+        lost = ~np.isfinite(contributions).all(axis=(1, 2))
+        if lost.any():
+            contributions = np.where(lost[:, None, None], 0.0, contributions)
         if self._projections is None:
             self._projections = [
-                _Projection((terms.T * self.weight[part]).T)
+                Projection(terms * self.weight[part, None])
                 for part, terms in zip(self.parts, self.backgrounds, strict=True)
             ]
         found = [
             self._project(
-                part, projection, contributions[:, part], derivatives[:, part]
+                part, projection, contributions[:, :, part], derivatives[:, :, part]
             )
             for part, projection in zip(self.parts, self._projections, strict=True)
         ]
         residual, derivative, weights, n_fitted = zip(*found, strict=True)
+        residual = np.concatenate(residual, axis=1) / self.unit
+        residual[lost] = np.nan
         return Evaluation(
-            np.concatenate(residual) / self.unit,
-            np.concatenate(derivative) / self.unit,
-            np.stack(weights),
-            sum(n_fitted),
+            residual,
+            np.concatenate(derivative, axis=1) / self.unit,
+            np.stack(weights, axis=1),
+            np.full(len(lost), sum(n_fitted)),
         )
 
     def _contrast(self, part):
@@ -144,54 +150,34 @@ class Problem:
         db = (db - np.outer(shown, change)) / size
         unit = np.sqrt(a @ a)
         weights = np.array([[1 / size]])
-        return Evaluation((shown - a) / unit, db / unit, weights, 2)
+        return Evaluation(
+            *(
+                np.asarray(each)[None]
+                for each in ((shown - a) / unit, db / unit, weights, 2)
+            )
+        )
 
     def _project(self, part, background, contributions, derivatives):
         """Take out what weights of the contributions and background can explain."""
         weight = self.weight[part]
-        given, target = contributions.T * weight[:, None], self.spectra[part] * weight
-        n_spectra = given.shape[1]
-        weights, free = np.zeros(n_spectra), np.ones(n_spectra, dtype=bool)
+        given = np.swapaxes(contributions, 1, 2) * weight[:, None]
+        target, fixed = (self.spectra[part] * weight)[None], 0
         if not self.free_scale:
-            weights[0], free[0] = 1.0, False
-            target = target - given[:, 0]
-        columns, left = background.rest(given), background.rest(target)
-        sizes = np.linalg.norm(given, axis=0)
-        columns[:, np.linalg.norm(columns, axis=0) <= _ALIKE * sizes] = 0.0
-        while True:
-            explained = _Projection(columns[:, free])
-            weights[free] = explained.weights(left)
-            negative = free & (weights < 0)
-            if not negative.any():
-                break
-            # intensities are never turned upside down
-            turned = np.where(negative, weights, 0).argmin()
-            weights[turned], free[turned] = 0.0, False
-        derivative = np.tensordot(weights, derivatives, 1) * weight[:, None]
+            target, fixed = target - given[..., 0], 1
+        left = background.rest(target[..., None])[..., 0]
+        searched = given[..., fixed:]
+        columns = background.rest(searched)
+        sizes = [np.square(each).sum(axis=1) for each in (columns, searched)]
+        columns *= (sizes[0] > _ALIKE**2 * sizes[1])[:, None]
+        left = np.broadcast_to(left, columns.shape[:2])
+        weights, explained = eliminate(columns, left)
+        residual = (columns @ weights[..., None])[..., 0] - left
+        beside = target - (searched @ weights[..., None])[..., 0]
+        weights = np.hstack([np.ones((len(weights), fixed)), weights])
+        derivative = np.einsum("rk,rknp->rnp", weights, derivatives) * weight[:, None]
         derivative = explained.rest(background.rest(derivative))
-        residual = columns[:, free] @ weights[free] - left
-        of_terms = background.weights(target - given[:, free] @ weights[free])
-        weights = np.append(weights, of_terms)
-        if not len(target):  # not measured in this row
-            return residual, derivative, np.full(len(weights), np.nan), 0
-        return residual, derivative, weights, len(weights) - (not self.free_scale)
-
-
-class _Projection:
-    """An orthogonal basis of columns, and the weights of these that come closest."""
-
-    def __init__(self, columns):
-        sizes = np.linalg.norm(columns, axis=0)
-        sizes[sizes == 0] = 1.0
-        basis, strengths, turn = np.linalg.svd(columns / sizes, full_matrices=False)
-        told = strengths > _ALIKE * strengths.max(initial=0)
-        self._basis = basis[:, told]
-        self._turn = (turn[told] / strengths[told, None] / sizes).T
-
-    def weights(self, target):
-        """Return the weights that bring a sum of the columns closest to a target."""
-        return self._turn @ (self._basis.T @ target)
-
-    def rest(self, values):
-        """Return what no sum of the columns explains."""
-        return values - self._basis @ (self._basis.T @ values)
+        weights = np.hstack([weights, background.amplitudes(beside)])
+        n_fitted = weights.shape[1] - fixed
+        if not len(weight):  # not measured in this row
+            weights, n_fitted = np.full_like(weights, np.nan), 0
+        return residual, derivative, weights, n_fitted

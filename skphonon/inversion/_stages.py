@@ -132,9 +132,9 @@ def is_moved(found, task):
 def _shift(found, task, finer):
     """Return how far the optimum would move on a finer mesh, what is at a bound not."""
     problem, evaluation = found.problem, found.evaluation
-    contributions = finer.simulate(found.x[None])[0][:, found.pixels]
+    contributions = finer.simulate(found.x[None])[..., found.pixels]
     no_slopes = np.empty((*contributions.shape, 0))
-    change = problem.compare(contributions, no_slopes).residual - evaluation.residual
+    change = problem.compare(contributions, no_slopes).residual[0] - evaluation.residual
     rows = evaluation.derivative
     if task.prior is not None:
         rows = np.vstack([rows, task.prior[1].T / problem.unit])

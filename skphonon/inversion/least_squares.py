@@ -20,9 +20,9 @@ from skphonon._validation import (
     positive,
 )
 from skphonon._warnings import warn_user
+from skphonon.fitting import LOSSES
 from skphonon.inversion._base import Inverter
 from skphonon.inversion._fitting import (
-    LOSSES,
     Task,
     error_bars,
     minimise,
