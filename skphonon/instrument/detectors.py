@@ -1,10 +1,11 @@
-"""What detectors counted, before it is rebinned on |Q| or Q."""
+"""Counts by detector and energy transfer, before they are rebinned on |Q| or Q."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from skphonon._versioned import immutable, read_only
 from skphonon.instrument.measurement import Measurement
 
 __all__ = ["DetectorMeasurement"]
@@ -14,9 +15,9 @@ Array = NDArray[np.float64]
 _ANGLES = ("polar", "azimuthal", "polar_width", "azimuthal_width")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@immutable
 class DetectorMeasurement(Measurement):
-    r"""Keep what each detector counted at each energy transfer in one run.
+    r"""Counts of each detector at each energy transfer in one run.
 
     It has no grid: :func:`~skphonon.io.reduce_powder` and
     :func:`~skphonon.io.reduce_crystal` make one or more of these a
@@ -28,21 +29,12 @@ class DetectorMeasurement(Measurement):
         Intensity per meV; NaN where a detector is masked.
     grid : None
         Always.
-    error : array-like of the shape of `data`, default=None
-        Standard deviations; NaN where there is none.
-    quantity : {"sqe", "chi"}, default=None
-        What the intensities are in proportion to, as they are.
+    error, quantity : optional
+        As for :class:`Measurement`.
     incident_energy : float
         Energy of the incoming neutrons in meV.
-    temperature : float, default=None
-        Temperature of the sample in K.
-    energy_resolution : float or callable, default=None
-        Standard deviation of the resolution in meV, or a function from energy transfer
-        in meV to it.
-    source : str, default=None
-        Where the numbers come from, such as the path of a file.
-    details : mapping, default=None
-        What else a reader has to say, by name.
+    temperature, energy_resolution, source, details : optional
+        As for :class:`Measurement`.
     energy_edges : array-like of shape (n_energy + 1,)
         Borders of the bins of energy transfer in meV, increasing.
     polar, azimuthal : array-like of shape (n_detectors,)
@@ -86,33 +78,29 @@ class DetectorMeasurement(Measurement):
     psi: float | None = None
     ki_over_kf_scaling: bool | None = None
 
-    def __post_init__(self):
-        data = np.asarray(self.data, dtype=float)
-        if self.grid is not None or data.ndim != 2:
+    def _settle_layout(self, data: Array) -> None:
+        """Check that there is an intensity for each detector and energy."""
+        shape = np.shape(self.data)
+        if self.grid is not None or len(shape) != 2:
             raise ValueError(
                 "data must have shape (n_detectors, n_energy) and no grid, got shape "
-                f"{data.shape} and grid={self.grid!r}. With a grid it is a Measurement."
+                f"{shape} and grid={self.grid!r}. With a grid it is a Measurement."
             )
         if self.incident_energy is None:
             raise ValueError("incident_energy must be known in meV, got None.")
-        edges = _numbers(self.energy_edges, "energy_edges", data.shape[1] + 1)
+        edges = _numbers(self.energy_edges, "energy_edges", shape[1] + 1)
         if not ((np.diff(edges) > 0).all() and np.isfinite(edges).all()):
             raise ValueError(
                 "energy_edges must be increasing borders of bins in meV, got "
                 f"{edges[:3].tolist()} ..."
             )
-        angles = {name: _numbers(getattr(self, name), name, len(data))
-                  for name in _ANGLES}  # fmt: skip
-        psi = self.psi
-        if psi is not None:
-            psi = float(psi)
-            if not np.isfinite(psi):
-                raise ValueError(
-                    f"psi must be an angle in degrees or None, got {psi:g}."
-                )
-        self._settle(
-            data, self.incident_energy, 1, energy_edges=edges, psi=psi, **angles
-        )
+        psi = None if self.psi is None else float(self.psi)
+        if psi is not None and not np.isfinite(psi):
+            raise ValueError(f"psi must be an angle in degrees or None, got {psi:g}.")
+        angles = {
+            name: _numbers(getattr(self, name), name, shape[0]) for name in _ANGLES
+        }
+        self._keep(energy_edges=edges, psi=psi, **angles)
 
     def __len__(self) -> int:
         """Return 1: it is one run."""
@@ -124,8 +112,8 @@ class DetectorMeasurement(Measurement):
         return self
 
 
-def _numbers(values, name, length):
+def _numbers(values: ArrayLike, name: str, length: int) -> Array:
     array = np.asarray(values, dtype=float)
     if array.shape != (length,):
         raise ValueError(f"{name} must have shape ({length},), got {array.shape}.")
-    return array
+    return read_only(array)

@@ -1,17 +1,16 @@
-"""A measurement: intensities and all that their file knows of how they were taken."""
+"""A measurement: intensities, and how they were measured as far as a file tells it."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields
-from dataclasses import replace as changed
+from dataclasses import KW_ONLY, field
 from numbers import Real
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation
 
+from skphonon._versioned import Immutable, immutable, read_only
 from skphonon._warnings import warn_user
 from skphonon.physics.scattering import kinematic_mask
 
@@ -39,12 +38,12 @@ class MeasurementWarning(UserWarning):
     """A measurement is probably not what it is taken for."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Measurement:
-    r"""Keep measured spectra with what is known of how they were measured.
+@immutable
+class Measurement(Immutable):
+    r"""Measured spectra, with all that is known of how they were measured.
 
-    What a file does not say is None, and is asked for by name where it is first needed.
-    A measurement does not change: :meth:`replace` makes another one.
+    What a file does not tell is None, and is asked for by name where it is first
+    needed. A measurement does not change: :meth:`replace` makes another one.
 
     Parameters
     ----------
@@ -55,7 +54,8 @@ class Measurement:
     error : array-like of the shape of `data`, default=None
         Standard deviations; NaN where there is none.
     quantity : {"sqe", "chi"}, default=None
-        Whether the intensities are in proportion to S(Q, E) or to :math:`\chi''`.
+        Scattering function S(Q, E) or susceptibility :math:`\chi''`, to which the
+        intensities are in proportion.
     incident_energy : float, default=None
         Energy of the incoming neutrons in meV. None takes that of the grid.
     temperature : float or array-like of shape (n_spectra,), default=None
@@ -64,9 +64,9 @@ class Measurement:
         Standard deviation of the resolution in meV, or a function from energy transfer
         in meV to it.
     source : str, default=None
-        Where the numbers come from, such as the path of a file.
+        Origin of the numbers, such as the path of a file.
     details : mapping, default=None
-        What else a reader has to say, by name.
+        Anything else that a reader finds, by name.
 
     Raises
     ------
@@ -106,54 +106,42 @@ class Measurement:
     source: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _warn_beyond_the_limit(self)
+
+    def _settle(self) -> None:
+        data = _rows(self.data, "data")
+        self._settle_layout(data)
+        self._keep(data=data)
+        incident = self.incident_energy
+        if incident is None:
+            incident = getattr(self.grid, "incident_energy", None)
+        resolution = self.energy_resolution
+        if not callable(resolution):
+            resolution = _positive(resolution, "energy_resolution", "meV", or_zero=True)
+        self._keep(
+            error=None if self.error is None else _errors(self.error, data),
+            quantity=_quantity(self.quantity),
+            incident_energy=_positive(incident, "incident_energy", "meV"),
+            temperature=_temperature(self.temperature, len(self)),
+            energy_resolution=resolution,
+            details=MappingProxyType(dict(self.details or {})),
+        )
+
+    def _settle_layout(self, data: Array) -> None:
+        """Check that there is an intensity for each pixel."""
         if not hasattr(self.grid, "n_pixels"):
             raise TypeError(
                 "grid must be a SpectrumGrid, AngleGrid, CrystalGrid or PathGrid, got "
                 f"{type(self.grid).__name__}."
             )
-        data = _rows(self.data, "data")
         if data.shape[1] != self.grid.n_pixels:
             raise ValueError(
                 f"data must have one column for each of the {self.grid.n_pixels} "
                 f"pixels of the grid, {self.grid.shape}, got shape {data.shape}. Turn "
                 "images into rows with grid.to_rows."
             )
-        incident = self.incident_energy
-        if incident is None:
-            incident = getattr(self.grid, "incident_energy", None)
-        self._settle(data, incident, len(data))
-        _warn_beyond_the_limit(self)
-
-    def _settle(self, data, incident_energy, n_spectra, **others):
-        """Check what all measurements have, and keep it."""
-        error = self.error
-        if error is not None:
-            error = _rows(error, "error")
-            if error.shape != data.shape:
-                raise ValueError(
-                    f"error must have the shape of data, {data.shape}, got "
-                    f"{error.shape}."
-                )
-            if (error < 0).any():
-                raise ValueError(
-                    f"error must not be negative, got {np.nanmin(error):g}. It holds "
-                    "standard deviations."
-                )
-        resolution = self.energy_resolution
-        if not callable(resolution):
-            resolution = _positive(resolution, "energy_resolution", "meV", or_zero=True)
-        settled = {
-            "data": data,
-            "error": error,
-            "quantity": _quantity(self.quantity),
-            "incident_energy": _positive(incident_energy, "incident_energy", "meV"),
-            "temperature": _temperature(self.temperature, n_spectra),
-            "energy_resolution": resolution,
-            "details": MappingProxyType(dict(self.details or {})),
-        }
-        for name, value in (settled | others).items():
-            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, np.shape(self.data)))
@@ -170,70 +158,31 @@ class Measurement:
         """Return the number of spectra."""
         return len(self.data)
 
-    def __getitem__(self, number: int | slice) -> "Measurement":
+    def __getitem__(self, number: int | slice) -> Self:
         """Return the measurement of one or more spectra, with their temperature."""
         row = range(len(self))[number]  # raises IndexError, which ends a loop
         temperature = self.temperature
         if isinstance(temperature, np.ndarray):  # one for each spectrum
             temperature = temperature[row]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MeasurementWarning)  # it was said already
-            return self.replace(
-                data=self.data[row],
-                error=None if self.error is None else self.error[row],
-                temperature=temperature,
-            )
+        error = None if self.error is None else np.atleast_2d(self.error[number])
+        one = object.__new__(type(self))  # checked and warned of already
+        one._keep(**self.settings())
+        one._keep(
+            data=np.atleast_2d(self.data[number]), error=error, temperature=temperature
+        )
+        return one
 
-    def __iter__(self) -> Iterator["Measurement"]:
+    def __iter__(self) -> Iterator[Self]:
         return (self[row] for row in range(len(self)))
 
-    def __getstate__(self):
-        state = {each.name: getattr(self, each.name) for each in fields(self)}
-        return state | {"details": dict(self.details)}
 
-    def __setstate__(self, state):
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "details", MappingProxyType(state["details"]))
+def simulator_settings(
+    measurement: Measurement, simulator: Any, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments that make a class of simulators record what was measured.
 
-    def replace(self, **changes) -> "Measurement":
-        """Return a measurement that differs in what is named.
-
-        Parameters
-        ----------
-        **changes
-            New values of parameters of the class.
-
-        Returns
-        -------
-        Measurement
-            This one is left as it is.
-        """
-        return changed(self, **changes)
-
-
-def simulator_settings(measurement, simulator, given: Mapping[str, Any]) -> dict:
-    """Return the settings that make a simulator record what was measured.
-
-    Parameters
-    ----------
-    measurement : Measurement
-        Of one spectrum, or of several at one temperature.
-    simulator : type
-        Class of the simulator; what its constructor does not take is not asked for.
-    given : mapping
-        Settings of the user, which come first.
-
-    Returns
-    -------
-    dict
-        Keyword arguments of the constructor besides the model and the grid.
-
-    Raises
-    ------
-    ValueError
-        If the measurement has no grid yet, lacks what is not given, or has several
-        temperatures.
+    Those that are given come first; what the constructor does not take is not asked
+    for.
     """
     require_grid(measurement)
     names = [
@@ -262,19 +211,8 @@ def simulator_settings(measurement, simulator, given: Mapping[str, Any]) -> dict
     return {**known, **given}
 
 
-def require_grid(measurement) -> None:
-    """Refuse what detectors counted and nobody has rebinned yet.
-
-    Parameters
-    ----------
-    measurement : Measurement
-        Any.
-
-    Raises
-    ------
-    ValueError
-        If it has no grid.
-    """
+def require_grid(measurement: Measurement) -> None:
+    """Refuse what detectors counted and nobody has rebinned yet."""
     if measurement.grid is None:
         whose = f" of {measurement.source}" if measurement.source else ""
         raise ValueError(
@@ -290,10 +228,24 @@ def _rows(values: ArrayLike, name: str) -> Array:
             f"{name} must have one spectrum a row, got shape {rows.shape}. Turn images "
             "into rows with grid.to_rows."
         )
-    return rows
+    return read_only(rows)
 
 
-def _quantity(value):
+def _errors(values: ArrayLike, data: Array) -> Array:
+    error = _rows(values, "error")
+    if error.shape != data.shape:
+        raise ValueError(
+            f"error must have the shape of data, {data.shape}, got {error.shape}."
+        )
+    if (error < 0).any():
+        raise ValueError(
+            f"error must not be negative, got {np.nanmin(error):g}. It holds standard "
+            "deviations."
+        )
+    return error
+
+
+def _quantity(value: str | None) -> str | None:
     if value is not None and value not in _QUANTITIES:
         raise ValueError(
             f"quantity must be one of {', '.join(_QUANTITIES)} or None, got {value!r}."
@@ -301,18 +253,20 @@ def _quantity(value):
     return value
 
 
-def _positive(value, name, unit, *, or_zero=False):
+def _positive(
+    value: Any, name: str, unit: str, *, or_zero: bool = False
+) -> float | None:
     if value is None:
         return None
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and (0 < value < np.inf or (or_zero and value == 0))):
+    if not (number and (0 < float(value) < np.inf or (or_zero and value == 0))):
         raise ValueError(f"{name} must be a positive number in {unit}, got {value!r}.")
     return float(value)
 
 
-def _temperature(value, n_spectra):
+def _temperature(value: ArrayLike | None, n_spectra: int) -> float | Array | None:
     if value is None:
         return None
     values = np.asarray(value, dtype=float)
@@ -323,21 +277,21 @@ def _temperature(value, n_spectra):
         )
     if not ((values >= 0) & (values < np.inf)).all():
         raise ValueError(f"temperature must be at least 0 K, got {value!r}.")
-    return values if values.ndim else float(values)
+    return read_only(values) if values.ndim else float(values)
 
 
-def _warn_beyond_the_limit(measurement):
+def _warn_beyond_the_limit(measurement: Measurement) -> None:
     """Warn of intensity where energy and momentum cannot both be conserved."""
     grid, incident = measurement.grid, measurement.incident_energy
     if incident is None or not hasattr(grid, "q"):
         return
     images = grid.to_image(measurement.data)
     found = (np.isfinite(images) & (images != 0)).any(axis=0)
-    share = _share_beyond(found, *grid.axes(), incident)
+    share = _share_beyond(found, grid.energy, grid.q, incident)
     if share <= _BEYOND:
         return
     square = found.shape[0] == found.shape[1]
-    if square and _share_beyond(found.T, *grid.axes(), incident) < share / 2:
+    if square and _share_beyond(found.T, grid.energy, grid.q, incident) < share / 2:
         advice = TRANSPOSED
     else:
         advice = (
@@ -351,8 +305,10 @@ def _warn_beyond_the_limit(measurement):
     )
 
 
-def _share_beyond(found, energy, q, incident_energy):
-    """Share of pixels, among those with intensity, that touch no reachable one."""
+def _share_beyond(
+    found: NDArray[np.bool_], energy: Array, q: Array, incident_energy: float
+) -> float:
+    """Return the share of pixels with intensity that touch no reachable one."""
     reachable = np.zeros(found.shape, dtype=bool)
     below = energy < incident_energy
     reachable[below] = kinematic_mask(energy[below], q, incident_energy)

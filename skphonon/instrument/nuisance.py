@@ -1,13 +1,14 @@
-"""What an experiment makes of each spectrum, besides the crystal: names and values.
+"""Nuisances: what an experiment changes in a spectrum, and the crystal does not.
 
 Values of all nuisances are a table of shape (n_samples, n_nuisances), ranges one of
 shape (2, n_nuisances), both in the order of `NAMES`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skphonon.instrument.grid import energy_edges
 from skphonon.instrument.resolution import resolve_widths
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+Values = Mapping[str, ArrayLike]
 
 #: Widths of lines: coefficients of a polynomial in their energy.
 LINE_WIDTHS = ("line_width", "line_width_slope", "line_width_curvature")
@@ -68,24 +70,10 @@ _RATIO, _MARGIN = 1.6, 1.05  # of working ranges, and how far inside values lie
 _ROUNDING = 1e-9  # by which a value may leave its range
 
 
-def value_table(base: Array, nuisance, n_samples: int, names=NAMES) -> Array:
-    """Return the values of all nuisances, one row a sample.
-
-    Parameters
-    ----------
-    base : ndarray of shape (n_nuisances,)
-        Of what is not named.
-    nuisance : dict
-        From names to a number or an array of shape (n_samples,).
-    n_samples : int
-        Number of samples.
-    names : tuple of str, default=NAMES
-        What there is, in order.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_nuisances)
-        Checked.
+def value_table(
+    base: Array, nuisance: Values, n_samples: int, names: Sequence[str] = NAMES
+) -> Array:
+    """Return the values of all nuisances, one row a sample; `base` if not named.
 
     Raises
     ------
@@ -106,23 +94,8 @@ def value_table(base: Array, nuisance, n_samples: int, names=NAMES) -> Array:
     return table
 
 
-def range_table(table: Array, ranges, names=NAMES) -> Array:
-    """Return the ranges to be prepared for.
-
-    Parameters
-    ----------
-    table : ndarray of shape (n_samples, n_nuisances)
-        Values to come.
-    ranges : dict
-        From names to pairs of the least and the largest value, between which the
-        values lie; for what is not named they are what the values span.
-    names : tuple of str, default=NAMES
-        What there is, in order.
-
-    Returns
-    -------
-    ndarray of shape (2, n_nuisances)
-        Checked.
+def range_table(table: Array, ranges: Values, names: Sequence[str] = NAMES) -> Array:
+    """Return the ranges to be prepared for: what values span, if not named.
 
     Raises
     ------
@@ -150,23 +123,10 @@ def range_table(table: Array, ranges, names=NAMES) -> Array:
     return spans
 
 
-def check_derivatives(names, table: Array, known=NAMES) -> None:
-    """Refuse derivatives that do not exist.
-
-    Parameters
-    ----------
-    names : tuple of str
-        What to differentiate with.
-    table : ndarray of shape (n_samples, n_nuisances)
-        Where.
-    known : tuple of str, default=NAMES
-        What there is, in order.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, or a kernel of no width is to change.
-    """
+def check_derivatives(
+    names: Iterable[str], table: Array, known: Sequence[str] = NAMES
+) -> None:
+    """Refuse derivatives with unknown names, or of a kernel of no width."""
     _check_names("nuisance", names, known)
     for name in names:
         width = "energy_resolution" if name.startswith("energy") else "q_resolution"
@@ -187,18 +147,7 @@ def of_a_plan(ranges: Array) -> Array:
 
 
 def table_columns(table: Array) -> dict[str, Array]:
-    """Return the columns of a table of a powder by name.
-
-    Parameters
-    ----------
-    table : ndarray of shape (n, n_nuisances)
-        Of the names in `NAMES`, and those in `OF_ANGLES` where a grid has angles.
-
-    Returns
-    -------
-    dict
-        From names to arrays of shape (n,).
-    """
+    """Return the columns of a table by name, with `OF_ANGLES` where it has more."""
     names = (*NAMES, *OF_ANGLES)[: table.shape[1]]
     return dict(zip(names, table.T, strict=True))
 
@@ -208,28 +157,17 @@ def ranges_by_name(ranges: Array) -> dict[str, tuple[float, float]]:
     return {name: tuple(pair) for name, pair in table_columns(ranges).items()}
 
 
-def working_ranges(values, ranges):
+def working_ranges(values: Values, ranges: Values) -> dict[str, tuple[float, float]]:
     """Return parts of ranges that hold some values.
 
     Resolutions lie between powers of a ratio, and slopes such that the narrowest end of
     a spectrum does; that of other nuisances is cheap. A little lies between a value and
     the ends, so that it may move without leaving.
-
-    Parameters
-    ----------
-    values : dict
-        From names of nuisances to a number or an array.
-    ranges : dict
-        From the same names to pairs of the least and the largest value.
-
-    Returns
-    -------
-    dict
-        Pairs, by the same names.
     """
     found = {}
-    for name, pair in ranges.items():
-        low, high = np.min(values[name]), np.max(values[name])
+    for name, given in ranges.items():
+        least, most = np.asarray(given, dtype=float)
+        low, high = float(np.min(values[name])), float(np.max(values[name]))
         if name == "energy_resolution_slope":
             # the narrowest end has 1 - |s| / 2 of the width in the middle
             narrowest = 1 - max(abs(low), abs(high)) / 2
@@ -238,32 +176,21 @@ def working_ranges(values, ranges):
         elif name.endswith("resolution") and low > 0:
             low, high = _power_below(low), 1 / _power_below(1 / high)
         else:
-            low, high = pair
-        found[name] = float(max(low, pair[0])), float(min(high, pair[1]))
+            low, high = least, most
+        found[name] = float(max(low, least)), float(min(high, most))
     return found
 
 
-def _power_below(value):
+def _power_below(value: float) -> float:
     """Return the largest power of the ratio that is below a value by the margin."""
-    return _RATIO ** np.floor(np.log(value / _MARGIN) / np.log(_RATIO))
+    return float(_RATIO ** np.floor(np.log(value / _MARGIN) / np.log(_RATIO)))
 
 
-def resolution(simulator, value: float, slope: float) -> float | Callable:
-    """Return the energy resolution of a sample.
+def resolution(simulator: Any, value: float, slope: float) -> float | Callable:
+    """Return the energy resolution of a sample, as the parameter of its simulator.
 
-    Parameters
-    ----------
-    simulator : PowderSimulator
-        Its `energy_resolution` and grid.
-    value : float
-        Standard deviation in meV, or a factor of what is a function.
-    slope : float
-        Relative change from the lowest to the highest energy of the grid.
-
-    Returns
-    -------
-    float or callable
-        As the parameter of the simulator.
+    The value is a standard deviation in meV, or a factor of what is a function; the
+    slope is relative, from the lowest to the highest energy of the grid.
     """
     given = simulator.energy_resolution
     if slope == 0 and not callable(given):
@@ -271,14 +198,14 @@ def resolution(simulator, value: float, slope: float) -> float | Callable:
     edges = energy_edges(simulator.grid)
     middle, span = (edges[0] + edges[-1]) / 2, edges[-1] - edges[0]
 
-    def widths(energies):
+    def widths(energies: Array) -> Array:
         of_base = value * resolve_widths(given if callable(given) else 1.0, energies)
         return of_base * (1 + slope * (energies - middle) / span)
 
     return widths
 
 
-def _check_names(parameter, given, known):
+def _check_names(parameter: str, given: Iterable[str], known: Sequence[str]) -> None:
     unknown = [name for name in given if name not in known]
     if unknown:
         raise ValueError(
@@ -286,7 +213,7 @@ def _check_names(parameter, given, known):
         )
 
 
-def _check_values(parameter, name, values):
+def _check_values(parameter: str, name: str, values: Array) -> None:
     low, high = _LIMITS.get(name, (-np.inf, np.inf))
     good = (values > low) & (values < high)
     if name in _OR_ZERO:

@@ -189,8 +189,8 @@ def test_ki_over_kf_is_applied_once(tmp_path):
 
 def test_masked_detectors_do_not_count(path):
     whole = read_nxspe(path)
-    part = read_nxspe(path)
-    part.data[::3] = np.nan
+    masked = np.arange(len(whole.data)) % 3 == 0
+    part = whole.replace(data=np.where(masked[:, None], np.nan, whole.data))
     half = {
         name: np.delete(getattr(whole, name), np.s_[::3], axis=0)
         for name in ("data", "error", *BANK)
