@@ -161,7 +161,7 @@ class ModelSimulator(Simulator):
 
     @property
     def parameter_names(self):
-        """Names of the parameters, in order."""
+        """Names of the parameters, in order, as the model has them."""
         return self.model.parameter_names
 
     @property

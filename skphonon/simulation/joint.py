@@ -39,21 +39,6 @@ class JointSimulator(Simulator):
         lattice that two incident energies saw. Of others each has its own, named
         ``"energy_resolution (50 K)"`` for the measurement named ``"50 K"``.
 
-    Attributes
-    ----------
-    parameter_names : list of str
-        The name of a shared parameter as it is; others as in ``"1XX at 50"``.
-    reference : ndarray of shape (n_parameters,)
-        Reference values.
-    nuisance_names : list of str
-        Names of what else may differ between rows: shared ones, then those of each
-        measurement.
-    nuisance_reference : ndarray of shape (n_nuisances,)
-        Their values unless asked for others.
-    parts : dict
-        From names to pairs of the slice of a row that belongs to the measurement and
-        its simulator.
-
     See Also
     --------
     LeastSquaresInverter : Takes this in the place of a single simulator.
@@ -95,7 +80,7 @@ class JointSimulator(Simulator):
 
     @property
     def parameter_names(self):
-        """Names of the parameters, in order."""
+        """Names of the parameters: shared ones as they are, others ``"1XX at 50"``."""
         names = []
         for name, places in self._places().items():
             names += (
@@ -112,7 +97,7 @@ class JointSimulator(Simulator):
 
     @property
     def nuisance_names(self):
-        """Names of what may differ between rows besides the parameters."""
+        """Names of what else may differ: shared ones, then those of measurements."""
         return list(self._nuisances())
 
     @property
@@ -128,7 +113,7 @@ class JointSimulator(Simulator):
 
     @property
     def parts(self):
-        """Slices of a row, and their simulators, by the name of the measurement."""
+        """Pairs of a slice of a row and its simulator, by name of the measurement."""
         found, end = {}, 0
         for name, simulator in self._checked().items():
             begin, end = end, end + _n_pixels(simulator)

@@ -116,22 +116,6 @@ class PowderSimulator(PhononSimulator):
     n_jobs : int, default=None
         Threads that simulate batches of parameter sets, as in joblib.
 
-    Attributes
-    ----------
-    parameter_names : list of str
-        Names of the parameters, in order.
-    reference : ndarray of shape (n_parameters,)
-        Reference values of the parameters in eV/Angstrom^2.
-    nuisance_names : list of str
-        Names of what else may differ between the spectra of a call.
-    nuisance_reference : ndarray of shape (n_nuisances,)
-        The values it has unless asked for others.
-    zone_mesh : ZoneMesh
-        The mesh that is used.
-    mesh_error : float
-        Error of the spectrum on it at the reference, from a mesh of half as many points
-        again along each axis.
-
     Notes
     -----
     Conditions that may differ between the spectra of a call (`nuisance_names`):
@@ -248,13 +232,13 @@ class PowderSimulator(PhononSimulator):
 
     @property
     def zone_mesh(self):
-        """Mesh of the zone that is used."""
+        """Mesh of the zone that is used, a :class:`~skphonon.physics.ZoneMesh`."""
         _, _, ranges = self._asked(self.reference)
         return self._plan(ranges).mesh
 
     @property
     def mesh_error(self):
-        """Error of the spectrum on the mesh, at the reference."""
+        """Error of the spectrum at the reference, as from :meth:`mesh_errors`."""
         return float(self.mesh_errors(self.reference)[0])
 
     def mesh_errors(self, parameters):

@@ -65,7 +65,7 @@ class SingleCrystalSimulator(PhononSimulator):
         of the reciprocal lattice of the model, which is that of a primitive cell where
         the model comes from phonopy.
     temperature : float, default=300.0
-        Temperature in K, for the Debye-Waller factor and the occupation of phonons.
+        Temperature of the sample in K.
     energy_resolution : float or callable
         Standard deviation in meV of a Gaussian resolution, as for
         :class:`PowderSimulator`. The width of the bins comes on top.
@@ -84,13 +84,9 @@ class SingleCrystalSimulator(PhononSimulator):
         crystal are approached: there the energies of optical modes depend on it. None
         takes the mean of the spectra over all directions.
     mean_square_displacement : float, default=None
-        :math:`\langle u_x^2 \rangle` in Angstrom^2 of every atom, so that
-        :math:`2W = Q^2 \langle u_x^2 \rangle`. None computes the (anisotropic) tensor
-        of each atom from each set of force constants at the given temperature.
+        In Angstrom^2, as for :class:`PowderSimulator`.
     background : array-like of shape (n_energy_powers, n_q_powers), default=None
-        Coefficients :math:`c_{kl}` of a background
-        :math:`\bar I \sum_{kl} c_{kl} E^k |Q|^l` (E in meV, Q in 1/Angstrom) added to
-        each spectrum, in units of the mean :math:`\bar I` of its visible intensity.
+        Coefficients in E and \|Q\|, as for :class:`PowderSimulator`.
     quantity : {"sqe", "chi"}, default="sqe"
         What a spectrum shows: S(Q, E) or :math:`\chi''(Q, E)`.
     units : {"1/meV", "barn/meV/sr"}, default="1/meV"
@@ -107,17 +103,6 @@ class SingleCrystalSimulator(PhononSimulator):
         Memory in MB that a call works in, besides its result and what is kept of the
         grid (about 200 bytes a wavevector). Less may be slower, and so may more. A
         Jacobian needs what one wavevector takes: a matrix for each parameter.
-
-    Attributes
-    ----------
-    parameter_names : list of str
-        Names of the parameters, in order.
-    reference : ndarray of shape (n_parameters,)
-        Reference values of the parameters in eV/Angstrom^2.
-    nuisance_names : list of str
-        Names of what else may differ between the spectra of a call.
-    nuisance_reference : ndarray of shape (n_nuisances,)
-        The values it has unless asked for others.
 
     See Also
     --------

@@ -61,17 +61,6 @@ class SpinWaveSimulator(ModelSimulator):
         What a spectrum shows: S(Q, E), in 1/meV per spin (see
         :mod:`skphonon.physics.spin_waves`), or :math:`\chi''(Q, E)`.
 
-    Attributes
-    ----------
-    parameter_names : list of str
-        Names of the parameters, in order.
-    reference : ndarray of shape (n_parameters,)
-        Reference values of the parameters in meV.
-    nuisance_names : list of str
-        Names of what else may differ between the spectra of a call.
-    nuisance_reference : ndarray of shape (n_nuisances,)
-        The values it has unless asked for others.
-
     See Also
     --------
     PowderSimulator : Phonons of a powder.

@@ -8,10 +8,10 @@ from numpy.testing import assert_allclose
 
 from skphonon.instrument import SpectrumGrid
 from skphonon.instrument.resolution import bin_kernel
-from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
+from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.physics.scattering import bose_occupation
 from skphonon.simulation._axes import energy_axis, inverse_square, q_axis
-from skphonon.simulation._kernels import line_kernel, occupied
+from skphonon.simulation._kernels import line_kernel
 
 EDGES = np.arange(-10.25, 30.5, 0.5)
 
@@ -105,14 +105,3 @@ def test_lines_beyond_the_axis_are_not_seen():
 
 def test_soft_modes_do_not_scatter():
     assert_allclose(inverse_square(np.array([-4.0, 0.0, 1e-7, 4.0])), [0, 0, 0, 0.25])
-
-
-@pytest.mark.parametrize("temperature", [0.0, 300.0])
-def test_occupation_obeys_detailed_balance(temperature):
-    energies = np.array([0.5, 5.0, 40.0])
-    above, below = occupied(energies, temperature), occupied(-energies, temperature)
-    boltzmann = np.zeros(3)
-    if temperature:
-        boltzmann = np.exp(-energies / (BOLTZMANN * temperature))
-    assert_allclose(below, boltzmann * above, rtol=1e-10)
-    assert_allclose(occupied(np.zeros(1), temperature), BOLTZMANN * temperature)
