@@ -56,19 +56,18 @@ def check_parameters(estimator):
 
     Parameters
     ----------
-    estimator : BaseEstimator
-        Grid, model or simulator.
+    estimator : object
+        Model or simulator.
 
     Raises
     ------
     ValueError
         Naming the first parameter out of range, what it must be and what it is.
     """
-    parameters = estimator.get_params(deep=False)
     constraints = estimator._parameter_constraints
     validate_parameter_constraints(
         constraints,
-        {name: parameters[name] for name in constraints},
+        {name: getattr(estimator, name) for name in constraints},
         caller_name=type(estimator).__name__,
     )
 
@@ -304,7 +303,7 @@ def reference_row(model):
     raise ValueError(
         f"The model must have reference values, {len(names)} finite ones, of "
         f"{', '.join(names)}; got {given}. Set them with "
-        "model.set_params(reference=[...])."
+        "model.replace(reference=[...])."
     )
 
 

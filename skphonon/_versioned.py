@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import numpy as np
 import sklearn
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from skphonon._caching import content_of, shared
@@ -212,7 +212,7 @@ def immutable(cls: type[T]) -> type[T]:
     return made
 
 
-def read_only(values: ArrayLike, dtype: DTypeLike = float) -> NDArray:
+def read_only(values: ArrayLike, dtype: Any = float) -> NDArray:
     """Return values as an array that nobody can write into, a copy where needed."""
     array = np.asarray(values, dtype=dtype)
     if array.flags.writeable or array.base is not None:

@@ -4,7 +4,6 @@ from itertools import product
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import clone
 from tqdm import tqdm
 
 from skphonon.datasets._calculators import ForceField, named_calculators
@@ -216,7 +215,7 @@ def _crystal(structure, cutoff, n_shells, supercell):
         magnetic_moments=cell.magnetic_moments,
     )
     if cutoff is not None:
-        model.n_shells = model._count_within(cutoff)
+        model = model.replace(n_shells=model.shells_within(cutoff))
     if supercell is not None:
         change = np.rint(whole.cell @ np.linalg.inv(cell.cell)).astype(int)
         supercell = change.T @ supercells.as_matrix(supercell)
@@ -307,5 +306,5 @@ def _prior(model, rows, softening):
     table = pd.DataFrame(rows, columns=[*states, *model.parameter_names])
     prior = ForceConstantPrior(model, table).rescaled(softening)
     if model.reference is None:
-        prior.model = clone(model).set_params(reference=prior.mean_)
+        prior.model = model.replace(reference=prior.mean_)
     return prior

@@ -5,15 +5,16 @@ transfer is any function from energies to widths, both in meV; the classes here 
 such functions that can be cloned, compared, pickled and searched over.
 """
 
-from collections.abc import Callable
-from typing import Any, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from skphonon._validation import StrOptions, check_parameters, increasing_axis
-from skphonon._versioned import VersionedEstimator
+from skphonon._versioned import Immutable, immutable, read_only
 
 __all__ = [
     "PolynomialResolution",
@@ -33,10 +34,11 @@ _CERTAIN = 9.0  # widths beyond which a normal distribution is 0 or 1 to roundin
 _TABLE_SIZE = 401  # of an instrument: linear interpolation errs by less than 1e-4
 
 
-class _EnergyResolution(VersionedEstimator):
-    """A function from energy transfer to width; equal to others by its parameters."""
+@immutable
+class _EnergyResolution(Immutable):
+    """A function from energy transfer to width."""
 
-    def __call__(self, energy):
+    def __call__(self, energy: ArrayLike) -> Array:
         """Return the standard deviation at given energy transfers.
 
         Parameters
@@ -52,8 +54,7 @@ class _EnergyResolution(VersionedEstimator):
         Raises
         ------
         ValueError
-            If a parameter is not as described, or the width is not known or not
-            positive at one of the energies.
+            If the width is not known or not positive at one of the energies.
         """
         energy = np.asarray(energy, dtype=float)
         sigma = self._sigma(energy)
@@ -66,14 +67,11 @@ class _EnergyResolution(VersionedEstimator):
             )
         return sigma
 
-    def __eq__(self, other):
-        """Tell whether the other has the same class and parameters."""
-        if type(self) is not type(other):
-            return False
-        others = other.get_params()
-        return all(np.array_equal(v, others[k]) for k, v in self.get_params().items())
+    def _sigma(self, energy: Array) -> Array:
+        raise NotImplementedError
 
 
+@immutable
 class PolynomialResolution(_EnergyResolution):
     r"""Energy resolution as a polynomial of the energy transfer.
 
@@ -95,24 +93,28 @@ class PolynomialResolution(_EnergyResolution):
     array([1.5, 1. ])
     """
 
-    _parameter_constraints = {"kind": [StrOptions({"sigma", "fwhm"})]}
+    coefficients: Array
+    _: KW_ONLY
+    kind: str = "sigma"
 
-    def __init__(self, coefficients, *, kind="sigma"):
-        self.coefficients = coefficients
-        self.kind = kind
+    _parameter_constraints: ClassVar[dict] = {"kind": [StrOptions({"sigma", "fwhm"})]}
 
-    def _sigma(self, energy):
+    def _settle(self) -> None:
         check_parameters(self)
-        coefficients = np.asarray(self.coefficients, dtype=float)
+        coefficients = read_only(self.coefficients)
         if coefficients.ndim != 1 or not coefficients.size:
             raise ValueError(
                 "coefficients must be a non-empty one-dimensional array in ascending "
                 f"powers of E, got shape {coefficients.shape}."
             )
-        width = np.polynomial.polynomial.polyval(energy, coefficients)
-        return width / _FWHM if self.kind == "fwhm" else width
+        self._keep(coefficients=coefficients)
+
+    def _sigma(self, energy: Array) -> Array:
+        unit = _FWHM if self.kind == "fwhm" else 1.0
+        return np.polynomial.polynomial.polyval(energy, self.coefficients) / unit
 
 
+@immutable
 class TabulatedResolution(_EnergyResolution):
     """Energy resolution interpolated linearly in a table.
 
@@ -131,25 +133,28 @@ class TabulatedResolution(_EnergyResolution):
     array([1.5 , 1.35, 0.9 ])
     """
 
-    def __init__(self, energy, sigma):
-        self.energy = energy
-        self.sigma = sigma
+    energy: Array
+    sigma: Array
 
-    def _sigma(self, energy):
-        table = increasing_axis(self.energy, "energy of the table")
-        sigma = np.asarray(self.sigma, dtype=float)
+    def _settle(self) -> None:
+        table = read_only(increasing_axis(self.energy, "energy of the table"))
+        sigma = read_only(self.sigma)
         if sigma.shape != table.shape:
             raise ValueError(
                 f"sigma must hold one width for each of {table.size} energies, got "
                 f"shape {sigma.shape}."
             )
-        if not ((energy >= table[0]) & (energy <= table[-1])).all():
+        self._keep(energy=table, sigma=sigma)
+
+    def _sigma(self, energy: Array) -> Array:
+        low, high = self.energy[[0, -1]]
+        if not ((energy >= low) & (energy <= high)).all():
             raise ValueError(
-                f"Energies must lie within the table, {table[0]:g} to {table[-1]:g} "
+                f"Energies must lie within the table, {low:g} to {high:g} "
                 f"meV; got {energy.min():g} to {energy.max():g} meV. Extend the table "
                 "or crop the energy axis."
             )
-        return np.interp(energy, table, sigma)
+        return np.interp(energy, self.energy, self.sigma)
 
 
 def instrument_resolution(
@@ -397,7 +402,9 @@ def bin_kernel_shift_derivative(
     return np.diff(slope, axis=-2) / np.diff(np.asarray(edges, dtype=float))[..., None]
 
 
-def _scaled_by_width(edges, samples, sigma):
+def _scaled_by_width(
+    edges: ArrayLike, samples: ArrayLike, sigma: ArrayLike
+) -> tuple[Array, Array]:
     """Distances of borders from lines in widths, and the widths."""
     edges, sigma = np.asarray(edges, dtype=float), np.asarray(sigma, dtype=float)
     if not (sigma > 0).all():
@@ -435,7 +442,7 @@ def _slit_packages(instrument: Any) -> tuple[str, ...]:
     return get_args(settings["chopper_package"].annotation)
 
 
-def _check_name(parameter, name, known):
+def _check_name(parameter: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise ValueError(
             f"{parameter} must be one of {', '.join(known)}; got {name!r}."

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
+from skphonon._versioned import read_only
 from skphonon.physics import _sum_rule as sum_rules
 from skphonon.physics import symmetry
 from skphonon.physics._atoms import element_and_mass
-from skphonon.physics.lattice import SAME_LENGTH
 from skphonon.physics.supercells import as_matrix
 
 _TOO_CLOSE = 0.1  # Angstrom
@@ -41,12 +41,13 @@ class Crystal:
     @cached_property
     def bonds(self):
         """Vectors of all bonds, (n_bonds, 3)."""
-        return np.concatenate([shell.bonds for shell in self.shells])
+        return read_only(np.concatenate([shell.bonds for shell in self.shells]))
 
     @cached_property
     def atoms(self):
         """Atoms of all bonds, (n_bonds, 2)."""
-        return np.concatenate([shell.atoms for shell in self.shells])
+        atoms = np.concatenate([shell.atoms for shell in self.shells])
+        return read_only(atoms, atoms.dtype)
 
     @cached_property
     def combinations(self):
@@ -55,9 +56,10 @@ class Crystal:
         return sum_rules.combinations(self.rule, sizes)
 
 
-def build_structure(lattice, symbol, positions, mass, magnetic_moments):
+def build_structure(lattice, symbols, positions, mass, magnetic_moments):
     """Return the cell and its space group that these parameters of a model describe."""
-    cell, symbols = _cell(lattice, symbol, positions, mass, magnetic_moments)
+    _check_apart(positions, lattice)
+    cell = _cell(lattice, symbols, positions, mass, magnetic_moments)
     group = _keeping_isotopes(symmetry.space_group(cell), symbols)
     if not np.allclose(cell.masses[group.permutations], cell.masses):
         raise ValueError(
@@ -117,32 +119,10 @@ def laue_class(group):
     return unique
 
 
-def _cell(lattice, symbol, positions, mass, magnetic_moments):
+def _cell(lattice, symbols, positions, mass, magnetic_moments):
     from phonopy.structure.atoms import PhonopyAtoms
 
-    lattice = np.asarray(lattice, dtype=float)
-    if lattice.shape != (3, 3) or abs(np.linalg.det(lattice)) < SAME_LENGTH:
-        raise ValueError(
-            "lattice must hold three independent vectors in rows, shape (3, 3), "
-            f"got shape {lattice.shape}: {lattice.tolist()}."
-        )
-    positions = np.zeros((1, 3)) if positions is None else np.array(positions, float)
-    if positions.ndim != 2 or positions.shape[1] != 3:
-        raise ValueError(
-            f"positions must have shape (n_atoms, 3), got {positions.shape}."
-        )
-    symbols = [symbol] * len(positions) if isinstance(symbol, str) else list(symbol)
-    if len(symbols) != len(positions):
-        raise ValueError(
-            f"symbol must be one a row of positions, {len(positions)}; got "
-            f"{len(symbols)}: {', '.join(symbols)}."
-        )
-    _check_apart(positions, lattice)
-    masses = None
-    if mass is not None:
-        masses = np.broadcast_to(np.asarray(mass, dtype=float), len(positions))
-        if not (masses > 0).all():
-            raise ValueError(f"mass must be positive, got {masses.tolist()}.")
+    masses = None if mass is None else np.broadcast_to(mass, len(positions))
     elements, of_isotopes = zip(*map(element_and_mass, symbols), strict=True)
     try:
         cell = PhonopyAtoms(
@@ -150,7 +130,7 @@ def _cell(lattice, symbol, positions, mass, magnetic_moments):
             symbols=list(elements),
             scaled_positions=positions,
             masses=masses,
-            magnetic_moments=_moments(magnetic_moments, len(positions)),
+            magnetic_moments=magnetic_moments,
         )
     except RuntimeError as error:  # radioactive elements have no natural mixture
         raise ValueError(
@@ -159,7 +139,7 @@ def _cell(lattice, symbol, positions, mass, magnetic_moments):
     if masses is None:
         pairs = zip(of_isotopes, cell.masses, strict=True)
         cell.masses = [natural if own is None else own for own, natural in pairs]
-    return cell, symbols
+    return cell
 
 
 def _keeping_isotopes(group, symbols):
@@ -167,19 +147,6 @@ def _keeping_isotopes(group, symbols):
     labels = np.array(symbols)
     kept = (labels[group.permutations] == labels).all(axis=1)
     return symmetry.SpaceGroup(*(column[kept] for column in group))
-
-
-def _moments(magnetic_moments, n_atoms):
-    if magnetic_moments is None:
-        return None
-    moments = np.asarray(magnetic_moments, dtype=float)
-    fits = moments.shape in ((n_atoms,), (n_atoms, 3))
-    if not fits or not np.isfinite(moments).all():
-        raise ValueError(
-            f"magnetic_moments must be finite and one an atom, shape ({n_atoms},) or "
-            f"({n_atoms}, 3), got shape {moments.shape}: {moments.tolist()}."
-        )
-    return moments
 
 
 def _check_apart(positions, lattice):

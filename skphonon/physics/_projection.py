@@ -86,7 +86,7 @@ def projection(model, stored, truncated):
     Projection
         Of the constants of the model less those given.
     """
-    crystal = model._crystal()
+    crystal = model._crystal
     slots = supercells.lay_out(stored, crystal.cell, crystal.bonds, crystal.atoms)
     elements, _ = fit_constants(crystal, slots, on_site=not truncated)
     given = slots.given.reshape(model.n_atoms, -1, 3, 3)

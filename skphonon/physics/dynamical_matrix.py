@@ -509,7 +509,7 @@ def _up_to_sign(bonds):
 
 def _tensor_map(model):
     """Return the map of parameters to the elements of the tensors, sparse."""
-    crystal, n_atoms = model._crystal(), model.n_atoms
+    crystal, n_atoms = model._crystal, model.n_atoms
     rows, columns, values, start = [], [], [], 0
     for shell, (parameters, coefficients) in zip(
         crystal.shells, crystal.combinations, strict=True

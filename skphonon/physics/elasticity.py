@@ -85,7 +85,7 @@ def elastic_constants(
         raise ValueError(
             "Elastic constants need a crystal with a centre of inversion or without "
             "Born charges, got one that may be piezoelectric. For constants without "
-            "its macroscopic field set model.set_params(born_charges=None, "
+            "its macroscopic field take model.replace(born_charges=None, "
             "dielectric=None) and use constants fitted that way."
         )
     brackets = _brackets(model, parameters)

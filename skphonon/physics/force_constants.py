@@ -11,45 +11,44 @@ module returns are :math:`\Phi`, as phonopy has them.
 
 import os
 import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import KW_ONLY
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from skphonon._validation import parameter_rows, reference_row
-from skphonon._versioned import VersionedEstimator
-from skphonon._warnings import warn_user
-from skphonon.physics import supercells, symmetry
-from skphonon.physics._atoms import isotope_of_mass
-from skphonon.physics._crystal import (
-    build_crystal,
-    build_structure,
-    laue_class,
-)
-from skphonon.physics._projection import projection
+from skphonon._caching import content_of
+from skphonon._validation import check_columns, parameter_rows, reference_row
+from skphonon._versioned import immutable, read_only
+from skphonon.physics import _phonopy_models as phonopy_models
+from skphonon.physics import supercells
+from skphonon.physics._atomic_crystal import AtomicCrystal
+from skphonon.physics._crystal import Crystal, build_crystal
 from skphonon.physics._shell_fits import fit_constants, fold, spread
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
-from skphonon.physics.lattice import SAME_LENGTH, farthest, separating_multiple
 from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
 from skphonon.physics.phonopy_io import load_phonopy
 from skphonon.physics.polar import non_analytic_term, polar_term
 from skphonon.physics.reduction import (
+    Reduction,
     closest,
     reduce_crystal,
     reduced_by,
     reduction_of,
 )
 from skphonon.physics.stability import softest_modes
-from skphonon.physics.zone import folded, laue_rotations
 
 __all__ = ["ForceConstantModel"]
 
+Array = NDArray[np.float64]
+
 _TABLE_UNITS = {"eV/Angstrom^2": 1.0, "N/m": EV_PER_A2_PER_NEWTON_PER_METRE}
-_STRUCTURE = ("lattice", "symbol", "positions", "mass", "magnetic_moments")
-_FAR_BEYOND = 2.0  # times the longest bond: shells need not be looked at
-_VANISHING = 1e-10  # of the largest constant
-_UNSOUND_CHARGE = 0.1  # e: sums and changes of Born charges above it get a warning
 
 
-class ForceConstantModel(VersionedEstimator):
+@immutable
+class ForceConstantModel(AtomicCrystal):
     r"""Describe a crystal by its symmetry-independent force constants.
 
     Pairs of atoms that the space group relates, or the exchange of the two atoms, form
@@ -81,13 +80,19 @@ class ForceConstantModel(VersionedEstimator):
         Reference values of the parameters in eV/Angstrom^2.
     positions : array-like of shape (n_atoms, 3), default=None
         Positions in units of the lattice vectors; None is one atom at the origin.
+    mass : float or sequence of float, default=None
+        Mass in amu of all atoms or one an atom; None takes the mean masses of the
+        elements, and the masses of isotopes.
+    magnetic_moments : array-like of shape (n_atoms,) or (n_atoms, 3), default=None
+        Magnetic moment of each atom, in any unit, for the symmetry only: atoms are
+        equivalent if an operation of the space group, with or without the reversal of
+        all moments (time reversal), takes one to the other. One number an atom is a
+        collinear moment that rotations do not turn; three are a Cartesian vector. None
+        is a crystal without moments.
     n_shells : int, default=2
         Number of neighbour shells. Neighbours at one distance that no symmetry relates
         count as different shells. None takes the shells that fit into `supercell`: all
         whose bonds are shortest vectors between their atoms there.
-    mass : float or sequence of float, default=None
-        Mass in amu of all atoms or one an atom; None takes the mean masses of the
-        elements, and the masses of isotopes.
     supercell : array-like of int of shape (3, 3) or (3,), default=None
         The supercell of phonopy that goes with the constants, as its
         `supercell_matrix` for this cell: the rows of ``supercell.T @ lattice`` are its
@@ -99,12 +104,6 @@ class ForceConstantModel(VersionedEstimator):
         the constants on the supercell.
     dielectric : array-like of shape (3, 3), default=None
         High-frequency dielectric tensor, without unit.
-    magnetic_moments : array-like of shape (n_atoms,) or (n_atoms, 3), default=None
-        Magnetic moment of each atom, in any unit, for the symmetry only: atoms are
-        equivalent if an operation of the space group, with or without the reversal of
-        all moments (time reversal), takes one to the other. One number an atom is a
-        collinear moment that rotations do not turn; three are a Cartesian vector. None
-        is a crystal without moments.
     reduction : Reduction, default=None
         Map from fewer parameters to the constants of the crystal, as :meth:`reduced`
         makes it; `reference` and everything else are then of those parameters. None:
@@ -157,47 +156,56 @@ class ForceConstantModel(VersionedEstimator):
     ['1XX Na-Cl', '1YY Na-Cl']
     """
 
-    def __init__(
-        self,
-        lattice,
-        symbol,
-        reference,
-        *,
-        positions=None,
-        n_shells=2,
-        mass=None,
-        supercell=None,
-        born_charges=None,
-        dielectric=None,
-        magnetic_moments=None,
-        reduction=None,
-    ):
-        self.lattice = lattice
-        self.symbol = symbol
-        self.reference = reference
-        self.positions = positions
-        self.n_shells = n_shells
-        self.mass = mass
-        self.supercell = supercell
-        self.born_charges = born_charges
-        self.dielectric = dielectric
-        self.magnetic_moments = magnetic_moments
-        self.reduction = reduction
+    reference: Array | None
+    _: KW_ONLY
+    n_shells: int | None = 2
+    supercell: NDArray[np.int_] | None = None
+    born_charges: Array | None = None
+    dielectric: Array | None = None
+    reduction: Reduction | None = None
 
-    def __setstate__(self, state):
-        """Restore a model, also of a file from before there were reductions."""
-        super().__setstate__({"reduction": None, **state})
+    def _settle(self) -> None:
+        super()._settle()
+        if self.n_shells is None and self.supercell is None:
+            raise ValueError(
+                "n_shells=None takes the shells that fit into a supercell, got none. "
+                "Give supercell or n_shells."
+            )
+        if self.n_shells is not None and self.n_shells < 1:
+            raise ValueError(f"n_shells must be at least 1, got {self.n_shells}.")
+        kept: dict[str, Any] = {}
+        if self.supercell is not None:
+            supercells.as_matrix(self.supercell)  # says what it must be
+            kept["supercell"] = read_only(self.supercell, None)
+        self._check_polar()
+        for name in ("born_charges", "dielectric"):
+            if getattr(self, name) is not None:
+                kept[name] = read_only(getattr(self, name))
+        if self.reference is not None:
+            if not callable(getattr(self.reference, "index", len)):  # names of pandas
+                check_columns(self.reference, self.parameter_names)
+            kept["reference"] = read_only(self.reference)
+        self._keep(**kept)
+
+    def _check_polar(self) -> None:
+        given = [self.born_charges is not None, self.dielectric is not None]
+        if any(given) and not (all(given) and self.supercell is not None):
+            raise ValueError(
+                "A polar crystal needs born_charges, dielectric and supercell together "
+                "(constants on a supercell hold part of the polar term), got None for "
+                "one of them."
+            )
 
     @classmethod
     def from_phonopy(
         cls,
-        phonopy,
+        phonopy: Any,
         *,
-        cutoff=None,
-        n_shells=None,
-        force_constants=None,
-        symmetrize=False,
-    ):
+        cutoff: float | None = None,
+        n_shells: int | None = None,
+        force_constants: str | os.PathLike | None = None,
+        symmetrize: bool = False,
+    ) -> Self:
         """Read the force constants of a phonopy calculation.
 
         Without `cutoff` and `n_shells`, all shells that the supercell holds are kept,
@@ -206,7 +214,7 @@ class ForceConstantModel(VersionedEstimator):
         symmetry than the crystal cuts. Born charges, the dielectric tensor and magnetic
         moments are kept, charges with the symmetry of the crystal and their sum taken
         off, as in phonopy; lengths and constants of any calculator are converted.
-        phonopy names no isotopes: set `symbol` afterwards.
+        phonopy names no isotopes: take ``model.replace(symbol=...)`` where it must.
 
         The symmetry of the crystal, the exchange of the two atoms of a pair and the
         acoustic sum rule are imposed on the constants. Where that, or a shell cut by
@@ -269,64 +277,20 @@ class ForceConstantModel(VersionedEstimator):
                 "force_constants names the file that goes with the path of a YAML "
                 "file. Set Phonopy.force_constants instead."
             )
-        model, change = cls._fitted(phonopy, cutoff, n_shells, symmetrize)
-        change.tell(symmetrize)
-        return model
-
-    @classmethod
-    def _fitted(cls, phonopy, cutoff, n_shells, symmetrize):
-        """Return a model of a phonopy object, and how it changes the constants."""
-        if cutoff is not None and n_shells is not None:
-            raise ValueError(
-                "cutoff or n_shells may be given, not both; got "
-                f"cutoff={cutoff:g}, n_shells={n_shells}."
-            )
-        stored = supercells.read_supercell(phonopy, check=not symmetrize)
-        lattice, symbols, positions, masses, moments = supercells.read_cell(phonopy)
-        born_charges, dielectric, unsound = supercells.read_charges(phonopy)
-        if max(unsound) > _UNSOUND_CHARGE:
-            warn_user(
-                "Born charges must sum to zero and have the symmetry of the crystal, "
-                f"but summed to up to {unsound[0]:.2g} e and were changed by up to "
-                f"{unsound[1]:.2g} e to do so: converge them, or check that they are "
-                "of this crystal, in this order of atoms and indices.",
-                UserWarning,
-            )
-        _warn_of_isotopes(symbols, masses)
-        single = len(symbols) == 1
-        model = cls(
-            lattice,
-            symbols[0] if single else symbols,
-            None,
-            positions=None if single else positions,
-            n_shells=None,
-            mass=float(masses[0]) if single else masses,
-            supercell=np.rint(stored.lattice @ np.linalg.inv(lattice)).astype(int).T,
-            born_charges=born_charges,
-            dielectric=dielectric,
-            magnetic_moments=moments,
-        )
-        if cutoff is not None:
-            n_shells = model._count_within(cutoff)
-        if n_shells is not None:
-            model._check_reach(n_shells)
-            model.n_shells = n_shells
-        model.reference = model.parameters(stored)
-        change = projection(model, stored, truncated=n_shells is not None)
-        return model if n_shells is not None else model._trimmed(), change
+        return phonopy_models.fitted(cls, phonopy, cutoff, n_shells, symmetrize)
 
     @classmethod
     def from_calculator(
         cls,
-        atoms,
-        calculator=None,
+        atoms: Any,
+        calculator: Any = None,
         *,
-        supercell=None,
-        displacement=0.01,
-        cutoff=None,
-        n_shells=None,
-        symmetrize=False,
-    ):
+        supercell: ArrayLike | None = None,
+        displacement: float = 0.01,
+        cutoff: float | None = None,
+        n_shells: int | None = None,
+        symmetrize: bool = False,
+    ) -> Self:
         """Compute force constants from the forces of an ASE calculator.
 
         Atoms of a supercell are displaced by phonopy, one at a time, as symmetry
@@ -369,40 +333,20 @@ class ForceConstantModel(VersionedEstimator):
             As in :meth:`from_phonopy`: the supercell may have a lower symmetry than the
             crystal.
         """
-        try:
-            import ase  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                "ForceConstantModel.from_calculator needs ASE: "
-                "pip install skphonon[ase]."
-            ) from error
-        calculator = atoms.calc if calculator is None else calculator
-        if calculator is None:
-            raise ValueError(
-                "A calculator must give the forces, got none. Pass calculator or "
-                "attach one: atoms.calc = ..."
-            )
-        if not np.all(atoms.pbc):
-            raise ValueError(
-                "atoms must be periodic in three dimensions, got "
-                f"pbc={atoms.pbc.tolist()}. Set atoms.pbc = True."
-            )
-        phonons = supercells.displace(atoms, calculator, supercell, displacement)
-        model, change = cls._fitted(phonons, cutoff, n_shells, symmetrize)
-        change.tell(symmetrize)
-        return model
+        phonons = phonopy_models.displaced(atoms, calculator, supercell, displacement)
+        return phonopy_models.fitted(cls, phonons, cutoff, n_shells, symmetrize)
 
     @classmethod
     def from_table(
         cls,
-        lattice,
-        symbol,
-        constants,
+        lattice: Array,
+        symbol: str | tuple[str, ...],
+        constants: Mapping[str, float],
         *,
-        positions=None,
-        mass=None,
-        unit="eV/Angstrom^2",
-    ):
+        positions: Array | None = None,
+        mass: float | Array | None = None,
+        unit: str = "eV/Angstrom^2",
+    ) -> Self:
         """Make a model of a table of Born-von Karman constants.
 
         Parameters
@@ -459,51 +403,31 @@ class ForceConstantModel(VersionedEstimator):
                 f"{', '.join(unknown) or 'none'}."
             )
         values = np.array([constants[name] for name in names], dtype=float)
-        return model.set_params(reference=_TABLE_UNITS[unit] * values)
+        return model.replace(reference=_TABLE_UNITS[unit] * values)
 
     @property
-    def parameter_names(self):
+    def parameter_names(self) -> list[str]:
         """Names of the parameters, in order."""
-        return list(self._crystal().names)
+        return list(self._crystal.names)
 
     @property
-    def cell(self):
-        """The cell with its atoms, as phonopy has it: isotopes as their elements."""
-        return self._structure().cell.copy()  # equal models share that of the crystal
-
-    @property
-    def symbols(self):
-        """Symbol of each atom of the cell."""
-        return list(self._structure().symbols)
-
-    @property
-    def n_atoms(self):
-        """Number of atoms in the cell."""
-        return len(self._structure().cell)
-
-    @property
-    def atomic_masses(self):
-        """Masses in amu, shape (n_atoms,)."""
-        return self._structure().cell.masses
-
-    @property
-    def bonds(self):
+    def bonds(self) -> Array:
         """Cartesian vectors to all neighbours, shape (n_bonds, 3), in Angstrom."""
-        return self._crystal().bonds.copy()
+        return self._crystal.bonds
 
     @property
-    def bond_atoms(self):
+    def bond_atoms(self) -> NDArray[np.int_]:
         """First and second atom of each bond, shape (n_bonds, 2)."""
-        return self._crystal().atoms.copy()
+        return self._crystal.atoms
 
-    @property
-    def bond_tensors(self):
+    @cached_property
+    def bond_tensors(self) -> Array:
         """Change of K with each parameter, shape (n_parameters, n_bonds, 3, 3).
 
-        A dense array, made at every access: nothing in the package needs it whole.
+        A dense array: nothing in the package needs it whole.
         """
-        crystal = self._crystal()
-        tensors = np.zeros((len(crystal.names), len(self.bonds), 3, 3))
+        crystal = self._crystal
+        tensors = np.zeros((len(crystal.names), len(crystal.bonds), 3, 3))
         start = 0
         for shell, combinations in zip(
             crystal.shells, crystal.combinations, strict=True
@@ -513,32 +437,32 @@ class ForceConstantModel(VersionedEstimator):
                 combinations.coefficients, shell.tensors, axes=1
             )
             start = stop
+        tensors.flags.writeable = False
         return tensors
 
-    @property
-    def full_model(self):
+    @cached_property
+    def full_model(self) -> Self:
         """The model without its reduction, itself where it has none."""
         if self.reduction is None:
             return self
         reference = self.reference
         if reference is not None:
             reference = self.expand(reference_row(self))
-        settings = {"reduction": None, "reference": reference}
-        return self.__class__(**{**self.get_params(deep=False), **settings})
+        return self.replace(reduction=None, reference=reference)
 
     def reduced(
         self,
-        by=None,
+        by: str | Mapping | None = None,
         *,
-        n_shells=None,
-        others="free",
-        covariance=None,
-        samples=None,
-        n_components=None,
-        map=None,
-        names=None,
-        origin=None,
-    ):
+        n_shells: int | None = None,
+        others: str = "free",
+        covariance: ArrayLike | None = None,
+        samples: ArrayLike | None = None,
+        n_components: float | None = None,
+        map: ArrayLike | None = None,
+        names: Sequence[str] | None = None,
+        origin: ArrayLike | None = None,
+    ) -> Self:
         r"""Return a model of this crystal with fewer parameters.
 
         A spectrum does not determine hundreds of constants k. A reduced model has
@@ -640,7 +564,7 @@ class ForceConstantModel(VersionedEstimator):
         )
         return reduced_by(self, reduction)
 
-    def expand(self, parameters):
+    def expand(self, parameters: ArrayLike) -> Array:
         """Return the constants of the crystal that parameters stand for.
 
         Parameters
@@ -659,7 +583,7 @@ class ForceConstantModel(VersionedEstimator):
             rows = rows @ self.reduction.matrix.T
         return rows[0] if np.ndim(parameters) == 1 else rows
 
-    def tensor(self, parameters):
+    def tensor(self, parameters: ArrayLike) -> Array:
         """Return the force constants of every atom of the cell.
 
         Parameters
@@ -675,12 +599,12 @@ class ForceConstantModel(VersionedEstimator):
             for each row of `bonds`. Those of an atom sum to zero.
         """
         rows = parameter_rows(parameters, self.parameter_names)
-        pairs, first = self._pairs(rows), self._crystal().atoms[:, 0]
+        pairs, first = self._pairs(rows), self._crystal.atoms[:, 0]
         tensors = np.concatenate([np.zeros((len(rows), self.n_atoms, 3, 3)), -pairs], 1)
-        np.add.at(tensors, (slice(None), first), pairs)
+        np.add.at(tensors.swapaxes(0, 1), first, pairs.swapaxes(0, 1))
         return tensors
 
-    def parameter_gradient(self, tensor_gradient):
+    def parameter_gradient(self, tensor_gradient: ArrayLike) -> Array:
         """Return derivatives with the parameters, of those with the force constants.
 
         The transposed map of :meth:`tensor`: what takes gradients backwards.
@@ -701,7 +625,7 @@ class ForceConstantModel(VersionedEstimator):
             If `tensor_gradient` has another shape.
         """
         given = np.asarray(tensor_gradient, dtype=float)
-        crystal, n_atoms = self._crystal(), self.n_atoms
+        crystal, n_atoms = self._crystal, self.n_atoms
         shape = n_atoms + len(crystal.bonds), 3, 3
         if given.ndim != 4 or given.shape[1:] != shape:
             raise ValueError(
@@ -712,7 +636,7 @@ class ForceConstantModel(VersionedEstimator):
         elements = crystal.spread.T @ pairs.reshape(len(given), -1).T
         return (crystal.rule.T @ elements).T
 
-    def parameters(self, force_constants, *, return_residual=False):
+    def parameters(self, force_constants: Any, *, return_residual: bool = False) -> Any:
         """Return the parameters that describe given force constants best.
 
         The inverse of :meth:`tensor`: a least-squares fit to the constants of pairs.
@@ -743,7 +667,7 @@ class ForceConstantModel(VersionedEstimator):
             If the constants are not of this crystal, or the supercell cannot tell the
             parameters apart.
         """
-        crystal = self._full_crystal()
+        crystal = self._full_crystal
         slots = supercells.lay_out(
             force_constants, crystal.cell, crystal.bonds, crystal.atoms
         )
@@ -756,7 +680,7 @@ class ForceConstantModel(VersionedEstimator):
             )
         parameters = elements[:, crystal.independent]
         if self.reduction is not None:
-            reduced = self._crystal()
+            reduced = self._crystal
             parameters = closest(reduced, elements)
             elements = (reduced.rule @ parameters.T).T
         if slots.single:
@@ -768,7 +692,7 @@ class ForceConstantModel(VersionedEstimator):
         residual /= np.linalg.norm(slots.given.reshape(len(misfit), -1), axis=1)
         return parameters, float(residual[0]) if slots.single else residual
 
-    def dynamical_matrix_basis(self, wavevectors):
+    def dynamical_matrix_basis(self, wavevectors: ArrayLike) -> NDArray:
         """Return the change of the dynamical matrices with each parameter.
 
         Phases are those of the vectors from atom to atom, see
@@ -784,7 +708,7 @@ class ForceConstantModel(VersionedEstimator):
         ndarray of shape (n_parameters, n_points, 3 * n_atoms, 3 * n_atoms)
             meV^2 for each eV/Angstrom^2: real for one atom a cell, complex otherwise.
         """
-        crystal, roots = self._crystal(), np.sqrt(self.atomic_masses)
+        crystal, roots = self._crystal, np.sqrt(self.atomic_masses)
         points = np.asarray(wavevectors, dtype=float)
         matrices = self._empty_matrices(len(crystal.names), len(points))
         for shell, (parameters, coefficients) in zip(
@@ -796,7 +720,7 @@ class ForceConstantModel(VersionedEstimator):
             )
         return matrices
 
-    def dynamical_matrix_offset(self, wavevectors):
+    def dynamical_matrix_offset(self, wavevectors: ArrayLike) -> NDArray | None:
         """Return what does not depend on the parameters: the polar term.
 
         Parameters
@@ -808,26 +732,20 @@ class ForceConstantModel(VersionedEstimator):
         -------
         ndarray of shape (n_points, 3 * n_atoms, 3 * n_atoms) or None
             In meV^2; None where the crystal has no Born charges.
-
-        Raises
-        ------
-        ValueError
-            If Born charges come without a dielectric tensor or supercell.
         """
-        if not self._is_polar():
+        if self.born_charges is None or self.dielectric is None:
             return None
-        cell = self.cell
         return polar_term(
-            cell.cell,
-            cell.scaled_positions,
-            cell.masses,
+            self.lattice,
+            self._structure.cell.scaled_positions,
+            self.atomic_masses,
             self.born_charges,
             self.dielectric,
             supercells.as_matrix(self.supercell),
             wavevectors,
         )
 
-    def non_analytic_term(self, directions):
+    def non_analytic_term(self, directions: ArrayLike) -> NDArray | None:
         """Return what the macroscopic field of a polar crystal adds at the zone centre.
 
         Parameters
@@ -840,20 +758,20 @@ class ForceConstantModel(VersionedEstimator):
         ndarray of shape (n_directions, 3 * n_atoms, 3 * n_atoms) or None
             In meV^2, to be added to the matrix of :meth:`dynamical_matrices` there;
             None where the crystal has no Born charges.
-
-        Raises
-        ------
-        ValueError
-            If Born charges come without a dielectric tensor or supercell.
         """
-        if not self._is_polar():
+        if self.born_charges is None or self.dielectric is None:
             return None
-        cell = self.cell
         return non_analytic_term(
-            cell.cell, cell.masses, self.born_charges, self.dielectric, directions
+            self.lattice,
+            self.atomic_masses,
+            self.born_charges,
+            self.dielectric,
+            directions,
         )
 
-    def dynamical_matrices(self, parameters, wavevectors):
+    def dynamical_matrices(
+        self, parameters: ArrayLike, wavevectors: ArrayLike
+    ) -> NDArray:
         """Return dynamical matrices.
 
         Parameters
@@ -868,7 +786,7 @@ class ForceConstantModel(VersionedEstimator):
         ndarray of shape (n_samples, n_points, 3 * n_atoms, 3 * n_atoms)
             In meV^2, the polar term included: eigenvalues are squared phonon energies.
         """
-        rows = parameter_rows(parameters, self._crystal().names)
+        rows = parameter_rows(parameters, self._crystal.names)
         points = np.asarray(wavevectors, dtype=float)
         if len(rows) > rows.shape[1]:
             basis = self.dynamical_matrix_basis(points)
@@ -878,7 +796,7 @@ class ForceConstantModel(VersionedEstimator):
         offset = self.dynamical_matrix_offset(points)
         return matrices if offset is None else matrices + offset
 
-    def frequencies(self, parameters, qpoints):
+    def frequencies(self, parameters: ArrayLike, qpoints: ArrayLike) -> Array:
         """Return phonon energies.
 
         Parameters
@@ -899,7 +817,9 @@ class ForceConstantModel(VersionedEstimator):
         matrices = self.dynamical_matrices(parameters, wavevectors)
         return signed_sqrt(np.linalg.eigvalsh(matrices))
 
-    def is_stable(self, parameters, *, mesh=None):
+    def is_stable(
+        self, parameters: ArrayLike, *, mesh: Any = None
+    ) -> NDArray[np.bool_]:
         """Tell which parameter sets describe a stable crystal.
 
         Parameters
@@ -919,83 +839,7 @@ class ForceConstantModel(VersionedEstimator):
         rows = parameter_rows(parameters, self.parameter_names)
         return softest_modes(self, rows, mesh).eigenvalues >= 0
 
-    def reciprocal_lattice(self):
-        """Return the reciprocal lattice.
-
-        Returns
-        -------
-        ndarray of shape (3, 3)
-            Reciprocal lattice vectors in rows, 1/Angstrom, with the factor 2 pi.
-        """
-        return 2 * np.pi * np.linalg.inv(self.cell.cell).T
-
-    def point_group(self):
-        """Return the rotations that leave the phonons unchanged: the Laue class.
-
-        Returns
-        -------
-        ndarray of shape (n_rotations, 3, 3)
-            Cartesian rotation matrices of the space group and of inversion, which the
-            phonons have in any crystal (time reversal).
-        """
-        group = self._structure().group
-        return np.concatenate([group.cartesian, -group.cartesian])[laue_class(group)]
-
-    def symmetry_operations(self):
-        """Return what the space group does to directions and to the atoms of the cell.
-
-        Returns
-        -------
-        rotations : ndarray of shape (n_operations, 3, 3)
-            Cartesian rotation matrices.
-        permutations : ndarray of int of shape (n_operations, n_atoms)
-            Number of the atom onto which each atom goes, but for lattice translations.
-        """
-        group = self._structure().group
-        order = len(group.rotations)
-        flat = np.hstack([group.rotations.reshape(order, -1), group.permutations])
-        _, unique = np.unique(flat, axis=0, return_index=True)
-        return group.cartesian[unique], group.permutations[unique]
-
-    def inversion_partners(self):
-        """Return where an inversion of the crystal takes each atom of the cell.
-
-        Returns
-        -------
-        ndarray of int of shape (n_atoms,) or None
-            Number of the image of each atom; None if there is no centre of inversion.
-        """
-        group = self._structure().group
-        inversions = (group.rotations == -np.eye(3, dtype=int)).all(axis=(1, 2))
-        return group.permutations[inversions.argmax()] if inversions.any() else None
-
-    def mesh(self, n_points):
-        """Return a mesh of the Brillouin zone, folded by the Laue class.
-
-        Parameters
-        ----------
-        n_points : int or sequence of three int
-            Points along each reciprocal axis. They lie half a step off the zone
-            centre, which is thus left out.
-
-        Returns
-        -------
-        wavevectors : ndarray of shape (n_irreducible, 3)
-            Cartesian, in 1/Angstrom.
-        weights : ndarray of shape (n_irreducible,)
-            Share of the zone that each stands for; they sum to one.
-        """
-        if np.shape(n_points) not in ((), (3,)) or np.min(n_points) < 1:
-            raise ValueError(
-                "n_points must be one number or three, at least 1 an axis; got "
-                f"{n_points}."
-            )
-        points, period, shares = folded(
-            np.broadcast_to(n_points, 3).tolist(), True, laue_rotations(self)
-        )
-        return points / period @ self.reciprocal_lattice(), shares
-
-    def to_phonopy(self, parameters=None):
+    def to_phonopy(self, parameters: ArrayLike | None = None) -> Any:
         """Return phonopy objects with these force constants.
 
         Parameters
@@ -1019,89 +863,40 @@ class ForceConstantModel(VersionedEstimator):
             If there is no reference where it is needed, or Born charges tie the
             constants to `supercell` and it cannot hold them.
         """
-        from phonopy import Phonopy
-
         parameters = reference_row(self) if parameters is None else parameters
-        crystals, cell = [], symmetry.right_handed(self.cell)
-        for tensor in self.tensor(parameters):
-            crystal = Phonopy(
-                cell,
-                supercell_matrix=self._sufficient_supercell(tensor),
-                primitive_matrix=np.eye(3),
-            )
-            sites, ends = supercells.fold_onto(crystal, self.bonds, self.bond_atoms)
-            constants = np.zeros((self.n_atoms, len(crystal.supercell), 3, 3))
-            atoms = np.arange(self.n_atoms)
-            np.add.at(constants, (atoms, sites), tensor[: self.n_atoms])
-            np.add.at(constants, (self.bond_atoms[:, 0], ends), tensor[self.n_atoms :])
-            crystal.force_constants = constants
-            if self._is_polar():
-                crystal.nac_params = {
-                    "born": np.array(self.born_charges, dtype=float),
-                    "dielectric": np.array(self.dielectric, dtype=float),
-                    "factor": supercells.coulomb_factor(),
-                }
-            crystals.append(crystal)
-        return crystals[0] if np.ndim(parameters) == 1 else crystals
+        return phonopy_models.phonopy_of(self, parameters)
 
-    def cached(self, name, build):
-        """Return what follows from the structure alone, made once for all equal ones.
-
-        Parameters
-        ----------
-        name : hashable
-            What it is.
-        build : callable
-            Makes it.
-
-        Returns
-        -------
-        object
-            What `build` returned the first time: do not change it.
-        """
-        return self._cached(name, build, _STRUCTURE)
-
-    def _crystal(self):
-        """Return shells and how the parameters give their elements."""
+    @cached_property
+    def _crystal(self) -> Crystal:
+        """Shells, and the elements that the parameters give them."""
         if self.reduction is None:
-            return self._full_crystal()
-        return self._cached(
-            "reduced crystal",
-            lambda: reduce_crystal(self._full_crystal(), self.reduction),
-            (*_STRUCTURE, "n_shells", "supercell", "reduction"),
+            return self._full_crystal
+        key = *self._crystal_key, self.reduction.content_key
+        return self.cached(
+            key, lambda: reduce_crystal(self._full_crystal, self.reduction)
         )
 
-    def _full_crystal(self):
-        """Return what follows from the structure and the number of shells."""
-        if self.n_shells is None and self.supercell is None:
-            raise ValueError(
-                "n_shells=None takes the shells that fit into a supercell, got none. "
-                "Give supercell or n_shells."
-            )
-        if self.n_shells is not None and self.n_shells < 1:
-            raise ValueError(f"n_shells must be at least 1, got {self.n_shells}.")
-        return self._cached(
-            "crystal",
-            lambda: build_crystal(self._structure(), self.n_shells, self.supercell),
-            (*_STRUCTURE, "n_shells", *(["supercell"] * (self.n_shells is None))),
+    @cached_property
+    def _full_crystal(self) -> Crystal:
+        """What follows from the structure and the number of shells."""
+        return self.cached(
+            self._crystal_key,
+            lambda: build_crystal(self._structure, self.n_shells, self.supercell),
         )
 
-    def _structure(self):
-        """Return the cell and its space group."""
-        return self._cached(
-            "structure",
-            lambda: build_structure(*(getattr(self, name) for name in _STRUCTURE)),
-            _STRUCTURE,
-        )
+    @property
+    def _crystal_key(self) -> tuple[Hashable, ...]:
+        within = self.supercell if self.n_shells is None else None
+        return "crystal", self.n_shells, content_of(within)
 
-    def _pairs(self, rows):
+    def _pairs(self, rows: Array) -> Array:
         """K of every bond (n_samples, n_bonds, 3, 3) of parameter sets."""
-        crystal = self._crystal()
+        crystal = self._crystal
         return spread(crystal, (crystal.rule @ rows.T).T)
 
-    def _bond_matrices(self, rows, points):
+    def _bond_matrices(self, rows: Array, points: Array) -> NDArray:
         """Dynamical matrices of parameter sets, without the polar term."""
-        crystal = self._crystal()
+        crystal = self._crystal
         matrices = self._empty_matrices(len(rows), len(points))
         add_bonds(
             matrices,
@@ -1114,103 +909,7 @@ class ForceConstantModel(VersionedEstimator):
         )
         return matrices
 
-    def _empty_matrices(self, n_sets, n_points):
+    def _empty_matrices(self, n_sets: int, n_points: int) -> NDArray:
         size = 3 * self.n_atoms
         dtype = float if self.n_atoms == 1 else complex
         return np.zeros((n_sets, n_points, size, size), dtype=dtype)
-
-    def _is_polar(self):
-        given = [self.born_charges is not None, self.dielectric is not None]
-        if any(given) and not (all(given) and self.supercell is not None):
-            raise ValueError(
-                "A polar crystal needs born_charges, dielectric and supercell together "
-                "(constants on a supercell hold part of the polar term), got None for "
-                "one of them."
-            )
-        return all(given)
-
-    def _count_within(self, cutoff):
-        vectors = supercells.as_matrix(self.supercell).T @ self.cell.cell
-        longest = farthest(vectors)
-        if cutoff > _FAR_BEYOND * longest:
-            raise ValueError(
-                "The cutoff is beyond the supercell: no shortest vector on it is "
-                f"longer than {longest:.4f} Angstrom, got {cutoff:g}. Leave cutoff out "
-                "to keep all shells that fit."
-            )
-        n_shells = len(symmetry.orbits_within(*self._structure()[:2], cutoff).members)
-        if not n_shells:
-            raise ValueError(
-                f"cutoff must reach the nearest neighbours, got {cutoff:g} Angstrom."
-            )
-        return n_shells
-
-    def _check_reach(self, n_shells):
-        cell, group, _ = self._structure()
-        vectors = supercells.as_matrix(self.supercell).T @ cell.cell
-        orbits = symmetry.first_orbits(cell, group, n_shells)
-        beyond = np.setdiff1d(np.arange(n_shells), symmetry.inside(orbits, vectors))
-        if len(beyond):
-            number = beyond[0]
-            lengths = np.array(
-                [np.linalg.norm(orbits.bonds(n)[0]) for n in range(n_shells)]
-            )
-            allowed = lengths[lengths < lengths[number] - SAME_LENGTH]
-            raise ValueError(
-                f"The cutoff is beyond the supercell: shell {number + 1} at "
-                f"{lengths[number]:.4f} Angstrom has shorter images on it. Keep at "
-                f"most n_shells={number} (cutoff={allowed.max(initial=0):.4f}) or "
-                "use a larger supercell."
-            )
-
-    def _trimmed(self):
-        """Return the model without the outermost shells whose constants vanish."""
-        crystal = self._crystal()
-        tensor = np.abs(self.tensor(self.reference)[0, self.n_atoms :]).max(axis=(1, 2))
-        numbers = np.repeat(
-            [shell.number for shell in crystal.shells],
-            [len(shell.bonds) for shell in crystal.shells],
-        )
-        last = int(numbers[tensor > _VANISHING * tensor.max()].max(initial=1))
-        kept = [shell.number for shell in crystal.shells if shell.number <= last]
-        if last == crystal.shells[-1].number or len(kept) < last:
-            return self
-        tensors = self.tensor(self.reference)[0]
-        trimmed = self.__class__(**{**self.get_params(), "n_shells": last})
-        trimmed.reference = trimmed.parameters(
-            tensors[: self.n_atoms + len(trimmed.bonds)]
-        )
-        return trimmed
-
-    def _sufficient_supercell(self, tensor):
-        """Return a supercell on which phonopy interpolates as the model does."""
-        lattice, bonds = self.cell.cell, self.bonds
-        matrix = np.eye(3, dtype=int)
-        if self.supercell is not None:
-            matrix = supercells.as_matrix(self.supercell)
-            pairs, vectors = tensor[self.n_atoms :], matrix.T @ lattice
-            if supercells.share_equally(pairs, bonds, self.bond_atoms, vectors):
-                return matrix
-            if self._is_polar():
-                raise ValueError(
-                    "The constants cannot be stored on the supercell that goes with "
-                    "the Born charges: phonopy shares those of an atom equally among "
-                    "its nearest images, but here these differ. Keep fewer shells."
-                )
-        return separating_multiple(matrix, lattice, bonds)
-
-
-def _warn_of_isotopes(symbols, masses):
-    """Warn of masses that say an isotope."""
-    found = [isotope_of_mass(*pair) for pair in zip(symbols, masses, strict=True)]
-    if any(found):
-        atom = next(number for number, isotope in enumerate(found) if isotope)
-        named = [new or old for new, old in zip(found, symbols, strict=True)]
-        symbol = named[0] if len(named) == 1 else named
-        warn_user(
-            f"The mass of {symbols[atom]}, {masses[atom]:.4g} amu, is that of "
-            f"{found[atom]}, but phonopy names no isotopes and the model scatters as "
-            f"natural {symbols[atom]}: if it should not, call "
-            f"model.set_params(symbol={symbol!r}).",
-            UserWarning,
-        )

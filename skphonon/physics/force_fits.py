@@ -87,7 +87,7 @@ def forces_per_parameter(model, layout, displacements):
     ndarray of shape (n_parameters, n_samples, n_sites, 3)
         In Angstrom: eV/Angstrom for each eV/Angstrom^2.
     """
-    crystal = model._crystal()
+    crystal = model._crystal
     n_samples, n_sites = displacements.shape[:2]
     shape = (len(crystal.names), n_samples, len(layout.cells), model.n_atoms, 3)
     forces, start = np.zeros(shape), 0
@@ -138,7 +138,7 @@ def fit_forces(model, layout, displacements, forces):
         )
     basis = forces_per_parameter(model, layout, displacements)
     parameters, rank = least_squares(
-        squared_bonds(model._crystal()),
+        squared_bonds(model._crystal),
         basis.reshape(n_parameters, -1),
         forces.reshape(1, -1),
     )

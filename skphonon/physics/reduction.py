@@ -11,22 +11,26 @@ deviation for principal directions.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import KW_ONLY, replace
+from functools import cached_property
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array, csc_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
 from skphonon._validation import parameter_rows, reference_row
-from skphonon._versioned import VersionedEstimator
+from skphonon._versioned import Immutable, immutable, read_only
 from skphonon._warnings import warn_user
 from skphonon.physics._crystal import pair_labels
 from skphonon.physics._directions import principal_directions
 from skphonon.physics.priors import shell_numbers
 
 __all__ = ["Reduction"]
+
+Array = NDArray[np.float64]
 
 _EXACT = 1e-6  # of the constants: what a reference may change by
 _SINGULAR = 1e-8  # of the largest singular value of columns of unit length
@@ -36,7 +40,8 @@ _AXES = "XYZ"
 _BY = "by='springs', by={name: constants}, covariance, samples or map"
 
 
-class Reduction(VersionedEstimator):
+@immutable
+class Reduction(Immutable):
     """Describe force constants by fewer parameters, each with a name.
 
     :meth:`~skphonon.physics.ForceConstantModel.reduced` makes these. A
@@ -72,25 +77,27 @@ class Reduction(VersionedEstimator):
            [-1.]])
     """
 
-    def __init__(
-        self,
-        names,
-        n_constants,
-        entries,
-        *,
-        covariance=None,
-        explained_variance_ratio=None,
-    ):
-        self.names = names
-        self.n_constants = n_constants
-        self.entries = entries
-        self.covariance = covariance
-        self.explained_variance_ratio = explained_variance_ratio
+    names: tuple[str, ...]
+    n_constants: int
+    entries: Array
+    _: KW_ONLY
+    covariance: Array | None = None
+    explained_variance_ratio: Array | None = None
 
-    @property
-    def matrix(self):
+    def _settle(self) -> None:
+        given = self.covariance, self.explained_variance_ratio
+        covariance, ratio = (None if x is None else read_only(x) for x in given)
+        self._keep(
+            names=tuple(self.names),
+            entries=read_only(self.entries).reshape(-1, 3),
+            covariance=covariance,
+            explained_variance_ratio=ratio,
+        )
+
+    @cached_property
+    def matrix(self) -> csr_array:
         """The map, a sparse array of shape (n_constants, n_parameters)."""
-        rows, columns, values = np.reshape(self.entries, (-1, 3)).T
+        rows, columns, values = self.entries.T
         places = rows.astype(np.int64), columns.astype(np.int64)
         return csr_array((values, places), shape=(self.n_constants, len(self.names)))
 
@@ -161,13 +168,12 @@ def reduced_by(model, reduction):
     -------
     ForceConstantModel
     """
-    settings = {"reduction": reduction, "reference": None}
-    made = model.__class__(**{**model.get_params(deep=False), **settings})
+    made = model.replace(reduction=reduction, reference=None)
     if model.reference is None:
         return made
     row = reference_row(model)
-    elements = model._crystal().rule @ row
-    made.reference = closest(made._crystal(), elements[None])[0]
+    elements = model._crystal.rule @ row
+    made = made.replace(reference=closest(made._crystal, elements[None])[0])
     given, kept = model.tensor(row)[0], made.tensor(made.reference)[0]
     size, change = np.linalg.norm(given), np.linalg.norm(kept - given)
     if change > _EXACT * size:
@@ -304,7 +310,7 @@ def _springs(model, n_shells):
             "Springs are combinations of the constants of the crystal, but the model "
             "is reduced already. Start from its full_model."
         )
-    crystal = model._crystal()
+    crystal = model._crystal
     if n_shells is not None and not 1 <= n_shells <= crystal.shells[-1].number:
         raise ValueError(
             f"n_shells must be from 1 to {crystal.shells[-1].number}, the shells of "

@@ -30,21 +30,33 @@ Scattering*, doi:10.1017/CBO9781139107808, chapter 8): both transverse component
 the spin alike, less what they have along Q.
 """
 
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
+from functools import cached_property
 from itertools import product
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from skphonon._caching import content_of, shared
 from skphonon._validation import (
     check_parameters,
     parameter_rows,
     positive,
     wavevector_rows,
 )
-from skphonon._versioned import VersionedEstimator
+from skphonon._versioned import Immutable, immutable, read_only
 from skphonon.physics._magnetic_bonds import bonds_of
 from skphonon.physics.form_factors import magnetic_form_factor
 
+if TYPE_CHECKING:
+    from skphonon.physics.magnon_modes import Magnons
+
 __all__ = ["SpinWaveModel"]
+
+Array = NDArray[np.float64]
 
 _MESH = 12  # wavevectors along each axis at which stability is checked
 _BLOCK = 1 << 20  # matrix elements that are treated together
@@ -52,7 +64,8 @@ _EXACT = 1e-12  # of an imaginary part that is rounding
 _FLAT = 1e-8  # of bonds, relative to the longest, that leave a direction out
 
 
-class SpinWaveModel(VersionedEstimator):
+@immutable
+class SpinWaveModel(Immutable):
     r"""A collinear magnet and its named exchange constants and anisotropies.
 
     The Hamiltonian counts every bond once; J > 0 is antiferromagnetic and D > 0 an easy
@@ -107,51 +120,76 @@ class SpinWaveModel(VersionedEstimator):
     array([4., 8.])
     """
 
-    _parameter_constraints = {
-        "exchanges": [dict],
-        "anisotropies": [dict, None],
+    _parameter_constraints: ClassVar[dict] = {
+        "exchanges": [Mapping],
+        "anisotropies": [Mapping, None],
         "ions": [str, "array-like", None],
         "renormalization": [positive()],
     }
 
-    def __init__(
-        self,
-        lattice,
-        spins,
-        exchanges,
-        reference,
-        *,
-        positions=None,
-        magnetic_cell=None,
-        anisotropies=None,
-        axis=None,
-        ions=None,
-        orbital_fraction=0.0,
-        renormalization=1.0,
-    ):
-        self.lattice = lattice
-        self.spins = spins
-        self.exchanges = exchanges
-        self.reference = reference
-        self.positions = positions
-        self.magnetic_cell = magnetic_cell
-        self.anisotropies = anisotropies
-        self.axis = axis
-        self.ions = ions
-        self.orbital_fraction = orbital_fraction
-        self.renormalization = renormalization
+    lattice: Array
+    spins: Array
+    exchanges: Mapping[str, Any]
+    reference: Array
+    _: KW_ONLY
+    positions: Array | None = None
+    magnetic_cell: Array | None = None
+    anisotropies: Mapping[str, Any] | None = None
+    axis: Array | None = None
+    ions: str | tuple[str, ...] | None = None
+    orbital_fraction: float = 0.0
+    renormalization: float = 1.0
+
+    def _settle(self) -> None:
+        check_parameters(self)
+        kept: dict[str, Any] = {
+            "lattice": _checked_lattice(self.lattice),
+            "spins": _checked_spins(self.spins),
+            "exchanges": _read_only_mapping(self.exchanges),
+        }
+        n_spins = len(kept["spins"])
+        if self.reference is not None:
+            kept["reference"] = read_only(self.reference)
+        if self.anisotropies is not None:
+            kept["anisotropies"] = _read_only_mapping(self.anisotropies, int)
+        if self.magnetic_cell is not None:
+            kept["magnetic_cell"] = _checked_cell(self.magnetic_cell)
+        if self.axis is not None:
+            kept["axis"] = _checked_directions(self.axis)
+        positions = np.zeros((1, 3)) if self.positions is None else self.positions
+        if np.shape(positions) != (n_spins, 3):
+            raise ValueError(
+                f"positions must have shape ({n_spins}, 3), one row a spin, got "
+                f"{np.shape(positions)}."
+            )
+        if self.positions is not None:
+            kept["positions"] = read_only(positions)
+        if self.ions is not None and not isinstance(self.ions, str):
+            kept["ions"] = tuple(self.ions)
+            if len(kept["ions"]) != n_spins:
+                raise ValueError(
+                    f"ions must name {n_spins} ions, got {len(kept['ions'])}."
+                )
+        for members in (kept.get("anisotropies") or {}).values():
+            if not np.isin(members, np.arange(n_spins)).all():
+                raise ValueError(
+                    f"anisotropies must act on spins 0 to {n_spins - 1}, got "
+                    f"{np.atleast_1d(members).tolist()}."
+                )
+        self._keep(**kept)
+        _ = self._bonds  # says which exchange couples none
 
     @property
-    def parameter_names(self):
+    def parameter_names(self) -> list[str]:
         """Names of the parameters, in order."""
         return [*self.exchanges, *(self.anisotropies or {})]
 
     @property
-    def signs(self):
+    def signs(self) -> Array:
         """Directions of the spins, an array of 1 and -1 of shape (n_spins,)."""
-        return np.sign(self._spins())
+        return np.sign(self.spins)
 
-    def matrix_basis(self, wavevectors):
+    def matrix_basis(self, wavevectors: ArrayLike) -> NDArray:
         """Return the derivatives of M(q) with each parameter.
 
         Parameters
@@ -169,27 +207,27 @@ class SpinWaveModel(VersionedEstimator):
         ValueError
             If the model does not describe a magnet, or the shape is wrong.
         """
-        wavevectors = wavevector_rows(wavevectors)
-        bonds = self._bonds()
-        spins = self._spins()
-        shape = (len(wavevectors), len(self.parameter_names), len(spins), len(spins))
+        points = wavevector_rows(wavevectors)
+        bonds, spins = self._bonds, self.spins
+        shape = (len(points), len(self.parameter_names), len(spins), len(spins))
         basis = np.zeros(shape, dtype=complex)
         for number, (pairs, steps) in enumerate(bonds):
             for (i, j), step in zip(pairs, steps, strict=True):
                 wave = np.sqrt(abs(spins[i] * spins[j])) * np.exp(
-                    2j * np.pi * wavevectors @ step
+                    2j * np.pi * points @ step
                 )
                 basis[:, number, i, j] += wave
                 basis[:, number, j, i] += wave.conj()
                 basis[:, number, i, i] -= np.sign(spins[i]) * spins[j]
                 basis[:, number, j, j] -= np.sign(spins[j]) * spins[i]
-        for number, members in enumerate(self._anisotropic(), start=len(bonds)):
-            for i in members:
+        anisotropic = (self.anisotropies or {}).values()
+        for number, members in enumerate(anisotropic, start=len(bonds)):
+            for i in np.atleast_1d(members):
                 basis[:, number, i, i] += 2 * abs(spins[i]) - 1
         real = np.abs(basis.imag).max(initial=0) <= _EXACT * np.abs(basis).max()
         return basis.real.copy() if real else basis
 
-    def amplitudes(self, wavevectors):
+    def amplitudes(self, wavevectors: ArrayLike) -> Array:
         r"""Return what each spin contributes to the amplitude of a magnon.
 
         Parameters
@@ -208,7 +246,7 @@ class SpinWaveModel(VersionedEstimator):
         ValueError
             If an ion is unknown, an axis is zero or shapes are wrong.
         """
-        lattice, spins = self._lattice(), self._spins()
+        lattice, spins = self.lattice, self.spins
         transfers = 2 * np.pi * wavevector_rows(wavevectors) @ np.linalg.inv(lattice).T
         size = np.linalg.norm(transfers, axis=1)
         along = self._mean_square_cosine(transfers, size)
@@ -217,7 +255,9 @@ class SpinWaveModel(VersionedEstimator):
             np.abs(spins) * (1 + along[:, None]) / (2 * len(spins))
         )
 
-    def modes(self, parameters, wavevectors):
+    def modes(
+        self, parameters: ArrayLike, wavevectors: ArrayLike
+    ) -> tuple[Array, Array]:
         r"""Return the energies of magnons and how strongly each scatters.
 
         Parameters
@@ -255,7 +295,7 @@ class SpinWaveModel(VersionedEstimator):
         strengths = strengths.gather(-1, order)
         return self.renormalization * energies.numpy(), strengths.numpy()
 
-    def dispersive_axes(self):
+    def dispersive_axes(self) -> Array:
         """Return the directions along which magnons disperse.
 
         Returns
@@ -268,11 +308,13 @@ class SpinWaveModel(VersionedEstimator):
         ValueError
             If the model does not describe a magnet.
         """
-        steps = np.concatenate([steps for _, steps in self._bonds()]) @ self._lattice()
+        steps = np.concatenate([steps for _, steps in self._bonds]) @ self.lattice
         _, lengths, axes = np.linalg.svd(steps)
         return axes[: np.sum(lengths > _FLAT * lengths.max(initial=0))]
 
-    def is_stable(self, parameters, wavevectors=None):
+    def is_stable(
+        self, parameters: ArrayLike, wavevectors: ArrayLike | None = None
+    ) -> NDArray[np.bool_]:
         """Tell whether the assumed order has the lowest energy nearby.
 
         Parameters
@@ -300,100 +342,108 @@ class SpinWaveModel(VersionedEstimator):
         stable = [self._magnons(block, basis).stable.all(dim=1) for block in blocks]
         return np.concatenate(stable)
 
-    def _magnons(self, rows, basis):
+    def _magnons(self, rows: Array, basis: NDArray) -> "Magnons":
         """Magnons of shapes (n_samples, n_q, n_spins)."""
         import torch
 
         from skphonon.physics.magnon_modes import magnons
 
-        basis = torch.as_tensor(basis)
-        matrices = torch.einsum("sp,qpij->sqij", torch.tensor(rows).to(basis), basis)
+        of_all = torch.as_tensor(basis)
+        matrices = torch.einsum("sp,qpij->sqij", torch.tensor(rows).to(of_all), of_all)
         return magnons(matrices, torch.as_tensor(self.signs))
 
-    def _mesh(self):
-        steps = np.concatenate([steps for _, steps in self._bonds()])
+    def _mesh(self) -> Array:
+        steps = np.concatenate([steps for _, steps in self._bonds])
         moves = (np.abs(steps) > _EXACT).any(axis=0)
         axis = np.arange(_MESH) / _MESH
         return np.array(list(product(*(axis if move else [0.0] for move in moves))))
 
-    def _lattice(self):
-        lattice = np.asarray(self.lattice, dtype=float)
-        if lattice.shape != (3, 3) or np.linalg.det(lattice) == 0:
-            raise ValueError(
-                "lattice must hold three independent vectors in rows, shape (3, 3), "
-                f"got shape {lattice.shape}: {lattice.tolist()}."
-            )
-        return lattice
-
-    def _spins(self):
-        spins = np.asarray(self.spins, dtype=float)
-        if spins.ndim != 1 or not (np.isfinite(spins) & (spins != 0)).all():
-            raise ValueError(
-                "spins must hold quantum numbers that are not zero, one a spin, such "
-                f"as [1, -1]; got {self.spins!r}."
-            )
-        return spins
-
-    def _bonds(self):
-        """Pairs and steps of each exchange, once all shapes are known to fit."""
-        check_parameters(self)
-        lattice, n_spins = self._lattice(), len(self._spins())
+    @cached_property
+    def _bonds(self) -> list[tuple[NDArray[np.int_], Array]]:
+        """Pairs and steps of each exchange."""
         positions = np.zeros((1, 3)) if self.positions is None else self.positions
-        positions = np.asarray(positions, dtype=float)
-        if positions.shape != (n_spins, 3):
-            raise ValueError(
-                f"positions must have shape ({n_spins}, 3), one row a spin, got "
-                f"{positions.shape}."
-            )
         cell = np.eye(3) if self.magnetic_cell is None else self.magnetic_cell
-        cell = np.asarray(cell, dtype=float)
-        whole = cell.shape == (3, 3) and np.equal(cell, np.rint(cell)).all()
-        if not whole or np.linalg.det(cell) == 0:
-            raise ValueError(
-                "magnetic_cell must hold three independent rows of whole numbers, got "
-                f"{self.magnetic_cell!r}."
-            )
-        return [
-            bonds_of(given, name, positions, lattice, cell)
-            for name, given in self.exchanges.items()
-        ]
 
-    def _anisotropic(self):
-        """Numbers of the spins that each anisotropy acts on."""
-        n_spins = len(self._spins())
-        found = [np.atleast_1d(each) for each in (self.anisotropies or {}).values()]
-        for members in found:
-            if not np.isin(members, np.arange(n_spins)).all():
-                raise ValueError(
-                    f"anisotropies must act on spins 0 to {n_spins - 1}, got "
-                    f"{members.tolist()}."
-                )
-        return found
+        def build() -> list[tuple[NDArray[np.int_], Array]]:
+            return [
+                bonds_of(given, name, positions, self.lattice, cell)
+                for name, given in self.exchanges.items()
+            ]
 
-    def _mean_square_cosine(self, transfers, size):
+        of = positions, self.lattice, cell, self.exchanges
+        return shared(("magnetic bonds", content_of(of)), build)
+
+    def _mean_square_cosine(self, transfers: Array, size: Array) -> Array:
         """Mean of (Q.n)^2 / Q^2 over domains, of shape (n_q,)."""
         if self.axis is None:
             return np.full(len(size), 1 / 3)
-        axes = np.atleast_2d(np.asarray(self.axis, dtype=float))
+        axes = np.atleast_2d(self.axis)
         lengths = np.linalg.norm(axes, axis=-1, keepdims=True)
-        if axes.ndim != 2 or axes.shape[1] != 3 or not (lengths > 0).all():
-            raise ValueError(
-                "axis must hold one or more directions of three components, not all "
-                f"zero, got {self.axis!r}."
-            )
         cosines = transfers @ (axes / lengths).T / np.where(size > 0, size, 1)[:, None]
         return np.where(size > 0, np.square(cosines).mean(axis=1), 1 / 3)
 
-    def _form_factors(self, size):
+    def _form_factors(self, size: Array) -> Array:
         """Form factors of all spins, of shape (n_q, n_spins)."""
-        n_spins = len(self._spins())
+        n_spins = len(self.spins)
         if self.ions is None:
             return np.ones((len(size), n_spins))
-        ions = [self.ions] * n_spins if isinstance(self.ions, str) else list(self.ions)
-        if len(ions) != n_spins:
-            raise ValueError(f"ions must name {n_spins} ions, got {len(ions)}.")
+        ions = [self.ions] * n_spins if isinstance(self.ions, str) else self.ions
         factors = {
             ion: magnetic_form_factor(ion, size, orbital_fraction=self.orbital_fraction)
             for ion in set(ions)
         }
         return np.stack([factors[ion] for ion in ions], axis=1)
+
+
+def _checked_lattice(given: ArrayLike) -> Array:
+    lattice = read_only(given)
+    if lattice.shape != (3, 3) or np.linalg.det(lattice) == 0:
+        raise ValueError(
+            "lattice must hold three independent vectors in rows, shape (3, 3), "
+            f"got shape {lattice.shape}: {lattice.tolist()}."
+        )
+    return lattice
+
+
+def _checked_spins(given: ArrayLike) -> Array:
+    spins = read_only(given)
+    if spins.ndim != 1 or not (np.isfinite(spins) & (spins != 0)).all():
+        raise ValueError(
+            "spins must hold quantum numbers that are not zero, one a spin, such "
+            f"as [1, -1]; got {given!r}."
+        )
+    return spins
+
+
+def _checked_cell(given: ArrayLike) -> Array:
+    cell = read_only(given)
+    whole = cell.shape == (3, 3) and np.equal(cell, np.rint(cell)).all()
+    if not whole or np.linalg.det(cell) == 0:
+        raise ValueError(
+            "magnetic_cell must hold three independent rows of whole numbers, got "
+            f"{given!r}."
+        )
+    return cell
+
+
+def _checked_directions(given: ArrayLike) -> Array:
+    axes = read_only(given)
+    fits = axes.ndim in (1, 2) and axes.shape[-1] == 3
+    if not fits or not np.linalg.norm(axes, axis=-1).all():
+        raise ValueError(
+            "axis must hold one or more directions of three components, not all "
+            f"zero, got {given!r}."
+        )
+    return axes
+
+
+def _read_only_mapping(
+    given: Mapping[str, Any], dtype: Any = float
+) -> Mapping[str, Any]:
+    """Return a mapping to numbers and arrays that nobody can write into."""
+    return MappingProxyType(
+        {
+            name: read_only(value, dtype) if np.ndim(value) else value
+            for name, value in given.items()
+        }
+    )

@@ -25,7 +25,6 @@ from time import perf_counter
 import joblib
 import numpy as np
 from scipy.stats import chi2
-from sklearn.base import clone
 
 from skphonon import ForceConstantModel
 from skphonon.datasets import sample_force_constants
@@ -104,7 +103,7 @@ def study(name, folder):
     for which, one in (("as given", raw), ("softening learned", prior)):
         print(f"\nDistribution, {which}:")
         print_place(one, truth, path)
-        one.model = clone(one.model).set_params(reference=one.mean_)
+        one.model = one.model.replace(reference=one.mean_)
     joblib.dump(raw, folder / f"priors_{name}_raw.joblib")
     joblib.dump(prior, folder / f"priors_{name}.joblib")
 

@@ -250,8 +250,8 @@ def growth():
         seconds = fastest(lambda s=simulator: s.simulate(s.reference), 3)
         print(f"|Q| to {highest:g}/Angstrom: {seconds * 1e3:.1f} ms")
     for n_shells in (1, 2, 4, 6, 11):
-        model = clone(load("NaCl")).set_params(n_shells=n_shells)
-        model.set_params(reference=model.parameters(load("NaCl").to_phonopy()))
+        model = load("NaCl").replace(n_shells=n_shells)
+        model = model.replace(reference=model.parameters(load("NaCl").to_phonopy()))
         simulator = map_simulator(model, mesh=6)
         forward = fastest(lambda s=simulator: s.simulate(s.reference), 3)
         jacobian = fastest(lambda s=simulator: s.jacobian(s.reference), 2)
@@ -283,8 +283,8 @@ def _supercell(multiples):
     constants = single.tensor(single.reference)[0]
     _, same = cKDTree(single.bonds).query(model.bonds)
     on_site = np.repeat(constants[:1], model.n_atoms, axis=0)
-    model.reference = model.parameters(np.concatenate([on_site, constants[1:][same]]))
-    return model
+    reference = model.parameters(np.concatenate([on_site, constants[1:][same]]))
+    return model.replace(reference=reference)
 
 
 def against_euphonic():

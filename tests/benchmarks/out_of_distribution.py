@@ -82,9 +82,7 @@ def foreign(simulator, n_samples):
     for scale in (1.03, 1.05, 1.1):
         found["lattice", f"x {scale}"] = spectra(simulator, {"lattice_scale": scale})
     for factor in (1.7, 2.0, 3.0):
-        stiff = clone(simulator.model).set_params(
-            reference=factor * simulator.reference
-        )
+        stiff = simulator.model.replace(reference=factor * simulator.reference)
         other = clone(simulator).set_params(model=stiff)
         found["constants", f"x {factor}"] = spectra(other, {}, spread=0.1)
     sigma, usual = PUBLISHED_RESOLUTION

@@ -10,7 +10,6 @@ from time import perf_counter
 import numpy as np
 import torch
 from scipy.ndimage import uniform_filter
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skphonon import LeastSquaresInverter, PathGrid, SpinWaveSimulator
@@ -22,7 +21,7 @@ TEMPERATURE = 10.0  # K; of no effect above 20 meV
 
 
 def simulator(grid, q_resolution=0.0, **options):
-    model = clone(load_la2nio4_model()).set_params(**options)
+    model = load_la2nio4_model().replace(**options)
     return SpinWaveSimulator(
         model,
         grid,

@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
 
 from skphonon.instrument.resolution import (
     PolynomialResolution,
@@ -127,10 +126,10 @@ def test_table():
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_copies_are_equal(resolution):
     energies = np.array([-50.0, -1.0, 0.0, 33.3])
-    for copy in (clone(resolution), pickle.loads(pickle.dumps(resolution))):
-        assert copy == resolution
-        assert copy is not resolution
-        assert_array_equal(copy(energies), resolution(energies))
+    copy = pickle.loads(pickle.dumps(resolution))
+    assert copy == resolution
+    assert copy is not resolution
+    assert_array_equal(copy(energies), resolution(energies))
 
 
 def test_others_are_not_equal():
@@ -143,28 +142,34 @@ def test_others_are_not_equal():
 
 
 def test_parameters_can_be_set():
-    resolution = PolynomialResolution([1.5]).set_params(coefficients=[2.0])
+    resolution = PolynomialResolution([1.5]).replace(coefficients=[2.0])
     assert resolution(0.0) == 2.0
 
 
 @pytest.mark.parametrize(
-    ("resolution", "message"),
+    ("make", "message"),
     [
-        (PolynomialResolution([1.0, -0.1]), r"-1 meV at 20 meV. Correct"),
-        (PolynomialResolution([np.nan]), r"got nan meV at 0 meV"),
-        (PolynomialResolution([]), r"coefficients must be .* got shape \(0,\)"),
-        (PolynomialResolution(1.5), r"coefficients must be .* got shape \(\)"),
-        (PolynomialResolution([1.5], kind="hwhm"), "'kind' parameter"),
-        (TabulatedResolution([-1.0, 19.0], [1.0, 1.0]), r"-1 to 19 meV; got 0 to 20"),
-        (TabulatedResolution([1.0, 0.0], [1.0, 1.0]), "energy of the table"),
-        (TabulatedResolution([0.0, 30.0], [1.0]), r"each of 2 energies, got shape \(1"),
-        (TabulatedResolution([0.0, 30.0], [0.0, 1.0]), "0 meV at 0 meV"),
-        (TabulatedResolution([0.0, 30.0], [1.0, np.nan]), "nan meV at 20 meV"),
+        (lambda: PolynomialResolution([1.0, -0.1]), r"-1 meV at 20 meV. Correct"),
+        (lambda: PolynomialResolution([np.nan]), r"got nan meV at 0 meV"),
+        (lambda: PolynomialResolution([]), r"coefficients must be .* got shape \(0,\)"),
+        (lambda: PolynomialResolution(1.5), r"coefficients must be .* got shape \(\)"),
+        (lambda: PolynomialResolution([1.5], kind="hwhm"), "'kind' parameter"),
+        (
+            lambda: TabulatedResolution([-1.0, 19.0], [1.0, 1.0]),
+            r"-1 to 19 meV; got 0 to 20",
+        ),
+        (lambda: TabulatedResolution([1.0, 0.0], [1.0, 1.0]), "energy of the table"),
+        (
+            lambda: TabulatedResolution([0.0, 30.0], [1.0]),
+            r"each of 2 energies, got shape \(1",
+        ),
+        (lambda: TabulatedResolution([0.0, 30.0], [0.0, 1.0]), "0 meV at 0 meV"),
+        (lambda: TabulatedResolution([0.0, 30.0], [1.0, np.nan]), "nan meV at 20 meV"),
     ],
 )
-def test_bad_resolution(resolution, message):
+def test_bad_resolution(make, message):
     with pytest.raises(ValueError, match=message):
-        resolution([0.0, 20.0])
+        make()([0.0, 20.0])
 
 
 def test_an_energy_that_is_not_a_number():

@@ -307,12 +307,12 @@ def test_new_spectra_of_aluminium_are_not_foreign(aluminium, front):
 
 
 def test_spectra_foreign_to_aluminium_are(aluminium, front):
-    copper = clone(aluminium)
-    copper.model.set_params(
+    model = aluminium.model.replace(
         symbol="Cu",
         lattice=aluminium.model.lattice * 3.61 / 4.04,
         reference=aluminium.model.reference * 1.3,
     )
+    copper = clone(aluminium).set_params(model=model)
     alike = spectra(aluminium)
     blurred = {"energy_resolution": 1.54 * 200 / 50}  # in proportion to incident energy
     strange = [spectra(copper), empty_can(alike, aluminium.grid), dead_pixels(alike)]

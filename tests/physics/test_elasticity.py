@@ -34,7 +34,7 @@ def springs(lattice, positions, n_shells):
         np.concatenate([on_site, -pairs]), return_residual=True
     )
     assert residual < 1e-12
-    return model.set_params(reference=parameters), k
+    return model.replace(reference=parameters), k
 
 
 def strained_energy_curvature(model, k):

@@ -25,7 +25,7 @@ def salt():
     model = ForceConstantModel(SALT, ["Na", "Cl"], None, **ATOMS)
     values = np.random.default_rng(0).normal(0, 0.05, len(model.parameter_names))
     values[:2] += [1.0, 0.1]
-    return model.set_params(reference=values)
+    return model.replace(reference=values)
 
 
 def disordered(multiples, cutoff=REACH):
@@ -43,9 +43,9 @@ def disordered(multiples, cutoff=REACH):
         supercell=[1, 1, 1],
         n_shells=1,
     )
-    model.set_params(n_shells=model._count_within(cutoff))
+    model = model.replace(n_shells=model.shells_within(cutoff))
     rng = np.random.default_rng(1)
-    return model.set_params(
+    return model.replace(
         reference=rng.normal(0, 0.1, len(model.parameter_names)), supercell=None
     )
 
@@ -57,7 +57,7 @@ def glass():
 
 @pytest.mark.parametrize("multiples", [[3, 3, 3], [4, 4, 4]])
 def test_constants_do_not_depend_on_the_supercell(salt, multiples):
-    salt = salt.__class__(**{**salt.get_params(), "supercell": multiples})
+    salt = salt.replace(supercell=multiples)
     read = ForceConstantModel.from_phonopy(salt.to_phonopy())
     assert read.parameter_names == salt.parameter_names
     assert_allclose(read.reference, salt.reference, atol=1e-12)
@@ -113,14 +113,14 @@ def test_on_site_terms_of_a_crystal_without_symmetry_are_symmetric(glass):
     on_site = tensors[: glass.n_atoms]
     assert_allclose(on_site, on_site.swapaxes(1, 2), atol=1e-11)
     # three a atom, less three that all bonds, each counted twice, meet together
-    n_elements = sum(len(shell.elements) for shell in glass._crystal().shells)
+    n_elements = sum(len(shell.elements) for shell in glass._crystal.shells)
     n_free = n_elements - 3 * (glass.n_atoms - 1)
     assert len(glass.parameter_names) == n_free
 
 
 def test_elements_given_up_are_the_last_that_the_rule_determines(glass):
     """Against ranks of dense matrices: an element is given up if it raises the rank."""
-    crystal = glass._crystal()
+    crystal = glass._crystal
     conditions = crystal.conditions.toarray()[:, ::-1]
     given_up, rank = [], 0
     for column in range(conditions.shape[1]):
@@ -151,7 +151,7 @@ def test_constants_without_the_rule_are_fitted_as_by_dense_least_squares(glass):
 @pytest.mark.parametrize("multiples", [[2, 1, 1], [2, 2, 2]])
 def test_sizes_grow_with_the_number_of_bonds(multiples):
     """A bond of a crystal without symmetry has nine elements, six of them in sums."""
-    crystal = disordered(multiples)._crystal()
+    crystal = disordered(multiples)._crystal
     n_bonds = len(crystal.bonds)
     assert crystal.spread.nnz == 9 * n_bonds
     assert crystal.conditions.nnz <= 6 * n_bonds
@@ -186,7 +186,7 @@ def test_dynamical_matrices_are_those_of_the_basis(glass):
 @pytest.fixture
 def changed(glass):
     """Constants on a supercell, a change of them, and what else a projection knows."""
-    model = glass.__class__(**{**glass.get_params(), "supercell": [1, 2, 2]})
+    model = glass.replace(supercell=[1, 2, 2])
     stored = supercells.read_supercell(model.to_phonopy(), check=False)
     sites = supercells.locate(model.cell, stored)
     ends = supercells.primitive_numbers(model.cell, stored, sites[0])
@@ -223,7 +223,7 @@ def test_large_cells_are_looked_at_where_small_ones_are_too(changed, monkeypatch
 
 def test_a_visible_change_of_a_large_cell_is_told(glass, monkeypatch):
     monkeypatch.setattr(_projection, "_MESHES", {1: 4, 2: 2})
-    model = glass.__class__(**{**glass.get_params(), "supercell": [1, 2, 2]})
+    model = glass.replace(supercell=[1, 2, 2])
     crystal = model.to_phonopy()
     constants = crystal.force_constants.copy()
     rng = np.random.default_rng(5)

@@ -90,7 +90,7 @@ def test_displacements_at_sites_of_low_symmetry():
     first = model.bond_atoms[:, 0]
     on_site = [springs[first == i].sum(axis=0) for i in range(3)]
     parameters = model.parameters(np.concatenate([on_site, -springs]))
-    model.set_params(reference=parameters)
+    model = model.replace(reference=parameters)
     found = displacement_tensors(model, parameters, [300.0])[0, 0]
     expected = []
     for n_points in (12, 6):

@@ -37,7 +37,7 @@ def loaded(folder, name):
 def cubic():
     """Simple cubic, with springs that are alike along and across a bond."""
     model = ForceConstantModel(3.0 * np.eye(3), ["Al"], None, n_shells=1)
-    return model.set_params(reference=np.full(len(model.parameter_names), 2.0))
+    return model.replace(reference=np.full(len(model.parameter_names), 2.0))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def zincblende():
     springs = [
         table.get(name.split()[0], 0.2 / (1 + n)) for n, name in enumerate(names)
     ]
-    return model.set_params(reference=np.array(springs))
+    return model.replace(reference=np.array(springs))
 
 
 def modes_of(model, wavevectors, rows=None):

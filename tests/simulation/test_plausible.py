@@ -253,7 +253,7 @@ def test_a_crystal_is_simulated_as_measured(aluminium):
 @pytest.mark.filterwarnings("ignore::skphonon.physics.UnstableCrystalWarning")
 def test_an_unstable_crystal_has_no_window(aluminium):
     """Modes without a real energy do not tell where to look."""
-    model = clone(aluminium).set_params(reference=-aluminium.reference)
+    model = aluminium.replace(reference=-aluminium.reference)
     simulator = PowderSimulator(
         model, SpectrumGrid(ENERGY, Q), energy_resolution=1.5, mesh=6
     )

@@ -41,8 +41,8 @@ def aluminium():
 @pytest.fixture(scope="module")
 def small_salt(salt):
     """Rock salt with the constants of its first two shells, and its dipoles."""
-    model = clone(salt).set_params(n_shells=2)
-    return model.set_params(reference=model.parameters(salt.to_phonopy()))
+    model = salt.replace(n_shells=2)
+    return model.replace(reference=model.parameters(salt.to_phonopy()))
 
 
 @pytest.fixture(params=["aluminium", "silicon", "small_salt"])
@@ -81,11 +81,11 @@ def assert_same(simulator, nuisance, **settings):
 @pytest.mark.parametrize("settings", SETTINGS, ids=["chi", "all", "fixed"])
 def test_a_scaled_lattice_is_another_crystal(crystal, grid, settings):
     """Every term of it: structure, displacements, dipoles, several phonons."""
-    lattice = 1.02 * np.asarray(crystal.lattice)
+    longer = crystal.replace(lattice=1.02 * crystal.lattice)
     assert_same(
         small_simulator(crystal, grid, **settings),
         {"lattice_scale": 1.02},
-        model__lattice=lattice,
+        model=longer,
     )
 
 
@@ -98,7 +98,7 @@ def test_widths_are_those_of_another_instrument(aluminium, grid, settings):
         simulator,
         {"q_resolution": 0.14, "lattice_scale": 0.98, "energy_resolution": 2.0},
         q_resolution=0.14,
-        model__lattice=0.98 * np.asarray(aluminium.lattice),
+        model=aluminium.replace(lattice=0.98 * aluminium.lattice),
         energy_resolution=2.0,
     )
 
@@ -264,7 +264,7 @@ def test_the_lattice_is_differentiated_at_its_scale(crystal, grid, settings):
     """At scale s it is 1/s of the derivative for the crystal that is so long."""
     simulator = small_simulator(crystal, grid, **settings)
     longer = clone(simulator).set_params(
-        model__lattice=1.02 * np.asarray(crystal.lattice)
+        model=crystal.replace(lattice=1.02 * crystal.lattice)
     )
     found = simulator.jacobian(
         simulator.reference, nuisance={"lattice_scale": np.array([1.02])}
@@ -280,7 +280,7 @@ def test_the_scale_is_that_of_a_longer_crystal(crystal, grid):
     simulator = PowderSimulator(crystal, grid, energy_resolution=1.54, mesh=10)
     above, below = (
         clone(simulator)
-        .set_params(model__lattice=scale * np.asarray(crystal.lattice))
+        .set_params(model=crystal.replace(lattice=scale * crystal.lattice))
         .simulate(simulator.reference)
         for scale in (1.001, 0.999)
     )

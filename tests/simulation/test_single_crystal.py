@@ -72,7 +72,7 @@ def zincblende():
         positions=[[0, 0, 0], [0.25, 0.25, 0.25]],
         n_shells=3,
     )
-    return model.set_params(reference=_springs(model.parameter_names))
+    return model.replace(reference=_springs(model.parameter_names))
 
 
 def _springs(names):
@@ -624,8 +624,8 @@ def test_a_direction_of_approach_gives_its_limit(salt, direction):
 
 
 def test_derivatives_at_a_reciprocal_lattice_point(salt):
-    model = clone(salt).set_params(n_shells=2)
-    model.set_params(reference=model.parameters(salt.to_phonopy()))
+    model = salt.replace(n_shells=2)
+    model = model.replace(reference=model.parameters(salt.to_phonopy()))
     points = [[1, 1, 1], [0.2, 0.1, 0.0], [2, 0, 0]]
     made = on_path(model, points, energy_resolution=1.0, mesh=4)
     row = model.reference

@@ -38,7 +38,7 @@ def simulator(model=None, energy=ENERGY, path=PATH, mask=None, **options):
 
 def folded():
     """Return the same magnet in a cell of four spins, two modes of each energy."""
-    return load_la2nio4_model().set_params(
+    return load_la2nio4_model().replace(
         spins=[1, -1, 1, -1],
         positions=[[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]],
         magnetic_cell=np.diag([2, 2, 1]),
@@ -51,10 +51,10 @@ def honeycomb():
         5.0 * np.array([[1, 0, 0], [-0.5, 0.75**0.5, 0], [0, 0, 2]]),
         [1, 1],
         {"J1": 5 / 3**0.5, "J2": 5.0},
-        [-8.0, 1.0],
+        [-8.0, 1.0, 0.5],
         positions=[[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0]],
         anisotropies={"D": [0, 1]},
-    ).set_params(reference=[-8.0, 1.0, 0.5])
+    )
 
 
 def test_row_is_a_sum_of_gaussians():
@@ -183,7 +183,7 @@ def test_samples_do_not_see_one_another():
 def test_renormalisation_is_the_models_or_a_nuisance():
     model = load_la2nio4_model()
     asked = simulator().simulate(POINT, nuisance={"renormalization": 1.2})
-    model.set_params(renormalization=1.2)
+    model = model.replace(renormalization=1.2)
     assert_allclose(simulator(model).simulate(POINT), asked)
     # without anisotropy energies alone scale, as they do with all exchange
     assert_allclose(simulator().simulate(POINT * 1.2 / 1.083), asked, atol=1e-14)
@@ -280,7 +280,8 @@ def test_contract_survives_clones_and_pickles():
     for copy in (clone(made), pickle.loads(pickle.dumps(made))):
         assert_allclose(copy.simulate(POINT), expected)
     changed = clone(made).set_params(
-        model__ions=None, grid=made.grid.replace(energy=ENERGY + 1)
+        model=made.model.replace(ions=None),
+        grid=made.grid.replace(energy=ENERGY + 1),
     )
     assert changed.simulate(POINT).shape == expected.shape
     assert not np.allclose(changed.simulate(POINT), expected)

@@ -55,7 +55,7 @@ def germanium(data_folder):
 @pytest.fixture(scope="module")
 def bare_salt(salt):
     """Rock salt without its long-range term."""
-    return clone(salt).set_params(born_charges=None, dielectric=None)
+    return salt.replace(born_charges=None, dielectric=None)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def zincblende(silicon):
     """Silicon's springs, made different on the two sides of two kinds of atoms."""
     phonons = as_phonopy(silicon, symbols=["Ga", "As"])
     model = ForceConstantModel.from_phonopy(phonons, n_shells=3)
-    model.reference = model.reference * np.linspace(0.9, 1.1, len(model.reference))
-    return model
+    factors = np.linspace(0.9, 1.1, len(model.reference))
+    return model.replace(reference=model.reference * factors)
 
 
 @pytest.fixture(params=CRYSTALS)
@@ -638,7 +638,7 @@ def test_conventional_cell_gives_the_same_spectrum(species):
 
 
 def test_larger_supercells_give_the_same_frequencies(aluminium):
-    wide = clone(aluminium).set_params(supercell=[6, 6, 6])
+    wide = aluminium.replace(supercell=[6, 6, 6])
     again = ForceConstantModel.from_phonopy(wide.to_phonopy())
     qpoints = np.random.default_rng(3).uniform(-1, 1, (20, 3))
     assert_allclose(
@@ -687,7 +687,7 @@ def measured_silicon(silicon):
 
     found = least_squares(misfit, start)
     assert np.abs(found.fun[: len(targets)]).max() < 2e-3
-    return model.set_params(reference=found.x)
+    return model.replace(reference=found.x)
 
 
 PENG = "doi:10.1107/S010876739600089X, from measured densities of states"

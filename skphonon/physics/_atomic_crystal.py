@@ -1,0 +1,243 @@
+"""A crystal before anything is known of its forces: cell, atoms and symmetry."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import KW_ONLY
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skphonon._caching import content_of, shared
+from skphonon._versioned import Immutable, immutable, read_only
+from skphonon.physics import symmetry
+from skphonon.physics._crystal import Structure, build_structure, laue_class
+from skphonon.physics.lattice import SAME_LENGTH
+from skphonon.physics.zone import folded, laue_rotations
+
+__all__ = ["AtomicCrystal"]
+
+Array = NDArray[np.float64]
+T = TypeVar("T")
+
+
+@immutable
+class AtomicCrystal(Immutable):
+    """Cell, atoms and symmetry of a crystal."""
+
+    lattice: Array
+    symbol: str | tuple[str, ...]
+    _: KW_ONLY
+    positions: Array | None = None
+    mass: float | Array | None = None
+    magnetic_moments: Array | None = None
+
+    def _settle(self) -> None:
+        lattice = np.asarray(self.lattice, dtype=float)
+        whole = lattice.shape == (3, 3) and np.isfinite(lattice).all()
+        if not whole or abs(np.linalg.det(lattice)) < SAME_LENGTH:
+            raise ValueError(
+                "lattice must hold three independent vectors in rows, shape (3, 3), "
+                f"got shape {lattice.shape}: {lattice.tolist()}."
+            )
+        kept: dict[str, Any] = {"lattice": read_only(self.lattice)}
+        n_atoms = 1
+        if self.positions is not None:
+            kept["positions"] = positions = read_only(self.positions)
+            if positions.ndim != 2 or positions.shape[1] != 3:
+                raise ValueError(
+                    f"positions must have shape (n_atoms, 3), got {positions.shape}."
+                )
+            n_atoms = len(positions)
+        if not isinstance(self.symbol, str):
+            kept["symbol"] = symbols = tuple(map(str, self.symbol))
+            if len(symbols) != n_atoms:
+                raise ValueError(
+                    f"symbol must be one a row of positions, {n_atoms}; got "
+                    f"{len(symbols)}: {', '.join(symbols)}."
+                )
+        if self.mass is not None:
+            if np.ndim(self.mass):
+                kept["mass"] = read_only(self.mass)
+            masses = np.broadcast_to(np.asarray(self.mass, dtype=float), n_atoms)
+            if not (masses > 0).all():
+                raise ValueError(f"mass must be positive, got {masses.tolist()}.")
+        if self.magnetic_moments is not None:
+            kept["magnetic_moments"] = moments = read_only(self.magnetic_moments)
+            fits = moments.shape in ((n_atoms,), (n_atoms, 3))
+            if not fits or not np.isfinite(moments).all():
+                raise ValueError(
+                    "magnetic_moments must be finite and one an atom, shape "
+                    f"({n_atoms},) or ({n_atoms}, 3), got shape {moments.shape}: "
+                    f"{moments.tolist()}."
+                )
+        self._keep(**kept)
+
+    @property
+    def cell(self) -> Any:
+        """The cell with its atoms, as phonopy has it: isotopes as their elements."""
+        return self._structure.cell.copy()  # equal models share that of the crystal
+
+    @property
+    def symbols(self) -> list[str]:
+        """Symbol of each atom of the cell."""
+        if isinstance(self.symbol, str):
+            return [self.symbol] * self.n_atoms
+        return list(self.symbol)
+
+    @cached_property
+    def n_atoms(self) -> int:
+        """Number of atoms in the cell."""
+        return 1 if self.positions is None else len(self.positions)
+
+    @cached_property
+    def atomic_masses(self) -> Array:
+        """Masses in amu, shape (n_atoms,)."""
+        return read_only(self._structure.cell.masses)
+
+    def reciprocal_lattice(self) -> Array:
+        """Return the reciprocal lattice.
+
+        Returns
+        -------
+        ndarray of shape (3, 3)
+            Reciprocal lattice vectors in rows, 1/Angstrom, with the factor 2 pi.
+        """
+        return self._reciprocal
+
+    def point_group(self) -> Array:
+        """Return the rotations that leave the phonons unchanged: the Laue class.
+
+        Returns
+        -------
+        ndarray of shape (n_rotations, 3, 3)
+            Cartesian rotation matrices of the space group and of inversion, which the
+            phonons have in any crystal (time reversal).
+        """
+        group = self._structure.group
+        return np.concatenate([group.cartesian, -group.cartesian])[laue_class(group)]
+
+    def symmetry_operations(self) -> tuple[Array, NDArray[np.intp]]:
+        """Return what the space group does to directions and to the atoms of the cell.
+
+        Returns
+        -------
+        rotations : ndarray of shape (n_operations, 3, 3)
+            Cartesian rotation matrices.
+        permutations : ndarray of int of shape (n_operations, n_atoms)
+            Number of the atom onto which each atom goes, but for lattice translations.
+        """
+        group = self._structure.group
+        order = len(group.rotations)
+        flat = np.hstack([group.rotations.reshape(order, -1), group.permutations])
+        _, unique = np.unique(flat, axis=0, return_index=True)
+        return group.cartesian[unique], group.permutations[unique]
+
+    def inversion_partners(self) -> NDArray[np.intp] | None:
+        """Return the atom of the cell to which an inversion takes each atom.
+
+        Returns
+        -------
+        ndarray of int of shape (n_atoms,) or None
+            Number of the image of each atom; None if there is no centre of inversion.
+        """
+        group = self._structure.group
+        inversions = (group.rotations == -np.eye(3, dtype=int)).all(axis=(1, 2))
+        return group.permutations[inversions.argmax()] if inversions.any() else None
+
+    def mesh(self, n_points: Any) -> tuple[Array, Array]:
+        """Return a mesh of the Brillouin zone, folded by the Laue class.
+
+        Parameters
+        ----------
+        n_points : int or sequence of three int
+            Points along each reciprocal axis. They lie half a step off the zone
+            centre, which is thus left out.
+
+        Returns
+        -------
+        wavevectors : ndarray of shape (n_irreducible, 3)
+            Cartesian, in 1/Angstrom.
+        weights : ndarray of shape (n_irreducible,)
+            Share of the zone that each stands for; they sum to one.
+        """
+        if np.shape(n_points) not in ((), (3,)) or np.min(n_points) < 1:
+            raise ValueError(
+                "n_points must be one number or three, at least 1 an axis; got "
+                f"{n_points}."
+            )
+        points, period, shares = folded(
+            np.broadcast_to(n_points, 3).tolist(), True, laue_rotations(self)
+        )
+        return points / period @ self.reciprocal_lattice(), shares
+
+    def shells_within(self, cutoff: float) -> int:
+        """Return the number of shells of neighbours up to a distance.
+
+        Parameters
+        ----------
+        cutoff : float
+            Longest bond in Angstrom.
+
+        Returns
+        -------
+        int
+            At least 1.
+
+        Raises
+        ------
+        ValueError
+            If there are no neighbours so near.
+        """
+        cell, group, _ = self._structure
+        n_shells = len(symmetry.orbits_within(cell, group, cutoff).members)
+        if not n_shells:
+            raise ValueError(
+                f"cutoff must reach the nearest neighbours, got {cutoff:g} Angstrom."
+            )
+        return n_shells
+
+    def cached(self, name: Hashable, build: Callable[[], T]) -> T:
+        """Return what follows from the structure alone, made once for all equal ones.
+
+        Parameters
+        ----------
+        name : hashable
+            What it is.
+        build : callable
+            Makes it.
+
+        Returns
+        -------
+        object
+            What `build` returned the first time: do not change it.
+        """
+        return shared((name, self._structure_key), build)
+
+    @cached_property
+    def _structure_key(self) -> Hashable:
+        return content_of(
+            (
+                self.lattice,
+                self.symbol,
+                self.positions,
+                self.mass,
+                self.magnetic_moments,
+            )
+        )
+
+    @cached_property
+    def _structure(self) -> Structure:
+        """The cell and its space group."""
+
+        def build() -> Structure:
+            positions = np.zeros((1, 3)) if self.positions is None else self.positions
+            return build_structure(
+                self.lattice, self.symbols, positions, self.mass, self.magnetic_moments
+            )
+
+        return self.cached("structure", build)
+
+    @cached_property
+    def _reciprocal(self) -> Array:
+        return read_only(2 * np.pi * np.linalg.inv(self.lattice).T)
