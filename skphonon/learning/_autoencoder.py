@@ -119,42 +119,6 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         """
         return self.fit(X)._codes(self._network_inputs(X))
 
-    def encode(self, X):
-        """Return means and standard deviations of codes, whatever `output` is.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra, prepared like those of `fit`.
-
-        Returns
-        -------
-        mean, std : ndarray of shape (n_samples, n_components)
-            Normal distribution of each code, float32.
-        """
-        return self._encode(self._network_inputs(X))
-
-    def inverse_transform(self, X):
-        """Return the spectra that belong to codes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components)
-            Codes; what `transform` gives with ``output="distribution"`` is accepted
-            too, of which the means are taken.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Spectra, float32.
-
-        Raises
-        ------
-        ValueError
-            If the number of columns fits neither.
-        """
-        return self._decode(self._mean_columns(X))
-
     def score(self, X, y=None):
         """Return the quality of reconstructed spectra: one minus the mean NMSE.
 
@@ -181,7 +145,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
     def _codes(self, inputs):
         """Return the columns of `transform` for inputs of the network."""
         if self.output == "distribution":
-            return np.hstack(self._encode(inputs))
+            return np.hstack(self._distributions(inputs))
         return self._mean_codes(inputs)
 
     def _encoded(self, X):
@@ -190,7 +154,10 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
     def _mean_codes(self, inputs):
         return self._apply(lambda network, part: network.encode(part)[:1], inputs)[0]
 
-    def _encode(self, inputs):
+    def _encode(self, X):
+        return self._distributions(self._network_inputs(X))
+
+    def _distributions(self, inputs):
         scale = torch.as_tensor(self._input_scale(), device=self.net_.device).double()
         # the same noise for every spectrum: none depends on its neighbours
         generator = torch.Generator().manual_seed(self._noise_seed)
@@ -299,8 +266,11 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
                 "filters must be positive numbers, one for each convolution, got "
                 f"{self.filters!r}."
             )
-        shape = tuple(int(size) for size in shape)
-        return {"shape": shape, "pixels": pixels, "filters": filters}
+        return {
+            "shape": tuple(int(size) for size in shape),
+            "pixels": pixels,
+            "filters": filters,
+        }
 
     def _fit_inputs(self, X, random_state):
         """Learn the linear map from spectra to inputs of the network."""

@@ -200,8 +200,8 @@ class _Residuals:
 
     def __init__(self, X, mean, weights, scale, has_gaps):
         self.X, self.mean, self.weights, self.has_gaps = X, mean, weights, has_gaps
-        self.scale = np.float32(1 / scale)[:, None]
-        self.filling = None
+        self.scale = (1 / scale).astype(np.float32)[:, None]
+        self.filling: tuple[np.ndarray, np.ndarray] | None = None
 
     def __iter__(self):
         step = max(1, _NUMBERS // len(self.X))
@@ -209,8 +209,7 @@ class _Residuals:
             part = slice(start, start + step)
             found = self._weighted(self.X[:, part], slice(None), part)
             if self.has_gaps:
-                gaps = np.isnan(found)
-                found[gaps] = 0.0 if self.filling is None else self._filled(part)[gaps]
+                self._fill_gaps(found, part)
             yield part, found
 
     def _weighted(self, X, rows, voxels):
@@ -219,9 +218,12 @@ class _Residuals:
         found *= self.weights[voxels]
         return found
 
-    def _filled(self, part):
-        coefficients, components = self.filling
-        return coefficients @ components[part].T
+    def _fill_gaps(self, found, part):
+        gaps = np.isnan(found)
+        found[gaps] = 0.0
+        if self.filling is not None:
+            coefficients, components = self.filling
+            found[gaps] = (coefficients @ components[part].T)[gaps]
 
     def components(self, n_components, random_state):
         """Return the last fields of `Basis`, by subspace iteration over samples."""
@@ -237,7 +239,7 @@ class _Residuals:
             columns[part] = found.T @ codes
             total += np.vdot(found, found)
         _, turn = np.linalg.eigh(square(columns))
-        turn = np.float32(turn[:, ::-1][:, :n_components])
+        turn = turn[:, ::-1][:, :n_components].astype(np.float32)
         columns = columns @ turn
         sizes = np.sqrt(np.square(columns).sum(axis=0, dtype=float))
         n_real = max(int(np.sum(sizes > _SMALLEST_SPREAD * sizes[0])), 1)

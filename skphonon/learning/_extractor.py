@@ -19,7 +19,8 @@ class SpectrumExtractor(
     """Base of transformers whose network is an autoencoder.
 
     Subclasses set up a new net (`_set_up`) or prepare more spectra for the present one
-    (`_prepare`), learn what they need beside the network (`_conclude`), and encode.
+    (`_prepare`), learn what they need beside the network (`_conclude`), and take
+    spectra to codes and back (`_encode`, `_decode`).
     """
 
     _network = Autoencoder
@@ -93,6 +94,52 @@ class SpectrumExtractor(
         self._conclude(X, inputs, earlier=earlier)
         return self
 
+    def encode(self, X):
+        """Return means and standard deviations of codes, whatever `output` is.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, as for `transform`.
+
+        Returns
+        -------
+        mean, std : ndarray of shape (n_samples, n_components)
+            Normal distribution of each code, float32.
+        """
+        return self._encode(X)
+
+    def inverse_transform(self, X):
+        """Return the spectra that belong to codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes, or codes and standard deviations as from `transform`, of which the
+            former are taken.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Spectra, float32, on the scale of those of `fit`. For missing data they are
+            complete, without background and on the scale of a mean of 1, with NaN where
+            no training spectrum had a value.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns fits neither.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype=np.float32)
+        n_codes = self.n_components_
+        if codes.shape[1] not in (n_codes, 2 * n_codes):
+            raise ValueError(
+                f"Codes must have {n_codes} columns, or {2 * n_codes} for means and "
+                f"standard deviations, as transform gives them; got {codes.shape[1]}."
+            )
+        return self._decode(codes[:, :n_codes])
+
     @property
     def _n_features_out(self):
         return self.n_components_ * (1 if self.output == "mean" else 2)
@@ -105,15 +152,3 @@ class SpectrumExtractor(
     def _remember(self):
         """Return what is needed, after more training, of the time before it."""
         return ()
-
-    def _mean_columns(self, X):
-        """Return the mean codes among columns that `transform` gives."""
-        check_is_fitted(self)
-        codes = check_array(X, dtype=np.float32)
-        n_codes = self.n_components_
-        if codes.shape[1] not in (n_codes, 2 * n_codes):
-            raise ValueError(
-                f"Codes must have {n_codes} columns, or {2 * n_codes} for means and "
-                f"standard deviations, as transform gives them; got {codes.shape[1]}."
-            )
-        return codes[:, :n_codes]

@@ -7,6 +7,7 @@ The ``settings`` of a module are the arguments that build an equal one.
 
 import math
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
@@ -46,7 +47,7 @@ class ResidualNetwork(DenseNetwork):
         n_in, *_, n_out = self.settings["sizes"]
         self.linear = nn.Linear(n_in, n_out, bias=False)
         nn.init.eye_(self.linear.weight)
-        nn.init.zeros_(self.layers[-1].weight)
+        _set_to_zero(self.layers[-1])
 
     def forward(self, x):
         """Return the outputs of shape (n_samples, sizes[-1])."""
@@ -73,11 +74,10 @@ class NormalNetworks(nn.Module):
         sizes = tuple(int(size) for size in sizes)
         self.settings = {"sizes": sizes, "n_networks": int(n_networks)}
         layers = (*sizes[:-1], 2 * sizes[-1])
-        self.networks = nn.ModuleList(
-            DenseNetwork(layers, generator) for _ in range(n_networks)
-        )
-        for network in self.networks:
-            nn.init.zeros_(network.layers[-1].weight)
+        networks = [DenseNetwork(layers, generator) for _ in range(n_networks)]
+        for network in networks:
+            _set_to_zero(network.layers[-1])
+        self.networks = nn.ModuleList(networks)
 
     def forward(self, x):
         """Return means and log-variances, (n_networks, n_samples, n_targets)."""
@@ -117,38 +117,39 @@ class SineNetwork(nn.Module):
         self.layers = nn.ModuleList()
         for n, (n_in, n_out) in enumerate(pairwise(sizes)):
             layer = _skip_init(nn.Linear, n_in, n_out)
-            widths = [n_in**-0.5] * 2
+            weight = bias = n_in**-0.5
             if omega_0 is not None:
-                first = omega_0 / n_in, math.pi
-                widths = ((6 / n_in) ** 0.5, n_in**-0.5) if n else first
-            for values, width in zip(layer.parameters(), widths, strict=True):
-                nn.init.uniform_(values, -width, width, generator=generator)
+                weight = (6 / n_in) ** 0.5 if n else omega_0 / n_in
+                bias = n_in**-0.5 if n else math.pi
+            nn.init.uniform_(layer.weight, -weight, weight, generator=generator)
+            nn.init.uniform_(layer.bias, -bias, bias, generator=generator)
             self.layers.append(layer)
 
     def forward(self, x):
         """Return the outputs of shape (n_samples, sizes[-1])."""
-        for layer in self.layers[:-1]:
+        *hidden, last = self.layers
+        for layer in hidden:
             x = torch.sin(layer(x))
-        return self.layers[-1](x)
+        return last(x)
 
     def along(self, places, parameters, derivatives=False):
         """Return outputs at places (n_places, n_coordinates) for one parameter set.
 
         If asked, also the derivatives with the parameters, (n_places, n_parameters).
         """
-        first, *others = self.layers
+        first, *others = cast("list[nn.Linear]", list(self.layers))
         by_place, by_parameter = first.weight.split(
             [places.shape[1], len(parameters)], dim=1
         )
         x = torch.addmm(by_parameter @ parameters + first.bias, places, by_place.T)
-        slopes = by_parameter.T[:, None] if derivatives else None
+        slopes = by_parameter.T[:, None]
         for layer in others:
             if derivatives:
                 slopes = (slopes * torch.cos(x)) @ layer.weight.T
             x = layer(torch.sin(x))
-        if derivatives:
-            slopes = slopes[..., 0].expand(len(parameters), len(x)).T
-        return x[:, 0], slopes
+        if not derivatives:
+            return x[:, 0], None
+        return x[:, 0], slopes[..., 0].expand(len(parameters), len(x)).T
 
 
 class Autoencoder(nn.Module):
@@ -173,13 +174,14 @@ class Autoencoder(nn.Module):
             "residual": residual,
         }
         n_outputs = n_codes * (2 if variational else 1)
+        encoder: nn.Module
+        decoder: nn.Module
         if image is None:
             layers = ResidualNetwork if residual else DenseNetwork
             encoder = layers((n_features, n_hidden, n_outputs), generator)
             decoder = layers((n_codes, n_hidden, n_features), generator)
-            if residual and variational:  # codes are sharp at first
-                nn.init.zeros_(encoder.linear.weight[n_codes:])
-                nn.init.constant_(encoder.layers[-1].bias[n_codes:], _SHARP)
+            if residual and variational:
+                _sharpen(encoder, n_codes)
         else:
             encoder = ConvolutionalEncoder(n_hidden, n_outputs, image, generator)
             decoder = ConvolutionalDecoder(n_hidden, n_codes, image, generator)
@@ -326,6 +328,16 @@ def layer_sizes(n_inputs, hidden_sizes, n_outputs):
             f"hidden_sizes must be positive numbers of units, got {hidden_sizes!r}."
         )
     return (n_inputs, *hidden_sizes, n_outputs)
+
+
+def _set_to_zero(layer):
+    nn.init.zeros_(layer.weight)
+
+
+def _sharpen(encoder, n_codes):
+    """Let codes be sharp at first, and no log-variance depend on the inputs."""
+    nn.init.zeros_(encoder.linear.weight[n_codes:])
+    nn.init.constant_(encoder.layers[-1].bias[n_codes:], _SHARP)
 
 
 def _linear(n_in, n_out, generator):

@@ -40,7 +40,9 @@ def draw_simulations(
     """Simulate drawn parameters and return some visible pixels of each."""
     box = _box(simulator, bounds, spread)
     sets = _draw(simulator, n_simulations, box, random_state)
-    X, y, n_each = [], [], 0
+    X: list[np.ndarray] = []
+    y: list[np.ndarray] = []
+    n_each = 0
     places, visible = np.empty((0, 0)), np.empty(0, dtype=bool)
     with tqdm(total=len(sets), desc="Simulating", disable=not verbose) as progress:
         for rows in np.array_split(sets, -(-len(sets) // _CHUNK)):

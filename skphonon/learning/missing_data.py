@@ -253,62 +253,8 @@ class GappySpectrumExtractor(SpectrumExtractor):
             If the number of features is another, a spectrum is empty, or a voxel was
             measured that no training spectrum had.
         """
-        mean, std = self.encode(X)
+        mean, std = self._encode(X)
         return mean if self.output == "mean" else np.hstack([mean, std])
-
-    def encode(self, X):
-        """Return means and standard deviations of codes, whatever `output` is.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra on any scales, NaN where nothing was measured.
-
-        Returns
-        -------
-        mean, std : ndarray of shape (n_samples, n_components)
-            Normal distribution of each code, float32.
-
-        Raises
-        ------
-        ValueError
-            As from `transform`.
-        """
-        codes, covariances, _ = self._infer(X)
-        variances = np.diagonal(covariances, axis1=1, axis2=2)
-        return np.float32(codes), np.float32(np.sqrt(variances))
-
-    def inverse_transform(self, X):
-        """Return the spectra that belong to codes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components)
-            Codes; what `transform` gives with ``output="distribution"`` is accepted
-            too, of which the means are taken.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Complete spectra without background, float32, on the scale of a mean of 1;
-            NaN where no training spectrum had a value.
-
-        Raises
-        ------
-        ValueError
-            If the number of columns fits neither.
-        """
-        codes = self._mean_columns(X)
-        n = 1 + self.n_compressed_
-        with torch.inference_mode():
-            decoded = self.net_.module_.decoder(torch.as_tensor(codes))
-        coefficients = decoded.numpy() / self.input_scale_
-        spectra = coefficients @ self.basis_[:, 1:n].T
-        spectra += self.basis_[:, 0]
-        spectra /= self.weights_
-        X = np.full((len(codes), len(self.seen_)), np.nan, dtype=np.float32)
-        X[:, self.seen_] = spectra
-        return X
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -392,6 +338,23 @@ class GappySpectrumExtractor(SpectrumExtractor):
                 f"features of X, got shape {rows.shape}."
             )
         return rows[:, self.seen_]
+
+    def _encode(self, X):
+        codes, covariances, _ = self._infer(X)
+        variances = np.diagonal(covariances, axis1=1, axis2=2)
+        return np.float32(codes), np.float32(np.sqrt(variances))
+
+    def _decode(self, codes):
+        n = 1 + self.n_compressed_
+        with torch.inference_mode():
+            decoded = self.net_.module_.decoder(torch.as_tensor(codes))
+        coefficients = decoded.numpy() / self.input_scale_
+        spectra = coefficients @ self.basis_[:, 1:n].T
+        spectra += self.basis_[:, 0]
+        spectra /= self.weights_
+        X = np.full((len(codes), len(self.seen_)), np.nan, dtype=np.float32)
+        X[:, self.seen_] = spectra
+        return X
 
     def _conclude(self, X, inputs, held_out=(), earlier=None):
         """Learn the spread of codes and the error of the decoder, in `fit`."""

@@ -481,7 +481,7 @@ class SpectrumRegressor(NetworkRegressor):
 def _pair(name, value):
     """Return the ends of a range, which may be one number."""
     low, high = value if np.shape(value) == (2,) else (value, value)
-    if not (np.isscalar(low) and np.isscalar(high) and 0 < low <= high):
+    if not (np.ndim(low) == np.ndim(high) == 0 and 0 < low <= high):
         raise ValueError(
             f"{name} must be a positive number or two, the second not below the first; "
             f"got {value!r}."

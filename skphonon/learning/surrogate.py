@@ -372,8 +372,9 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
             return self.fit(X, y)
         X, y = self._validate(X, y, reset=False)
         self._warn_of(X)
-        inputs = np.float32(scale(X, self.ranges_))
-        self._fine_tune(self.net_, inputs, np.float32(self._standardize(y))[:, None])
+        inputs = scale(X, self.ranges_).astype(np.float32)
+        targets = self._standardize(y).astype(np.float32)
+        self._fine_tune(self.net_, inputs, targets[:, None])
         return self
 
     def predict(self, X):
@@ -442,7 +443,8 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
         targets = self._standardize(y)
         self.target_mean_ = float(targets.mean(dtype=float))
         self.target_scale_ = float(targets.std(dtype=float)) or 1.0
-        inputs, targets = np.float32(scale(X, ranges)), np.float32(self._standardize(y))
+        inputs = scale(X, ranges).astype(np.float32)
+        targets = self._standardize(y).astype(np.float32)
         generator = new_generator(random_state)
         groups = hold_out(len(X) // n_each, self.validation_fraction, generator)
         held_out = (groups[:, None] * n_each + np.arange(n_each)).ravel()

@@ -259,6 +259,14 @@ def test_partial_fit_can_begin(trained):
     assert len(extractor.history_) == 2
 
 
+def test_a_pickle_trains_on_like_the_original():
+    X, _ = peaks(60)
+    extractor = quick(max_epochs=2, fine_tune_epochs=2).fit(X)
+    pair = extractor, pickle.loads(pickle.dumps(extractor))
+    codes = [each.partial_fit(X).transform(X) for each in pair]
+    assert_array_equal(*codes)
+
+
 def test_voxels_that_are_never_seen():
     X, _ = peaks(60)
     X[:, :10] = np.nan

@@ -5,15 +5,12 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.stats import multivariate_normal
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from skphonon import LeastSquaresInverter
 from skphonon.calibration import CalibratedRegressor
 from skphonon.learning import SpectrumRegressor
-from skphonon.learning._augmentation import Augmentation
-from skphonon.learning._completion import Templates
 
 N_ENERGY, N_Q = 20, 15
 ENERGY = np.arange(N_ENERGY)[:, None]
@@ -233,48 +230,3 @@ def test_calibration_and_least_squares_take_it(trained, data, new):
         inverter = LeastSquaresInverter(Peaks(), initial=trained).fit(*data)
     found = inverter.predict(np.where(COVERAGE[0], X, np.nan)[:3])
     assert_allclose(found, y[:3], rtol=1e-3)
-
-
-def test_scores_are_those_of_the_normal_distribution_they_come_from():
-    rng = np.random.default_rng(0)
-    mean, shapes = rng.uniform(1, 2, size=12), rng.normal(size=(12, 3))
-    templates = Templates(np.float32(mean), np.float32(shapes), scaled=False)
-    seen = np.array([0, 2, 3, 5, 6, 9, 10, 11])  # most: the others are subtracted
-    X = mean + rng.normal(size=(4, 12))
-    z, std, noise = templates.scores(np.float32(X[:, seen]), templates.gram(seen))
-    T = shapes[seen]
-    for n in range(4):
-        residual = (X[n] - mean)[seen] * templates.weights[seen]
-        within = np.linalg.inv(T.T @ T / noise[n] ** 2 + np.eye(3))
-        assert_allclose(z[n], within @ T.T @ residual / noise[n] ** 2, rtol=1e-4)
-        assert_allclose(std[n], np.sqrt(np.diag(within)), rtol=1e-4)
-        # no level of noise makes it more likely, but for the steps that are tried
-        levels = noise[n] * np.geomspace(0.1, 10, 401)
-        likely = [
-            multivariate_normal(cov=T @ T.T + s**2 * np.eye(8)).logpdf(residual)
-            for s in levels
-        ]
-        assert_allclose(levels[np.argmax(likely)], noise[n], rtol=0.11)
-
-
-def test_augmented_spectra_are_counts_of_what_patterns_see():
-    X = np.tile(np.linspace(1, 3, 300, dtype=np.float32), (2000, 1))
-    X[7, :10] = np.nan
-    rng = np.random.default_rng(0)
-    augmentation = Augmentation(COVERAGE, (1, 1), (5.0, 5.0), 0.0, np.zeros(300), rng)
-    sizes, rows, values = set(), [], []
-    for group, seen, found in augmentation.draw(X):
-        sizes.add(len(seen))
-        rows.append(group)
-        expected = X[np.ix_(group, seen)]
-        counts = found * 5 / expected.mean(axis=1, keepdims=True)
-        noisy = (found != expected).any(axis=1)
-        assert_allclose(counts[noisy], counts[noisy].round(), atol=1e-3)
-        values.extend(np.square(found - expected).mean(axis=1))
-        assert np.isfinite(found).all()
-    assert_array_equal(np.sort(np.concatenate(rows)), np.arange(2000))
-    assert {100, 300} <= sizes
-    noisy = np.array(values) > 0
-    assert_allclose(noisy.mean(), 0.9, atol=0.03)
-    # variance of a count is its mean, here of 5 where the intensity is 2
-    assert_allclose(np.mean(np.array(values)[noisy]), 2**2 / 5, rtol=0.02)

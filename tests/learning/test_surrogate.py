@@ -169,6 +169,9 @@ def test_the_contract_of_simulators(model, simulator):
     assert_array_equal(model.bounds_, BOUNDS)
     assert model.simulate([14.0, 2.5]).shape == (1, 240)
     assert model.jacobian([14.0, 2.5]).shape == (1, 240, 2)
+    assert model.nuisance_names == []
+    with pytest.raises(ValueError, match=r"varies only its parameters.* temperature"):
+        model.simulate([14.0, 2.5], nuisance={"temperature": 5.0})
 
 
 @pytest.mark.parametrize("kind", [LeastSquaresInverter, NelderMeadInverter])

@@ -1,114 +1,25 @@
-"""Networks, losses and the training loop behind the learning estimators."""
+"""The loop over epochs: batches, best weights, early stopping, schedules."""
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from small_nets import dense_net, generator, outputs, samples
 from torch import nn
-from torch.distributions import Normal, kl_divergence
 
 from skphonon.learning import _training
-from skphonon.learning._networks import (
-    Autoencoder,
-    CodeNetwork,
-    DenseNetwork,
-    VariationalLoss,
-)
-from skphonon.learning._stored_nets import (
-    all_or_nothing,
-    net_from_arrays,
-    net_to_arrays,
-)
+from skphonon.learning._networks import DenseNetwork
+from skphonon.learning._stored_nets import net_from_arrays, net_to_arrays
 from skphonon.learning._training import (
     TensorBatches,
-    build_net,
     choose_device,
     hold_out,
     train,
 )
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def data():
-    x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
-    return x, np.tanh(x @ np.float32([[1.0], [-2.0], [0.5]]))
-
-
-def dense_net(optimizer="adam"):
-    return build_net(
-        DenseNetwork((3, 8, 1), generator()),
-        nn.MSELoss(),
-        optimizer=optimizer,
-        momentum=0.9,
-        device="cpu",
-        generator=generator(1),
-        noise_size=0,
-    )
-
-
-def outputs(net, x):
-    with torch.inference_mode():
-        return net.module_(torch.as_tensor(x)).numpy()
-
-
 def mean_square_error(net, x, y):
     return float(np.square(outputs(net, x) - y).mean())
-
-
-def test_dense_network_is_tanh_inside_and_linear_at_the_end():
-    network = DenseNetwork((3, 5, 2), generator())
-    x = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
-    (w1, b1), (w2, b2) = [
-        (layer.weight.detach().numpy(), layer.bias.detach().numpy())
-        for layer in (network.layers[0], network.layers[2])
-    ]
-    expected = np.tanh(x @ w1.T + b1) @ w2.T + b2
-    # rounding of float32
-    assert_allclose(network(torch.as_tensor(x)).detach(), expected, rtol=1e-5)
-
-
-def test_variational_loss_against_torch_distributions():
-    rng = np.random.default_rng(2)
-    mean, log_variance = torch.as_tensor(rng.normal(size=(2, 6, 3)))
-    target, reconstruction = torch.as_tensor(rng.normal(size=(2, 6, 5)))
-    posterior = Normal(mean, torch.exp(log_variance / 2))
-    divergence = kl_divergence(posterior, Normal(0.0, 1.0)).sum(dim=1).mean()
-    error = (reconstruction - target).square().mean()
-    loss = VariationalLoss(0.3)((reconstruction, mean, log_variance), target)
-    assert_allclose(loss, 0.7 * error + 0.3 * divergence, rtol=1e-12)
-
-
-def test_noise_displaces_codes_by_their_spread():
-    network = CodeNetwork((2, 4, 1), generator())
-    mean, std, noise = torch.randn((3, 5, 2), generator=generator(1))
-    drawn = network(torch.cat([mean, std], dim=1), noise)
-    assert_array_equal(drawn.detach(), network(mean + noise * std).detach())
-
-
-def test_autoencoder_decodes_the_mean_without_noise():
-    network = Autoencoder((4, 6, 2), True, False, None, generator())
-    x = torch.randn((5, 4), generator=generator(1))
-    reconstruction, mean, log_variance = network(x)
-    assert_array_equal(reconstruction.detach(), network.decoder(mean).detach())
-    displaced = mean + torch.exp(log_variance / 2)
-    drawn = network(x, torch.ones(5, 2))[0]
-    assert_array_equal(drawn.detach(), network.decoder(displaced).detach())
-
-
-def test_residual_autoencoder_begins_with_the_first_inputs():
-    """With twice as many inputs as codes the log-variances could take some, too."""
-    network = Autoencoder((6, 5, 2), True, False, None, generator(), residual=True)
-    x = torch.randn((5, 6), generator=generator(1))
-    reconstruction, mean, log_variance = network(x)
-    assert_array_equal(mean.detach(), x[:, :2])
-    assert_array_equal(reconstruction[:, :2].detach(), x[:, :2])
-    assert_array_equal(reconstruction[:, 2:].detach(), torch.zeros(5, 4))
-    assert len(torch.unique(log_variance)) == 1
-    assert (log_variance < -1).all()
 
 
 def test_batches_visit_every_sample_once_in_a_new_order():
@@ -142,8 +53,8 @@ def test_jitter_displaces_inputs_by_levels_spread_over_decades():
     assert moved[:, 0].abs().median() < 0.3 * np.sqrt(expected)
 
 
-def test_best_weights_are_kept(data):
-    x, y = data
+def test_best_weights_are_kept():
+    x, y = samples()
     net, held_out = dense_net(), np.arange(20)
     # So high a learning rate makes the held-out loss rise and fall.
     history = train(
@@ -155,8 +66,8 @@ def test_best_weights_are_kept(data):
     assert_allclose(mean_square_error(net, x[:20], y[:20]), min(losses), rtol=1e-5)
 
 
-def test_held_out_samples_are_not_trained_on(data):
-    x, y = data
+def test_held_out_samples_are_not_trained_on():
+    x, y = samples()
     held_out = np.arange(20)
     spoiled = y.copy()
     spoiled[:20] += 1.0  # the same offset in every epoch: the best is the last
@@ -172,8 +83,8 @@ def test_held_out_samples_are_not_trained_on(data):
     assert results[0][1] == results[1][1]
 
 
-def test_patience_stops_early(data):
-    x, y = data
+def test_patience_stops_early():
+    x, y = samples()
     # No loss falls to a tenth in an epoch: the first is the best that counts.
     history = train(
         dense_net(), x, y, epochs=50, batch_size=8, learning_rate=1e-4,
@@ -182,8 +93,8 @@ def test_patience_stops_early(data):
     assert len(history) == 4
 
 
-def test_cosine_schedule_rises_and_falls(data):
-    x, y = data
+def test_cosine_schedule_rises_and_falls():
+    x, y = samples()
     history = train(
         dense_net(), x, y, epochs=20, batch_size=64, learning_rate=0.5,
         schedule="cosine",
@@ -195,8 +106,8 @@ def test_cosine_schedule_rises_and_falls(data):
     assert (np.diff(rates[1:]) < 0).all()
 
 
-def test_diverged_training_is_an_error(data):
-    x, y = data
+def test_diverged_training_is_an_error():
+    x, y = samples()
     with pytest.raises(ValueError, match=r"must stay finite.*Lower the learning rate"):
         train(dense_net("sgd"), x, 1e3 * y, epochs=50, batch_size=8, learning_rate=1e3)
 
@@ -209,37 +120,6 @@ def test_hold_out_takes_the_stated_fraction():
     assert len(hold_out(5, 0.1, generator())) == 0
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "clipped-adam", "sgd"])
-def test_stored_net_trains_on_like_the_original(data, optimizer):
-    x, y = data
-    settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01}
-    net = dense_net(optimizer)
-    train(net, x, y, **settings)
-    saved = net_to_arrays(net)
-    restored = net_from_arrays(saved, DenseNetwork, nn.MSELoss(), "cpu")
-    assert_array_equal(outputs(restored, x), outputs(net, x))
-    for each in (net, restored):
-        train(each, x, y, **settings)
-    assert_array_equal(outputs(restored, x), outputs(net, x))
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_failed_training_puts_the_net_back(data, monkeypatch, error):
-    x, y = data
-    net = dense_net()
-    before = outputs(net, x)
-
-    def fail_in_third_epoch(net, epoch):
-        if epoch == 2:
-            raise error
-        return {}
-
-    monkeypatch.setattr(_training, "_epoch_record", fail_in_third_epoch)
-    with pytest.raises(error), all_or_nothing(net):
-        train(net, x, y, epochs=5, batch_size=8, learning_rate=0.1)
-    assert_array_equal(outputs(net, x), before)
-
-
 def test_choose_device():
     assert choose_device("cpu") == "cpu"
     assert choose_device("auto") in {"cpu", "cuda"}
@@ -247,8 +127,8 @@ def test_choose_device():
         choose_device("abacus")
 
 
-def test_global_random_state_is_untouched(data):
-    x, y = data
+def test_global_random_state_is_untouched():
+    x, y = samples()
     before = torch.get_rng_state()
     net = dense_net()
     train(net, x, y, epochs=2, batch_size=8, learning_rate=0.01)
