@@ -1,78 +1,45 @@
-"""Paths through the Brillouin zone, and where measured points lie on them."""
+"""Paths through the Brillouin zone, and the places of measured points on them."""
 
 import warnings
 
 import numpy as np
 import pandas as pd
+from seekpath import SupercellWarning, get_path_orig_cell
+from seekpath.hpkot import EdgeCaseWarning
 
 __all__ = ["high_symmetry_path", "placed_on_path", "sampled_path"]
 
 _ON_LINE = 0.01  # 1/Angstrom: coordinates such as 0.333 are rounded
+_PLACES = 10  # decimals of coordinates: less is rounding
 _NEAR_CENTRE = 1e-4  # of a step: off the point where the limit depends on direction
 
-# Points by their coordinates in the reciprocal lattice of the conventional cell: the
-# labels of Setyawan and Curtarolo, doi:10.1016/j.commatsci.2010.05.010.
-_THIRD = 1 / 3
-_PATHS = {
-    "cubic F": [
-        {"Γ": (0, 0, 0), "X": (1, 0, 0)},
-        {"X": (1, 1, 0), "K": (0.75, 0.75, 0), "Γ": (0, 0, 0), "L": (0.5, 0.5, 0.5)},
-    ],
-    "cubic I": [
-        {"Γ": (0, 0, 0), "H": (1, 0, 0), "P": (0.5, 0.5, 0.5)},
-        {"P": (0.5, 0.5, 0.5), "Γ": (0, 0, 0), "N": (0.5, 0.5, 0)},
-    ],
-    "cubic P": [
-        {"Γ": (0, 0, 0), "X": (0.5, 0, 0), "M": (0.5, 0.5, 0)},
-        {"M": (0.5, 0.5, 0), "Γ": (0, 0, 0), "R": (0.5, 0.5, 0.5)},
-    ],
-    "hexagonal P": [
-        {"Γ": (0, 0, 0), "M": (0.5, 0, 0), "K": (_THIRD, _THIRD, 0)},
-        {"K": (_THIRD, _THIRD, 0), "Γ": (0, 0, 0), "A": (0, 0, 0.5)},
-    ],
-    "tetragonal P": [
-        {"Γ": (0, 0, 0), "X": (0.5, 0, 0), "M": (0.5, 0.5, 0)},
-        {"M": (0.5, 0.5, 0), "Γ": (0, 0, 0), "Z": (0, 0, 0.5)},
-    ],
-    "orthorhombic P": [
-        {"Γ": (0, 0, 0), "X": (0.5, 0, 0), "S": (0.5, 0.5, 0), "Y": (0, 0.5, 0)},
-        {"Y": (0, 0.5, 0), "Γ": (0, 0, 0), "Z": (0, 0, 0.5)},
-    ],
-}
-_LAST_NUMBER = {
-    "triclinic": 2,
-    "monoclinic": 15,
-    "orthorhombic": 74,
-    "tetragonal": 142,
-    "hexagonal": 194,
-    "cubic": 230,
-}
+_GREEK = {"GAMMA": "Γ", "DELTA": "Δ", "LAMBDA": "Λ", "SIGMA": "Σ"}
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def high_symmetry_path(model):
-    """Return the usual path of dispersion curves through the Brillouin zone.
+    """Return the standard path of dispersion curves through the Brillouin zone.
+
+    Points and path are those of Hinuma and others [1]_, found by seekpath, for every
+    lattice. Energies at q and -q are equal, so one of them is on the path.
 
     Parameters
     ----------
     model : ForceConstantModel
-        A cubic or primitive hexagonal, tetragonal or orthorhombic crystal, in any cell
-        and orientation.
+        A crystal in any cell and orientation. A cell that is not primitive gets the
+        path of the primitive one.
 
     Returns
     -------
     list of list of tuple
         Lines, each of points with a label and coordinates of shape (3,) in units of the
-        reciprocal lattice of the model. Between lines the path may jump.
-
-    Raises
-    ------
-    ValueError
-        If the crystal has another lattice.
+        reciprocal lattice of the model. The path jumps from the end of one line to the
+        start of the next.
 
     References
     ----------
-    .. [1] W. Setyawan and S. Curtarolo,
-       https://doi.org/10.1016/j.commatsci.2010.05.010
+    .. [1] Y. Hinuma, G. Pizzi, Y. Kumagai, F. Oba and I. Tanaka,
+       :doi:`10.1016/j.commatsci.2016.10.015`
 
     Examples
     --------
@@ -80,52 +47,40 @@ def high_symmetry_path(model):
     >>> from skphonon.inspection import high_symmetry_path
     >>> path = high_symmetry_path(load_aluminium_model())
     >>> [[label for label, _ in line] for line in path]
-    [['Γ', 'X'], ['X', 'K', 'Γ', 'L']]
+    [['Γ', 'X', 'U'], ['K', 'Γ', 'L', 'W', 'X']]
     >>> path[0][1][1]  # X, in the reciprocal lattice of the primitive cell
-    array([0. , 0.5, 0.5])
+    array([0.5, 0. , 0.5])
     """
-    from phonopy.structure.symmetry import Symmetry
-
-    group = Symmetry(model.cell).dataset
-    system = next(s for s, last in _LAST_NUMBER.items() if group.number <= last)
-    kind = f"{system} {group.international[0]}"
-    if kind not in _PATHS:
-        raise ValueError(
-            f"There is a usual path for the lattices {', '.join(_PATHS)}; this one is "
-            f"{kind} (space group {group.international}). Give path, lists of labels "
-            'and points: [[("Γ", [0, 0, 0]), ("A", [0, 0, 0.5])]].'
-        )
-    to_model = group.transformation_matrix
+    cell = model.cell
+    structure = cell.cell, cell.scaled_positions, cell.numbers
+    with warnings.catch_warnings():
+        # Between two shapes of the zone the points of both are right; those of the
+        # primitive cell are wanted of a supercell.
+        warnings.simplefilter("ignore", EdgeCaseWarning)
+        warnings.simplefilter("ignore", SupercellWarning)
+        found = get_path_orig_cell(structure)
+    lines = []
+    for start, end in found["path"]:
+        if not lines or lines[-1][-1] != start:
+            lines.append([start])
+        lines[-1].append(end)
+    points = found["point_coords"]
     return [
-        [(label, np.array(point) @ to_model) for label, point in line.items()]
-        for line in _PATHS[kind]
+        [(_label(name), np.round(points[name], _PLACES) + 0.0) for name in line]
+        for line in lines
     ]
 
 
+def _label(name):
+    letter, _, number = name.partition("_")
+    return _GREEK.get(letter, letter) + number.translate(_SUBSCRIPTS)
+
+
 def sampled_path(model, path, n_points):
-    """Lay points along a path.
+    """Lay `n_points` from each labelled point to the next, both included.
 
-    Parameters
-    ----------
-    model : ForceConstantModel
-        The crystal.
-    path : sequence of sequence of (str, array-like of shape (3,))
-        Lines of labelled points, in units of the reciprocal lattice.
-    n_points : int
-        Points from one labelled point to the next, both included.
-
-    Returns
-    -------
-    points : DataFrame
-        One row a point, with the columns `line` and `step` (numbers), `distance` along
-        the path (1/Angstrom), and `q1`, `q2`, `q3`.
-    ticks : DataFrame
-        Columns `label` and `distance`, one row a labelled point.
-
-    Raises
-    ------
-    ValueError
-        If a line has fewer than two points, or a step fewer than two.
+    Returns tables of the points (`line` and `step`, `distance` along the path in
+    1/Angstrom, `q1`, `q2`, `q3`) and of the `label` and `distance` of the ticks.
     """
     if n_points < 2:
         raise ValueError(f"n_points must be at least 2, got {n_points}.")
@@ -156,22 +111,10 @@ def sampled_path(model, path, n_points):
 
 
 def placed_on_path(model, points, measured):
-    """Find where a path passes measured wavevectors or ones that symmetry relates.
+    """Return measured points with their `distance`, a row for each place on the path.
 
-    Parameters
-    ----------
-    model : ForceConstantModel
-        The crystal.
-    points : DataFrame
-        From :func:`sampled_path`.
-    measured : DataFrame
-        Columns `q1`, `q2`, `q3`, in units of the reciprocal lattice, and any others.
-
-    Returns
-    -------
-    DataFrame
-        The rows of `measured` with their `distance`; a row comes once for each place,
-        and with a warning not at all if there is none.
+    A path passes a measured wavevector also where symmetry relates it to a point. Rows
+    without a place are left out with a warning.
     """
     reciprocal = model.reciprocal_lattice()
     q = measured[["q1", "q2", "q3"]].to_numpy(dtype=float)

@@ -94,7 +94,7 @@ class PhononBandsDisplay:
         Raises
         ------
         ValueError
-            If the lattice has no usual path and none is given.
+            If a line of the path has fewer than two points, or `n_points` is below 2.
         """
         first = next(iter(as_sets(draws).values())).model
         path = high_symmetry_path(first) if path is None else path

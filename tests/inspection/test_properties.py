@@ -189,7 +189,15 @@ def test_the_picture_of_bands_is_its_data(few, model):
     assert display.measured["energy"].tolist() == [20.0, 21.0, 22.0]
     ax = display.plot(line_kw={"color": "red"}).ax_
     assert display.figure_ is ax.figure
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["Γ", "X", "K", "Γ", "L"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == [
+        "Γ",
+        "X",
+        "U|K",
+        "Γ",
+        "L",
+        "W",
+        "X",
+    ]
     bands = [line for line in ax.lines if line.get_color() == "red"]
     assert len(bands) == 6  # three modes on two lines
     rows = display.data.query("line == 1 and mode == 2")
@@ -216,38 +224,64 @@ def test_polar_bands_reach_the_longitudinal_limit(salt):
 
 # --- paths
 
+ROOT3 = np.sqrt(3)
+FACES = [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+BODY = [[-1, 1, 1], [1, -1, 1], [1, 1, -1]]
+BASE = [[1, 1, 0], [-1, 1, 0], [0, 0, 2]]
+HEXAGON = np.array([[1, 0, 0], [-0.5, ROOT3 / 2, 0], [0, 0, 1]])
+RHOMBS = np.array([[2, 1, 1], [-1, 1, 1], [-1, -2, 1]]) / 3 @ HEXAGON
+TRIANGLE = np.array([[2, 0, 0], [0.5, 2.1, 0], [0.6, 0.7, 2.4]])
+OBLIQUE = np.array([[2, 0, 0], [0, 2.3, 0], [-0.6, 0, 2.8]])
+# primitive cells of the 14 Bravais lattices, two ratios of lengths where they differ
+LATTICES = {
+    "cubic P": (3 * np.eye(3), "Γ X M Γ R X | R M"),
+    "cubic F": (2 * np.array(FACES), "Γ X U | K Γ L W X"),
+    "cubic I": (1.4 * np.array(BODY), "Γ H N Γ P H | P N"),
+    "tetragonal P": (np.diag([3.0, 3, 4]), "Γ X M Γ Z R A Z | X R | M A"),
+    "tetragonal I, flat": (BODY * np.array([2, 2, 1.5]), "Γ X M Γ Z | Z₀ M | X P N Γ"),
+    "tetragonal I, tall": (
+        BODY * np.array([1.5, 1.5, 2]),
+        "Γ X P N Γ M S | S₀ Γ | X R | G M",
+    ),
+    "orthorhombic P": (np.diag([3, 3.5, 4]), "Γ X S Y Γ Z U R T Z | X U | Y T | S R"),
+    "orthorhombic C": (BASE * np.array([2, 1.5, 2.5]), None),
+    "orthorhombic F": (FACES * np.array([1.5, 1.8, 2.2]), None),
+    "orthorhombic I": (BODY * np.array([1.5, 1.8, 2.2]), None),
+    "hexagonal": (HEXAGON * np.array([3, 3, 5]), "Γ M K Γ A L H A | L M | H K"),
+    "rhombohedral, sharp": (RHOMBS * np.array([3, 3, 9]), None),
+    "rhombohedral, blunt": (RHOMBS * np.array([4, 4, 3]), None),
+    "monoclinic P": (OBLIQUE, "Γ Z D B Γ A E Z C₂ Y₂ Γ"),
+    "monoclinic C": (np.array(BASE) / 2 @ OBLIQUE * np.array([1.0, 1, 1]), None),
+    "triclinic": (TRIANGLE, "Γ X | Y Γ Z | R Γ T | U Γ V"),
+}
 
-@pytest.mark.parametrize(
-    ("lattice", "positions", "labels"),
-    [
-        (2.0 * (np.ones((3, 3)) - np.eye(3)), None, "Γ X X K Γ L"),
-        (1.4 * (np.ones((3, 3)) - 2 * np.eye(3)), None, "Γ H P P Γ N"),
-        (3.0 * np.eye(3), None, "Γ X M M Γ R"),
-        (np.diag([3.0, 3.0, 4.0]), None, "Γ X M M Γ Z"),
-        (np.diag([3.0, 3.5, 4.0]), None, "Γ X S Y Y Γ Z"),
-        (
-            [[3.2, 0, 0], [-1.6, 1.6 * np.sqrt(3), 0], [0, 0, 5.2]],
-            [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]],
-            "Γ M K K Γ A",
-        ),
-    ],
-)
-def test_points_of_usual_paths_are_special(lattice, positions, labels):
-    """Every label names one point of high symmetry, in a turned crystal too."""
+
+@pytest.mark.parametrize("name", LATTICES)
+def test_points_of_paths_are_special_in_any_cell(name):
+    """A label names one star of wavevectors, in a turned and sheared cell too."""
+    lattice, expected = LATTICES[name]
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    model = ForceConstantModel(
-        np.array(lattice) @ turn, "Mg", None, positions=positions
-    )
+    shear = [[1, 1, 0], [0, 1, 2], [0, 0, 1]]
+    model = ForceConstantModel(lattice, "Mg", None)
     path = high_symmetry_path(model)
-    assert " ".join(label for line in path for label, _ in line) == labels
-    stars = {}
-    for label, point in (pair for line in path for pair in line):
-        stars.setdefault(label, []).append(star(model, point))
+    lines = [" ".join(label for label, _ in line) for line in path]
+    assert expected is None or " | ".join(lines) == expected
     order = len(model.point_group())
-    for found in stars.values():
-        assert len(found[0]) <= order / 4  # of a general point: the whole order
-        for other in found[1:]:
-            assert_allclose(other, found[0], atol=1e-6)
+    stars = {label: star(model, point) for line in path for label, point in line}
+    for line in path:
+        for label, point in line:
+            assert_allclose(star(model, point), stars[label], atol=1e-6)
+    for label, found in stars.items():  # all but the corners of shapes without names
+        assert label.endswith(tuple("₀₂₄₆")) or len(found) <= max(order / 2, 1)
+    for cell in (lattice @ turn, shear @ np.array(lattice) @ turn):
+        other = ForceConstantModel(cell, "Mg", None)
+        # compared in the axes of the first, where the cells of both are one lattice
+        back = other.reciprocal_lattice() @ turn.T
+        for line, theirs in zip(path, high_symmetry_path(other), strict=True):
+            for (label, _), (their_label, point) in zip(line, theirs, strict=True):
+                assert their_label == label
+                here = point @ back @ np.linalg.inv(model.reciprocal_lattice())
+                assert_allclose(star(model, here), stars[label], atol=1e-5)
 
 
 def star(model, point):
@@ -268,16 +302,32 @@ def test_a_face_centred_path_is_the_same_of_any_cell():
         for m in (primitive, cubic)
     ]  # fmt: skip
     lengths = np.linalg.norm(wavevectors, axis=2) * 4.04 / (2 * np.pi)
-    expected = np.sqrt([0, 1, 2, 9 / 8, 0, 0.75])  # Γ X X K Γ L, |q| in 2 pi / a
-    assert_allclose(lengths, [expected, expected], atol=1e-12)
+    # Γ X U K Γ L W X, |q| in 2 pi / a
+    expected = np.sqrt([0, 1, 9 / 8, 9 / 8, 0, 0.75, 1.25, 1])
+    assert_allclose(lengths, [expected, expected], atol=1e-9)
 
 
-def test_unusual_lattices_and_lines_are_refused(few):
-    base_centred = ForceConstantModel(
-        [[2.0, 1.5, 0], [-2.0, 1.5, 0], [0, 0, 5]], "Mg", None
-    )
-    with pytest.raises(ValueError, match=r"orthorhombic C .* Give path"):
-        high_symmetry_path(base_centred)
+def test_energies_at_named_points_of_aluminium(model):
+    """The closed form of face-centred cubic crystals with two shells, at X and L."""
+    energies = {
+        label: model.frequencies(model.reference, [point])[0, 0]
+        for line in high_symmetry_path(model)
+        for label, point in line
+    }
+    assert_allclose(energies["K"], energies["U"], rtol=1e-9)  # a reciprocal vector away
+    xx, zz, xy, second_xx, second_yy = model.reference
+    at_l = 8 * xx + 4 * zz + 4 * second_xx + 8 * second_yy
+    squares = {
+        "Γ": [0, 0, 0],
+        "X": [8 * (xx + zz), 8 * (xx + zz), 16 * xx],
+        "L": [at_l - 4 * xy, at_l - 4 * xy, at_l + 8 * xy],
+    }
+    for label, square in squares.items():
+        thz = 15.633302 * np.sqrt(np.divide(square, model.cell.masses))
+        assert_allclose(energies[label], MEV_PER_THZ * thz, rtol=1e-6, atol=1e-4)
+
+
+def test_paths_that_are_no_lines_are_refused(few):
     with pytest.raises(ValueError, match="two or more points"):
         PhononBandsDisplay.from_draws(few, path=[[("Γ", (0, 0, 0))]])
     with pytest.raises(ValueError, match=r"two or more points .* got \('Γ'"):
