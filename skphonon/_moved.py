@@ -45,6 +45,7 @@ _MODULES = {
     "physics._symmetry": "physics.symmetry",
     "physics.magnon_lines": "physics.magnon_modes",
     "physics.mode_pairs": "physics.modes",
+    "physics.thermodynamics": "physics.zone.thermodynamics",
     "recipes": "learning.recipes",
     "regression": "learning.regression",
     "simulation._base": "simulation.base",

@@ -12,6 +12,7 @@ from skphonon.physics import supercells
 from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.physics.priors import ForceConstantPrior
 from skphonon.physics.symmetry import right_handed
+from skphonon.physics.zone import ZoneMesh, resolving_points
 
 __all__ = ["sample_force_constants"]
 
@@ -295,7 +296,7 @@ def _check_stable(model, constants, name, strain, temperature):
 
 
 def _zone(model):
-    wavevectors, _ = model.mesh(8)
+    wavevectors, _ = resolving_points(model, ZoneMesh(8))
     return wavevectors @ np.linalg.inv(model.reciprocal_lattice())
 
 

@@ -10,7 +10,8 @@ from skphonon.inspection._band_paths import (
 )
 from skphonon.inspection._figures import one_axes
 from skphonon.inspection._property_tables import as_sets, draw_curves, property_table
-from skphonon.physics.thermodynamics import density_of_states
+from skphonon.physics.zone import ZoneMesh, resolving_points
+from skphonon.physics.zone.thermodynamics import PhononProperties
 
 __all__ = ["DensityOfStatesDisplay", "PhononBandsDisplay"]
 
@@ -177,7 +178,7 @@ class DensityOfStatesDisplay:
 
     See Also
     --------
-    skphonon.physics.thermodynamics.density_of_states : The densities themselves.
+    skphonon.physics.zone.thermodynamics.PhononProperties : The densities themselves.
 
     Examples
     --------
@@ -228,7 +229,8 @@ class DensityOfStatesDisplay:
         energy = np.asarray(energy, dtype=float)
 
         def densities(model, rows):
-            values = density_of_states(model, rows, energy, width=width, mesh=mesh)
+            properties = PhononProperties(model, rows, mesh=mesh)
+            values = properties.density_of_states(energy, width=width)
             return pd.DataFrame({"energy": energy}), values
 
         return cls(data=property_table(draws, densities, level=level))
@@ -263,7 +265,7 @@ def _energies(sets, width):
         raise ValueError(f"width must be above 0 meV, got {width!r}.")
     lowest, highest = 0.0, 0.0
     for model, parameters, draws in sets:
-        wavevectors, _ = model.mesh(_COARSE_MESH)
+        wavevectors, _ = resolving_points(model, ZoneMesh(_COARSE_MESH))
         qpoints = wavevectors @ np.linalg.inv(model.reciprocal_lattice())
         energies = model.frequencies(np.vstack([parameters, draws]), qpoints)
         lowest = min(lowest, energies.min())

@@ -9,7 +9,7 @@ from skphonon.inspection._figures import many_axes, one_axes
 from skphonon.inspection._property_tables import draw_curves, property_table
 from skphonon.physics.elasticity import VOIGT, elastic_constants
 from skphonon.physics.stability import searching
-from skphonon.physics.thermodynamics import displacement_tensors, heat_capacity
+from skphonon.physics.zone.thermodynamics import PhononProperties
 
 __all__ = [
     "ElasticConstantsDisplay",
@@ -41,7 +41,7 @@ class HeatCapacityDisplay:
 
     See Also
     --------
-    skphonon.physics.thermodynamics.heat_capacity : The capacities themselves.
+    skphonon.physics.zone.thermodynamics.PhononProperties : The capacities themselves.
 
     Examples
     --------
@@ -84,8 +84,9 @@ class HeatCapacityDisplay:
 
         def capacities(model, rows):
             places = pd.DataFrame({"temperature": kelvins})
+            properties = PhononProperties(model, rows, mesh=mesh)
             with searching():  # unstable draws are counted later
-                return places, heat_capacity(model, rows, kelvins, mesh=mesh)
+                return places, properties.heat_capacity(kelvins)
 
         return cls(data=property_table(draws, capacities, level=level))
 
@@ -138,7 +139,7 @@ class ThermalDisplacementsDisplay:
 
     See Also
     --------
-    skphonon.physics.thermodynamics.displacement_tensors : The tensors themselves.
+    skphonon.physics.zone.thermodynamics.PhononProperties : The tensors themselves.
 
     Examples
     --------
@@ -182,8 +183,9 @@ class ThermalDisplacementsDisplay:
         def displacements(model, rows):
             _, permutations = model.symmetry_operations()
             atoms = np.unique(permutations.min(axis=0))  # one of each orbit
+            properties = PhononProperties(model, rows, mesh=mesh)
             with searching():  # unstable draws are counted later
-                tensors = displacement_tensors(model, rows, kelvins, mesh=mesh)
+                tensors = properties.displacement_tensors(kelvins)
             tensors = tensors[:, :, atoms]
             labels = [f"{model.symbols[i]}{i + 1}" for i in atoms]
             axes = {"temperature": kelvins, "atom": labels, "component": _COMPONENTS}

@@ -13,7 +13,6 @@ from skphonon._versioned import Immutable, immutable, read_only
 from skphonon.physics import symmetry
 from skphonon.physics._crystal import Structure, build_structure, laue_class
 from skphonon.physics.lattice import SAME_LENGTH
-from skphonon.physics.zone import folded, laue_rotations
 
 __all__ = ["AtomicCrystal"]
 
@@ -144,32 +143,6 @@ class AtomicCrystal(Immutable):
         group = self._structure.group
         inversions = (group.rotations == -np.eye(3, dtype=int)).all(axis=(1, 2))
         return group.permutations[inversions.argmax()] if inversions.any() else None
-
-    def mesh(self, n_points: Any) -> tuple[Array, Array]:
-        """Return a mesh of the Brillouin zone, folded by the Laue class.
-
-        Parameters
-        ----------
-        n_points : int or sequence of three int
-            Points along each reciprocal axis. They lie half a step off the zone
-            centre, which is thus left out.
-
-        Returns
-        -------
-        wavevectors : ndarray of shape (n_irreducible, 3)
-            Cartesian, in 1/Angstrom.
-        weights : ndarray of shape (n_irreducible,)
-            Share of the zone that each stands for; they sum to one.
-        """
-        if np.shape(n_points) not in ((), (3,)) or np.min(n_points) < 1:
-            raise ValueError(
-                "n_points must be one number or three, at least 1 an axis; got "
-                f"{n_points}."
-            )
-        points, period, shares = folded(
-            np.broadcast_to(n_points, 3).tolist(), True, laue_rotations(self)
-        )
-        return points / period @ self.reciprocal_lattice(), shares
 
     def shells_within(self, cutoff: float) -> int:
         """Return the number of shells of neighbours up to a distance.

@@ -19,7 +19,7 @@ from skphonon.physics import supercells
 from skphonon.physics._shell_fits import fit_constants, fold
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 from skphonon.physics.lattice import shortest_images
-from skphonon.physics.lattice_dynamics import signed_sqrt
+from skphonon.physics.modes import signed_sqrt
 
 _LARGE = 0.1  # of the root mean square of the constants
 _VISIBLE = 0.5  # meV: files of careful calculations change by up to 0.34

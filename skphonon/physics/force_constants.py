@@ -28,7 +28,8 @@ from skphonon.physics._atomic_crystal import AtomicCrystal
 from skphonon.physics._crystal import Crystal, build_crystal
 from skphonon.physics._shell_fits import fit_constants, fold, spread
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
-from skphonon.physics.lattice_dynamics import add_bonds, signed_sqrt
+from skphonon.physics.lattice_dynamics import add_bonds
+from skphonon.physics.modes import signed_sqrt
 from skphonon.physics.phonopy_io import load_phonopy
 from skphonon.physics.polar import non_analytic_term, polar_term
 from skphonon.physics.reduction import (

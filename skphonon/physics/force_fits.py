@@ -13,12 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from skphonon.physics._shell_fits import least_squares, squared_bonds
-from skphonon.physics.constants import (
-    BOLTZMANN,
-    HBAR2_PER_AMU,
-    MEV2_PER_EIGENVALUE,
-)
+from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 from skphonon.physics.lattice import cosets, image_counts
+from skphonon.physics.zone.displacements import thermal_amplitudes
 
 
 class Layout(NamedTuple):
@@ -189,9 +186,8 @@ def thermal_displacements(
     matrix = constants.swapaxes(1, 2).reshape(3 * n_sites, -1)
     squares, modes = np.linalg.eigh(matrix)
     moving = np.sort(np.argsort(np.abs(squares))[3:])  # all but the translations
-    energies = np.sqrt(np.abs(squares[moving]) * MEV2_PER_EIGENVALUE)
-    spread = HBAR2_PER_AMU / (2 * energies)
-    spread /= np.tanh(energies / (2 * BOLTZMANN * temperature))
+    squares = np.abs(squares[moving]) * MEV2_PER_EIGENVALUE
+    spread = thermal_amplitudes(squares, temperature).values
     normal = random_state.standard_normal((n_samples, len(moving)))
     drawn = (normal * np.sqrt(spread)) @ modes[:, moving].T
     return drawn.reshape(n_samples, n_sites, 3) / roots[:, None]

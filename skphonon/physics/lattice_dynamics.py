@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 
-__all__ = ["dynamical_matrix_basis", "real_form", "signed_sqrt"]
+__all__ = ["dynamical_matrix_basis", "real_form"]
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -147,22 +147,6 @@ def _weighted(weights: Array, tensors: Array) -> Array:
     columns = tensors.swapaxes(0, 1).reshape(weights.shape[1], -1)
     sums = (weights @ columns).reshape(len(weights), len(tensors), 3, 3)
     return sums.swapaxes(0, 1)
-
-
-def signed_sqrt(eigenvalues: ArrayLike) -> Array:
-    """Return phonon energies, negative where a mode is unstable (as phonopy does).
-
-    Parameters
-    ----------
-    eigenvalues : array-like
-        Eigenvalues of dynamical matrices in meV^2.
-
-    Returns
-    -------
-    ndarray
-        Energies in meV.
-    """
-    return np.sign(eigenvalues) * np.sqrt(np.abs(eigenvalues))
 
 
 def real_form(matrices: ArrayLike, partners: ArrayLike) -> Array:

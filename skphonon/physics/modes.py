@@ -19,9 +19,9 @@ Displacements are functions of that kind as well.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ModePairs", "mode_pairs"]
+__all__ = ["ModePairs", "mode_pairs", "signed_sqrt"]
 
 Array = NDArray[np.float64]
 
@@ -60,3 +60,19 @@ def mode_pairs(eigenvalues: Array) -> ModePairs:
     scale = np.abs(eigenvalues).max(axis=-1)[..., None, None]
     near = np.abs(gaps) <= _DEGENERATE * scale
     return ModePairs(np.where(near, 0.0, 1 / np.where(near, 1.0, gaps)), near)
+
+
+def signed_sqrt(eigenvalues: ArrayLike) -> Array:
+    """Return phonon energies, negative where a mode is unstable (as phonopy does).
+
+    Parameters
+    ----------
+    eigenvalues : array-like
+        Eigenvalues of dynamical matrices in meV^2.
+
+    Returns
+    -------
+    ndarray
+        Energies in meV.
+    """
+    return np.sign(eigenvalues) * np.sqrt(np.abs(eigenvalues))

@@ -1,13 +1,18 @@
-"""Crystals that are not stable: modes of imaginary energy, and what to say of them."""
+"""Crystals that are not stable: their modes of imaginary energy, and warnings."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skphonon._warnings import warn_user
+from skphonon.physics._phonon_model import PhononModel
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
-from skphonon.physics.zone import (
+from skphonon.physics.zone.mesh import (
+    Size,
     ZoneMesh,
     laue_rotations,
     mesh_points,
@@ -24,6 +29,8 @@ __all__ = [
     "warn_unstable",
 ]
 
+Array = NDArray[np.float64]
+
 _REACH = 24.0  # Angstrom, of a mesh that looks for unstable modes
 _NEAR = (0.02, 0.15, 0.4)  # of the way to the nearest points: long waves
 _NUMBERS = 2**22  # in the dynamical matrices made at once
@@ -37,34 +44,29 @@ class UnstableCrystalWarning(UserWarning):
     """Parameters describe a crystal with modes of imaginary energy."""
 
 
+class _Numbered(Protocol):
+    """Something that tells the wavevector of a number."""
+
+    def reduced(self, number: int) -> Array:
+        """Return the wavevector in units of the reciprocal lattice."""
+
+
 class Softest:
-    """The lowest mode of each parameter set.
+    """The lowest mode of each parameter set, among matrices whose wavevectors count."""
 
-    Parameters
-    ----------
-    n_samples : int
-        Number of parameter sets.
-    matrices : object
-        Its `reduced` tells the wavevector of a number, as that of `DynamicalMatrices`.
-    """
-
-    def __init__(self, n_samples: int, matrices) -> None:
+    def __init__(self, n_samples: int, matrices: _Numbered) -> None:
         self.eigenvalues = np.zeros(n_samples)  # meV^2; 0 where stable
         self._lowest, self._largest = np.zeros(n_samples), np.zeros(n_samples)
         self.points = np.zeros(n_samples, dtype=int)
         self._matrices = matrices
 
-    def note(self, batch: slice, eigenvalues, first: int = 0) -> None:
+    def note(
+        self, batch: slice, eigenvalues: NDArray[np.floating], first: int = 0
+    ) -> None:
         """Keep the lowest of the eigenvalues of a batch, and of those noted before.
 
-        Parameters
-        ----------
-        batch : slice
-            Its samples.
-        eigenvalues : ndarray of shape (n_samples, n_points, n_modes)
-            Ascending, in meV^2.
-        first : int, default=0
-            Number of the first of the points.
+        They are ascending, (n_samples, n_points, n_modes) in meV^2, of points from
+        number `first` on.
         """
         lowest = eigenvalues[..., 0]
         own = lowest.argmin(axis=1)
@@ -77,41 +79,22 @@ class Softest:
         unstable = self._lowest[batch] < -_UNSTABLE * self._largest[batch]
         self.eigenvalues[batch] = np.where(unstable, self._lowest[batch], 0.0)
 
-    def worst(self):
-        """Return the softest mode of all.
-
-        Returns
-        -------
-        energy : float
-            Imaginary part of its energy in meV.
-        reduced : ndarray of shape (3,)
-            Its wavevector in units of the reciprocal lattice.
-        """
+    def worst(self) -> tuple[float, Array]:
+        """Return imaginary energy in meV and reduced wavevector of the softest mode."""
         number = int(self.eigenvalues.argmin())
         reduced = self._matrices.reduced(self.points[number])
         return np.sqrt(-self.eigenvalues[number]), reduced
 
 
-def softest_modes(model, parameters, mesh=None) -> Softest:
+def softest_modes(
+    model: PhononModel, parameters: Array, mesh: int | Size | None = None
+) -> Softest:
     """Look for unstable modes on a mesh with the zone centre and along short vectors.
 
     Sound is looked at along the thirteen shortest directions of the reciprocal lattice,
     closer to the centre than the mesh, and so are points with coordinates of a half, a
-    third and two thirds: bands that turn unstable often do so there.
-
-    Parameters
-    ----------
-    model : ForceConstantModel
-        The crystal.
-    parameters : ndarray of shape (n_samples, n_parameters)
-        Parameter sets in eV/Angstrom^2.
-    mesh : int or tuple of 3 int, default=None
-        Points along each reciprocal axis. None reaches 24 Angstrom.
-
-    Returns
-    -------
-    Softest
-        The lowest modes.
+    third and two thirds: bands that turn unstable often do so there. Without a mesh,
+    one reaches 24 Angstrom.
     """
     if mesh is None:
         # even numbers: with the middles of edges and faces of the zone
@@ -139,14 +122,8 @@ def softest_modes(model, parameters, mesh=None) -> Softest:
 
 
 @contextmanager
-def searching():
-    """Keep quiet of unstable crystals: a search passes them, and judges its results.
-
-    Yields
-    ------
-    None
-        While it lasts :func:`warn_unstable` is silent.
-    """
+def searching() -> Iterator[None]:
+    """Keep quiet of unstable crystals: a search passes them, and judges its results."""
     token = _SEARCHING.set(True)
     try:
         yield
@@ -155,29 +132,12 @@ def searching():
 
 
 def is_searching() -> bool:
-    """Tell whether a search is going on, which says itself what there is to say.
-
-    Returns
-    -------
-    bool
-        Whether it is quiet.
-    """
+    """Tell whether a search is going on, which says itself what there is to say."""
     return _SEARCHING.get()
 
 
 def warn_unstable(*found: Softest) -> None:
-    """Warn of unstable parameter sets, once for all of a call.
-
-    Parameters
-    ----------
-    *found : Softest
-        Their lowest modes.
-
-    Warns
-    -----
-    UnstableCrystalWarning
-        With the number of sets, and the worst mode.
-    """
+    """Warn of unstable parameter sets, once for all of a call."""
     n_unstable = sum(int((softest.eigenvalues < 0).sum()) for softest in found)
     if not n_unstable or _SEARCHING.get():
         return

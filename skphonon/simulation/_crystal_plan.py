@@ -9,12 +9,10 @@ from skphonon._validation import wavevector_rows
 from skphonon.instrument.background import polynomial
 from skphonon.instrument.grid import energy_edges
 from skphonon.physics.dynamical_matrix import BondPairs, DynamicalMatrices, dipole_term
-from skphonon.physics.zone import (
-    ThermalTensors,
-    as_mesh,
-    laue_rotations,
-    mean_points,
-)
+from skphonon.physics.zone import mean_points
+from skphonon.physics.zone.convergence import displacement_mesh
+from skphonon.physics.zone.displacements import ThermalTensors
+from skphonon.physics.zone.mesh import as_mesh, laue_rotations
 from skphonon.simulation._axes import Axis
 from skphonon.simulation._crystal_points import (
     Points,
@@ -30,7 +28,6 @@ from skphonon.simulation._kernels import (
     line_axis,
     line_kernel,
 )
-from skphonon.simulation._mesh_choice import displacement_mesh
 from skphonon.simulation._phonons import (
     cross_sections,
     different_tensors,

@@ -17,6 +17,7 @@ from skphonon.instrument.resolution import (
 )
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 from skphonon.physics.scattering import bose_occupation
+from skphonon.physics.zone import ZoneMesh, resolving_points
 from skphonon.simulation._axes import Axis, energy_axis, widths_inside
 from skphonon.simulation._damping import damped_shares
 
@@ -89,7 +90,7 @@ def _tails(simulator, edges, ranges):
     top = np.abs(edges).max()
     if simulator.model.reference is None:
         return 0.0, top
-    points, _ = simulator.model.mesh(4)
+    points, _ = resolving_points(simulator.model, ZoneMesh(4))
     highest = np.max(simulator.model.frequencies(simulator.model.reference, points))
     gamma = max(np.polynomial.polynomial.polyval(top, widths), 0.0)
     return 0.0, float(min(_HIGHEST * highest, top + _TAILS * gamma))

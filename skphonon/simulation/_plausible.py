@@ -15,6 +15,7 @@ from skphonon.instrument.resolution import bin_kernel, resolve_widths
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.physics.scattering import bose_occupation
+from skphonon.physics.zone import ZoneMesh, resolving_points
 
 __all__ = ["warn_of_energies", "warn_of_window"]
 
@@ -104,7 +105,7 @@ def _known(simulator):
 def _lines(simulator):
     """Energies of modes, of both signs, and the share of the zone each stands for."""
     model = simulator.model
-    wavevectors, shares = model.mesh(_MESH)
+    wavevectors, shares = resolving_points(model, ZoneMesh(_MESH))
     matrices = model.dynamical_matrices([simulator.reference], wavevectors)[0]
     squares = np.linalg.eigvalsh(matrices)
     shares = np.broadcast_to(shares[:, None], squares.shape)[squares > 0]

@@ -7,13 +7,15 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
 from skphonon.physics.stability import Softest, is_searching
-from skphonon.physics.zone import ZoneMesh, mesh_sizes
-from skphonon.simulation._mesh_choice import (
+from skphonon.physics.zone import ZoneMesh
+from skphonon.physics.zone.convergence import (
     APART,
     DISPLACEMENT_ERROR,
     FEWEST_ANGLES,
     polar_angles,
+    settle,
 )
+from skphonon.physics.zone.mesh import mesh_sizes
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
 from skphonon.simulation._recording import Recording
@@ -21,7 +23,6 @@ from skphonon.simulation._recording import Recording
 __all__ = ["Choice", "choose_mesh", "error_of", "finer", "next_mesh"]
 
 _FALL = 5.0  # of the error from one mesh to the next, at most: it is exponential
-_FARTHEST = 5  # meshes that are passed over
 _ALIKE = 1e-12  # of the mean square: a variance that is rounding
 _MARGIN = 3.0  # of the tolerance at the reference: other parameters err more
 
@@ -57,41 +58,34 @@ def choose_mesh(
         Warns with ConvergenceWarning where the tolerance is out of reach, but in a
         search.
     """
-    tried: dict = {}
     model, budget = simulator.model, simulator.memory * 1e6
-    sizes, number = mesh_sizes(model), 0
     n_polar = FEWEST_ANGLES
     if simulator.mean_square_displacement is None:
         n_polar = polar_angles(model, values["temperature"])
 
-    def at(number):
-        if number not in tried:
-            mesh = ZoneMesh(sizes[number], n_polar=n_polar)
-            plan = make_plan(simulator, mesh, recording)
-            tried[number] = plan, _spectrum(plan, simulator, values)
-        return tried[number]
+    def evaluate(mesh: ZoneMesh):
+        plan = make_plan(simulator, mesh, recording)
+        return plan, _spectrum(plan, simulator, values)
 
-    while True:
-        (plan, coarse), (other, fine) = at(number), at(number + APART)
-        error, moved = _distances(coarse, fine, simulator.grid.mask)
-        best = Choice(plan.mesh, error, moved, (plan, other))
-        excess = max(
-            _MARGIN * best.error / tolerance,
-            best.of_displacements / DISPLACEMENT_ERROR,
-        )
-        if not (plan.blocks and other.blocks):  # no momentum transfer is in the window
-            excess = np.inf
-        if excess <= 1:
-            return best
-        steps = np.clip(int(np.log(min(excess, 1e30)) / np.log(_FALL)), 1, _FARTHEST)
-        following = [
-            n
-            for n in range(number + 1, min(number + steps + 1, len(sizes) - APART))
-            if plan_size(model, sizes[n + APART], simulator, recording) <= budget
-        ]
-        if not following:
-            break
-        number = following[-1]
+    def excess(coarse, fine) -> float:
+        if not (coarse[0].blocks and fine[0].blocks):
+            return np.inf  # no momentum transfer is in the window
+        error, moved = _distances(coarse[1], fine[1], simulator.grid.mask)
+        return max(_MARGIN * error / tolerance, moved / DISPLACEMENT_ERROR)
+
+    found = settle(
+        model,
+        evaluate,
+        excess,
+        lambda size: plan_size(model, size, simulator, recording) <= budget,
+        n_polar=n_polar,
+        fall=_FALL,
+    )
+    plans, spectra = zip(*found.values, strict=True)
+    error, moved = _distances(*spectra, simulator.grid.mask)
+    best = Choice(found.mesh, error, moved, plans)
+    if found.excess <= 1:
+        return best
     if is_searching():
         return best
     warn_user(

@@ -8,7 +8,8 @@ from sklearn import clone
 from skphonon._validation import check_parameters
 from skphonon._warnings import warn_user
 from skphonon.instrument.nuisance import ranges_by_name, table_columns
-from skphonon.physics.zone import ZoneMesh, size_of_reach
+from skphonon.physics.zone import ZoneMesh
+from skphonon.physics.zone.mesh import size_of_reach
 from skphonon.simulation._incoherent import Incoherent
 from skphonon.simulation._powder_engine import collect, crystals
 from skphonon.simulation._powder_plan import make_plan

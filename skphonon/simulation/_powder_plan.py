@@ -19,14 +19,9 @@ from skphonon.instrument.background import polynomial
 from skphonon.instrument.grid import pixel_coordinates
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.lattice import points_within
-from skphonon.physics.zone import (
-    ThermalTensors,
-    ZoneMesh,
-    labels,
-    laue_rotations,
-    mean_points,
-    mesh_points,
-)
+from skphonon.physics.zone import ZoneMesh, mean_points
+from skphonon.physics.zone.displacements import ThermalTensors
+from skphonon.physics.zone.mesh import labels, laue_rotations, mesh_points
 from skphonon.simulation._axes import Axis
 from skphonon.simulation._incoherent import Incoherent
 from skphonon.simulation._phonons import (

@@ -35,7 +35,8 @@ from skphonon.instrument.nuisance import (
 )
 from skphonon.instrument.nuisance import NAMES as NUISANCES
 from skphonon.physics.stability import is_searching, warn_unstable
-from skphonon.physics.zone import ZoneMesh, as_mesh
+from skphonon.physics.zone import ZoneMesh
+from skphonon.physics.zone.mesh import as_mesh
 from skphonon.simulation._plausible import warn_of_window
 from skphonon.simulation._powder_choice import choose_mesh, error_of, next_mesh
 from skphonon.simulation._powder_derivatives import differentiate, gradients

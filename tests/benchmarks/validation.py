@@ -26,7 +26,8 @@ from skphonon.physics.constants import (
 )
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.scattering_lengths import scattering_lengths
-from skphonon.physics.zone import ThermalTensors, mean_points, resolving_points
+from skphonon.physics.zone import mean_points, resolving_points
+from skphonon.physics.zone.displacements import ThermalTensors
 
 TEMPERATURE = 300.0
 MODULI = np.arange(0.5, 8.01, 0.25)

@@ -20,11 +20,7 @@ from skphonon.inspection import (
 )
 from skphonon.physics.constants import MEV_PER_THZ
 from skphonon.physics.elasticity import elastic_constants
-from skphonon.physics.thermodynamics import (
-    density_of_states,
-    displacement_tensors,
-    heat_capacity,
-)
+from skphonon.physics.zone.thermodynamics import PhononProperties
 
 mpl.use("Agg")
 
@@ -340,11 +336,11 @@ def test_paths_that_are_no_lines_are_refused(few):
 
 
 def test_density_of_states(model, fit):
-    options = {"energy": [15.0, 20.0, 39.0], "width": 2.0, "mesh": 6}
-    display = DensityOfStatesDisplay.from_draws(fit, **options)
+    options = {"energy": [15.0, 20.0, 39.0], "width": 2.0}
+    display = DensityOfStatesDisplay.from_draws(fit, mesh=6, **options)
 
     def densities(p):
-        return density_of_states(model, p, **options)
+        return PhononProperties(model, p, mesh=6).density_of_states(**options)
 
     assert_allclose(display.data["value"], densities(model.reference)[0])
     as_propagated(display.data, gradient(densities, model.reference))
@@ -363,11 +359,11 @@ def test_energies_of_a_density_hold_all_modes(few):
 
 
 def test_heat_capacity(model, fit):
-    options = {"temperature": [50.0, 150.0], "mesh": 6}
-    display = HeatCapacityDisplay.from_draws(fit, **options)
+    kelvins = [50.0, 150.0]
+    display = HeatCapacityDisplay.from_draws(fit, temperature=kelvins, mesh=6)
 
     def capacities(p):
-        return heat_capacity(model, p, **options)
+        return PhononProperties(model, p, mesh=6).heat_capacity(kelvins)
 
     assert_allclose(display.data["value"], capacities(model.reference)[0])
     as_propagated(display.data, gradient(capacities, model.reference))
@@ -376,11 +372,12 @@ def test_heat_capacity(model, fit):
 
 
 def test_thermal_displacements(model, fit):
-    options = {"temperature": [0.0, 300.0], "mesh": 6}
-    display = ThermalDisplacementsDisplay.from_draws(fit, **options)
+    kelvins = [0.0, 300.0]
+    display = ThermalDisplacementsDisplay.from_draws(fit, temperature=kelvins, mesh=6)
 
     def displacements(p):
-        return displacement_tensors(model, p, **options)[:, :, 0, 0, 0]
+        properties = PhononProperties(model, p, mesh=6)
+        return properties.displacement_tensors(kelvins)[:, :, 0, 0, 0]
 
     rows = display.data.query("component == 'xx'")
     assert_allclose(rows["value"], displacements(model.reference)[0])
@@ -395,7 +392,8 @@ def test_displacements_of_atoms_that_differ(salt, silicon):
     fits = {"salt": draw_parameters(salt)}
     display = ThermalDisplacementsDisplay.from_draws(fits, temperature=[300], mesh=4)
     assert display.data["atom"].unique().tolist() == ["Na1", "Cl2"]
-    tensors = displacement_tensors(salt, salt.reference, 300, mesh=4)[0, 0]
+    properties = PhononProperties(salt, salt.reference, mesh=4)
+    tensors = properties.displacement_tensors(300)[0, 0]
     found = display.data.query("component == 'zz'")["value"]
     assert_allclose(found, tensors[:, 2, 2])
     assert len(display.plot().axes_) == 2

@@ -6,11 +6,8 @@ from numpy.testing import assert_allclose
 
 from skphonon import ForceConstantModel
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
-from skphonon.physics.lattice_dynamics import (
-    dynamical_matrix_basis,
-    real_form,
-    signed_sqrt,
-)
+from skphonon.physics.lattice_dynamics import dynamical_matrix_basis, real_form
+from skphonon.physics.modes import signed_sqrt
 
 WAVEVECTORS = np.random.default_rng(0).uniform(-6, 6, (20, 3))
 

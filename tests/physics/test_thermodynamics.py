@@ -11,14 +11,24 @@ from skphonon.physics import UnstableCrystalWarning
 from skphonon.physics.constants import BOLTZMANN, MEV2_PER_EIGENVALUE, MEV_PER_THZ
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.elasticity import elastic_constants
-from skphonon.physics.thermodynamics import (
-    density_of_states,
-    displacement_tensors,
-    heat_capacity,
-)
-from skphonon.physics.zone import ThermalTensors, ZoneMesh, resolving_points
+from skphonon.physics.zone import ZoneMesh, resolving_points
+from skphonon.physics.zone.displacements import ThermalTensors
+from skphonon.physics.zone.thermodynamics import PhononProperties
 
 TEMPERATURES = [0.0, 40.0, 300.0]
+
+
+def heat_capacity(model, rows, kelvins, mesh=None):
+    return PhononProperties(model, rows, mesh=mesh).heat_capacity(kelvins)
+
+
+def displacement_tensors(model, rows, kelvins, mesh=None):
+    return PhononProperties(model, rows, mesh=mesh).displacement_tensors(kelvins)
+
+
+def density_of_states(model, rows, energy, width, mesh=None):
+    properties = PhononProperties(model, rows, mesh=mesh)
+    return properties.density_of_states(energy, width=width)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +124,7 @@ def test_displacements_have_converged(name, request):
 
 
 def test_what_is_not_converged_is_said(aluminium, monkeypatch):
-    monkeypatch.setattr("skphonon.physics.thermodynamics._LARGEST", 10)
+    monkeypatch.setattr("skphonon.physics.zone.thermodynamics._LARGEST", 10)
     with pytest.warns(ConvergenceWarning, match="Ask for higher temperatures"):
         heat_capacity(aluminium, aluminium.reference, [2.0])
 
@@ -124,7 +134,9 @@ def test_many_sets_in_blocks_are_the_sets_one_by_one(silicon, monkeypatch):
     together = displacement_tensors(silicon, rows, [100.0], mesh=4)
     energy = np.linspace(0, 70, 15)
     density = density_of_states(silicon, rows, energy, width=2.0, mesh=4)
-    monkeypatch.setattr("skphonon.physics.thermodynamics._NUMBERS", 1)  # a point each
+    monkeypatch.setattr(
+        "skphonon.physics.zone.thermodynamics._NUMBERS", 1
+    )  # a point each
     for number, row in enumerate(rows):
         single = displacement_tensors(silicon, row, [100.0], mesh=4)[0]
         assert_allclose(together[number], single, rtol=1e-9, atol=1e-15)

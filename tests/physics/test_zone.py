@@ -8,15 +8,11 @@ from skphonon import ForceConstantModel
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.modes import mode_pairs
-from skphonon.physics.zone import (
-    ThermalTensors,
-    ZoneMesh,
-    _directions,
-    mean_points,
-    mesh_points,
-    resolving_points,
-)
-from skphonon.simulation._mesh_choice import displacement_mesh
+from skphonon.physics.zone import ZoneMesh, mean_points, resolving_points
+from skphonon.physics.zone.centre import _directions
+from skphonon.physics.zone.convergence import displacement_mesh
+from skphonon.physics.zone.displacements import ThermalTensors
+from skphonon.physics.zone.mesh import mesh_points
 
 FILES = {
     "silicon": ("phonopy_params_Si.yaml", None),

@@ -30,7 +30,7 @@ from skphonon.physics.constants import (
     HBAR2_PER_AMU,
     MEV_PER_THZ,
 )
-from skphonon.physics.lattice_dynamics import signed_sqrt
+from skphonon.physics.modes import signed_sqrt
 from skphonon.physics.scattering_lengths import scattering_lengths
 
 pytestmark = pytest.mark.filterwarnings("ignore:More than one OpenMP library")
