@@ -1,4 +1,4 @@
-"""Files that are there in full or, should anything stop their writing, not at all."""
+"""Files that are complete or, should anything stop their writing, not there at all."""
 
 import os
 from uuid import uuid4
@@ -9,20 +9,7 @@ UNFINISHED = ".part"  # ending of a file that is being written
 
 
 def write_whole(path, content):
-    """Write bytes to a file, which gets its name once it is on disk.
-
-    Parameters
-    ----------
-    path : Path
-        Where to; what is there is replaced.
-    content : bytes-like
-        What to write.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-    """
+    """Write bytes to a file, which gets its name once it is on disk."""
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}{UNFINISHED}")
     try:
         with unfinished.open("xb") as file:

@@ -23,11 +23,7 @@ _ABSENT = "nothing"
 def describe(value, name):
     """Return a setting as something that JSON holds and a person can compare.
 
-    Raises
-    ------
-    TypeError
-        If nothing but the object itself tells what it is; `name` is what the message
-        calls it.
+    A TypeError calls it `name`, if nothing but the object itself tells what it is.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -95,7 +91,7 @@ def _describe_sequence(value, name):
 
 
 def _is_of_a_module(value):
-    """Whether this is a class or function that its name alone identifies."""
+    """Tell whether this is a class or function that its name alone identifies."""
     is_bound = hasattr(value, "__self__")
     return not is_bound and "<" not in getattr(value, "__qualname__", "<")
 

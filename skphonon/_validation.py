@@ -2,7 +2,7 @@
 
 The only module that touches private scikit-learn names: ``_fit_context`` (which
 runs ``_parameter_constraints`` before ``fit``) and the constraint vocabulary. Errors
-that scikit-learn words for tables are worded for spectra here.
+that scikit-learn words for tables are worded for spectra here. All raise ValueError.
 """
 
 import inspect
@@ -24,8 +24,10 @@ __all__ = [
     "Interval",
     "StrOptions",
     "at_least",
+    "check_box",
     "check_columns",
     "check_parameters",
+    "finite_rows",
     "fit_context",
     "gives_std",
     "how_to_pass_images",
@@ -42,28 +44,17 @@ ROWS_ARE_PIXELS = "Leave out the rows, which are pixels, where a value is missin
 
 
 def at_least(minimum, kind=numbers.Integral):
-    """Constraint: a number of the given kind, not below `minimum`."""
+    """Return the constraint of a number of the given kind, not below `minimum`."""
     return Interval(kind, minimum, None, closed="left")
 
 
 def positive(kind=numbers.Real):
-    """Constraint: a number of the given kind, above zero."""
+    """Return the constraint of a number of the given kind, above zero."""
     return Interval(kind, 0, None, closed="neither")
 
 
 def check_parameters(estimator):
-    """Hold an object without `fit` against its `_parameter_constraints`.
-
-    Parameters
-    ----------
-    estimator : object
-        Model or simulator.
-
-    Raises
-    ------
-    ValueError
-        Naming the first parameter out of range, what it must be and what it is.
-    """
+    """Hold an object without `fit` against its `_parameter_constraints`."""
     constraints = estimator._parameter_constraints
     validate_parameter_constraints(
         constraints,
@@ -73,17 +64,7 @@ def check_parameters(estimator):
 
 
 def gives_std(estimator):
-    """Tell whether the last step of an estimator predicts standard deviations.
-
-    Parameters
-    ----------
-    estimator : estimator with a `predict` method
-        Regressor, or pipeline or FrozenEstimator of one.
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether the last step of an estimator predicts standard deviations."""
     while hasattr(estimator, "steps"):
         estimator = estimator[-1]
     return "return_std" in inspect.signature(estimator.predict).parameters
@@ -92,29 +73,8 @@ def gives_std(estimator):
 def validate_spectra(estimator, *args, remedy="", **options):
     """Validate the data of an estimator as scikit-learn does, with errors that help.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Whose data they are.
-    *args : array-like
-        X and, if there is one, y.
-    remedy : str, default=""
-        What to do where X holds NaN and must not.
-    **options : dict
-        Of :func:`sklearn.utils.validation.validate_data`.
-
-    Returns
-    -------
-    ndarray or tuple of ndarray
-        X, or X and y.
-
-    Raises
-    ------
-    TypeError
-        If a measurement is passed in place of its data.
-    ValueError
-        As `validate_data` does. What has the shape of one image, or of a stack of them,
-        is told how spectra are passed; NaN, what to do about it.
+    Measurements are refused with a TypeError. The error for an image, or a stack of
+    images, tells how spectra are passed; that for NaN ends with `remedy`.
     """
     if hasattr(args[0], "grid") and hasattr(args[0], "data"):  # a measurement
         raise TypeError(
@@ -146,20 +106,7 @@ def validate_spectra(estimator, *args, remedy="", **options):
 
 
 def how_to_pass_images(shape, n_pixels):
-    """Return what to tell of images that should be rows, or nothing.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of what was passed.
-    n_pixels : int or None
-        Of a spectrum, where that is known.
-
-    Returns
-    -------
-    str
-        Empty where that is no image of so many pixels, nor a stack of images.
-    """
+    """Return advice on images that should be rows; empty if they are none."""
     if len(shape) > 1 and shape[-1] != n_pixels and np.prod(shape) == n_pixels:
         return (
             f"X has the shape of one image, {' by '.join(map(str, shape))} pixels: "
@@ -174,25 +121,7 @@ def how_to_pass_images(shape, n_pixels):
 
 
 def increasing_axis(values, name):
-    """Return `values` as a float64 axis, or say why they cannot be one.
-
-    Parameters
-    ----------
-    values : array-like of shape (n,)
-        Bin centres.
-    name : str
-        What the axis is called in the error message.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-
-    Raises
-    ------
-    ValueError
-        If the axis is empty, not one-dimensional, not finite or not strictly
-        increasing.
-    """
+    """Return bin centres as a float64 axis, or say why they cannot be one."""
     axis = np.asarray(values, dtype=float)
     if axis.ndim != 1 or axis.size == 0:
         raise ValueError(
@@ -216,26 +145,7 @@ def increasing_axis(values, name):
 
 
 def check_box(box, names, advice=""):
-    """Return bounds of parameters, refusing what are none.
-
-    Parameters
-    ----------
-    box : ndarray of shape (2, n_parameters)
-        Least and largest values.
-    names : sequence of str
-        The parameters.
-    advice : str, default=""
-        What the error adds.
-
-    Returns
-    -------
-    ndarray of shape (2, n_parameters)
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, or a largest value is not above the least.
-    """
+    """Return bounds of parameters, (2, n_parameters), refusing what are none."""
     if box.shape != (2, len(names)) or not (box[1] > box[0]).all():
         raise ValueError(
             "bounds must hold least and largest values, the latter above, of "
@@ -245,20 +155,7 @@ def check_box(box, names, advice=""):
 
 
 def check_columns(table, names):
-    """Refuse a table of pandas whose columns name other parameters.
-
-    Parameters
-    ----------
-    table : object
-        A DataFrame, a Series with names of parameters, or anything without names.
-    names : sequence of str
-        The parameters expected, in order.
-
-    Raises
-    ------
-    ValueError
-        If there are names, and others or in another order.
-    """
+    """Refuse a table of pandas whose columns name other parameters."""
     labels = getattr(table, "columns", getattr(table, "index", None))
     if labels is None or callable(labels):  # a list has a method of that name
         return
@@ -274,22 +171,7 @@ def check_columns(table, names):
 
 
 def reference_row(model):
-    """Return the reference values of a model, or say that it lacks them.
-
-    Parameters
-    ----------
-    model : object
-        With `parameter_names` and `reference`.
-
-    Returns
-    -------
-    ndarray of shape (n_parameters,)
-
-    Raises
-    ------
-    ValueError
-        If there is none, it is not one value a parameter, or one is not finite.
-    """
+    """Return the reference values of a model, or say that it lacks them."""
     names, reference = model.parameter_names, model.reference
     given = "None"
     if reference is not None:
@@ -308,25 +190,7 @@ def reference_row(model):
 
 
 def parameter_rows(parameters, names):
-    """Return `parameters` as a float64 array with one row a parameter set.
-
-    Parameters
-    ----------
-    parameters : array-like of shape (n_samples, n_parameters) or (n_parameters,)
-        One or more parameter sets.
-    names : sequence of str
-        The parameters expected, in order.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_parameters)
-
-    Raises
-    ------
-    ValueError
-        If the number of columns is wrong, a table names others, there is no row, or a
-        value is not finite.
-    """
+    """Return `parameters` as a float64 array with one row a parameter set."""
     check_columns(parameters, names)
     rows = np.atleast_2d(np.asarray(parameters, dtype=float))
     if rows.ndim != 2 or rows.shape[1] != len(names):
@@ -336,42 +200,26 @@ def parameter_rows(parameters, names):
         )
     if rows.shape[0] == 0:
         raise ValueError("parameters must hold at least one row, got none.")
-    if not np.isfinite(rows).all():
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        raise ValueError(
-            f"parameters must be finite, got NaN or infinity in {bad.size} of "
-            f"{len(rows)} rows (first: row {bad[0]})."
-        )
-    return rows
+    return finite_rows(rows, "parameters")
 
 
 def wavevector_rows(wavevectors):
-    """Return `wavevectors` as a float64 array with one row a wavevector.
-
-    Parameters
-    ----------
-    wavevectors : array-like of shape (n_q, 3)
-        In units of the reciprocal lattice.
-
-    Returns
-    -------
-    ndarray of shape (n_q, 3)
-
-    Raises
-    ------
-    ValueError
-        If there is none, they have another shape, or a value is not finite.
-    """
+    """Return `wavevectors` as a float64 array with one row a wavevector."""
     rows = np.asarray(wavevectors, dtype=float)
     if rows.ndim != 2 or rows.shape[1] != 3 or not len(rows):
         raise ValueError(
             "wavevectors must have shape (n_q, 3), with h, k and l in rows; got shape "
             f"{rows.shape}."
         )
-    if not np.isfinite(rows).all():
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    return finite_rows(rows, "wavevectors")
+
+
+def finite_rows(rows, name):
+    """Return rows that have neither NaN nor infinity, or say which have."""
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if bad.size:
         raise ValueError(
-            f"wavevectors must be finite, got NaN or infinity in {bad.size} of "
-            f"{len(rows)} rows (first: row {bad[0]})."
+            f"{name} must be finite, got NaN or infinity in {bad.size} of {len(rows)} "
+            f"rows (first: row {bad[0]})."
         )
     return rows

@@ -10,17 +10,9 @@ _NOT_THE_USER = __name__.partition(".")[0], "sklearn", "dataclasses"
 
 
 def warn_user(message, category):
-    """Warn of something in the line that called the package.
-
-    Parameters
-    ----------
-    message : str
-        What was found, and what to do.
-    category : type
-        Class of the warning.
-    """
+    """Warn of something in the line that called the package."""
     level, frame = 1, sys._getframe()
-    while frame and _package(frame) in _NOT_THE_USER:
+    while _package(frame) in _NOT_THE_USER and frame.f_back:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
 

@@ -89,7 +89,7 @@ def load_aluminium_model(source="dft"):
     Parameters
     ----------
     source : {"dft", "cowley-1974", "gilat-nicklow-1966"}, default="dft"
-        Where the constants come from.
+        Origin of the constants.
 
         - ``"dft"``: the calculated constants around which the published training
           set of :func:`fetch_aluminium_arcs` was drawn [1]_. Lattice constant
@@ -192,7 +192,7 @@ def fetch_aluminium_arcs(data_home=None, *, download_if_missing=True, return_X_y
     Each spectrum is in units of its own range, ``(x - mean) / (max - min)`` over
     the visible pixels: absolute intensities cannot be compared.
 
-    Where files are looked for: in `data_home` if given, else in the folder that the
+    Files are looked for in `data_home` if given, else in the folder that the
     environment variable ``SKPHONON_DATA`` names, else in the user's cache. The
     first and the last are filled by downloading; ``SKPHONON_DATA`` is only read.
     The files may lie in the subfolder ``aluminium-arcs-50meV``, where downloads

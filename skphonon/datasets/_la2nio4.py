@@ -61,19 +61,14 @@ def fetch_la2nio4(data_home=None, *, download_if_missing=True):
 
     One image of S(Q, E) of the square-lattice spin-1 antiferromagnet, 121 energies by
     217 wavevectors, with its errors and the authors' background-subtracted map [1]_.
-    Files come from the authors' repository, 1.4 MB in all, and every one is checked
-    against its sha256 each time it is read.
-
-    Where files are looked for: in `data_home` if given, else in the folder that the
-    environment variable ``SKPHONON_DATA`` names, else in the user's cache. The
-    first and the last are filled by downloading; ``SKPHONON_DATA`` is only read.
-    The files may lie in the subfolder ``la2nio4``, where downloads go, or in the
-    folder itself.
+    Files, 1.4 MB in all, come from the authors' repository. They are looked for,
+    downloaded to the subfolder ``la2nio4`` and checked as those of
+    :func:`fetch_aluminium_arcs`.
 
     A pixel that no detector reached is NaN; one that was reached, but where nothing
     was counted, is 0 and has no error. Keep the latter in a fit that needs no errors;
-    in one that does, such as chi-square, use the pixels with finite errors and know
-    that leaving the empty ones out favours a higher intensity above 130 meV.
+    in one that does, such as chi-square, use the pixels with finite errors; leaving the
+    empty ones out favours a higher intensity above 130 meV.
 
     Parameters
     ----------
@@ -214,7 +209,7 @@ def _intensities(paths):
     )
     # The authors subtracted their background wherever they had measured.
     mask = (data != 0) | (without_background != 0)
-    # Where nothing was counted, the file holds a stand-in for the variance.
+    # The variance of pixels without counts is a stand-in of the file.
     variance = np.where(data != 0, variance, np.nan)
     counts = np.where(data != 0, data**2 / variance, 0.0)
     rows = {

@@ -1,4 +1,4 @@
-"""HDF5 files of others: nothing is read but what is named, and only if it can be true.
+"""Safe reading of HDF5 files: nothing is read but what is named and can be true.
 
 Files may be damaged, or made to do harm. Before anything is read its type, size,
 filters and storage are checked against the file: what is announced must fit in it,
@@ -179,8 +179,8 @@ def check_units(group, name, known):
 def _child(group, name, kind, noun):
     found = find(group, name)
     if not isinstance(found, kind):
-        here = sorted(names(group))
-        here = ", ".join(here[:20]) + (" ..." if len(here) > 20 else "") or "nothing"
+        held = sorted(names(group))
+        here = ", ".join(held[:20]) + (" ..." if len(held) > 20 else "") or "nothing"
         raise ValueError(
             f"{place(group, name)} must be a {noun}, found "
             f"{'none' if found is None else 'something else'}. {place(group)} holds "

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes and by its groups: names tell nothing for sure.
+"""Kinds of files, told by first bytes and by groups: names tell nothing for sure.
 
 The endings .nxs, .nxspe, .sqw and .h5 are each used for files of several kinds.
 """
@@ -20,7 +20,7 @@ _HEAD = 4096  # bytes that tell what a file is
 
 
 class Kind(NamedTuple):
-    """What a file is, what it is called in a sentence, and what to do with it."""
+    """A kind of file, its name in a sentence, and what to do with it."""
 
     key: str
     noun: str
@@ -122,13 +122,7 @@ _TEXTS = {  # what texts begin with, or have in a line of their own near the beg
 
 
 def identify(path) -> Kind:
-    """Tell what a file is.
-
-    Raises
-    ------
-    OSError
-        If there is no such file, or it is damaged.
-    """
+    """Tell what a file is; OSError if there is none, or it is damaged."""
     found = _by_bytes(Path(path))
     if found is None:
         with open_hdf5(path) as file:
@@ -140,12 +134,7 @@ def identify(path) -> Kind:
 def open_as(path, wanted):
     """Open an HDF5 file that a reader wants: "arrays", "mdhisto" or "nxspe".
 
-    Raises
-    ------
-    OSError
-        If there is no such file, or it is damaged.
-    ValueError
-        If it is of another kind; the error says which, and what to do.
+    A ValueError says which other kind it is, and what to do with that.
     """
     path = Path(path)
     found = _by_bytes(path)

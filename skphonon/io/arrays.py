@@ -6,8 +6,8 @@ At the root, the attributes ``format`` ("skphonon spectra"), ``version`` (2) and
 those that are None left out; ``data`` and optionally ``errors``, of shape (n_samples,
 n_energy, n_q) or, for a crystal, (n_samples, n_energy, n_h, n_k, n_l), NaN where
 nothing was measured; optionally ``temperature``, one number or one a sample, and the
-numbers ``incident_energy`` and ``energy_resolution``; in the group ``details`` whatever
-else was known: numbers, texts, arrays and groups of these. In version 1 there are
+numbers ``incident_energy`` and ``energy_resolution``; in the group ``details`` anything
+else: numbers, texts, arrays and groups of these. In version 1 there are
 neither these two numbers nor ``quantity``, ``source`` and ``details``.
 """
 
@@ -74,8 +74,8 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
     path : str or path-like
         The file; what is there is replaced.
     X : Measurement, or array-like of shape (n_samples, n_pixels) or (n_pixels,)
-        A measurement, which is kept with all that it knows, or spectra, one a row; NaN
-        where nothing was measured.
+        A measurement, which is kept as a whole, or spectra, one a row; NaN where
+        nothing was measured.
     grid : SpectrumGrid, CrystalGrid or PathGrid, default=None
         Pixels of spectra; a measurement has its own.
     errors : array-like of the shape of `X`, default=None
@@ -95,7 +95,7 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
     Warns
     -----
     MeasurementWarning
-        If a measurement knows what a file cannot keep: a resolution that is a function,
+        If a file cannot keep a part of a measurement: a resolution that is a function,
         or details that are neither numbers, texts, arrays nor mappings of these.
 
     See Also
@@ -171,7 +171,7 @@ def read_arrays(path):
         grid_class = _grid_class(file)
         grid, shape = _read_grid(child_group(file, "grid"), grid_class)
         data = _rows(read_array(file, "data", (None, *shape)))
-        error = details = None
+        error, details = None, {}
         if find(file, "errors") is not None:
             error = _rows(read_array(file, "errors", (len(data), *shape)))
         if find(file, "details") is not None:
@@ -240,7 +240,7 @@ def _write_measurement(file, measured):
 
 def _write_details(group, details, lost):
     for name, value in details.items():
-        kind = None if isinstance(value, Mapping) else np.asarray(value).dtype.kind
+        kind = "" if isinstance(value, Mapping) else np.asarray(value).dtype.kind
         if value is None:
             continue
         if not isinstance(name, str) or not name.strip(".") or "/" in name:
@@ -249,7 +249,7 @@ def _write_details(group, details, lost):
             _write_details(group.create_group(name), value, lost)
         elif isinstance(value, str):
             group[name] = np.bytes_(value.encode())
-        elif kind in "fiub":
+        elif kind and kind in "fiub":
             packed = {"compression": "gzip", "shuffle": True} if np.ndim(value) else {}
             group.create_dataset(name, data=value, **packed)
         else:

@@ -4,11 +4,7 @@ Layout, below the entry ``MDHistoWorkspace`` with the attribute ``SaveMDVersion`
 ``data/signal``, ``errors_squared`` (variances), ``num_events`` and ``mask`` (1: masked)
 in arrays with the last dimension of the workspace first, as the attribute ``axes`` of
 the signal says, such as ``"D3:D2:D1:D0"``; for each dimension the borders of its bins
-with attributes ``long_name``, ``units`` and ``frame``. The matrix
-``experiment0/sample/oriented_lattice/orientation_matrix`` is UB without 2 pi,
-Q = 2 pi UB (h, k, l), in a frame at rest in the crystal with z along the beam and y
-upwards when the goniometer is at zero; columns of the log ``W_MATRIX`` are the
-directions that dimensions count, in r.l.u.
+with attributes ``long_name``, ``units`` and ``frame``.
 """
 
 import re
@@ -31,11 +27,11 @@ from skphonon.io._hdf5 import (
     read_number,
 )
 from skphonon.io._kinds import open_as
+from skphonon.io._mantid_crystal import axes_in_crystal
 
 __all__ = ["read_mdhisto"]
 
 _ENTRY = "MDHistoWorkspace"
-_LATTICE = "experiment0/sample/oriented_lattice/orientation_matrix"
 _LOG = "experiment{}/logs/{}"
 _DURATION = "duration"  # log of the length of a run in s
 _KELVIN, _CELSIUS = ("k", "kelvin"), ("c", "degc", "deg c", "celsius", "°c")
@@ -52,12 +48,8 @@ _PER_ANGSTROM = ("momentumtransfer", "angstrom^-1", "angstrom^{-1}", "a^-1", "1/
                  "å^-1", "a^{-1}", "å^{-1}", "1/angstrom", "invangstrom")  # fmt: skip
 _RLU = ("r.l.u.", "rlu", "r.l.u", "reciprocal lattice units")
 _LENGTH_OF_RLU = re.compile(r"in\s+[\d.]+\s*(a|å|angstrom)\^-1", re.IGNORECASE)
-_TERM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)?\*?([a-z]\w*)?", re.IGNORECASE)
-# a term of names without commas, such as "[-H0.5H0]": a letter with its number, or 0
-_COMPACT = re.compile(r"[+-]?(?:\d+\.\d+|\.\d+|[1-9])?\*?[HKL]|0", re.IGNORECASE)
 _KINDS = ("energy", "q", "HKL", "QSample")
 _COMPLETE = ((1, 1, 0, 0), (1, 0, 3, 0), (1, 0, 0, 3))  # numbers of these
-_ROUNDING = 5e-3  # of numbers in names, which have three digits
 
 
 class _Axis(NamedTuple):
@@ -76,7 +68,7 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
     of one bin; all of them must be there. Components may count r.l.u. (frame HKL, along
     any projection) or 1/Angstrom (frame Q_sample, with the UB matrix in the file).
 
-    How a signal becomes an intensity is not the same for all files. After MDNorm, or
+    Files differ in the intensity that a signal stands for. After MDNorm, or
     another division by a normalisation, the signal is the intensity, and bins that no
     detector reached are 0/0, NaN. After BinMD of data in which every pixel and energy
     bin is an event, it is a sum, the intensity is the mean, signal / events, and
@@ -87,12 +79,12 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
     path : str or path-like
         File with the ending ``.nxs``, as SaveMD writes it (version 2).
     normalization : {"file", "signal", "events", "volume"}, default="file"
-        What the intensity is: the ``signal``, signal / ``events``, signal / ``volume``
+        Intensity: the ``signal``, signal / ``events``, signal / ``volume``
         of the bin, or that of these which ``visual_normalization`` in the file names
         (without it: the signal). Bins without events count as not measured but for
         ``signal``, where they are measured zeros unless they are NaN.
     temperature_log : str, default="SampleTemp"
-        Name of the sample log of the temperature, in K; it differs between instruments.
+        Name of the sample log of the temperature; it differs between instruments.
 
     Returns
     -------
@@ -107,11 +99,11 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
         - events : ndarray of shape (1, n_pixels). Number of events, NaN as the data.
         - edges : dict of ndarray. Borders of the bins by the name of the axis in
           the grid, which tell how thick an integrated axis is.
-        - normalization : str. What was divided by.
+        - normalization : str. Divisor of the signal, as above.
         - temperature_range : ndarray of shape (2,). Lowest and highest value of the
           log in K, if there is one.
-        - projection : str, of a crystal in the frame HKL. Where the directions of its
-          axes were found: "names" or "W_MATRIX".
+        - projection : str, of a crystal in the frame HKL. Source of the directions of
+          its axes: "names" or "W_MATRIX".
 
     Raises
     ------
@@ -156,14 +148,14 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
         incident, _ = _log(entry, "Ei")
         temperature, limits = _log(entry, temperature_log, (_KELVIN, _CELSIUS))
         powder = axes[1].kind == "q"
-        settings, origin = ({}, None) if powder else _crystal(entry, axes[1:])
+        settings, origin = ({}, None) if powder else axes_in_crystal(entry, axes[1:])
         reverse = attribute(file, _ENTRY, "QConvention") == "Crystallography"
     edges = [axis.edges for axis in axes]
     if reverse and not powder:  # the file has k_f - k_i
         edges[1:] = [-each[::-1] for each in edges[1:]]
         images = {name: np.flip(image, (1, 2, 3)) for name, image in images.items()}
     if incident is not None:
-        last = np.searchsorted(_centres(edges[0]), incident, side="right")
+        last = int(np.sum(_centres(edges[0]) <= incident))
         edges[0] = edges[0][: last + 1]
         images = {name: image[:last] for name, image in images.items()}
     mask = np.isfinite(images["data"]).reshape(len(edges[0]) - 1, -1)
@@ -349,7 +341,7 @@ def _log(entry, name, units=None):
 
 
 def _offset(log, units):
-    """Return what makes a log one in K."""
+    """Return the offset of the units of a log from K."""
     kelvin, celsius = units
     if (attribute(log, "value", "units") or "").lower() in celsius:
         return _ZERO_CELSIUS
@@ -377,126 +369,8 @@ def _quantiles(values, weights, quantiles):
     values, sums = values[order], np.cumsum(weights[order])
     found = []
     for part in np.multiply(quantiles, sums[-1]):
-        first, last = (
-            min(np.searchsorted(sums, part * (1 + side), side=name), len(values) - 1)
-            for side, name in ((-1e-12, "left"), (1e-12, "right"))
-        )
+        first = np.searchsorted(sums, part * (1 - 1e-12), side="left")
+        last = np.searchsorted(sums, part * (1 + 1e-12), side="right")
+        first, last = (min(place, len(values) - 1) for place in (first, last))
         found.append((values[first] + values[last]) / 2)
     return [float(each) for each in found]
-
-
-def _crystal(entry, axes):
-    """Return projection, lattice and orientation of a grid; what the first is from."""
-    ub = None
-    if find(entry, _LATTICE) is not None:
-        ub = read_array(entry, _LATTICE, (3, 3))
-    if ub is not None and not 1e-12 < abs(np.linalg.det(ub)) < np.inf:
-        raise ValueError(
-            f"{place(entry, _LATTICE)} must be three independent vectors, got "
-            f"{ub.tolist()}. Run SetUB before SaveMD."
-        )
-    if axes[0].kind == "QSample":
-        projection = _cartesian(entry, axes, ub)
-        return {"projection": projection, **_orientation(ub)}, None
-    projection, origin = _projection(entry, axes)
-    orientation = {} if ub is None else _orientation(ub)
-    return {"projection": projection, **orientation}, origin
-
-
-def _orientation(ub):
-    to_hkl = np.linalg.inv(ub)
-    # columns of UB are reciprocal vectors: their metric is the inverse of the lattice's
-    lattice = np.linalg.cholesky(np.linalg.inv(ub.T @ ub))
-    along_beam, horizontal = to_hkl[:, 2], to_hkl[:, 0]
-    return {
-        "lattice": lattice,
-        "u": along_beam / abs(along_beam).max(),
-        "v": horizontal / abs(horizontal).max(),
-    }
-
-
-def _cartesian(entry, axes, ub):
-    """Return the r.l.u. in 1 1/Angstrom along the axes of the sample's frame."""
-    if ub is None:
-        raise ValueError(
-            f"{place(entry, _LATTICE)} must be there to turn Q_sample into r.l.u., "
-            "found none. Run SetUB before SaveMD, or bin in the frame HKL."
-        )
-    components = ["xyz".find(axis.name[-1:].lower()) for axis in axes]
-    if sorted(components) != [0, 1, 2]:
-        raise ValueError(
-            f"{place(entry, 'data')} must have axes along x, y and z of the sample's "
-            f"frame, got {', '.join(axis.name for axis in axes)}. Bin along these, or "
-            "in the frame HKL."
-        )
-    return np.linalg.inv(2 * np.pi * ub).T[components]
-
-
-def _projection(entry, axes):
-    """Return the wavevectors in r.l.u. that axes count, in rows, and what tells them.
-
-    Names win, as axes may have been permuted or rebinned since W_MATRIX was written,
-    and BinMD leaves it at unity; where it agrees with them it has more digits.
-    """
-    named = [_direction(axis.name) for axis in axes]
-    path = _LOG.format(0, "W_MATRIX") + "/value"
-    if find(entry, path) is None:
-        exact = np.empty((0, 3))
-    else:
-        exact = read_array(entry, path, (9,)).reshape(3, 3).T
-    found = [_closest(exact, vector) for vector in named]
-    agree = len(exact) > 0 and all(
-        vector is None or near is not None
-        for vector, near in zip(named, found, strict=True)
-    )
-    for number, axis in enumerate(axes):
-        if named[number] is None and not agree:
-            other = " that agrees with the other names" if len(exact) else ""
-            raise ValueError(
-                f"{place(entry, 'data/' + axis.dataset)} must tell its direction by "
-                f"its long_name, such as '[H,H,0]', or the log W_MATRIX{other}; got "
-                f"{axis.name!r}."
-            )
-    vectors = [
-        exact[number] if vector is None else vector if near is None else near
-        for number, (vector, near) in enumerate(zip(named, found, strict=True))
-    ]
-    return np.array(vectors), "W_MATRIX" if agree else "names"
-
-
-def _closest(exact, vector):
-    """Return the one of exact directions that a name means, None without one."""
-    if vector is None or not len(exact):
-        return None
-    off = abs(exact - vector).max(axis=1)
-    return exact[off.argmin()] if off.min() <= _ROUNDING * abs(vector).max() else None
-
-
-def _direction(name):
-    """Return the wavevector that a name such as "[H,-H,0]" or "K" means, or None.
-
-    Without commas, components stand apart, "[H -H 0]", or not, "[H-H0]".
-    """
-    if name.upper() in ("H", "K", "L"):
-        return np.eye(3)["HKL".index(name.upper())]
-    inner = name.strip("[]() ").replace("'", "")
-    if "," in inner:
-        terms = inner.replace(" ", "").split(",")
-    elif len(inner.split()) == 3:
-        terms = inner.split()
-    else:
-        terms = _COMPACT.findall(inner)
-        if "".join(terms) != inner.replace(" ", ""):
-            return None
-    matches = [_TERM.fullmatch(term) for term in terms if term]
-    if len(matches) != 3 or not all(matches):
-        return None
-    vector = np.zeros(3)
-    for number, match in enumerate(matches):
-        sign, size, symbol = match.groups()
-        value = float(sign + (size or "1"))
-        if symbol:
-            vector[number] = value
-        elif value != 0:
-            return None  # an offset, not a direction
-    return vector if vector.any() else None

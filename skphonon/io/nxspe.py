@@ -1,7 +1,7 @@
 """NXSPE files: intensity by detector and energy transfer, from one crystal rotation.
 
-The definition is https://manual.nexusformat.org/classes/applications/NXspe.html; what
-Mantid's SaveNXSPE leaves to convention: a masked detector is NaN (formerly -1e30),
+The definition is https://manual.nexusformat.org/classes/applications/NXspe.html. By the
+conventions of Mantid's SaveNXSPE a masked detector is NaN (formerly -1e30),
 intensities are per meV, and angles are those of spherical coordinates, ``polar`` from
 the beam and ``azimuthal`` about it, from the horizontal axis x towards y, upwards.
 """
@@ -43,8 +43,8 @@ def read_nxspe(path):
     Returns
     -------
     DetectorMeasurement
-        Intensities and angles as stored, and a masked detector as NaN. What the file
-        does not say - of `psi`, of `ki_over_kf_scaling` - is None.
+        Intensities and angles as stored, and a masked detector as NaN; `psi` and
+        `ki_over_kf_scaling` are None where the file does not tell them.
 
     Raises
     ------
@@ -88,8 +88,8 @@ def _read_intensities(group):
     angles = {name: read_array(group, name, (n_detectors,)) for name in _ANGLES}
     for name in _ANGLES:
         check_units(group, name, _DEGREE)
-    placed = np.isfinite(list(angles.values())).all(axis=0)
-    masked = ~np.isfinite(data) | (data <= _MASKED) | ~placed[:, None]
+    placed = np.all([np.isfinite(each) for each in angles.values()], axis=0)
+    masked = ~np.isfinite(data) | (data <= _MASKED) | ~np.reshape(placed, (-1, 1))
     return {
         "data": np.where(masked, np.nan, data),
         "error": np.where(masked, np.nan, errors),

@@ -1,4 +1,4 @@
-"""From detectors and energies to bins of (|Q|, E) or (Q, E).
+"""Rebinning of detectors and energies on bins of (|Q|, E) or (Q, E).
 
 A detector pixel and a bin of energy transfer are one measured number, an average of
 S(Q, E) over a small region. A bin of the result is the mean of the numbers whose
@@ -33,7 +33,7 @@ _ODD_WIDTHS = {
 
 
 def reduce_powder(measured, grid, *, weights="solid_angle"):
-    r"""Rebin what detectors of a powder measurement counted, on energy and :math:`|Q|`.
+    r"""Rebin the counts of detectors of a powder on energy and :math:`|Q|`.
 
     Every detector contributes to all bins of :math:`|Q|` that it spans at an energy
     transfer, from its `polar` and `polar_width`. Intensities that were not multiplied
@@ -45,8 +45,7 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
         From :func:`read_nxspe`; several runs of one incident energy are averaged, each
         with the same weight however long it counted.
     grid : SpectrumGrid
-        The bins wanted. Its window is of no account: the detectors tell what was
-        measured.
+        The bins wanted. Its window is not used: the detectors tell where was measured.
     weights : {"solid_angle", "uniform"}, default="solid_angle"
         Weight of a detector in the mean: the solid angle that it spans, right for
         intensities divided by that of vanadium, the errors of which shrink with
@@ -121,7 +120,7 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
         keeps one in memory at a time. All have the same weight.
     grid : CrystalGrid
         The voxels wanted, with the lattice and its orientation `u` and `v` at psi = 0.
-        What it says of rotations, incident energy and detectors is of no account.
+        Its rotations, incident energy and detectors are not used.
     weights : {"solid_angle", "uniform"}, default="solid_angle"
         As for :func:`reduce_powder`.
 
@@ -179,7 +178,7 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
 
 
 class _Runs:
-    """Runs of one incident energy, one after the other, and what they have in common.
+    """Runs of one incident energy, one after the other, and their common settings.
 
     `odd_widths` counts detectors without a width, and with one of more than a turn.
     """
@@ -187,8 +186,8 @@ class _Runs:
     def __init__(self, measured):
         self._measured = measured
         self.incident_energies, self.sources = [], []
-        self._told = {"temperature": set(), "energy_resolution": set()}
-        self.odd_widths = Counter()
+        self._told: dict[str, set] = {"temperature": set(), "energy_resolution": set()}
+        self.odd_widths: Counter[str] = Counter()
 
     def __iter__(self):
         if isinstance(self._measured, Measurement):
@@ -214,7 +213,7 @@ class _Runs:
         self._warn_of_widths()
 
     def common(self):
-        """Return what a measurement of all runs together knows."""
+        """Return the settings of a measurement of all runs together."""
         told = {
             name: next(iter(values)) if len(values) == 1 else None
             for name, values in self._told.items()
