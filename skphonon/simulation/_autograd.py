@@ -13,7 +13,7 @@ class Simulation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, parameters, simulator):
-        """Simulate; a simulator that goes backwards needs nothing more for now."""
+        """Simulate; differentiate as well where there is no gradient to go back by."""
         rows = parameters.detach().cpu().numpy()
         backwards = hasattr(simulator, "gradient")
         if backwards or not parameters.requires_grad:

@@ -122,7 +122,7 @@ def _displacement_slopes(plan, batch, n_parameters, names):
 
 
 def _factors(lines, step):
-    """Of pairs of modes in the weights of shares and of tilts, (s, n, 2, j, l).
+    """Return factors of pairs of modes in shares and in tilts, (s, n, 2, j, l).
 
     F = G(E) / E^2 of a line changes by G'(E) / 2 E^3 - G / E^4 with E^2.
     """
@@ -133,7 +133,7 @@ def _factors(lines, step):
 
 
 def _moved(lines, basis):
-    """Modes times the basis, (s, n, j, 3 n_atoms, p); parts of complex ones joined."""
+    """Return modes times the basis, (s, n, j, 3 n_atoms [real, imaginary], p)."""
     n_parameters, n_points, size = basis.shape[:3]
     flat = np.ascontiguousarray(np.moveaxis(basis, 0, -1)).reshape(n_points, size, -1)
     moved = lines.vectors.conj().swapaxes(2, 3) @ flat
@@ -164,13 +164,13 @@ def _weights(plan, block, lines, moved, atoms, values, growths, step):
         weights = np.zeros(shape)
         weights[..., :n_parameters] = (columns @ moved).reshape(*shape[:-1], -1)
     if growths.any():
-        shrinking = _shrinking(plan, block, lines, atoms, values)
-        shrinking = shrinking * lines.inverse[:, :, :, None, None]
-        weights[:, :, :, 0] += shrinking @ growths[:, None, None]
+        damping = _of_damping(plan, block, lines, atoms, values)
+        damping = damping * lines.inverse[:, :, :, None, None]
+        weights[:, :, :, 0] += damping @ growths[:, None, None]
     return weights
 
 
-def _shrinking(plan, block, lines, atoms, values):
+def _of_damping(plan, block, lines, atoms, values):
     """Return derivatives of |A|^2 with displacements, (s, n, j, k, components)."""
     forms = quadratic_forms(plan.tensors, block.by_point(plan.q_vectors))
     if forms.shape[1] == 1:  # all atoms alike
@@ -186,7 +186,7 @@ def _shrinking(plan, block, lines, atoms, values):
 
 
 def _both(lines, weights, table):
-    """Spectra that shares and tilts make, (s, n, k, n_energy, changes)."""
+    """Return the spectra that shares and tilts make, (s, n, k, n_energy, changes)."""
     n_samples, n_points, n_modes, _, n_rows, n_changes = weights.shape
     curves = recorded(lines, [lines.places.weights(), lines.places.tilts()], table)
     flat = weights.reshape(n_samples, n_points, 2 * n_modes, -1)
@@ -214,12 +214,12 @@ def gradients(
             curves = recorded(
                 lines, [lines.places.weights(), lines.places.tilts()], table
             )
-            given = _gathered(plan, block, own, of_means)
+            given = _of_columns(plan, block, own, of_means)
             back = given @ curves.swapaxes(2, 3)
             back = back.reshape(*values.shape, 2)  # (s, n, k, j, kind)
-            shrinking = _shrinking(plan, block, lines, atoms, values)
+            damping = _of_damping(plan, block, lines, atoms, values)
             levels = back[..., 0] * lines.inverse[:, :, None]
-            of_components += np.einsum("snkj,snjkc->sc", levels, shrinking)
+            of_components += np.einsum("snkj,snjkc->sc", levels, damping)
             between = _between(lines, values, back, samples.axis.step)
             of_matrices = from_modes(lines.vectors, between)
             found[batch.of_all] += matrices.gradient(of_matrices)
@@ -228,14 +228,14 @@ def gradients(
 
 
 def _of_means(plan, images):
-    """Return derivatives with each visible pixel by the background, (n_samples,)."""
+    """Return what the background adds to derivatives with pixels, (n_samples,)."""
     if plan.background is None:
         return np.zeros(len(images))
     smooth, n_seen = plan.background[plan.mask], plan.mask.sum()
     return np.array([image[plan.mask] @ smooth for image in images]) / n_seen
 
 
-def _gathered(plan, block, images, of_means):
+def _of_columns(plan, block, images, of_means):
     """Return derivatives with the spectra of columns, (s, n, k, n_energy)."""
     n_columns = block.columns.stop - block.columns.start
     found = np.zeros((len(images), n_columns, images.shape[1]))
@@ -251,7 +251,7 @@ def _gathered(plan, block, images, of_means):
 
 
 def _between(lines, values, back, step):
-    """Gradient with the matrices, between modes, (s, n, j, l); Hermitian."""
+    """Return the Hermitian gradient with matrices between modes, (s, n, j, l)."""
     factors = _factors(lines, step)  # (s, n, 2, j, l)
     of_shares, of_tilts = (
         factors[:, :, kind]

@@ -118,7 +118,7 @@ def batches(
     *,
     keep: bool = False,
 ) -> Iterator[Batch]:
-    """Yield batches, which keep the modes of the mesh if asked to."""
+    """Yield batches; with `keep` they hold the modes of the mesh."""
     one = costs.shared + costs.point + costs.column + costs.target
     size = int(np.clip(plan.n_numbers // one, 1, _BATCH))
     for of_all in gen_batches(len(rows), size):
@@ -145,7 +145,7 @@ def batches(
 
 
 def _mesh_parts(plan, rows):
-    """Parameter sets whose modes on the mesh keep to the memory, and the first's."""
+    """Yield sets whose modes on the mesh fit the memory, after the first's number."""
     matrices = plan.thermal.matrices
     cost = 4 * matrices.n_points * matrices.size**2 * (1 if matrices.is_real else 2)
     for part in gen_batches(len(rows), max(1, plan.n_numbers // cost)):
@@ -197,7 +197,7 @@ def blocks(plan: Plan, batch: Batch, costs: Costs) -> Iterator[Block]:
 
 
 def _pieces(plan, n_samples, costs, point, columns):
-    """Columns of one point that are too many to go together."""
+    """Yield blocks of one point that has too many columns to go together."""
     left = plan.n_numbers - costs.shared - n_samples * costs.point
     left = max(left, plan.n_numbers // 4)
     own = plan.starts[columns.start : columns.stop + 1]
@@ -264,7 +264,7 @@ def recorded(lines: Modes, weights: list[Array], table) -> Array:
 
 
 def _sparse(lines, values, table, shape):
-    """Rows of the shape given; values (n_samples, n_points, n_modes, ..., 4)."""
+    """Return the matrix that adds values (n_samples, n_points, n_modes, ..., 4) up."""
     rows, firsts = table
     index = lines.places.node + firsts[:, None, None]
     index = index.reshape(*index.shape, *[1] * (values.ndim - 3)) + np.arange(4)

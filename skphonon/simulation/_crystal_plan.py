@@ -218,13 +218,13 @@ def _laid_out(points: Points) -> _Layout:
 
 
 def _sizes(largest):
-    """Numbers of columns that groups have: at most a third of them are empty."""
+    """Return the numbers of columns of groups, of which at most a third is empty."""
     powers = 2 ** np.arange(np.ceil(np.log2(largest)) + 1).astype(int)
     return np.unique(np.r_[powers, 3 * powers // 2])
 
 
 def _approaches(simulator):
-    """Cartesian directions from which the zone centre is approached, and their shares.
+    """Return Cartesian directions that approach the zone centre, and their shares.
 
     One that is given counts in r.l.u. of the grid.
     """
@@ -242,13 +242,13 @@ def _approaches(simulator):
 
 
 def _reduced(simulator):
-    """Wavevectors of the grid in units of the reciprocal lattice of the model."""
+    """Return wavevectors of the grid in units of the reciprocal cell of the model."""
     wavevectors = wavevector_rows(simulator.grid.wavevectors)
     return wavevectors @ np.linalg.inv(_multiple(simulator)).T
 
 
 def _multiple(simulator):
-    """Cell of the grid in units of that of the model, integers in rows."""
+    """Return the cell of the grid in units of that of the model, integers in rows."""
     lattice = getattr(simulator.grid, "lattice", None)
     if lattice is None:
         return np.eye(3)
@@ -265,7 +265,7 @@ def _multiple(simulator):
 
 
 def _covariance(simulator, q_resolution):
-    """Covariance in 1/Angstrom^2 of the resolution, and of the voxel if asked for."""
+    """Return the covariance, 1/Angstrom^2, of the resolution and of averaged voxels."""
     grid = simulator.grid
     directions = grid.directions() if hasattr(grid, "directions") else np.eye(3)
     reduced = directions @ np.linalg.inv(_multiple(simulator)).T

@@ -170,6 +170,6 @@ def _placed(wavevectors):
 
 
 def _joined(coordinates, base):
-    """One number for three that are below the base."""
+    """Return one number for three that are below the base."""
     a, b, c = coordinates.T
     return (a * base + b) * base + c

@@ -86,7 +86,7 @@ def damped_lines(
 
 
 def _integrals(axis, energies, gamma, derivative):
-    """Integrals with 2 P, or their derivatives with the widths."""
+    """Return the integrals with 2 P, or their derivatives with the widths."""
     still = energies == 0  # P is a delta function there, for any width
     energies = np.where(still, axis.step, energies)
     squares = energies**2 - gamma**2
@@ -117,7 +117,7 @@ def _integrals(axis, energies, gamma, derivative):
 
 
 def _pole_integrals(distances, derivative=False):
-    r"""Integrals of cubic B-splines with 1 / (E - z), z below the real axis.
+    r"""Return the integrals of cubic B-splines with 1 / (E - z), z below the real axis.
 
     Or their derivatives with z, in steps. Distances are from z to the middle of the
     spline, in steps. In the neighbourhood a sum over the five knots; far away moments.

@@ -142,7 +142,7 @@ class _Batch:
         return smooth, self.conditions.q(of_q)
 
     def image(self, spectra=None, shares=None, **changed):
-        """Images of spectra (s, c, order, point) and shares (s, c, order, q)."""
+        """Return images of spectra (s, c, order, point) and shares (s, c, order, q)."""
         spectra = self.total if spectra is None else spectra
         shares = self.shares if shares is None else shares
         energy, q = self._kernels(**changed)
@@ -156,14 +156,14 @@ class _Batch:
         return recorded @ (shares @ q.swapaxes(-1, -2))
 
     def through(self, change, growth, thermal=None):
-        """Images of a change of f and of displacements, (s, c), thermal or added."""
+        """Return the change with f and with displacements, (s, c), thermal or added."""
         thermal = None if self.thermal is None else thermal
         grown = self.spectra.completed(change, thermal)
         of_spectra = self.image(self.spectra.changed(self.completed, grown))
         return of_spectra + self.image(shares=growth[..., None, None] * self.softer)
 
     def of_instrument(self, name):
-        """Images of a change of the kernels."""
+        """Return the change with a nuisance of the instrument."""
         moved = 0.0
         if name in OF_ENERGY and name not in ("temperature", *LINE_WIDTHS):
             moved = moved + self.image(of_energy=name)
@@ -172,12 +172,12 @@ class _Batch:
         return moved
 
     def warmed(self):
-        """Images of a change of occupations with the temperature."""
+        """Return the change with the temperature in occupations."""
         warmed = self.spectra.warmed(self.strengths, self.single, self.thermal)
         return self.image(self.spectra.changed(self.completed, warmed))
 
     def stretched(self):
-        """Images of what Q / s and s^2 change, with the scale s of the lattice."""
+        """Return the change with the scale s of the lattice in Q / s and s^2."""
         orders = np.arange(1, self.own.n_orders + 1)[:, None]
         line, scales = self.line[..., None, None], self.conditions.scales
         scales = scales[:, None, None, None]

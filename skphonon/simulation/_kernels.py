@@ -83,7 +83,7 @@ def line_axis(simulator, edges, ranges, line_steps=3) -> Axis:
 
 
 def _tails(simulator, edges, ranges):
-    """Energies of modes of which a spectrum sees tails, None without line widths."""
+    """Return the range of modes whose tails are seen, None without line widths."""
     widths = [max(ranges.get(name, (0.0,))) for name in LINE_WIDTHS]
     if not any(any(ranges.get(name, (0.0,))) for name in LINE_WIDTHS):
         return None
@@ -125,7 +125,7 @@ def _strengths(simulator, energies, row, changed):
 
 
 def _damped(simulator, edges, axis, row, widths, changed):
-    """Means of what undamped lines add, over the densities of damped ones."""
+    """Return means of what undamped lines add, over the densities of damped ones."""
     own = _damped_axis(simulator, edges, axis, row)
     energies = own.points(beyond=2)
     values = _shown(simulator, edges, row, changed, energies)
@@ -138,7 +138,7 @@ def _damped(simulator, edges, axis, row, widths, changed):
 
 
 def _damped_axis(simulator, edges, axis, row) -> Axis:
-    """Energies of both signs at which a spectrum sees anything, finely.
+    """Return a fine axis of all energies, of both signs, that a spectrum sees.
 
     The step is that of all samples: derivatives do not see it change.
     """
@@ -168,7 +168,7 @@ def smooth_kernel(
 
 
 def _shown(simulator, edges, row, changed, energies):
-    """Kernel of lines at some energies, or its derivative with a nuisance."""
+    """Return the kernel of lines at some energies, or a derivative of it."""
     value, slope = row["energy_resolution"], row["energy_resolution_slope"]
     scale, borders = row.get("energy_scale", 1.0), edges - row["energy_offset"]
     widths = widths_inside(edges, resolution(simulator, value, slope))

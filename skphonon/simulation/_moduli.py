@@ -108,7 +108,7 @@ class Moduli:
         return scale / stretch**3 * self.axis.coefficients(values)
 
     def through(self, levels, q):
-        """Take what is seen at each energy from moduli to bins."""
+        """Take spectra at each energy from moduli to bins."""
         q = q.swapaxes(-1, -2)
         if not self.differ:
             q = q.reshape(len(q), *(1,) * (levels.ndim - 3), *q.shape[1:])
@@ -124,7 +124,7 @@ class Moduli:
         return (images[..., None, :] @ q)[..., 0, :]
 
     def _borders(self, row):
-        """Borders of bins as shown, (n_q + 1,) or (n_energy, n_q + 1)."""
+        """Return the borders of bins as shown, (n_q + 1,) or (n_energy, n_q + 1)."""
         if not self._of_angles:
             return self._grid.edges()[1]
         angles = self._angles(row)
@@ -166,7 +166,7 @@ class Moduli:
         return np.where(borders > 0, rates, 0.0) / np.where(borders > 0, borders, 1.0)
 
     def _widths(self, factors):
-        """Least and largest resolution."""
+        """Return the least and the largest resolution."""
         if not self._is_function:
             return factors
         low, high = self._ends
@@ -184,7 +184,7 @@ class Moduli:
         return row["q_resolution"] * (above - below) / (2 * _STEP)
 
     def _values(self, shown):
-        """Resolution of the setting, (n_energy, n); beyond the grid as at its ends."""
+        """Return the function, (n_energy, n); beyond the grid its value at the ends."""
         q = np.clip(shown, *self._ends)[None]
         widths = np.asarray(self._resolution(q, self._energy[:, None]), dtype=float)
         shape = len(self._energy), q.shape[1]
@@ -204,7 +204,7 @@ class Moduli:
 
 
 def _ends(grid):
-    """Least and largest modulus of a grid."""
+    """Return the least and the largest modulus of a grid."""
     if hasattr(grid, "moduli"):
         energy, two_theta = grid.axes()[0], grid.edges()[1]
         seen = momentum_transfer(energy[:, None], grid.incident_energy, two_theta)
@@ -214,7 +214,7 @@ def _ends(grid):
 
 
 def _columns(widths):
-    """Widths by point, as they meet arrays of borders and points."""
+    """Return widths by point, to go with arrays of borders and points."""
     widths = np.asarray(widths)
     return widths[..., None, :] if widths.ndim else widths
 

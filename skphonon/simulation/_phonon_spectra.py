@@ -100,7 +100,7 @@ class PhononSpectra:
         ]
 
     def _lines(self, collected, occupation=occupied, changed=None):
-        """Put lines of the widths of the samples, times the occupation, there."""
+        """Put collected lines of some widths, times the occupation, at both signs."""
         if changed is None and not self.widths.any():
             return self._both(collected, occupation=occupation)
         spread = collected @ self._damped(changed).swapaxes(-1, -2)
@@ -116,7 +116,7 @@ class PhononSpectra:
         )
 
     def _at_both(self, occupation):
-        """Factors at multiples of the step, for a function of energy and kelvins."""
+        """Return occupations at multiples of the step, of each sample."""
         numbers = np.arange(self.n_points)
         numbers[numbers > (self.n_points - 1) // 2] -= self.n_points
         return np.stack(
@@ -124,7 +124,7 @@ class PhononSpectra:
         )[:, None]
 
     def _both_back(self, slopes):
-        """Gradient with what is collected, of that with both signs."""
+        """Return the gradient with what is collected, from that with both signs."""
         if self.widths.any():
             return (slopes * self._at_both(occupied)) @ self._damped()
         numbers = np.arange(self.axis.first, self.axis.first + self.axis.n_points)
@@ -142,7 +142,7 @@ class PhononSpectra:
         return of_atoms.swapaxes(2, 3) @ self._mixing()
 
     def _mixing(self):
-        """From atoms to classes: a mean over atoms and directions."""
+        """Return the matrix that averages over the atoms of classes and directions."""
         members = self.classes.members
         return members.T / (3 * members.sum(axis=1))
 
@@ -194,7 +194,7 @@ class PhononSpectra:
         return single + missing * self.slow / self.slow_sum
 
     def completed_back(self, slopes, thermal):
-        """Gradients with f, and with the sum that it must have."""
+        """Return gradients with f, and with the sum that it must have."""
         if thermal is None:
             return slopes, 0.0
         of_missing = (slopes * self.slow / self.slow_sum).sum(axis=-1)
@@ -211,7 +211,7 @@ class PhononSpectra:
         return np.concatenate([single[:, :, None], higher], axis=2)
 
     def changed(self, single, change):
-        """Return the change of that with a change of f."""
+        """Return the change of convolutions with a change of f."""
         if self.n_orders == 1:
             return change[:, :, None]
         transform, tilt = rfft(single), rfft(change)
@@ -221,7 +221,7 @@ class PhononSpectra:
         return np.concatenate([change[:, :, None], higher], axis=2)
 
     def convolved_back(self, single, slopes):
-        """Return the gradient with f, of that with its convolutions."""
+        """Return the gradient with f, from that with its convolutions."""
         found = slopes[:, :, 0]
         if self.n_orders == 1:
             return found
@@ -250,14 +250,14 @@ class PhononSpectra:
         return mixed(2 * inverse), mixed(near)
 
     def _overlap(self):
-        """Products e_j^dagger e_l, averaged over each class, (s, n, c, j, l)."""
+        """Return products e_j^dagger e_l, averaged over each class, (s, n, c, j, l)."""
         *shape, n_modes = self.vectors.shape
         blocks = self.vectors.reshape(*shape[:2], -1, 3, n_modes)
         of_atoms = blocks.conj().swapaxes(3, 4) @ blocks
         return np.einsum("sndjl,dc->sncjl", of_atoms, self._mixing())
 
     def strengths_back(self, slopes, pairs):
-        """Gradient with the matrices between modes, (n_samples, all points, j, l)."""
+        """Return the gradient with matrices between modes, (s, all points, j, l)."""
         own = self.classes.points
         collected = self._both_back(slopes) * self.classes.scale[:, None]
         flat = collected.swapaxes(1, 2).reshape(-1, collected.shape[1])

@@ -103,7 +103,7 @@ def _known(simulator):
 
 
 def _lines(simulator):
-    """Energies of modes, of both signs, and the share of the zone each stands for."""
+    """Return energies of modes, of both signs, and their shares of the zone."""
     model = simulator.model
     wavevectors, shares = resolving_points(model, ZoneMesh(_MESH))
     matrices = model.dynamical_matrices([simulator.reference], wavevectors)[0]

@@ -83,7 +83,7 @@ def _images_and_derivatives(plan, found, conditions, basis, nuisance=()):
     changes = [*conditions.images(slopes).swapaxes(0, 1)[:n_parameters]]
 
     def through_components(change):
-        """Images of a change of the components that the points see."""
+        """Return images of a change of the displacements that the points see."""
         return conditions.images(np.einsum("sc,scab->sab", change, by_component))
 
     scales = conditions.scales[:, None]
@@ -116,7 +116,7 @@ def _images_and_derivatives(plan, found, conditions, basis, nuisance=()):
 
 
 def _inner(vectors, basis):
-    """Basis matrices between modes, (n_samples, n_parameters, n_points, j, l)."""
+    """Return basis matrices between modes, (s, n_parameters, n_points, j, l)."""
     vectors = vectors[:, None]
     return vectors.conj().swapaxes(-1, -2) @ (basis @ vectors)
 
@@ -138,7 +138,7 @@ def _displacement_slopes(plan, found, pairs, inner, conditions):
 
 
 def _real_product(first, second):
-    """Real part of first (a, n) with the conjugate of second (b, ...), (a, b)."""
+    """Return the real part of first (a, n) times second (b, ...)^*, (a, b)."""
     second = second.reshape(len(second), -1).T
     if np.iscomplexobj(first):
         return first.real @ second.real + first.imag @ second.imag
@@ -309,7 +309,7 @@ def _outer(block, values, weights):
 
 
 def _component_slopes(plan, block, found, values, weights, damping):
-    """Gradient with the displacements that the points see, (n_samples, c)."""
+    """Return the gradient with displacements that the points see, (n_samples, c)."""
     forms = quadratic_forms(plan.tensors, block.q_vectors)
     if damping is not None:  # it is in the weights already
         totals = (weights * squares(values)).sum(axis=2)  # (n_transfers, s)

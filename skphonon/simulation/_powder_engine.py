@@ -178,7 +178,7 @@ def add_lines(block: Block, levels: csc_array, strengths: Array, collected: Arra
 
 
 def energy_shares(plan, block, found, weights=None):
-    """Sparse matrix that collects modes, (q, s, j), on the axes of samples."""
+    """Return the matrix that collects modes, (q, s, j), on the axes of samples."""
     if weights is None:
         places = Places(*(column[:, block.points] for column in found.places))
         weights = places.weights() * found.inverse[:, block.points][..., None]
@@ -193,7 +193,7 @@ def energy_shares(plan, block, found, weights=None):
 
 
 def _intensities(plan, block, found):
-    """|A|^2 of all transfers of a block, (n_transfers, n_samples, n_modes)."""
+    """Return |A|^2 of all transfers of a block, (n_transfers, n_samples, n_modes)."""
     projections, damping = amplitudes(plan, block, found)
     if np.iscomplexobj(projections):
         strengths = projections.real**2
@@ -207,7 +207,7 @@ def _intensities(plan, block, found):
 
 
 def amplitudes(plan, block, found, factors=None):
-    """Amplitudes (n_transfers, n_samples, n_modes), and damping of their squares.
+    """Return amplitudes (n_transfers, n_samples, n_modes) and damping of squares.
 
     The damping, (n_transfers, n_samples, 1), is apart where all atoms have the same.
     Factors by tensor, chunk and row may multiply that of each atom where it is not.
@@ -242,7 +242,7 @@ def amplitudes(plan, block, found, factors=None):
 
 
 def finished(plan: Plan, recorded: Array) -> Array:
-    """Visible pixels of images, with the background in proportion to their mean."""
+    """Return visible pixels, with the background in proportion to their mean."""
     visible = recorded.reshape(*recorded.shape[:-2], -1)[..., plan.mask]
     if plan.background is None:
         return visible
@@ -250,7 +250,7 @@ def finished(plan: Plan, recorded: Array) -> Array:
 
 
 def unfinished(plan: Plan, slopes: Array) -> Array:
-    """Return derivatives with the images, of those with their finished pixels."""
+    """Return derivatives with the images, from those with visible pixels."""
     if plan.background is not None:
         of_mean = slopes @ plan.background[plan.mask]
         slopes = slopes + of_mean[..., None] / slopes.shape[-1]

@@ -59,7 +59,7 @@ def warn_of_orders(simulator) -> None:
 
 
 def _totals(simulator):
-    """Intensity of each order in the window, one phonon first."""
+    """Return the intensity of each order in the window, one phonon first."""
     check_parameters(simulator)
     mesh = ZoneMesh(size_of_reach(simulator.model, _REACH))
     probe = clone(simulator).set_params(n_phonons=_MOST, mesh=mesh)

@@ -129,7 +129,7 @@ def make_plan(simulator, mesh: ZoneMesh, recording: Recording) -> Plan:
 
 
 def plan_size(model, size, simulator, recording: Recording) -> float:
-    """Return about how many bytes a plan takes while it is made."""
+    """Return about how many bytes the making of a plan takes."""
     volume = abs(np.linalg.det(model.reciprocal_lattice()))
     highest = recording.q.points()[-1]
     n_points = np.prod(size) / len(laue_rotations(model))
@@ -179,7 +179,7 @@ class _Given(NamedTuple):
 
 
 def _all_zones(points, period, reciprocal, rotations, low, high) -> _Given:
-    """Transfers of points in all zones between two moduli, little groups folded."""
+    """Return transfers in all zones between two moduli, one of each related set."""
     lattice = points_within(
         reciprocal, high + np.linalg.norm(points / period @ reciprocal, axis=1).max()
     )
@@ -243,7 +243,7 @@ def _blocks(model, lists, numbers, lengths, axis):
 
 
 def _groups(counts, n_modes):
-    """Ranges of points with about as many transfers each."""
+    """Yield ranges of points with about as many transfers each."""
     if not len(counts):
         return
     numbers = np.cumsum(counts * n_modes) // _NUMBERS

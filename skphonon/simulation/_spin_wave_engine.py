@@ -15,7 +15,7 @@ from skphonon.physics.magnon_modes import lines, magnons, responses
 __all__ = ["Plan", "differentiate", "simulate"]
 
 _BLOCK = 1 << 19  # pixels times lines that are treated together
-_FAR = 9.0  # standard deviations at which a Gaussian is nothing
+_FAR = 9.0  # standard deviations beyond which a Gaussian is nothing
 _NARROW = 1e-9  # meV: what stands for no width at all
 
 
@@ -75,7 +75,7 @@ def _batches(plan, n_samples):
 
 
 def _modes(plan, rows, table):
-    """Magnons without renormalisation, and both nuisances as (n_samples, 1)."""
+    """Return magnons without renormalisation, and both nuisances as (n_samples, 1)."""
     rows = torch.tensor(rows).to(plan.basis)
     found = magnons(torch.einsum("sp,qpij->qsij", rows, plan.basis), plan.signs)
     return found, *torch.tensor(table).T[..., None]
@@ -111,7 +111,7 @@ def _occupied(plan, energies, factors):
 
 
 def _occupation(energies, temperature):
-    """Mean number of magnons, and its derivative with energy."""
+    """Return the mean number of magnons, and its derivative with energy."""
     if temperature == 0:
         return torch.zeros_like(energies), torch.zeros_like(energies)
     unit = BOLTZMANN * temperature
@@ -120,7 +120,7 @@ def _occupation(energies, temperature):
 
 
 def _derivatives(plan, rows, table, names):
-    """Images of the spectrum and of its derivatives, each (n_samples, n_energy, n_q).
+    """Return images of spectrum and derivatives, each (n_samples, n_energy, n_q).
 
     With value weights v and slope weights w of a function F of the line's energy E,
     what appears of F(E) at P(E) with weight c(E) changes by v c P + w (c' P + c P').
@@ -151,7 +151,7 @@ def _derivatives(plan, rows, table, names):
 
 
 def _kernels(plan, positions, factors):
-    """Share of a line below each bin border, its derivatives with position and width.
+    """Return shares of lines below borders, and derivatives with position and width.
 
     Of shape (n_q, n_samples, n_lines, n_energy + 1).
     """
@@ -162,7 +162,7 @@ def _kernels(plan, positions, factors):
 
 
 def _reduced(plan, positions, factors):
-    """Distance of bin borders from lines in standard deviations, and inverse widths."""
+    """Return distances of borders from lines, in widths, and the inverse widths."""
     inverse = 1 / (factors * plan.widths).clamp(min=_NARROW)[:, None]
     return (plan.edges - positions[..., None]).mul_(inverse), inverse
 
@@ -173,7 +173,7 @@ def _cumulative(z):
 
 
 def _binned(plan, kernel, weights):
-    """Image of lines, averaged over each bin, (n_samples, n_energy, n_wavevectors)."""
+    """Return images of lines, averaged over bins, (n_samples, n_energy, n_q)."""
     below = (weights[..., None, :] @ kernel)[..., 0, :]  # (n_q, n_samples, borders)
     below = below.unflatten(0, (-1, plan.n_points)).sum(1)
     return (below.diff(dim=-1) / plan.edges.diff()).permute(1, 2, 0)

@@ -371,7 +371,7 @@ class PowderSimulator(PhononSimulator):
         return Recording(self, ranges_by_name(ranges))
 
     def _of_a_plan(self):
-        """Names of the parameters that a plan depends on, besides its mesh."""
+        """Return names of the parameters that a plan depends on, besides its mesh."""
         cls: Any = type(self)
         others = "mesh", "tolerance", "memory", "n_jobs"
         return [name for name in parameter_names(cls) if name not in others]
