@@ -177,7 +177,7 @@ class ModelSimulator(Simulator):
     @property
     def nuisance_reference(self):
         """Values of what `nuisance_names` names, where nothing else is asked for."""
-        return np.array([*self._own_values().values()], dtype=float)
+        return self._values_of(self._nuisances)
 
     def simulate_tensor(self, parameters):
         """Simulate spectra as part of a torch computation.
@@ -217,18 +217,21 @@ class ModelSimulator(Simulator):
         """
         return self.model.is_stable(parameters)
 
-    def _own_values(self):
-        """Return values of nuisances by name: settings, or what changes nothing."""
-        values = {
-            name: 1.0 if name.endswith("_scale") else 0.0 for name in self._nuisances
-        }
+    def _values_of(self, names):
+        """Return values of nuisances: those of settings, or what changes nothing."""
+        values = {name: 1.0 if name.endswith("_scale") else 0.0 for name in names}
         for name in values.keys() & {"energy_resolution", "q_resolution"}:
             width = getattr(self, name)
             # a factor where the setting is not one number
             values[name] = 1.0 if callable(width) or np.ndim(width) else width
-        if "temperature" in values:
-            values["temperature"] = self.temperature
-        return values
+        for name, part in (
+            ("temperature", self),
+            ("incident_energy", self.grid),
+            ("renormalization", self.model),
+        ):
+            if name in values:
+                values[name] = getattr(part, name)
+        return np.array([*values.values()], dtype=float)
 
     def _asked(self, parameters, nuisance=None, nuisance_ranges=None, names=()):
         """Return parameter sets, values of all nuisances, and ranges of those.
@@ -249,7 +252,7 @@ class ModelSimulator(Simulator):
             )
         rows = parameter_rows(parameters, self.parameter_names)
         known = self._nuisances
-        table = value_table(self.nuisance_reference, nuisance or {}, len(rows), known)
+        table = value_table(self._values_of(known), nuisance or {}, len(rows), known)
         ranges = range_table(table, nuisance_ranges or {}, known)
         if names:
             check_derivatives(names, table, known)

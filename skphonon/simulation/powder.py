@@ -287,7 +287,9 @@ class PowderSimulator(PhononSimulator):
         if self.mesh is not None:
             return None
         _, _, ranges = self._asked(self.reference, nuisance, nuisance_ranges)
-        return self._on(self._chosen_mesh(ranges, factor * self.tolerance))
+        of_axes = of_a_plan(ranges).tobytes()
+        mesh = self._chosen_mesh(ranges, of_axes, factor * self.tolerance)
+        return self._on(mesh)
 
     def refined(self):
         """Return this simulator with a mesh of half as many points again along an axis.
@@ -299,7 +301,8 @@ class PowderSimulator(PhononSimulator):
             `memory`.
         """
         _, _, ranges = self._asked(self.reference)
-        mesh = next_mesh(self._mesh(ranges), self.model)
+        mesh = self._mesh(ranges, of_a_plan(ranges).tobytes())
+        mesh = next_mesh(mesh, self.model)
         size = plan_size(self.model, mesh.size, self, self._recording(ranges))
         return self._on(mesh) if size <= self.memory * 1e6 else None
 
@@ -322,12 +325,6 @@ class PowderSimulator(PhononSimulator):
             Pairs that hold the values, by the same names.
         """
         return working_ranges(nuisance, nuisance_ranges)
-
-    def _own_values(self):
-        values = super()._own_values()
-        if "incident_energy" in values:
-            values["incident_energy"] = self.grid.incident_energy
-        return values
 
     def _simulate(self, rows, table, ranges):
         plan, memory = self._plan(ranges), self.memory * 1e6
@@ -355,17 +352,20 @@ class PowderSimulator(PhononSimulator):
 
     def _plan(self, ranges):
         """Return what does not depend on the parameters."""
-        return self._plan_on(self._mesh(ranges), ranges)
+        of_axes = of_a_plan(ranges).tobytes()
+        return self._plan_on(self._mesh(ranges, of_axes), ranges, of_axes)
 
-    def _plan_on(self, mesh, ranges, plan=None):
-        """Return the plan on a mesh: a given one, unless there is another."""
+    def _plan_on(self, mesh, ranges, of_axes, plan=None):
+        """Return the plan on a mesh: a given one, unless there is another.
+
+        It depends on the part of the ranges that axes are laid for.
+        """
 
         def build():
             self._warn_of_settings()
             return plan or make_plan(self, mesh, self._recording(ranges))
 
-        name = "plan", mesh, of_a_plan(ranges).tobytes()
-        return self._cached(name, build, self._of_a_plan())
+        return self._cached(("plan", mesh, of_axes), build, self._of_a_plan())
 
     def _recording(self, ranges):
         return Recording(self, ranges_by_name(ranges))
@@ -376,23 +376,23 @@ class PowderSimulator(PhononSimulator):
         others = "mesh", "tolerance", "memory", "n_jobs"
         return [name for name in parameter_names(cls) if name not in others]
 
-    def _mesh(self, ranges):
+    def _mesh(self, ranges, of_axes):
         """Return the mesh given, or the one that the tolerance needs."""
         if self.mesh is None:
-            return self._chosen_mesh(ranges, self.tolerance)
+            return self._chosen_mesh(ranges, of_axes, self.tolerance)
         return as_mesh(self.mesh)
 
-    def _chosen_mesh(self, ranges, tolerance):
+    def _chosen_mesh(self, ranges, of_axes, tolerance):
         """Return the mesh that a tolerance needs, and keep what was built for it."""
 
         def choose():
             recording = self._recording(ranges)
             found = choose_mesh(self, recording, _narrowest(ranges), tolerance)
             for plan in found.plans:
-                self._plan_on(plan.mesh, ranges, plan)
+                self._plan_on(plan.mesh, ranges, of_axes, plan)
             return found.mesh
 
-        name = "mesh", tolerance, of_a_plan(ranges).tobytes()
+        name = "mesh", tolerance, of_axes
         return self._cached(name, choose, [*self._of_a_plan(), "memory"])
 
     def _n_phonons(self):

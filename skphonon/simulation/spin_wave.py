@@ -135,9 +135,6 @@ class SpinWaveSimulator(ModelSimulator):
         at_grid = self.model.is_stable(parameters, self.grid.wavevectors)
         return at_grid & self.model.is_stable(parameters)
 
-    def _own_values(self):
-        return super()._own_values() | {"renormalization": self.model.renormalization}
-
     def _simulate(self, rows, table, ranges):
         from skphonon.simulation import _spin_wave_engine
 
