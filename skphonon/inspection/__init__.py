@@ -1,11 +1,13 @@
-"""Look into a fitted model: latent spaces, physics with error bars, and pictures.
+"""Latent spaces and physical properties of fitted models, as tables and pictures.
 
 A Display holds the numbers of a picture in pandas tables and draws them when its
 `plot` is called. Everything here asks models through their public methods only.
 """
 
 from skphonon.inspection._band_paths import high_symmetry_path
-from skphonon.inspection._dispersion import DensityOfStatesDisplay, PhononBandsDisplay
+from skphonon.inspection._density import DensityOfStatesDisplay
+from skphonon.inspection._dispersion import PhononBandsDisplay
+from skphonon.inspection._elastic import ElasticConstantsDisplay
 from skphonon.inspection._latent import (
     active_dimensions,
     latent_correlation,
@@ -21,7 +23,6 @@ from skphonon.inspection._parameter_draws import ParameterDraws, draw_parameters
 from skphonon.inspection._profiles import SpectrumProfilesDisplay
 from skphonon.inspection._reliability import ReliabilityDisplay
 from skphonon.inspection._thermal import (
-    ElasticConstantsDisplay,
     HeatCapacityDisplay,
     ThermalDisplacementsDisplay,
 )

@@ -7,6 +7,8 @@ import pandas as pd
 from seekpath import SupercellWarning, get_path_orig_cell
 from seekpath.hpkot import EdgeCaseWarning
 
+from skphonon._warnings import warn_user
+
 __all__ = ["high_symmetry_path", "placed_on_path", "sampled_path"]
 
 _ON_LINE = 0.01  # 1/Angstrom: coordinates such as 0.333 are rounded
@@ -59,7 +61,7 @@ def high_symmetry_path(model):
         warnings.simplefilter("ignore", EdgeCaseWarning)
         warnings.simplefilter("ignore", SupercellWarning)
         found = get_path_orig_cell(structure)
-    lines = []
+    lines: list[list[str]] = []
     for start, end in found["path"]:
         if not lines or lines[-1][-1] != start:
             lines.append([start])
@@ -97,7 +99,7 @@ def sampled_path(model, path, n_points):
         labels, corners = [p[0] for p in line], np.array([p[1] for p in line], float)
         ticks.append((labels[0], distance))
         for label, start, end in zip(labels[1:], corners, corners[1:], strict=False):
-            length = np.linalg.norm((end - start) @ model.reciprocal_lattice())
+            length = float(np.linalg.norm((end - start) @ model.reciprocal_lattice()))
             q = start + fractions[:, None] * (end - start)
             along = distance + fractions * length
             rows += [(number, n_steps, x, *p) for x, p in zip(along, q, strict=True)]
@@ -134,9 +136,9 @@ def placed_on_path(model, points, measured):
             found += [(number, x) for x in _apart(distance[number][near[number]])]
     lost = len(q) - len({number for number, _ in found})
     if lost:
-        warnings.warn(
+        warn_user(
             f"{lost} of {len(q)} measured points are not on the path and are left out.",
-            stacklevel=3,
+            UserWarning,
         )
     numbers = [number for number, _ in found]
     return measured.iloc[numbers].assign(distance=[x for _, x in found])

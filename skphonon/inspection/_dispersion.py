@@ -1,4 +1,4 @@
-"""Phonon dispersion and density of states with the uncertainty of the constants."""
+"""Phonon dispersion with the uncertainty of the constants."""
 
 import numpy as np
 import pandas as pd
@@ -8,18 +8,15 @@ from skphonon.inspection._band_paths import (
     placed_on_path,
     sampled_path,
 )
-from skphonon.inspection._figures import one_axes
-from skphonon.inspection._property_tables import as_sets, draw_curves, property_table
-from skphonon.physics.zone import ZoneMesh, resolving_points
-from skphonon.physics.zone.thermodynamics import PhononProperties
+from skphonon.inspection._curves import draw_curves
+from skphonon.inspection._figures import Display, one_axes
+from skphonon.inspection._parameter_draws import as_sets
+from skphonon.inspection._property_tables import property_table
 
-__all__ = ["DensityOfStatesDisplay", "PhononBandsDisplay"]
-
-_COARSE_MESH = 8  # enough to find where the modes lie
-_MARGIN = 4  # standard deviations of the Gaussian beyond the outermost modes
+__all__ = ["PhononBandsDisplay"]
 
 
-class PhononBandsDisplay:
+class PhononBandsDisplay(Display):
     """Phonon energies along a path, with intervals, beside measured ones.
 
     Modes are numbered by their energy at each point, so an interval is that of the
@@ -38,13 +35,6 @@ class PhononBandsDisplay:
     measured : DataFrame, default=None
         Measured points with their `distance`, `energy` (meV) and, where given, `std`.
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        What was drawn on; after `plot`.
-    figure_ : matplotlib Figure
-        Its figure; after `plot`.
-
     See Also
     --------
     draw_parameters : Constants with their uncertainty.
@@ -62,7 +52,7 @@ class PhononBandsDisplay:
     """
 
     def __init__(self, *, data, ticks, measured=None):
-        self.data = data
+        super().__init__(data=data)
         self.ticks = ticks
         self.measured = measured
 
@@ -122,17 +112,15 @@ class PhononBandsDisplay:
         ----------
         ax : matplotlib Axes, default=None
             What to draw on; None makes a figure.
-        line_kw : dict, default=None
-            Options for `Axes.plot`.
-        band_kw : dict, default=None
-            Options for `Axes.fill_between`.
+        line_kw, band_kw : dict, default=None
+            Options for `Axes.plot` and `Axes.fill_between`.
         measured_kw : dict, default=None
             Options for `Axes.errorbar` of measured points.
 
         Returns
         -------
         PhononBandsDisplay
-            This display.
+            This display, which keeps `ax_` and `figure_`.
         """
         self.figure_, self.ax_ = one_axes(ax, figsize=(6, 4))
         if self.measured is not None:
@@ -157,118 +145,3 @@ class PhononBandsDisplay:
         self.ax_.set_xticks(corners.index, corners)
         self.ax_.set(xlim=(0, corners.index[-1]), ylabel="energy (meV)")
         return self
-
-
-class DensityOfStatesDisplay:
-    """Phonon density of states, with intervals.
-
-    Parameters
-    ----------
-    data : DataFrame
-        One row for each set of constants and energy, with the columns `name`, `energy`
-        (meV; negative for unstable modes), `value`, `std`, `low` and `high` (modes a
-        meV and cell; NaN without draws).
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        What was drawn on; after `plot`.
-    figure_ : matplotlib Figure
-        Its figure; after `plot`.
-
-    See Also
-    --------
-    skphonon.physics.zone.thermodynamics.PhononProperties : The densities themselves.
-
-    Examples
-    --------
-    >>> from skphonon.datasets import load_aluminium_model
-    >>> from skphonon.inspection import DensityOfStatesDisplay, draw_parameters
-    >>> fit = draw_parameters(load_aluminium_model())
-    >>> display = DensityOfStatesDisplay.from_draws(fit, mesh=8, width=1.0)
-    >>> step = 0.5  # meV, half the width
-    >>> float((step * display.data["value"].sum()).round(3))  # three modes
-    3.0
-    """
-
-    def __init__(self, *, data):
-        self.data = data
-
-    @classmethod
-    def from_draws(cls, draws, *, energy=None, width=0.7, mesh=None, level=0.68):
-        """Compute the densities of one or several sets of constants.
-
-        Parameters
-        ----------
-        draws : ParameterDraws or dict of str to ParameterDraws
-            Constants with their uncertainty, by the name they get in the picture.
-        energy : array-like of shape (n_energy,), default=None
-            Energies in meV; None takes those at which some set has modes, in steps of
-            half the width.
-        width : float, default=0.7
-            Standard deviation in meV of the Gaussian that broadens each mode. A finer
-            mesh allows a smaller one.
-        mesh : ZoneMesh, int or tuple of three int, default=None
-            Mesh of the zone, or its points along each reciprocal axis. None finds one
-            that is fine enough for the width.
-        level : float, default=0.68
-            Probability of the intervals.
-
-        Returns
-        -------
-        DensityOfStatesDisplay
-            Display with all densities.
-
-        Raises
-        ------
-        ValueError
-            If the width is not positive.
-        """
-        if energy is None:
-            energy = _energies(as_sets(draws).values(), width)
-        energy = np.asarray(energy, dtype=float)
-
-        def densities(model, rows):
-            properties = PhononProperties(model, rows, mesh=mesh)
-            values = properties.density_of_states(energy, width=width)
-            return pd.DataFrame({"energy": energy}), values
-
-        return cls(data=property_table(draws, densities, level=level))
-
-    def plot(self, ax=None, *, line_kw=None, band_kw=None):
-        """Draw lines of the best constants and bands of the intervals.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            What to draw on; None makes a figure.
-        line_kw : dict, default=None
-            Options for `Axes.plot`.
-        band_kw : dict, default=None
-            Options for `Axes.fill_between`.
-
-        Returns
-        -------
-        DensityOfStatesDisplay
-            This display.
-        """
-        self.figure_, self.ax_ = one_axes(ax, figsize=(5, 3.5))
-        draw_curves(self.ax_, self.data, "energy", line_kw=line_kw, band_kw=band_kw)
-        self.ax_.set(xlabel="energy (meV)", ylabel="density of states (1/meV/cell)")
-        self.ax_.set_ylim(bottom=0)
-        return self
-
-
-def _energies(sets, width):
-    """Return energies that hold the modes of all sets and their broadening."""
-    if not width > 0:
-        raise ValueError(f"width must be above 0 meV, got {width!r}.")
-    lowest, highest = 0.0, 0.0
-    for model, parameters, draws in sets:
-        wavevectors, _ = resolving_points(model, ZoneMesh(_COARSE_MESH))
-        qpoints = wavevectors @ np.linalg.inv(model.reciprocal_lattice())
-        energies = model.frequencies(np.vstack([parameters, draws]), qpoints)
-        lowest = min(lowest, energies.min())
-        highest = max(highest, energies.max())
-    margin = _MARGIN * width + 0.05 * (highest - lowest)
-    return np.arange(lowest - margin * (lowest < 0), highest + margin, width / 2)

@@ -1,23 +1,19 @@
-"""Axes to draw on, those given or new ones, and their legend."""
+"""The base of pictures, axes to draw on, those given or new ones, and their legend."""
 
 import numpy as np
 
+__all__ = ["Display", "add_legend", "many_axes", "one_axes"]
+
+
+class Display:
+    """A picture of the numbers in a table."""
+
+    def __init__(self, *, data):
+        self.data = data
+
 
 def one_axes(ax, figsize=None):
-    """Return `ax` with its figure, or a new figure with axes.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes or None
-        Axes given.
-    figsize : tuple of float, default=None
-        Size of a new figure in inches.
-
-    Returns
-    -------
-    figure : matplotlib Figure
-    ax : matplotlib Axes
-    """
+    """Return `ax` with its figure, or a new figure with axes."""
     if ax is not None:
         return ax.figure, ax
     import matplotlib.pyplot as plt
@@ -26,31 +22,7 @@ def one_axes(ax, figsize=None):
 
 
 def many_axes(axes, n_panels, *, n_columns, size, share=False):
-    """Return `n_panels` axes with their figure, those given or new ones.
-
-    Parameters
-    ----------
-    axes : array-like of matplotlib Axes or None
-        Axes given.
-    n_panels : int
-        Axes needed.
-    n_columns : int
-        Panels side by side in a new figure.
-    size : tuple of float
-        Width and height of a panel in inches.
-    share : bool, default=False
-        Whether the panels of a new figure share both axes.
-
-    Returns
-    -------
-    figure : matplotlib Figure
-    axes : ndarray of matplotlib Axes of shape (n_panels,)
-
-    Raises
-    ------
-    ValueError
-        If another number of axes is given.
-    """
+    """Return `n_panels` axes with their figure, those given or new ones."""
     if axes is not None:
         axes = np.ravel(np.asarray(axes, dtype=object))
         if len(axes) != n_panels:
@@ -80,13 +52,7 @@ def many_axes(axes, n_panels, *, n_columns, size, share=False):
 def add_legend(axes, *, beside):
     """Draw one legend for panels that all show the same things as the first.
 
-    Parameters
-    ----------
-    axes : ndarray of matplotlib Axes
-        The panels.
-    beside : bool
-        Whether to put it below them all, over none of the points, for which a figure
-        needs a layout of its own; else on the first.
+    `beside` puts it below all panels, for which a figure needs a layout of its own.
     """
     handles, labels = axes[0].get_legend_handles_labels()
     if beside:

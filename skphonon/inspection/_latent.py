@@ -249,7 +249,8 @@ def latent_traversal(estimator, X, *, changes=(-0.5, 0.5), relative=False):
         decoded = extractor.inverse_transform(codes)
         return decoded if before is None else before.inverse_transform(decoded)
 
-    codes, total = mean_codes(extractor, rows), {}
+    codes = mean_codes(extractor, rows)
+    total: dict[tuple[int, float], np.ndarray] = {}
     changes = np.unique(np.asarray(changes, dtype=float))
     steps = _steps(codes, relative)
     for dimension, change, here, there in _moves(decode, codes, changes, steps):

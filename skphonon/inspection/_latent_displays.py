@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from skphonon.inspection._figures import one_axes
+from skphonon.inspection._figures import Display, one_axes
 from skphonon.inspection._latent import (
     latent_correlation,
     latent_sensitivity,
@@ -20,7 +20,7 @@ __all__ = [
 _SIMULATED, _MEASURED = "simulated", "measured"
 
 
-class LatentCodesDisplay:
+class LatentCodesDisplay(Display):
     """Codes of measured spectra on the range of those of simulated ones.
 
     A measured code outside the range that simulations fill asks the regressor to
@@ -33,16 +33,9 @@ class LatentCodesDisplay:
         "measured"), `sample`, `dimension`, `mean` and `std`, the standard deviation of
         the code (NaN where the extractor has none).
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        What was drawn on; after `plot`.
-    figure_ : matplotlib Figure
-        Its figure; after `plot`.
-
     See Also
     --------
-    latent_correlation : How the dimensions go together.
+    latent_correlation : Correlation of the dimensions.
 
     Examples
     --------
@@ -54,9 +47,6 @@ class LatentCodesDisplay:
     >>> display.data.groupby("set")["mean"].count().to_dict()
     {'measured': 20, 'simulated': 80}
     """
-
-    def __init__(self, *, data):
-        self.data = data
 
     @classmethod
     def from_estimator(cls, estimator, X, X_measured):
@@ -115,7 +105,7 @@ class LatentCodesDisplay:
         Returns
         -------
         LatentCodesDisplay
-            This display.
+            This display, which keeps `ax_` and `figure_`.
         """
         import matplotlib as mpl
 
@@ -152,20 +142,13 @@ class LatentCodesDisplay:
         return rows.pivot(index="sample", columns="dimension", values=column)
 
 
-class LatentSensitivityDisplay:
+class LatentSensitivityDisplay(Display):
     """How far each latent dimension moves the decoded spectrum.
 
     Parameters
     ----------
     data : DataFrame
         Column `sensitivity`, index `dimension`.
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        What was drawn on; after `plot`.
-    figure_ : matplotlib Figure
-        Its figure; after `plot`.
 
     See Also
     --------
@@ -183,23 +166,16 @@ class LatentSensitivityDisplay:
     0                0.025
     """
 
-    def __init__(self, *, data):
-        self.data = data
-
     @classmethod
     def from_estimator(cls, estimator, X, *, change=0.5, relative=False):
         """Compute the sensitivity of a fitted extractor.
 
         Parameters
         ----------
-        estimator : extractor or Pipeline
-            Fitted extractor, or a pipeline that holds one.
-        X : array-like of shape (n_samples, n_features)
-            Spectra: raw ones for a pipeline, preprocessed ones for an extractor.
-        change : float, default=0.5
-            Distance in code space.
-        relative : bool, default=False
-            Whether `change` is in standard deviations of each dimension over X.
+        estimator, X : fitted extractor or Pipeline, and array-like
+            See :func:`latent_sensitivity`.
+        change, relative : float, default=0.5, and bool, default=False
+            See :func:`latent_sensitivity`.
 
         Returns
         -------
@@ -229,7 +205,7 @@ class LatentSensitivityDisplay:
         Returns
         -------
         LatentSensitivityDisplay
-            This display.
+            This display, which keeps `ax_` and `figure_`.
         """
         self.figure_, self.ax_ = one_axes(ax, figsize=(8, 3))
         shown = self.data.index if dimensions is None else np.asarray(dimensions)
@@ -240,20 +216,13 @@ class LatentSensitivityDisplay:
         return self
 
 
-class LatentCorrelationDisplay:
+class LatentCorrelationDisplay(Display):
     """Pearson correlation of the latent dimensions with one another.
 
     Parameters
     ----------
     data : DataFrame of shape (n_components, n_components)
         Correlation, rows and columns by dimension.
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        What was drawn on; after `plot`.
-    figure_ : matplotlib Figure
-        Its figure; after `plot`.
 
     See Also
     --------
@@ -269,19 +238,14 @@ class LatentCorrelationDisplay:
     (3, 3)
     """
 
-    def __init__(self, *, data):
-        self.data = data
-
     @classmethod
     def from_estimator(cls, estimator, X):
         """Correlate the mean codes of a fitted extractor.
 
         Parameters
         ----------
-        estimator : extractor or Pipeline
-            Fitted extractor, or a pipeline that holds one.
-        X : array-like of shape (n_samples, n_features)
-            Spectra: raw ones for a pipeline, preprocessed ones for an extractor.
+        estimator, X : fitted extractor or Pipeline, and array-like
+            See :func:`latent_correlation`.
 
         Returns
         -------
@@ -310,7 +274,7 @@ class LatentCorrelationDisplay:
         Returns
         -------
         LatentCorrelationDisplay
-            This display.
+            This display, which keeps `ax_` and `figure_`.
         """
         self.figure_, self.ax_ = one_axes(ax, figsize=(5, 4))
         shown = self.data.index if dimensions is None else np.asarray(dimensions)
@@ -328,7 +292,8 @@ class LatentCorrelationDisplay:
 def _code_table(estimator, X, name):
     """Return codes as a table with one row for each spectrum and dimension."""
     _, extractor, rows = open_latent_space(estimator, X)
-    mean, std = mean_codes(extractor, rows), np.nan
+    mean = mean_codes(extractor, rows)
+    std = np.full(mean.shape, np.nan)
     if hasattr(extractor, "encode"):
         std = np.asarray(extractor.encode(rows)[1], dtype=float)
     sample, dimension = np.indices(mean.shape)
@@ -336,7 +301,7 @@ def _code_table(estimator, X, name):
         "sample": sample,
         "dimension": dimension,
         "mean": mean,
-        "std": np.broadcast_to(std, mean.shape),
+        "std": std,
     }
     table = pd.DataFrame({key: values.ravel() for key, values in columns.items()})
     table.insert(0, "set", name)

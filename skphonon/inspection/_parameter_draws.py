@@ -1,4 +1,4 @@
-"""Fitted constants with their uncertainty, as draws that any property can be had of."""
+"""Fitted constants with their uncertainty, as draws from their distribution."""
 
 from typing import Any, NamedTuple
 
@@ -7,13 +7,13 @@ from sklearn.utils import check_random_state
 
 from skphonon._validation import parameter_rows, reference_row
 
-__all__ = ["ParameterDraws", "draw_parameters"]
+__all__ = ["ParameterDraws", "as_sets", "draw_parameters"]
 
 _NEGATIVE = 1e-8  # of the largest variance: what rounding leaves of a singular matrix
 
 
 class ParameterDraws(NamedTuple):
-    """A crystal, its best constants and others that may as well be true.
+    """A crystal, its best constants and draws from their distribution.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class ParameterDraws(NamedTuple):
     parameters : ndarray of shape (n_parameters,)
         Best constants in eV/Angstrom^2.
     draws : ndarray of shape (n_draws, n_parameters)
-        Draws from their distribution; none where no uncertainty is known.
+        One set a row; none where no uncertainty is known.
 
     See Also
     --------
@@ -118,6 +118,21 @@ def draw_parameters(
     root = _diagonal(std, names) if covariance is None else _root(covariance, names)
     normal = check_random_state(random_state).standard_normal((n_draws, len(names)))
     return ParameterDraws(model, best[0], best + normal @ root.T)
+
+
+def as_sets(draws):
+    """Return draws by name; a single one has the empty name."""
+    sets = draws if isinstance(draws, dict) else {"": draws}
+    for name, given in sets.items():
+        if not isinstance(given, ParameterDraws):
+            raise TypeError(
+                "draws must be a ParameterDraws, as from draw_parameters(model, ...), "
+                f"or a dict of such; got {type(given).__name__} {name}".rstrip()
+                + "."
+            )
+    if not sets:
+        raise ValueError("draws must name at least one set of constants, got none.")
+    return sets
 
 
 def _diagonal(std, names):

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.signal import find_peaks
 from sklearn.utils.validation import check_consistent_length
 
-from skphonon.inspection._figures import one_axes
+from skphonon.inspection._figures import Display, one_axes
 from skphonon.metrics import SCALES
 from skphonon.preprocessing import normalize_spectra
 
@@ -16,7 +16,7 @@ _FEWEST_POINTS = 4  # a parabola and one to spare
 _MOVES = 20  # of a parabola to its vertex; steps shrink severalfold with each
 
 
-class SpectrumProfilesDisplay:
+class SpectrumProfilesDisplay(Display):
     """Spectra averaged over momentum transfer, measured beside re-simulated.
 
     Each spectrum is normalised over the pixels that both have, the simulated one is
@@ -43,13 +43,6 @@ class SpectrumProfilesDisplay:
         `measured_shift` and `simulated_shift`, from the position at the lowest
         temperature (meV).
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        What was drawn on; after `plot`.
-    figure_ : matplotlib Figure
-        Its figure; after `plot`.
-
     See Also
     --------
     TemperatureTrendsDisplay : The constants themselves against temperature.
@@ -72,7 +65,7 @@ class SpectrumProfilesDisplay:
     """
 
     def __init__(self, *, data, peaks):
-        self.data = data
+        super().__init__(data=data)
         self.peaks = peaks
 
     @classmethod
@@ -210,7 +203,7 @@ class SpectrumProfilesDisplay:
         Returns
         -------
         SpectrumProfilesDisplay
-            This display.
+            This display, which keeps `ax_` and `figure_`.
         """
         self.figure_, self.ax_ = one_axes(ax, figsize=(6, 7))
         if spacing is None:

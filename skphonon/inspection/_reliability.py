@@ -1,4 +1,4 @@
-"""How often intervals hold the true value, against how often they say so."""
+"""Observed against nominal coverage of intervals."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ from scipy.special import ndtri
 from scipy.stats import binom
 
 from skphonon._validation import gives_std
-from skphonon.inspection._figures import add_legend, many_axes
+from skphonon.inspection._figures import Display, add_legend, many_axes
 
 __all__ = ["ReliabilityDisplay"]
 
@@ -14,7 +14,7 @@ _NOMINAL = np.append(np.arange(1, 20) / 20, 0.99)
 _COLUMNS = ["estimator", "target", "nominal", "observed", "n_samples"]
 
 
-class ReliabilityDisplay:
+class ReliabilityDisplay(Display):
     """Observed against nominal coverage of intervals, for several estimators.
 
     Above the diagonal intervals are too wide, below it too narrow. The band is where an
@@ -27,13 +27,6 @@ class ReliabilityDisplay:
         One row for each estimator, target and coverage, with the columns `estimator`,
         `target`, `nominal` (coverage that is stated), `observed` (share of the samples
         whose true value the interval holds) and `n_samples`.
-
-    Attributes
-    ----------
-    axes_ : ndarray of matplotlib Axes
-        What was drawn on, one a target; after `plot`.
-    figure_ : matplotlib Figure
-        Its figure; after `plot`.
 
     See Also
     --------
@@ -48,9 +41,6 @@ class ReliabilityDisplay:
     >>> display.data.query("nominal == 0.5")["observed"].round(2).item()
     0.83
     """
-
-    def __init__(self, *, data):
-        self.data = data
 
     @classmethod
     def from_estimator(cls, estimator, X, y, *, targets=None):
@@ -86,7 +76,7 @@ class ReliabilityDisplay:
         if not isinstance(estimator, dict):
             estimator = {type(estimator).__name__: estimator}
         tables = [
-            _table(name, y, *_intervals(one, X), targets)
+            _table(name, y, _intervals(one, X), targets)
             for name, one in estimator.items()
         ]
         return cls(data=pd.concat(tables, ignore_index=True))
@@ -120,7 +110,7 @@ class ReliabilityDisplay:
         """
         values = np.asarray(y_pred, dtype=float)
         intervals = _normal_intervals(values, np.broadcast_to(y_std, values.shape))
-        return cls(data=_table(name, y_true, *intervals, targets))
+        return cls(data=_table(name, y_true, intervals, targets))
 
     def plot(self, axes=None, *, band=0.95, line_kw=None, band_kw=None):
         """Draw one panel a target, with a colour for each estimator.
@@ -140,7 +130,7 @@ class ReliabilityDisplay:
         Returns
         -------
         ReliabilityDisplay
-            This display.
+            This display, which keeps `axes_` and `figure_`.
 
         Raises
         ------
@@ -188,8 +178,8 @@ def _normal_intervals(values, std):
     return values - half, values + half
 
 
-def _table(name, y, low, high, targets):
-    y = np.asarray(y, dtype=float)
+def _table(name, y, intervals, targets):
+    y, (low, high) = np.asarray(y, dtype=float), intervals
     if low.shape[1:] != y.shape:
         raise ValueError(
             f"True values must have the shape of predictions, {low.shape[1:]}, got "

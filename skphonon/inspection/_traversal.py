@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from skphonon.inspection._figures import many_axes
+from skphonon.inspection._figures import Display, many_axes
 from skphonon.inspection._latent import latent_traversal
 
 __all__ = ["LatentTraversalDisplay"]
 
 
-class LatentTraversalDisplay:
+class LatentTraversalDisplay(Display):
     """Images of what each latent dimension changes in the decoded spectrum.
 
     Parameters
@@ -20,13 +20,6 @@ class LatentTraversalDisplay:
         a column for every pixel of `grid`, NaN where nothing was measured.
     grid : SpectrumGrid
         Axes of the images.
-
-    Attributes
-    ----------
-    axes_ : ndarray of matplotlib Axes
-        What was drawn on, one a dimension; after `plot`.
-    figure_ : matplotlib Figure
-        Its figure; after `plot`.
 
     See Also
     --------
@@ -47,7 +40,7 @@ class LatentTraversalDisplay:
     """
 
     def __init__(self, *, data, grid):
-        self.data = data
+        super().__init__(data=data)
         self.grid = grid
 
     @classmethod
@@ -56,18 +49,13 @@ class LatentTraversalDisplay:
 
         Parameters
         ----------
-        estimator : extractor or Pipeline
-            Fitted extractor, or a pipeline that holds one.
-        X : array-like of shape (n_samples, n_features)
-            Spectra to start from: raw ones for a pipeline, preprocessed ones for an
-            extractor.
+        estimator, X : fitted extractor or Pipeline, and array-like
+            See :func:`latent_traversal`.
         grid : SpectrumGrid
             Grid of the spectra. Without a pipeline the features of the extractor must
             be all its pixels, or the visible ones.
-        changes : array-like of shape (n_changes,), default=(-0.5, 0.5)
-            How far each dimension is moved.
-        relative : bool, default=False
-            Whether `changes` are in standard deviations of each dimension over X.
+        changes, relative : array-like and bool, default=False
+            See :func:`latent_traversal`.
 
         Returns
         -------
@@ -107,7 +95,7 @@ class LatentTraversalDisplay:
         Returns
         -------
         LatentTraversalDisplay
-            This display.
+            This display, which keeps `axes_` and `figure_`.
 
         Raises
         ------

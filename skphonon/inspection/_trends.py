@@ -6,7 +6,7 @@ from scipy.stats import linregress, rankdata
 from sklearn.utils.validation import check_consistent_length
 
 from skphonon._validation import gives_std
-from skphonon.inspection._figures import add_legend, many_axes
+from skphonon.inspection._figures import Display, add_legend, many_axes
 from skphonon.metrics import nmse
 
 __all__ = ["TemperatureTrendsDisplay"]
@@ -14,7 +14,7 @@ __all__ = ["TemperatureTrendsDisplay"]
 _NMSE = "nmse"
 
 
-class TemperatureTrendsDisplay:
+class TemperatureTrendsDisplay(Display):
     """Constants and NMSE against temperature, for several estimators.
 
     Each series gets a straight line, fitted by least squares without weights: the error
@@ -28,19 +28,6 @@ class TemperatureTrendsDisplay:
         One row for each estimator, spectrum and quantity, with the columns `estimator`,
         `temperature` (K), `quantity` ("nmse", without unit, or the name of a constant),
         `value` and `std` (standard deviation; NaN where the estimator gives none).
-
-    Attributes
-    ----------
-    fits : DataFrame
-        One row for each estimator and quantity, with the columns `estimator`,
-        `quantity`, `slope` and `slope_error` (unit of the quantity a Kelvin; the
-        standard error, NaN for fewer than three temperatures), `intercept` (at 0 K)
-        and `spearman`, the rank correlation with temperature (-1 where a series falls
-        throughout; NaN for a constant one).
-    axes_ : ndarray of matplotlib Axes
-        What was drawn on, one a quantity; after `plot`.
-    figure_ : matplotlib Figure
-        Its figure; after `plot`.
 
     See Also
     --------
@@ -66,9 +53,6 @@ class TemperatureTrendsDisplay:
     1 -0.005      -1.0
     """
 
-    def __init__(self, *, data):
-        self.data = data
-
     @classmethod
     def from_estimator(cls, estimator, X, *, temperature, simulator, scale="fitted"):
         """Predict with one or more fitted estimators.
@@ -78,14 +62,10 @@ class TemperatureTrendsDisplay:
         estimator : estimator with a `predict` method, or dict of such
             Fitted pipelines and optimisers, by the name they get in the picture.
             Standard deviations are asked for where `predict` has `return_std`.
-        X : array-like of shape (n_samples, n_pixels)
-            Measured spectra, NaN where not measured.
-        temperature : array-like of shape (n_samples,)
-            Kelvin.
-        simulator : object with `simulate` and `parameter_names`
-            Turns constants into spectra on the grid of X.
-        scale : {"normalized", "fitted"}, default="fitted"
-            Which :func:`skphonon.metrics.nmse`.
+        X, temperature : array-like
+            Measured spectra and their temperatures in K, see `from_predictions`.
+        simulator, scale : object and str, default="fitted"
+            See `from_predictions`.
 
         Returns
         -------
@@ -155,7 +135,14 @@ class TemperatureTrendsDisplay:
 
     @property
     def fits(self):
-        """Straight lines through the series, and their rank correlation."""
+        """Straight lines through the series, and their rank correlation.
+
+        One row for each estimator and quantity, with the columns `estimator`,
+        `quantity`, `slope` and `slope_error` (unit of the quantity a Kelvin; the
+        standard error, NaN for fewer than three temperatures), `intercept` (at 0 K)
+        and `spearman`, the rank correlation with temperature (-1 where a series falls
+        throughout; NaN for a constant one).
+        """
         groups = self.data.groupby(["estimator", "quantity"], sort=False)
         return pd.DataFrame(
             [
@@ -191,7 +178,7 @@ class TemperatureTrendsDisplay:
         Returns
         -------
         TemperatureTrendsDisplay
-            This display.
+            This display, which keeps `axes_` and `figure_`.
 
         Raises
         ------

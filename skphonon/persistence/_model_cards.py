@@ -201,7 +201,7 @@ def _array_record(values, name):
     return {
         "shape": list(np.shape(values)),
         "dtype": str(array.dtype),
-        "sha256": sha256(array).hexdigest(),
+        "sha256": sha256(array.data).hexdigest(),
     }
 
 
