@@ -1,4 +1,4 @@
-"""Scores that compare spectra where both were measured, and scorers made of them.
+"""Scores of spectra over the pixels that both have, and scorers made of them.
 
 The normalised mean square error of a simulated spectrum b against a measured one a,
 over the pixels where neither is NaN, is
@@ -17,6 +17,8 @@ from skphonon._versioned import VersionedEstimator
 from skphonon.preprocessing import normalize, normalize_spectra
 
 __all__ = ["ResimulationScorer", "nmse"]
+
+Array = NDArray[np.float64]
 
 SCALES = ("normalized", "fitted")
 
@@ -46,8 +48,8 @@ def nmse(
         Simulated spectra in any unit, NaN where they are undefined. A single row
         on either side is compared with every row of the other.
     scale : {"normalized", "fitted"}, default="normalized"
-        Whether the scale and offset of the simulated spectrum follow from its own
-        normalisation or are fitted to the measured spectrum.
+        Origin of the scale and offset of the simulated spectrum: its own normalisation,
+        or a fit to the measured spectrum.
 
     Returns
     -------
@@ -83,14 +85,30 @@ def nmse(
             "measured and simulated must have as many rows, or one of them a single "
             f"row, got {len(a)} and {len(b)}."
         )
-    shared = shared_pixels(a, b)
-    a = normalize_spectra(np.where(shared, a, np.nan))
-    b = normalize(np.where(shared, b, np.nan), constant_to_zero=True)
-    return _nmse(a, b, scale)
+    shown, made = comparable(a, b, scale)
+    return np.nansum((shown - made) ** 2, axis=1) / np.nansum(shown * shown, axis=1)
 
 
-def shared_pixels(measured, simulated):
-    """Return where neither of two sets of spectra is NaN, refusing empty rows."""
+def comparable(
+    measured: Array, simulated: Array, scale: str = "normalized"
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return spectra normalised over the pixels that they share, NaN elsewhere.
+
+    With "fitted" the simulated ones have the scale that comes closest, not negative; a
+    constant simulated spectrum is zero.
+    """
+    shared = shared_pixels(measured, simulated)
+    a = normalize_spectra(np.where(shared, measured, np.nan))
+    b = normalize(np.where(shared, simulated, np.nan), constant_to_zero=True)
+    if scale == "fitted":
+        overlap, power = np.nansum(a * b, axis=1), np.nansum(b * b, axis=1)
+        factor = np.divide(overlap, power, out=np.zeros(len(power)), where=power > 0)
+        b = b * np.maximum(factor, 0)[:, None]
+    return a, b
+
+
+def shared_pixels(measured: Array, simulated: Array) -> NDArray[np.bool_]:
+    """Return the pixels in which neither of two sets of spectra is NaN, some a row."""
     shared = ~(np.isnan(measured) | np.isnan(simulated))
     if not shared.any(axis=1).all():
         raise ValueError(
@@ -101,17 +119,7 @@ def shared_pixels(measured, simulated):
     return shared
 
 
-def _nmse(a, b, scale):
-    """Compare normalised spectra; a has contrast, b may be zero throughout."""
-    square = np.nansum(a * a, axis=1)
-    if scale == "fitted":
-        overlap, power = np.nansum(a * b, axis=1), np.nansum(b * b, axis=1)
-        factor = np.divide(overlap, power, out=np.zeros(len(a)), where=power > 0)
-        b = b * np.maximum(factor, 0)[:, None]
-    return np.nansum((a - b) ** 2, axis=1) / square
-
-
-def _rows(spectra, name):
+def _rows(spectra: ArrayLike, name: str) -> Array:
     """Return spectra as float64 rows, NaN allowed and infinity not."""
     rows = np.atleast_2d(np.asarray(spectra, dtype=float))
     if rows.ndim != 2 or rows.size == 0:
@@ -143,7 +151,7 @@ class ResimulationScorer(VersionedEstimator):
         Turns parameters (n_samples, n_parameters) into spectra (n_samples,
         n_pixels) on the grid of the spectra to score.
     scale : {"normalized", "fitted"}, default="fitted"
-        Which :func:`nmse`.
+        Scale of the simulated spectra, as for :func:`nmse`.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""Spectra made comparable: drop what was not measured, then normalise.
+"""Preprocessing of spectra: pixels that were not measured go, scales become one.
 
 Measured intensities come in arbitrary units and simulated ones in others, so every
 spectrum is put on a scale of its own before it is compared or learnt from. The
@@ -44,7 +44,7 @@ def normalize_spectra(
         Spectra, one a row, in any unit; NaN marks pixels that were not measured.
     normalization : {"mean-range", "standard", "mean"} or None, \
             default="mean-range"
-        What becomes of the intensities x of a spectrum:
+        Scale of the intensities x of a spectrum:
 
         - "mean-range": (x - mean) / (max - min), as in the reference below. Blind to
           scale and offset; one noisy brightest pixel changes it.
@@ -151,7 +151,7 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
     ----------
     normalization : {"mean-range", "standard", "mean"} or None, \
             default="mean-range"
-        How each spectrum is normalised, see :func:`normalize_spectra`.
+        Scale of each spectrum, as for :func:`normalize_spectra`.
     min_valid_fraction : float, default=0.8
         A pixel belongs to the mask where at least this fraction of the training
         spectra measured it. With 1.0, a pixel missing in any of them is dropped.
@@ -161,8 +161,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
     mask_ : ndarray of shape (n_pixels,), bool
         True for the pixels that are kept.
     fill_values_ : ndarray of shape (n_kept,)
-        What replaces NaN in each kept pixel, in the unit of the training spectra;
-        NaN for pixels that must be measured.
+        Values that replace NaN in each kept pixel, in the unit of the training
+        spectra; NaN for pixels that must be measured.
     constant_seen_ : bool
         Whether a training spectrum was constant over the mask.
     n_features_in_ : int

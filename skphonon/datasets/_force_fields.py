@@ -208,7 +208,7 @@ def _crystal(structure, cutoff, n_shells, supercell):
     cell = supercells.primitive_cell(whole)
     model = ForceConstantModel(
         np.array(cell.cell),
-        list(cell.symbols),
+        tuple(cell.symbols),
         None,
         positions=np.array(cell.scaled_positions),
         n_shells=1 if n_shells is None else n_shells,

@@ -186,12 +186,12 @@ def load_la2nio4_model():
     """
     return SpinWaveModel(
         np.diag([_LATTICE_CONSTANT, _LATTICE_CONSTANT, _STACKING]),
-        [1, -1],
+        np.array([1.0, -1.0]),
         {"J": _LATTICE_CONSTANT, "J'": np.sqrt(2) * _LATTICE_CONSTANT},
-        list(_PUBLISHED_EXCHANGE.values()),
-        positions=[[0, 0, 0], [1, 0, 0]],
-        magnetic_cell=[[1, 1, 0], [1, -1, 0], [0, 0, 1]],
-        axis=[[1, 1, 0], [1, -1, 0]],
+        np.array(list(_PUBLISHED_EXCHANGE.values())),
+        positions=np.array([[0.0, 0, 0], [1, 0, 0]]),
+        magnetic_cell=np.array([[1.0, 1, 0], [1, -1, 0], [0, 0, 1]]),
+        axis=np.array([[1.0, 1, 0], [1, -1, 0]]),
         ions="Ni2+",
         renormalization=_RENORMALIZATION,
     )

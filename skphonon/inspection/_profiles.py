@@ -6,8 +6,7 @@ from scipy.signal import find_peaks
 from sklearn.utils.validation import check_consistent_length
 
 from skphonon.inspection._figures import Display, one_axes
-from skphonon.metrics import SCALES
-from skphonon.preprocessing import normalize_spectra
+from skphonon.metrics import SCALES, comparable
 
 __all__ = ["SpectrumProfilesDisplay"]
 
@@ -254,15 +253,7 @@ def _normalized_pair(measured, simulated, scale):
             f"{measured.shape} and {simulated.shape}. Simulate on the grid of the "
             "measurement."
         )
-    missing = np.isnan(measured) | np.isnan(simulated)
-    measured, simulated = (
-        normalize_spectra(np.where(missing, np.nan, a)) for a in (measured, simulated)
-    )
-    if scale == "fitted":
-        overlap = np.nansum(measured * simulated, axis=1)
-        power = np.nansum(simulated * simulated, axis=1)
-        simulated = simulated * np.maximum(overlap / power, 0)[:, None]
-    return measured, simulated
+    return comparable(measured, simulated, scale)
 
 
 def _profile(grid, rows):

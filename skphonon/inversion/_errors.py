@@ -21,8 +21,6 @@ __all__ = [
     "covariance_of",
     "directions_of",
     "one_sided",
-    "pixel_noise",
-    "residual_noise",
 ]
 
 _NODES, _WEIGHTS = leggauss(64)
@@ -146,68 +144,12 @@ def correlation_lengths(residual, image):
     return lengths
 
 
-def pixel_noise(spectrum, image):
-    """Estimate the standard deviation of white noise, by second differences.
-
-    A pixel and its neighbours on both sides differ by what noise does and by the
-    curvature of the spectrum, which is small where pixels are finer than the
-    resolution. Along several axes the smallest figure is taken.
-
-    Parameters
-    ----------
-    spectrum : ndarray of shape (n_pixels,)
-        Measured.
-    image : tuple of (shape, positions)
-        Shape of an array, and the places of these pixels in it.
-
-    Returns
-    -------
-    float
-        NaN where no pixel has both neighbours.
-    """
-    return _smallest_difference(spectrum, image, 2, 6.0)  # 1 + 4 + 1
-
-
-def _smallest_difference(values, image, order, factor):
-    """Return the smallest root mean square difference of an order along any axis."""
-    plane = _plane(values, image, np.nan)
-    variances = [np.nan]
-    for axis in range(plane.ndim):
-        differences = np.diff(plane, order, axis=axis)
-        differences = differences[np.isfinite(differences)]
-        if differences.size:
-            variances.append(np.square(differences).mean() / factor)
-    return np.sqrt(np.nanmin(variances)) if len(variances) > 1 else np.nan
-
-
 def _plane(values, image, elsewhere):
     """Return an array with values at their places and another one elsewhere."""
     shape, positions = image
     plane = np.full(int(np.prod(shape)), elsewhere)
     plane[positions] = values
     return plane.reshape(shape)
-
-
-def residual_noise(residual, image):
-    """Estimate the standard deviation of white noise, by differences of neighbours.
-
-    What a model leaves is noise, and what it does not describe; the latter is alike in
-    neighbouring pixels, as lines are wider than these. Along several axes the smallest
-    figure is taken.
-
-    Parameters
-    ----------
-    residual : ndarray of shape (n_pixels,)
-        What a model leaves.
-    image : tuple of (shape, positions)
-        Shape of an array, and the places of these pixels in it.
-
-    Returns
-    -------
-    float
-        NaN where no two pixels are neighbours.
-    """
-    return _smallest_difference(residual, image, 1, 2.0)
 
 
 def one_sided(covariance, shift, side, width):

@@ -14,11 +14,10 @@ from skphonon.fitting import (
     with_prior,
 )
 from skphonon.fitting import most_promising as lowest
+from skphonon.instrument.noise import noise_of_differences
 from skphonon.inversion._errors import (
     covariance_of,
     one_sided,
-    pixel_noise,
-    residual_noise,
 )
 from skphonon.inversion._goodness import effective_number
 from skphonon.inversion._residuals import Evaluation
@@ -259,8 +258,8 @@ def _over_neighbours(result, images, n_free):
         left = result.residual[part]
         if left.any():
             noise = [
-                pixel_noise(problem.spectra[part], image),
-                residual_noise(left, image) * taken,
+                noise_of_differences(problem.spectra[part], image, 2),
+                noise_of_differences(left, image, 1) * taken,
                 np.sqrt(np.square(left).mean()) * taken,
             ]
             scaled.append(left / (np.nanmin(noise) or 1.0))

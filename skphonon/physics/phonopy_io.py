@@ -9,10 +9,12 @@ import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from skphonon._files import write_whole
 from skphonon._warnings import warn_user
 
 _TEXT = 65536  # bytes, in which a kind of text file shows
@@ -458,11 +460,14 @@ def write_phonopy_files(model, folder, parameters=None):
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "phonopy_params.yaml"
-    phonons.save(path, settings={"force_constants": True})
-    write_FORCE_CONSTANTS(
-        phonons.force_constants,
-        filename=folder / "FORCE_CONSTANTS",
-        p2s_map=phonons.primitive.p2s_map,
-    )
-    return path
+    with TemporaryDirectory() as aside:
+        written = Path(aside) / "phonopy_params.yaml", Path(aside) / "FORCE_CONSTANTS"
+        phonons.save(written[0], settings={"force_constants": True})
+        write_FORCE_CONSTANTS(
+            phonons.force_constants,
+            filename=written[1],
+            p2s_map=phonons.primitive.p2s_map,
+        )
+        for path in written:
+            write_whole(folder / path.name, path.read_bytes())
+    return folder / written[0].name

@@ -22,7 +22,7 @@ from skphonon.inversion import (
     MisfitWarning,
     NelderMeadInverter,
 )
-from skphonon.inversion._errors import correlation_lengths, one_sided, pixel_noise
+from skphonon.inversion._errors import correlation_lengths, one_sided
 from skphonon.inversion._goodness import are_misfits
 from skphonon.inversion._model import background_terms, parts_of
 from skphonon.inversion._residuals import Problem
@@ -304,7 +304,7 @@ def test_errors_know_of_residuals_that_hang_together():
     assert 0.6 < covered["residual"] < 0.75
 
 
-def test_lengths_of_correlation_and_noise_of_pixels():
+def test_lengths_of_correlation():
     rng = np.random.default_rng(0)
     white = rng.normal(size=(40, 50))
     image = white.shape, np.arange(white.size)
@@ -313,9 +313,6 @@ def test_lengths_of_correlation_and_noise_of_pixels():
     first, second = correlation_lengths(alike.ravel(), image)
     assert first <= 1
     assert 3 <= second <= 8
-    smooth = np.sin(np.arange(40) / 8)[:, None] * np.cos(np.arange(50) / 9)
-    assert_allclose(pixel_noise((smooth + 0.1 * white).ravel(), image), 0.1, rtol=0.06)
-    assert np.isnan(pixel_noise(np.ones(2), ((2,), np.arange(2))))
 
 
 class Lines(BaseEstimator):
