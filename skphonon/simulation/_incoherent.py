@@ -43,14 +43,7 @@ class Incoherent:
 
     def by_order(self, plan, found, conditions):
         """Return images of 1, 2, ... phonons, (n_samples, n_orders, n_energy, n_q)."""
-        batch = _Batch(self, plan, found, conditions)
-        return np.stack(
-            [
-                batch.image(batch.total[:, :, [n]], batch.shares[:, :, [n]])
-                for n in range(self.n_orders)
-            ],
-            axis=1,
-        )
+        return _Batch(self, plan, found, conditions).by_order()
 
     def images_and_derivatives(
         self, plan, found, pairs, inner, growths, warming, conditions, nuisance
@@ -122,6 +115,8 @@ class _Batch:
         self.squared = (points / conditions.scales[:, None]) ** 2
         self.shares = self._shares()
         self.softer = -self.squared[:, None, None] * self.shares
+        self.seen = own.recording.q.samples(self.shares)
+        self.kernels = self._smooth(), conditions.q(None)
 
     def _shares(self):
         r"""Return :math:`\sigma/4\pi\,Q^{2n} e^{-Q^2 u} / n!`, (s, class, order, q).
@@ -137,38 +132,47 @@ class _Batch:
             shares[:, :, order] = term * own.cross_sections[:, order, None]
         return shares
 
-    def _kernels(self, of_energy=None, of_q=None):
-        smooth = self.conditions.smooth(self.spectra.n_points, of_energy)
-        return smooth, self.conditions.q(of_q)
+    def _smooth(self, changed=None):
+        return self.conditions.smooth(self.spectra.n_points, changed)
 
-    def image(self, spectra=None, shares=None, **changed):
-        """Return images of spectra (s, c, order, point) and shares (s, c, order, q)."""
+    def image(self, spectra=None, shares=None, energy=None, q=None):
+        """Return images of spectra (s, c, order, point) and shares (s, c, order, q).
+
+        Those of the batch, and its kernels, stand for what is not given.
+        """
+        recording = self.own.recording
         spectra = self.total if spectra is None else spectra
-        shares = self.shares if shares is None else shares
-        energy, q = self._kernels(**changed)
-        recording, n_samples = self.own.recording, len(spectra)
-        shares = recording.q.samples(shares)
-        recorded = spectra.reshape(n_samples, -1, spectra.shape[-1])
+        seen = self.seen if shares is None else recording.q.samples(shares)
+        energy = self.kernels[0] if energy is None else energy
+        q = self.kernels[1] if q is None else q
+        recorded = spectra.reshape(len(spectra), -1, spectra.shape[-1])
         recorded = energy @ recorded.swapaxes(-1, -2)
-        shares = shares.reshape(n_samples, -1, shares.shape[-1])
+        seen = seen.reshape(len(seen), -1, seen.shape[-1])
         if recording.moduli.differ:
-            return recording.moduli.through(recorded @ shares, q)
-        return recorded @ (shares @ q.swapaxes(-1, -2))
+            return recording.moduli.through(recorded @ seen, q)
+        return recorded @ (seen @ q.swapaxes(-1, -2))
+
+    def by_order(self):
+        """Return images of 1, 2, ... phonons, (n_samples, n_orders, n_energy, n_q)."""
+        energy, q = self.kernels
+        recorded = energy[:, None] @ self.total.transpose(0, 2, 3, 1)  # (s, o, E, c)
+        levels = recorded @ self.seen.swapaxes(1, 2)
+        return self.own.recording.moduli.through(levels, q)
 
     def through(self, change, growth, thermal=None):
         """Return the change with f and with displacements, (s, c), thermal or added."""
         thermal = None if self.thermal is None else thermal
-        grown = self.spectra.completed(change, thermal)
-        of_spectra = self.image(self.spectra.changed(self.completed, grown))
-        return of_spectra + self.image(shares=growth[..., None, None] * self.softer)
+        changed = self.spectra.changed(self.completed, change, thermal)
+        of_displacements = self.image(shares=growth[..., None, None] * self.softer)
+        return self.image(changed) + of_displacements
 
     def of_instrument(self, name):
         """Return the change with a nuisance of the instrument."""
         moved = 0.0
         if name in OF_ENERGY and name not in ("temperature", *LINE_WIDTHS):
-            moved = moved + self.image(of_energy=name)
+            moved = moved + self.image(energy=self._smooth(name))
         if name in OF_MODULI:
-            moved = moved + self.image(of_q=name)
+            moved = moved + self.image(q=self.conditions.q(name))
         return moved
 
     def warmed(self):
@@ -186,10 +190,10 @@ class _Batch:
 
     def back(self, pairs, slopes):
         """Return gradients with matrices between modes, and with displacements."""
-        energy, q = self._kernels()
+        energy, q = self.kernels
         axis, shares = self.own.recording.q, self.shares
         n_samples = len(shares)
-        seen = axis.samples(shares).reshape(n_samples, -1, axis.n_points)
+        seen = self.seen.reshape(n_samples, -1, axis.n_points)
         slopes = self.own.recording.moduli.back(slopes, q)  # (s, energy, modulus)
         back = seen @ slopes.swapaxes(1, 2) @ energy
         back = back.reshape(*shares.shape[:3], -1)

@@ -9,6 +9,8 @@ waves, next to the zone centre: what is missing of the integral is put next to z
 energy, as sound has it.
 """
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
@@ -73,31 +75,37 @@ class PhononSpectra:
         self.places = self.axis.places(np.sqrt(np.maximum(self.eigenvalues, 0.0)))
         self.inverse = inverse_square(self.eigenvalues) * self.places.seen
         self.kelvins = conditions.values["temperature"]
-        energies = self.axis.points()
+        self._energies = self.axis.points()
+        self._occupations: dict = {}  # by function
+        numbers = np.arange(self.axis.first, self.axis.first + self.axis.n_points)
+        self._zero = numbers == 0
+        self._above, self._below = (sign * numbers % self.n_points for sign in (1, -1))
         # what sound has of f: n(E) + 1 times E
-        ratio = energies / (_SLOW_STEPS * step)
-        inside = (energies >= 0) & (ratio < 1)
+        ratio = self._energies / (_SLOW_STEPS * step)
+        inside = (self._energies >= 0) & (ratio < 1)
         self._sound = np.where(inside, (1 - ratio**2) ** 2, 0.0)
         self.slow = self._both(self._sound, 0.5)
         self.slow_sum = self.slow.sum(axis=-1, keepdims=True)
 
     def _both(self, collected, at_zero=1.0, occupation=occupied):
         """Put what is collected, times the occupation, at both signs of energy."""
-        factors = [self._factors(occupation, sign) for sign in (1, -1)]
-        shape = np.broadcast_shapes(collected.shape, factors[0].shape)
+        above, below = self._factors(occupation)
+        shape = np.broadcast_shapes(collected.shape, above.shape)
         collected = np.array(np.broadcast_to(collected, shape))
-        numbers = np.arange(self.axis.first, self.axis.first + self.axis.n_points)
-        collected[..., numbers == 0] *= at_zero
+        collected[..., self._zero] *= at_zero
         both = np.zeros((*collected.shape[:-1], self.n_points))
-        for sign, factor in zip((1, -1), factors, strict=True):
-            both[..., sign * numbers % self.n_points] += collected * factor
+        both[..., self._above] += collected * above
+        both[..., self._below] += collected * below
         return both
 
-    def _factors(self, occupation, sign):
-        energies = sign * self.axis.points()
-        return np.stack([occupation(energies, kelvin) for kelvin in self.kelvins])[
-            :, None
-        ]
+    def _factors(self, occupation):
+        """Return occupations at the points of the axis, and at minus their energies."""
+        if occupation not in self._occupations:
+            self._occupations[occupation] = tuple(
+                np.stack([occupation(energies, kelvin) for kelvin in self.kelvins])
+                for energies in (self._energies, -self._energies)
+            )
+        return (factors[:, None] for factors in self._occupations[occupation])
 
     def _lines(self, collected, occupation=occupied, changed=None):
         """Put collected lines of some widths, times the occupation, at both signs."""
@@ -127,12 +135,8 @@ class PhononSpectra:
         """Return the gradient with what is collected, from that with both signs."""
         if self.widths.any():
             return (slopes * self._at_both(occupied)) @ self._damped()
-        numbers = np.arange(self.axis.first, self.axis.first + self.axis.n_points)
-        return sum(
-            slopes[..., sign * numbers % self.n_points] * factor
-            for sign in (1, -1)
-            for factor in [self._factors(occupied, sign)]
-        )
+        above, below = self._factors(occupied)
+        return slopes[..., self._above] * above + slopes[..., self._below] * below
 
     def strengths(self):
         """Return the part that each class has in each mode, (s, n, j, c)."""
@@ -152,9 +156,11 @@ class PhononSpectra:
         weights = weights * self.classes.weights[:, None, None]
         return collecting_matrix(starts, weights, n_samples * n_points)
 
+    @cached_property
     def _levels(self):
         return self._matrix(self.places.weights() * self.inverse[..., None])
 
+    @cached_property
     def _falls(self):
         return self._matrix(slope_weights(self.places, self.inverse, self.axis.step))
 
@@ -165,18 +171,18 @@ class PhononSpectra:
 
     def single(self, values, slopes=None):
         """Collect f of each class over both signs of energy, (s, c, n_points)."""
-        collected = self._collected(self._levels(), values)
+        collected = self._collected(self._levels, values)
         if slopes is not None:
-            collected = collected + self._collected(self._falls(), slopes)
+            collected = collected + self._collected(self._falls, slopes)
         return self._lines(collected)
 
     def widened(self, strengths, name):
         """Return the change of f with a width of lines."""
-        return self._lines(self._collected(self._levels(), strengths), changed=name)
+        return self._lines(self._collected(self._levels, strengths), changed=name)
 
     def warmed(self, strengths, single, thermal):
         """Return the change of the complete f with the temperature, its sum kept."""
-        collected = self._collected(self._levels(), strengths)
+        collected = self._collected(self._levels, strengths)
         warmed = self._lines(collected, warming)
         if thermal is None:
             return warmed
@@ -210,8 +216,9 @@ class PhononSpectra:
         higher = irfft(powers, n=self.n_points)
         return np.concatenate([single[:, :, None], higher], axis=2)
 
-    def changed(self, single, change):
-        """Return the change of convolutions with a change of f."""
+    def changed(self, single, change, thermal=None):
+        """Return the change of convolutions with one of f, completed to a sum."""
+        change = self.completed(change, thermal)
         if self.n_orders == 1:
             return change[:, :, None]
         transform, tilt = rfft(single), rfft(change)
@@ -262,8 +269,8 @@ class PhononSpectra:
         collected = self._both_back(slopes) * self.classes.scale[:, None]
         flat = collected.swapaxes(1, 2).reshape(-1, collected.shape[1])
         shape = (*self.eigenvalues.shape, -1)
-        levels = (self._levels().T @ flat).reshape(shape)  # (s, n, j, c)
-        falls = (self._falls().T @ flat).reshape(shape)
+        levels = (self._levels.T @ flat).reshape(shape)  # (s, n, j, c)
+        falls = (self._falls.T @ flat).reshape(shape)
         inverse, near = pairs.inverse[:, own], pairs.near[:, own]
         overlap = self._overlap()
         factor = (levels[:, :, :, None] - levels[:, :, None]) * inverse[..., None]
