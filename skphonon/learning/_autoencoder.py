@@ -64,6 +64,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         "compression": [at_least(1), StrOptions({"auto"}), None],
         "weighting": [Interval(numbers.Real, 0, 1, closed="both"), None],
         "output": [StrOptions({"mean", "distribution"})],
+        "device": [str],
         **TRAINING,
         **STOPPING,
         **STEPS,

@@ -39,7 +39,6 @@ TRAINING = {
 STOPPING = {
     "patience": [at_least(1), None],
     "tol": [at_least(0, numbers.Real)],
-    "device": [str],
 }
 STEPS = {
     "optimizer": [StrOptions(set(OPTIMIZERS))],

@@ -220,8 +220,8 @@ class NoveltyMixin:
         if self.warn_below is None:
             return
         statistics, name = self._statistics(X, codes), type(self).__name__
-        p, typical = self._p_values(statistics), self._comparable_reference()
-        warn_of_foreign(statistics, p, typical, self.warn_below, name)
+        p, reference = self._p_values(statistics), self._comparable_reference()
+        warn_of_foreign(statistics, p, reference, self.warn_below, name)
 
     def _statistics(self, X, codes):
         """Return misfits and distances, (n_samples, 2), of spectra and mean codes."""

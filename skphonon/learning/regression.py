@@ -150,6 +150,7 @@ class ForceConstantRegressor(NetworkRegressor):
         "n_draws": [at_least(2)],
         "noise": [at_least(0, numbers.Real)],
         "loss": [StrOptions(set(LOSSES))],
+        "device": [str],
         **TRAINING,
         **STOPPING,
         **STEPS,

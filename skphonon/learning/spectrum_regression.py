@@ -195,6 +195,7 @@ class SpectrumRegressor(NetworkRegressor):
         "n_views": [at_least(1)],
         "jitter": [at_least(0, numbers.Real)],
         "weight_decay": [at_least(0, numbers.Real)],
+        "device": [str],
         **TRAINING,
         **STOPPING,
         **FINE_TUNING,

@@ -184,6 +184,7 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
         "omega_0": [positive(), None],
         "optimizer": [StrOptions({"adam", "clipped-adam"})],
         "schedule": STEPS["schedule"],
+        "device": [str],
         **TRAINING,
         **STOPPING,
         **FINE_TUNING,

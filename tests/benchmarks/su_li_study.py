@@ -47,6 +47,7 @@ from skphonon import (
 from skphonon.datasets import IncompleteDatasetWarning, write_powder_spectra
 from skphonon.inspection import active_dimensions
 from skphonon.learning import fine_tune, su_li_2024
+from skphonon.learning._training import choose_device
 
 FOLDER = Path("results/su_li_study")
 #: Settings of the published simulations, for measurements at every temperature.
@@ -413,8 +414,7 @@ def parse():
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    if arguments.device == "auto":
-        arguments.device = "cuda" if torch.cuda.is_available() else "cpu"
+    arguments.device = choose_device(arguments.device)
     if arguments.quick:
         arguments.samples, arguments.seeds, arguments.conv_epochs = 1000, 1, 2
         arguments.published_epochs = arguments.regressor_epochs = 50
