@@ -39,8 +39,8 @@ class CalibratedRegressor(MetaEstimatorMixin, RegressorMixin, VersionedEstimator
     This holds for each target on its own, on average over calibration sets and over
     samples, and if the new sample and those of the calibration are exchangeable: as if
     all were drawn from one lot. Measured spectra are not drawn from a set of simulated
-    ones: intervals then are as good as the simulations. Vary in them what experiments
-    vary, noise included.
+    ones: intervals then are as good as the simulations. Let them differ as experiments
+    do, noise included (augmentation).
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class CalibratedRegressor(MetaEstimatorMixin, RegressorMixin, VersionedEstimator
     estimator_ : estimator
         The fitted regressor.
     factors_ : ndarray of shape (n_targets,)
-        What standard deviations are multiplied by. Above 1 the regressor was too sure.
+        Factors of standard deviations. Above 1 the regressor was too sure.
     scores_ : ndarray of shape (n_calibration_samples, n_targets)
         :math:`|y - \hat y| / \sigma` of the calibration samples, sorted for each
         target, NaN (last) where :math:`\sigma` is zero or infinite.
@@ -120,7 +120,7 @@ class CalibratedRegressor(MetaEstimatorMixin, RegressorMixin, VersionedEstimator
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            What the regressor takes.
+            Input of the regressor.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             True values.
 
@@ -173,7 +173,7 @@ class CalibratedRegressor(MetaEstimatorMixin, RegressorMixin, VersionedEstimator
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            What the regressor predicts.
+            Predictions of the regressor.
         std : ndarray of the same shape
             Half of an interval that covers 68.27 %; only with ``return_std=True``.
         """
@@ -223,7 +223,7 @@ class CalibratedRegressor(MetaEstimatorMixin, RegressorMixin, VersionedEstimator
         return tags
 
     def _train(self, X, y):
-        """Get a fitted regressor, and return what is left to calibrate it on."""
+        """Get a fitted regressor, and return the samples left to calibrate it on."""
         if isinstance(self.estimator, FrozenEstimator):
             self.estimator_ = self.estimator
         else:

@@ -107,7 +107,7 @@ def normalize(X, normalization="mean-range", *, constant_to_zero=False):
 
 
 def _center_and_scale(X, normalization):
-    """Return, as columns in the dtype of X, what to subtract and to divide by.
+    """Return columns to subtract and to divide by, in the dtype of X.
 
     A spectrum that cannot be normalised gets a scale that is not positive.
     """

@@ -1,7 +1,7 @@
 """Force constants that one calculator of ASE gives, in any strain and temperature.
 
-Displacements come in pairs of opposite sign: what is even in them, such as the force on
-a site at rest and the cubic part of the potential, drops out of their difference.
+Displacements come in pairs of opposite sign: the force on a site at rest, the cubic
+part of the potential and all else that is even in them drop out of their difference.
 """
 
 from hashlib import sha256
@@ -51,7 +51,7 @@ class ForceField:
     name : str
         Of the calculator.
     calculator : ase.calculators.calculator.Calculator or str
-        What gives the forces; a checkpoint by name is loaded when it must.
+        Source of the forces; a checkpoint by name is loaded when it is needed.
     model : ForceConstantModel
         The crystal before it relaxes.
     matrix : ndarray of int of shape (3, 3)
@@ -103,7 +103,7 @@ class ForceField:
         return constants
 
     def _random_state(self, strain, temperature):
-        """Return what draws in a state, whatever else is computed."""
+        """Return the random generator of a state, whatever else is computed."""
         seed = self.settings["random_state"]
         if seed is None:
             return np.random.RandomState()

@@ -45,22 +45,17 @@ def make_crystal_spectra(
     """Simulate single-crystal spectra as they are measured, for many parameter sets.
 
     Sets are drawn as by :func:`make_powder_spectra`, unless they are given. Each
-    spectrum is simulated as a whole; then come background and counting noise, and what
-    its own orientations and detectors do not see becomes NaN.
+    spectrum is simulated as a whole; then come background and counting noise, and
+    voxels that its own orientations and detectors do not see become NaN.
 
     Parameters
     ----------
     simulator : SingleCrystalSimulator
         Or anything with ``simulate``, ``reference``, ``parameter_names`` and ``grid``.
-    n_samples : int, default=None
-        Number of spectra; None where `parameters` are given.
-    parameters : array-like of shape (n_samples, n_parameters), default=None
-        Parameter sets to simulate, in the simulator's order; None draws them.
-    spread : float or array-like of shape (n_parameters,), default=0.5
-        Half-width of the uniform distribution drawn from, relative to the size of each
-        reference value, as for :func:`make_powder_spectra`.
+    n_samples, parameters, spread : int, array-like, float
+        As for :func:`make_powder_spectra`.
     n_orientations : int or pair of int, default=None
-        How many of the angles `psi` of the :class:`CrystalGrid` each spectrum has,
+        Number of angles `psi` of the :class:`CrystalGrid` that each spectrum has,
         chosen at random; a pair (low, high) draws the number, both ends included. None:
         all that the grid sees.
     counts : float or pair of float, default=None

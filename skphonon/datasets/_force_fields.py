@@ -43,7 +43,7 @@ def sample_force_constants(
     on supercells in which all atoms are displaced at random, at every strain and
     temperature. The constants are the least-squares fit of a
     :class:`ForceConstantModel` to the forces. How they spread is a distribution to draw
-    training sets from, or what an optimiser knows beforehand.
+    training sets from, or a prior of an optimiser.
 
     At temperature 0 displacements are small and the constants harmonic. Above, they are
     those of the quantum harmonic crystal in equilibrium, drawn with the constants at 0
@@ -59,7 +59,7 @@ def sample_force_constants(
     Parameters
     ----------
     calculators : ase Calculator, str, or sequence or dict of these
-        What gives the forces. A string is the name of a checkpoint of SevenNet, with
+        Sources of the forces. A string is the name of a checkpoint of SevenNet, with
         the modality after a colon if there are several: ``"7net-0"``, ``"7net-l3i5"``,
         ``"7net-0_22May2024"``, ``"7net-mf-0:PBE"`` come with its package
         (``pip install skphonon[mlff]``). The keys of a dict name calculators in the
@@ -94,11 +94,11 @@ def sample_force_constants(
         Force at which a relaxation ends, in eV/Angstrom.
     cache : path-like, default=None
         Folder in which results are kept, in files named after calculator and state and
-        the hash of all that they depend on. What is there is not computed again, so an
-        interrupted run goes on where it stopped. A name must always stand for the same
-        calculator: the cache takes no other notice of it.
+        the hash of all that they depend on. Results found there are not computed again,
+        so an interrupted run goes on where it stopped. A name must always stand for the
+        same calculator: the cache takes no other notice of it.
     random_state : int or None, default=None
-        Seed of the displacements. None takes what the cache has of any such run.
+        Seed of the displacements. None takes results of any such run from the cache.
     verbose : int, default=0
         Positive shows a progress bar.
 

@@ -92,7 +92,7 @@ def fetch_la2nio4(data_home=None, *, download_if_missing=True):
         - without_background : ndarray of shape (1, 26257). `data` less the authors'
           background; negative in places.
         - grid : PathGrid. Energies, 121 in meV, wavevectors, 217 in reciprocal
-          lattice units and in the order of the path, and what was measured.
+          lattice units and in the order of the path, and the mask of what was measured.
         - coordinates : ndarray of shape (26257, 4). h, k, l and energy of every
           pixel: row i belongs to column i of `data`.
         - lattice_constant : float. Of the square lattice, Angstrom.
@@ -104,10 +104,8 @@ def fetch_la2nio4(data_home=None, *, download_if_missing=True):
 
     Raises
     ------
-    OSError
-        If files are missing and were not or could not be downloaded.
-    ValueError
-        If a file is not the published one, by its sha256.
+    OSError, ValueError
+        As from :func:`fetch_aluminium_arcs`.
 
     References
     ----------
@@ -164,7 +162,7 @@ def load_la2nio4_model():
     -------
     SpinWaveModel
         Its `reference` is J = 29.00 and J' = 1.67 meV, an analytical fit to measured
-        magnons [1]_; :math:`Z_c` = 1.083 is what reproduces published simulations with
+        magnons [1]_; :math:`Z_c` = 1.083 reproduces published simulations with
         these constants. Theory has 1.079 for J' = 0 to first order in 1/S [2]_.
 
     References

@@ -30,8 +30,8 @@ class PublishedFiles(NamedTuple):
     ) -> tuple[dict[str, Path], Path, str]:
         """Return the paths of the files, the folder that was searched, and advice.
 
-        What is missing is downloaded where that is allowed; the advice says how to come
-        by the rest.
+        Missing files are downloaded where that is allowed; the advice tells how to get
+        the others.
         """
         home, download, advice = self._choose_folder(data_home, download_if_missing)
         paths = {}
@@ -45,7 +45,7 @@ class PublishedFiles(NamedTuple):
         return paths, home, advice
 
     def read(self, name: str, paths: Mapping[str, Path]) -> bytes:
-        """Return what a file holds, if its hash shows that it is the right one."""
+        """Return the content of a file, if its hash shows that it is the right one."""
         remote = self.files[name]
         content = paths[name].read_bytes()
         digest = hashlib.sha256(content).hexdigest()

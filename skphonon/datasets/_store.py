@@ -45,7 +45,7 @@ def open_powder_spectra(path):
     Returns
     -------
     PowderSpectraStore
-        Reads from the files what is asked for, when it is asked for.
+        Reads spectra from the files when they are asked for.
 
     Raises
     ------
@@ -94,11 +94,6 @@ class PowderSpectraStore:
         Settings of the simulation, as the manifest has them; arrays by their sha256.
     y : ndarray of shape (n_samples, n_parameters)
         All parameter sets.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no store, or one that is not complete.
 
     Examples
     --------
@@ -275,7 +270,7 @@ class PowderSpectraStore:
         except (OSError, KeyError) as error:
             raise OSError(
                 f"{path} cannot be read ({error}). Remove it and call "
-                "write_powder_spectra again: it simulates what is missing."
+                "write_powder_spectra again: it simulates the missing ones."
             ) from error
 
 

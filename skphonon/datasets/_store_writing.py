@@ -198,7 +198,7 @@ def _begin(path, grid, settings):
 def _write_missing(path, y, simulate, draw, settings, n_jobs, verbose):
     """Simulate and write the shards that are not there.
 
-    `draw` tells what was drawn for some rows; None where that was nothing.
+    `draw` returns the values drawn for some rows; None where nothing was drawn.
     """
     size = settings["shard_size"]
     shards = [range(i * size, min((i + 1) * size, len(y))) for i in shards_of(settings)]
@@ -264,7 +264,7 @@ def _write(path, content):
 
 
 def _grid_to_json(grid):
-    """Return what rebuilds a SpectrumGrid; other grids are not kept."""
+    """Return the settings of a SpectrumGrid for JSON; other grids are not kept."""
     if type(grid) is not SpectrumGrid:
         return None
     settings = {name: np.asarray(v).tolist() for name, v in grid.settings().items()}

@@ -76,7 +76,7 @@ def make_powder_spectra(
           :math:`\sum_{k+l \le 3} c_{kl} P_k(\epsilon) P_l(\kappa)`, with Legendre
           polynomials of E and :math:`|Q|` mapped on -1 to 1, and :math:`c_{kl}` normal
           with a standard deviation in proportion to :math:`1/(1+k+l)`. It is of either
-          sign, as what subtraction leaves;
+          sign, as the remains of a subtraction are;
 
         and, uniformly in their logarithms,
 
@@ -85,7 +85,7 @@ def make_powder_spectra(
           (:math:`\chi''` or S, with background), put back to its scale and sign;
         - ``"scale"``: factor of all intensities.
     return_augmentation : bool, default=False
-        Whether to return what was drawn.
+        Whether to return the values drawn.
     random_state : int, RandomState instance or None, default=None
         Seed of parameters, noise and augmentation. The same seed gives the same spectra
         whatever `n_jobs`.
@@ -168,13 +168,7 @@ def collect(chunks, n_samples, verbose, dtype=float):
 
 
 def draw_parameters(simulator, n_samples, parameters, spread, random_state):
-    """Check what is asked for; return the parameter sets and the seed of the rest.
-
-    Raises
-    ------
-    ValueError
-        If neither or contradictory numbers of samples are given, or spread is negative.
-    """
+    """Return checked or drawn parameter sets, and the seed of all other draws."""
     rng = check_random_state(random_state)
     y = _parameter_sets(simulator, n_samples, parameters, spread, rng)
     return y, int(rng.randint(2**31))
@@ -187,8 +181,7 @@ def simulate_chunks(
 
     `parallel` is a joblib.Parallel that returns a generator, `rows` a range (None: all
     rows), and `record` makes measured spectra of simulated ones, as `augment` does.
-    What is drawn for a spectrum depends on `seed` and the number of its row, not on
-    what else is simulated.
+    Values drawn for a spectrum depend on `seed` and the number of its row alone.
     """
     rows = range(len(y)) if rows is None else rows
     return parallel(

@@ -1,4 +1,4 @@
-"""Augmentation of simulated spectra: what differs between measurements, at random.
+"""Augmentation of simulated spectra: random differences, as between measurements.
 
 Ranges are a dict from names to pairs (low, high), `noise` among them. Each spectrum has
 random streams of its own, which depend on the seed and the number of its row alone, so
@@ -40,7 +40,7 @@ _WHITE, _VALUES, _COUNTS = (), (1,), (2,)  # streams of a row
 def settle_ranges(
     simulator: Any, noise: float | Pair, augmentation: Mapping[str, Any] | None
 ) -> dict[str, Pair]:
-    """Check what is asked for; return ranges by name, always in the same order.
+    """Return checked ranges by name, always in the same order.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def settle_ranges(
 
 
 def settle_range(name: str, given: ArrayLike) -> Pair:
-    """Return what is asked for of a name as a pair of float, checked.
+    """Return a number or a pair, asked for under a name, as a checked pair of float.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def nuisances_among(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def value_at(share: Any, pair: Pair, in_logarithm: bool = False) -> Any:
-    """Return what lies at a share, from 0 to 1, of a range."""
+    """Return the value at a share, from 0 to 1, of a range."""
     low, high = pair
     return low * (high / low) ** share if in_logarithm else low + (high - low) * share
 
@@ -119,7 +119,7 @@ def value_at(share: Any, pair: Pair, in_logarithm: bool = False) -> Any:
 def draw_values(
     simulator: Any, ranges: Mapping[str, Pair], seed: int, rows: range
 ) -> dict[str, Array]:
-    """Draw what differs between spectra.
+    """Draw the values that differ between spectra.
 
     Parameters
     ----------

@@ -25,8 +25,12 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _QUANTITIES = ("sqe", "chi")
-_ASKED = ("quantity", "temperature", "energy_resolution")  # what a simulator shares
-#: What to tell of images that have their axes exchanged.
+_ASKED = (
+    "quantity",
+    "temperature",
+    "energy_resolution",
+)  # settings that a simulator shares
+#: Advice on images that have their axes exchanged.
 TRANSPOSED = (
     "The images look transposed: rows are energies, columns are |Q|. Turn them with "
     "images.swapaxes(-1, -2) before grid.to_rows."
@@ -35,15 +39,15 @@ _BEYOND = 0.02  # share of pixels with intensity where no neutron can arrive
 
 
 class MeasurementWarning(UserWarning):
-    """A measurement is probably not what it is taken for."""
+    """A measurement is probably not as it is described."""
 
 
 @immutable
 class Measurement(Immutable):
     r"""Measured spectra, with all that is known of how they were measured.
 
-    What a file does not tell is None, and is asked for by name where it is first
-    needed. A measurement does not change: :meth:`replace` makes another one.
+    A value that the file does not tell is None, and is asked for by name where it is
+    first needed. A measurement does not change: :meth:`replace` makes another one.
 
     Parameters
     ----------
@@ -181,8 +185,7 @@ def simulator_settings(
 ) -> dict[str, Any]:
     """Return the arguments that make a class of simulators record what was measured.
 
-    Those that are given come first; what the constructor does not take is not asked
-    for.
+    Those that are given come first; only arguments of the constructor are asked for.
     """
     require_grid(measurement)
     names = [

@@ -1,7 +1,7 @@
 r"""Noise of measured intensities: its likelihoods, drawing counts, and estimates of it.
 
-A likelihood compares intensities y with what is expected of them, :math:`\mu`, along
-the last axis of arrays. Its deviance is :math:`2 [\ln L(y; y) - \ln L(y; \mu)]`, which
+A likelihood compares intensities y with expectations :math:`\mu` along the last axis of
+arrays. Its deviance is :math:`2 [\ln L(y; y) - \ln L(y; \mu)]`, which
 for normal noise is chi squared. Whitened values have the covariance of unit noise:
 their squares are the deviance of normal noise, and that of counts to second order
 (Fisher scoring). Intensities are those that were measured: without NaN.
@@ -43,7 +43,7 @@ class Likelihood(Protocol):
         """Return the logarithm of the probability density of each row."""
 
     def deviance(self, measured: Array, expected: Array) -> Array:
-        """Return twice what the logarithm lacks to that of a perfect fit."""
+        """Return minus twice the logarithm over that of a perfect fit, of each row."""
 
     def whiten(self, values: Array, expected: Array) -> Array:
         """Return residuals, or columns of derivatives, in units of the noise."""
@@ -71,7 +71,7 @@ class GaussianNoise:
 
 @dataclass(frozen=True)
 class PoissonNoise:
-    """Counts, whose variance is what is expected, but at least a floor."""
+    """Counts, whose variance is their expectation, but at least a floor."""
 
     floor: float | Array = 0.0
 
@@ -82,7 +82,7 @@ class PoissonNoise:
         return terms.sum(axis=-1)
 
     def deviance(self, measured: Array, expected: Array) -> Array:
-        """Return twice what the logarithm lacks to that of a perfect fit."""
+        """Return minus twice the logarithm over that of a perfect fit, of each row."""
         mean = np.maximum(expected, self.floor)
         ratio = np.divide(measured, mean, out=np.ones_like(mean), where=measured > 0)
         return 2 * (xlogy(measured, ratio) - measured + mean).sum(axis=-1)
@@ -150,10 +150,10 @@ def noise_of_differences(
 ) -> float:
     """Estimate the standard deviation of white noise, by differences of neighbours.
 
-    First differences suit residuals: what a model does not describe is alike in
-    neighbouring pixels, as lines are wider than these. Second ones suit spectra: they
-    leave noise and curvature, which is small where pixels are finer than the
-    resolution. The smallest figure along any axis is taken.
+    First differences suit residuals: beside noise they hold errors of the model, which
+    are alike in neighbouring pixels, as lines are wider than these. Second ones suit
+    spectra: they leave noise and curvature, which is small where pixels are finer than
+    the resolution. The smallest figure along any axis is taken.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def noise_between_neighbours(coordinates: Array, residual: Array) -> tuple[float
     coordinates : ndarray of shape (n, n_coordinates)
         Compared in units of their range.
     residual : ndarray of shape (n,)
-        What a model leaves there.
+        Residuals of a model there.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Nuisances: what an experiment changes in a spectrum, and the crystal does not.
+"""Nuisances: settings and faults of an experiment that change a spectrum.
 
 Values of all nuisances are a table of shape (n_samples, n_nuisances), ranges one of
 shape (2, n_nuisances), both in the order of `NAMES`.
@@ -33,7 +33,7 @@ Values = Mapping[str, ArrayLike]
 #: Widths of lines: coefficients of a polynomial in their energy.
 LINE_WIDTHS = ("line_width", "line_width_slope", "line_width_curvature")
 
-#: What may differ between spectra of the same crystal.
+#: Nuisances that may differ between spectra of the same crystal.
 NAMES = (
     "energy_resolution",
     "energy_resolution_slope",
@@ -48,7 +48,7 @@ NAMES = (
     *LINE_WIDTHS,
 )
 
-#: What may differ as well, where a grid has scattering angles: columns after `NAMES`.
+#: Further ones, where a grid has scattering angles: columns after `NAMES`.
 OF_ANGLES = ("incident_energy", "two_theta_offset")
 
 # open intervals, but for what may be zero
@@ -95,7 +95,7 @@ def value_table(
 
 
 def range_table(table: Array, ranges: Values, names: Sequence[str] = NAMES) -> Array:
-    """Return the ranges to be prepared for: what values span, if not named.
+    """Return the ranges to be prepared for: those of the values, if not named.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def check_derivatives(
 
 
 def of_a_plan(ranges: Array) -> Array:
-    """Return the ranges that a plan depends on: of what moves or widens lines."""
+    """Return the ranges that a plan depends on: of all that moves or widens lines."""
     still = "mean_square_displacement", "temperature"
     return np.stack(
         [r for name, r in table_columns(ranges).items() if name not in still]

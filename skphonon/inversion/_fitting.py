@@ -14,7 +14,7 @@ from skphonon.fitting import (
     with_prior,
 )
 from skphonon.fitting import most_promising as lowest
-from skphonon.instrument.noise import noise_of_differences
+from skphonon.instrument.noise import PoissonNoise, noise_of_differences
 from skphonon.inversion._errors import (
     covariance_of,
     one_sided,
@@ -107,7 +107,7 @@ def minimise(problem, start, task):
     likelihood = np.square(residual * given / noise).sum() + 2 * np.log(noise).sum()
     if task.counts and np.isfinite(likelihood):
         expected = _expected(problem, evaluation)
-        likelihood = 2 * (expected - problem.spectra * np.log(expected)).sum()
+        likelihood = PoissonNoise().deviance(problem.spectra, expected)
     return OptimizeResult(
         x=x,
         fun=likelihood + _prior_rows(task, x) @ _prior_rows(task, x),

@@ -59,7 +59,7 @@ def place(group, name=""):
 
 
 def names(group):
-    """Return what is in a group, in order, without opening it."""
+    """Return the names in a group, in order, without opening anything."""
     found = []
 
     def add(name):
@@ -73,7 +73,7 @@ def names(group):
 
 
 def find(group, path, _links=0):
-    """Return what a path leads to inside the file, None where there is nothing."""
+    """Return the group or dataset at a path inside the file, None without one."""
     for part in filter(None, path.split("/")):
         if not isinstance(group, h5py.Group):
             return None

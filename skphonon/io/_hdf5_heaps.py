@@ -6,8 +6,8 @@ free space, the length of which includes the header. HDF5 reads on for ever wher
 from one object to the next is 0, or leads out of the heap and, as addresses overflow,
 back (H5HG__cache_heap_deserialize).
 
-What cannot be checked from outside is the length that a text itself announces, four
-bytes: HDF5 allocates so much, 4 GiB at most, before it finds that the heap holds less.
+The length that a text itself announces, four bytes, cannot be checked from outside:
+HDF5 allocates so much, 4 GiB at most, before it finds that the heap holds less.
 """
 
 import mmap

@@ -16,11 +16,11 @@ __all__ = ["FORMAT", "Kind", "identify", "nxspe_entry", "open_as"]
 
 FORMAT = "skphonon spectra"  # attribute of the package's own files
 
-_HEAD = 4096  # bytes that tell what a file is
+_HEAD = 4096  # bytes that tell the kind of a file
 
 
 class Kind(NamedTuple):
-    """A kind of file, its name in a sentence, and what to do with it."""
+    """A kind of file, its name in a sentence, and advice on it."""
 
     key: str
     noun: str
@@ -95,7 +95,7 @@ _SIGNATURES = {  # first bytes of files that are no text
     b"CDF": Kind("netcdf", "a netCDF file of the classic format", _BY_ARRAYS),
     b"%PDF": Kind("pdf", "a PDF document", _BY_ARRAYS),
 }
-_TEXTS = {  # what texts begin with, or have in a line of their own near the beginning
+_TEXTS = {  # patterns at the beginning of texts, or in a line near it
     r"\A\s*<(!doctype\s+html|html)": Kind(
         "html", "a web page", "Download the file itself."
     ),
@@ -122,7 +122,7 @@ _TEXTS = {  # what texts begin with, or have in a line of their own near the beg
 
 
 def identify(path) -> Kind:
-    """Tell what a file is; OSError if there is none, or it is damaged."""
+    """Return the kind of a file; OSError if there is none, or it is damaged."""
     found = _by_bytes(Path(path))
     if found is None:
         with open_hdf5(path) as file:
@@ -134,7 +134,7 @@ def identify(path) -> Kind:
 def open_as(path, wanted):
     """Open an HDF5 file that a reader wants: "arrays", "mdhisto" or "nxspe".
 
-    A ValueError says which other kind it is, and what to do with that.
+    A ValueError tells which other kind it is, with advice on that.
     """
     path = Path(path)
     found = _by_bytes(path)
@@ -160,7 +160,7 @@ def nxspe_entry(file):
 
 
 def _by_bytes(path):
-    """Return what the first bytes tell, None of an HDF5 file."""
+    """Return the kind that the first bytes tell, None of an HDF5 file."""
     if not path.is_file():
         what = "a folder" if path.is_dir() else "none"
         raise FileNotFoundError(f"{path} must be a file, found {what}.")
@@ -193,7 +193,7 @@ def _by_text(head):
 
 
 def _by_groups(file):
-    """Return what attributes and groups of an HDF5 file tell."""
+    """Return the kind that attributes and groups of an HDF5 file tell."""
     here = names(file)
     if attribute(file, "", "format") == FORMAT:
         return _READ["arrays"]

@@ -64,8 +64,8 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
     r"""Read a histogram of S(Q, E) that was saved by Mantid.
 
     Powder histograms, of :math:`|Q|` and energy transfer, and single-crystal ones, of
-    three components of Q and energy transfer. What was integrated over is a dimension
-    of one bin; all of them must be there. Components may count r.l.u. (frame HKL, along
+    three components of Q and energy transfer. A dimension that was integrated over has
+    one bin; all of them must be there. Components may count r.l.u. (frame HKL, along
     any projection) or 1/Angstrom (frame Q_sample, with the UB matrix in the file).
 
     Files differ in the intensity that a signal stands for. After MDNorm, or

@@ -22,7 +22,7 @@ from skphonon.physics.scattering import final_energy, momentum_transfer
 
 __all__ = ["reduce_crystal", "reduce_powder"]
 
-_SAME_ENERGY = 0.01  # relative: files tell what was fitted to monitors, run by run
+_SAME_ENERGY = 0.01  # relative: files hold fits to monitors, run by run
 _ROUNDING = 1e-6  # of borders of energy bins, relative to the bins
 _WEIGHTS = ("solid_angle", "uniform")
 _MOST = {"polar_width": 180.0, "azimuthal_width": 360.0}  # degrees
@@ -68,7 +68,7 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
         they were multiplied by ki/kf, nothing falls on the grid, or an axis has a
         single bin.
     TypeError
-        If what was measured has a grid already.
+        If a measurement has a grid already.
 
     Warns
     -----
@@ -137,12 +137,12 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
         energy by more than 1 %, it is not said how one was turned or whether it was
         multiplied by ki/kf, or nothing falls on the grid.
     TypeError
-        If what was measured has a grid already.
+        As from :func:`reduce_powder`.
 
     Warns
     -----
     MeasurementWarning
-        If detectors have no width, or one of more than 360 degrees.
+        As from :func:`reduce_powder`.
 
     Examples
     --------
