@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -29,6 +30,25 @@ def la2nio4_folder(data_folder):
 
 
 @pytest.fixture(scope="session")
+def aluminium():
+    """Aluminium with force constants to second neighbours."""
+    from skphonon import load_aluminium_model
+
+    return load_aluminium_model()
+
+
+@pytest.fixture(scope="session")
+def germanium(data_folder):
+    """Germanium of phonopy's example, with its force constants in a file."""
+    from skphonon import ForceConstantModel
+
+    return ForceConstantModel.from_phonopy(
+        data_folder / "phonopy" / "Ge-phonopy.yaml",
+        force_constants=data_folder / "phonopy" / "Ge-force_constants.hdf5",
+    )
+
+
+@pytest.fixture(scope="session")
 def silicon(data_folder):
     """Silicon of phonopy's example: two atoms that inversion exchanges."""
     return _example(data_folder, "phonopy_params_Si.yaml")
@@ -38,6 +58,26 @@ def silicon(data_folder):
 def salt(data_folder):
     """Rock salt of phonopy's example, with Born charges."""
     return _example(data_folder, "phonopy_params_NaCl-1.00.yaml.xz")
+
+
+@pytest.fixture(scope="session")
+def zincblende():
+    """No centre of inversion; springs between neighbours of two kinds."""
+    from skphonon import ForceConstantModel
+
+    model = ForceConstantModel(
+        2.83 * (np.ones((3, 3)) - np.eye(3)),
+        ["Ga", "As"],
+        None,
+        positions=[[0, 0, 0], [0.25, 0.25, 0.25]],
+        n_shells=3,
+    )
+    table = {"1XX": 6.0, "1XY": 4.0, "1YZ": 4.0}
+    springs = [
+        table.get(name.split()[0], 0.3 / (2 + n))
+        for n, name in enumerate(model.parameter_names)
+    ]
+    return model.replace(reference=springs)
 
 
 def _example(folder, name):

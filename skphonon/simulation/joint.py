@@ -15,10 +15,10 @@ class JointSimulator(Simulator):
     """Simulate several measurements of one sample, one beside the other in a row.
 
     Measurements may differ in temperature, incident energy, grid and all else that a
-    simulator sets. They share their parameters, or each parameter is a polynomial in
-    what tells them apart (`at`). Its own parameters are values of that polynomial, at
-    `degree` + 1 places evenly spaced from the lowest to the highest of `at`: in the
-    unit of the parameter, with its reference and its bounds.
+    simulator sets. They share their parameters, or a parameter is a polynomial in a
+    quantity such as the temperature (`at`). It is given by its values at `degree` + 1
+    places, evenly spaced from the lowest to the highest of `at`: in the unit of the
+    parameter, with its reference and its bounds.
 
     :class:`~skphonon.inversion.LeastSquaresInverter` gives each measurement a scale, a
     background and a noise of its own.
@@ -29,8 +29,8 @@ class JointSimulator(Simulator):
         From names of the measurements to simulators of the same parameters, such as
         :class:`PowderSimulator`.
     at : array-like of shape (n_measurements,), default=None
-        Where each measurement was made, such as its temperature in K. Not needed
-        where all parameters are shared.
+        Place of each measurement, such as its temperature in K. Not needed where all
+        parameters are shared.
     degree : int or dict, default=0
         Of the polynomials: of all parameters, or from some of their names to theirs,
         others being 0. Less than the number of different places.
@@ -255,7 +255,7 @@ class JointSimulator(Simulator):
         parameters : array-like of shape (n_samples, n_parameters)
             Sets of the parameters here.
         at : float
-            Where, on the axis of `at`.
+            Place of the measurement, on the axis of `at`.
         covariance : array-like of shape (n_samples, n_parameters, n_parameters), \
                 default=None
             Of the parameters here, such as `covariance_` of

@@ -97,7 +97,7 @@ class PowderSimulator(PhononSimulator):
         sets err more; see :meth:`mesh_errors`. Displacements err by less than 0.5 %.
         Not used where `mesh` is given.
     quantity : {"chi", "sqe"}, default="chi"
-        What a spectrum shows: :math:`\chi''(|Q|, E)` or :math:`S(|Q|, E)`.
+        Quantity of a spectrum: :math:`\chi''(|Q|, E)` or :math:`S(|Q|, E)`.
     units : {"1/meV", "barn/meV/sr"}, default="1/meV"
         Either per atom and in units of the mean cross-section over :math:`4\pi` of the
         atoms (coherent, and incoherent where that is simulated); or absolute, per
@@ -113,7 +113,7 @@ class PowderSimulator(PhononSimulator):
         incoherent cross-section in barn. See
         :func:`~skphonon.physics.scattering_lengths.scattering_lengths`.
     memory : float, default=1000.0
-        What a thread may take beside the results, in MB.
+        Memory in MB that a thread may take beside the results.
     n_jobs : int, default=None
         Threads that simulate batches of parameter sets, as in joblib.
 

@@ -1,17 +1,8 @@
-r"""The spectrum of a single crystal: scattering by phonons in four dimensions.
+"""The spectrum of a single crystal: scattering by phonons in four dimensions.
 
-The coherent one-phonon scattering function of a cell at a momentum transfer Q,
-
-.. math:: S(Q, E) = \sum_j \frac{\hbar^2}{2 E_j} \Big|\sum_d \frac{b_d}{\sqrt{m_d}}\,
-          e^{-W_d(Q)}\, Q \cdot e_{dj}\Big|^2\,
-          \{[n(E_j) + 1]\,\delta(E - E_j) + n(E_j)\,\delta(E + E_j)\},
-
-(Squires, *Introduction to the Theory of Thermal Neutron Scattering*,
-doi:10.1017/CBO9781139107808, chapter 3; differential cross-section
-:math:`d^2\sigma / d\Omega\,dE = (k_f / k_i)\,S`) or the susceptibility
-:math:`\chi'' = \pi\,[1 - \exp(-E / k_B T)]\,S`, is broadened by the instrument and
-averaged over each bin of energy. It is that of
-:mod:`skphonon.simulation.powder` before the average over directions.
+The coherent one-phonon scattering function of :mod:`skphonon.simulation.powder`, or the
+susceptibility, is that at each momentum transfer, before an average over directions. It
+is broadened by the instrument and averaged over each bin of energy.
 """
 
 from functools import partial
@@ -88,7 +79,7 @@ class SingleCrystalSimulator(PhononSimulator):
     background : array-like of shape (n_energy_powers, n_q_powers), default=None
         Coefficients in E and \|Q\|, as for :class:`PowderSimulator`.
     quantity : {"sqe", "chi"}, default="sqe"
-        What a spectrum shows: S(Q, E) or :math:`\chi''(Q, E)`.
+        Quantity of a spectrum: S(Q, E) or :math:`\chi''(Q, E)`.
     units : {"1/meV", "barn/meV/sr"}, default="1/meV"
         Either per atom and in units of the mean coherent cross-section over
         :math:`4\pi` of the atoms; or absolute, per formula unit. Neither depends on the
@@ -107,7 +98,7 @@ class SingleCrystalSimulator(PhononSimulator):
     See Also
     --------
     PowderSimulator : The same averaged over directions.
-    CrystalGrid : What an instrument sees of a crystal.
+    CrystalGrid : Voxels of a crystal that an instrument sees.
 
     Notes
     -----

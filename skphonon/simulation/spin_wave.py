@@ -58,7 +58,7 @@ class SpinWaveSimulator(ModelSimulator):
     temperature : float, default=0.0
         Temperature in K, for the occupation of magnons.
     quantity : {"sqe", "chi"}, default="sqe"
-        What a spectrum shows: S(Q, E), in 1/meV per spin (see
+        Quantity of a spectrum: S(Q, E), in 1/meV per spin (see
         :mod:`skphonon.physics.spin_waves`), or :math:`\chi''(Q, E)`.
 
     See Also

@@ -16,7 +16,6 @@ from skphonon import (
     SingleCrystalSimulator,
     SpectrumGrid,
     fetch_aluminium_arcs,
-    load_aluminium_model,
     read_nxspe,
     reduce_powder,
 )
@@ -26,11 +25,6 @@ from skphonon.simulation._plausible import warn_of_window
 
 ENERGY, Q = np.arange(10.0, 45, 1.0), np.arange(0.5, 10, 0.2)
 THZ, INVERSE_CM = 4.135668, 0.1239842
-
-
-@pytest.fixture(scope="module")
-def aluminium():
-    return load_aluminium_model()
 
 
 def measured(model, energy=ENERGY, q=Q, incident_energy=None, noise=0.2, **settings):

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skphonon import PowderSimulator, SpectrumGrid, load_aluminium_model, nmse
+from skphonon import PowderSimulator, SpectrumGrid, nmse
 from skphonon.instrument import PolynomialResolution
 from skphonon.simulation._axes import energy_axis, q_axis
 
@@ -31,11 +31,6 @@ def grid():
     return SpectrumGrid(
         np.arange(8, 36, 2.0), np.arange(0.7, 5, 0.2), incident_energy=50.0
     )
-
-
-@pytest.fixture(scope="module")
-def aluminium():
-    return load_aluminium_model()
 
 
 @pytest.fixture(scope="module")

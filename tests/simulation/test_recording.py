@@ -13,7 +13,6 @@ from skphonon import (
     Measurement,
     PowderSimulator,
     SpectrumGrid,
-    load_aluminium_model,
     load_model,
     nmse,
     save_model,
@@ -24,11 +23,6 @@ from skphonon.physics.scattering import momentum_transfer
 
 WIDTHS = {"line_width": 0.6, "line_width_slope": 0.02, "line_width_curvature": 1e-3}
 ALL = {"quantity": "sqe", "incoherent": True, "n_phonons": 4}
-
-
-@pytest.fixture(scope="module")
-def aluminium():
-    return load_aluminium_model()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from sklearn.base import clone
 
 from skphonon import (
     CrystalGrid,
-    ForceConstantModel,
     ImplicitSpectrumModel,
     JointSimulator,
     LeastSquaresInverter,
@@ -20,7 +19,6 @@ from skphonon import (
     PowderSimulator,
     SingleCrystalSimulator,
     SpectrumGrid,
-    load_aluminium_model,
     load_model,
     nmse,
     save_model,
@@ -47,37 +45,6 @@ POINTS = np.array(
     ]
 )
 CRYSTALS = ["aluminium", "germanium", "silicon", "salt", "zincblende"]
-
-
-@pytest.fixture(scope="module")
-def aluminium():
-    return load_aluminium_model()
-
-
-@pytest.fixture(scope="module")
-def germanium(data_folder):
-    return ForceConstantModel.from_phonopy(
-        data_folder / "phonopy" / "Ge-phonopy.yaml",
-        force_constants=data_folder / "phonopy" / "Ge-force_constants.hdf5",
-    )
-
-
-@pytest.fixture(scope="module")
-def zincblende():
-    """No centre of inversion; springs between neighbours of two kinds."""
-    model = ForceConstantModel(
-        2.83 * (np.ones((3, 3)) - np.eye(3)),
-        ["Ga", "As"],
-        None,
-        positions=[[0, 0, 0], [0.25, 0.25, 0.25]],
-        n_shells=3,
-    )
-    return model.replace(reference=_springs(model.parameter_names))
-
-
-def _springs(names):
-    table = {"1XX": 6.0, "1XY": 4.0, "1YZ": 4.0}
-    return [table.get(name.split()[0], 0.3 / (2 + n)) for n, name in enumerate(names)]
 
 
 @pytest.fixture(params=CRYSTALS)
