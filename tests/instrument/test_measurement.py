@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
 
 from skphonon import (
-    CrystalGrid,
     MaskedSpectrumPreprocessor,
     Measurement,
     PathGrid,
     SpectrumGrid,
 )
-from skphonon.instrument import DetectorMeasurement, MeasurementWarning
+from skphonon.instrument import MeasurementWarning
 from skphonon.instrument.measurement import simulator_settings
 
 ENERGY, Q = np.arange(5.0, 45, 1), np.arange(0.5, 8, 0.25)
@@ -63,6 +63,24 @@ def test_a_measurement_does_not_change(measured):
     assert other.temperature == 5
     assert other.energy_resolution(1) == 2
     assert measured.energy_resolution == 1.2
+
+
+def test_nothing_is_written_behind_it(measured):
+    for array in (
+        measured.data,
+        measured.error,
+        measured.temperature,
+        measured[0].data,
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            array[..., 0] = 1
+    assert clone(measured) is measured
+    assert measured == pickle.loads(pickle.dumps(measured)) != measured[0]
+
+
+def test_a_run_without_a_grid_is_refused():
+    with pytest.raises(ValueError, match="must have a grid, got intensities by"):
+        simulator_settings(SimpleNamespace(grid=None, source=None), SIMULATOR, {})
 
 
 def test_one_spectrum_at_a_time(measured):
@@ -168,58 +186,6 @@ def test_a_simulator_asks_for_what_is_not_known(measured):
         simulator_settings(unknown[0], SIMULATOR, {})
     with pytest.raises(ValueError, match=r"one temperature, .* measurement\[0\]"):
         simulator_settings(measured, SIMULATOR, {})
-
-
-# Detectors
-
-ANGLES = {
-    "polar": [30.0, 60.0, 90.0],
-    "azimuthal": np.zeros(3),
-    "polar_width": np.ones(3),
-    "azimuthal_width": np.ones(3),
-}
-COUNTS = np.arange(6.0).reshape(3, 2)
-
-
-@pytest.fixture
-def run():
-    return DetectorMeasurement(
-        COUNTS, incident_energy=50.0, energy_edges=[0, 10, 20], source="a", **ANGLES
-    )
-
-
-def test_a_run_is_one(run):
-    assert isinstance(run, Measurement)
-    assert (len(run), list(run)) == (1, [run])
-    assert run.grid is run.psi is run.ki_over_kf_scaling is run.quantity is None
-    other = run.replace(psi=12, temperature=5)
-    assert (other.psi, other.temperature) == (12.0, 5.0)
-    assert_array_equal(pickle.loads(pickle.dumps(other)).polar, run.polar)
-
-
-def test_a_run_has_no_grid_yet(run):
-    with pytest.raises(
-        ValueError, match=r"measurement of a must have a grid, .* reduce_powder or"
-    ):
-        simulator_settings(run, SIMULATOR, {})
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"data": COUNTS[0]}, r"\(n_detectors, n_energy\) and no grid, got shape \(2,"),
-        ({"grid": CrystalGrid(ENERGY, Q, Q, 0.0)}, "With a grid it is a Measurement"),
-        ({"incident_energy": None}, "incident_energy must be known in meV, got None"),
-        ({"energy_edges": [0, 10]}, r"energy_edges must have shape \(3,\), got \(2,\)"),
-        ({"energy_edges": [0, 20, 10]}, "energy_edges must be increasing borders"),
-        ({"polar": [1.0]}, r"polar must have shape \(3,\), got \(1,\)"),
-        ({"psi": np.nan}, "psi must be an angle in degrees or None, got nan"),
-        ({"error": COUNTS.T}, r"error must have the shape of data, \(3, 2\)"),
-    ],
-)
-def test_what_does_not_fit_detectors_is_named(run, given, message):
-    with pytest.raises(ValueError, match=message):
-        run.replace(**given)
 
 
 def test_a_measurement_shows_what_is_known():
