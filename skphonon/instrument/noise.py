@@ -24,6 +24,7 @@ __all__ = [
     "PoissonNoise",
     "count",
     "draw_counts",
+    "likely_noise",
     "noise_between_neighbours",
     "noise_of_differences",
 ]
@@ -32,6 +33,7 @@ Array = NDArray[np.float64]
 Random = np.random.Generator | np.random.RandomState
 
 _LN_2PI = np.log(2 * np.pi)
+_TRIED = np.geomspace(1e-6, 2.0, 161)  # variances, of the mean square
 _PIXELS = 100_000  # of which neighbours are looked for
 _DIFFERENCES = {1: 2.0, 2: 6.0}  # squares of weights, by order
 
@@ -207,3 +209,33 @@ def noise_between_neighbours(coordinates: Array, residual: Array) -> tuple[float
     other = np.where(nearest[:, 1] == np.arange(some), nearest[:, 0], nearest[:, 1])
     differences = residual[:some] - residual[other]
     return float(np.sqrt(np.square(differences).mean() / 2)), some
+
+
+def likely_noise(
+    lengths: Array, products: Array, squares: Array, n_pixels: int
+) -> Array:
+    """Return the most probable variance of the white noise of rows, in steps of 10 %.
+
+    Beside noise, rows hold templates with scores of variance 1: their covariance is
+    that of the noise and a matrix of low rank (doi:10.1111/1467-9868.00196).
+
+    Parameters
+    ----------
+    lengths : ndarray of shape (n,)
+        Squares of the lengths of templates, along axes in which they are orthogonal.
+    products : ndarray of shape (n_rows, n)
+        Of rows with the templates, along these axes.
+    squares : ndarray of shape (n_rows,)
+        Sums of the squares of rows.
+    n_pixels : int
+        Number of independent numbers of a row.
+    """
+    squares = squares[:, None]
+    tried = _TRIED * np.maximum(squares / n_pixels, np.finfo(np.float32).tiny)
+    explained = np.zeros_like(tried)
+    penalty = (n_pixels - len(lengths)) * np.log(tried)
+    for length, product in zip(lengths, products.T, strict=True):
+        explained += product[:, None] ** 2 / (tried + length)
+        penalty += np.log(tried + length)
+    best = (penalty + (squares - explained) / tried).argmin(axis=1)
+    return tried[np.arange(len(tried)), best]

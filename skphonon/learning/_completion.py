@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
+from skphonon.instrument.noise import likely_noise
 from skphonon.learning._components import (
     learn_basis,
-    likely_noise,
     project,
     same_voxels,
     square,

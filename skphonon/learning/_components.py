@@ -19,7 +19,6 @@ __all__ = [
     "Basis",
     "known_voxels",
     "learn_basis",
-    "likely_noise",
     "project",
     "same_voxels",
     "square",
@@ -35,7 +34,6 @@ _PASSES = 3  # of this search through all spectra
 _FILLINGS = 3  # of gaps in training spectra
 _SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
 _ROUNDING = 1e-5  # of the mean square, in single precision
-_NOISE = np.geomspace(1e-6, 2.0, 161)  # variances that are tried, of the mean square
 
 
 class Basis(NamedTuple):
@@ -104,25 +102,6 @@ def _blocks(columns, chosen):
     for start in range(0, len(columns) if chosen is None else len(chosen), _BLOCK):
         part = slice(start, start + _BLOCK)
         yield part, columns[part if chosen is None else chosen[part]]
-
-
-def likely_noise(lengths, products, squares, n_voxels):
-    """Return the most probable variance of the noise of each row, in steps of 10 %.
-
-    Rows are white noise plus templates with scores of variance 1. Along the axes in
-    which these are orthogonal, `lengths` are the squares of their lengths and
-    `products` (n_rows, n) those with the rows; `squares` are the sums of squares of
-    rows, over `n_voxels` independent numbers.
-    """
-    squares = squares[:, None]
-    tried = _NOISE * np.maximum(squares / n_voxels, np.finfo(np.float32).tiny)
-    explained = np.zeros_like(tried)
-    penalty = (n_voxels - len(lengths)) * np.log(tried)
-    for length, product in zip(lengths, products.T, strict=True):
-        explained += product[:, None] ** 2 / (tried + length)
-        penalty += np.log(tried + length)
-    best = (penalty + (squares - explained) / tried).argmin(axis=1)
-    return tried[np.arange(len(tried)), best]
 
 
 def known_voxels(X, known):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.linalg import eigh, lstsq
 
-from skphonon.learning._components import likely_noise
+from skphonon.instrument.noise import likely_noise
 
 __all__ = ["Decoder", "Evidence", "evidence", "fit_codes"]
 

@@ -12,6 +12,7 @@ from skphonon.instrument.noise import (
     PoissonNoise,
     count,
     draw_counts,
+    likely_noise,
     noise_between_neighbours,
     noise_of_differences,
 )
@@ -142,3 +143,24 @@ def test_noise_of_scattered_pixels():
     # pixels that coincide are compared with one another, and not with themselves
     twice, _ = noise_between_neighbours(np.tile(places, (2, 1)), np.tile(residual, 2))
     assert twice == 0
+
+
+def test_noise_beside_templates_is_the_likeliest():
+    """No variance of the steps has a larger density in scipy."""
+    rng = np.random.default_rng(5)
+    templates = rng.standard_normal((30, 3)) * [3.0, 2.0, 1.0]
+    rows = rng.standard_normal((4, 3)) @ templates.T + 0.5 * rng.standard_normal(
+        (4, 30)
+    )
+    lengths, axes = np.linalg.eigh(templates.T @ templates)
+    squares = np.square(rows).sum(axis=1)
+    found = likely_noise(lengths, rows @ templates @ axes, squares, 30)
+    for row, variance in zip(rows, found, strict=True):
+        densities = [
+            stats.multivariate_normal.logpdf(
+                row, cov=templates @ templates.T + step * variance * np.eye(30)
+            )
+            for step in (1.0, 0.85, 1.18)
+        ]
+        assert np.argmax(densities) == 0
+    assert_allclose(found.mean(), 0.25, rtol=0.4)
