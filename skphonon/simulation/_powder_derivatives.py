@@ -75,8 +75,7 @@ def _images_and_derivatives(plan, found, conditions, basis, nuisance=()):
         dipole = _inner(found.vectors, plan.matrices.offset[None])
         inner = np.concatenate([inner, falling[:, None] * dipole], axis=1)
     growths = _displacement_slopes(plan, found, pairs, inner, conditions)
-    collected, slopes = _collect(plan, found, pairs, inner)
-    by_component = _collect_components(plan, found)
+    collected, slopes, by_component = _collect(plan, found, pairs, inner)
     exponents = growths / conditions.scales[:, None, None] ** 2
     slopes += np.einsum("spc,scab->spab", exponents, by_component)
     spectra = conditions.images(collected)
@@ -150,27 +149,30 @@ def _slope_weights(plan, found):
 
 
 def _collect(plan, found, pairs, inner):
-    """Collect lines and their derivatives with what the matrices depend on.
+    """Collect lines and their derivatives with matrices and displacements.
 
-    Shapes (n_samples, n_energies, n_moduli) and (n_samples, n_changes, ...).
+    Shapes (n_samples, n_energies, n_moduli), (n_samples, n_changes, ...) and
+    (n_samples, n_components, ...).
     """
     n_samples, n_changes = inner.shape[:2]
     axes = plan.recording.energy, plan.recording.q
     shape = tuple(axis.n_points for axis in axes)
     collected = np.zeros((n_samples, *shape))
-    slopes = np.zeros((n_samples, shape[0], shape[1], n_changes))
+    slopes = np.zeros((n_samples, *shape, n_changes))
+    by_component = np.zeros((n_samples, found.exponents.shape[1], *shape))
     tilted = _slope_weights(plan, found)
     width = plan.matrices.size * (1 if plan.matrices.is_real else 2)
-    for block in bounded(
-        plan, n_samples * plan.matrices.size * 2 * (width + n_changes)
-    ):
-        sums = _pair_sums(plan, block, found)  # (n, s, j, q, l) real and imaginary
-        n_modes = sums.shape[2]
-        own = np.arange(n_modes)
+    numbers = n_samples * plan.matrices.size * 2 * (width + n_changes)
+    for block in bounded(plan, numbers):
+        values, damping = amplitudes(plan, block, found)
         levels = energy_shares(plan, block, found)
-        squares = sums[:, :, own, :, own].transpose(1, 2, 0, 3)
-        squares = squares.reshape(-1, sums.shape[3])
-        collected[:, :, block.moduli] += (levels @ squares).reshape(
+        _add_components(plan, block, found, levels, values, damping, by_component)
+        if damping is not None:
+            values = values * np.sqrt(damping)
+        sums = _pair_sums(block, values)  # (n, s, j, q, l) real and imaginary
+        own, n_moduli = np.arange(sums.shape[2]), sums.shape[3]
+        lines = sums[:, :, own, :, own].transpose(1, 2, 0, 3).reshape(-1, n_moduli)
+        collected[:, :, block.moduli] += (levels @ lines).reshape(
             n_samples, shape[0], -1
         )
         coupling = _coupling(block, pairs, inner, np.iscomplexobj(found.vectors))
@@ -178,18 +180,15 @@ def _collect(plan, found, pairs, inner):
         falls = energy_shares(plan, block, found, tilted)
         for matrix, part in zip((levels, falls), (0, 1), strict=True):
             own_part = found_slopes[..., part * n_changes : (part + 1) * n_changes]
-            rows = own_part.reshape(-1, sums.shape[3] * n_changes)
+            rows = own_part.reshape(-1, n_moduli * n_changes)
             slopes[:, :, block.moduli] += (matrix @ rows).reshape(
                 n_samples, shape[0], -1, n_changes
             )
-    return collected, np.moveaxis(slopes, -1, 1)
+    return collected, np.moveaxis(slopes, -1, 1), by_component
 
 
-def _pair_sums(plan, block, found):
+def _pair_sums(block, values):
     """Sum A_j A_l* over transfers by modulus, (n, s, j, q, l), real parts first."""
-    values, damping = amplitudes(plan, block, found)
-    if damping is not None:
-        values = values * np.sqrt(damping)
     n_samples, n_modes = values.shape[1:]
     first, second = np.triu_indices(n_modes)
     complex_ = np.iscomplexobj(values)
@@ -221,26 +220,17 @@ def _coupling(block, pairs, inner, is_complex):
     return np.concatenate([both.real, -both.imag], axis=3)
 
 
-def _collect_components(plan, found):
-    """Return derivatives of what is collected with displacements, (s, c, ...)."""
-    n_samples, n_components = found.exponents.shape
-    axes = plan.recording.energy, plan.recording.q
-    collected = np.zeros((n_samples, n_components, *(axis.n_points for axis in axes)))
-    for block in bounded(plan, 2 * n_samples * plan.matrices.size):
-        levels = energy_shares(plan, block, found)
-        forms = quadratic_forms(plan.tensors, block.q_vectors)
-        values, damping = amplitudes(plan, block, found)
-        strengths = None
-        if damping is not None:
-            strengths = squares(values) * damping
-        for number in range(n_components):
-            if strengths is not None:
-                part = strengths * -forms[number, 0].reshape(-1, 1, 1)
-            else:
-                moved, _ = amplitudes(plan, block, found, -forms[number] / 2)
-                part = 2 * (values * moved.conj()).real
-            add_lines(block, levels, part, collected[:, number])
-    return collected
+def _add_components(plan, block, found, levels, values, damping, collected):
+    """Add derivatives of what is collected with displacements, (s, c, ...)."""
+    forms = quadratic_forms(plan.tensors, block.q_vectors)
+    strengths = None if damping is None else squares(values) * damping
+    for number, form in enumerate(forms):
+        if strengths is not None:
+            part = strengths * -form[0].reshape(-1, 1, 1)
+        else:
+            moved, _ = amplitudes(plan, block, found, -form / 2)
+            part = 2 * (values * moved.conj()).real
+        add_lines(block, levels, part, collected[:, number])
 
 
 def _gradient(plan, found, conditions, slopes):
