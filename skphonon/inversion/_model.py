@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.polynomial import chebyshev
+
+from skphonon.instrument.background import terms_on_axes
 
 __all__ = ["Model", "Part", "background_terms", "parts_of"]
 
@@ -174,37 +175,12 @@ def _mesh_points(simulator):
 
 
 def background_terms(background, part):
-    """Return the terms of the background of one spectrum.
+    """Return the terms, (n_terms, n_pixels), of the background of one spectrum.
 
-    Parameters
-    ----------
-    background : int, tuple of int, ndarray of shape (n_terms, n_pixels) or None
-        Degree of a polynomial, in all axes together or in each; terms, of all parts; or
-        nothing.
-    part : Part
-        Which spectrum.
-
-    Returns
-    -------
-    ndarray of shape (n_terms, n_pixels_of_part)
-        For degrees products of Chebyshev polynomials, the constant first.
+    Those of a degree, of all axes together or of each, or given terms of all parts.
     """
     if background is None:
         return np.zeros((0, int(np.prod(part.shape))))
     if np.ndim(background) == 2:
         return np.asarray(background, dtype=float)[:, part.pixels]
-    together = np.ndim(background) == 0
-    degrees = [background] * len(part.axes) if together else background
-    powers = []
-    for axis, degree in zip(part.axes, degrees, strict=True):
-        span = np.ptp(axis) or 1.0
-        scaled = 2 * (np.asarray(axis, float) - np.min(axis)) / span - 1
-        powers.append(chebyshev.chebvander(scaled, degree).T)
-    terms = []
-    for orders in np.ndindex(*(degree + 1 for degree in degrees)):
-        if not together or sum(orders) <= background:
-            term = np.ones(())
-            for values, order in zip(powers, orders, strict=True):
-                term = np.multiply.outer(term, values[order])
-            terms.append((sum(orders), orders, term.ravel()))
-    return np.stack([term for *_, term in sorted(terms, key=lambda t: t[:2])])
+    return terms_on_axes(part.axes, background)
