@@ -40,29 +40,7 @@ _WHITE, _VALUES, _COUNTS = (), (1,), (2,)  # streams of a row
 def settle_ranges(
     simulator: Any, noise: float | Pair, augmentation: Mapping[str, Any] | None
 ) -> dict[str, Pair]:
-    """Return checked ranges by name, always in the same order.
-
-    Parameters
-    ----------
-    simulator : object
-        Anything with ``simulate``; its ``nuisance_names`` can differ between spectra.
-    noise : float or pair of float
-        Relative standard deviation of white noise.
-    augmentation : dict or None
-        From names to pairs (low, high) or to a number.
-
-    Returns
-    -------
-    dict
-        From names to pairs of float, the nuisances of the simulator last.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, or a range is not one or out of range.
-    TypeError
-        If augmentation is not a dict.
-    """
+    """Return checked ranges by name, in one order, nuisances of the simulator last."""
     augmentation = {} if augmentation is None else augmentation
     if not isinstance(augmentation, Mapping):
         raise TypeError(f"augmentation must be a dict, got {augmentation!r}.")
@@ -82,13 +60,7 @@ def settle_ranges(
 
 
 def settle_range(name: str, given: ArrayLike) -> Pair:
-    """Return a number or a pair, asked for under a name, as a checked pair of float.
-
-    Raises
-    ------
-    ValueError
-        If it is neither a number nor a pair, or out of range.
-    """
+    """Return a number or a pair, asked for under a name, as a checked pair of float."""
     pair = np.asarray(given, dtype=float)
     if pair.shape not in ((), (2,)) or not np.isfinite(pair).all():
         raise ValueError(
@@ -119,25 +91,7 @@ def value_at(share: Any, pair: Pair, in_logarithm: bool = False) -> Any:
 def draw_values(
     simulator: Any, ranges: Mapping[str, Pair], seed: int, rows: range
 ) -> dict[str, Array]:
-    """Draw the values that differ between spectra.
-
-    Parameters
-    ----------
-    simulator : object
-        The same as for `settle_ranges`; a background needs its ``grid``.
-    ranges : dict
-        From `settle_ranges`.
-    seed : int
-        Seed of all rows.
-    rows : range
-        Numbers of the rows.
-
-    Returns
-    -------
-    dict
-        From names to arrays of shape (n_rows,): those of `ranges`, and with
-        ``"background"`` its coefficients.
-    """
+    """Draw values of shape (n_rows,) by name; a background by its coefficients too."""
     names = [*_GENERIC, *getattr(simulator, "nuisance_names", ())]
     drawn = {name: np.empty(len(rows)) for name in ranges}
     shapes = np.empty((len(rows), len(_ORDERS)))
@@ -160,26 +114,7 @@ def draw_values(
 def augment(
     simulator: Any, spectra: Array, drawn: Mapping[str, Array], seed: int, rows: range
 ) -> Array:
-    """Add background and noise to spectra, and scale them.
-
-    Parameters
-    ----------
-    simulator : object
-        The same as for `draw_values`.
-    spectra : ndarray of shape (n_rows, n_pixels)
-        Simulated, NaN where nothing is seen.
-    drawn : dict
-        From `draw_values`, for these rows.
-    seed : int
-        The same.
-    rows : range
-        The same.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_pixels)
-        A copy, unless there is nothing to do.
-    """
+    """Add background and noise to simulated spectra, one a row, and scale them."""
     if drawn.keys() <= {"noise", *nuisances_among(drawn)} and not drawn["noise"].any():
         return spectra
     augmented = spectra.copy()

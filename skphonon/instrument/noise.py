@@ -155,20 +155,8 @@ def noise_of_differences(
     First differences suit residuals: beside noise they hold errors of the model, which
     are alike in neighbouring pixels, as lines are wider than these. Second ones suit
     spectra: they leave noise and curvature, which is small where pixels are finer than
-    the resolution. The smallest figure along any axis is taken.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_pixels,)
-    image : tuple of (shape, positions)
-        Shape of an array, and the places of these pixels in it.
-    order : {1, 2}
-        Of the differences.
-
-    Returns
-    -------
-    float
-        NaN where no pixels are neighbours.
+    the resolution. An image is the shape of an array and the places of pixels in it;
+    the smallest figure along its axes is taken, NaN where no pixels are neighbours.
     """
     shape, positions = image
     plane = np.full(int(np.prod(shape)), np.nan)
@@ -186,20 +174,8 @@ def noise_of_differences(
 def noise_between_neighbours(coordinates: Array, residual: Array) -> tuple[float, int]:
     """Estimate the standard deviation of white noise of pixels that are on no grid.
 
-    Each is compared with the nearest other one, at most the first 100,000 of them.
-
-    Parameters
-    ----------
-    coordinates : ndarray of shape (n, n_coordinates)
-        Compared in units of their range.
-    residual : ndarray of shape (n,)
-        Residuals of a model there.
-
-    Returns
-    -------
-    noise : float
-    n_used : int
-        Number of pixels that were looked at.
+    Each is compared with the nearest other one, in units of the ranges of coordinates
+    (n, n_coordinates); the number of pixels compared is returned too.
     """
     some = min(len(residual), _PIXELS)
     span = np.ptp(coordinates[:some], axis=0)
