@@ -2,17 +2,18 @@ r"""
 Force constants of aluminium from measured powder spectra
 =========================================================
 
-Polycrystalline aluminium was measured on ARCS at several temperatures. A pipeline that
-has seen simulations only turns each spectrum into five force constants with error bars;
-a Nelder-Mead optimiser does the same without learning, as the baseline. Data and task
-are those of Su and Li, https://doi.org/10.48550/arXiv.2404.13507.
+Polycrystalline aluminium was measured on ARCS at several temperatures. A pipeline
+trained on simulations only finds five force constants with error bars for each
+spectrum. A Nelder-Mead optimiser, which needs no training, is the baseline. Data and
+task are those of Su and Li, https://doi.org/10.48550/arXiv.2404.13507.
 """
 
 # %%
 # Measured spectra
 # ----------------
-# They are downloaded once, or read from the folder that ``SKPHONON_DATA`` names. Where
-# they cannot be had, spectra are made up, and the first line of the output says so.
+# They are downloaded once, or read from the folder that ``SKPHONON_DATA`` names.
+# Without access to them, synthetic spectra are made, and the first line of the output
+# says so.
 
 import warnings
 from pathlib import Path
@@ -40,7 +41,12 @@ from skphonon import (
     save_model,
 )
 from skphonon.datasets import IncompleteDatasetWarning
-from skphonon.inspection import SpectrumProfilesDisplay, TemperatureTrendsDisplay
+from skphonon.inspection import (
+    PhononBandsDisplay,
+    SpectrumProfilesDisplay,
+    TemperatureTrendsDisplay,
+    draw_parameters,
+)
 from skphonon.learning import OutOfDistributionWarning, fine_tune
 from skphonon.persistence import attach_card, describe
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
@@ -86,10 +92,10 @@ print(f"{source}, at {temperatures} K{reason}")
 # A training set
 # --------------
 # Each constant is drawn between half and one and a half times its value from density
-# functional theory; the lattice dynamics and the powder average follow. What is not
-# known of the experiment is drawn as well, for each spectrum: the resolution, a change
-# of the lattice and of the displacements of atoms, what is left of a background, noise.
-# A network that has not seen these takes them for physics.
+# functional theory; the lattice dynamics and the powder average follow. Unknown
+# properties of the experiment are drawn as well, for each spectrum: the resolution, a
+# change of the lattice and of the displacements of atoms, the remains of a background,
+# noise. A network trained without this augmentation mistakes them for physics.
 
 started = perf_counter()
 simulator = PowderSimulator.from_measurement(model, measured, temperature=50.0)
@@ -116,8 +122,8 @@ print(f"Simulated {len(X)} spectra in {perf_counter() - started:.0f} s")
 # %%
 # Train on simulations, check on simulations
 # ------------------------------------------
-# The extractor hands the regressor distributions of codes, so that the regressor learns
-# from codes drawn from them and its error bars know their spread.
+# The extractor returns distributions of codes. The regressor is trained on draws from
+# them, so that its error bars include the uncertainty of the codes.
 
 started = perf_counter()
 inverter = make_pipeline(
@@ -141,12 +147,12 @@ tuned = fine_tune(inverter, measured.data, X_train, y_train)
 print(f"Fine-tuned it in {perf_counter() - started:.0f} s")
 
 # %%
-# Invert the measured spectra, by three roads
-# -------------------------------------------
-# What tells how good a prediction is, without labels: the spectrum simulated from it,
-# against the measured one. ``scale="fitted"`` leaves scale and offset free, because one
-# noisy pixel moves the normalisation. The network says that the measured spectra are
-# unlike those it was trained on (a part of them no simulation has), until it is tuned.
+# Invert the measured spectra, by three methods
+# ---------------------------------------------
+# Without labels a prediction is judged by the spectrum simulated from it, compared with
+# the measured one. ``scale="fitted"`` leaves scale and offset free, because one noisy
+# pixel changes the normalisation. Before fine-tuning the network warns that the
+# measured spectra are unlike those it was trained on.
 
 started = perf_counter()
 baseline = NelderMeadInverter(simulator, scale="fitted").fit(X_train, y_train)
@@ -163,7 +169,7 @@ simulated = simulator.simulate(constants)
 
 
 def score(parameters):
-    """NMSE of each measured spectrum with what the parameters give."""
+    """NMSE between each measured spectrum and that simulated from the parameters."""
     return nmse(measured.data, simulator.simulate(parameters), scale="fitted")
 
 
@@ -221,43 +227,17 @@ print(profiles.peaks.drop(columns="sample").round(2).to_string(index=False))
 # %%
 # Phonon dispersion
 # -----------------
-# Bands hold the constants within their error bars.
+# Bands are 68 % intervals from the error bars of the constants, taken as independent.
 
-zone = 2 * np.pi / 4.04
-legs = {"Γ-X": ([0, 0, 0], [1, 0, 0]), "X-K-Γ": ([1, 1, 0], [0, 0, 0])}
-legs["Γ-L"] = ([0, 0, 0], [0.5, 0.5, 0.5])
-steps = np.linspace(0, 1, 60)[:, None]
-path = np.concatenate([zone * (np.array(a) * (1 - steps) + np.array(b) * steps)
-                       for a, b in legs.values()])  # fmt: skip
-lengths = [zone * np.linalg.norm(np.subtract(a, b)) for a, b in legs.values()]
-ticks = np.concatenate([[0], np.cumsum(lengths)])
-distance = np.concatenate(
-    [
-        start + steps[:, 0] * length
-        for start, length in zip(ticks, lengths, strict=False)
-    ]
-)
-qpoints = path @ np.linalg.inv(model.reciprocal_lattice())
-
-dispersion, ax = plt.subplots(figsize=(7, 4.5))
-rng = np.random.default_rng(0)
-for index, colour in zip(shown, ["C0", "C3"], strict=True):
-    draws = constants[index] + std[index] * rng.standard_normal((200, n_constants))
-    branches = model.frequencies(draws, qpoints)
-    low, high = np.percentile(branches, [16, 84], axis=0)
-    for branch in range(3):
-        ax.fill_between(
-            distance, low[:, branch], high[:, branch], color=colour, alpha=0.4, lw=0
+bands = PhononBandsDisplay.from_draws(
+    {
+        f"{measured.temperature[index]:.0f} K": draw_parameters(
+            model, constants[index], std=std[index], random_state=0
         )
-    ax.plot(
-        distance,
-        model.frequencies(constants[index], qpoints)[0],
-        colour,
-        label=[f"{measured.temperature[index]:.0f} K", None, None],
-    )
-ax.set(ylabel="phonon energy (meV)", ylim=(0, None), xlim=(0, ticks[-1]))
-ax.set_xticks(ticks, ["Γ", "X", "Γ", "L"])
-ax.legend()
+        for index in shown
+    }
+)
+dispersion = bands.plot().figure_
 
 # %%
 # Constants against temperature
@@ -280,10 +260,10 @@ fits = display.fits.pivot(index="quantity", columns="estimator", values="spearma
 print(fits.loc[model.parameter_names].round(2).to_string())
 
 # %%
-# Pictures, table and model are kept
-# ----------------------------------
-# The card tells whoever gets the file what the model was trained with, and the file
-# runs nothing when it is read (``load_model``).
+# Save figures, table and model
+# -----------------------------
+# The card in the file records how the model was trained. Reading the file
+# (``load_model``) runs no code from it.
 
 folder = Path("results")
 folder.mkdir(exist_ok=True)

@@ -1,21 +1,21 @@
 r"""
-Any crystal: what a powder spectrum tells of a compound
-=======================================================
+Any crystal: the powder spectrum of a compound
+==============================================
 
 Ordered Cu\ :sub:`3`\ Au has four atoms a cell and two elements. Its force constants
 come from a calculator of ASE. A simulator then gives the powder spectrum in absolute
-units, its parts, its error, and its derivatives, which tell beforehand how well a
-measurement would determine each constant, and fit them afterwards.
+units, its parts, its error, and its derivatives. The derivatives predict how well a
+measurement would determine each constant, and are used in the fit.
 
 The calculator is effective medium theory, https://doi.org/10.1016/0039-6028(96)00816-3:
-fast, and a toy. For results of your own take forces from density functional theory.
+fast, but not accurate. For real results use forces from density functional theory.
 """
 
 # %%
 # Force constants from a calculator
 # ---------------------------------
-# Atoms of a supercell are displaced and the forces give the constants; those that
-# symmetry and the range asked for leave free get names. Both kinds of nearest
+# Atoms of a supercell are displaced and the forces give the constants. The independent
+# constants within the given range get names. Both kinds of nearest
 # neighbours, Au-Cu and Cu-Cu, are at one distance: shells 1 and 2.
 
 from itertools import pairwise
@@ -30,6 +30,11 @@ from scipy.optimize import least_squares
 from sklearn.base import clone
 
 from skphonon import ForceConstantModel, PowderSimulator, SpectrumGrid
+from skphonon.inspection import (
+    PhononBandsDisplay,
+    draw_parameters,
+    high_symmetry_path,
+)
 from skphonon.instrument import PolynomialResolution
 from skphonon.physics.constants import MEV_PER_THZ
 from skphonon.physics.scattering import kinematic_mask
@@ -55,42 +60,42 @@ print(pd.Series(model.reference, model.parameter_names).round(3).to_string())
 # The seven constants of nearest neighbours come within half a meV of all of them. The
 # dots are phonopy's own interpolation of the same calculation.
 
-corners = {"Γ": [0, 0, 0], "X": [0.5, 0, 0], "M": [0.5, 0.5, 0], "R": [0.5, 0.5, 0.5]}
-stops = ["Γ", "X", "M", "Γ", "R"]
-ticks, path, distance = [0.0], [], []
-for start, end in pairwise(stops):
-    steps = np.linspace(0, 1, 41)
-    leg = np.subtract(corners[end], corners[start])
-    path.append(corners[start] + steps[:, None] * leg)
-    length = np.linalg.norm(leg @ model.reciprocal_lattice())
-    distance.append(ticks[-1] + steps * length)
-    ticks.append(ticks[-1] + length)
-path, distance = np.concatenate(path), np.concatenate(distance)
-
-branches = whole.frequencies(whole.reference, path)[0]
-near = model.frequencies(model.reference, path)[0]
-phonons = whole.to_phonopy()
-phonons.run_qpoints(path[::8])
-print(
-    f"Root mean square difference: {np.sqrt(np.mean((near - branches) ** 2)):.2f} meV"
+path = high_symmetry_path(model)
+steps = np.linspace(0, 1, 6)[:, None]
+qpoints = np.concatenate(
+    [
+        start + steps * (end - start)
+        for line in path
+        for (_, start), (_, end) in pairwise(line)
+    ]
 )
+phonons = whole.to_phonopy()
+phonons.run_qpoints(qpoints)
+n_modes = phonons.qpoints.frequencies.shape[1]
+dots = pd.DataFrame(np.repeat(qpoints, n_modes, axis=0), columns=["q1", "q2", "q3"])
+dots["energy"] = MEV_PER_THZ * phonons.qpoints.frequencies.ravel()
 
-dispersion, ax = plt.subplots(figsize=(7, 4))
-ax.plot(distance, branches, "C0", label=["all constants"] + [None] * 11)
-ax.plot(distance, near, "C1--", label=["nearest neighbours"] + [None] * 11)
-dots = MEV_PER_THZ * phonons.qpoints.frequencies
-ax.plot(distance[::8], dots, "k.", ms=4, label=["phonopy"] + [None] * 11)
-ax.set(ylabel="phonon energy (meV)", xlim=(0, ticks[-1]), ylim=(0, 31))
-ax.set_xticks(ticks, stops)
-ax.legend(loc="upper center", ncols=3)
+bands = PhononBandsDisplay.from_draws(
+    {
+        "all constants": draw_parameters(whole),
+        "nearest neighbours": draw_parameters(model),
+    },
+    path=path,
+    measured=dots,
+)
+exact, near = (
+    rows["value"].to_numpy() for _, rows in bands.data.groupby("name", sort=False)
+)
+print(f"Root mean square difference: {np.sqrt(np.mean((near - exact) ** 2)):.2f} meV")
+bands.plot(measured_kw={"label": "phonopy"})
 
 # %%
 # A powder spectrum in absolute units
 # -----------------------------------
 # The instrument: 40 meV neutrons, detectors from 3 to 135 degrees, a resolution that
-# improves with the energy loss. The elastic line, which is no phonon, is masked with
-# some room to either side. Which mesh of the Brillouin zone the average needs is found
-# from the tolerance, and as many phonons at once are simulated as are seen.
+# improves with the energy loss. The elastic line is masked with a margin on either
+# side. The mesh of the Brillouin zone follows from the tolerance, and the number of
+# phonons from the intensity in the window.
 
 energy, q = np.arange(-20, 30.1, 0.5), np.arange(0.5, 7.01, 0.1)
 window = kinematic_mask(energy, q, 40.0, (3.0, 135.0))
@@ -122,8 +127,8 @@ label = r"$S(|Q|, E)$ (mbarn/meV/sr a formula unit)"
 powder.colorbar(drawn, label=label, extend="max")
 
 # %%
-# How exact is the average?
-# -------------------------
+# Accuracy of the average
+# -----------------------
 # The error is the mean square difference from a mesh of half as many points again along
 # each axis, over the variance of the spectrum. It falls exponentially with the points,
 # and should be well below the noise that a spectrum is compared with.
@@ -134,11 +139,11 @@ for n_points in (4, 6, 8, 10):
     print(f"{n_points:6d} points an axis: {tried.mesh_error:.2g}")
 
 # %%
-# What the spectrum consists of
-# -----------------------------
-# Copper and gold scatter mostly coherently. At large \|Q\| several phonons at once add
-# what would otherwise pass for a background. All parts use the same mesh here, so that
-# their differences hold nothing of the error of the average.
+# Parts of the spectrum
+# ---------------------
+# Copper and gold scatter mostly coherently. At large \|Q\| multiphonon scattering looks
+# like a smooth background. All parts use the same mesh here, so that the error of the
+# average cancels in their differences.
 
 terms = {
     "coherent, one phonon": {"incoherent": False, "n_phonons": 1},
@@ -165,12 +170,12 @@ ax.set(
 ax.legend()
 
 # %%
-# Which constants does a spectrum know?
-# -------------------------------------
-# Say the neutrons are counted so long that a pixel of the mean intensity holds 400 of
-# them. Then the Jacobian gives the Fisher information of the measurement, and its
-# inverse the smallest error bars that any unbiased method can reach (Cramér and Rao).
-# The error of a constant with all others known shows what correlations cost.
+# Information in a spectrum
+# -------------------------
+# Suppose that a pixel of mean intensity has 400 counts. Then the Jacobian gives the
+# Fisher information of the measurement, and its inverse the smallest error bars that
+# any unbiased method can reach (Cramér and Rao). The error of a constant with all
+# others known shows what correlations cost.
 
 visible = grid.mask.ravel()
 scale = 400 / spectrum[0, visible].mean()  # neutrons per barn/meV/sr
@@ -192,9 +197,10 @@ ax.legend()
 # %%
 # Fit a noisy spectrum
 # --------------------
-# A crystal whose constants are 10 % off is measured with that noise. Least squares
-# with the exact Jacobian start at the calculated constants. Errors of pixels are those
-# expected, not the square roots of what was counted: few counts would weigh too much.
+# The measurement is simulated with constants that differ by 10 % and with that noise.
+# Least squares with the exact Jacobian start at the calculated constants. Errors of
+# pixels are the expected ones, not the square roots of the counts, which would give
+# small counts too much weight.
 
 rng = np.random.default_rng(0)
 truth = model.reference * (1 + 0.1 * rng.standard_normal(len(model.reference)))
@@ -230,8 +236,8 @@ print(f"chi^2 a pixel {2 * fit.cost / visible.sum():.2f}")
 print(table.round(3).to_string())
 
 # %%
-# The spectrum, the fit, and what is left
-# ---------------------------------------
+# The spectrum, the fit and the residual
+# --------------------------------------
 
 misfit = np.full(grid.n_pixels, np.nan)
 misfit[visible] = -fit.fun

@@ -1,15 +1,15 @@
 r"""
-What an extractor has learnt
-============================
+Latent spaces of autoencoders
+=============================
 
 Four autoencoders compress the same simulated spectra: dense or convolutional,
-variational or not. What do the numbers of their codes mean, how many are needed, and
-which settings serve the force constants best? A coarse grid keeps this page quick.
+variational or not. What do the components of the codes mean, how many are needed, and
+which settings give the best force constants? A coarse grid keeps this page quick.
 """
 
 # %%
-# Spectra to learn from
-# ---------------------
+# A training set
+# --------------
 # Aluminium, with the noise, resolution and background of each spectrum drawn at random.
 
 from time import perf_counter
@@ -63,8 +63,8 @@ names = simulator.parameter_names
 # %%
 # Four autoencoders
 # -----------------
-# Each stands in the same pipeline. Convolutions have to know how pixels lie in the
-# image; they take far longer, so they get few filters and epochs here.
+# Each is part of the same pipeline. Convolutions need the grid of the image. They take
+# far longer to train, so they get few filters and epochs here.
 
 dense = {"noise": 0.1, "max_epochs": 60, "random_state": 0}
 conv = {"architecture": "conv", "grid": grid, "filters": (8, 16), "hidden_size": 60}
@@ -92,9 +92,9 @@ print(pd.DataFrame(rows).T.round(3).to_string())
 # %%
 # How many dimensions are in use?
 # -------------------------------
-# The Kullback-Leibler term makes a variational network give up dimensions that cost
-# more than they tell. With a small weight it keeps all it has; as the weight rises, the
-# constants that a spectrum depends on least are the first to be forgotten.
+# The Kullback-Leibler term makes a variational network give up dimensions that hold
+# little information. With a small weight it keeps all of them. As the weight rises,
+# accuracy is lost first for the constants that a spectrum depends on least.
 
 preprocessor = inverters["dense VAE"][0]
 rows = {}
@@ -139,9 +139,9 @@ LatentCorrelationDisplay.from_estimator(regularised, X_test).plot(
 # %%
 # Search over settings
 # --------------------
-# A pipeline is searched like any other. Spectra without labels can be scored, too: what
-# the predicted constants simulate to is compared with the spectra themselves. With
-# ``n_jobs=2`` two processes would share the work.
+# Spectra without labels can be scored as well: spectra simulated from the predicted
+# constants are compared with those given. With ``n_jobs=2`` two processes would share
+# the work.
 
 inverter = make_pipeline(
     MaskedSpectrumPreprocessor(),

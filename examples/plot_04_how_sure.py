@@ -1,19 +1,18 @@
 r"""
-One spectrum by four roads, and how sure each can be
-====================================================
+One spectrum by four methods, with error bars
+=============================================
 
-A powder spectrum of aluminium is inverted by a simplex, by exact gradients, by a
-network that learnt from simulations, and by gradients that start from what the network
-proposes. Then: how often are the error bars right, does the spectrum belong to those
-that the network knows, and what does the uncertainty of the constants make of the
-dispersion?
+A powder spectrum of aluminium is inverted by a simplex, by least squares with exact
+gradients, by a network trained on simulations, and by least squares that start from the
+prediction of the network. Then: is the spectrum like those of the training set, how
+often are the error bars right, and how uncertain is the dispersion?
 """
 
 # %%
 # The spectrum
 # ------------
-# Measured on ARCS at 50 K; where the data cannot be had, one is simulated, and the
-# first line of the output says so.
+# Measured on ARCS at 50 K. Without access to the data, one is simulated, and the first
+# line of the output says so.
 
 import warnings
 from time import perf_counter
@@ -77,9 +76,9 @@ simulator = PowderSimulator.from_measurement(model, measured)
 # %%
 # A network
 # ---------
-# It is trained on simulations that vary as experiments do. A regressor knows its own
-# errors from samples of its training set; 300 spectra that it has never seen correct
-# them (:class:`~skphonon.calibration.CalibratedRegressor`).
+# It is trained on simulations with augmentation. A regressor estimates its errors from
+# samples of its training set. 300 new spectra correct these estimates
+# (:class:`~skphonon.calibration.CalibratedRegressor`).
 
 AUGMENTATION = {
     "energy_resolution": (1.2, 1.9),
@@ -91,7 +90,7 @@ AUGMENTATION = {
 
 
 def draw(n_samples, seed):
-    """Simulate spectra with all that an experiment varies."""
+    """Simulate spectra with augmentation."""
     return make_powder_spectra(
         simulator,
         n_samples,
@@ -113,12 +112,12 @@ print(f"Trained in {perf_counter() - started:.0f} s")
 sure = CalibratedRegressor(FrozenEstimator(network)).fit(*draw(300, 1))
 
 # %%
-# Does the spectrum belong to those the network knows?
-# -----------------------------------------------------
-# `predict` warns where it does not, and says why. The measured spectrum is already a
-# little unlike all simulations, which lack some of its background; dead pixels and a
-# crystal much stiffer than any of the training set are found. An energy axis that is
-# off is not: it looks like another crystal of the set.
+# Is the spectrum like those of the training set?
+# -----------------------------------------------
+# If not, `predict` warns and says why. The measured spectrum differs a little from all
+# simulations, which lack some of its background. Dead pixels and a crystal much stiffer
+# than any of the training set are detected. A shifted energy axis is not: it looks like
+# another crystal of the set.
 
 preprocessor, extractor, _ = network.named_steps.values()
 simulated = {
@@ -154,10 +153,11 @@ with warnings.catch_warnings(record=True) as caught:
 print(*(warning.message for warning in caught), sep="\n")
 
 # %%
-# Four roads
-# ----------
-# Gradients also fit the resolution, the lattice, the displacements and a background, so
-# that their error (NMSE) is that of a richer model. Nelder-Mead has no error bars.
+# Four methods
+# ------------
+# Least squares also fit the resolution, the lattice, the displacements and a
+# background, so that their error (NMSE) is that of a model with more parameters.
+# Nelder-Mead has no error bars.
 
 NUISANCE = {
     "energy_resolution": (1.0, 3.0),
@@ -169,37 +169,37 @@ NUISANCE = {
 
 
 def least_squares(**options):
-    """Fit everything that an experiment leaves open along with the constants."""
+    """Fit nuisances and a background along with the constants."""
     return LeastSquaresInverter(
         simulator, nuisance=NUISANCE, background=3, random_state=0, **options
     )
 
 
-roads = {
+methods = {
     "Nelder-Mead": NelderMeadInverter(simulator, scale="fitted"),
     "least squares": least_squares(),
     "network": sure,
     "network, then least squares": least_squares(initial=FrozenEstimator(network)),
 }
 results, lines = {}, []
-for name, road in roads.items():
+for name, method in methods.items():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OutOfDistributionWarning)  # seen above
         # least squares says so too: white noise alone is an NMSE of 0.052
         warnings.simplefilter("ignore", MisfitWarning)
-        if road is not sure:
-            road.fit(measured.data)
-        road.predict(measured.data)  # the first call prepares grids for directions
+        if method is not sure:
+            method.fit(measured.data)
+        method.predict(measured.data)  # the first call prepares grids for directions
         started = perf_counter()
         if name == "Nelder-Mead":
-            values, std = road.predict(measured.data), np.full((1, 5), np.nan)
+            values, std = method.predict(measured.data), np.full((1, 5), np.nan)
         else:
-            values, std = road.predict(measured.data, return_std=True)
+            values, std = method.predict(measured.data, return_std=True)
     seconds = perf_counter() - started
     error = nmse(measured.data, simulator.simulate(values), scale="fitted")[0]
-    error = road.loss_[0] if hasattr(road, "loss_") else error
+    error = method.loss_[0] if hasattr(method, "loss_") else error
     results[name] = values[0], std[0]
-    line = {"road": name, "NMSE": f"{error:.3f}"}
+    line = {"method": name, "NMSE": f"{error:.3f}"}
     for constant, value, bar in zip(
         model.parameter_names, values[0], std[0], strict=True
     ):
@@ -208,20 +208,20 @@ for name, road in roads.items():
 print(pd.DataFrame(lines).to_string(index=False))
 
 # %%
-# What the spectrum determines, by the covariance of least squares: from the best known
-# combination of constants to the worst.
+# Combinations of constants from the best to the worst determined, by the covariance of
+# least squares.
 
-print(roads["least squares"].identifiable_[0].iloc[:, :3].to_string(index=False))
+print(methods["least squares"].identifiable_[0].iloc[:, :3].to_string(index=False))
 
 # %%
-# What least squares fits, and what it leaves
-# -------------------------------------------
+# Fit and residual of least squares
+# ---------------------------------
 
 image = measured.grid.to_image(measured.data)[0]
-left = measured.grid.to_image(roads["least squares"].residual_)[0]
+left = measured.grid.to_image(methods["least squares"].residual_)[0]
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.5), sharey=True, layout="constrained")
 limit = np.nanmax(image)
-titles = ("measured", "fitted", "left over")
+titles = ("measured", "fitted", "residual")
 for ax, shown, title in zip(axes, (image, image - left, left), titles, strict=True):
     ax.pcolormesh(measured.grid.q, measured.grid.energy, shown, vmax=limit)
     ax.set(title=title, xlabel="|Q| (1/Å)")
@@ -230,9 +230,9 @@ axes[0].set_ylabel("energy (meV)")
 # %%
 # Are the error bars right?
 # -------------------------
-# On simulated spectra the true constants are known. The band is what chance allows for
-# so many spectra; the guide, :doc:`/how_sure`, has the figures for 500, and for least
-# squares.
+# On simulated spectra the true constants are known. The band shows the statistical
+# uncertainty for this number of spectra; the guide, :doc:`/how_sure`, has the figures
+# for 500, and for least squares.
 
 X_test, y_test = draw(250, 2)
 ReliabilityDisplay.from_estimator(
@@ -245,17 +245,17 @@ ReliabilityDisplay.from_estimator(
 # %%
 # From constants to a dispersion, with its uncertainty
 # ----------------------------------------------------
-# Cowley fitted phonons measured on a single crystal at 80 K, with constants that reach
-# further; shown is what those of the first two shells give.
+# Cowley fitted phonons measured on a single crystal at 80 K, with more shells. The
+# dispersion is shown for his constants of the first two.
 
-roads["least squares"].predict(measured.data)
+methods["least squares"].predict(measured.data)
 cowley = load_aluminium_model("cowley-1974")
 PhononBandsDisplay.from_draws(
     {
         "least squares": draw_parameters(
             model,
             results["least squares"][0],
-            covariance=roads["least squares"].covariance_[0],
+            covariance=methods["least squares"].covariance_[0],
             random_state=0,
         ),
         "Cowley 1974, two shells": draw_parameters(cowley),

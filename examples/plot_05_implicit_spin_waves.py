@@ -2,16 +2,16 @@ r"""
 Spin waves by a network, while neutrons arrive
 ==============================================
 
-A network learns what maps of spin waves look like for any exchange constants, and then
-takes the place of the simulator: it is fitted to pixels of a map measured on
-La\ :sub:`2`\ NiO\ :sub:`4`, with error bars, and anew whenever neutrons have arrived.
-No peak has to be found, and few counts do.
+A network learns to compute maps of spin waves for any exchange constants, and then
+replaces the simulator. It is fitted to pixels of a map measured on
+La\ :sub:`2`\ NiO\ :sub:`4`, with error bars, and fitted again as counts arrive. No peak
+has to be found, and few counts are enough.
 """
 
 # %%
 # The map
 # -------
-# 121 energies at 217 wavevectors. Where the data cannot be had, a map is simulated, and
+# 121 energies at 217 wavevectors. Without access to the data, a map is simulated, and
 # the first line of the output says so.
 
 from itertools import pairwise
@@ -59,9 +59,9 @@ magnons = measured.without_background[0, seen].clip(0)
 # %%
 # The network
 # -----------
-# It sees single pixels of simulated maps: wavevector, energy, J and J', and what is
-# there. This one learns from a quarter of the simulations that the guide,
-# :doc:`/implicit_models`, takes.
+# It is trained on single pixels of simulated maps: wavevector, energy, J, J' and the
+# intensity there. This one has a quarter of the simulations of the guide,
+# :doc:`/implicit_models`.
 
 model = load_la2nio4_model()
 simulator = SpinWaveSimulator(
@@ -80,9 +80,9 @@ print(f"New simulations: correlation {correlation.mean():.4f}, {correlation.min(
 # A fit, and its landscape
 # ------------------------
 # The loss is one less the correlation between logarithms of the map, its background
-# taken off, and of the network. Searches begin anywhere in the box and end at the same
-# place; the landscape, of every tenth pixel, has one deep valley. Steps are those of
-# Gauss and Newton, with the derivatives of the network.
+# subtracted, and of the network. Searches start at random within the bounds and end at
+# the same place. The landscape, of every tenth pixel, has one deep valley. The searches
+# are Gauss-Newton, with the derivatives of the network.
 
 inverter = PixelInverter(network, unit=UNIT, n_starts=20, random_state=0)
 started = perf_counter()
@@ -109,8 +109,8 @@ ax.plot(29.00, 1.67, "k+", markersize=12)
 ax.set(xlabel="J (meV)", ylabel="J' (meV)", title="ends of 20 searches; +, published")
 
 # %%
-# What was fitted
-# ---------------
+# Data and fit
+# ------------
 
 image = np.full(measured.grid.n_pixels, np.nan)
 image[seen] = inverter.predict(places)
@@ -127,9 +127,9 @@ axes[0].set_ylabel("energy (meV)")
 # While neutrons arrive
 # ---------------------
 # Counts are drawn from the map as it was measured, three quarters of them background,
-# and added as an experiment would. Each call of `partial_fit` adds what has arrived and
-# goes on from the fit before: by Poisson's likelihood, a pixel without a count tells as
-# much as one with, and a background is fitted along.
+# and added as in an experiment. Each call of `partial_fit` adds the new counts and
+# continues from the fit before. Pixels without a count contribute to the Poisson
+# likelihood as well, and a background is fitted along.
 
 rng = np.random.default_rng(0)
 live = PixelInverter(

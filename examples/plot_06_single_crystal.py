@@ -2,21 +2,21 @@ r"""
 Germanium from one orientation
 ==============================
 
-A time-of-flight spectrometer sees a thin surface of four-dimensional
+A time-of-flight spectrometer measures a thin surface of four-dimensional
 :math:`S(\mathbf Q, E)` in one orientation of a crystal. Is that enough for the force
-constants? Two networks learn from simulated crystals what universal force fields leave
-open, and least squares goes on from there, on a **simulated** measurement with a few
-counts a voxel. No measured volume of germanium is public.
+constants? Two networks are trained on simulated crystals from a prior of universal
+force fields. Least squares start from their predictions, on a **simulated** measurement
+with a few counts a voxel. No measured volume of germanium is public.
 """
 
 # %%
-# What force fields say
-# ---------------------
+# A prior from force fields
+# -------------------------
 # Five checkpoints of SevenNet gave the force constants of germanium, at rest and at
 # 300 K; :func:`~skphonon.datasets.sample_force_constants` makes such tables. These are
-# the first two shells of longer sets. Universal force fields are soft: one measured
+# the first two shells of longer sets. Universal force fields are too soft. One measured
 # energy, that of the optical phonon at the zone centre (37.7 meV,
-# https://doi.org/10.1103/PhysRevB.3.364), says by how much each is.
+# https://doi.org/10.1103/PhysRevB.3.364), gives the softening of each.
 
 from time import perf_counter
 
@@ -87,10 +87,10 @@ print(
 )
 
 # %%
-# The instrument, and what it sees
-# --------------------------------
-# The hidden crystal is a draw from that distribution, which nothing below is told. Its
-# spectrum has a background and Poisson counts, three in a mean voxel.
+# The instrument and the measurement
+# ----------------------------------
+# The true constants are a draw from that distribution, which no method below is given.
+# The spectrum has a background and Poisson counts, three in a mean voxel.
 
 grid = CrystalGrid(
     np.arange(3.0, 46.0, 1.5),
@@ -133,14 +133,14 @@ figure.suptitle(f"{at_energy[0]:g} to {at_energy[1]:g} meV, l = 0")
 # %%
 # Two networks
 # ------------
-# Both learn from clean, complete spectra and are asked about incomplete ones
-# afterwards: one through codes that the voxels seen determine, the other directly.
+# Both are trained on clean, complete spectra and applied to incomplete ones: one
+# through codes that the measured voxels determine, the other directly.
 
 y = prior.sample(800, random_state=0)
 X, y = make_crystal_spectra(simulator, parameters=y, dtype="float32")
 energy = np.repeat(grid.energy, grid.shape[1])
 terms = np.array([np.ones_like(energy), energy])
-roads = {
+methods = {
     "codes": make_pipeline(
         GappySpectrumExtractor(
             n_components=10,
@@ -158,33 +158,33 @@ roads = {
         random_state=0,
     ),
 }
-for name, road in roads.items():
+for name, method in methods.items():
     started = perf_counter()
-    road.fit(X, y)
+    method.fit(X, y)
     print(f"{name}: trained in {perf_counter() - started:.0f} s")
 
 # %%
-# Least squares from there
-# ------------------------
-# Bright voxels have large errors: ``errors="poisson"`` takes them from what the fit
-# expects. Were all taken to be equal, error bars would come out far too small.
+# Least squares from the network
+# ------------------------------
+# Bright voxels have large errors: ``errors="poisson"`` takes them from the fitted
+# counts. With equal errors in all voxels, error bars would be far too small.
 
 search = LeastSquaresInverter(
     simulator,
     background=terms,
     prior=(prior.mean_, prior.covariance_),
-    initial=FrozenEstimator(roads["codes"]),
+    initial=FrozenEstimator(methods["codes"]),
     errors="poisson",
 ).fit(measured)
-roads["codes, then least squares"] = search
+methods["codes, then least squares"] = search
 
 found, lines = {}, {}
 share = np.linspace(0, 1, 40)[1:, None]
 path = np.concatenate([share * [0.5, 0.5, 0.0], share * [0.5, 0.5, 0.5]])
 true_energies = model.frequencies(truth, path)
-for name, road in roads.items():
+for name, method in methods.items():
     started = perf_counter()
-    values, std = road.predict(measured, return_std=True)
+    values, std = method.predict(measured, return_std=True)
     seconds = perf_counter() - started
     found[name] = values[0], std[0]
     off = np.sqrt(np.mean((model.frequencies(values, path) - true_energies) ** 2))
@@ -202,10 +202,10 @@ lines["truth"] = [f"{value:.3f}" for value in truth[0]]
 print(pd.DataFrame(lines, model.parameter_names).to_string())
 
 # %%
-# The dispersion, and how sure it is
-# ----------------------------------
-# A network gives each constant a standard deviation, and draws take constants for
-# independent, which widens the bands. Least squares has their covariance.
+# The dispersion with its uncertainty
+# -----------------------------------
+# A network gives each constant a standard deviation. Draws then treat constants as
+# independent, which widens the bands. Least squares gives their covariance.
 
 PhononBandsDisplay.from_draws(
     {
