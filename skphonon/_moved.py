@@ -43,6 +43,7 @@ _MODULES = {
     "physics._phonopy_io": "physics.phonopy_io",
     "physics._supercells": "physics.supercells",
     "physics._symmetry": "physics.symmetry",
+    "physics.lattice_dynamics": "physics.dynamical_matrix",
     "physics.magnon_lines": "physics.magnon_modes",
     "physics.mode_pairs": "physics.modes",
     "physics.thermodynamics": "physics.zone.thermodynamics",

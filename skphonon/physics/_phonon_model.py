@@ -23,6 +23,10 @@ class PhononModel(Protocol):
         """Names of the parameters."""
 
     @property
+    def _crystal(self) -> Any:
+        """What gives the force constants of bonds: `spread` and `rule`."""
+
+    @property
     def cell(self) -> Any:
         """The cell with its atoms, as phonopy has it."""
 
@@ -53,12 +57,6 @@ class PhononModel(Protocol):
 
     def inversion_partners(self) -> NDArray[np.intp] | None:
         """Return where an inversion takes each atom."""
-
-    def tensor(self, parameters: ArrayLike) -> Array:
-        """Return the force constants of every atom."""
-
-    def parameter_gradient(self, tensor_gradient: ArrayLike) -> Array:
-        """Return a gradient with the parameters, of one with the force constants."""
 
     def dynamical_matrix_offset(
         self, wavevectors: ArrayLike

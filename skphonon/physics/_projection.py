@@ -18,6 +18,7 @@ from skphonon._warnings import warn_user
 from skphonon.physics import supercells
 from skphonon.physics._shell_fits import fit_constants, fold
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
+from skphonon.physics.dynamical_matrix import bond_matrices
 from skphonon.physics.lattice import shortest_images
 from skphonon.physics.modes import signed_sqrt
 
@@ -153,7 +154,8 @@ def _energies(model, change, stored, own, ends):
     place = mesh ** np.arange(3)
     points = points[points @ place <= (-points % mesh) @ place]  # time reversal
     wavevectors = points / mesh @ model.reciprocal_lattice()
-    matrices = model._bond_matrices(model.reference[None], wavevectors)[0]
+    rows = model.reference[None]
+    matrices = bond_matrices(model._bond_pairs, rows, wavevectors)[0]
     offset = None
     if model.n_atoms <= min(_MESHES):  # for more, the polar term takes too long
         offset = model.dynamical_matrix_offset(wavevectors)

@@ -28,7 +28,11 @@ from skphonon.physics._atomic_crystal import AtomicCrystal
 from skphonon.physics._crystal import Crystal, build_crystal
 from skphonon.physics._shell_fits import fit_constants, fold, spread
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
-from skphonon.physics.lattice_dynamics import add_bonds
+from skphonon.physics.dynamical_matrix import (
+    BondPairs,
+    DynamicalMatrices,
+    bond_matrices,
+)
 from skphonon.physics.modes import signed_sqrt
 from skphonon.physics.phonopy_io import load_phonopy
 from skphonon.physics.polar import non_analytic_term, polar_term
@@ -697,7 +701,7 @@ class ForceConstantModel(AtomicCrystal):
         """Return the change of the dynamical matrices with each parameter.
 
         Phases are those of the vectors from atom to atom, see
-        :func:`~skphonon.physics.lattice_dynamics.dynamical_matrix_basis`.
+        :func:`~skphonon.physics.dynamical_matrix.dynamical_matrix_basis`.
 
         Parameters
         ----------
@@ -709,17 +713,7 @@ class ForceConstantModel(AtomicCrystal):
         ndarray of shape (n_parameters, n_points, 3 * n_atoms, 3 * n_atoms)
             meV^2 for each eV/Angstrom^2: real for one atom a cell, complex otherwise.
         """
-        crystal, roots = self._crystal, np.sqrt(self.atomic_masses)
-        points = np.asarray(wavevectors, dtype=float)
-        matrices = self._empty_matrices(len(crystal.names), len(points))
-        for shell, (parameters, coefficients) in zip(
-            crystal.shells, crystal.combinations, strict=True
-        ):
-            tensors = np.tensordot(coefficients, shell.tensors, axes=1)
-            add_bonds(
-                matrices, parameters, shell.bonds, shell.atoms, tensors, roots, points
-            )
-        return matrices
+        return DynamicalMatrices(self, wavevectors, pairs=self._bond_pairs).basis()
 
     def dynamical_matrix_offset(self, wavevectors: ArrayLike) -> NDArray | None:
         """Return what does not depend on the parameters: the polar term.
@@ -789,11 +783,7 @@ class ForceConstantModel(AtomicCrystal):
         """
         rows = parameter_rows(parameters, self._crystal.names)
         points = np.asarray(wavevectors, dtype=float)
-        if len(rows) > rows.shape[1]:
-            basis = self.dynamical_matrix_basis(points)
-            matrices = np.tensordot(rows, basis, axes=1)
-        else:
-            matrices = self._bond_matrices(rows, points)
+        matrices = bond_matrices(self._bond_pairs, rows, points)
         offset = self.dynamical_matrix_offset(points)
         return matrices if offset is None else matrices + offset
 
@@ -895,22 +885,7 @@ class ForceConstantModel(AtomicCrystal):
         crystal = self._crystal
         return spread(crystal, (crystal.rule @ rows.T).T)
 
-    def _bond_matrices(self, rows: Array, points: Array) -> NDArray:
-        """Dynamical matrices of parameter sets, without the polar term."""
-        crystal = self._crystal
-        matrices = self._empty_matrices(len(rows), len(points))
-        add_bonds(
-            matrices,
-            np.arange(len(rows)),
-            crystal.bonds,
-            crystal.atoms,
-            self._pairs(rows),
-            np.sqrt(self.atomic_masses),
-            points,
-        )
-        return matrices
-
-    def _empty_matrices(self, n_sets: int, n_points: int) -> NDArray:
-        size = 3 * self.n_atoms
-        dtype = float if self.n_atoms == 1 else complex
-        return np.zeros((n_sets, n_points, size, size), dtype=dtype)
+    @cached_property
+    def _bond_pairs(self) -> BondPairs:
+        """The bonds by pairs of atoms, for matrices that are not in the real form."""
+        return BondPairs(self, real=False)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.utils import gen_batches
 
+from skphonon.physics.dynamical_matrix import Parts
 from skphonon.physics.stability import Softest
 from skphonon.simulation._axes import Places, inverse_square
 from skphonon.simulation._crystal_plan import Plan, Samples
@@ -104,7 +105,7 @@ class Batch(NamedTuple):
     of_all: slice  # among the samples of the call
     samples: Samples
     softest: Softest  # takes note of all modes
-    constants: list  # by pairs of atoms
+    constants: Parts  # by pairs of atoms
     components: Array  # (n_samples, n_components) of displacements, Angstrom^2
     mesh_modes: list  # of each sample, on the mesh of displacements, if asked for
 

@@ -9,6 +9,7 @@ from skphonon._validation import wavevector_rows
 from skphonon.instrument.background import polynomial
 from skphonon.instrument.grid import energy_edges
 from skphonon.physics.dynamical_matrix import BondPairs, DynamicalMatrices, dipole_term
+from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.physics.zone import mean_points
 from skphonon.physics.zone.convergence import displacement_mesh
 from skphonon.physics.zone.displacements import ThermalTensors
@@ -60,7 +61,7 @@ class Thermal(NamedTuple):
 class Plan(NamedTuple):
     """All that does not depend on the parameters."""
 
-    model: object
+    model: ForceConstantModel
     pairs: BondPairs
     mask: NDArray[np.bool_]  # (n_energy, n_q)
     wavevectors: Array  # (n_points, 3), 1/Angstrom

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from skphonon import ForceConstantModel, load_aluminium_model
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE, MEV_PER_THZ
-from skphonon.physics.lattice_dynamics import dynamical_matrix_basis
+from skphonon.physics.dynamical_matrix import dynamical_matrix_basis
 from skphonon.physics.modes import signed_sqrt
 from skphonon.physics.zone import ZoneMesh, resolving_points
 

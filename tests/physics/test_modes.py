@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.linalg import expm_frechet
 
-from skphonon.physics.modes import mode_pairs
+from skphonon.physics.modes import mode_pairs, signed_sqrt
 
 SCALE = 700.0  # meV^2, of the function exp(-x / SCALE)
 EIGENVALUES = {
@@ -51,3 +51,7 @@ def test_gaps_are_of_single_matrices():
     assert_allclose(pairs.inverse[0, 1, 0], 1e6, rtol=1e-6)
     assert pairs.near.diagonal(axis1=1, axis2=2).all()
     assert_allclose(pairs.inverse.diagonal(axis1=1, axis2=2), 0.0)
+
+
+def test_unstable_modes_have_negative_energies():
+    assert_allclose(signed_sqrt([-4.0, 0.0, 9.0]), [-2.0, 0.0, 3.0])
