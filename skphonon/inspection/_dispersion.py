@@ -111,7 +111,7 @@ class PhononBandsDisplay(Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            What to draw on; None makes a figure.
+            Axes to draw on; None makes a figure.
         line_kw, band_kw : dict, default=None
             Options for `Axes.plot` and `Axes.fill_between`.
         measured_kw : dict, default=None

@@ -17,11 +17,11 @@ _SAME = 1e-9
 class ElasticConstantsDisplay(Display):
     """Elastic constants, with intervals.
 
-    Those that the symmetry of the crystal leaves different, in the Cartesian axes of
-    the lattice of the model. Force constants of a finite range need not be invariant
-    under rotations of the crystal, and only cubic symmetry makes up for it: a warning
-    says where waves along two directions would tell elastic constants that differ by
-    more than 5 % of the largest, see :mod:`skphonon.physics.elasticity`.
+    The independent ones, in the Cartesian axes of the lattice of the model. Force
+    constants of a finite range need not be invariant under rotations of the crystal,
+    which matters in crystals that are not cubic: a warning is given if waves along two
+    directions give elastic constants that differ by more than 5 % of the largest, see
+    :mod:`skphonon.physics.elasticity`.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class ElasticConstantsDisplay(Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            What to draw on; None makes a figure.
+            Axes to draw on; None makes a figure.
         measured : mapping of str to float, default=None
             Constants in GPa by name, drawn as horizontal bars.
         errorbar_kw : dict, default=None

@@ -1,6 +1,6 @@
-"""Statistics of a latent space: what its dimensions hold and do.
+"""Statistics of a latent space: information, effect and correlation of its dimensions.
 
-An extractor is whatever has `n_components_`, `transform` (codes, or their means and
+An extractor is any step with `n_components_`, `transform` (codes, or their means and
 then more columns) and `inverse_transform`; a pipeline is opened at its last such step.
 """
 
@@ -25,9 +25,9 @@ def active_dimensions(estimator, X, *, threshold=0.01):
     """Count the latent dimensions that a variational extractor uses.
 
     The Kullback-Leibler divergence of the distribution of a code from the prior, the
-    standard normal distribution, tells how much a dimension says about a spectrum. A
-    dimension that training has given up has the prior for every spectrum, and none of
-    it.
+    standard normal distribution, is the information on a spectrum in this dimension. A
+    dimension that training has given up has the prior for every spectrum, and a
+    divergence of zero.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def active_dimensions(estimator, X, *, threshold=0.01):
 
 
 def latent_sensitivity(estimator, X, *, change=0.5, relative=False):
-    """Measure how far each latent dimension moves the decoded spectrum.
+    """Measure the change of the decoded spectrum with each latent dimension.
 
     With x decoded from the mean code of a spectrum and x' from that code with one
     dimension moved, the sensitivity of this dimension is ``mean((x' - x)**2) /
@@ -205,7 +205,7 @@ def latent_correlation(estimator, X):
 
 
 def latent_traversal(estimator, X, *, changes=(-0.5, 0.5), relative=False):
-    """Show what each latent dimension draws: the change of the decoded spectrum.
+    """Compute the change of the decoded spectrum with each latent dimension.
 
     Parameters
     ----------

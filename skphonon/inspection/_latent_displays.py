@@ -23,8 +23,8 @@ _SIMULATED, _MEASURED = "simulated", "measured"
 class LatentCodesDisplay(Display):
     """Codes of measured spectra on the range of those of simulated ones.
 
-    A measured code outside the range that simulations fill asks the regressor to
-    extrapolate: the picture shows in which dimensions, and how far.
+    For a measured code outside the range of the simulations the regressor extrapolates:
+    the picture shows in which dimensions, and how far.
 
     Parameters
     ----------
@@ -91,12 +91,12 @@ class LatentCodesDisplay(Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            What to draw on; None makes a figure.
+            Axes to draw on; None makes a figure.
         dimensions : array-like of int, default=None
             Which dimensions, in this order, such as ``active_dimensions(...).order``.
             None means all.
         labels : sequence of str, default=None
-            What to call each measured spectrum in the legend, such as its temperature.
+            Name of each measured spectrum in the legend, such as its temperature.
         box_kw : dict, default=None
             Options for `Axes.boxplot`.
         errorbar_kw : dict, default=None
@@ -143,7 +143,7 @@ class LatentCodesDisplay(Display):
 
 
 class LatentSensitivityDisplay(Display):
-    """How far each latent dimension moves the decoded spectrum.
+    """Change of the decoded spectrum with each latent dimension.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class LatentSensitivityDisplay(Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            What to draw on; None makes a figure.
+            Axes to draw on; None makes a figure.
         dimensions : array-like of int, default=None
             Which dimensions, in this order. None means all.
         bar_kw : dict, default=None
@@ -265,7 +265,7 @@ class LatentCorrelationDisplay(Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            What to draw on; None makes a figure.
+            Axes to draw on; None makes a figure.
         dimensions : array-like of int, default=None
             Which dimensions, in this order. None means all.
         image_kw : dict, default=None

@@ -71,7 +71,7 @@ def draw_parameters(
     covariance : array-like of shape (n_parameters, n_parameters), default=None
         Covariance matrix in eV^2/Angstrom^4; it may be singular.
     draws : array-like of shape (n_draws, n_parameters), default=None
-        Draws that are at hand: from a posterior, a bootstrap, or an ensemble.
+        Existing draws: from a posterior, a bootstrap, or an ensemble.
     n_draws : int, default=100
         Number of draws to make.
     random_state : int, RandomState instance or None, default=None

@@ -22,8 +22,8 @@ class SpectrumProfilesDisplay(Display):
     brought to the scale of the measured one if asked, and both are averaged over the
     momentum transfers at each energy.
 
-    Peaks are followed through the temperatures. Where to look is said by the user, or
-    found as the maxima of the mean simulated profile that stand out by more than 5 % of
+    Peaks are followed through the temperatures, near energies that are given, or else
+    near the maxima of the mean simulated profile that stand out by more than 5 % of
     its range. The position of a peak in a profile is the maximum near that energy of
     the profile smoothed by parabolas: a parabola is fitted to the points within
     `peak_width` of the highest point, those far out weighing less, and moved to its own
@@ -131,7 +131,7 @@ class SpectrumProfilesDisplay(Display):
         near=None,
         peak_width=2.5,
     ):
-        """Average spectra that are at hand, and find their peaks.
+        """Average measured and simulated spectra, and find their peaks.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class SpectrumProfilesDisplay(Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            What to draw on; None makes a figure.
+            Axes to draw on; None makes a figure.
         spacing : float, default=None
             Distance between profiles. None is half the height of the highest.
         measured_kw : dict, default=None

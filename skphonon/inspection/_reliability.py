@@ -17,9 +17,9 @@ _COLUMNS = ["estimator", "target", "nominal", "observed", "n_samples"]
 class ReliabilityDisplay(Display):
     """Observed against nominal coverage of intervals, for several estimators.
 
-    Above the diagonal intervals are too wide, below it too narrow. The band is where an
-    estimator that is right would be, by chance of the samples; the points of a curve
-    share these and lie off the diagonal together.
+    Above the diagonal intervals are too wide, below it too narrow. The band holds the
+    statistical scatter of an estimator with right intervals. The points of a curve have
+    their samples in common and lie off the diagonal together.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class ReliabilityDisplay(Display):
 
     @classmethod
     def from_predictions(cls, y_true, y_pred, y_std, *, targets=None, name="normal"):
-        """Take predictions that are at hand, errors being taken to be normal.
+        """Take predictions with standard deviations, for normal errors.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class ReliabilityDisplay(Display):
         Parameters
         ----------
         axes : array-like of matplotlib Axes, default=None
-            What to draw on, one a target; None makes a figure.
+            Axes to draw on, one a target; None makes a figure.
         band : float, default=0.95
             How often a point of an estimator that is right lies in the grey band, which
             is that of a binomial distribution.

@@ -141,7 +141,7 @@ class ThermalDisplacementsDisplay(ThermalDisplay):
         Parameters
         ----------
         axes : array-like of matplotlib Axes, default=None
-            What to draw on, one an atom; None makes a figure.
+            Axes to draw on, one an atom; None makes a figure.
         component : str, default="mean"
             Which component to draw.
         line_kw, band_kw : dict, default=None

@@ -1,4 +1,4 @@
-"""Pictures of what each latent dimension changes in the decoded spectrum."""
+"""Pictures of the change of the decoded spectrum with each latent dimension."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ __all__ = ["LatentTraversalDisplay"]
 
 
 class LatentTraversalDisplay(Display):
-    """Images of what each latent dimension changes in the decoded spectrum.
+    """Images of the change of the decoded spectrum with each latent dimension.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class LatentTraversalDisplay(Display):
         Parameters
         ----------
         axes : array-like of matplotlib Axes, default=None
-            What to draw on, one a dimension; None makes a figure.
+            Axes to draw on, one a dimension; None makes a figure.
         dimensions : array-like of int, default=None
             Which dimensions, in this order. None means all.
         change : float, default=None

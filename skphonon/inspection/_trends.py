@@ -17,8 +17,8 @@ _NMSE = "nmse"
 class TemperatureTrendsDisplay(Display):
     """Constants and NMSE against temperature, for several estimators.
 
-    Each series gets a straight line, fitted by least squares without weights: the error
-    bars of a network hold what is common to all temperatures and would not be the
+    Each series gets a straight line, fitted by least squares without weights: errors of
+    a network are correlated between temperatures, so that its error bars are not the
     weights of independent points. The error of a slope therefore comes from the scatter
     about the line.
 
@@ -91,7 +91,7 @@ class TemperatureTrendsDisplay(Display):
     def from_predictions(
         cls, predictions, X, *, temperature, simulator, scale="fitted"
     ):
-        """Take constants that are at hand, and simulate them for the NMSE.
+        """Take predicted constants, and simulate them for the NMSE.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class TemperatureTrendsDisplay(Display):
         Parameters
         ----------
         axes : array-like of matplotlib Axes, default=None
-            What to draw on, one a quantity; None makes a figure.
+            Axes to draw on, one a quantity; None makes a figure.
         show_fits : bool, default=True
             Whether to draw the straight lines.
         unit : str, default=r"eV/Å$^2$"

@@ -1,4 +1,4 @@
-"""Models in files, and what they were trained with."""
+"""Model files and model cards."""
 
 from skphonon._versioned import VersionMismatchWarning
 from skphonon.persistence._model_cards import attach_card, describe

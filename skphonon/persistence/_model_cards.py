@@ -1,7 +1,7 @@
-"""Model cards: what a trained model is, and what it was trained with.
+"""Model cards: the settings, training set and scores of a trained model.
 
 A card is made of numbers, text, lists and dicts, so that any program can read it, and
-travels inside the model, in pickles and in model files.
+is kept inside the model, in pickles and in model files.
 """
 
 import json
@@ -27,7 +27,7 @@ _WIDTH = 88
 
 
 def attach_card(estimator, *, simulator=None, X=None, y=None, scores=None, notes=None):
-    """Write down in a fitted estimator what it is and what it was trained with.
+    """Attach a card to a fitted estimator: its settings, training set and scores.
 
     The card is a dict of numbers, text, lists and dicts, the attribute `model_card_`,
     which pickles, copies and model files keep and a clone does not. It holds the
@@ -36,15 +36,15 @@ def attach_card(estimator, *, simulator=None, X=None, y=None, scores=None, notes
     of what is given here, the settings of the simulator, the axes of its grid, the
     shape and hash of the training set, the ranges of its labels, scores and notes.
 
-    The card is not written again by itself: attach it after the last training.
-    :func:`describe` tells if the estimator was trained or changed afterwards.
+    The card is not updated automatically: attach it after the last training.
+    :func:`describe` says if the estimator was trained or changed afterwards.
 
     Parameters
     ----------
     estimator : estimator
         A fitted estimator, such as a Pipeline. It gets the attribute `model_card_`.
     simulator : object, default=None
-        What made the training set.
+        Simulator of the training set.
     X : array-like of shape (n_samples, n_pixels), default=None
         Spectra of the training set.
     y : array-like of shape (n_samples, n_parameters), default=None
@@ -52,8 +52,7 @@ def attach_card(estimator, *, simulator=None, X=None, y=None, scores=None, notes
     scores : dict, default=None
         Scores by name: numbers, arrays, or dicts of them.
     notes : str, default=None
-        Whatever else a user of the model should know: sample, instrument, licence,
-        whom to ask.
+        Other information for users of the model: sample, instrument, licence, contact.
 
     Returns
     -------
@@ -111,13 +110,13 @@ def attach_card(estimator, *, simulator=None, X=None, y=None, scores=None, notes
 
 
 def describe(estimator):
-    """Tell in words what an estimator is and what it was trained with.
+    """Describe an estimator and its training as text.
 
     Parameters
     ----------
     estimator : estimator
         Any scikit-learn estimator. Without a card only its classes, its parameters and
-        the last losses of its training can be told.
+        the last losses of its training are known.
 
     Returns
     -------
@@ -126,7 +125,7 @@ def describe(estimator):
 
     See Also
     --------
-    attach_card : Write the card that tells more.
+    attach_card : Attach a card with more information.
 
     Examples
     --------
@@ -216,7 +215,7 @@ def _label_record(y, names):
 
 
 def _grid_record(grid):
-    """Return what another spectrum has to be binned to, if the grid tells."""
+    """Return the bins that other spectra must have, if the grid has axes."""
     if not hasattr(grid, "axes"):
         return None
     second = "two_theta" if hasattr(grid, "moduli") else "q"

@@ -1,13 +1,13 @@
-"""Arrays and text in one file that holds nothing to run.
+"""Arrays and text in one file without executable content.
 
 The layout is that of safetensors [1]_: the length of the header as an unsigned
 little-endian integer of eight bytes; the header, a JSON object with the type, shape
 and place of each array by its name, and texts by theirs under ``__metadata__``; then
 the arrays, row by row, one after the other. Other programs read such files as well.
 Of our own is only the text ``sha256``: a checksum of the header without that text,
-keys in sorted order and without spaces, and of the arrays. It tells damage, not
-malice: whoever changes a file can compute it anew. So reading trusts no number in the
-header, and needs no more memory than a few times the size of the file.
+keys in sorted order and without spaces, and of the arrays. It detects damage, not
+malice: anyone who changes a file can compute it anew. So reading trusts no number in
+the header, and needs no more memory than a few times the size of the file.
 
 References
 ----------
@@ -82,25 +82,10 @@ def from_bytes(content):
 
 
 def read_json(text):
-    """Return what a text of JSON says.
+    """Return the content of a JSON text that is not nested too deep.
 
     Python's reader calls itself at every bracket, and a library that has raised the
     limit of recursion lets it run out of memory and take the process with it.
-
-    Parameters
-    ----------
-    text : str
-        From anywhere.
-
-    Returns
-    -------
-    dict, list, str, float, int, bool or None
-        Its content.
-
-    Raises
-    ------
-    ValueError
-        If it is no JSON, or nested more than a hundred deep.
     """
     brackets = re.sub(r'"(?:[^"\\]|\\.)*"|[^\[\]{}"]', "", text)
     depth = np.cumsum([1 if bracket in "[{" else -1 for bracket in brackets])
