@@ -16,7 +16,6 @@ from skphonon._validation import (
     HasMethods,
     StrOptions,
     at_least,
-    check_columns,
     positive,
 )
 from skphonon._warnings import warn_user
@@ -34,6 +33,7 @@ from skphonon.inversion._report import no_fit, summary
 from skphonon.inversion._residuals import Problem
 from skphonon.inversion._stages import COARSE, SMALL_BIAS, best_fit
 from skphonon.metrics import SCALES
+from skphonon.physics.priors import mean_and_covariance
 from skphonon.physics.stability import searching
 
 __all__ = ["IdentifiabilityWarning", "LeastSquaresInverter"]
@@ -100,9 +100,10 @@ class LeastSquaresInverter(Inverter):
     bounds : pair of array-like, default=None
         Least and largest values of the parameters, numbers or arrays of shape
         (n_parameters,). None: infinite; for an emulator, the range of y.
-    prior : pair of array-like, default=None
-        What is known of the parameters beforehand: means of shape (n_parameters,),
-        and standard deviations of that shape or a covariance matrix.
+    prior : ForceConstantPrior or pair of array-like, default=None
+        What is known of the parameters beforehand: an object with `mean_` and
+        `covariance_`, or means of shape (n_parameters,), and standard deviations of
+        that shape or a covariance matrix.
     initial : array-like of shape (n_parameters,), regressor or None, default=None
         Where the search starts. A fitted regressor is asked for one start a
         spectrum; wrap it in :class:`sklearn.frozen.FrozenEstimator`, so that `clone`
@@ -255,7 +256,7 @@ class LeastSquaresInverter(Inverter):
         "contributions": [list, tuple],
         "scale": [StrOptions({*SCALES, "absolute"})],
         "bounds": ["array-like", None],
-        "prior": [list, tuple, None],
+        "prior": [list, tuple, HasMethods(["sample"]), None],
         "initial": ["array-like", HasMethods(["predict"]), None],
         "n_candidates": [at_least(1)],
         "n_starts": [at_least(1)],
@@ -453,7 +454,7 @@ class LeastSquaresInverter(Inverter):
             list(self._nuisance),
             parts,
             len(self.contributions),
-            self.steps_ if self.prior is None else _spread(self.prior[1]),
+            self.steps_ if self.prior is None else self._prior_spread(),
         )
 
     def _knows_noise(self, errors):
@@ -604,26 +605,16 @@ class LeastSquaresInverter(Inverter):
     def _check_prior(self):
         """Return means, and a root of the information, of parameters and nuisances."""
         n = self.start_.size
-        for part in self.prior:
-            check_columns(part, self._parameter_names(n))
-        mean, spread = (np.asarray(part, dtype=float) for part in self.prior)
-        if mean.shape != (n,) or spread.shape not in ((n,), (n, n)):
-            raise ValueError(
-                f"prior must be means of shape ({n},) and standard deviations of that "
-                f"shape or a covariance of shape ({n}, {n}); got shapes {mean.shape} "
-                f"and {spread.shape}."
-            )
-        covariance = np.diag(spread**2) if spread.ndim == 1 else spread
-        try:
-            root = np.linalg.cholesky(np.linalg.inv(covariance))
-        except np.linalg.LinAlgError as error:
-            raise ValueError(
-                "prior must have positive standard deviations, or a covariance that is "
-                f"positive definite; got {spread!r}."
-            ) from error
+        mean, covariance = mean_and_covariance(self.prior, self._parameter_names(n))
+        root = np.linalg.cholesky(np.linalg.inv(covariance))
         extra = len(self._nuisance)
         root = np.vstack([root, np.zeros((extra, n))])
         return np.append(mean, np.zeros(extra)), root
+
+    def _prior_spread(self):
+        """Return the standard deviations of the prior."""
+        names = self._parameter_names(self.start_.size)
+        return np.sqrt(np.diag(mean_and_covariance(self.prior, names)[1]))
 
     def _check_counts(self, X, errors):
         if errors is not None or self.scale == "normalized":
@@ -793,9 +784,3 @@ class LeastSquaresInverter(Inverter):
             found = result
         found.pixels = pixels
         return found
-
-
-def _spread(given):
-    """Return standard deviations from those, or from a covariance."""
-    given = np.asarray(given, dtype=float)
-    return given if given.ndim == 1 else np.sqrt(np.diag(given))

@@ -1,18 +1,36 @@
 """Knowledge of force constants before a spectrum is measured.
 
-Sizes that names and reference values tell, and distributions that calculations span.
+A prior is a normal distribution: a mean and a covariance, in eV/Angstrom^2 and its
+square (:func:`mean_and_covariance` says in which forms it may be given).
+:class:`ForceConstantPrior` makes one of several calculations, a reduction to principal
+directions has one of its parameters. Where nothing of that kind is known,
+:func:`parameter_scales` tells how large each constant is by its reference value. That
+is the scale of a single constant; the independent part of a `ForceConstantPrior` is in
+units of the largest constant of a shell, since calculations that agree on a small
+constant need not be right to a share of it.
 """
 
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.utils import check_random_state
 
+from skphonon._validation import check_columns
 from skphonon._versioned import VersionedEstimator
 
-__all__ = ["ForceConstantPrior", "parameter_scales", "shell_numbers"]
+__all__ = [
+    "ForceConstantPrior",
+    "mean_and_covariance",
+    "parameter_scales",
+    "shell_numbers",
+]
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Array = NDArray[np.float64]
 
@@ -28,24 +46,41 @@ _WIDEST = np.log(10.0)  # of the factor that learn_softening looks for
 _SMALLEST = 1e-3  # of the largest size: the least size of a shell
 
 
-def shell_numbers(names) -> NDArray[np.int_]:
-    """Return the numbers of the shells to which parameters belong by their names.
+def mean_and_covariance(prior: Any, names: Sequence[str]) -> tuple[Array, Array]:
+    """Return mean and covariance of a prior of named parameters, checked.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Names of the parameters.
-
-    Returns
-    -------
-    ndarray of int of shape (n_parameters,)
-        What a name begins with, 0 where that is no number.
+    It is an object that has them, as `mean_` and `covariance_`, or a pair: means, and
+    standard deviations or a covariance.
     """
+    pair = (prior.mean_, prior.covariance_) if hasattr(prior, "mean_") else prior
+    for part in pair:
+        check_columns(part, names)
+    mean, spread = (np.asarray(part, dtype=float) for part in pair)
+    n = len(names)
+    if mean.shape != (n,) or spread.shape not in ((n,), (n, n)):
+        raise ValueError(
+            f"prior must be means of shape ({n},) and standard deviations of that "
+            f"shape or a covariance of shape ({n}, {n}); got shapes {mean.shape} "
+            f"and {spread.shape}."
+        )
+    covariance = np.diag(spread**2) if spread.ndim == 1 else spread
+    try:
+        np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            "prior must have positive standard deviations, or a covariance that is "
+            f"positive definite; got {spread!r}."
+        ) from error
+    return mean, covariance
+
+
+def shell_numbers(names: Sequence[str]) -> NDArray[np.int_]:
+    """Return the numbers that names of parameters begin with, 0 without one."""
     matches = [_SHELL.match(name) for name in names]
     return np.array([int(match.group()) if match else 0 for match in matches], int)
 
 
-def parameter_scales(values: ArrayLike, names) -> Array:
+def parameter_scales(values: ArrayLike, names: Sequence[str]) -> Array:
     """Return how large parameters are, for steps of a search and widths of a draw.
 
     That is the size of a value, unless it is zero beside the other constants of its
@@ -102,6 +137,7 @@ class ForceConstantPrior(VersionedEstimator):
     an independent part, without which no truth outside the span of a few calculations
     could be drawn. The size s of a constant is the root mean square over calculations
     of the largest constant of its shell, but at least a thousandth of the largest size.
+    It is a `prior` of :class:`LeastSquaresInverter`.
 
     Parameters
     ----------
@@ -125,8 +161,7 @@ class ForceConstantPrior(VersionedEstimator):
     mean_ : ndarray of shape (n_parameters,)
         Mean of the distribution in eV/Angstrom^2.
     covariance_ : ndarray of shape (n_parameters, n_parameters)
-        Its covariance in eV^2/Angstrom^4. With the mean it is a `prior` of
-        :class:`LeastSquaresInverter`: ``prior=(prior.mean_, prior.covariance_)``.
+        Its covariance in eV^2/Angstrom^4.
 
     See Also
     --------
@@ -147,19 +182,26 @@ class ForceConstantPrior(VersionedEstimator):
     (1000, 5)
     """
 
-    def __init__(self, model, table, *, common=0.1, independent=0.2):
+    def __init__(
+        self,
+        model: Any,
+        table: "DataFrame",
+        *,
+        common: float = 0.1,
+        independent: float = 0.2,
+    ) -> None:
         self.model = model
         self.table = table
         self.common = common
         self.independent = independent
 
     @property
-    def parameter_names(self):
+    def parameter_names(self) -> list[str]:
         """Names of the parameters, in order."""
         return self.model.parameter_names
 
     @property
-    def constants_(self):
+    def constants_(self) -> Array:
         """Constants of the table, shape (n_calculations, n_parameters)."""
         missing = [n for n in self.parameter_names if n not in self.table.columns]
         if missing:
@@ -176,12 +218,12 @@ class ForceConstantPrior(VersionedEstimator):
         return constants
 
     @property
-    def mean_(self):
+    def mean_(self) -> Array:
         """Mean of the distribution, shape (n_parameters,)."""
         return self.constants_.mean(axis=0)
 
     @property
-    def covariance_(self):
+    def covariance_(self) -> Array:
         """Covariance of the distribution, shape (n_parameters, n_parameters)."""
         if not (self.common >= 0 and self.independent >= 0):
             raise ValueError(
@@ -194,7 +236,14 @@ class ForceConstantPrior(VersionedEstimator):
         spread = rows.T @ rows + self.common**2 * np.outer(mean, mean)
         return spread + np.diag((self.independent * self._sizes()) ** 2)
 
-    def sample(self, n_samples, *, widen=1.0, stable=True, random_state=None):
+    def sample(
+        self,
+        n_samples: int,
+        *,
+        widen: float = 1.0,
+        stable: bool = True,
+        random_state: Any = None,
+    ) -> Array:
         """Draw parameter sets.
 
         Parameters
@@ -239,7 +288,9 @@ class ForceConstantPrior(VersionedEstimator):
                 )
         return np.concatenate([np.empty((0, len(mean))), *sets])[:n_samples]
 
-    def learn_softening(self, qpoints, energies):
+    def learn_softening(
+        self, qpoints: ArrayLike, energies: ArrayLike
+    ) -> dict[str, float]:
         """Return how soft each calculator is, from phonon energies that are known.
 
         One measured energy is enough, such as that of the optical phonon at the zone
@@ -278,7 +329,7 @@ class ForceConstantPrior(VersionedEstimator):
             row = rows.iloc[order[0]]
             raw = row[self.parameter_names].to_numpy(float) / row["scale"]
 
-            def misfit(logarithm, raw=raw):
+            def misfit(logarithm: float, raw: Array = raw) -> float:
                 found = self.model.frequencies([raw * np.exp(logarithm)], qpoints)[0]
                 return ((found - known)[given] ** 2).sum()
 
@@ -291,7 +342,7 @@ class ForceConstantPrior(VersionedEstimator):
             learnt[name] = float(np.exp(-best.x))
         return learnt
 
-    def rescaled(self, softening):
+    def rescaled(self, softening: float | dict[str, float]) -> "ForceConstantPrior":
         """Return a prior with constants corrected for the softness of the calculators.
 
         Parameters
@@ -312,8 +363,9 @@ class ForceConstantPrior(VersionedEstimator):
             If a softening is not positive or belongs to no calculator.
         """
         names = self.table["calculator"]
-        factors = softening
-        if not isinstance(softening, dict):
+        if isinstance(softening, dict):
+            factors = softening
+        else:
             factors = dict.fromkeys(names, softening)
         unknown = [name for name in factors if name not in set(names)]
         if unknown or not all(value > 0 for value in factors.values()):
@@ -330,9 +382,11 @@ class ForceConstantPrior(VersionedEstimator):
             self.model, table, common=self.common, independent=self.independent
         )
 
-    def _sizes(self):
-        """Size of the shell of each constant."""
-        shells = np.array([re.match(r"\d+", n).group() for n in self.parameter_names])
+    def _sizes(self) -> Array:
+        """Return the size of the shell of each constant."""
+        shells = shell_numbers(self.parameter_names)
         own = np.sqrt((self.constants_**2).mean(axis=0))
-        sizes = np.array([own[shells == shell].max() for shell in shells])
+        alike = (shells[:, None] == shells) & (shells > 0)
+        sizes = np.where(alike, own, 0.0).max(axis=1, initial=0.0)
+        sizes = np.where(shells > 0, sizes, own)  # of no shell: of its own size
         return np.maximum(sizes, _SMALLEST * sizes.max())

@@ -1,5 +1,7 @@
 """How large constants are taken to be where nothing is known of them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -11,7 +13,11 @@ from skphonon import (
     SpectrumGrid,
     make_powder_spectra,
 )
-from skphonon.physics.priors import parameter_scales, shell_numbers
+from skphonon.physics.priors import (
+    mean_and_covariance,
+    parameter_scales,
+    shell_numbers,
+)
 
 
 def test_a_value_has_its_own_size():
@@ -85,3 +91,20 @@ def test_principal_directions_are_in_units_of_their_deviations():
 def test_shells_are_the_numbers_that_names_begin_with():
     names = ["1XX", "12L Na-Cl", "rest", "PC1"]
     assert shell_numbers(names).tolist() == [1, 12, 0, 0]
+
+
+def test_priors_are_given_as_objects_or_pairs():
+    names = ["1XX", "1XY"]
+    covariance = np.array([[0.04, 0.01], [0.01, 0.09]])
+    given = SimpleNamespace(mean_=np.array([1.0, 2.0]), covariance_=covariance)
+    for prior in (given, ([1.0, 2.0], covariance)):
+        mean, found = mean_and_covariance(prior, names)
+        assert_allclose(mean, [1.0, 2.0])
+        assert_allclose(found, covariance)
+    assert_allclose(
+        mean_and_covariance(([1, 2], [0.2, 0.3]), names)[1], np.diag([0.04, 0.09])
+    )
+    with pytest.raises(ValueError, match=r"means of shape \(2,\)"):
+        mean_and_covariance(([1.0], [0.1]), names)
+    with pytest.raises(ValueError, match="positive definite"):
+        mean_and_covariance(([1.0, 2.0], [0.1, 0.0]), names)
