@@ -105,7 +105,7 @@ def elastic_constants(
     return stiffness, np.where(violation > _ROUNDING, violation, 0.0)
 
 
-def _brackets(model, parameters) -> Array:
+def _brackets(model: "ForceConstantModel", parameters: ArrayLike) -> Array:
     """Return the brackets (n_samples, 3, 3, 3, 3) in GPa."""
     step, double = (_acoustic(model, parameters, h) for h in (_STEP, 2 * _STEP))
     waves = (4 * step - double) / 3  # no term of fourth order is left
@@ -118,7 +118,7 @@ def _brackets(model, parameters) -> Array:
     return brackets
 
 
-def _acoustic(model, parameters, step) -> Array:
+def _acoustic(model: "ForceConstantModel", parameters: ArrayLike, step: float) -> Array:
     """Return density * omega^2 of rigid cells over step^2, (n_samples, 6, 3, 3)."""
     matrices = model.dynamical_matrices(parameters, step * _DIRECTIONS)
     masses = model.atomic_masses

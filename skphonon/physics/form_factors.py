@@ -83,7 +83,9 @@ def _table(ion: str) -> Any:
     return known[charge]
 
 
-def _integral(ion, table, name, q):
+def _integral(
+    ion: str, table: Any, name: str, q: NDArray[np.float64]
+) -> NDArray[np.float64]:
     if not hasattr(table, name):
         raise ValueError(f"The tables do not hold <{name}> of {ion!r}.")
     return getattr(table, f"{name}_Q")(q)

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 class ScatteringLengths(NamedTuple):
-    """How strongly each of some atoms scatters neutrons.
+    """Scattering lengths and cross-sections of some atoms.
 
     Parameters
     ----------
