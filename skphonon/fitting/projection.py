@@ -25,7 +25,8 @@ class Projection:
     """Best sums of columns (..., n, k), one set or many; columns may be dependent."""
 
     def __init__(self, columns: Array) -> None:
-        sizes = np.sqrt(np.square(columns).sum(axis=-2, keepdims=True))
+        squares = np.einsum("...nk,...nk->...k", columns, columns)
+        sizes = np.sqrt(squares)[..., None, :]
         sizes = np.where(sizes > 0, sizes, 1.0)
         self._turn: Array = 1 / np.swapaxes(sizes, -1, -2)
         self._basis = columns / sizes
@@ -75,15 +76,19 @@ def eliminate(columns: Array, target: Array) -> tuple[Array, Projection]:
     return amplitudes, projection
 
 
-def nonnegative(columns: Array, target: Array) -> Array:
-    """Return the best amplitudes (R, k), none negative, of columns (R, n, k)."""
-    size = np.linalg.norm(columns, axis=1)
+def nonnegative(columns: Array, target: Array, weight: Array | None = None) -> Array:
+    """Return the best amplitudes (R, k), none negative, of columns (R, n, k).
+
+    Squares have weights (R, n).
+    """
+    heavy = columns if weight is None else columns * weight[..., None]
+    transposed = np.swapaxes(heavy, 1, 2)
+    gram, wanted = transposed @ columns, (transposed @ target[..., None])[..., 0]
+    size = np.sqrt(np.diagonal(gram, axis1=1, axis2=2))
     size = np.where(size > 0, size, 1.0)
-    transposed = np.swapaxes(columns, 1, 2)
-    gram = transposed @ columns / (size[:, :, None] * size[:, None])
-    wanted = (transposed @ target[..., None])[..., 0] / size
+    gram = gram / (size[:, :, None] * size[:, None])
     roots = np.linalg.cholesky(gram + _ALIKE * np.eye(gram.shape[1]))
-    aims = np.linalg.solve(roots, wanted[..., None])[..., 0]
+    aims = np.linalg.solve(roots, (wanted / size)[..., None])[..., 0]
     found = [nnls(root.T, aim)[0] for root, aim in zip(roots, aims, strict=True)]
     return np.array(found).reshape(size.shape) / size
 
@@ -112,7 +117,6 @@ def nonnegative_counts(
     faint = _FAINT * counts.mean() or 1.0
     expected = np.full(columns.shape[:2], max(counts.mean(), faint))
     for _ in range(_REWEIGHTED):
-        root = np.sqrt(repeats / expected)
-        amplitudes = nonnegative(columns * root[..., None], counts * root)
+        amplitudes = nonnegative(columns, counts, repeats / expected)
         expected = np.maximum((columns @ amplitudes[..., None])[..., 0], faint)
     return amplitudes, expected

@@ -13,18 +13,16 @@ zero at an optimum, and to little over the size of a phonon branch.)
 
 import numpy as np
 import pandas as pd
-from numpy.polynomial.legendre import leggauss
 from scipy.fft import irfftn, next_fast_len, rfftn
+
+from skphonon.fitting import inverse_information
 
 __all__ = [
     "correlation_lengths",
     "covariance_of",
     "directions_of",
-    "one_sided",
 ]
 
-_NODES, _WEIGHTS = leggauss(64)
-_UNSEEN = 1e-10  # smallest information, over the largest, that is not rounding
 _ENOUGH = 0.5  # determined: the data at least halve what was uncertain before
 
 
@@ -51,28 +49,16 @@ def covariance_of(derivative, residual, pieces, prior=None):
     information = derivative.T @ derivative
     if prior is not None:
         information = information + prior
-    size = np.sqrt(np.diag(information))
-    size[size == 0] = 1.0
-    values, vectors = np.linalg.eigh(information / np.outer(size, size))
-    seen = values > _UNSEEN * values.max(initial=0)
-    inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
-    inverse /= np.outer(size, size)
-    if pieces is not None:
-        found = [_scatter(derivative[i], residual[i], image) for i, image in pieces]
-        middle = sum(part for part, _ in found)
-        # correlated pixels count for fewer, of which each parameter takes one
-        n_free = sum(number for _, number in found)
-        middle *= n_free / max(n_free - len(size), 1)
-        if prior is not None:
-            middle += prior
-        # an estimate of correlations may leave directions of negative variance
-        spread, axes = np.linalg.eigh(middle / np.outer(size, size))
-        root = inverse @ (size[:, None] * axes * np.sqrt(spread.clip(0)))
-        inverse = root @ root.T
-    unseen = (np.abs(vectors[:, ~seen]) > np.sqrt(_UNSEEN)).any(axis=1)
-    inverse[unseen] = inverse[:, unseen] = np.nan
-    inverse[np.diag_indices(len(size))] = np.where(unseen, np.inf, np.diag(inverse))
-    return inverse
+    if pieces is None:
+        return inverse_information(information)
+    found = [_scatter(derivative[i], residual[i], image) for i, image in pieces]
+    middle = sum(part for part, _ in found)
+    # correlated pixels count for fewer, of which each parameter takes one
+    n_free = sum(number for _, number in found)
+    middle *= n_free / max(n_free - len(information), 1)
+    if prior is not None:
+        middle += prior
+    return inverse_information(information, middle)
 
 
 def _scatter(derivative, residual, image):
@@ -150,58 +136,6 @@ def _plane(values, image, elsewhere):
     plane = np.full(int(np.prod(shape)), elsewhere)
     plane[positions] = values
     return plane.reshape(shape)
-
-
-def one_sided(covariance, shift, side, width):
-    r"""Return a covariance about values of which some lie at a bound.
-
-    A parameter beyond the bound of which its optimum would be is somewhere on the
-    allowed side: its distance t from there, in standard deviations, has the density
-    :math:`\exp(-p t - t^2 / 2)`, if data pull it p standard deviations beyond. Its
-    variance becomes the mean square of that distance, and what hangs together with it
-    follows. Data that do not pull leave it as it was; the harder they pull, the more
-    the bound alone is what decides.
-
-    Parameters
-    ----------
-    covariance : ndarray of shape (n_parameters, n_parameters)
-        Without bounds.
-    shift : ndarray of shape (n_parameters,)
-        From the values to the optimum without bounds.
-    side : ndarray of shape (n_parameters,), int
-        -1 at a lower bound, 1 at an upper one, otherwise 0.
-    width : ndarray of shape (n_parameters,)
-        How far the bounds are apart.
-
-    Returns
-    -------
-    ndarray of shape (n_parameters, n_parameters)
-    """
-    variance = np.diag(covariance)
-    known = np.isfinite(variance)
-    found, shift = covariance.copy(), np.where(known, shift, 0.0)
-    left = list(np.flatnonzero((side != 0) & known & (variance > 0)))
-    while left:
-        std = np.sqrt(np.maximum(np.diag(found)[left], np.finfo(float).tiny))
-        pull = side[left] * shift[left] / std
-        hardest = pull.argmax()
-        i = left.pop(hardest)
-        spread = _mean_square(pull[hardest], width[i] / std[hardest])
-        with_it = np.where(known, found[:, i], 0.0)
-        slope = with_it / with_it[i]
-        found += (spread - 1) * np.outer(with_it, slope)
-        shift = shift - slope * shift[i]
-    return found
-
-
-def _mean_square(pull, width):
-    """Return the mean of t^2, with t from 0 to the width."""
-    pull = max(pull, -5.0)  # harder inwards: the search had not ended
-    reach = min(width, 10 - min(pull, 0.0), 40 / max(pull, 1.0))
-    t = reach * (1 + _NODES) / 2
-    exponent = -pull * t - t**2 / 2
-    weight = _WEIGHTS * np.exp(exponent - exponent.max())
-    return weight @ t**2 / weight.sum()
 
 
 def directions_of(covariance, names, scales):

@@ -11,14 +11,12 @@ from skphonon.fitting import (
     judged,
     normal_size,
     of_residuals,
+    one_sided,
     with_prior,
 )
 from skphonon.fitting import most_promising as lowest
 from skphonon.instrument.noise import PoissonNoise, noise_of_differences
-from skphonon.inversion._errors import (
-    covariance_of,
-    one_sided,
-)
+from skphonon.inversion._errors import covariance_of
 from skphonon.inversion._goodness import effective_number
 from skphonon.inversion._residuals import Evaluation
 

@@ -1,46 +1,42 @@
-r"""The fit of a model to pixels, for many sets of parameters at once.
+r"""Models compared with pixels, for many sets of parameters at once.
 
 Intensities y are compared with :math:`\mu = e (a f + \sum_k c_k t_k)`: the model f, by
-a scale a that is not negative, and terms t of a background, for exposures e. What is
-linear is eliminated (variable projection [1]_), which leaves a search for the
-parameters of f alone, by Gauss and Newton's steps with Levenberg's damping. Weights are
-given, or for counts the inverse of :math:`\mu` (Fisher scoring). The correlation
-between logarithms is of the same kind: with a scale and a constant free,
-:math:`1 - r^2` is the sum of squared residuals over that of a constant.
+a scale a that is not negative, and terms t of a background, for exposures e. Scale and
+background are eliminated. Weights are given, or for counts the inverse of :math:`\mu`.
+The correlation between logarithms is least squares too: with a scale and a constant
+free, :math:`1 - r^2` is the sum of squared residuals over that of a constant.
 
-.. [1] G. H. Golub and V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973),
-   https://doi.org/10.1137/0710036
+Parameters are scaled: -1 and 1 are their bounds.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
-from scipy.spatial import cKDTree
-from scipy.special import comb, xlogy
+from scipy.special import xlogy
 
-from skphonon.inversion._errors import covariance_of
+from skphonon.fitting import (
+    Expansion,
+    Projection,
+    distinct,
+    judged,
+    nonnegative_counts,
+    of_residuals,
+    one_sided,
+    sandwich,
+)
 
-__all__ = [
-    "Pixels",
-    "background_terms",
-    "compare",
-    "covariance",
-    "noise_of_neighbours",
-    "search",
-]
+__all__ = ["Comparison", "Fitted", "Pixels", "choose_batch", "compare", "shortlist"]
 
-_REWEIGHTED = 8  # weights of counts depend on the fit, and the fit on them
-_FAINT = 1e-3  # smallest expectation, of the mean of the counts
-_SINGULAR = 1e-10
-_LONGEST = 0.5  # step, where 2 is the width of the bounds
-_DAMPING, _STUCK = 1e-3, 1e8
-_NEIGHBOURS = 100_000  # pixels of which neighbours are looked for
-_FLATTEST = 0.2  # curvature that is believed, of that of Gauss and Newton
+AT_BOUND = 1e-9
+ALIKE = 0.02  # of the half width of the bounds: parameters that are the same
+_STEP = 3e-3  # of half the width of the bounds, in second derivatives
+_AT_ONCE = 16  # candidates
+_REFINED = 3  # ends of searches, and as many candidates, are refined on all pixels
+_SHORTLIST = 8  # candidates, of each start, are then judged by more pixels
 
 
 class Pixels(NamedTuple):
-    """What is measured at n pixels, and how it is compared."""
+    """Intensities at n pixels, and how they are compared."""
 
     loss: str
     coordinates: np.ndarray  # (n, n_coordinates)
@@ -53,275 +49,185 @@ class Pixels(NamedTuple):
         """Return some of the pixels."""
         return Pixels(self.loss, *(values[chosen] for values in self[1:]))
 
+    def losses(self, cost):
+        """Return what is minimised: 1 - r, or the cost a pixel."""
+        if self.loss != "correlation":
+            return cost / len(self.intensity)
+        shared = 1 - cost / (self.alone or 1.0)
+        return 1 - np.sign(shared) * np.sqrt(np.abs(shared))
 
-class Comparison(NamedTuple):
-    """How models of R sets of parameters compare with n pixels."""
+    @property
+    def alone(self):
+        """Weighted squares that the background alone leaves."""
+        root = np.sqrt(self.weight)
+        background = Projection(self.terms * (self.exposure * root)[:, None])
+        return np.square(background.rest((root * self.intensity)[:, None])).sum()
 
-    loss: np.ndarray  # (R,)
+
+class Fitted(NamedTuple):
+    """Details of the Expansion of R sets of parameters."""
+
     linear: np.ndarray  # (R, 1 + n_terms), scale and background
     residual: np.ndarray  # (R, n)
     weight: np.ndarray  # (R, n)
-    slopes: np.ndarray  # (R, n, p) of the expectation, along which nothing is linear
-
-    def gradient(self):
-        """Return half the descent of the weighted squares, (R, p)."""
-        return np.einsum("rn,rnp->rp", self.weight * self.residual, self.slopes)
-
-    def information(self):
-        """Return the matrix of Gauss and Newton, (R, p, p)."""
-        weighted = self.slopes * self.weight[..., None]
-        return np.swapaxes(self.slopes, 1, 2) @ weighted
-
-    def rows(self, chosen):
-        """Return the comparison of some sets of parameters."""
-        return Comparison(*(values[chosen] for values in self))
-
-    def taking(self, other, rows):
-        """Return this with the given rows from another."""
-        mixed = [mine.copy() for mine in self]
-        for mine, theirs in zip(mixed, other, strict=True):
-            mine[rows] = theirs
-        return Comparison(*mixed)
-
-
-def background_terms(energy, degree, span):
-    """Return Bernstein polynomials, none negative, shape (n_pixels, degree + 1).
-
-    Parameters
-    ----------
-    energy : ndarray of shape (n_pixels,)
-        Where.
-    degree : int or None
-        Of the polynomials; None gives none.
-    span : pair of float
-        Where they begin and end, and stay constant beyond.
-    """
-    if degree is None:
-        return np.zeros((len(energy), 0))
-    x = np.clip((energy - span[0]) / ((span[1] - span[0]) or 1.0), 0, 1)[:, None]
-    k = np.arange(degree + 1)
-    return comb(degree, k) * x**k * (1 - x) ** (degree - k)
+    slopes: np.ndarray  # (R, n, p), weighted, along which nothing is linear
 
 
 def compare(pixels, spectra, derivatives):
-    """Compare models with pixels.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        What is measured.
-    spectra, derivatives : ndarray of shape (R, n) and (R, n, p)
-        The model and its derivatives by the parameters; p may be zero.
-
-    Returns
-    -------
-    Comparison
-    """
-    f, slopes = spectra, derivatives
+    """Return the Expansion of models (R, n), their derivatives (R, n, p), p maybe 0."""
+    f, slopes, y = spectra, derivatives, pixels.intensity
     if pixels.loss == "correlation":
         f = np.log1p(np.maximum(spectra, 0))
         slopes = ((spectra > 0) / np.exp(f))[..., None] * slopes
     terms = np.broadcast_to(pixels.terms, (*f.shape, pixels.terms.shape[1]))
-    basis = np.concatenate([f[..., None], terms], axis=2) * pixels.exposure[:, None]
-    y = pixels.intensity
+    columns = np.concatenate([f[..., None], terms], axis=2) * pixels.exposure[:, None]
     if pixels.loss == "poisson":
-        linear, fitted, weight = _fit_counts(basis.clip(0), y, pixels.weight)
+        columns = columns.clip(0)
+        linear, fitted = nonnegative_counts(columns, y, pixels.weight)
+        weight = pixels.weight / fitted
+        root = np.sqrt(weight)
+        columns = columns * root[..., None] * (linear > 0)[:, None]
+        projection = Projection(columns if slopes.size else columns[..., :0])
     else:
         weight = np.broadcast_to(pixels.weight, f.shape)
-        linear = _solve(basis, weight, y)
-        fitted = _dot(basis, linear)
-    slopes = linear[:, :1, None] * pixels.exposure[:, None] * slopes
-    slopes = slopes - basis @ _solve(basis, weight, slopes)
+        root = np.sqrt(pixels.weight)
+        projection = Projection(columns * root[:, None])
+        linear = projection.amplitudes(root * y)
+        fitted = (columns @ linear[..., None])[..., 0]
     residual = y - fitted
+    if slopes.size:
+        slopes = (linear[:, :1] * pixels.exposure * root)[..., None] * slopes
+        slopes = projection.rest(slopes)
+    found = of_residuals(-root * residual, slopes)
+    cost = found.cost
     if pixels.loss == "poisson":
-        loss = 2 * (pixels.weight * (xlogy(y, y / fitted) - residual)).mean(axis=1)
-    elif pixels.loss == "chi2":
-        loss = (weight * residual**2).mean(axis=1)
-    else:
-        loss = 1 - _correlation(pixels, residual, linear[:, 0])
-    return Comparison(loss, linear, residual, weight, slopes)
+        cost = 2 * (pixels.weight * (xlogy(y, y / fitted) - residual)).sum(axis=1)
+    elif pixels.loss == "correlation":
+        alone = pixels.alone
+        if not alone:
+            cost = np.ones_like(cost)
+        cost = np.where(linear[:, 0] < 0, 2 * alone - cost, cost)
+    details = Fitted(linear, residual, weight, slopes)
+    return found._replace(cost=cost, details=tuple(details))
 
 
-def _fit_counts(basis, y, multiplicity):
-    """Return coefficients, none negative, expectations and weights of counts."""
-    faint = _FAINT * y.mean() or 1.0
-    fitted = np.full(basis.shape[:2], max(y.mean(), faint))
-    for _ in range(_REWEIGHTED):
-        linear = _solve_positive(basis, multiplicity / fitted, y)
-        fitted = np.maximum(_dot(basis, linear), faint)
-    return linear, fitted, multiplicity / fitted
+class Comparison:
+    """From scaled parameters (R, p) to the Expansion of a model beside pixels."""
+
+    def __init__(self, model, box, unit, pixels):
+        self.model, self.box, self.unit, self.pixels = model, box, unit, pixels
+
+    def __call__(self, rows, which=None, derivatives=True):
+        """Return the Expansion; the cost is infinite where the model is not finite."""
+        parameters, at = self.from_unit(rows), self.pixels.coordinates
+        if derivatives:
+            slopes, spectra = self.model.jacobian_at(
+                at, parameters, return_spectra=True
+            )
+            slopes = slopes * (np.diff(self.box, axis=0) / 2)
+        else:
+            spectra = self.model.simulate_at(at, parameters)
+            slopes = np.empty((*spectra.shape, 0))
+        bad = ~np.isfinite(spectra).all(axis=1)  # such as unstable ground states
+        spectra = np.where(bad[:, None], 0.0, spectra)
+        slopes = np.where(bad[:, None, None], 0.0, slopes)
+        if self.pixels.loss == "correlation":
+            spectra, slopes = spectra / self.unit, slopes / self.unit
+        found = compare(self.pixels, spectra, slopes)
+        return found._replace(cost=np.where(bad, np.inf, found.cost))
+
+    def on(self, pixels):
+        """Return the same with other pixels."""
+        return Comparison(self.model, self.box, self.unit, pixels)
+
+    def costs(self, rows):
+        """Return the cost of each row."""
+        return judged(lambda part: self(part, None, False).cost, rows, _AT_ONCE)
+
+    def best(self, rows):
+        """Return those of the rows that differ and come closest."""
+        rows = distinct(rows, ALIKE)
+        return rows[self.costs(rows).argsort()[:_REFINED]]
+
+    def curvature(self, end):
+        """Return half the second derivatives of the cost, by differences."""
+        result = np.empty((len(end), len(end)))
+        for row, step in zip(result, _STEP * np.eye(len(end)), strict=True):
+            places = np.array([end + step, end - step]).clip(-1, 1)
+            below, above = self(places).gradient
+            row[:] = (above - below) / np.abs(places[0] - places[1]).sum()
+        return (result + result.T) / 2
+
+    def covariance(self, end, found: Expansion, variance, curvature=None):
+        """Return the covariance of parameters at an end, one-sided at bounds.
+
+        `found` is the Expansion of its one row, `variance` that of each intensity.
+        """
+        _, _, (weight,), (slopes,) = Fitted(*found.details)
+        scores = np.sqrt(weight * variance)[:, None] * slopes
+        result = sandwich(found.information[0], scores.T @ scores, curvature)
+        side = at_bound(end)
+        if side.any():
+            inverse = np.linalg.pinv(found.information[0], hermitian=True)
+            shift = inverse @ found.gradient[0]
+            result = one_sided(result, shift, side, np.full(len(end), 2.0))
+        half = np.diff(self.box, axis=0)[0] / 2
+        return result * np.outer(half, half)
+
+    def from_unit(self, rows):
+        """Return parameters of scaled ones."""
+        low, high = self.box
+        return (low + high) / 2 + rows * (high - low) / 2
+
+    def to_unit(self, parameters):
+        """Return scaled parameters, within the bounds."""
+        low, high = self.box
+        return ((2 * parameters - low - high) / (high - low)).clip(-1, 1)
 
 
-def _correlation(pixels, residual, scale):
-    """Return correlations, with the background taken off both sides."""
-    y, weight = pixels.intensity, pixels.weight[None]
-    terms = (pixels.terms * pixels.exposure[:, None])[None]
-    alone = (weight * (y - _dot(terms, _solve(terms, weight, y))) ** 2).sum()
-    left = (weight * residual**2).sum(axis=1)
-    return np.sign(scale) * np.sqrt((1 - left / alone).clip(0) if alone else 0 * left)
+def at_bound(end):
+    """Return -1 for what is at its lower bound, 1 at the upper one, otherwise 0."""
+    return np.sign(end).astype(int) * (np.abs(end) >= 1 - AT_BOUND)
 
 
-def _dot(basis, linear):
-    return (basis @ linear[..., None])[..., 0]
+def choose_batch(pixels, size, random_state):
+    """Return some pixels, of counts as many without a count as with, if there are.
 
-
-def _solve(basis, weight, values):
-    """Return weighted least squares, of values (n,) or (R, n, p), for each basis."""
-    gram, wanted, size = _normal_equations(basis, weight, values)
-    inverse = np.linalg.pinv(gram, rcond=_SINGULAR, hermitian=True)
-    if values.ndim == 1:
-        return _dot(inverse, wanted) / size
-    return inverse @ wanted / size[..., None]
-
-
-def _solve_positive(basis, weight, values):
-    """Return weighted least squares of values (n,), no coefficient negative."""
-    gram, wanted, size = _normal_equations(basis, weight, values)
-    roots = np.linalg.cholesky(gram + _SINGULAR * np.eye(gram.shape[1]))
-    aims = np.linalg.solve(roots, wanted[..., None])[..., 0]
-    found = [nnls(root.T, aim)[0] for root, aim in zip(roots, aims, strict=True)]
-    return np.array(found) / size
-
-
-def _normal_equations(basis, weight, values):
-    """Return the Gram matrix of a basis of unit length, products, and lengths."""
-    weighted = np.swapaxes(basis * weight[..., None], 1, 2)
-    gram, wanted = weighted @ basis, weighted @ values
-    size = np.sqrt(np.diagonal(gram, axis1=1, axis2=2))
-    size = np.where(size > 0, size, 1.0)
-    wanted = wanted / (size if values.ndim == 1 else size[..., None])
-    return gram / (size[:, :, None] * size[:, None]), wanted, size
-
-
-def search(objective, starts, bounds, *, max_steps, tolerance):
-    """Descend from many starts at once.
-
-    Parameters
-    ----------
-    objective : callable
-        From rows of parameters to a Comparison.
-    starts : ndarray of shape (R, p)
-        Scaled parameters, within the bounds.
-    bounds : ndarray of shape (2, p)
-        Least and largest.
-    max_steps : int
-        Steps, at most.
-    tolerance : float
-        A search has converged when its next step is smaller.
-
-    Returns
-    -------
-    ends : ndarray of shape (R, p)
-    found : Comparison
-        At the ends.
-    converged : ndarray of shape (R,), bool
-    curve : ndarray of shape (n_steps + 1, R)
-        Losses.
+    Each then stands for as many of its kind as there are more. They are taken at
+    regular distances: of neighbours on a grid, that tells sums much better than chance.
     """
-    ends, found = starts.copy(), objective(starts)
-    damping, curve = np.full(len(starts), _DAMPING), [found.loss]
-    converged = np.zeros(len(starts), dtype=bool)
-    active = np.flatnonzero(np.isfinite(found.loss))
-    for _ in range(max_steps):
-        if not active.size:
-            break
-        here = ends[active]
-        step = _step(found, active, here, bounds, damping[active])
-        there = (here + step).clip(*bounds)
-        trial = objective(there)
-        better = trial.loss <= found.loss[active]
-        ends[active[better]] = there[better]
-        found = found.taking(trial.rows(better), active[better])
-        small = np.abs(there - here).max(axis=1, initial=0) < tolerance
-        converged[active] = small
-        damping[active] = np.where(better, damping[active] / 5, damping[active] * 10)
-        curve.append(found.loss)
-        active = active[~small & (damping[active] < _STUCK)]
-    return ends, found, converged, np.array(curve)
+    n_pixels = len(pixels.intensity)
+    if n_pixels <= size:
+        return pixels
+    if pixels.loss != "poisson":
+        return pixels.part(random_state.permutation(n_pixels)[:size])
+    counted = np.flatnonzero(pixels.intensity > 0)
+    empty = np.flatnonzero(pixels.intensity == 0)
+    n_counted = min(len(counted), max(size // 2, 1))
+    kinds = (counted, n_counted), (empty, min(len(empty), size - n_counted))
+    kept = [_spread(all_, n, random_state) for all_, n in kinds]
+    weight = [np.full(n, len(all_) / max(n, 1)) for all_, n in kinds]
+    batch = pixels.part(np.concatenate(kept))
+    return batch._replace(weight=np.concatenate(weight))
 
 
-def _step(found, rows, here, bounds, damping):
-    """Return damped steps that do not push against the bounds."""
-    part = found.rows(rows)
-    gradient, information = part.gradient(), part.information()
-    blocked = ((here <= bounds[0]) & (gradient < 0)) | (
-        (here >= bounds[1]) & (gradient > 0)
-    )
-    gradient[blocked] = 0.0
-    information[blocked[:, :, None] | blocked[:, None, :]] = 0.0
-    diagonal = np.diagonal(information, axis1=1, axis2=2)
-    stiff = damping[:, None] * diagonal + np.where(diagonal > 0, 0, 1.0)
-    information = information + stiff[..., None] * np.eye(here.shape[1])
-    step = np.linalg.solve(information, gradient[..., None])[..., 0]
-    return step.clip(-_LONGEST, _LONGEST)
+def _spread(numbers, n, random_state):
+    """Return n of the numbers, at regular distances from a random beginning."""
+    if not n:
+        return numbers[:0]
+    places = (np.arange(n) + random_state.uniform()) * (len(numbers) / n)
+    return numbers[places.astype(int)]
 
 
-def noise_of_neighbours(coordinates, residual):
-    """Estimate the standard deviation of white noise, by differences of neighbours.
-
-    Parameters
-    ----------
-    coordinates : ndarray of shape (n, n_coordinates)
-        Where pixels are, the first of them are enough; compared in units of their
-        range.
-    residual : ndarray of shape (n,)
-        What a model leaves there.
-
-    Returns
-    -------
-    noise : float
-    n_used : int
-        So many of the pixels were looked at.
-    """
-    some = min(len(residual), _NEIGHBOURS)
-    span = np.ptp(coordinates[:some], axis=0)
-    places = coordinates[:some] / np.where(span > 0, span, 1.0)
-    _, nearest = cKDTree(places).query(places, k=2)
-    # the second is the nearest other one, unless pixels coincide
-    other = np.where(nearest[:, 1] == np.arange(some), nearest[:, 0], nearest[:, 1])
-    differences = residual[:some] - residual[other]
-    return np.sqrt(np.square(differences).mean() / 2), some
-
-
-def covariance(found, variance, curvature=None):
-    r"""Return the covariance of the parameters of the first row of a Comparison.
-
-    That is the sandwich :math:`H^{-1} J^T W V W J H^{-1}` of independent pixels with
-    variances V, which holds for the place of the optimum also where the model is not
-    right [1]_.
-
-    Parameters
-    ----------
-    found : Comparison
-        At the optimum.
-    variance : ndarray of shape (n,)
-        Of the intensities.
-    curvature : ndarray of shape (p, p), default=None
-        H, from which :math:`J^T W J` differs if the model is not right; used without
-        it. Taken to be at least a fifth of that in every direction, as few counts tell
-        little of it.
-
-    Returns
-    -------
-    ndarray of shape (p, p)
-        Infinite variances of what is not determined.
-
-    References
-    ----------
-    .. [1] H. White, Econometrica 50, 1 (1982), https://doi.org/10.2307/1912526
-    """
-    weight, slopes = found.weight[0], found.slopes[0]
-    rows = slopes * np.sqrt(weight)[:, None]
-    inverse = covariance_of(rows, np.zeros(len(rows)), None)
-    scores = (weight * np.sqrt(variance))[:, None] * slopes
-    known = np.isfinite(np.diag(inverse))
-    seen = np.ix_(known, known)
-    outer = inverse[seen]
-    if curvature is not None:
-        values, vectors = np.linalg.eigh(outer)
-        root = vectors * np.sqrt(values.clip(0))
-        ratios, directions = np.linalg.eigh(root.T @ curvature[seen] @ root)
-        root = root @ directions
-        outer = root / np.maximum(ratios, _FLATTEST) @ root.T
-    inverse[seen] = outer @ (scores.T @ scores)[seen] @ outer
-    return inverse
+def shortlist(comparison, n_candidates, random_state):
+    """Return the best of some candidates, the very best first."""
+    box = comparison.box
+    rows = random_state.uniform(-1, 1, (n_candidates, box.shape[1]))
+    costs = comparison.costs(rows)
+    if not np.isfinite(costs).any():
+        raise ValueError(
+            "The model must be finite at all pixels for some parameters within the "
+            f"bounds, {box.tolist()}; it was for none of {len(rows)} sets. Leave out "
+            "pixels that it does not know, or change the bounds."
+        )
+    return rows[costs.argsort()[:_SHORTLIST]]

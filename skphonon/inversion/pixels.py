@@ -22,8 +22,10 @@ from skphonon._validation import (
     validate_spectra,
 )
 from skphonon._versioned import VersionedEstimator
+from skphonon.fitting import descend, distinct
+from skphonon.instrument.background import nonnegative_terms
+from skphonon.instrument.noise import noise_between_neighbours
 from skphonon.inversion._base import choose_steps
-from skphonon.inversion._errors import one_sided
 from skphonon.inversion._goodness import (
     are_misfits,
     effective_number,
@@ -31,12 +33,13 @@ from skphonon.inversion._goodness import (
     warn_of_misfits,
 )
 from skphonon.inversion._pixel_fitting import (
+    ALIKE,
+    Comparison,
+    Fitted,
     Pixels,
-    background_terms,
-    compare,
-    covariance,
-    noise_of_neighbours,
-    search,
+    at_bound,
+    choose_batch,
+    shortlist,
 )
 
 __all__ = ["PixelInverter"]
@@ -46,13 +49,8 @@ _BOUND = (
     "where the model knows more, unless it is a limit of nature."
 )
 _MEANING = "error bars tell how far noise moves the best fit of a wrong model, no more."
-_ALIKE = 0.02  # of the half width of the bounds, beside error bars
-_REFINED = 3  # ends of searches, and as many candidates, are refined on all pixels
-_AT_BOUND = 1e-9
-_STEP = 3e-3  # of half the width of the bounds, in second derivatives
-_CANDIDATES_AT_ONCE = 16
+_LONGEST = 0.5  # first step, where 2 is the width of the bounds
 _LOOKS = 2  # candidates are first judged by this part of a batch
-_SHORTLIST = 8  # candidates, of each start, are then judged by more pixels
 _JUDGES = 2**13  # pixels, at most
 
 
@@ -409,7 +407,9 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         degree = self.background
         if self.loss == "correlation":
             degree = degree or 0
-        return background_terms(X[:, -1], degree, self._span)
+        if degree is None:
+            return np.zeros((len(X), 0))
+        return nonnegative_terms(X[:, -1], degree, self._span).T
 
     def _pixels(self, X, y, errors, exposure=None):
         self._refuse_negative(y)
@@ -446,28 +446,36 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     def _fit(self, pixels, before=None):
         """Search on some pixels; refine the best ends, and what was before, on all."""
         random_state = check_random_state(self.random_state)
-        batch = self._batch(pixels, self.batch_size, random_state)
-        lists = [self._shortlist(batch, random_state) for _ in range(self.n_starts)]
-        ends, found, converged, curve = self._search(
-            batch, np.array([rows[0] for rows in lists])
+        batch = choose_batch(pixels, self.batch_size, random_state)
+        n_looked_at = max(self.batch_size // _LOOKS, 1)
+        some = batch.part(slice(None, None, -(-len(batch.intensity) // n_looked_at)))
+        on_all = Comparison(self.model_, self._box, self.unit, pixels)
+        on_batch, on_some = on_all.on(batch), on_all.on(some)
+        lists = [
+            shortlist(on_some, self.n_candidates, random_state)
+            for _ in range(self.n_starts)
+        ]
+        ends = self._search(on_batch, np.array([rows[0] for rows in lists]))
+        best = ends.found.cost.argmin()
+        self.loss_curve_ = batch.losses(ends.curve[:, best])
+        self.restarts_ = self._table(on_batch, ends, best)
+        jury = on_all.on(
+            choose_batch(pixels, max(_JUDGES, self.batch_size), random_state)
         )
-        best = found.loss.argmin()
-        self.loss_curve_ = curve[:, best]
-        self.restarts_ = self._table(batch, ends, found, converged, best)
-        jury = self._batch(pixels, max(_JUDGES, self.batch_size), random_state)
         # a narrow minimum is found by a search, one that few counts blur by the lists
         proposed = [
-            self._best(jury, ends[found.loss.argsort()]),
-            self._best(jury, np.vstack(lists)),
+            jury.best(ends.parameters[ends.found.cost.argsort()]),
+            jury.best(np.vstack(lists)),
         ]
         if before is not None:
-            proposed.append(self._to_unit(before)[None])
-        proposed = _distinct(np.vstack(proposed))
-        ends, found, converged, _ = self._search(pixels, proposed)
-        best = found.loss.argmin()
-        self._keep(pixels, ends[best], found.rows([best]))
-        self._judge_fit(pixels, found.rows([best]), converged[best])
-        if not converged[best]:
+            proposed.append(on_all.to_unit(before)[None])
+        ends = self._search(on_all, distinct(np.vstack(proposed), ALIKE))
+        best = ends.found.cost.argmin()
+        converged = ends.converged[best]
+        found = ends.found.rows(np.array([best]))
+        self._keep(on_all, ends.parameters[best], found)
+        self._judge_fit(pixels, found, converged)
+        if not converged:
             warnings.warn(
                 f"The fit did not converge within max_steps={self.max_steps} to "
                 f"tolerance={self.tolerance:g}. Raise either, or give it more pixels: "
@@ -477,179 +485,75 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
             )
         return self
 
-    def _batch(self, pixels, size, random_state):
-        """Return some pixels, of counts as many without a count as with, if there are.
+    def _search(self, comparison, starts):
+        return descend(
+            comparison,
+            starts,
+            np.outer([-1.0, 1.0], np.ones(starts.shape[1])),
+            step_tolerance=self.tolerance,
+            longest=_LONGEST,
+            max_steps=self.max_steps,
+        )
 
-        Each then stands for as many of its kind as there are more. They are taken at
-        regular distances: of neighbours on a grid, that tells sums much better than
-        chance.
-        """
-        n_pixels = len(pixels.intensity)
-        if n_pixels <= size:
-            return pixels
-        if self.loss != "poisson":
-            return pixels.part(random_state.permutation(n_pixels)[:size])
-        counted = np.flatnonzero(pixels.intensity > 0)
-        empty = np.flatnonzero(pixels.intensity == 0)
-        n_counted = min(len(counted), max(size // 2, 1))
-        kinds = (counted, n_counted), (empty, min(len(empty), size - n_counted))
-        kept = [_spread(all_, n, random_state) for all_, n in kinds]
-        weight = [np.full(n, len(all_) / max(n, 1)) for all_, n in kinds]
-        batch = pixels.part(np.concatenate(kept))
-        return batch._replace(weight=np.concatenate(weight))
-
-    def _keep(self, pixels, end, found):
-        self.parameters_ = self._from_unit(end)
-        curvature = self._curvature(pixels, end)
-        self.at_bound_ = np.sign(end).astype(int) * (np.abs(end) >= 1 - _AT_BOUND)
-        self.covariance_ = self._covariance(pixels, end, found, curvature)
+    def _keep(self, comparison, end, found):
+        self.parameters_ = comparison.from_unit(end)
+        self.at_bound_ = at_bound(end)
+        variance = self._variance(comparison.pixels, found)
+        curvature = comparison.curvature(end)
+        self.covariance_ = comparison.covariance(end, found, variance, curvature)
         self.std_ = np.sqrt(np.diag(self.covariance_))
-        self.scale_, self.background_ = float(found.linear[0, 0]), found.linear[0, 1:]
-        self.loss_ = float(found.loss[0])
+        linear = Fitted(*found.details).linear[0]
+        self.scale_, self.background_ = float(linear[0]), linear[1:]
+        self.loss_ = float(comparison.pixels.losses(found.cost)[0])
 
     def _judge_fit(self, pixels, found, converged):
         """Learn chi^2 per degree of freedom, and warn of what it or a bound tells."""
         table = pd.DataFrame(self.at_bound_[None], columns=self.model_.parameter_names)
         warn_of_bounds(table, self._box, _BOUND)
         known = self._noise_known or self.loss == "poisson"
-        scaled, n_judged = found.residual[0] * np.sqrt(found.weight[0]), None
-        n_free = len(scaled) - found.slopes.shape[2] - found.linear.shape[1]
+        (linear,), (residual,), (weight,), (slopes,) = Fitted(*found.details)
+        n_free = len(residual) - slopes.shape[1] - len(linear)
+        scaled, n_judged = residual * np.sqrt(weight), None
         if not known:
-            left = np.sqrt(np.square(found.residual[0]).mean())
-            noise, n_judged = noise_of_neighbours(pixels.coordinates, found.residual[0])
-            taken = np.sqrt(len(scaled) / max(n_free, 1))
-            scaled = found.residual[0] / (min(noise, left) * taken or 1.0)
+            left = np.sqrt(np.square(residual).mean())
+            noise, n_judged = noise_between_neighbours(pixels.coordinates, residual)
+            taken = np.sqrt(len(residual) / max(n_free, 1))
+            scaled = residual / (min(noise, left) * taken or 1.0)
         square = scaled @ scaled / n_free if n_free > 0 else np.nan
         self.reduced_chi2_ = float(square)
         variance = None
         if known:
-            variance = 2 + (found.weight[0] if self.loss == "poisson" else 0.0)
+            variance = 2 + (weight if self.loss == "poisson" else 0.0)
         number = effective_number(scaled[:n_judged], variance)
-        misfits = converged & are_misfits(
-            np.array([square]), number, self._left(pixels, found), known
-        )
-        warn_of_misfits(np.array([square]), misfits, known, _MEANING)
-
-    def _left(self, pixels, found):
-        """Return which share of the contrast a fit leaves."""
         contrast = np.square(pixels.intensity - pixels.intensity.mean()).sum()
-        return np.square(found.residual[0]).sum() / (contrast or 1.0)
-
-    def _curvature(self, pixels, end):
-        """Return the second derivatives of the loss, by differences of the first."""
-        result = np.empty((len(end), len(end)))
-        for row, step in zip(result, _STEP * np.eye(len(end)), strict=True):
-            places = np.array([end + step, end - step]).clip(-1, 1)
-            below, above = self._compare(pixels, places).gradient()
-            row[:] = (above - below) / np.abs(places[0] - places[1]).sum()
-        return (result + result.T) / 2
-
-    def _covariance(self, pixels, end, found, curvature=None):
-        half = np.diff(self._box, axis=0)[0] / 2
-        result = covariance(found, self._variance(pixels, found), curvature)
-        side = np.sign(end) * (np.abs(end) >= 1 - _AT_BOUND)
-        if side.any():
-            inverse = np.linalg.pinv(found.information()[0], hermitian=True)
-            shift = inverse @ found.gradient()[0]
-            result = one_sided(result, shift, side, np.full(len(end), 2.0))
-        return result * np.outer(half, half)
+        left = np.square(residual).sum() / (contrast or 1.0)
+        misfits = converged & are_misfits(np.array([square]), number, left, known)
+        warn_of_misfits(np.array([square]), misfits, known, _MEANING)
 
     def _variance(self, pixels, found):
         """Return the variance of each intensity."""
-        weight, residual, slopes = found.weight[0], found.residual[0], found.slopes[0]
-        n_free = len(residual) - slopes.shape[1] - found.linear.shape[1]
+        (linear,), (residual,), (weight,), (slopes,) = Fitted(*found.details)
+        n_free = max(len(residual) - slopes.shape[1] - len(linear), 1)
         if self.errors == "residual":
-            return residual**2 * (len(residual) / max(n_free, 1))
+            return residual**2 * (len(residual) / n_free)
         if self.loss == "poisson":
             return pixels.intensity
-        chi2 = 1.0 if self._noise_known else (weight @ residual**2) / max(n_free, 1)
+        chi2 = 1.0 if self._noise_known else (weight @ residual**2) / n_free
         return chi2 / weight
 
-    def _table(self, batch, ends, found, converged, best):
-        std = np.sqrt(np.diag(self._covariance(batch, ends[best], found.rows([best]))))
-        parameters = self._from_unit(ends)
-        near = 3 * std + _ALIKE * np.diff(self._box, axis=0) / 2
+    def _table(self, comparison, ends, best):
+        """Return where searches ended, and which of them agree with the best."""
+        found = ends.found.rows(np.array([best]))
+        variance = self._variance(comparison.pixels, found)
+        covariance = comparison.covariance(ends.parameters[best], found, variance)
+        parameters = comparison.from_unit(ends.parameters)
+        near = 3 * np.sqrt(np.diag(covariance))
+        near = near + ALIKE * np.diff(self._box, axis=0) / 2
         table = dict(zip(self.model_.parameter_names, parameters.T, strict=True))
-        table["loss"], table["converged"] = found.loss, converged
+        table["loss"] = comparison.pixels.losses(ends.found.cost)
+        table["converged"] = ends.converged
         table["agrees"] = (np.abs(parameters - parameters[best]) <= near).all(axis=1)
         return pd.DataFrame(table)
-
-    def _shortlist(self, batch, random_state):
-        """Return the best of some candidates, the very best first."""
-        n_looked_at = max(self.batch_size // _LOOKS, 1)
-        some = batch.part(slice(None, None, -(-len(batch.intensity) // n_looked_at)))
-        rows = random_state.uniform(-1, 1, (self.n_candidates, self._box.shape[1]))
-        losses = self._judge(some, rows)
-        if not np.isfinite(losses).any():
-            raise ValueError(
-                "The model must be finite at all pixels for some parameters within the "
-                f"bounds, {self._box.tolist()}; it was for none of {len(rows)} sets. "
-                "Leave out pixels that it does not know, or change the bounds."
-            )
-        return rows[losses.argsort()[:_SHORTLIST]]
-
-    def _best(self, pixels, rows):
-        """Return those of the rows that differ and come closest."""
-        rows = _distinct(rows)
-        return rows[self._judge(pixels, rows).argsort()[:_REFINED]]
-
-    def _judge(self, pixels, rows):
-        """Return the loss of each row."""
-        parts = np.array_split(rows, -(-len(rows) // _CANDIDATES_AT_ONCE))
-        losses = [self._compare(pixels, part, derivatives=False).loss for part in parts]
-        return np.concatenate(losses)
-
-    def _search(self, pixels, starts):
-        return search(
-            lambda rows: self._compare(pixels, rows),
-            starts,
-            np.outer([-1.0, 1.0], np.ones(starts.shape[1])),
-            max_steps=self.max_steps,
-            tolerance=self.tolerance,
-        )
-
-    def _compare(self, pixels, rows, derivatives=True):
-        parameters = self._from_unit(rows)
-        if derivatives:
-            slopes, spectra = self.model_.jacobian_at(
-                pixels.coordinates, parameters, return_spectra=True
-            )
-            slopes = slopes * (np.diff(self._box, axis=0) / 2)
-        else:
-            spectra = self.model_.simulate_at(pixels.coordinates, parameters)
-            slopes = np.empty((*spectra.shape, 0))
-        bad = ~np.isfinite(spectra).all(axis=1)  # such as unstable ground states
-        spectra = np.where(bad[:, None], 0.0, spectra)
-        slopes = np.where(bad[:, None, None], 0.0, slopes)
-        if self.loss == "correlation":
-            spectra, slopes = spectra / self.unit, slopes / self.unit
-        found = compare(pixels, spectra, slopes)
-        return found._replace(loss=np.where(bad, np.inf, found.loss))
-
-    def _from_unit(self, rows):
-        low, high = self._box
-        return (low + high) / 2 + rows * (high - low) / 2
-
-    def _to_unit(self, parameters):
-        low, high = self._box
-        return ((2 * parameters - low - high) / (high - low)).clip(-1, 1)
-
-
-def _spread(numbers, n, random_state):
-    """Return n of the numbers, at regular distances from a random beginning."""
-    if not n:
-        return numbers[:0]
-    places = (np.arange(n) + random_state.uniform()) * (len(numbers) / n)
-    return numbers[places.astype(int)]
-
-
-def _distinct(rows):
-    """Return rows that are not alike, each the first of its kind."""
-    kept = rows[:1]
-    for row in rows[1:]:
-        if (np.abs(row - kept).max(axis=1) > _ALIKE).all():
-            kept = np.vstack([kept, row])
-    return kept
 
 
 class _LogPlane:

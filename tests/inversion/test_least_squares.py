@@ -14,6 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsRegressor
 
+from skphonon.fitting import one_sided
 from skphonon.instrument import SpectrumGrid
 from skphonon.inversion import (
     BoundWarning,
@@ -22,7 +23,7 @@ from skphonon.inversion import (
     MisfitWarning,
     NelderMeadInverter,
 )
-from skphonon.inversion._errors import correlation_lengths, one_sided
+from skphonon.inversion._errors import correlation_lengths
 from skphonon.inversion._goodness import are_misfits
 from skphonon.inversion._model import background_terms, parts_of
 from skphonon.inversion._residuals import Problem

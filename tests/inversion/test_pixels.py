@@ -10,8 +10,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 
 from skphonon import ImplicitSpectrumModel, PixelInverter
+from skphonon.instrument.background import nonnegative_terms
 from skphonon.inversion import BoundWarning, MisfitWarning
-from skphonon.inversion._pixel_fitting import Pixels, background_terms, compare
+from skphonon.inversion._pixel_fitting import Fitted, Pixels, compare
 from skphonon.learning import ExtrapolationWarning
 
 TRUTH = np.array([12.0, 5.0])
@@ -102,7 +103,7 @@ def test_counts_are_fitted_by_their_likelihood(X):
 @pytest.mark.parametrize("degree", [0, 8])
 def test_scale_and_background_of_counts_are_the_likeliest(X, degree):
     y = counts(X, height=0.5, background=0.1)
-    terms = background_terms(X[:, 1], degree, (0.0, 30.0))
+    terms = nonnegative_terms(X[:, 1], degree, (0.0, 30.0)).T
     row = np.array([[11.0, 6.0]])
     basis = np.column_stack([Ridge().simulate_at(X, row)[0], terms])
 
@@ -121,23 +122,24 @@ def test_scale_and_background_of_counts_are_the_likeliest(X, degree):
     ones = np.ones(len(y))
     pixels = Pixels("poisson", X, y, ones, ones, terms)
     found = compare(pixels, Ridge().simulate_at(X, row), np.zeros((1, len(y), 0)))
-    assert_allclose(found.loss[0], best.fun, rtol=1e-5)
-    assert (found.linear >= 0).all()
+    assert_allclose(pixels.losses(found.cost)[0], best.fun, rtol=1e-5)
+    assert (Fitted(*found.details).linear >= 0).all()
 
 
 def test_gradient_is_that_of_the_loss(X):
     """By finite differences, with scale and background fitted anew at each."""
     part = X[:300]
     y = counts(part, height=4.0)
-    terms, ones = background_terms(part[:, 1], 1, (0.0, 30.0)), np.ones(len(y))
+    terms, ones = nonnegative_terms(part[:, 1], 1, (0.0, 30.0)).T, np.ones(len(y))
     steps = np.vstack([0 * TRUTH, np.eye(2), -np.eye(2)]) * 1e-4
     rows = np.array([11.5, 5.5]) + steps
     slopes, spectra = Ridge().jacobian_at(part, rows, return_spectra=True)
     for loss, factor in [("chi2", 2 / len(y)), ("poisson", 2 / len(y))]:
         pixels = Pixels(loss, part, y, ones, ones, terms)
         found = compare(pixels, spectra, slopes)
-        differences = (found.loss[1:3] - found.loss[3:]) / 2e-4
-        assert_allclose(-factor * found.gradient()[0], differences, rtol=1e-4)
+        losses = pixels.losses(found.cost)
+        differences = (losses[1:3] - losses[3:]) / 2e-4
+        assert_allclose(-factor * found.gradient[0], differences, rtol=1e-4)
 
 
 def test_background_is_smooth_in_energy(X):
