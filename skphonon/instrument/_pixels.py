@@ -91,6 +91,10 @@ class PixelGrid(Immutable):
             Momentum transfer in 1/Angstrom, scattering angle in degrees or, as a list
             of wavevectors has no scale, their number from 0.
         """
+        return self._axes
+
+    @cached_property
+    def _axes(self) -> tuple[Array, NDArray]:
         return self.energy, self._columns()
 
     @cached_property

@@ -20,8 +20,7 @@ __all__ = [
     "PolynomialResolution",
     "TabulatedResolution",
     "bin_kernel",
-    "bin_kernel_shift_derivative",
-    "bin_kernel_width_derivative",
+    "bin_kernel_derivative",
     "instrument_resolution",
     "resolve_widths",
     "total_width",
@@ -332,47 +331,16 @@ def bin_kernel(edges: ArrayLike, samples: ArrayLike, sigma: ArrayLike) -> Array:
     return np.diff(below, axis=-2) / np.diff(edges)[..., None]
 
 
-def bin_kernel_width_derivative(
-    edges: ArrayLike, samples: ArrayLike, sigma: ArrayLike
+def bin_kernel_derivative(
+    edges: ArrayLike, samples: ArrayLike, sigma: ArrayLike, changed: str
 ) -> Array:
-    r"""Return the derivative of `bin_kernel` with respect to the width of each line.
+    r"""Return the derivative of `bin_kernel` with the width or the place of each line.
 
     .. math:: \frac{\partial k}{\partial \sigma} = \frac{1}{\Delta\,\sigma}
               \left[\frac{a - x}{\sigma}\,\varphi\left(\frac{a - x}{\sigma}\right) -
               \frac{b - x}{\sigma}\,\varphi\left(\frac{b - x}{\sigma}\right)\right],
-
-    with :math:`\varphi` the normal density and the other symbols as in `bin_kernel`.
-
-    Parameters
-    ----------
-    edges : array-like of shape (..., n_bins + 1)
-        Borders of the bins, increasing.
-    samples : array-like of shape (n_samples,)
-        Positions of the lines, in the unit of `edges`.
-    sigma : float or array-like of shape (..., n_samples)
-        Standard deviation of the resolution, one for all lines or one for each.
-
-    Returns
-    -------
-    ndarray of shape (..., n_bins, n_samples)
-        Per square of the unit of `edges`.
-
-    Raises
-    ------
-    ValueError
-        If a width is not positive: at 0 the kernel has no derivative.
-    """
-    scaled, sigma = _scaled_by_width(edges, samples, sigma)
-    slope = -scaled * np.exp(-(scaled**2) / 2) / (np.sqrt(2 * np.pi) * sigma)
-    return np.diff(slope, axis=-2) / np.diff(np.asarray(edges, dtype=float))[..., None]
-
-
-def bin_kernel_shift_derivative(
-    edges: ArrayLike, samples: ArrayLike, sigma: ArrayLike
-) -> Array:
-    r"""Return the derivative of `bin_kernel` with a shift of all lines.
-
-    .. math:: \frac{\partial k}{\partial x} = \frac{1}{\Delta\,\sigma}
+              \qquad
+              \frac{\partial k}{\partial x} = \frac{1}{\Delta\,\sigma}
               \left[\varphi\left(\frac{a - x}{\sigma}\right) -
               \varphi\left(\frac{b - x}{\sigma}\right)\right],
 
@@ -380,12 +348,10 @@ def bin_kernel_shift_derivative(
 
     Parameters
     ----------
-    edges : array-like of shape (..., n_bins + 1)
-        Borders of the bins, increasing.
-    samples : array-like of shape (n_samples,)
-        Positions of the lines, in the unit of `edges`.
-    sigma : float or array-like of shape (..., n_samples)
-        Standard deviation of the resolution, one for all lines or one for each.
+    edges, samples, sigma : array-like
+        As for `bin_kernel`, `sigma` not 0.
+    changed : {"width", "place"}
+        Whether :math:`\sigma` or x changes.
 
     Returns
     -------
@@ -397,15 +363,6 @@ def bin_kernel_shift_derivative(
     ValueError
         If a width is not positive: at 0 the kernel has no derivative.
     """
-    scaled, sigma = _scaled_by_width(edges, samples, sigma)
-    slope = -np.exp(-(scaled**2) / 2) / (np.sqrt(2 * np.pi) * sigma)
-    return np.diff(slope, axis=-2) / np.diff(np.asarray(edges, dtype=float))[..., None]
-
-
-def _scaled_by_width(
-    edges: ArrayLike, samples: ArrayLike, sigma: ArrayLike
-) -> tuple[Array, Array]:
-    """Distances of borders from lines in widths, and the widths."""
     edges, sigma = np.asarray(edges, dtype=float), np.asarray(sigma, dtype=float)
     if not (sigma > 0).all():
         raise ValueError(
@@ -413,7 +370,11 @@ def _scaled_by_width(
             f"{np.min(sigma):g}. Give the resolution a width."
         )
     sigma = sigma[..., None, :] if sigma.ndim else sigma
-    return (edges[..., None] - np.asarray(samples, dtype=float)) / sigma, sigma
+    scaled = (edges[..., None] - np.asarray(samples, dtype=float)) / sigma
+    slope = -np.exp(-(scaled**2) / 2) / (np.sqrt(2 * np.pi) * sigma)
+    if changed == "width":
+        slope = scaled * slope
+    return np.diff(slope, axis=-2) / np.diff(edges)[..., None]
 
 
 def total_width(edges: ArrayLike, sigma: ArrayLike) -> float:

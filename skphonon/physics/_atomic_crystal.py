@@ -113,8 +113,7 @@ class AtomicCrystal(Immutable):
             Cartesian rotation matrices of the space group and of inversion, which the
             phonons have in any crystal (time reversal).
         """
-        group = self._structure.group
-        return np.concatenate([group.cartesian, -group.cartesian])[laue_class(group)]
+        return self._laue_class
 
     def symmetry_operations(self) -> tuple[Array, NDArray[np.intp]]:
         """Return what the space group does to directions and to the atoms of the cell.
@@ -210,6 +209,12 @@ class AtomicCrystal(Immutable):
             )
 
         return self.cached("structure", build)
+
+    @cached_property
+    def _laue_class(self) -> Array:
+        group = self._structure.group
+        both = np.concatenate([group.cartesian, -group.cartesian])
+        return read_only(both[laue_class(group)])
 
     @cached_property
     def _reciprocal(self) -> Array:

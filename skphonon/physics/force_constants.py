@@ -24,18 +24,11 @@ from skphonon._validation import check_columns, parameter_rows, reference_row
 from skphonon._versioned import immutable, read_only
 from skphonon.physics import _phonopy_models as phonopy_models
 from skphonon.physics import supercells
-from skphonon.physics._atomic_crystal import AtomicCrystal
 from skphonon.physics._crystal import Crystal, build_crystal
-from skphonon.physics._shell_fits import fit_constants, fold, spread
+from skphonon.physics._harmonic_crystal import HarmonicCrystal
+from skphonon.physics._shell_fits import fit_constants, fold
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
-from skphonon.physics.dynamical_matrix import (
-    BondPairs,
-    DynamicalMatrices,
-    bond_matrices,
-)
-from skphonon.physics.modes import signed_sqrt
 from skphonon.physics.phonopy_io import load_phonopy
-from skphonon.physics.polar import non_analytic_term, polar_term
 from skphonon.physics.reduction import (
     Reduction,
     closest,
@@ -43,7 +36,6 @@ from skphonon.physics.reduction import (
     reduced_by,
     reduction_of,
 )
-from skphonon.physics.stability import softest_modes
 
 __all__ = ["ForceConstantModel"]
 
@@ -53,7 +45,7 @@ _TABLE_UNITS = {"eV/Angstrom^2": 1.0, "N/m": EV_PER_A2_PER_NEWTON_PER_METRE}
 
 
 @immutable
-class ForceConstantModel(AtomicCrystal):
+class ForceConstantModel(HarmonicCrystal):
     r"""Describe a crystal by its symmetry-independent force constants.
 
     Pairs of atoms that the space group relates, or the exchange of the two atoms, form
@@ -94,10 +86,6 @@ class ForceConstantModel(AtomicCrystal):
         all moments (time reversal), takes one to the other. One number an atom is a
         collinear moment that rotations do not turn; three are a Cartesian vector. None
         is a crystal without moments.
-    n_shells : int, default=2
-        Number of neighbour shells. Neighbours at one distance that no symmetry relates
-        count as different shells. None takes the shells that fit into `supercell`: all
-        whose bonds are shortest vectors between their atoms there.
     supercell : array-like of int of shape (3, 3) or (3,), default=None
         The supercell of phonopy that goes with the constants, as its
         `supercell_matrix` for this cell: the rows of ``supercell.T @ lattice`` are its
@@ -109,6 +97,10 @@ class ForceConstantModel(AtomicCrystal):
         the constants on the supercell.
     dielectric : array-like of shape (3, 3), default=None
         High-frequency dielectric tensor, without unit.
+    n_shells : int, default=2
+        Number of neighbour shells. Neighbours at one distance that no symmetry relates
+        count as different shells. None takes the shells that fit into `supercell`: all
+        whose bonds are shortest vectors between their atoms there.
     reduction : Reduction, default=None
         Map from fewer parameters to the constants of the crystal, as :meth:`reduced`
         makes it; `reference` and everything else are then of those parameters. None:
@@ -161,12 +153,8 @@ class ForceConstantModel(AtomicCrystal):
     ['1XX Na-Cl', '1YY Na-Cl']
     """
 
-    reference: Array | None
     _: KW_ONLY
     n_shells: int | None = 2
-    supercell: NDArray[np.int_] | None = None
-    born_charges: Array | None = None
-    dielectric: Array | None = None
     reduction: Reduction | None = None
 
     def _settle(self) -> None:
@@ -178,28 +166,10 @@ class ForceConstantModel(AtomicCrystal):
             )
         if self.n_shells is not None and self.n_shells < 1:
             raise ValueError(f"n_shells must be at least 1, got {self.n_shells}.")
-        kept: dict[str, Any] = {}
-        if self.supercell is not None:
-            supercells.as_matrix(self.supercell)  # says what it must be
-            kept["supercell"] = read_only(self.supercell, None)
-        self._check_polar()
-        for name in ("born_charges", "dielectric"):
-            if getattr(self, name) is not None:
-                kept[name] = read_only(getattr(self, name))
         if self.reference is not None:
             if not callable(getattr(self.reference, "index", len)):  # names of pandas
                 check_columns(self.reference, self.parameter_names)
-            kept["reference"] = read_only(self.reference)
-        self._keep(**kept)
-
-    def _check_polar(self) -> None:
-        given = [self.born_charges is not None, self.dielectric is not None]
-        if any(given) and not (all(given) and self.supercell is not None):
-            raise ValueError(
-                "A polar crystal needs born_charges, dielectric and supercell together "
-                "(constants on a supercell hold part of the polar term), got None for "
-                "one of them."
-            )
+            self._keep(reference=read_only(self.reference))
 
     @classmethod
     def from_phonopy(
@@ -410,41 +380,6 @@ class ForceConstantModel(AtomicCrystal):
         values = np.array([constants[name] for name in names], dtype=float)
         return model.replace(reference=_TABLE_UNITS[unit] * values)
 
-    @property
-    def parameter_names(self) -> list[str]:
-        """Names of the parameters, in order."""
-        return list(self._crystal.names)
-
-    @property
-    def bonds(self) -> Array:
-        """Cartesian vectors to all neighbours, shape (n_bonds, 3), in Angstrom."""
-        return self._crystal.bonds
-
-    @property
-    def bond_atoms(self) -> NDArray[np.int_]:
-        """First and second atom of each bond, shape (n_bonds, 2)."""
-        return self._crystal.atoms
-
-    @cached_property
-    def bond_tensors(self) -> Array:
-        """Change of K with each parameter, shape (n_parameters, n_bonds, 3, 3).
-
-        A dense array: nothing in the package needs it whole.
-        """
-        crystal = self._crystal
-        tensors = np.zeros((len(crystal.names), len(crystal.bonds), 3, 3))
-        start = 0
-        for shell, combinations in zip(
-            crystal.shells, crystal.combinations, strict=True
-        ):
-            stop = start + len(shell.bonds)
-            tensors[combinations.parameters, start:stop] = np.tensordot(
-                combinations.coefficients, shell.tensors, axes=1
-            )
-            start = stop
-        tensors.flags.writeable = False
-        return tensors
-
     @cached_property
     def full_model(self) -> Self:
         """The model without its reduction, itself where it has none."""
@@ -588,59 +523,6 @@ class ForceConstantModel(AtomicCrystal):
             rows = rows @ self.reduction.matrix.T
         return rows[0] if np.ndim(parameters) == 1 else rows
 
-    def tensor(self, parameters: ArrayLike) -> Array:
-        """Return the force constants of every atom of the cell.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_atoms + n_bonds, 3, 3)
-            The second derivatives of the energy (minus the Born-von Karman
-            constants) in eV/Angstrom^2: the on-site term of each atom first, then one
-            for each row of `bonds`. Those of an atom sum to zero.
-        """
-        rows = parameter_rows(parameters, self.parameter_names)
-        pairs, first = self._pairs(rows), self._crystal.atoms[:, 0]
-        tensors = np.concatenate([np.zeros((len(rows), self.n_atoms, 3, 3)), -pairs], 1)
-        np.add.at(tensors.swapaxes(0, 1), first, pairs.swapaxes(0, 1))
-        return tensors
-
-    def parameter_gradient(self, tensor_gradient: ArrayLike) -> Array:
-        """Return derivatives with the parameters, of those with the force constants.
-
-        The transposed map of :meth:`tensor`: what takes gradients backwards.
-
-        Parameters
-        ----------
-        tensor_gradient : array-like of shape (n_samples, n_atoms + n_bonds, 3, 3)
-            Derivatives of a scalar with each element that :meth:`tensor` returns.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_parameters)
-            Its derivatives with the parameters.
-
-        Raises
-        ------
-        ValueError
-            If `tensor_gradient` has another shape.
-        """
-        given = np.asarray(tensor_gradient, dtype=float)
-        crystal, n_atoms = self._crystal, self.n_atoms
-        shape = n_atoms + len(crystal.bonds), 3, 3
-        if given.ndim != 4 or given.shape[1:] != shape:
-            raise ValueError(
-                "tensor_gradient must have the shape of tensor(parameters), "
-                f"(n_samples, {shape[0]}, 3, 3); got {given.shape}."
-            )
-        pairs = given[:, crystal.atoms[:, 0]] - given[:, n_atoms:]
-        elements = crystal.spread.T @ pairs.reshape(len(given), -1).T
-        return (crystal.rule.T @ elements).T
-
     def parameters(self, force_constants: Any, *, return_residual: bool = False) -> Any:
         """Return the parameters that describe given force constants best.
 
@@ -697,139 +579,6 @@ class ForceConstantModel(AtomicCrystal):
         residual /= np.linalg.norm(slots.given.reshape(len(misfit), -1), axis=1)
         return parameters, float(residual[0]) if slots.single else residual
 
-    def dynamical_matrix_basis(self, wavevectors: ArrayLike) -> NDArray:
-        """Return the change of the dynamical matrices with each parameter.
-
-        Phases are those of the vectors from atom to atom, see
-        :func:`~skphonon.physics.dynamical_matrix.dynamical_matrix_basis`.
-
-        Parameters
-        ----------
-        wavevectors : array-like of shape (n_points, 3)
-            Cartesian, in 1/Angstrom, with the factor 2 pi.
-
-        Returns
-        -------
-        ndarray of shape (n_parameters, n_points, 3 * n_atoms, 3 * n_atoms)
-            meV^2 for each eV/Angstrom^2: real for one atom a cell, complex otherwise.
-        """
-        return DynamicalMatrices(self, wavevectors, pairs=self._bond_pairs).basis()
-
-    def dynamical_matrix_offset(self, wavevectors: ArrayLike) -> NDArray | None:
-        """Return what does not depend on the parameters: the polar term.
-
-        Parameters
-        ----------
-        wavevectors : array-like of shape (n_points, 3)
-            Cartesian, in 1/Angstrom, with the factor 2 pi.
-
-        Returns
-        -------
-        ndarray of shape (n_points, 3 * n_atoms, 3 * n_atoms) or None
-            In meV^2; None where the crystal has no Born charges.
-        """
-        if self.born_charges is None or self.dielectric is None:
-            return None
-        return polar_term(
-            self.lattice,
-            self._structure.cell.scaled_positions,
-            self.atomic_masses,
-            self.born_charges,
-            self.dielectric,
-            supercells.as_matrix(self.supercell),
-            wavevectors,
-        )
-
-    def non_analytic_term(self, directions: ArrayLike) -> NDArray | None:
-        """Return what the macroscopic field of a polar crystal adds at the zone centre.
-
-        Parameters
-        ----------
-        directions : array-like of shape (n_directions, 3)
-            Cartesian directions from which the zone centre is approached.
-
-        Returns
-        -------
-        ndarray of shape (n_directions, 3 * n_atoms, 3 * n_atoms) or None
-            In meV^2, to be added to the matrix of :meth:`dynamical_matrices` there;
-            None where the crystal has no Born charges.
-        """
-        if self.born_charges is None or self.dielectric is None:
-            return None
-        return non_analytic_term(
-            self.lattice,
-            self.atomic_masses,
-            self.born_charges,
-            self.dielectric,
-            directions,
-        )
-
-    def dynamical_matrices(
-        self, parameters: ArrayLike, wavevectors: ArrayLike
-    ) -> NDArray:
-        """Return dynamical matrices.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-        wavevectors : array-like of shape (n_points, 3)
-            Cartesian, in 1/Angstrom, with the factor 2 pi.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_points, 3 * n_atoms, 3 * n_atoms)
-            In meV^2, the polar term included: eigenvalues are squared phonon energies.
-        """
-        rows = parameter_rows(parameters, self._crystal.names)
-        points = np.asarray(wavevectors, dtype=float)
-        matrices = bond_matrices(self._bond_pairs, rows, points)
-        offset = self.dynamical_matrix_offset(points)
-        return matrices if offset is None else matrices + offset
-
-    def frequencies(self, parameters: ArrayLike, qpoints: ArrayLike) -> Array:
-        """Return phonon energies.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-        qpoints : array-like of shape (n_points, 3)
-            Wavevectors in units of the reciprocal lattice, as in phonopy. At the zone
-            centre of a polar crystal the non-analytic term, which depends on the
-            direction of approach, is left out.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_points, 3 * n_atoms)
-            Energies in meV, ascending; unstable modes are negative.
-        """
-        wavevectors = np.asarray(qpoints, dtype=float) @ self.reciprocal_lattice()
-        matrices = self.dynamical_matrices(parameters, wavevectors)
-        return signed_sqrt(np.linalg.eigvalsh(matrices))
-
-    def is_stable(
-        self, parameters: ArrayLike, *, mesh: Any = None
-    ) -> NDArray[np.bool_]:
-        """Tell which parameter sets describe a stable crystal.
-
-        Parameters
-        ----------
-        parameters : array-like of shape (n_samples, n_parameters)
-            Parameter sets in eV/Angstrom^2.
-        mesh : int or tuple of three int, default=None
-            Points along each reciprocal axis of the mesh that is looked at, besides
-            long waves along the shortest directions of the reciprocal lattice. None
-            takes points for 24 Angstrom.
-
-        Returns
-        -------
-        ndarray of bool of shape (n_samples,)
-            True where no mode that is looked at has an imaginary frequency.
-        """
-        rows = parameter_rows(parameters, self.parameter_names)
-        return softest_modes(self, rows, mesh).eigenvalues >= 0
-
     def to_phonopy(self, parameters: ArrayLike | None = None) -> Any:
         """Return phonopy objects with these force constants.
 
@@ -879,13 +628,3 @@ class ForceConstantModel(AtomicCrystal):
     def _crystal_key(self) -> tuple[Hashable, ...]:
         within = self.supercell if self.n_shells is None else None
         return "crystal", self.n_shells, content_of(within)
-
-    def _pairs(self, rows: Array) -> Array:
-        """K of every bond (n_samples, n_bonds, 3, 3) of parameter sets."""
-        crystal = self._crystal
-        return spread(crystal, (crystal.rule @ rows.T).T)
-
-    @cached_property
-    def _bond_pairs(self) -> BondPairs:
-        """The bonds by pairs of atoms, for matrices that are not in the real form."""
-        return BondPairs(self, real=False)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from skphonon.instrument.nuisance import LINE_WIDTHS, OF_ANGLES, resolution
 from skphonon.instrument.resolution import (
     bin_kernel,
-    bin_kernel_shift_derivative,
-    bin_kernel_width_derivative,
+    bin_kernel_derivative,
 )
 from skphonon.physics.constants import BOLTZMANN, HBAR2_PER_AMU
 from skphonon.physics.scattering import bose_occupation
@@ -183,10 +182,10 @@ def _shown(simulator, edges, row, changed, energies):
     shown = scale * energies
     seen = widths(shown)
     if changed == "energy_offset":
-        return bin_kernel_shift_derivative(borders, shown, seen)
+        return bin_kernel_derivative(borders, shown, seen, "place")
     if changed not in ("energy_resolution", "energy_resolution_slope"):
         return bin_kernel(borders, shown, seen)
-    change = bin_kernel_width_derivative(borders, shown, seen)
+    change = bin_kernel_derivative(borders, shown, seen, "width")
     if changed == "energy_resolution":
         return change * (seen / value)
     inside = np.clip(shown, edges[0], edges[-1])

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from skphonon.instrument.nuisance import OF_ANGLES
 from skphonon.instrument.resolution import (
     bin_kernel,
-    bin_kernel_shift_derivative,
-    bin_kernel_width_derivative,
+    bin_kernel_derivative,
 )
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
 from skphonon.physics.scattering import momentum_transfer
@@ -88,7 +87,7 @@ class Moduli:
         if changed is None:
             values = bin_kernel(borders, shown, sigma)
         elif changed == "q_resolution":
-            values = bin_kernel_width_derivative(borders, shown, sigma)
+            values = bin_kernel_derivative(borders, shown, sigma, "width")
             # a function is multiplied by this nuisance, a number is it
             factor = width / row["q_resolution"] if self._is_function else 1.0
             values = values * _columns(width / sigma * factor)
@@ -96,10 +95,10 @@ class Moduli:
             rates = self._border_rates(row, changed)
             values = _border_change(borders, rates, shown, sigma)
         else:
-            values = bin_kernel_shift_derivative(borders, shown, sigma)
+            values = bin_kernel_derivative(borders, shown, sigma, "place")
             if self._is_function:
                 steeper = width / sigma * self._slope(shown + row["q_offset"], row)
-                widened = bin_kernel_width_derivative(borders, shown, sigma)
+                widened = bin_kernel_derivative(borders, shown, sigma, "width")
                 values = values + widened * _columns(steeper)
             if changed != "q_offset":
                 plain = bin_kernel(borders, shown, sigma)

@@ -11,8 +11,7 @@ from skphonon.instrument.resolution import (
     PolynomialResolution,
     TabulatedResolution,
     bin_kernel,
-    bin_kernel_shift_derivative,
-    bin_kernel_width_derivative,
+    bin_kernel_derivative,
     instrument_resolution,
     resolve_widths,
     total_width,
@@ -71,7 +70,7 @@ def test_narrow_bins_give_a_gaussian():
 def test_width_derivative_against_finite_differences(sigma):
     sigma, step = np.asarray(sigma), 1e-4
     wider, narrower = (bin_kernel(EDGES, LINES, sigma + s) for s in (step, -step))
-    slope = bin_kernel_width_derivative(EDGES, LINES, sigma)
+    slope = bin_kernel_derivative(EDGES, LINES, sigma, "width")
     # error of the difference: step^2 / 6 times the third derivative, about 10 / sigma^4
     assert_allclose(slope, (wider - narrower) / (2 * step), atol=1e-5)
     assert np.abs(slope).max() > 0.1
@@ -79,7 +78,8 @@ def test_width_derivative_against_finite_differences(sigma):
 
 def test_a_wider_line_spreads_but_keeps_its_intensity():
     sigma = np.array([0.5, 1.5, 2.0])
-    slope = bin_kernel_width_derivative(EDGES, LINES, sigma) * np.diff(EDGES)[:, None]
+    slope = bin_kernel_derivative(EDGES, LINES, sigma, "width")
+    slope *= np.diff(EDGES)[:, None]
     assert_allclose(slope.sum(axis=0), 0.0, atol=1e-6)
     # the variance grows as d(sigma^2) / d(sigma)
     spread = np.einsum("bl,bl->l", (CENTRES[:, None] - LINES) ** 2, slope)
@@ -89,18 +89,16 @@ def test_a_wider_line_spreads_but_keeps_its_intensity():
 @pytest.mark.parametrize("sigma", [1.5, [0.3, 1.5, 2.2]])
 def test_shift_derivative_against_finite_differences(sigma):
     above, below = (bin_kernel(EDGES, LINES + s, sigma) for s in (1e-4, -1e-4))
-    slope = bin_kernel_shift_derivative(EDGES, LINES, sigma)
+    slope = bin_kernel_derivative(EDGES, LINES, sigma, "place")
     assert_allclose(slope, (above - below) / 2e-4, atol=1e-5)
     assert np.abs(slope).max() > 0.1
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, [1.0, 0.0, 1.0], np.nan])
-@pytest.mark.parametrize(
-    "derivative", [bin_kernel_shift_derivative, bin_kernel_width_derivative]
-)
-def test_no_derivative_without_width(derivative, sigma):
+@pytest.mark.parametrize("changed", ["place", "width"])
+def test_no_derivative_without_width(changed, sigma):
     with pytest.raises(ValueError, match="sigma must be positive where"):
-        derivative(EDGES, LINES, sigma)
+        bin_kernel_derivative(EDGES, LINES, sigma, changed)
 
 
 @pytest.mark.parametrize("sigma", [-1.0, [1.0, -0.5, 0.0], np.nan])
