@@ -1,4 +1,4 @@
-r"""What a spectrum with gaps says of a model: reduced to a few numbers, then fitted.
+r"""Codes of incomplete spectra: each is reduced to a few numbers, then fitted.
 
 The model of a row x, its voxels weighted to have noise of one variance g, is
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from scipy.linalg import eigh, lstsq
 
+from skphonon.fitting import descend, of_residuals, with_prior
 from skphonon.instrument.noise import likely_noise
 
 __all__ = ["Decoder", "Evidence", "evidence", "fit_codes"]
@@ -25,13 +26,11 @@ __all__ = ["Decoder", "Evidence", "evidence", "fit_codes"]
 _ROUNDING = 1e-6  # of the largest eigenvalue: single precision knows no less
 _MAX_STEPS = 50
 _CONVERGED = 1e-6  # fall of the cost; 1 is a standard deviation
-_STUCK = 1e6  # damping at which a search ends
 _TINY = 1e-300
-_DAMPING = 1e-3, 0.2, 5.0  # at first, after a step downhill, after one uphill
 
 
 class Evidence(NamedTuple):
-    """What rows say of ``[s, s a]``: ``target = design @ [s, s a] + noise``."""
+    """Reduced rows, ``target = design @ [s, s a] + noise``."""
 
     target: np.ndarray  # (n_rows, n), n = 1 + n_coefficients
     design: np.ndarray  # (n_rows, n, n)
@@ -144,109 +143,85 @@ def fit_codes(decoder, evidence, error, prior, candidates, n_starts):
     coefficients : ndarray of shape (n_rows, n_coefficients)
         Mean of a at these codes, given the row.
     """
-    search = _Search(decoder, evidence, error, prior)
-    z, s = search.starts(torch.as_tensor(candidates, dtype=torch.float64), n_starts)
-    return search.climb(z, s)
+    posterior = _Posterior(decoder, evidence, error, prior)
+    starts = posterior.starts(candidates, n_starts)
+    shape = starts.shape[:2]
+    ends = descend(
+        lambda values, which: posterior.expand(values, which // shape[1]),
+        starts.reshape(-1, starts.shape[2]),
+        least_fall=_CONVERGED,
+        max_steps=_MAX_STEPS,
+    )
+    best = ends.found.cost.reshape(shape).argmin(axis=1)
+    best += shape[1] * np.arange(shape[0])
+    values = ends.parameters[best]
+    covariances = np.linalg.inv(ends.found.information[best])[:, :-1, :-1]
+    return values[:, :-1], covariances, posterior.coefficients(values)
 
 
-class _Search:
-    """Gauss-Newton steps with damping, for many rows and starts together."""
+class _Posterior:
+    """Probabilities of codes z and scales s, side by side in rows of `values`."""
 
     def __init__(self, decoder, evidence, error, prior):
-        self.decode = decoder
-        self.target, self.design, self.noise = map(torch.as_tensor, evidence)
-        self.error = torch.as_tensor(error, dtype=torch.float64)
-        self.centre, self.precision = map(torch.as_tensor, prior)
+        self.decoder, self.error = decoder, error
+        self.target, self.design, self.noise = evidence
+        centre, precision = prior
+        n = len(centre)
+        self.centre, self.precision = np.zeros(n + 1), np.zeros((n + 1, n + 1))
+        self.centre[:n], self.precision[:n, :n] = centre, precision
+
+    def decode(self, codes):
+        """Return 1 and the coefficients of codes, (n, 1 + n_coefficients)."""
+        coefficients = self.decoder(torch.from_numpy(codes)).numpy()
+        return np.hstack([np.ones((len(codes), 1)), coefficients])
 
     def starts(self, candidates, n_starts):
         """Return the best candidates and their scales; make the noise white."""
-        shapes = _with_one(self.decode(candidates))
+        candidates = np.asarray(candidates, dtype=float)
+        shapes = self.decode(candidates)
         costs, scales = self._compare(shapes)
-        best = costs.argmin(dim=1, keepdim=True)
-        self._whiten(scales.gather(1, best)[:, 0])
+        best = costs.argmin(axis=1)
+        self._whiten(scales[np.arange(len(best)), best])
         costs, scales = self._compare(shapes)
-        costs += self._distance(candidates)
-        chosen = costs.topk(min(n_starts, len(candidates)), largest=False).indices
-        return candidates[chosen], scales.gather(1, chosen)
+        off = candidates - self.centre[:-1]
+        costs += ((off @ self.precision[:-1, :-1]) * off).sum(axis=1)
+        chosen = costs.argsort(axis=1, kind="stable")[:, :n_starts]
+        scales = np.take_along_axis(scales, chosen, axis=1)
+        return np.concatenate([candidates[chosen], scales[..., None]], axis=2)
 
-    def climb(self, z, s):
-        """Improve codes z (n_rows, n_starts, n_codes) and scales s; take the best."""
-        shape = s.shape
-        rows = torch.arange(len(z)).repeat_interleave(shape[1])
-        state = [z.flatten(0, 1), s.flatten()]
-        state += self._expand(*state, rows)
-        damping = torch.full_like(state[1], _DAMPING[0])
-        going = torch.arange(len(rows))
-        for _ in range(_MAX_STEPS):
-            news = self._step(state, damping, rows, going)
-            fall = state[2][going] - news[2]
-            better = fall > 0
-            chosen = going[better]
-            for old, new in zip(state, news, strict=True):
-                old[chosen] = new[better]
-            damping[going] *= torch.where(better, _DAMPING[1], _DAMPING[2])
-            going = going[(fall > _CONVERGED) | (~better & (damping[going] < _STUCK))]
-            if not len(going):
-                break
-        best = state[2].reshape(shape).argmin(1) + shape[1] * torch.arange(shape[0])
-        z, s, *_, curvature = (each[best] for each in state)
-        covariance = torch.linalg.inv(curvature)[:, :-1, :-1]
-        found = z, covariance, self._coefficients(z, s)
-        return tuple(each.numpy() for each in found)
+    def expand(self, values, rows):
+        """Return the Expansion of codes and scales (n, n_codes + 1) of some rows."""
+        z, s = np.ascontiguousarray(values[:, :-1]), values[:, -1:]
+        design = self.design[rows]
+        expected = (design @ self.decode(z)[..., None])[..., 0]
+        slopes = self.decoder.slopes(torch.from_numpy(z)).numpy()
+        moved = s[..., None] * (design[..., 1:] @ slopes)
+        jacobian = np.concatenate([moved, expected[..., None]], axis=2)
+        found = of_residuals(s * expected - self.target[rows], jacobian)
+        return with_prior(found, values, self.centre, self.precision)
 
-    def _step(self, state, damping, rows, going):
-        """Return the state of some searches after a step."""
-        z, s, _, slope, curvature = (each[going] for each in state)
-        diagonal = curvature.diagonal(dim1=1, dim2=2)
-        damped = curvature + torch.diag_embed(damping[going, None] * diagonal)
-        step = torch.linalg.solve(damped, slope)
-        z, s = z + step[:, :-1], s + step[:, -1]
-        return [z, s, *self._expand(z, s, rows[going])]
+    def coefficients(self, values):
+        """Return coefficients with the error of the network that is most probable."""
+        z, s = np.ascontiguousarray(values[:, :-1]), values[:, -1:]
+        decoded = self.decode(z)
+        rest = self.target - s * (self.design @ decoded[..., None])[..., 0]
+        moved = s[..., None] * self.design[..., 1:]
+        return decoded[:, 1:] + self.error * (rest[:, None] @ moved)[:, 0]
 
     def _compare(self, shapes):
         """Return costs, up to a constant, and best scales, (n_rows, n_shapes)."""
-        expected = shapes @ self.design.mT
+        expected = shapes @ np.swapaxes(self.design, 1, 2)
         overlap = (expected @ self.target[..., None])[..., 0]
-        scales = overlap.clamp_min(0.0) / expected.square().sum(-1).clamp_min(_TINY)
+        square = np.einsum("rcn,rcn->rc", expected, expected)
+        scales = overlap.clip(0) / square.clip(_TINY)
         return -scales * overlap, scales
 
     def _whiten(self, scale):
         moved = self.design[..., 1:] * scale[:, None, None]
-        covariance = moved * self.error @ moved.mT
-        covariance.diagonal(dim1=-2, dim2=-1).add_(self.noise[:, None])
-        root = torch.linalg.cholesky(covariance)
-        self.target = _solve(root, self.target[..., None])[..., 0]
-        self.design = _solve(root, self.design)
-
-    def _expand(self, z, s, rows):
-        """Return cost, half its slope downhill and half its curvature, in z and s."""
-        design = self.design[rows]
-        expected = (design @ _with_one(self.decode(z))[..., None])[..., 0]
-        rest = self.target[rows] - s[:, None] * expected
-        moved = s[:, None, None] * (design[..., 1:] @ self.decode.slopes(z))
-        jacobian = torch.cat([moved, expected[..., None]], dim=-1)
-        slope = (jacobian.mT @ rest[..., None])[..., 0]
-        slope[:, :-1] += (self.centre - z) @ self.precision
-        curvature = jacobian.mT @ jacobian
-        curvature[:, :-1, :-1] += self.precision
-        return rest.square().sum(-1) + self._distance(z), slope, curvature
-
-    def _distance(self, z):
-        off = z - self.centre
-        return (off @ self.precision * off).sum(-1)
-
-    def _coefficients(self, z, s):
-        """Return coefficients with the error of the network that is most probable."""
-        coefficients = self.decode(z)
-        expected = (self.design @ _with_one(coefficients)[..., None])[..., 0]
-        rest = self.target - s[:, None] * expected
-        moved = self.design[..., 1:] * s[:, None, None]
-        return coefficients + self.error * (moved.mT @ rest[..., None])[..., 0]
-
-
-def _with_one(coefficients):
-    return torch.cat([torch.ones_like(coefficients[..., :1]), coefficients], dim=-1)
-
-
-def _solve(root, values):
-    return torch.linalg.solve_triangular(root, values, upper=False)
+        covariance = (moved * self.error) @ np.swapaxes(moved, 1, 2)
+        n = covariance.shape[1]
+        covariance += self.noise[:, None, None] * np.eye(n)
+        root = np.linalg.cholesky(covariance)
+        both = np.concatenate([self.target[..., None], self.design], axis=2)
+        both = np.linalg.solve(root, both)
+        self.target, self.design = both[..., 0], both[..., 1:]
