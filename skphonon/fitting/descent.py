@@ -19,6 +19,7 @@ __all__ = ["Descent", "descend"]
 Array = NDArray[np.float64]
 
 _ROUNDING = 1e-15  # of a cost: a fall that cannot be seen
+_UNSEEN = 1e-12  # of a cost: a change that is nothing beside a tolerance
 _AS_FORETOLD = 0.25  # falls over those foretold, for an end to be believed
 
 
@@ -108,6 +109,10 @@ def descend(
         curve.append(found.cost)
         slow = better & (fall <= cost_tolerance * before + least_fall)
         slow &= gain >= _AS_FORETOLD
+        # along a direction that changes nothing, where derivatives are rounding
+        slow |= (np.abs(fall) <= _UNSEEN * before) & (
+            foretold <= cost_tolerance * before + least_fall
+        )
         converged[active[slow]] = True
         active = active[~slow & (levels[active] <= damping.largest)]
     return Descent(ends, found, converged, n_steps, np.array(curve))
