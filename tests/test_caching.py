@@ -47,7 +47,7 @@ def double(x):
         ZoneMesh(4),
         Ridge(alpha=2.0),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_copies_have_the_content_of_the_original(value):
     content = content_of(value)
