@@ -141,11 +141,9 @@ def _directions(group: Array, n_polar: int) -> tuple[Array, Array]:
     sphere = (sphere + np.outer(heights, axis)[:, None]).reshape(-1, 3)
     shares = np.repeat(weights, n_around) / (2 * n_around)
     askew = np.linalg.qr([[0.3, 0.5, 0.7], [0.2, -0.6, 0.1], [0.9, 0.1, -0.3]])[0]
-    least = np.full(len(sphere), np.iinfo(np.int64).max)
-    for rotation in group:
-        turned = sphere @ rotation.T @ askew
-        places = np.rint(turned / _SAME_DIRECTION).astype(np.int64)
-        np.minimum(least, labels(places), out=least)
+    turned = sphere @ group.swapaxes(1, 2) @ askew
+    places = np.rint(turned / _SAME_DIRECTION).astype(np.int64)
+    least = labels(places.reshape(-1, 3)).reshape(len(group), -1).min(axis=0)
     _, first, members = np.unique(least, return_index=True, return_inverse=True)
     return sphere[first], np.bincount(members.reshape(-1), shares).astype(float)
 

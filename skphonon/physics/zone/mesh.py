@@ -176,6 +176,10 @@ def labels(points: Integers) -> Integers:
 
 def laue_rotations(model: PhononModel) -> Integers:
     """Return the Laue class, rotations that take a reduced wavevector to ``q @ r``."""
+    return model.cached("Laue class", lambda: _laue_rotations(model))
+
+
+def _laue_rotations(model: PhononModel) -> Integers:
     reciprocal = model.reciprocal_lattice()
     turned = reciprocal @ model.point_group().swapaxes(1, 2) @ np.linalg.inv(reciprocal)
     return np.unique(np.rint(turned).astype(np.int64), axis=0)
@@ -187,9 +191,9 @@ def mesh_sizes(model: PhononModel) -> list[Size]:
     The fourth after one has about half as many points again along each axis.
     """
     found: list[Size] = []
-    reach = _SHORTEST
+    spacings, reach = _spacings(model), _SHORTEST
     while reach < _LONGEST:
-        size = size_of_reach(model, reach)
+        size = _size(spacings, reach, 1)
         if size not in found[-1:]:
             found.append(size)
         reach *= 1.5**0.25
@@ -198,7 +202,14 @@ def mesh_sizes(model: PhononModel) -> list[Size]:
 
 def size_of_reach(model: PhononModel, reach: float, multiple: int = 1) -> Size:
     """Return the mesh that stands for a crystal about `reach` Angstrom wide."""
-    spacings = np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
+    return _size(_spacings(model), reach, multiple)
+
+
+def _spacings(model: PhononModel) -> Array:
+    return np.linalg.norm(model.reciprocal_lattice(), axis=1) / (2 * np.pi)
+
+
+def _size(spacings: Array, reach: float, multiple: int) -> Size:
     multiples = np.rint(reach * spacings / multiple).astype(int)
     a, b, c = np.maximum(multiple * multiples, 2).tolist()
     return a, b, c
