@@ -1,16 +1,13 @@
 """Gradient inversion: the best fit the data allow, with error bars."""
 
 import warnings
-from functools import partial
-from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
-from scipy.optimize import OptimizeResult
 from scipy.stats import norm, qmc
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import (
     HasMethods,
@@ -21,17 +18,20 @@ from skphonon._validation import (
 from skphonon._warnings import warn_user
 from skphonon.fitting import LOSSES
 from skphonon.inversion._base import Inverter
-from skphonon.inversion._fitting import (
-    Task,
-    error_bars,
-    minimise,
-    most_promising,
+from skphonon.inversion._checks import (
+    check_background,
+    check_bounds,
+    check_contributions,
+    check_errors,
+    nuisance_bounds,
+    prior_rows,
 )
+from skphonon.inversion._fitting import Task
 from skphonon.inversion._goodness import are_misfits, warn_of_bounds, warn_of_misfits
 from skphonon.inversion._model import Model, background_terms, parts_of
-from skphonon.inversion._report import no_fit, summary
-from skphonon.inversion._residuals import Problem
-from skphonon.inversion._stages import COARSE, SMALL_BIAS, best_fit
+from skphonon.inversion._report import summary
+from skphonon.inversion._row_search import RowSearch
+from skphonon.inversion._stages import COARSE, SMALL_BIAS
 from skphonon.metrics import SCALES
 from skphonon.physics.priors import mean_and_covariance
 from skphonon.physics.stability import searching
@@ -435,18 +435,25 @@ class LeastSquaresInverter(Inverter):
         check_is_fitted(self)
         if self.errors == "poisson":
             self._check_counts(X, errors)
-        of_each = () if errors is None else (self._check_errors(X, errors),)
+        of_each = ()
+        if errors is not None:
+            if self.scale == "normalized":
+                raise ValueError("errors need scale='fitted', got scale='normalized'.")
+            shape = self._validate(X, reset=False)[0].shape
+            of_each = (check_errors(errors, shape),)
         parts = parts_of(self.simulator_, self.n_features_in_)
         task = self._task(errors is not None)
         model = self._model(task.steps)
         background = 0 if self.scale == "normalized" else self.background
-        search = partial(
-            self._search,
+        search = RowSearch(
             task=task,
             model=model,
             parts=parts,
             terms=[background_terms(background, part) for part in parts],
             candidates=self._candidates(task, model),
+            extend=lambda start: self._with_nuisances(start, task.bounds),
+            seed=self._seed,
+            settings=self,
         )
         return summary(
             self._search_all(search, X, *of_each),
@@ -454,7 +461,7 @@ class LeastSquaresInverter(Inverter):
             list(self._nuisance),
             parts,
             len(self.contributions),
-            self.steps_ if self.prior is None else self._prior_spread(),
+            self.steps_ if self.prior is None else self._prior_std,
         )
 
     def _knows_noise(self, errors):
@@ -517,13 +524,22 @@ class LeastSquaresInverter(Inverter):
         self._seed = 0
         if self.random_state is not None:
             self._seed = check_random_state(self.random_state).randint(2**31)
-        self._nuisance = self._check_nuisances()
+        known = list(getattr(self.simulator_, "nuisance_names", ()))
+        self._nuisance = nuisance_bounds(self.nuisance or {}, known)
+        names = self._parameter_names(self.start_.size)
         if self.scale == "normalized":
             self._check_normalized()
         if self.bounds is not None:
-            self.bounds_ = self._check_bounds()
-        self._prior = None if self.prior is None else self._check_prior()
-        self._check_terms()
+            start = None if hasattr(self.initial, "predict") else self.start_
+            self.bounds_ = check_bounds(self.bounds, self.bounds_.shape, start)
+        self._prior = self._prior_std = None
+        if self.prior is not None:
+            mean, covariance = mean_and_covariance(self.prior, names)
+            self._prior = prior_rows(mean, covariance, len(self._nuisance))
+            self._prior_std = np.sqrt(np.diag(covariance))
+        axes = parts_of(self.simulator_, self.n_features_in_)[0].axes
+        check_background(self.background, len(axes), self.n_features_in_)
+        check_contributions(self.contributions, names)
         if not self._emulates and not hasattr(self.simulator_, "jacobian"):
             warnings.warn(
                 f"{type(self.simulator_).__name__} has no method jacobian: derivatives "
@@ -531,25 +547,6 @@ class LeastSquaresInverter(Inverter):
                 UserWarning,
                 stacklevel=3,
             )
-
-    def _check_nuisances(self):
-        """Return the bounds of each nuisance, those that a name stands for included."""
-        known = list(getattr(self.simulator_, "nuisance_names", ()))
-        bounds = {}
-        for name, pair in (self.nuisance or {}).items():
-            several = [each for each in known if each.startswith(f"{name} (")]
-            meant = [name] if name in known else several
-            if not meant:
-                raise ValueError(
-                    f"nuisance must name what the simulator knows ({', '.join(known)}),"
-                    f" got {name!r}."
-                )
-            if np.shape(pair) != (2,) or not pair[0] < pair[1]:
-                raise ValueError(
-                    f"nuisance {name!r} must have bounds (low, high), got {pair!r}."
-                )
-            bounds |= dict.fromkeys(meant, pair)
-        return bounds
 
     def _check_normalized(self):
         linear = self.background is not None and not np.array_equal(self.background, 0)
@@ -560,61 +557,6 @@ class LeastSquaresInverter(Inverter):
                 "the parameters, by squares; got a background, contributions, a loss "
                 "or several spectra a row. Use scale='fitted'."
             )
-
-    def _check_terms(self):
-        given, n_pixels = self.background, self.n_features_in_
-        n_axes = len(parts_of(self.simulator_, n_pixels)[0].axes)
-        degrees = np.shape(given) == (n_axes,) and all(
-            isinstance(degree, Integral) and degree >= 0 for degree in given
-        )
-        if np.ndim(given) and not degrees and np.shape(given)[1:] != (n_pixels,):
-            raise ValueError(
-                f"background must be a degree, {n_axes} degrees for as many axes, or "
-                f"terms of shape (n_terms, {n_pixels}); got {given!r}."
-            )
-        expected = self._parameter_names(self.start_.size)
-        for other in self.contributions:
-            names = list(getattr(other, "parameter_names", expected))
-            if names != expected:
-                raise ValueError(
-                    "contributions must be simulators of the same parameters, "
-                    f"{', '.join(expected)}; one has {', '.join(names)}."
-                )
-
-    def _check_bounds(self):
-        shape = self.bounds_.shape
-        low, high = self.bounds
-        bounds = np.array(
-            [np.broadcast_to(low, shape[1:]), np.broadcast_to(high, shape[1:])], float
-        )
-        if not (bounds[0] < bounds[1]).all():
-            raise ValueError(
-                f"bounds must be low < high for every parameter, got {self.bounds!r}."
-            )
-        start = self.start_
-        if (
-            not hasattr(self.initial, "predict")
-            and ((start < bounds[0]) | (start > bounds[1])).any()
-        ):
-            raise ValueError(
-                f"bounds must include the start, {start}; got {bounds[0]} to "
-                f"{bounds[1]}. Widen them, or start inside with initial."
-            )
-        return bounds
-
-    def _check_prior(self):
-        """Return means, and a root of the information, of parameters and nuisances."""
-        n = self.start_.size
-        mean, covariance = mean_and_covariance(self.prior, self._parameter_names(n))
-        root = np.linalg.cholesky(np.linalg.inv(covariance))
-        extra = len(self._nuisance)
-        root = np.vstack([root, np.zeros((extra, n))])
-        return np.append(mean, np.zeros(extra)), root
-
-    def _prior_spread(self):
-        """Return the standard deviations of the prior."""
-        names = self._parameter_names(self.start_.size)
-        return np.sqrt(np.diag(mean_and_covariance(self.prior, names)[1]))
 
     def _check_counts(self, X, errors):
         if errors is not None or self.scale == "normalized":
@@ -628,30 +570,6 @@ class LeastSquaresInverter(Inverter):
                 f"X must hold counts for errors='poisson', got {lowest:g}. Subtract "
                 "no background: fit it along."
             )
-
-    def _check_errors(self, X, errors):
-        """Return a row of errors for each spectrum."""
-        n_samples = len(self._validate(X, reset=False)[0])
-        if self.scale == "normalized":
-            raise ValueError("errors need scale='fitted', got scale='normalized'.")
-        if np.ndim(errors) == 0:  # the same for all pixels
-            errors = np.full((n_samples, self.n_features_in_), float(errors))
-        errors = check_array(errors, dtype=float, ensure_all_finite="allow-nan")
-        if errors.shape != (n_samples, self.n_features_in_):
-            raise ValueError(
-                f"errors must have the shape of X, ({n_samples}, "
-                f"{self.n_features_in_}), got {errors.shape}."
-            )
-        if (errors <= 0).any():
-            row, pixel = np.argwhere(errors <= 0)[0]
-            raise ValueError(
-                "errors must be positive, or NaN for pixels to leave out; got "
-                f"{errors[row, pixel]:g} in row {row}, pixel {pixel}."
-            )
-        if np.isnan(errors).all(axis=1).any():
-            row = np.isnan(errors).all(axis=1).argmax()
-            raise ValueError(f"errors must not be NaN throughout, as in row {row}.")
-        return errors
 
     def _task(self, errors_given):
         """Return steps, bounds and prior of parameters and nuisances."""
@@ -704,83 +622,3 @@ class LeastSquaresInverter(Inverter):
             names = list(self.simulator_.nuisance_names)
             middle = [known[names.index(name)] for name in self._nuisance]
         return np.append(start, middle).clip(*bounds)
-
-    def _search(
-        self,
-        spectra,
-        pixels,
-        start,
-        errors=None,
-        *,
-        task,
-        model,
-        parts,
-        terms,
-        candidates,
-    ):
-        """Return the best fit of one row from all its starts."""
-        if errors is not None:
-            spectra = spectra[np.isfinite(errors[pixels])]
-            pixels = pixels & np.isfinite(errors)
-        seen = [pixels[part.pixels] for part in parts]
-        ends = np.cumsum([0, *(visible.sum() for visible in seen)])
-        problem = Problem(
-            spectra,
-            model.on(pixels),
-            [each[:, mask].T for each, mask in zip(terms, seen, strict=True)],
-            [slice(*pair) for pair in pairwise(ends)],
-            None if errors is None else 1 / errors[pixels],
-            self.scale != "absolute",
-        )
-        images = [
-            (part.shape, np.flatnonzero(mask))
-            for part, mask in zip(parts, seen, strict=True)
-        ]
-        starts = self._all_starts(start, task, problem, pixels, candidates)
-        correlated = self.errors == "residual"
-        found = best_fit(
-            partial(self._search_once, problem, pixels),
-            starts,
-            task,
-            model,
-            lambda found: error_bars(found, task, images, correlated),
-        )
-        if not np.isfinite(found.fun):
-            n_terms = 0 if self.scale == "normalized" else len(terms[0])
-            shape = len(parts), 1 + len(self.contributions) + n_terms
-            return no_fit(starts[0], len(pixels), shape, found.message)
-        row = np.full(len(pixels), np.nan)
-        row[pixels] = -found.residual
-        residual, _, weights, _ = found.evaluation
-        found.update(row=row, loss=residual @ residual, weights=weights)
-        return found
-
-    def _all_starts(self, start, task, problem, pixels, candidates):
-        """Return where searches begin: the best candidates, or about a proposal."""
-        first = self._with_nuisances(start, task.bounds)
-        if not problem.unit:
-            return first[None]
-        if candidates is not None:
-            rows, spectra = candidates
-            return most_promising(problem, rows, spectra[..., pixels], self.n_starts)
-        moves = np.random.default_rng(self._seed).normal(
-            size=(self.n_starts - 1, first.size)
-        )
-        return np.vstack([first, first + task.steps * moves]).clip(*task.bounds)
-
-    def _search_once(self, problem, pixels, model, start, task, is_last):
-        """Search with a model; without a free scale only once its best is known."""
-        if not problem.unit:
-            return OptimizeResult(
-                x=start, fun=np.nan, nit=0, nfev=0, message="constant"
-            )
-        problem = problem.of(model.on(pixels))
-        found = minimise(problem, start, task)
-        if is_last and self.scale == "normalized" and np.isfinite(found.fun):
-            # extreme pixels make a rugged landscape, in which one starts near the end
-            rugged = Problem(problem.spectra, problem.model, None)
-            result = minimise(rugged, found.x, task)
-            result.nit, result.nfev = result.nit + found.nit, result.nfev + found.nfev
-            found = result
-        found.pixels = pixels
-        return found

@@ -1,0 +1,104 @@
+"""Checks of the settings of inverters, which say what must hold and what was given."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils.validation import check_array
+
+__all__ = [
+    "check_background",
+    "check_bounds",
+    "check_contributions",
+    "check_errors",
+    "nuisance_bounds",
+    "prior_rows",
+]
+
+
+def nuisance_bounds(nuisance, known):
+    """Return the bounds of each nuisance, those that a name stands for included."""
+    bounds = {}
+    for name, pair in nuisance.items():
+        several = [each for each in known if each.startswith(f"{name} (")]
+        meant = [name] if name in known else several
+        if not meant:
+            raise ValueError(
+                f"nuisance must name what the simulator knows ({', '.join(known)}),"
+                f" got {name!r}."
+            )
+        if np.shape(pair) != (2,) or not pair[0] < pair[1]:
+            raise ValueError(
+                f"nuisance {name!r} must have bounds (low, high), got {pair!r}."
+            )
+        bounds.update(dict.fromkeys(meant, pair))
+    return bounds
+
+
+def check_background(given, n_axes, n_pixels):
+    """Refuse what is neither a degree, nor degrees of all axes, nor terms."""
+    degrees = np.shape(given) == (n_axes,) and all(
+        isinstance(degree, Integral) and int(degree) >= 0 for degree in given
+    )
+    if np.ndim(given) and not degrees and np.shape(given)[1:] != (n_pixels,):
+        raise ValueError(
+            f"background must be a degree, {n_axes} degrees for as many axes, or "
+            f"terms of shape (n_terms, {n_pixels}); got {given!r}."
+        )
+
+
+def check_contributions(contributions, expected):
+    """Refuse simulators of other parameters."""
+    for other in contributions:
+        names = list(getattr(other, "parameter_names", expected))
+        if names != expected:
+            raise ValueError(
+                "contributions must be simulators of the same parameters, "
+                f"{', '.join(expected)}; one has {', '.join(names)}."
+            )
+
+
+def check_bounds(given, shape, start):
+    """Return bounds of shape (2, n_parameters), between which the start is, if any."""
+    low, high = given
+    bounds = np.array(
+        [np.broadcast_to(low, shape[1:]), np.broadcast_to(high, shape[1:])], float
+    )
+    if not (bounds[0] < bounds[1]).all():
+        raise ValueError(
+            f"bounds must be low < high for every parameter, got {given!r}."
+        )
+    if start is not None and ((start < bounds[0]) | (start > bounds[1])).any():
+        raise ValueError(
+            f"bounds must include the start, {start}; got {bounds[0]} to "
+            f"{bounds[1]}. Widen them, or start inside with initial."
+        )
+    return bounds
+
+
+def prior_rows(mean, covariance, n_extra):
+    """Return means, and a root of the information, of parameters and n_extra others."""
+    root = np.linalg.cholesky(np.linalg.inv(covariance))
+    root = np.vstack([root, np.zeros((n_extra, len(mean)))])
+    return np.append(mean, np.zeros(n_extra)), root
+
+
+def check_errors(errors, shape):
+    """Return a row of errors for each spectrum."""
+    if np.ndim(errors) == 0:  # the same for all pixels
+        errors = np.full(shape, float(errors))
+    errors = check_array(errors, dtype=float, ensure_all_finite="allow-nan")
+    if errors.shape != shape:
+        raise ValueError(
+            f"errors must have the shape of X, ({shape[0]}, {shape[1]}), got "
+            f"{errors.shape}."
+        )
+    if (errors <= 0).any():
+        row, pixel = np.argwhere(errors <= 0)[0]
+        raise ValueError(
+            "errors must be positive, or NaN for pixels to leave out; got "
+            f"{errors[row, pixel]:g} in row {row}, pixel {pixel}."
+        )
+    if np.isnan(errors).all(axis=1).any():
+        row = np.isnan(errors).all(axis=1).argmax()
+        raise ValueError(f"errors must not be NaN throughout, as in row {row}.")
+    return errors
