@@ -4,11 +4,12 @@ The inverters here share the interface of the learned regressors, so that every 
 can be tested: the network against the optimiser, both on the same spectra.
 """
 
-from skphonon.inversion._goodness import BoundWarning, MisfitWarning
-from skphonon.inversion.least_squares import (
+from skphonon.inversion._goodness import (
+    BoundWarning,
     IdentifiabilityWarning,
-    LeastSquaresInverter,
+    MisfitWarning,
 )
+from skphonon.inversion.least_squares import LeastSquaresInverter
 from skphonon.inversion.nelder_mead import NelderMeadInverter
 from skphonon.inversion.pixels import PixelInverter
 

@@ -76,7 +76,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             self.simulator_ = self.simulator
         self.start_ = self._choose_start(targets)
         self.bounds_ = np.outer([-np.inf, np.inf], np.ones(self.start_.size))
-        if self._emulates:
+        if self._emulates and targets is not None:
             self.bounds_ = np.array([targets.min(axis=0), targets.max(axis=0)])
         names = self._parameter_names(self.start_.size)
         self.steps_ = choose_steps(self.start_, names, targets)

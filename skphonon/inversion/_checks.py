@@ -10,6 +10,8 @@ __all__ = [
     "check_bounds",
     "check_contributions",
     "check_errors",
+    "check_intensities",
+    "check_pixel_errors",
     "nuisance_bounds",
     "prior_rows",
 ]
@@ -101,4 +103,27 @@ def check_errors(errors, shape):
     if np.isnan(errors).all(axis=1).any():
         row = np.isnan(errors).all(axis=1).argmax()
         raise ValueError(f"errors must not be NaN throughout, as in row {row}.")
+    return errors
+
+
+def check_intensities(y, loss):
+    """Refuse negative intensities where the loss of PixelInverter knows none."""
+    if loss != "chi2" and (y < 0).any():
+        raise ValueError(
+            f"Intensities must not be negative with loss={loss!r}, got "
+            f"{(y < 0).sum()} of {len(y)} below zero, the least {y.min():g}. Clip "
+            "them at zero, or use loss='chi2'."
+        )
+
+
+def check_pixel_errors(errors, n_pixels, loss):
+    """Return the error of each intensity of PixelInverter."""
+    errors = np.asarray(errors, dtype=float)
+    fits = loss == "chi2" and errors.shape == (n_pixels,)
+    if not fits or not (errors > 0).all():
+        raise ValueError(
+            f"errors must be positive, one for each of {n_pixels} intensities, and "
+            f"need loss='chi2'; got loss={loss!r} and shape {errors.shape} "
+            f"with {(~(errors > 0)).sum()} that are not positive."
+        )
     return errors

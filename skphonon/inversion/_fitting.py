@@ -41,7 +41,8 @@ class Task(NamedTuple):
     n_constants: int  # of the parameters; the others are nuisances
     tolerance: float  # relative change at which a search has converged
     max_evaluations: int
-    settings: object  # LeastSquaresInverter: its loss
+    loss: str
+    loss_width: float
 
 
 def most_promising(problem, candidates, spectra, n_kept):
@@ -74,10 +75,10 @@ def minimise(problem, start, task):
         `evaluation` at x, `residual` in the unit of the spectra, `nit`, `nfev`,
         `success` and `message`.
     """
-    settings, x, nit = task.settings, start.clip(*task.bounds), 0
+    x, nit = start.clip(*task.bounds), 0
     if task.counts:
         problem = problem.reweighted(1 / np.sqrt(_expected(problem, problem(x))))
-    given, plain = problem.weight, settings.loss == "linear"
+    given, plain = problem.weight, task.loss == "linear"
     # how strong parts are, beside each other and the prior, is known after a round
     unknown = task.counts or (
         not task.errors_given and (task.prior is not None or len(problem.parts) > 1)
@@ -96,8 +97,8 @@ def minimise(problem, start, task):
             noise = _noise_of(problem, residual * given, n_free, robust=not plain)
         if not found.success or (plain and not unknown) or (round_ and settled.all()):
             break
-        z = (residual * given / (noise * settings.loss_width)) ** 2
-        weight = given / noise * np.sqrt(LOSSES[settings.loss](z))
+        z = (residual * given / (noise * task.loss_width)) ** 2
+        weight = given / noise * np.sqrt(LOSSES[task.loss](z))
         problem = problem.reweighted(weight)
         evaluation = None
     if evaluation is None:
@@ -250,7 +251,7 @@ def _over_neighbours(result, images, n_free):
 
     That is the smaller figure of the spectrum itself and of what the fit leaves.
     """
-    problem, scaled = result.problem, []
+    problem, left_over = result.problem, []
     taken = np.sqrt(len(result.residual) / n_free)  # a fit leaves less than noise
     for part, image in zip(problem.parts, images, strict=True):
         left = result.residual[part]
@@ -260,8 +261,8 @@ def _over_neighbours(result, images, n_free):
                 noise_of_differences(left, image, 1) * taken,
                 np.sqrt(np.square(left).mean()) * taken,
             ]
-            scaled.append(left / (np.nanmin(noise) or 1.0))
-    scaled = np.concatenate([*scaled, np.zeros(0)])
+            left_over.append(left / (np.nanmin(noise) or 1.0))
+    scaled = np.concatenate([*left_over, np.zeros(0)])
     return scaled @ scaled / n_free, effective_number(scaled, None)
 
 

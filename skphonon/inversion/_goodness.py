@@ -7,16 +7,20 @@ between neighbouring pixels; of a right model chi^2 is then 1, but for its own s
 
 import numpy as np
 from scipy.stats import chi2, norm
+from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
 
 __all__ = [
     "BoundWarning",
+    "IdentifiabilityWarning",
     "MisfitWarning",
     "are_misfits",
     "effective_number",
     "warn_of_bounds",
+    "warn_of_meshes",
     "warn_of_misfits",
+    "warn_of_undetermined",
 ]
 
 _LEVEL = 0.005  # false alarms, of calls whose spectra are all described
@@ -28,6 +32,10 @@ _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
 
 class BoundWarning(UserWarning):
     """What is fitted ended at a bound of the search."""
+
+
+class IdentifiabilityWarning(UserWarning):
+    """A spectrum does not determine all that is to be fitted to it."""
 
 
 class MisfitWarning(UserWarning):
@@ -136,3 +144,36 @@ def warn_of_bounds(at_bound, bounds, consequence):
         if ended.any()
     ]
     warn_user(f"Ended at a bound: {', '.join(found)}. {consequence}", BoundWarning)
+
+
+def warn_of_meshes(bias, names, limit):
+    """Warn of parameters that a mesh moves, as no finer one was to be had.
+
+    `bias` is in standard deviations, (n_samples, n_parameters), NaN where not known.
+    """
+    moved = (bias > limit) | np.isnan(bias)
+    if not moved.any():
+        return
+    known = bias[moved & np.isfinite(bias)]
+    unsure, n_spectra = np.array(names)[moved.any(axis=0)], moved.any(axis=1).sum()
+    far = f"up to {known.max():.2g}" if known.size else "an unknown number of"
+    warn_user(
+        f"The mesh of the zone moves {', '.join(unsure)} by {far} standard deviations "
+        f"({n_spectra} of {len(moved)} spectra), and a finer one takes more than the "
+        "memory of the simulator, or did not help. Raise memory, or add that to the "
+        "error bars.",
+        ConvergenceWarning,
+    )
+
+
+def warn_of_undetermined(std, names):
+    """Warn of standard deviations (n_samples, n_parameters) that are infinite."""
+    unseen = np.isinf(std)
+    if unseen.any():
+        rows = unseen.any(axis=1)
+        warn_user(
+            f"{rows.sum()} of {len(unseen)} spectra (first: sample {rows.argmax()}) do "
+            f"not determine {', '.join(np.array(names)[unseen.any(axis=0)])}, alone or "
+            "together. Leave them out of the model, or give a prior.",
+            IdentifiabilityWarning,
+        )

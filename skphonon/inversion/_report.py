@@ -104,7 +104,9 @@ def _nuisance_table(results, n, nuisances, parts, n_contributions):
     weights = np.stack([r.weights for r in results])
     linear = ["scale", *(f"contribution {i + 1}" for i in range(n_contributions))]
     linear += [f"background {i}" for i in range(weights.shape[2] - len(linear))]
-    columns = {name: [r.x[n + i] for r in results] for i, name in enumerate(nuisances)}
+    columns: dict = {
+        name: [r.x[n + i] for r in results] for i, name in enumerate(nuisances)
+    }
     for i, part in enumerate(parts):
         for j, name in enumerate(linear):
             columns[part.label(name)] = weights[:, i, j]

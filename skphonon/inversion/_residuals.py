@@ -21,7 +21,7 @@ class Evaluation(NamedTuple):
     residual: np.ndarray  # (n_pixels,)
     derivative: np.ndarray  # (n_pixels, n_parameters)
     weights: np.ndarray  # of each part: its contributions, then its background
-    n_fitted: int  # of the weights
+    n_fitted: np.ndarray | int  # of the weights
 
 
 class Problem:
@@ -63,7 +63,7 @@ class Problem:
         self.weight = np.ones(len(spectra)) if weight is None else weight
         self.unit = np.sqrt(sum(self._contrast(part) for part in self.parts))
         self.n_evaluations = 0
-        self._seen = None, None
+        self._seen: tuple | None = None  # parameters and what was simulated
         self._projections = None  # of the backgrounds, made once
 
     def reweighted(self, weight):
@@ -92,12 +92,10 @@ class Problem:
 
     def __call__(self, parameters):
         """Return the Evaluation at some parameters; the latest simulation is kept."""
-        seen, simulated = self._seen
-        if seen is None or not np.array_equal(seen, parameters):
+        if self._seen is None or not np.array_equal(self._seen[0], parameters):
             self.n_evaluations += 1
-            simulated = self.model(parameters)
-            self._seen = np.array(parameters), simulated
-        whole = self.compare(*(each[None] for each in simulated))
+            self._seen = np.array(parameters), self.model(parameters)
+        whole = self.compare(*(each[None] for each in self._seen[1]))
         return Evaluation(*(each[0] for each in whole))
 
     def compare(self, contributions, derivatives):

@@ -28,14 +28,16 @@ class RowSearch:
     candidates: tuple | None  # sets of parameters and their simulations
     extend: Callable  # from parameters to those and nuisances
     seed: int
-    settings: object  # LeastSquaresInverter: its scale, n_starts and errors
+    scale: str
+    n_starts: int
+    correlated: bool  # whether residuals tell the covariance themselves
 
     def __call__(self, spectra, pixels, start, errors=None):
         """Return the best fit of one row from all its starts."""
         if errors is not None:
             spectra = spectra[np.isfinite(errors[pixels])]
             pixels = pixels & np.isfinite(errors)
-        scale, parts = self.settings.scale, self.parts
+        scale, parts = self.scale, self.parts
         seen = [pixels[part.pixels] for part in parts]
         ends = np.cumsum([0, *(visible.sum() for visible in seen)])
         problem = Problem(
@@ -51,13 +53,12 @@ class RowSearch:
             for part, mask in zip(parts, seen, strict=True)
         ]
         starts = self._starts(start, problem, pixels)
-        correlated = self.settings.errors == "residual"
         found = best_fit(
             partial(self._search, problem, pixels),
             starts,
             self.task,
             self.model,
-            lambda found: error_bars(found, self.task, images, correlated),
+            lambda found: error_bars(found, self.task, images, self.correlated),
         )
         if not np.isfinite(found.fun):
             n_terms = 0 if scale == "normalized" else len(self.terms[0])
@@ -71,7 +72,7 @@ class RowSearch:
 
     def _starts(self, start, problem, pixels):
         """Return where searches begin: the best candidates, or about a proposal."""
-        first, n_starts = self.extend(start), self.settings.n_starts
+        first, n_starts = self.extend(start), self.n_starts
         if not problem.unit:
             return first[None]
         if self.candidates is not None:
@@ -90,7 +91,7 @@ class RowSearch:
             )
         problem = problem.of(model.on(pixels))
         found = minimise(problem, start, task)
-        normalized = self.settings.scale == "normalized"
+        normalized = self.scale == "normalized"
         if is_last and normalized and np.isfinite(found.fun):
             # extreme pixels make a rugged landscape, in which one starts near the end
             rugged = Problem(problem.spectra, problem.model, None)

@@ -5,7 +5,6 @@ from numbers import Integral
 
 import numpy as np
 from scipy.stats import norm, qmc
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,7 +14,6 @@ from skphonon._validation import (
     at_least,
     positive,
 )
-from skphonon._warnings import warn_user
 from skphonon.fitting import LOSSES
 from skphonon.inversion._base import Inverter
 from skphonon.inversion._checks import (
@@ -27,7 +25,14 @@ from skphonon.inversion._checks import (
     prior_rows,
 )
 from skphonon.inversion._fitting import Task
-from skphonon.inversion._goodness import are_misfits, warn_of_bounds, warn_of_misfits
+from skphonon.inversion._goodness import (
+    IdentifiabilityWarning,
+    are_misfits,
+    warn_of_bounds,
+    warn_of_meshes,
+    warn_of_misfits,
+    warn_of_undetermined,
+)
 from skphonon.inversion._model import Model, background_terms, parts_of
 from skphonon.inversion._report import summary
 from skphonon.inversion._row_search import RowSearch
@@ -55,10 +60,6 @@ _UNSTABLE = (
     "its error bars do not hold. Give bounds or a prior, or fit along what the model "
     "lacks"
 )
-
-
-class IdentifiabilityWarning(UserWarning):
-    """A spectrum does not determine all that is to be fitted to it."""
 
 
 class LeastSquaresInverter(Inverter):
@@ -363,7 +364,7 @@ class LeastSquaresInverter(Inverter):
         self._warn_of_fits(result, noise_known=self._knows_noise(errors))
         if not return_std:
             return parameters
-        self._warn_of_errors(result)
+        warn_of_undetermined(result.std, self._parameter_names(self.start_.size))
         return parameters, self._as_targets(result.std)
 
     def invert(self, X, errors=None):
@@ -403,7 +404,7 @@ class LeastSquaresInverter(Inverter):
         """
         result = self._invert(X, errors)
         self._warn_of_fits(result, noise_known=self._knows_noise(errors))
-        self._warn_of_errors(result)
+        warn_of_undetermined(result.std, self._parameter_names(self.start_.size))
         return result
 
     @property
@@ -435,7 +436,7 @@ class LeastSquaresInverter(Inverter):
         check_is_fitted(self)
         if self.errors == "poisson":
             self._check_counts(X, errors)
-        of_each = ()
+        of_each: tuple = ()
         if errors is not None:
             if self.scale == "normalized":
                 raise ValueError("errors need scale='fitted', got scale='normalized'.")
@@ -453,7 +454,9 @@ class LeastSquaresInverter(Inverter):
             candidates=self._candidates(task, model),
             extend=lambda start: self._with_nuisances(start, task.bounds),
             seed=self._seed,
-            settings=self,
+            scale=self.scale,
+            n_starts=self.n_starts,
+            correlated=self.errors == "residual",
         )
         return summary(
             self._search_all(search, X, *of_each),
@@ -485,39 +488,8 @@ class LeastSquaresInverter(Inverter):
         self._warn_of_unstable(
             result.parameters, f", and {_UNSTABLE}", IdentifiabilityWarning
         )
-        self._warn_of_meshes(result)
-
-    def _warn_of_meshes(self, result):
-        """Warn of parameters that a mesh moves, as no finer one was to be had."""
-        bias = result.mesh_bias
-        moved = (bias > SMALL_BIAS) | np.isnan(bias)
-        if not moved.any():
-            return
-        names = np.array(self._parameter_names(self.start_.size))[moved.any(axis=0)]
-        known = bias[moved & np.isfinite(bias)]
-        far = f"up to {known.max():.2g}" if known.size else "an unknown number of"
-        warn_user(
-            f"The mesh of the zone moves {', '.join(names)} by {far} standard "
-            f"deviations ({moved.any(axis=1).sum()} of {len(moved)} spectra), and a "
-            "finer one takes more than the memory of the simulator, or did not help. "
-            "Raise memory, or add that to the error bars.",
-            ConvergenceWarning,
-        )
-
-    def _warn_of_errors(self, result):
-        """Warn of error bars that are infinite or do not hold."""
-        unseen = np.isinf(result.std)
-        if unseen.any():
-            names = np.array(self._parameter_names(self.start_.size))[
-                unseen.any(axis=0)
-            ]
-            warnings.warn(
-                f"{unseen.any(axis=1).sum()} of {len(unseen)} spectra (first: sample "
-                f"{unseen.any(axis=1).argmax()}) do not determine {', '.join(names)}, "
-                "alone or together. Leave them out of the model, or give a prior.",
-                IdentifiabilityWarning,
-                stacklevel=3,
-            )
+        names = self._parameter_names(self.start_.size)
+        warn_of_meshes(result.mesh_bias, names, SMALL_BIAS)
 
     def _prepare(self):
         """Check what is fitted, and where from, against simulator and data."""
@@ -583,7 +555,8 @@ class LeastSquaresInverter(Inverter):
             self.start_.size,
             self.tolerance,
             self.max_evaluations,
-            self,
+            self.loss,
+            self.loss_width,
         )
 
     def _model(self, steps):

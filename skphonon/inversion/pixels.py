@@ -26,6 +26,8 @@ from skphonon.fitting import descend, distinct
 from skphonon.instrument.background import nonnegative_terms
 from skphonon.instrument.noise import noise_between_neighbours
 from skphonon.inversion._base import choose_steps
+from skphonon.inversion._checks import check_intensities, check_pixel_errors
+from skphonon.inversion._emulator import LogPlane
 from skphonon.inversion._goodness import (
     are_misfits,
     effective_number,
@@ -312,27 +314,17 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         ConvergenceWarning, BoundWarning, MisfitWarning
             As for `fit`.
         """
-        is_new = not hasattr(self, "_seen")
-        if is_new:
-            X, y = self._start_anew(X, y)
-        else:
-            X, y = validate_spectra(
-                self,
-                X,
-                y,
-                reset=False,
-                dtype=float,
-                y_numeric=True,
-                remedy=ROWS_ARE_PIXELS,
-            )
+        seen = getattr(self, "_seen", None)
+        is_new = seen is None
+        X, y = self._start_anew(X, y) if is_new else self._validate(X, y, reset=False)
         exposure = np.broadcast_to(np.asarray(exposure, dtype=float), y.shape)
         if not (exposure > 0).all():
             raise ValueError(f"exposure must be positive, got {exposure.min():g}.")
-        self._refuse_negative(y)
+        check_intensities(y, self.loss)
         before = getattr(self, "parameters_", None)
         rows = np.column_stack([X, y, exposure])
-        if not is_new:
-            rows = np.vstack([self._seen, rows])
+        if seen is not None:
+            rows = np.vstack([seen, rows])
         places, inverse = np.unique(rows[:, :-2], axis=0, return_inverse=True)
         counts, exposures = (
             np.bincount(inverse.ravel(), column) for column in rows[:, -2:].T
@@ -375,20 +367,17 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
 
     def _start_anew(self, X, y):
         for learnt in ("parameters_", "_seen", "n_counts_"):
-            vars(self).pop(learnt, None)
-        X, y = validate_spectra(
-            self,
-            X,
-            y,
-            dtype=float,
-            y_numeric=True,
-            ensure_min_samples=2,
-            remedy=ROWS_ARE_PIXELS,
-        )
-        self.model_ = _LogPlane(X) if self.model is None else self.model
+            if hasattr(self, learnt):
+                delattr(self, learnt)
+        X, y = self._validate(X, y, ensure_min_samples=2)
+        self.model_ = LogPlane(X) if self.model is None else self.model
         self._span = X[:, -1].min(), X[:, -1].max()
         self._box = self._choose_box()
         return X, y
+
+    def _validate(self, X, y, **options):
+        kind = {"dtype": float, "y_numeric": True, "remedy": ROWS_ARE_PIXELS}
+        return validate_spectra(self, X, y, **kind, **options)
 
     def _choose_box(self):
         """Return least and largest parameters."""
@@ -412,36 +401,19 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         return nonnegative_terms(X[:, -1], degree, self._span).T
 
     def _pixels(self, X, y, errors, exposure=None):
-        self._refuse_negative(y)
+        check_intensities(y, self.loss)
         if not y.any() or (np.ptp(y) == 0 and self.loss == "correlation"):
             raise ValueError(
                 f"Intensities must differ to be fitted, got {len(y)} of {y[0]:g}. "
                 "Wait for counts, or look at what y holds."
             )
-        weight = np.ones(len(y)) if errors is None else self._weights(errors, len(y))
+        weight = np.ones(len(y))
+        if errors is not None:
+            weight = check_pixel_errors(errors, len(y), self.loss) ** -2.0
         self._noise_known = errors is not None
         exposure = np.ones(len(y)) if exposure is None else exposure
         y = np.log1p(y) if self.loss == "correlation" else y
         return Pixels(self.loss, X, y, weight, exposure, self._terms(X))
-
-    def _weights(self, errors, n_pixels):
-        errors = np.asarray(errors, dtype=float)
-        fits = self.loss == "chi2" and errors.shape == (n_pixels,)
-        if not fits or not (errors > 0).all():
-            raise ValueError(
-                f"errors must be positive, one for each of {n_pixels} intensities, and "
-                f"need loss='chi2'; got loss={self.loss!r} and shape {errors.shape} "
-                f"with {(~(errors > 0)).sum()} that are not positive."
-            )
-        return errors**-2.0
-
-    def _refuse_negative(self, y):
-        if self.loss != "chi2" and (y < 0).any():
-            raise ValueError(
-                f"Intensities must not be negative with loss={self.loss!r}, got "
-                f"{(y < 0).sum()} of {len(y)} below zero, the least {y.min():g}. Clip "
-                "them at zero, or use loss='chi2'."
-            )
 
     def _fit(self, pixels, before=None):
         """Search on some pixels; refine the best ends, and what was before, on all."""
@@ -554,27 +526,3 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         table["converged"] = ends.converged
         table["agrees"] = (np.abs(parameters - parameters[best]) <= near).all(axis=1)
         return pd.DataFrame(table)
-
-
-class _LogPlane:
-    """The exponential of a plane, in coordinates scaled by those of some pixels."""
-
-    def __init__(self, X):
-        self.center, spread = X.mean(axis=0), X.std(axis=0)
-        self.spread = np.where(spread > 0, spread, 1.0)
-        self.parameter_names = [f"slope {n}" for n in range(X.shape[1])]
-        self.reference = np.zeros(X.shape[1])
-        self.bounds_ = np.outer([-3.0, 3.0], np.ones(X.shape[1]))
-
-    def simulate_at(self, coordinates, parameters):
-        """Return intensities of shape (n_samples, n_pixels)."""
-        return np.exp(parameters @ self._scaled(coordinates).T)
-
-    def jacobian_at(self, coordinates, parameters, return_spectra=False):
-        """Return derivatives, and intensities if asked."""
-        spectra = self.simulate_at(coordinates, parameters)
-        slopes = spectra[..., None] * self._scaled(coordinates)
-        return (slopes, spectra) if return_spectra else slopes
-
-    def _scaled(self, coordinates):
-        return (coordinates - self.center) / self.spread
