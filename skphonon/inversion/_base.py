@@ -1,4 +1,4 @@
-"""What inverters share: a simulator, a start and a search for each spectrum."""
+"""Base of inverters: a simulator, a start and a search for each spectrum."""
 
 import warnings
 
@@ -29,11 +29,7 @@ _STEP = 0.25  # of the scale of a parameter, where no targets tell how far they 
 
 
 class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
-    """Base of inverters, which have the parameters named here.
-
-    These are `simulator`, `initial`, `n_jobs`, `verbose` and those that end a search,
-    `max_evaluations` and `tolerance`.
-    """
+    """Base of inverters that search for each spectrum beside a simulator."""
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
@@ -97,7 +93,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
 
     @property
     def at_bound_(self):
-        """Whether what was fitted ended at a bound in the last `predict`."""
+        """Bounds at which values ended in the last `predict`: -1, 1, otherwise 0."""
         return self._read("at_bound")
 
     @property
@@ -107,7 +103,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
 
     @property
     def converged_(self):
-        """Whether each search of the last `predict` met `tolerance`."""
+        """True for each search of the last `predict` that met `tolerance`."""
         return self._read("converged")
 
     def __sklearn_tags__(self):
@@ -145,10 +141,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         return values[:, 0] if self._single_output else values
 
     def _search_all(self, search, X, *of_each):
-        """Return what `search` finds for each spectrum, given its row of each array.
-
-        That is an OptimizeResult a spectrum; warns of those without success.
-        """
+        """Return what `search` finds for each spectrum, given its row of each array."""
         spectra, _ = self._validate(X, reset=False)
         starts = self._starts(X, len(spectra))
         # all of them are one, unless a regressor proposes them

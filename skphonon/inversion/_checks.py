@@ -9,8 +9,10 @@ __all__ = [
     "check_background",
     "check_bounds",
     "check_contributions",
+    "check_counts",
     "check_errors",
     "check_intensities",
+    "check_normalized",
     "check_pixel_errors",
     "nuisance_bounds",
     "prior_rows",
@@ -57,6 +59,27 @@ def check_contributions(contributions, expected):
                 "contributions must be simulators of the same parameters, "
                 f"{', '.join(expected)}; one has {', '.join(names)}."
             )
+
+
+def check_normalized(background, contributions, loss, parts):
+    """Refuse anything fitted along where spectra are normalised."""
+    linear = background is not None and not np.array_equal(background, 0)
+    if linear or contributions or loss != "linear" or len(parts) > 1:
+        raise ValueError(
+            "scale='normalized' compares single spectra with nothing fitted but "
+            "the parameters, by squares; got a background, contributions, a loss "
+            "or several spectra a row. Use scale='fitted'."
+        )
+
+
+def check_counts(X):
+    """Refuse negative counts; NaN is not measured."""
+    lowest = np.nanmin(X, initial=0)
+    if lowest < 0:
+        raise ValueError(
+            f"X must hold counts for errors='poisson', got {lowest:g}. Subtract "
+            "no background: fit it along."
+        )
 
 
 def check_bounds(given, shape, start):

@@ -27,24 +27,10 @@ _ENOUGH = 0.5  # determined: the data at least halve what was uncertain before
 
 
 def covariance_of(derivative, residual, pieces, prior=None):
-    """Return the covariance of parameters from residuals that may be correlated.
+    """Return the covariance from residuals of unit variance, perhaps correlated.
 
-    Parameters
-    ----------
-    derivative : ndarray of shape (n_pixels, n_parameters)
-        Of the residuals, at the optimum.
-    residual : ndarray of shape (n_pixels,)
-        Of unit variance, as far as one knows.
-    pieces : list of tuple (slice, (shape, positions)) or None
-        Pixels that may be correlated: which they are, the shape of an array and their
-        places in it. None takes all to be independent.
-    prior : ndarray of shape (n_parameters, n_parameters), default=None
-        Information there was before.
-
-    Returns
-    -------
-    ndarray of shape (n_parameters, n_parameters)
-        Infinite variances and NaN covariances of what is not determined at all.
+    Pieces are pairs of a slice of pixels that may be correlated, and their image: the
+    shape of an array and their places in it. None takes all to be independent.
     """
     information = derivative.T @ derivative
     if prior is not None:
@@ -62,10 +48,7 @@ def covariance_of(derivative, residual, pieces, prior=None):
 
 
 def _scatter(derivative, residual, image):
-    """Return M, with correlations as far as residuals have them, and a number.
-
-    That is how many independent pixels there are.
-    """
+    """Return the covariance of J^T r, and the number of independent pixels."""
     shape, positions = image
     n_pixels, n_parameters = derivative.shape
     if not residual.any():
@@ -96,20 +79,7 @@ def _scatter(derivative, residual, image):
 
 
 def correlation_lengths(residual, image):
-    """Return over how many pixels residuals are correlated, along each axis.
-
-    Parameters
-    ----------
-    residual : ndarray of shape (n_pixels,)
-        What a model leaves.
-    image : tuple of (shape, positions)
-        Shape of an array, and the places of these pixels in it.
-
-    Returns
-    -------
-    list of int
-        The first lag, less one, at which the correlation is lost in its own noise.
-    """
+    """Return over how many pixels residuals are correlated, along each axis."""
     shape, _ = image
     plane, mask = (_plane(values, image, 0.0) for values in (residual, 1.0))
     variance = (plane**2).sum() / mask.sum()
@@ -139,24 +109,7 @@ def _plane(values, image, elsewhere):
 
 
 def directions_of(covariance, names, scales):
-    """Return combinations of parameters, from the best determined to the worst.
-
-    Parameters
-    ----------
-    covariance : ndarray of shape (n_parameters, n_parameters)
-        Of a fit; infinite variances are allowed.
-    names : sequence of str
-        Parameters.
-    scales : ndarray of shape (n_parameters,)
-        How far each was uncertain before, the unit in which they are compared.
-
-    Returns
-    -------
-    DataFrame
-        One row a direction: `direction` in words, `uncertainty` in units of the
-        scales, `determined`, and a column for each parameter with its share, the
-        squares of which add up to one.
-    """
+    """Return a table of combinations of parameters, the best determined first."""
     known = np.isfinite(np.diag(covariance))
     values, vectors = np.linalg.eigh(
         (covariance / np.outer(scales, scales))[np.ix_(known, known)]

@@ -31,7 +31,7 @@ _FEWEST = 0.02  # of the mean: counts expected at least where their error is ask
 
 
 class Task(NamedTuple):
-    """What a search is about, besides the spectra."""
+    """Settings of a search."""
 
     steps: np.ndarray  # (n_parameters,), the size of a change
     bounds: np.ndarray  # (2, n_parameters)
@@ -57,24 +57,7 @@ def most_promising(problem, candidates, spectra, n_kept):
 
 
 def minimise(problem, start, task):
-    """Fit one row, from one start.
-
-    Parameters
-    ----------
-    problem : Problem
-        The spectra; with errors given, weighted by their inverse.
-    start : ndarray of shape (n_parameters,)
-        Where to begin.
-    task : Task
-        What to do.
-
-    Returns
-    -------
-    OptimizeResult
-        `x`, `fun` (the lower the likelier), `problem` as weighted in the end,
-        `evaluation` at x, `residual` in the unit of the spectra, `nit`, `nfev`,
-        `success` and `message`.
-    """
+    """Fit one row from one start, in rounds until weights settle."""
     x, nit = start.clip(*task.bounds), 0
     if task.counts:
         problem = problem.reweighted(1 / np.sqrt(_expected(problem, problem(x))))
@@ -164,27 +147,7 @@ def best_of(results):
 
 
 def error_bars(result, task, images, correlated):
-    """Return what the optimum tells of error bars and of the model.
-
-    Parameters
-    ----------
-    result : OptimizeResult
-        Of `minimise`.
-    task : Task
-        As for `minimise`.
-    images : list of tuple (shape, positions)
-        Where on the detector the pixels of each part are (see `covariance_of`).
-    correlated : bool
-        Whether residuals tell the covariance themselves.
-
-    Returns
-    -------
-    dict
-        `covariance` of shape (n_parameters, n_parameters), one-sided for what ended at
-        a bound; `at_bound`, -1 at a lower bound, 1 at an upper one, otherwise 0;
-        `reduced_chi2`, over the noise given, or that between neighbouring pixels; and
-        `n_effective`, of how many normal residuals it scatters as much.
-    """
+    """Return covariance, what is at a bound, and chi^2 with its scatter, by name."""
     problem, (residual, derivative, _, n_fitted) = result.problem, result.evaluation
     residual, derivative = residual * problem.unit, derivative * problem.unit
     n_free = max(residual.size - result.x.size - n_fitted, 1)
@@ -235,11 +198,7 @@ def _covariance(x, task, derivative, residual, pieces):
 
 
 def _ends_at(x, task, shift, std):
-    """Return -1 for what is at its lower bound, 1 at its upper one, otherwise 0.
-
-    Searches stay inside by a little: near is what is next to a bound in error bars, if
-    its optimum without bounds lies beyond.
-    """
+    """Return -1 for what is at its lower bound, 1 at its upper one, otherwise 0."""
     distance = np.abs(task.bounds - x)
     beyond = np.array([-shift, shift]) >= distance
     near = (distance < _AT_BOUND * task.steps) | (beyond & (distance < _NEAR * std))
@@ -247,10 +206,7 @@ def _ends_at(x, task, shift, std):
 
 
 def _over_neighbours(result, images, n_free):
-    """Return the reduced chi^2 over what differs between neighbours, and of how many.
-
-    That is the smaller figure of the spectrum itself and of what the fit leaves.
-    """
+    """Return the reduced chi^2 over the noise between neighbours, and of how many."""
     problem, left_over = result.problem, []
     taken = np.sqrt(len(result.residual) / n_free)  # a fit leaves less than noise
     for part, image in zip(problem.parts, images, strict=True):

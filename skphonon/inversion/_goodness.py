@@ -31,7 +31,7 @@ _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
 
 
 class BoundWarning(UserWarning):
-    """What is fitted ended at a bound of the search."""
+    """A fitted value ended at a bound of the search."""
 
 
 class IdentifiabilityWarning(UserWarning):
@@ -45,16 +45,7 @@ class MisfitWarning(UserWarning):
 def effective_number(residual, variance=2.0):
     """Return of how many normal residuals the mean square scatters as much.
 
-    Parameters
-    ----------
-    residual : ndarray of shape (n,)
-        In standard deviations.
-    variance : ndarray of shape (n,) or None, default=2.0
-        Of their squares, 2 for normal ones; None takes it from the squares.
-
-    Returns
-    -------
-    float
+    The variance is that of the squares, 2 for normal ones; None takes it from them.
     """
     if variance is not None:
         return 2 * residual.size**2 / np.sum(np.broadcast_to(variance, residual.shape))
@@ -63,22 +54,7 @@ def effective_number(residual, variance=2.0):
 
 
 def are_misfits(reduced_chi2, n_effective, loss, noise_known):
-    """Tell which spectra their models do not describe.
-
-    Parameters
-    ----------
-    reduced_chi2, n_effective : ndarray of shape (n_samples,)
-        Chi^2 per degree of freedom; of how many normal residuals it scatters as much.
-    loss : ndarray of shape (n_samples,)
-        Share of a spectrum's contrast that is left.
-    noise_known : bool
-        Or estimated from neighbouring pixels.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), bool
-        False where chi^2 is NaN.
-    """
+    """Tell which spectra their models do not describe; not those of chi^2 NaN."""
     level, n = _LEVEL / len(reduced_chi2), np.maximum(n_effective, 1)
     if noise_known:
         limit = np.maximum(chi2.isf(level, n) / n, _TOLERATED)
@@ -88,19 +64,7 @@ def are_misfits(reduced_chi2, n_effective, loss, noise_known):
 
 
 def warn_of_misfits(reduced_chi2, misfits, noise_known, consequence):
-    """Warn of spectra that are not described, if there are any.
-
-    Parameters
-    ----------
-    reduced_chi2 : ndarray of shape (n_samples,)
-        Chi^2 per degree of freedom.
-    misfits : ndarray of shape (n_samples,), bool
-        Which they are.
-    noise_known : bool
-        Or estimated from neighbouring pixels.
-    consequence : str
-        What error bars then mean.
-    """
+    """Warn of spectra that are not described, if there are any."""
     if not misfits.any():
         return
     worst = np.where(misfits, reduced_chi2, 0.0).argmax()
@@ -121,17 +85,7 @@ def warn_of_misfits(reduced_chi2, misfits, noise_known, consequence):
 
 
 def warn_of_bounds(at_bound, bounds, consequence):
-    """Warn of what ended at a bound, if anything did.
-
-    Parameters
-    ----------
-    at_bound : DataFrame with n_samples rows
-        -1 at a lower bound, 1 at an upper one, otherwise 0.
-    bounds : ndarray of shape (2, n_columns)
-        What the bounds are.
-    consequence : str
-        What the ends, or their error bars, then mean, and what to do.
-    """
+    """Warn of values that ended at a bound, if any did."""
     there = at_bound.to_numpy()
     if not there.any():
         return

@@ -1,4 +1,4 @@
-"""What a simulator says of one row: contributions, derivatives, backgrounds, parts."""
+"""Simulations of one row: contributions, derivatives, backgrounds, parts."""
 
 from typing import NamedTuple
 
@@ -29,22 +29,7 @@ class Part(NamedTuple):
 
 
 def parts_of(simulator, n_pixels):
-    """Return the spectra in a row of a simulator, one unless it has `parts`.
-
-    Parameters
-    ----------
-    simulator : simulator
-        Its `parts`, if any, are a dict from names to pairs of a slice and the simulator
-        of the pixels there; its `grid`, if any, has axes.
-    n_pixels : int
-        Pixels of a row.
-
-    Returns
-    -------
-    list of Part
-        In the order of their pixels. Without a grid the axis is the number of the
-        pixel.
-    """
+    """Return the spectra in a row of a simulator, one unless it has `parts`."""
     parts = getattr(simulator, "parts", {"": (slice(0, n_pixels), simulator)})
     found = []
     for name, (pixels, part) in parts.items():
@@ -56,35 +41,13 @@ def parts_of(simulator, n_pixels):
 
 
 class Model:
-    """Spectra of one set of parameters and nuisances, and their derivatives.
-
-    Parameters
-    ----------
-    simulators : list of simulator
-        Of the same parameters and grid.
-    nuisance : dict
-        From names of nuisances to pairs of the least and the largest value.
-    steps : ndarray of shape (n_parameters + n_nuisances,)
-        How far parameters may be expected to move.
-    """
+    """Spectra of one set of parameters and nuisances, and their derivatives."""
 
     def __init__(self, simulators, nuisance, steps):
         self.simulators, self.nuisance, self.steps = simulators, nuisance, steps
 
     def loosened(self, factor, parameters):
-        """Return a model on coarser meshes, or None where no simulator has any.
-
-        Parameters
-        ----------
-        factor : float
-            Of the tolerances of the simulators.
-        parameters : ndarray of shape (n_parameters + n_nuisances,)
-            Near which spectra will be.
-
-        Returns
-        -------
-        Model or None
-        """
+        """Return a model on coarser meshes for spectra near parameters, or None."""
 
         def one(simulator):
             options = self._options(simulator, parameters[None])
@@ -105,10 +68,7 @@ class Model:
         return sum(_mesh_points(simulator) for simulator in self.simulators)
 
     def _changed(self, name, change):
-        """Return a model of what simulators with a method of this name are changed to.
-
-        Those that cannot be changed are as they were.
-        """
+        """Return a model of simulators changed by a method that some have, or None."""
         changed = [change(s) if hasattr(s, name) else None for s in self.simulators]
         if all(simulator is None for simulator in changed):
             return None

@@ -1,4 +1,4 @@
-"""What an inversion tells of its spectra, one row or entry each."""
+"""Results of an inversion, one row or entry a spectrum."""
 
 import numpy as np
 import pandas as pd
@@ -11,24 +11,7 @@ __all__ = ["no_fit", "summary"]
 
 
 def no_fit(x, n_pixels, weights_shape, message):
-    """Return what stands for a fit where there is none.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n_parameters,)
-        Where a search would have started.
-    n_pixels : int
-        Pixels of a row.
-    weights_shape : tuple of int
-        Parts, and weights of each.
-    message : str
-        Why.
-
-    Returns
-    -------
-    OptimizeResult
-        With NaN for all that is not known.
-    """
+    """Return NaN for all that is not known where there is no fit."""
     return OptimizeResult(
         x=x,
         covariance=np.full((x.size, x.size), np.nan),
@@ -47,26 +30,7 @@ def no_fit(x, n_pixels, weights_shape, message):
 
 
 def summary(results, names, nuisances, parts, n_contributions, spread):
-    """Return what `LeastSquaresInverter.invert` does.
-
-    Parameters
-    ----------
-    results : list of OptimizeResult
-        Of each row.
-    names, nuisances : list of str
-        What was searched for, in order.
-    parts : list of Part
-        Spectra of a row.
-    n_contributions : int
-        Besides the first.
-    spread : ndarray of shape (n_parameters,)
-        How far parameters were uncertain before.
-
-    Returns
-    -------
-    Bunch
-        As documented there.
-    """
+    """Return the Bunch of `LeastSquaresInverter.invert`."""
     n = len(names)
     covariance = np.stack([r.covariance[:n, :n] for r in results])
     return Bunch(

@@ -32,26 +32,8 @@ _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
 def best_fit(search, starts, task, model, bars):
     """Search from all starts, and go on where the end is moved by the mesh.
 
-    Parameters
-    ----------
-    search : callable
-        From a model, a start, a task and whether it is the last stage to what
-        `minimise` returns.
-    starts : ndarray of shape (n_starts, n_parameters)
-        Where to begin.
-    task : Task
-        What to do.
-    model : Model
-        With the simulators as they are.
-    bars : callable
-        From a result to what `error_bars` returns.
-
-    Returns
-    -------
-    OptimizeResult
-        As from `minimise`, with what `bars` returns and `mesh_bias`, how far the mesh
-        moves each parameter, in standard deviations: NaN where it is not known, and 0
-        where there is none.
+    `search` takes a model, a start, a task and whether it is the last stage. The result
+    has what `bars` returns, and `mesh_bias` in standard deviations, NaN if not known.
     """
     if model.loosened(1.0, starts[0]) is None:
         found = best_of([search(model, start, task, True) for start in starts])
@@ -69,10 +51,7 @@ def best_fit(search, starts, task, model, bars):
 
 
 def _rough_ends(search, starts, task, model):
-    """Return where searches on coarse meshes end, or the starts if these cost as much.
-
-    Ends that are alike are one, with the cost of all.
-    """
+    """Return distinct ends on coarse meshes, or the starts if these cost as much."""
     coarse = model.loosened(COARSE, starts[0])
     fine = model.loosened(1.0, starts[0])
     if not model.nuisance and fine.n_points < _CHEAPER * coarse.n_points:

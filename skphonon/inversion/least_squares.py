@@ -20,7 +20,9 @@ from skphonon.inversion._checks import (
     check_background,
     check_bounds,
     check_contributions,
+    check_counts,
     check_errors,
+    check_normalized,
     nuisance_bounds,
     prior_rows,
 )
@@ -414,7 +416,7 @@ class LeastSquaresInverter(Inverter):
 
     @property
     def nuisance_(self):
-        """What was fitted along in the last `predict`."""
+        """Values fitted along in the last `predict`."""
         return self._read("nuisance")
 
     @property
@@ -429,13 +431,19 @@ class LeastSquaresInverter(Inverter):
 
     @property
     def identifiable_(self):
-        """What each spectrum of the last `predict` determines."""
+        """Combinations of parameters that spectra of the last `predict` determine."""
         return self._read("identifiable")
 
     def _invert(self, X, errors):
         check_is_fitted(self)
         if self.errors == "poisson":
-            self._check_counts(X, errors)
+            if errors is not None or self.scale == "normalized":
+                raise ValueError(
+                    "errors='poisson' takes errors from the fit and counts as they "
+                    "are; got errors, or scale='normalized'. Use errors='noise' with "
+                    "errors."
+                )
+            check_counts(self._validate(X, reset=False)[0])
         of_each: tuple = ()
         if errors is not None:
             if self.scale == "normalized":
@@ -499,8 +507,9 @@ class LeastSquaresInverter(Inverter):
         known = list(getattr(self.simulator_, "nuisance_names", ()))
         self._nuisance = nuisance_bounds(self.nuisance or {}, known)
         names = self._parameter_names(self.start_.size)
+        parts = parts_of(self.simulator_, self.n_features_in_)
         if self.scale == "normalized":
-            self._check_normalized()
+            check_normalized(self.background, self.contributions, self.loss, parts)
         if self.bounds is not None:
             start = None if hasattr(self.initial, "predict") else self.start_
             self.bounds_ = check_bounds(self.bounds, self.bounds_.shape, start)
@@ -509,8 +518,7 @@ class LeastSquaresInverter(Inverter):
             mean, covariance = mean_and_covariance(self.prior, names)
             self._prior = prior_rows(mean, covariance, len(self._nuisance))
             self._prior_std = np.sqrt(np.diag(covariance))
-        axes = parts_of(self.simulator_, self.n_features_in_)[0].axes
-        check_background(self.background, len(axes), self.n_features_in_)
+        check_background(self.background, len(parts[0].axes), self.n_features_in_)
         check_contributions(self.contributions, names)
         if not self._emulates and not hasattr(self.simulator_, "jacobian"):
             warnings.warn(
@@ -518,29 +526,6 @@ class LeastSquaresInverter(Inverter):
                 "are finite differences, which take two simulations a parameter.",
                 UserWarning,
                 stacklevel=3,
-            )
-
-    def _check_normalized(self):
-        linear = self.background is not None and not np.array_equal(self.background, 0)
-        several = len(parts_of(self.simulator_, self.n_features_in_)) > 1
-        if linear or self.contributions or self.loss != "linear" or several:
-            raise ValueError(
-                "scale='normalized' compares single spectra with nothing fitted but "
-                "the parameters, by squares; got a background, contributions, a loss "
-                "or several spectra a row. Use scale='fitted'."
-            )
-
-    def _check_counts(self, X, errors):
-        if errors is not None or self.scale == "normalized":
-            raise ValueError(
-                "errors='poisson' takes errors from the fit and counts as they are; "
-                "got errors, or scale='normalized'. Use errors='noise' with errors."
-            )
-        lowest = np.nanmin(self._validate(X, reset=False)[0], initial=0)
-        if lowest < 0:
-            raise ValueError(
-                f"X must hold counts for errors='poisson', got {lowest:g}. Subtract "
-                "no background: fit it along."
             )
 
     def _task(self, errors_given):

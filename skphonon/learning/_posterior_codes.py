@@ -90,15 +90,7 @@ def _noise(target, design, variance, rest, n_free):
 
 
 class Decoder:
-    """Coefficients of codes, and their derivatives, in double precision.
-
-    Parameters
-    ----------
-    network : ResidualNetwork
-        From codes to scaled coefficients, with one hidden layer.
-    scale : ndarray of shape (n_coefficients,)
-        What these are multiplied by in the network.
-    """
+    """Coefficients of codes, and their derivatives, in double precision."""
 
     def __init__(self, network, scale):
         self.network = copy.deepcopy(network).double()
@@ -117,31 +109,10 @@ class Decoder:
 
 
 def fit_codes(decoder, evidence, error, prior, candidates, n_starts):
-    """Find the most probable codes, their covariances and coefficients.
+    """Return the most probable codes, their covariances and coefficients.
 
-    Parameters
-    ----------
-    decoder : Decoder
-        f.
-    evidence : Evidence
-        Rows.
-    error : ndarray of shape (n_coefficients,)
-        Diagonal of E.
-    prior : tuple of ndarray
-        Mean (n_codes,) and precision (n_codes, n_codes) of the normal distribution of
-        codes.
-    candidates : ndarray of shape (n_candidates, n_codes)
-        Codes, of which the best are where the search starts.
-    n_starts : int
-        How many.
-
-    Returns
-    -------
-    codes : ndarray of shape (n_rows, n_codes)
-    covariances : ndarray of shape (n_rows, n_codes, n_codes)
-        Of the normal distribution that has the shape of the posterior at its top.
-    coefficients : ndarray of shape (n_rows, n_coefficients)
-        Mean of a at these codes, given the row.
+    `error` is the diagonal of E, `prior` the mean and precision of codes. Searches
+    begin at the best candidates.
     """
     posterior = _Posterior(decoder, evidence, error, prior)
     starts = posterior.starts(candidates, n_starts)
