@@ -108,7 +108,8 @@ def save_model(estimator, path, *, overwrite=False, trusted=()):
     >>> float(model.predict([[0.5]])[0])
     0.5
     """
-    path, arrays = Path(path), {}
+    arrays: dict[str, np.ndarray] = {}
+    path = Path(path)
     if not isinstance(estimator, _KINDS):
         raise TypeError(f"estimator must be an estimator, got {estimator!r}.")
     code = _encode(estimator, type(estimator).__name__, arrays, _by_name(trusted))

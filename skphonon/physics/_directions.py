@@ -106,12 +106,12 @@ def _n_kept(variances, variance, total, n_components):
     n_there = int((variances > _NO_VARIANCE * total).sum())
     if n_components is None:
         return n_there
-    if isinstance(n_components, Integral) and 1 <= n_components <= n_there:
-        return int(n_components)
-    if not isinstance(n_components, Integral) and isinstance(n_components, Real):
-        if 0 < n_components < 1:
-            reached = (variance + np.cumsum(variances[:n_there])) / total
-            return min(int((reached < n_components).sum()) + 1, n_there)
+    if isinstance(n_components, Integral):
+        if 1 <= int(n_components) <= n_there:
+            return int(n_components)
+    elif isinstance(n_components, Real) and 0 < float(n_components) < 1:
+        reached = (variance + np.cumsum(variances[:n_there])) / total
+        return min(int((reached < float(n_components)).sum()) + 1, n_there)
     raise ValueError(
         f"n_components must be from 1 to {n_there}, the directions with a variance, or "
         f"a share of the variance between 0 and 1; got {n_components!r}."

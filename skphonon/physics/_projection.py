@@ -97,14 +97,14 @@ def projection(model, stored, truncated):
     beyond.reshape(-1)[slots.of_bonds] = False
     beyond[rows, own] = False
     change = kept - given
-    missed = np.linalg.norm(change[beyond])
-    whole = np.linalg.norm(given)
+    missed = float(np.linalg.norm(change[beyond]))
+    whole = float(np.linalg.norm(given))
     if truncated:
         for row, site, out in zip(rows, own, beyond, strict=True):
             left_out = given[row, out].sum(axis=0)
             change[row, site] -= left_out
             change[row, out] = kept[row, out]
-        missed, whole = 0.0, np.linalg.norm(kept - change)
+        missed, whole = 0.0, float(np.linalg.norm(kept - change))
     share = float(np.linalg.norm(change) / whole)
     ends = supercells.primitive_numbers(crystal.cell, stored, own[0])
     energy, highest = _bounds(model, kept, change, ends)
@@ -175,15 +175,15 @@ def _interpolated(model, constants, stored, own, ends, wavevectors):
     n_points, n_atoms = len(wavevectors), len(own)
     roots = np.sqrt(model.atomic_masses)
     order = np.argsort(ends, kind="stable")  # sites of each atom together
-    matrices = np.empty((n_points, n_atoms, 3, n_atoms, 3), dtype=complex)
+    of_atoms = np.empty((n_points, n_atoms, 3, n_atoms, 3), dtype=complex)
     for atom, site in enumerate(own):
         phases = _phases(stored, site, wavevectors)[:, order]
         phases = phases.reshape(n_points, n_atoms, -1).swapaxes(0, 1)
         blocks = phases @ constants[atom, order].reshape(n_atoms, -1, 9)
         blocks /= (roots[atom] * roots)[:, None, None]
         blocks = blocks.reshape(n_atoms, n_points, 3, 3)
-        matrices[:, atom] = blocks.transpose(1, 2, 0, 3)
-    matrices = matrices.reshape(n_points, 3 * n_atoms, 3 * n_atoms)
+        of_atoms[:, atom] = blocks.transpose(1, 2, 0, 3)
+    matrices = of_atoms.reshape(n_points, 3 * n_atoms, 3 * n_atoms)
     hermitian = (matrices + matrices.conj().swapaxes(1, 2)) / 2
     return MEV2_PER_EIGENVALUE * hermitian
 

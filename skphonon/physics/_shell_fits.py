@@ -115,8 +115,9 @@ def fold(crystal, elements, slots):
     constants = np.zeros((len(elements), *slots.given.shape[1:]))
     pairs = spread(crystal, elements)
     first = crystal.atoms[:, 0]
-    np.subtract.at(constants, (slice(None), slots.of_bonds), pairs)
-    np.add.at(constants, (slice(None), slots.of_atoms[first]), pairs)
+    by_slot, of_pairs = constants.swapaxes(0, 1), pairs.swapaxes(0, 1)  # views
+    np.subtract.at(by_slot, slots.of_bonds, of_pairs)
+    np.add.at(by_slot, slots.of_atoms[first], of_pairs)
     return constants
 
 

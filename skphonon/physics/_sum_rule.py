@@ -131,7 +131,8 @@ def _pivots(matrix):
     Columns are those of the echelon form from the last column to the first, as far as
     rounding of the lattice lets it tell a number from zero.
     """
-    waiting, rows, pivots = [], [], []
+    waiting: list[tuple] = []
+    rows, pivots = [], []
     for number in range(matrix.shape[0]):
         own = slice(matrix.indptr[number], matrix.indptr[number + 1])
         order = np.argsort(matrix.indices[own])[::-1]
@@ -147,9 +148,11 @@ def _pivots(matrix):
         pivots.append(-negative)
         for _, other, its_columns, its_values, its_lead in alike:
             factor = its_values[its_lead] / values[lead]
-            merged = _difference(its_columns, its_values, columns, factor * values)
+            left, left_values = _difference(
+                its_columns, its_values, columns, factor * values
+            )
             noise = LATTICE_NOISE * np.abs(its_values).max()
-            _await(waiting, other, *merged, noise, below=-negative)
+            _await(waiting, other, left, left_values, noise, below=-negative)
     order = np.argsort(pivots)[::-1]
     return np.array(rows, dtype=int)[order], np.array(pivots, dtype=int)[order]
 

@@ -79,7 +79,7 @@ def _assembled(content, given):
                 f"{len(phonons.primitive)} atoms of the primitive cell, got shape "
                 f"{charges}"
             )
-        phonons.nac_params = {"factor": units.nac_factor, **content.nac_params}
+        phonons.nac_params = dict(factor=units.nac_factor) | content.nac_params
     with warnings.catch_warnings():  # the reader of charges has its own words
         warnings.filterwarnings("ignore", message="Symmetry of Born")
         if isinstance(given, Constants):
@@ -110,7 +110,8 @@ def _read_yaml(path):
     if _n_leaves(data, {}) > len(text):
         raise ValueError("it repeats parts of itself, which phonopy never writes")
     units = data.get("physical_unit")
-    for name, unit in units.items() if isinstance(units, dict) else ():
+    units = units if isinstance(units, dict) else {}
+    for name, unit in units.items():
         if isinstance(unit, str):  # older files have a capital letter
             units[name] = re.sub("angstrom", "angstrom", unit, flags=re.IGNORECASE)
     content = load_phonopy_yaml(data)

@@ -290,7 +290,7 @@ def _from_matrix(matrix, names, **details):
     sparse = coo_array(csr_array(matrix))
     entries = np.stack([sparse.row, sparse.col, sparse.data], axis=1)
     entries = entries[sparse.data != 0]
-    return Reduction(list(names), sparse.shape[0], entries, **details)
+    return Reduction(tuple(names), sparse.shape[0], entries, **details)
 
 
 def _composed(first, second):
@@ -316,7 +316,8 @@ def _springs(model, n_shells):
             f"n_shells must be from 1 to {crystal.shells[-1].number}, the shells of "
             f"the model; got {n_shells}."
         )
-    names, rows, columns, values, start = [], [], [], [], 0
+    names: list[str] = []
+    rows, columns, values, start = [], [], [], 0
     pairs = pair_labels(crystal.shells, crystal.symbols)
     for shell, pair in zip(crystal.shells, pairs, strict=True):
         numbers = np.arange(start, start + len(shell.elements))
@@ -372,7 +373,7 @@ def _groups(model, groups, others):
     entries = _from_matrix(matrix, groups).entries
     free = np.stack([left, len(groups) + np.arange(len(left)), np.ones(len(left))], 1)
     return Reduction(
-        [*groups, *(names[place] for place in left)],
+        (*groups, *(names[place] for place in left)),
         len(names),
         np.concatenate([entries, free]),
     )
@@ -385,7 +386,7 @@ def _places(group, members, names):
     places, unknown = [], []
     for member in members:
         own = [numbers[member]] if member in numbers else []
-        if isinstance(member, Integral) and not isinstance(member, bool):
+        if isinstance(member, Integral) and member is not True and member is not False:
             own = np.flatnonzero(shells == member).tolist()
         places += own
         unknown += [] if own else [member]
@@ -448,7 +449,7 @@ def _with_column(matrix, names, name, column):
     rows = np.flatnonzero(column)
     more = np.stack([rows, np.full(len(rows), len(names)), column[rows]], axis=1)
     entries = np.concatenate([made.entries, more])
-    return Reduction([*names, name], made.n_constants, entries)
+    return Reduction((*names, name), made.n_constants, entries)
 
 
 def _listed(names):

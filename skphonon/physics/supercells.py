@@ -51,7 +51,7 @@ def displace(atoms, calculator, supercell, displacement):
     )
     phonons.generate_displacements(distance=displacement)
     forces = []
-    for displaced in phonons.supercells_with_displacements:
+    for displaced in phonons.supercells_with_displacements or ():
         image = Atoms(
             displaced.symbols,
             cell=displaced.cell,

@@ -153,11 +153,11 @@ def first_orbits(cell, group, n_orbits):
     """Return at least so many of the nearest orbits of pairs."""
     if n_orbits < 1:
         raise ValueError(f"n_shells must be at least 1, got {n_orbits}.")
-    cutoff, members = np.cbrt(abs(cell.volume) / len(cell)), []
-    while len(members) < n_orbits:
+    cutoff, n_found = np.cbrt(abs(cell.volume) / len(cell)), 0
+    while n_found < n_orbits:
         cutoff *= 1.25
         orbits = orbits_within(cell, group, cutoff)
-        members = orbits.members
+        n_found = len(orbits.members)
     return orbits
 
 
@@ -184,7 +184,8 @@ def inside(orbits, supercell):
 
 def row_echelon(matrix):
     """Reduced row echelon form without its empty rows, and the pivot columns."""
-    rows, pivots = matrix.copy(), []
+    pivots: list[int] = []
+    rows = matrix.copy()
     for column in range(rows.shape[1]):
         top = len(pivots)
         if top == len(rows):
@@ -306,7 +307,7 @@ def _some_shells(orbits, numbers, group):
     carriers = operations[np.searchsorted(found, keys)] % images.shape[1]
     fixing = images == keys[leaders, None]
     kinds, kind_of = np.unique(np.packbits(fixing, axis=1), axis=0, return_inverse=True)
-    shells = [None] * len(numbers)
+    shells: dict[int, Shell] = {}
     for kind in range(len(kinds)):
         alike = np.flatnonzero(kind_of.reshape(-1) == kind)
         elements, basis = _invariant_tensors(group, np.flatnonzero(fixing[alike[0]]))
@@ -317,7 +318,7 @@ def _some_shells(orbits, numbers, group):
         start = 0
         for n, own in zip(alike, slices, strict=True):
             stop = start + own.stop - own.start
-            shells[n] = Shell(
+            shells[int(n)] = Shell(
                 int(numbers[n]) + 1,
                 star.bonds[own],
                 atoms[own],
@@ -325,7 +326,7 @@ def _some_shells(orbits, numbers, group):
                 tensors[:, start:stop],
             )
             start = stop
-    return shells
+    return [shells[n] for n in range(len(numbers))]
 
 
 def _images_of(pairs, chosen, group, encode):
