@@ -39,9 +39,12 @@ def modules():
 MODULES = modules()
 
 
-def imports_of(source):
-    """Yield the modules and names that a source imports, anywhere in it."""
-    for node in ast.walk(ast.parse(source)):
+def imports_of(source, *, for_types=True):
+    """Yield the modules and names that a source imports, anywhere in it.
+
+    Without `for_types` those are left out that only a checker of types runs.
+    """
+    for node in _nodes(ast.parse(source), for_types):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.partition(".")[0] == "skphonon":
@@ -56,6 +59,14 @@ def imports_of(source):
                         yield inner, None
                     else:
                         yield module or "__init__", alias.name
+
+
+def _nodes(node, for_types):
+    yield node
+    condition = getattr(getattr(node, "test", None), "id", None)
+    if for_types or condition != "TYPE_CHECKING":
+        for child in ast.iter_child_nodes(node):
+            yield from _nodes(child, for_types)
 
 
 def file_of(module):

@@ -37,7 +37,10 @@ def test_imports_run_downwards_and_take_no_private_names(module):
 
 def test_no_module_imports_itself_by_way_of_others():
     graph = {
-        module: {file_of(target) for target, _ in imports_of(path.read_text())}
+        module: {
+            file_of(target)
+            for target, _ in imports_of(path.read_text(), for_types=False)
+        }
         for module, path in MODULES.items()
     }
     # raises CycleError, which names the circle
@@ -58,6 +61,16 @@ def test_no_module_imports_itself_by_way_of_others():
 def test_the_checks_find_faults(module, source, kind):
     (fault,) = faults(module, source)
     assert fault.endswith(kind)
+
+
+def test_imports_for_types_make_no_circle_but_count_as_imports():
+    source = (
+        "if TYPE_CHECKING:\n    from skphonon.physics import modes\nimport skphonon"
+    )
+    every = {target for target, _ in imports_of(source)}
+    run = {target for target, _ in imports_of(source, for_types=False)}
+    assert every - run == {"physics.modes"}
+    assert run == {""}
 
 
 def test_fitting_knows_nothing_of_neutrons():

@@ -609,12 +609,11 @@ class ForceConstantModel(HarmonicCrystal):
     @cached_property
     def _crystal(self) -> Crystal:
         """Shells, and the elements that the parameters give them."""
-        if self.reduction is None:
-            return self._full_crystal
-        key = *self._crystal_key, self.reduction.content_key
-        return self.cached(
-            key, lambda: reduce_crystal(self._full_crystal, self.reduction)
-        )
+        full, reduction = self._full_crystal, self.reduction
+        if reduction is None:
+            return full
+        key = *self._crystal_key, reduction.content_key
+        return self.cached(key, lambda: reduce_crystal(full, reduction))
 
     @cached_property
     def _full_crystal(self) -> Crystal:

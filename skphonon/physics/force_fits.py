@@ -8,14 +8,21 @@ which is closest at that temperature (Shulumba et al., Phys. Rev. B 95, 014302 (
 doi:10.1103/PhysRevB.95.014302). Lengths are in Angstrom, forces in eV/Angstrom.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skphonon.physics._shell_fits import least_squares, squared_bonds
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 from skphonon.physics.lattice import cosets, image_counts
 from skphonon.physics.zone.displacements import thermal_amplitudes
+
+if TYPE_CHECKING:
+    from skphonon.physics.force_constants import ForceConstantModel
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 class Layout(NamedTuple):
@@ -24,27 +31,15 @@ class Layout(NamedTuple):
     Site ``cell * n_atoms + atom`` is an atom of the primitive cell in one of the cells.
     """
 
-    cells: np.ndarray  # (n_cells, 3): places in units of the primitive vectors
-    vectors: np.ndarray  # (3, 3): rows, in the same units
-    starts: np.ndarray  # (n_cells, n_bonds)
-    ends: np.ndarray  # (n_cells, n_bonds)
+    cells: Integers  # (n_cells, 3): places in units of the primitive vectors
+    vectors: Integers  # (3, 3): rows, in the same units
+    starts: Integers  # (n_cells, n_bonds)
+    ends: Integers  # (n_cells, n_bonds)
 
 
-def lay_out(model, matrix):
-    """Lay out the supercell of a model that an integer matrix describes.
-
-    Parameters
-    ----------
-    model : ForceConstantModel
-        The crystal.
-    matrix : ndarray of int of shape (3, 3)
-        As phonopy's `supercell_matrix`.
-
-    Returns
-    -------
-    Layout
-        By counting cells: it holds for a strained crystal too.
-    """
+def lay_out(model: "ForceConstantModel", matrix: Integers) -> Layout:
+    """Lay out the supercell of a matrix such as phonopy's `supercell_matrix`."""
+    # by counting cells: it holds for a strained crystal too
     vectors = np.transpose(matrix)
     scaled = model.cell.scaled_positions
     first, second = model.bond_atoms.T
@@ -60,30 +55,17 @@ def lay_out(model, matrix):
     return Layout(cells, vectors, starts, numbers * n_atoms + second)
 
 
-def _labels(points, vectors):
+def _labels(points: Array | Integers, vectors: Integers) -> Integers:
     """Return a number of each integer point, one for all images on the supercell."""
     order = round(abs(np.linalg.det(vectors)))
     along = np.rint(points @ np.linalg.inv(vectors) * order).astype(int) % order
     return along @ order ** np.arange(3)
 
 
-def forces_per_parameter(model, layout, displacements):
-    """Return the forces that one unit of each parameter makes.
-
-    Parameters
-    ----------
-    model : ForceConstantModel
-        The crystal.
-    layout : Layout
-        Its supercell.
-    displacements : ndarray of shape (n_samples, n_sites, 3)
-        Of every site, in Angstrom.
-
-    Returns
-    -------
-    ndarray of shape (n_parameters, n_samples, n_sites, 3)
-        In Angstrom: eV/Angstrom for each eV/Angstrom^2.
-    """
+def forces_per_parameter(
+    model: "ForceConstantModel", layout: Layout, displacements: Array
+) -> Array:
+    """Return forces of one unit of each parameter, (n_parameters, *displacements)."""
     crystal = model._crystal
     n_samples, n_sites = displacements.shape[:2]
     shape = (len(crystal.names), n_samples, len(layout.cells), model.n_atoms, 3)
@@ -103,30 +85,11 @@ def forces_per_parameter(model, layout, displacements):
     return forces.reshape(len(forces), n_samples, n_sites, 3)
 
 
-def fit_forces(model, layout, displacements, forces):
-    """Return the parameters whose forces are closest to those given.
-
-    Parameters
-    ----------
-    model : ForceConstantModel
-        The crystal.
-    layout : Layout
-        Its supercell.
-    displacements, forces : ndarray of shape (n_samples, n_sites, 3)
-        In Angstrom and eV/Angstrom.
-
-    Returns
-    -------
-    ndarray of shape (n_parameters,)
-        In eV/Angstrom^2. Bonds that fold onto one atom of the supercell share its
-        value, as in :meth:`ForceConstantModel.from_phonopy`.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer forces than parameters, or the supercell cannot tell the
-        parameters apart.
-    """
+def fit_forces(
+    model: "ForceConstantModel", layout: Layout, displacements: Array, forces: Array
+) -> Array:
+    """Return the parameters whose forces are closest to those given."""
+    # bonds that fold onto one atom of the supercell share its value
     n_parameters = len(model.parameter_names)
     if forces.size < n_parameters:
         raise ValueError(
@@ -150,32 +113,15 @@ def fit_forces(model, layout, displacements, forces):
 
 
 def thermal_displacements(
-    model, layout, parameters, temperature, n_samples, random_state
-):
-    """Draw displacements of a harmonic crystal in thermal equilibrium.
-
-    Unstable modes, which have no equilibrium, are displaced as if they were stable.
-
-    Parameters
-    ----------
-    model : ForceConstantModel
-        The crystal.
-    layout : Layout
-        Its supercell.
-    parameters : ndarray of shape (n_parameters,)
-        In eV/Angstrom^2.
-    temperature : float
-        In K.
-    n_samples : int
-        Number of supercells.
-    random_state : numpy.random.RandomState
-        What draws.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_sites, 3)
-        In Angstrom.
-    """
+    model: "ForceConstantModel",
+    layout: Layout,
+    parameters: Array,
+    temperature: float,
+    n_samples: int,
+    random_state: np.random.RandomState,
+) -> Array:
+    """Draw displacements in thermal equilibrium, (n_samples, n_sites, 3), Angstrom."""
+    # unstable modes, which have no equilibrium, are displaced as if they were stable
     n_sites = len(layout.cells) * model.n_atoms
     pairs = model.tensor(parameters)[0, model.n_atoms :]
     constants = np.zeros((n_sites, n_sites, 3, 3))

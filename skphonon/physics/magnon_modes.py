@@ -96,7 +96,9 @@ def magnons(matrices: torch.Tensor, signs: torch.Tensor) -> Magnons:
     return Magnons(frequencies, (signed @ vectors).mT * size[..., None], stable)
 
 
-def _root(matrices):
+def _root(
+    matrices: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Lower triangular roots, the largest diagonal elements, and who has a root."""
     diagonal = torch.linalg.diagonal(matrices).real
     scale = diagonal.abs().amax(dim=-1)
@@ -157,7 +159,7 @@ def responses(
     return Responses(energies, strengths, values * sense[..., None], slopes)
 
 
-def _overlaps(found, amplitudes):
+def _overlaps(found: Magnons, amplitudes: torch.Tensor) -> torch.Tensor:
     """x_j . v of all modes, (..., j)."""
     return (found.modes.conj() @ amplitudes.to(found.modes)[..., None])[..., 0]
 
@@ -176,7 +178,9 @@ def _response_weights(
     return weights[:, :, 0], weights[:, :, 1]
 
 
-def _by_parameter(projections, coupled, basis):
+def _by_parameter(
+    projections: torch.Tensor, coupled: torch.Tensor, basis: torch.Tensor
+) -> torch.Tensor:
     """Re u_j . B v of all lines and both couplings v, (n, s, 2, j, p)."""
     n_parameters = basis.shape[-3]
     rows = projections.conj().flatten(1, 2)
@@ -185,7 +189,9 @@ def _by_parameter(projections, coupled, basis):
     return (moved @ coupled.permute(0, 1, 3, 4, 2)).real.permute(0, 1, 4, 2, 3)
 
 
-def _by_line(projections, coupled, basis):
+def _by_line(
+    projections: torch.Tensor, coupled: torch.Tensor, basis: torch.Tensor
+) -> torch.Tensor:
     """Return the same by outer products, for many parameters."""
     outer = projections.conj()[:, :, None, :, :, None] * coupled[..., None, :]
     n_points, n_samples, _, n_modes = coupled.shape[:4]
@@ -198,7 +204,7 @@ def _by_line(projections, coupled, basis):
     return weights.reshape(n_points, n_samples, 2, n_modes, -1)
 
 
-def _gaps(eigenvalues):
+def _gaps(eigenvalues: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Inverse gaps between modes, 0 for degenerate ones, and who is degenerate."""
     gaps = eigenvalues[..., :, None] - eigenvalues[..., None, :]
     scale = eigenvalues.abs().amax(dim=-1)[..., None, None]
@@ -206,6 +212,6 @@ def _gaps(eigenvalues):
     return torch.where(near, 0.0, 1 / torch.where(near, 1.0, gaps)), near
 
 
-def _same_eigenvalue(tensor):
+def _same_eigenvalue(tensor: torch.Tensor) -> float:
     """Relative gap below which two modes count as one; its square is then lost."""
     return 10 * torch.finfo(tensor.dtype).eps ** 0.5

@@ -7,15 +7,27 @@ phonopy's own reader of YAML lets a file call any function of Python.
 import os
 import re
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skphonon._files import write_whole
 from skphonon._warnings import warn_user
+
+if TYPE_CHECKING:
+    from phonopy import Phonopy
+
+    from skphonon.physics.force_constants import ForceConstantModel
+
+Array = NDArray[np.float64]
+StrPath = str | os.PathLike[str]
+Content = Any  # of a YAML file, as phonopy keeps it: its types change by version
+Dataset = Any  # displacements and forces, as phonopy keeps them
 
 _TEXT = 65536  # bytes, in which a kind of text file shows
 _ARTICLES = {
@@ -39,12 +51,12 @@ _LONGEST = 400  # characters of what another program says of a file
 class Constants(NamedTuple):
     """Force constants of a file, in the unit of the calculator or the one named."""
 
-    values: np.ndarray  # (n_rows, n_sites, 3, 3)
-    rows: np.ndarray | None  # (n_rows,): numbers of the sites that have rows
+    values: Array  # (n_rows, n_sites, 3, 3)
+    rows: NDArray[np.intp] | None  # (n_rows,): numbers of the sites that have rows
     unit: str | None
 
 
-def load_phonopy(path, force_constants=None):
+def load_phonopy(path: StrPath, force_constants: StrPath | None = None) -> "Phonopy":
     """Read a phonopy YAML file, and nothing that merely lies beside it."""
     with _refusing(path, "a phonopy YAML file of a crystal"):
         content = _read_yaml(path)
@@ -60,7 +72,7 @@ def load_phonopy(path, force_constants=None):
         return _assembled(content, given)
 
 
-def _assembled(content, given):
+def _assembled(content: Content, given: Constants | Dataset) -> "Phonopy":
     from phonopy import Phonopy
     from phonopy.physical_units import get_calculator_physical_units
 
@@ -89,7 +101,7 @@ def _assembled(content, given):
     return phonons
 
 
-def _read_yaml(path):
+def _read_yaml(path: StrPath) -> Content:
     """Return what a YAML file holds, as phonopy understands it."""
     import yaml
     from phonopy.file_IO import get_io_module_to_decompress
@@ -119,7 +131,7 @@ def _read_yaml(path):
     return content
 
 
-def _check_content(content):
+def _check_content(content: Content) -> None:
     cell, matrix = content.unitcell, content.supercell_matrix
     if matrix is None or cell is None:
         raise ValueError(
@@ -130,7 +142,7 @@ def _check_content(content):
     if getattr(cell, "has_weighted_species", False):
         raise ValueError("its sites are mixtures of elements, which no model describes")
     _check_supercell(np.asarray(matrix, dtype=float), len(cell))
-    numbers = [cell.cell, cell.scaled_positions, cell.masses]
+    numbers: list[ArrayLike] = [cell.cell, cell.scaled_positions, cell.masses]
     if content.nac_params is not None:
         factor = float(content.nac_params.get("factor", 1.0))
         if not factor > 0:
@@ -143,7 +155,7 @@ def _check_content(content):
         _check_numbers(part)
 
 
-def _check_supercell(matrix, n_atoms):
+def _check_supercell(matrix: Array, n_atoms: int) -> None:
     """Refuse what no one computes with: phonopy fills a box around a supercell."""
     if matrix.shape != (3, 3) or abs(np.linalg.det(matrix)) < 0.5:
         raise ValueError(
@@ -158,7 +170,7 @@ def _check_supercell(matrix, n_atoms):
         )
 
 
-def _primitive_matrix(content, given):
+def _primitive_matrix(content: Content, given: Constants | Dataset) -> Any:
     """Return the primitive matrix that a file has, or means where it names none.
 
     phonopy took the whole unit cell before version 4, and a guess since.
@@ -179,7 +191,9 @@ def _primitive_matrix(content, given):
     return guess_primitive_matrix(content.unitcell)
 
 
-def _given_constants(path, content, yaml_path):
+def _given_constants(
+    path: StrPath | None, content: Content, yaml_path: StrPath
+) -> Constants | Dataset:
     """Return force constants, or the displacements and forces that give them."""
     from phonopy.structure.dataset import forces_in_dataset
 
@@ -203,11 +217,11 @@ def _given_constants(path, content, yaml_path):
     )
 
 
-def _read_constants(path, n_sites):
+def _read_constants(path: StrPath, n_sites: int) -> Constants | Dataset:
     """Read force constants or FORCE_SETS; the content says which, not the name."""
     from phonopy.file_IO import parse_FORCE_SETS
 
-    kind = _kind(path)
+    kind = _kind(path) or ""
     if kind == "HDF5":
         return _read_hdf5(path, n_sites)
     if kind == "FORCE_SETS":
@@ -222,7 +236,7 @@ def _read_constants(path, n_sites):
     return _read_text(path, n_sites)
 
 
-def _read_text(path, n_sites):
+def _read_text(path: StrPath, n_sites: int) -> Constants:
     """Read FORCE_CONSTANTS: a header, then the numbers of two atoms and a tensor."""
     head, _, body = Path(path).read_text().lstrip().partition("\n")
     counts = [int(word) for word in head.split()]
@@ -239,7 +253,7 @@ def _read_text(path, n_sites):
     return Constants(values, blocks[:, 0, 0].astype(int) - 1, None)
 
 
-def _read_hdf5(path, n_sites):
+def _read_hdf5(path: StrPath, n_sites: int) -> Constants:
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -261,7 +275,7 @@ def _read_hdf5(path, n_sites):
         )
 
 
-def _kind(path):
+def _kind(path: StrPath) -> str | None:
     """Return the kind of a file of phonopy, None if it is none or compressed."""
     import h5py
 
@@ -282,7 +296,7 @@ def _kind(path):
     return None
 
 
-def _converted(given, phonons):
+def _converted(given: Constants, phonons: "Phonopy") -> Array:
     """Return constants in the unit of the calculator, of atoms of this crystal."""
     from phonopy.interface.calculator import get_force_constant_conversion_factor
 
@@ -307,11 +321,11 @@ def _converted(given, phonons):
     return given.values * get_force_constant_conversion_factor(unit, phonons.calculator)
 
 
-def _produce_constants(phonopy, dataset):
+def _produce_constants(phonopy: "Phonopy", dataset: Dataset) -> None:
     """Turn forces into force constants as phonopy.load does."""
     phonopy.dataset = dataset
     # displacements of all atoms at once need a regression
-    method = "symfc" if "displacements" in dataset else None
+    method: Any = "symfc" if "displacements" in dataset else None
     phonopy.produce_force_constants(
         fc_calculator=method, calculate_full_force_constants=False
     )
@@ -319,7 +333,7 @@ def _produce_constants(phonopy, dataset):
         phonopy.symmetrize_force_constants(show_drift=False, use_symfc_projector=True)
 
 
-def _check_forces(given, n_sites):
+def _check_forces(given: Constants | Dataset, n_sites: int) -> None:
     """Raise if displacements and forces are not of the sites of this supercell."""
     if isinstance(given, Constants):
         return
@@ -347,7 +361,7 @@ def _check_forces(given, n_sites):
             _check_numbers(part)
 
 
-def _same_steps(given, dataset):
+def _same_steps(given: Constants | Dataset, dataset: Dataset | None) -> bool:
     """Tell whether forces go with the displacements beside the crystal, if any."""
     if isinstance(given, Constants) or not dataset:
         return True
@@ -360,7 +374,7 @@ def _same_steps(given, dataset):
     return first.shape == second.shape and np.allclose(first, second, atol=_SAME_STEP)
 
 
-def _check_numbers(values):
+def _check_numbers(values: ArrayLike) -> None:
     """Raise where a number cannot be one of a crystal in any unit."""
     array = np.abs(np.asarray(values, dtype=float))
     if not (array < _LARGEST_NUMBER).all():  # NaN is not below it, either
@@ -370,7 +384,7 @@ def _check_numbers(values):
         )
 
 
-def _check_size(found, n_sites):
+def _check_size(found: Sequence[int], n_sites: int) -> None:
     """Raise if constants are not of the sites of this supercell."""
     if len(found) != 2 or found[1] != n_sites or not 0 < found[0] <= n_sites:
         raise ValueError(
@@ -380,7 +394,7 @@ def _check_size(found, n_sites):
         )
 
 
-def _n_leaves(node, known):
+def _n_leaves(node: object, known: dict[int, float]) -> float:
     """Count the values of nested tables, repeated ones each time; `known` by id."""
     if not isinstance(node, dict | list):
         return 1
@@ -392,7 +406,7 @@ def _n_leaves(node, known):
 
 
 @contextmanager
-def _refusing(path: Any, expected: str):
+def _refusing(path: StrPath, expected: str) -> Iterator[None]:
     """Turn whatever a damaged file sets off into a ValueError that names it."""
     try:
         yield
@@ -405,7 +419,11 @@ def _refusing(path: Any, expected: str):
         raise ValueError(f"{os.fspath(path)} must be {expected}: {text}.") from error
 
 
-def write_phonopy_files(model, folder, parameters=None):
+def write_phonopy_files(
+    model: "ForceConstantModel",
+    folder: StrPath,
+    parameters: ArrayLike | None = None,
+) -> Path:
     """Write ``phonopy_params.yaml`` and ``FORCE_CONSTANTS`` into a folder.
 
     The first holds all that phonopy needs: the crystal, its primitive cell and

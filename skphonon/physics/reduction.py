@@ -10,13 +10,14 @@ deviation for principal directions.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, replace
 from functools import cached_property
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array, csc_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
@@ -28,9 +29,14 @@ from skphonon.physics._crystal import pair_labels
 from skphonon.physics._directions import principal_directions
 from skphonon.physics.priors import shell_numbers
 
+if TYPE_CHECKING:
+    from skphonon.physics._crystal import Crystal
+    from skphonon.physics.force_constants import ForceConstantModel
+
 __all__ = ["Reduction"]
 
 Array = NDArray[np.float64]
+Model = TypeVar("Model", bound="ForceConstantModel")
 
 _EXACT = 1e-6  # of the constants: what a reference may change by
 _SINGULAR = 1e-8  # of the largest singular value of columns of unit length
@@ -103,22 +109,18 @@ class Reduction(Immutable):
 
 
 def reduction_of(
-    model, by, n_shells, others, covariance, samples, n_components, map, names, origin
-):
-    """Return the reduction of a model that `ForceConstantModel.reduced` was asked for.
-
-    Parameters
-    ----------
-    model : ForceConstantModel
-        The crystal, reduced before or not.
-    by, n_shells, others, covariance, samples, n_components, map, names, origin
-        As there.
-
-    Returns
-    -------
-    Reduction
-        To the constants of the crystal, also where the model is a reduced one.
-    """
+    model: "ForceConstantModel",
+    by: str | Mapping | None,
+    n_shells: int | None,
+    others: str,
+    covariance: ArrayLike | None,
+    samples: ArrayLike | None,
+    n_components: float | None,
+    map: Any,
+    names: str | Sequence[str] | None,
+    origin: ArrayLike | None,
+) -> Reduction:
+    """Return the reduction, to constants of the crystal, that was asked for."""
     ways = {"by": by, "covariance": covariance, "samples": samples, "map": map}
     asked = [way for way, value in ways.items() if value is not None]
     if len(asked) != 1:
@@ -154,27 +156,15 @@ def reduction_of(
     return made if model.reduction is None else _composed(model.reduction, made)
 
 
-def reduced_by(model, reduction):
-    """Return a model with a reduction and the reference that is closest to its own.
-
-    Parameters
-    ----------
-    model : ForceConstantModel
-        The crystal, reduced before or not.
-    reduction : Reduction
-        To the constants of the crystal.
-
-    Returns
-    -------
-    ForceConstantModel
-    """
+def reduced_by(model: Model, reduction: Reduction) -> Model:
+    """Return a model with a reduction and the reference that is closest to its own."""
     made = model.replace(reduction=reduction, reference=None)
     if model.reference is None:
         return made
     row = reference_row(model)
     elements = model._crystal.rule @ row
     made = made.replace(reference=closest(made._crystal, elements[None])[0])
-    given, kept = model.tensor(row)[0], made.tensor(made.reference)[0]
+    given, kept = model.tensor(row)[0], made.tensor(reference_row(made))[0]
     size, change = np.linalg.norm(given), np.linalg.norm(kept - given)
     if change > _EXACT * size:
         warn_user(
@@ -186,7 +176,7 @@ def reduced_by(model, reduction):
     return made
 
 
-def reduce_crystal(crystal, reduction):
+def reduce_crystal(crystal: "Crystal", reduction: Reduction) -> "Crystal":
     """Return a crystal whose elements are combinations of the reduced parameters."""
     if reduction.n_constants != len(crystal.names):
         raise ValueError(
@@ -200,22 +190,8 @@ def reduce_crystal(crystal, reduction):
     )
 
 
-def closest(crystal, elements):
-    """Return the parameters that come closest to elements of all shells.
-
-    Closest in the squares of the force constants of all bonds.
-
-    Parameters
-    ----------
-    crystal : Crystal
-        Reduced or not.
-    elements : ndarray of shape (n_samples, n_elements)
-        Elements of all shells.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_parameters)
-    """
+def closest(crystal: "Crystal", elements: Array) -> Array:
+    """Return parameters of the nearest force constants of all bonds, (n_samples, n)."""
     rule, squares = crystal.rule, crystal.spread.T @ crystal.spread
     if rule.nnz > _DENSE * np.prod(rule.shape):
         rule = rule.toarray()
@@ -226,19 +202,8 @@ def closest(crystal, elements):
     return (splu(csc_array(scaled)).solve(projections) / sizes[:, None]).T
 
 
-def check_map(reduction):
-    """Refuse a map without names, with bad values or with columns that hang together.
-
-    Parameters
-    ----------
-    reduction : Reduction
-        The map, with its names.
-
-    Raises
-    ------
-    ValueError
-        If two names are one, or another combination of parameters changes nothing.
-    """
+def check_map(reduction: Reduction) -> None:
+    """Refuse a map without names, with bad values or with dependent columns."""
     names = list(reduction.names)
     if not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"names must be words, got {_listed(names)}.")
@@ -267,7 +232,7 @@ def check_map(reduction):
             _check_block(matrix[:, block], lengths[block], [names[n] for n in block])
 
 
-def _check_block(columns, lengths, names):
+def _check_block(columns: csc_array, lengths: Array, names: list[str]) -> None:
     """Refuse dependent columns; `columns` share no row with others."""
     used = np.unique(columns.indices)
     scaled = csr_array(columns)[used].toarray() / lengths
@@ -285,7 +250,7 @@ def _check_block(columns, lengths, names):
         )
 
 
-def _from_matrix(matrix, names, **details):
+def _from_matrix(matrix: Any, names: Iterable[str], **details: Any) -> Reduction:
     """Return a reduction by a dense or sparse matrix."""
     sparse = coo_array(csr_array(matrix))
     entries = np.stack([sparse.row, sparse.col, sparse.data], axis=1)
@@ -293,7 +258,7 @@ def _from_matrix(matrix, names, **details):
     return Reduction(tuple(names), sparse.shape[0], entries, **details)
 
 
-def _composed(first, second):
+def _composed(first: Reduction, second: Reduction) -> Reduction:
     """Return the reduction by `second` of what `first` left."""
     return _from_matrix(
         first.matrix @ second.matrix,
@@ -303,7 +268,7 @@ def _composed(first, second):
     )
 
 
-def _springs(model, n_shells):
+def _springs(model: "ForceConstantModel", n_shells: int | None) -> Reduction:
     """Longitudinal and transverse spring of each shell; what is farther scales."""
     if model.reduction is not None:
         raise ValueError(
@@ -342,7 +307,7 @@ def _springs(model, n_shells):
     return _with_column(near, names, "rest", reference_row(model) * beyond)
 
 
-def _groups(model, groups, others):
+def _groups(model: "ForceConstantModel", groups: Any, others: str) -> Reduction:
     """Factors of groups of constants; other constants are free or scale together."""
     if not isinstance(groups, Mapping) or not groups:
         raise ValueError(
@@ -379,7 +344,7 @@ def _groups(model, groups, others):
     )
 
 
-def _places(group, members, names):
+def _places(group: str, members: Any, names: list[str]) -> list[int]:
     """Return the numbers of the constants that a group names."""
     members = [members] if isinstance(members, (str, Integral)) else list(members)
     numbers, shells = {name: n for n, name in enumerate(names)}, shell_numbers(names)
@@ -399,7 +364,12 @@ def _places(group, members, names):
     return places
 
 
-def _linear_map(model, matrix, names, origin):
+def _linear_map(
+    model: "ForceConstantModel",
+    matrix: Any,
+    names: str | Sequence[str] | None,
+    origin: ArrayLike | None,
+) -> Reduction:
     """Any map."""
     if names is None:
         raise ValueError("map needs names, one a column.")
@@ -417,11 +387,17 @@ def _linear_map(model, matrix, names, origin):
     return _from_matrix(np.column_stack([column, dense]), ["origin", *names])
 
 
-def _directions(model, covariance, samples, n_components, origin):
+def _directions(
+    model: "ForceConstantModel",
+    covariance: ArrayLike | None,
+    samples: ArrayLike | None,
+    n_components: float | None,
+    origin: ArrayLike | None,
+) -> Reduction:
     """Principal directions of what is known of the constants, and a common factor."""
     if samples is not None:
-        samples = parameter_rows(samples, model.parameter_names)
-        origin = samples.mean(axis=0) if origin is None else origin
+        rows = parameter_rows(samples, model.parameter_names)
+        samples, origin = rows, rows.mean(axis=0) if origin is None else origin
     origin = _origin(model, reference_row(model) if origin is None else origin)
     found = principal_directions(origin, covariance, samples, n_components)
     return _from_matrix(
@@ -432,7 +408,7 @@ def _directions(model, covariance, samples, n_components, origin):
     )
 
 
-def _origin(model, origin):
+def _origin(model: "ForceConstantModel", origin: ArrayLike) -> Array:
     """Return the constants that scale together, a column of the map."""
     row = parameter_rows(origin, model.parameter_names)
     if len(row) != 1 or not row.any():
@@ -443,7 +419,9 @@ def _origin(model, origin):
     return row[0]
 
 
-def _with_column(matrix, names, name, column):
+def _with_column(
+    matrix: csr_array, names: list[str], name: str, column: Array
+) -> Reduction:
     """Return a reduction with one more parameter, the last."""
     made = _from_matrix(matrix, names)
     rows = np.flatnonzero(column)
@@ -452,7 +430,7 @@ def _with_column(matrix, names, name, column):
     return Reduction((*names, name), made.n_constants, entries)
 
 
-def _listed(names):
+def _listed(names: Sequence[Any]) -> str:
     """Return names for a message, not all of hundreds."""
     shown = ", ".join(map(str, names[:_SHOWN]))
     return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names)} in all)"
