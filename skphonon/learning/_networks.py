@@ -356,7 +356,7 @@ def _convolution(kind, n_in, n_out, generator, **options):
 
 
 def _skip_init(kind, n_in, n_out, **options):
-    device = torch.get_default_device()
+    device = torch.empty(0).device  # torch 2.7 hides contexts from the default
     return nn.utils.skip_init(kind, n_in, n_out, device=device, **options)
 
 
