@@ -11,7 +11,7 @@ distribution.
 The prior goes to --folder, corrected (``priors_<crystal>.joblib``) and as it was
 (``priors_<crystal>_raw.joblib``). The reference of its model is its mean: nothing in it
 but the softening knows the truth. The dispersion error is the root mean square over all
-modes of the usual path, in meV and in % of the highest true energy there.
+modes of the standard path, in meV and in % of the highest true energy there.
 ``supercells`` compares forces on supercells of germanium of 16 to 128 atoms.
 """
 
@@ -138,7 +138,7 @@ def read(name, n_shells=None):
 
 
 def points(model):
-    """Return points along the usual path, (n_points, 3), none at the zone centre."""
+    """Return points along the standard path, (n_points, 3), none at the zone centre."""
     share = (np.arange(POINTS)[:, None] + 0.5) / POINTS
     return np.concatenate(
         [

@@ -11,7 +11,7 @@ intensity, inclined at random, and Poisson counts.
 All roads get the same spectra; those that search get the first few draws of them and
 the first-principles constants (a sixth as many draws where more than one orientation
 is seen, which takes longer). In the table, dispersion errors are root mean squares over
-all modes of the usual path, in % of the highest energy that the crystal has there; of
+all modes of the standard path, in % of the highest energy the crystal has there; of
 the draws their root mean square, median and 90th percentile. Errors of constants are
 in units of the spread of the prior. "within" is the share of the constants of the draws
 that lie within 1 and 1.96 standard deviations. The mean of the prior is that of its
