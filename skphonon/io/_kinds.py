@@ -12,11 +12,14 @@ import h5py
 
 from skphonon.io._hdf5 import attribute, find, names, open_hdf5, read_text
 
-__all__ = ["FORMAT", "Kind", "identify", "nxspe_entry", "open_as"]
+__all__ = ["FORMAT", "Kind", "identify", "nxspe_entry", "open_as", "require_kind"]
 
 FORMAT = "skphonon spectra"  # attribute of the package's own files
 
 _HEAD = 4096  # bytes that tell the kind of a file
+_NPZ = re.compile(rb"PK\x03\x04.{26}[^/]{1,99}\.npy", re.DOTALL)
+_NUMBER = r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?|[-+]?(?:nan|inf)\w*)"
+_NUMBERS_ONLY = re.compile(rf"{_NUMBER}(?:[\s,;]+{_NUMBER})*[\s,;]*", re.IGNORECASE)
 
 
 class Kind(NamedTuple):
@@ -45,20 +48,36 @@ _READ = {
             "an NXSPE file, with an entry that has the definition 'NXSPE'",
             "Read it with read_nxspe.",
         ),
+        Kind(
+            "processed",
+            "a processed workspace of Mantid, from SaveNexusProcessed",
+            "Read it with read_processed.",
+        ),
+        Kind("horace", "a file of Horace (.sqw or .d2d)", "Read it with read_horace."),
+        Kind(
+            "npz",
+            "arrays of NumPy under names (.npz)",
+            "Read it with read_arrays.",
+        ),
+        Kind("spe", "an SPE file in text", "Read it with read_spe."),
+        Kind("grp", "a group file of DAVE (.grp)", "Read it with read_dave."),
+        Kind(
+            "spice",
+            "a triple-axis scan in the SPICE format",
+            "Read it with read_triple_axis.",
+        ),
+        Kind(
+            "ill",
+            "a triple-axis scan in the format of the ILL",
+            "Read it with read_triple_axis.",
+        ),
+        Kind("table", "a table of numbers in text", "Read it with read_text."),
     )
 }
-_MANTID = "Load it in the program that wrote it or in Mantid, and save it with "
-_AS_NXSPE = f"{_MANTID}SaveNXSPE."
 _UNPACK = "Unpack it first."
 _BY_ARRAYS = (
     "Read its numbers into arrays, and make a Measurement of them or keep them with "
     "write_arrays."
-)
-_PROCESSED = Kind(
-    "processed",
-    "a processed workspace of Mantid, from SaveNexusProcessed",
-    "Load it in Mantid, and save it with SaveNXSPE if it holds energy transfers by "
-    "detector, or with SaveMD if it is a histogram.",
 )
 _EVENTS = Kind(
     "mdevents",
@@ -76,18 +95,14 @@ _SIGNATURES = {  # first bytes of files that are no text
         "an older NeXus file, in HDF4",
         "Load it in the program that wrote it, and save it again.",
     ),
-    b"\x06\x00\x00\x00horace": Kind(
-        "horace",
-        "a file of Horace (.sqw or .d2d)",
-        "Take its signal, error and axes into arrays, and keep them with write_arrays.",
-    ),
+    b"\x06\x00\x00\x00horace": _READ["horace"],
     b"\x1f\x8b": Kind("gzip", "a file packed by gzip", _UNPACK),
     b"BZh": Kind("bzip2", "a file packed by bzip2", _UNPACK),
     b"\xfd7zXZ": Kind("xz", "a file packed by xz", _UNPACK),
     b"\x28\xb5\x2f\xfd": Kind("zstd", "a file packed by zstd", _UNPACK),
     b"PK\x03\x04": Kind(
         "zip",
-        "a zip archive, such as a .npz of NumPy or a .pt of PyTorch",
+        "a zip archive, such as a .pt of PyTorch",
         "Unpack it first, or read its numbers into arrays and use write_arrays.",
     ),
     b"\x93NUMPY": Kind("npy", "an array of NumPy (.npy)", _BY_ARRAYS),
@@ -103,20 +118,17 @@ _TEXTS = {  # patterns at the beginning of texts, or in a line near it
         "lfs", "a pointer of Git LFS, not the file", "Get the file with git lfs pull."
     ),
     r"\A\s*<\?xml": Kind("xml", "an XML document", _BY_ARRAYS),
-    r"^### (phi|energy) grid": Kind("spe", "an SPE file in text", _AS_NXSPE),
-    r"\A# number of energy transfer values": Kind(
-        "grp", "a group file of DAVE (.grp)", _BY_ARRAYS
-    ),
-    r"\A# scan\s*=": Kind("spice", "a triple-axis scan in the SPICE format",
-                          _BY_ARRAYS),
-    r"\AR{40,}": Kind("ill", "an ASCII file of the ILL", _BY_ARRAYS),
+    r"^### (phi|energy) grid": _READ["spe"],
+    r"\A# number of energy transfer values": _READ["grp"],
+    r"\A# scan\s*=": _READ["spice"],
+    r"\AR{40,}": _READ["ill"],
     r"^phonopy:": Kind(
         "phonopy", "a file of phonopy", "See ForceConstantModel.from_phonopy."
     ),
     r"\A\s*\d+\s*\n(\s*[-+.\deE]+){5,7}\s*\n": Kind(
         "detectors",
         "a table of detectors (.par or .phx) without intensities",
-        "Read what they counted, an NXSPE file.",
+        "Pass it to read_spe, as detectors, beside the SPE file of intensities.",
     ),
 }  # fmt: skip
 
@@ -130,9 +142,17 @@ def identify(path) -> Kind:
     return found
 
 
+def require_kind(path, *wanted) -> Kind:
+    """Return the kind of a file if it is a wanted one, else ValueError with advice."""
+    found = identify(path)
+    if found.key not in wanted:
+        raise _unwanted(path, found, wanted)
+    return found
+
+
 @contextmanager
-def open_as(path, wanted):
-    """Open an HDF5 file that a reader wants: "arrays", "mdhisto" or "nxspe".
+def open_as(path, *wanted):
+    """Open an HDF5 file that a reader wants, such as "arrays", "mdhisto" or "nxspe".
 
     A ValueError tells which other kind it is, with advice on that.
     """
@@ -141,12 +161,15 @@ def open_as(path, wanted):
     if found is None:
         with open_hdf5(path) as file:
             found = _by_groups(file)
-            if found.key == wanted:
+            if found.key in wanted:
                 yield file
                 return
-    raise ValueError(
-        f"{path} must be {_READ[wanted].noun}, got {found.noun}. {found.advice}"
-    )
+    raise _unwanted(path, found, wanted)
+
+
+def _unwanted(path, found, wanted):
+    nouns = " or ".join(_READ[key].noun for key in wanted)
+    return ValueError(f"{path} must be {nouns}, got {found.noun}. {found.advice}")
 
 
 def nxspe_entry(file):
@@ -168,7 +191,8 @@ def _by_bytes(path):
         head = file.read(_HEAD)
     for signature, kind in _SIGNATURES.items():
         if head.startswith(signature):
-            return kind
+            # NumPy writes nothing but arrays, each in a file of its own
+            return _READ["npz"] if _NPZ.match(head) else kind
     if head.startswith(h5py_signature := b"\x89HDF\r\n\x1a\n") or (
         len(head) > len(h5py_signature) and h5py.is_hdf5(path)
     ):
@@ -188,8 +212,18 @@ def _by_text(head):
     for pattern, kind in _TEXTS.items():
         if re.search(pattern, text, re.IGNORECASE | re.MULTILINE):
             return kind
+    if _is_table(text):
+        return _READ["table"]
     line = text.strip().partition("\n")[0][:40]
     return Kind("text", f"a text file that begins {line!r}", _BY_ARRAYS)
+
+
+def _is_table(text):
+    """Tell whether most lines that begin as no comment are rows of numbers."""
+    lines = [line.strip() for line in text.split("\n")[:-1] or [text]]
+    rows = [line for line in lines if line and line[0] not in "#%!;*/\"'"]
+    numbers = [line for line in rows if _NUMBERS_ONLY.fullmatch(line)]
+    return len(numbers) > 1 and len(numbers) >= 0.5 * len(rows)
 
 
 def _by_groups(file):
@@ -204,7 +238,7 @@ def _by_groups(file):
     if nxspe_entry(file):
         return _READ["nxspe"]
     if any(name.startswith("mantid_workspace_") for name in here):
-        return _PROCESSED
+        return _READ["processed"]
     if "force_constants" in here:
         return _FORCES
     if "raw_data_1" in here or find(file, "entry/bank1_events"):
