@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skphonon._validation import increasing_axis
 from skphonon._versioned import Immutable, immutable, read_only
-from skphonon.instrument.measurement import TRANSPOSED
+from skphonon.instrument._advice import TRANSPOSED
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 from skphonon._validation import increasing_axis, wavevector_rows
 from skphonon._versioned import immutable, read_only
 from skphonon._warnings import warn_user
+from skphonon.instrument._advice import MeasurementWarning
 from skphonon.instrument._pixels import (
     PowderGrid,
     Visible,
     WavevectorGrid,
     energy_axis,
 )
-from skphonon.instrument.measurement import MeasurementWarning
 from skphonon.physics.scattering import final_energy, kinematic_mask
 
 __all__ = ["PathGrid", "SpectrumGrid", "energy_edges", "pixel_coordinates"]

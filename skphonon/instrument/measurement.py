@@ -12,6 +12,8 @@ from scipy.ndimage import binary_dilation
 
 from skphonon._versioned import Immutable, immutable, read_only
 from skphonon._warnings import warn_user
+from skphonon.instrument._advice import TRANSPOSED, MeasurementWarning
+from skphonon.instrument._arrays import laid_out
 from skphonon.physics.scattering import kinematic_mask
 
 __all__ = [
@@ -30,16 +32,7 @@ _ASKED = (
     "temperature",
     "energy_resolution",
 )  # settings that a simulator shares
-#: Advice on images that have their axes exchanged.
-TRANSPOSED = (
-    "The images look transposed: rows are energies, columns are |Q|. Turn them with "
-    "images.swapaxes(-1, -2) before grid.to_rows."
-)
 _BEYOND = 0.02  # share of pixels with intensity where no neutron can arrive
-
-
-class MeasurementWarning(UserWarning):
-    """A measurement is probably not as it is described."""
 
 
 @immutable
@@ -60,6 +53,9 @@ class Measurement(Immutable):
     quantity : {"sqe", "chi"}, default=None
         Scattering function S(Q, E) or susceptibility :math:`\chi''`, to which the
         intensities are in proportion.
+    units : str, default=None
+        Units of the intensities, such as "counts", "arbitrary", "barn/sr/meV" or
+        "1/meV". They are kept beside the numbers, and nothing is converted by them.
     incident_energy : float, default=None
         Energy of the incoming neutrons in meV. None takes that of the grid.
     temperature : float or array-like of shape (n_spectra,), default=None
@@ -104,6 +100,7 @@ class Measurement(Immutable):
     _: KW_ONLY
     error: Array | None = None
     quantity: str | None = None
+    units: str | None = None
     incident_energy: float | None = None
     temperature: float | Array | None = None
     energy_resolution: float | Callable | None = None
@@ -127,6 +124,7 @@ class Measurement(Immutable):
         self._keep(
             error=None if self.error is None else _errors(self.error, data),
             quantity=_quantity(self.quantity),
+            units=_text(self.units, "units"),
             incident_energy=_positive(incident, "incident_energy", "meV"),
             temperature=_temperature(self.temperature, len(self)),
             energy_resolution=resolution,
@@ -147,12 +145,105 @@ class Measurement(Immutable):
                 "images into rows with grid.to_rows."
             )
 
+    @classmethod
+    def from_arrays(
+        cls,
+        q: ArrayLike,
+        energy: ArrayLike,
+        intensity: ArrayLike,
+        error: ArrayLike | None = None,
+        *,
+        incident_energy: float | None = None,
+        temperature: float | ArrayLike | None = None,
+        quantity: str | None = None,
+        units: str | None = None,
+        energy_resolution: float | Callable | None = None,
+        source: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Self:
+        r"""Make a measurement of axes and images, in whichever order.
+
+        The shape of an image tells which axis is which, and whether an axis holds
+        centres of bins or their borders. A square image has energies in rows, as
+        everywhere in the package; with `incident_energy` a warning tells if intensities
+        then lie where no neutron can arrive. Axes may be in falling or any order: they
+        are sorted, and the images with them.
+
+        Parameters
+        ----------
+        q : array-like of shape (n_q,), (n_q + 1,) or (n_q, 3)
+            Momentum transfer in 1/Angstrom: centres of bins, or borders; or
+            wavevectors, h, k and l in rows, in r.l.u.
+        energy : array-like of shape (n_energy,) or (n_energy + 1,)
+            Energy transfer in meV, positive where the neutron loses energy: centres of
+            bins, or borders.
+        intensity : array-like of shape ([n_spectra,] n_energy, n_q) or transposed
+            One image or more; NaN, infinite or masked where nothing was measured. The
+            index and the columns of a pandas frame tell which axis is which.
+        error : array-like of the shape of `intensity`, default=None
+            Standard deviations. Those of 0, for want of counts, become NaN.
+        incident_energy : float, default=None
+            Energy of the incoming neutrons in meV.
+        temperature : float or array-like of shape (n_spectra,), default=None
+            Temperature of the sample in K.
+        quantity, units, energy_resolution, source, details : optional
+            As for :class:`Measurement`.
+
+        Returns
+        -------
+        Measurement
+            On a :class:`SpectrumGrid`, or a :class:`PathGrid` of wavevectors, the mask
+            of which is what was measured in any spectrum. Borders of bins are kept in
+            ``details["edges"]``. Energies that no neutron of `incident_energy` can
+            lose are left out if nothing was measured at them.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit together, a value of an axis is not finite or appears
+            twice, or nothing was measured.
+
+        Warns
+        -----
+        MeasurementWarning
+            If intensities lie where no neutron of this incident energy can arrive.
+
+        See Also
+        --------
+        skphonon.io.from_pandas, skphonon.io.from_scipp : The same for tables and scipp.
+
+        Examples
+        --------
+        >>> from skphonon import Measurement
+        >>> measured = Measurement.from_arrays(
+        ...     q=[1.0, 2.0, 3.0], energy=[10.0, 20.0],
+        ...     intensity=[[1, 4], [2, 5], [3, 6]], incident_energy=50.0,
+        ... )
+        >>> measured.grid.shape, measured.data
+        ((2, 3), array([[1., 2., 3., 4., 5., 6.]]))
+        """
+        layout = laid_out(q, energy, intensity, error, incident_energy)
+        return cls(
+            layout.data,
+            layout.grid,
+            error=layout.error,
+            quantity=quantity,
+            units=units,
+            incident_energy=incident_energy,
+            temperature=temperature,
+            energy_resolution=energy_resolution,
+            source=source,
+            details={**layout.details, **(details or {})},
+        )
+
     def __repr__(self) -> str:
         shape = " x ".join(map(str, np.shape(self.data)))
         known = [
             f"{name}={getattr(self, name)!r}"
             for name in (*_ASKED, "incident_energy", "source")
         ]
+        if self.units:
+            known.append(f"units={self.units!r}")
         layout = "None" if self.grid is None else type(self.grid).__name__
         return (
             f"{type(self).__name__}(data of {shape}, grid={layout}, {', '.join(known)})"
@@ -254,6 +345,12 @@ def _quantity(value: str | None) -> str | None:
             f"quantity must be one of {', '.join(_QUANTITIES)} or None, got {value!r}."
         )
     return value
+
+
+def _text(value: Any, name: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name} must be a text or None, got {value!r}.")
+    return value or None
 
 
 def _positive(

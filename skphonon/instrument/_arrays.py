@@ -1,0 +1,189 @@
+"""Axes and images in any order, brought into that of the package."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skphonon.instrument.grid import PathGrid, SpectrumGrid
+
+__all__ = ["laid_out"]
+
+Array = NDArray[np.float64]
+
+
+class Layout(NamedTuple):
+    """Rows of a grid, their errors and the borders that were given, if any."""
+
+    data: Array
+    grid: SpectrumGrid | PathGrid
+    error: Array | None
+    details: dict[str, Any]
+
+
+class _Fit(NamedTuple):
+    """A reading of shapes: whether images are turned, and which axes are borders."""
+
+    turned: bool
+    edges: tuple[bool, bool]  # of energy, of q
+
+
+def laid_out(
+    q: ArrayLike,
+    energy: ArrayLike,
+    intensity: ArrayLike,
+    error: ArrayLike | None,
+    incident_energy: float | None,
+) -> Layout:
+    """Return rows and their grid: energies in rows, both axes increasing."""
+    axes = _axis(energy, "energy"), _axis(q, "q")
+    images = _images(intensity, "intensity")
+    errors = None if error is None else _images(error, "error")
+    if errors is not None and errors.shape != images.shape:
+        raise ValueError(
+            f"error must have the shape of intensity, {np.shape(intensity)}, got "
+            f"{np.shape(error)}."
+        )
+    fit = _fit(*axes, images.shape[1:], _labels(intensity))
+    parts = [images] if errors is None else [images, errors]
+    if fit.turned:
+        parts = [each.swapaxes(1, 2) for each in parts]
+    details: dict[str, Any] = {}
+    centres = []
+    for place, (name, axis, edges) in enumerate(
+        zip(("energy", "q"), axes, fit.edges, strict=True), 1
+    ):
+        if edges:
+            _require_monotonic(axis, name)
+            details.setdefault("edges", {})[name] = np.sort(axis)
+            axis = (axis[1:] + axis[:-1]) / 2
+        if axis.ndim == 1:
+            order = np.argsort(axis, kind="stable")
+            axis = axis[order]
+            if (order[1:] < order[:-1]).any():
+                parts = [np.take(each, order, place) for each in parts]
+            _refuse_repeated(axis, name)
+        centres.append(axis)
+    return _on_grid(*centres, parts, incident_energy, details)
+
+
+def _on_grid(
+    energy: Array,
+    q: Array,
+    parts: list[Array],
+    incident_energy: float | None,
+    details: dict[str, Any],
+) -> Layout:
+    images = np.where(np.isfinite(parts[0]), parts[0], np.nan)
+    keep = np.ones(energy.size, dtype=bool)
+    if incident_energy is not None:  # no bins that are there for symmetry only
+        counted = (np.nan_to_num(images) != 0).any(axis=(0, 2))
+        keep = counted | (energy < incident_energy)
+    if not keep.all() and keep.any():
+        energy, images = energy[keep], images[:, keep]
+        parts = [each[:, keep] for each in parts]
+        details.get("edges", {}).pop("energy", None)
+    mask = np.isfinite(images).any(axis=0)
+    if not mask.any():
+        raise ValueError(
+            f"intensity must have a finite number somewhere, got none of {images.size}."
+        )
+    grid: SpectrumGrid | PathGrid
+    if q.ndim == 2:
+        grid = PathGrid(energy, q, mask=mask)
+    else:
+        grid = SpectrumGrid(energy, q, incident_energy=incident_energy, mask=mask)
+    error = None
+    if len(parts) > 1:
+        known = np.isfinite(images) & np.isfinite(parts[1]) & (parts[1] != 0)
+        error = grid.to_rows(np.where(known, parts[1], np.nan))
+    return Layout(grid.to_rows(images), grid, error, details)
+
+
+def _axis(values: ArrayLike, name: str) -> Array:
+    axis = np.asarray(values, dtype=float)
+    wavevectors = name == "q" and axis.ndim == 2 and axis.shape[1] == 3
+    if not axis.size or not (axis.ndim == 1 or wavevectors):
+        allowed = "a list of numbers" + (
+            ", or wavevectors of shape (n_q, 3)" if name == "q" else ""
+        )
+        raise ValueError(f"{name} must be {allowed}, got shape {axis.shape}.")
+    if not np.isfinite(axis).all():
+        raise ValueError(
+            f"{name} must be finite, got {(~np.isfinite(axis)).sum()} NaN or infinite "
+            f"values of {axis.size}."
+        )
+    return axis
+
+
+def _images(values: ArrayLike, name: str) -> Array:
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(float), np.nan)
+    images = np.asarray(values, dtype=float)
+    if images.ndim not in (2, 3):
+        raise ValueError(
+            f"{name} must be an image of energies by momentum transfers, or several, "
+            f"got shape {images.shape}."
+        )
+    return images.reshape(-1, *images.shape[-2:])
+
+
+def _labels(values: Any) -> Iterator[tuple[Array, Array]]:
+    """Yield what rows and columns of a frame are called, if these are numbers."""
+    if hasattr(values, "index") and hasattr(values, "columns"):
+        try:
+            yield tuple(  # type: ignore[misc]
+                np.asarray(each, dtype=float) for each in (values.index, values.columns)
+            )
+        except (TypeError, ValueError):
+            return
+
+
+def _fit(
+    energy: Array,
+    q: Array,
+    shape: tuple[int, ...],
+    labels: Iterator[tuple[Array, Array]],
+) -> _Fit:
+    fits = [
+        _Fit(turned, (of_energy, of_q))
+        for of_energy, of_q, turned in product((False, True), repeat=3)
+        if not (of_q and q.ndim == 2)
+        and (len(energy) - of_energy, len(q) - of_q)
+        == (shape[::-1] if turned else shape)
+    ]
+    if not fits:
+        raise ValueError(
+            f"intensity must have shape ({len(energy)}, {len(q)}), of energy by q, or "
+            f"the reverse, got {shape}. Borders of bins are one more than the bins."
+        )
+    for rows, columns in labels:
+        for each in fits:
+            first, second = (columns, rows) if each.turned else (rows, columns)
+            if _same(first, energy) and _same(second, q):
+                return each
+    return fits[0]
+
+
+def _same(labels: Array, axis: Array) -> bool:
+    return labels.shape == axis.shape and np.allclose(labels, axis)
+
+
+def _require_monotonic(borders: Array, name: str) -> None:
+    steps = np.diff(borders)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        raise ValueError(
+            f"Borders of bins of {name} must rise or fall throughout, got "
+            f"{borders[:4].tolist()} ..."
+        )
+
+
+def _refuse_repeated(axis: Array, name: str) -> None:
+    repeated = np.flatnonzero(np.diff(axis) == 0)
+    if repeated.size:
+        raise ValueError(
+            f"{name} must not repeat a value, got {axis[repeated[0]]:g} more than "
+            "once. Average what was measured there, or leave one out."
+        )
