@@ -43,8 +43,8 @@ def laid_out(
     errors = None if error is None else _images(error, "error")
     if errors is not None and errors.shape != images.shape:
         raise ValueError(
-            f"error must have the shape of intensity, {np.shape(intensity)}, got "
-            f"{np.shape(error)}."
+            f"error must have the shape of intensity, {images.shape}, got "
+            f"{errors.shape}."
         )
     fit = _fit(*axes, images.shape[1:], _labels(intensity))
     parts = [images] if errors is None else [images, errors]
@@ -66,7 +66,7 @@ def laid_out(
                 parts = [np.take(each, order, place) for each in parts]
             _refuse_repeated(axis, name)
         centres.append(axis)
-    return _on_grid(*centres, parts, incident_energy, details)
+    return _on_grid(centres[0], centres[1], parts, incident_energy, details)
 
 
 def _on_grid(

@@ -154,7 +154,7 @@ class Measurement(Immutable):
         error: ArrayLike | None = None,
         *,
         incident_energy: float | None = None,
-        temperature: float | ArrayLike | None = None,
+        temperature: float | Array | None = None,
         quantity: str | None = None,
         units: str | None = None,
         energy_resolution: float | Callable | None = None,

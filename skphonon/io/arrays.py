@@ -1,14 +1,17 @@
 """Spectra and their grid in one HDF5 file that any program can write.
 
-At the root, the attributes ``format`` ("skphonon spectra"), ``version`` (2) and
-``grid`` ("SpectrumGrid", "CrystalGrid" or "PathGrid"), and optionally ``quantity``
-("sqe" or "chi") and ``source``; in the group ``grid`` the parameters of that class,
-those that are None left out; ``data`` and optionally ``errors``, of shape (n_samples,
-n_energy, n_q) or, for a crystal, (n_samples, n_energy, n_h, n_k, n_l), NaN where
-nothing was measured; optionally ``temperature``, one number or one a sample, and the
-numbers ``incident_energy`` and ``energy_resolution``; in the group ``details`` anything
-else: numbers, texts, arrays and groups of these. In version 1 there are
-neither these two numbers nor ``quantity``, ``source`` and ``details``.
+At the root, the attributes ``format`` ("skphonon spectra"), ``version`` (3) and
+``grid`` ("SpectrumGrid", "AngleGrid", "CrystalGrid" or "PathGrid"), and optionally
+``quantity`` ("sqe" or "chi"), ``units`` and ``source``; in the group ``grid`` the
+parameters of that class, those that are None left out; ``data`` and optionally
+``errors``, of shape (n_samples, n_energy, n_q) or, for a crystal, (n_samples, n_energy,
+n_h, n_k, n_l), NaN where nothing was measured; optionally ``temperature``, one number
+or one a sample, and the numbers ``incident_energy`` and ``energy_resolution``; in the
+group ``details`` anything else: numbers, texts, arrays and groups of these. In version
+2 there are neither ``units`` nor an AngleGrid, in version 1 also neither the two
+numbers nor ``quantity``, ``source`` and ``details``.
+
+Arrays of NumPy under names, ``.npz``, are read as well.
 """
 
 import inspect
@@ -21,7 +24,7 @@ import numpy as np
 
 from skphonon._files import write_whole
 from skphonon._warnings import warn_user
-from skphonon.instrument import CrystalGrid, PathGrid, SpectrumGrid
+from skphonon.instrument import AngleGrid, CrystalGrid, PathGrid, SpectrumGrid
 from skphonon.instrument.measurement import (
     Measurement,
     MeasurementWarning,
@@ -41,9 +44,10 @@ from skphonon.io._kinds import FORMAT, open_as
 
 __all__ = ["read_arrays", "write_arrays"]
 
-_VERSION, _VERSIONS = 2, ("1", "2")  # written, read
+_VERSION, _VERSIONS = 3, ("1", "2", "3")  # written, read
 _REQUIRED = {
     SpectrumGrid: ("energy", "q"),
+    AngleGrid: ("energy", "two_theta"),
     CrystalGrid: ("energy", "h", "k", "l"),
     PathGrid: ("energy", "wavevectors"),
 }
@@ -62,6 +66,8 @@ _UNITS = {
     "temperature": "K",
     "energy_resolution": "meV",
 }
+_NEEDED = {AngleGrid: {"incident_energy"}}  # beside the axes
+_TEXTS = ("quantity", "units", "source")
 _PAIRS = ("two_theta", "elevation")
 _DEEP = 4  # groups of details in one another
 
@@ -76,7 +82,7 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
     X : Measurement, or array-like of shape (n_samples, n_pixels) or (n_pixels,)
         A measurement, which is kept as a whole, or spectra, one a row; NaN where
         nothing was measured.
-    grid : SpectrumGrid, CrystalGrid or PathGrid, default=None
+    grid : SpectrumGrid, AngleGrid, CrystalGrid or PathGrid, default=None
         Pixels of spectra; a measurement has its own.
     errors : array-like of the shape of `X`, default=None
         Standard deviations of spectra.
@@ -181,15 +187,11 @@ def read_arrays(path):
             for name in ("temperature", "incident_energy", "energy_resolution")
             if find(file, name) is not None
         }
+        texts = {name: attribute(file, "", name) for name in _TEXTS}
+        texts["source"] = texts["source"] or str(path)
         try:
             return Measurement(
-                data,
-                grid,
-                error=error,
-                quantity=attribute(file, "", "quantity"),
-                source=attribute(file, "", "source") or str(path),
-                details=details,
-                **known,
+                data, grid, error=error, details=details, **texts, **known
             )
         except ValueError as fault:
             raise ValueError(f"{place(file)}: {fault}") from fault
@@ -212,7 +214,7 @@ def _write_measurement(file, measured):
             "grid": np.bytes_(type(grid).__name__),
         }
     )
-    for name in ("quantity", "source"):
+    for name in _TEXTS:
         text = getattr(measured, name)
         if text:
             file.attrs[name] = np.bytes_(text.encode())
@@ -299,13 +301,16 @@ def _read(group, name):
     value = read_array(group, name)
     if name in _UNITS:
         check_units(group, name, (_UNITS[name].lower(),))
-    if name in _PAIRS:
-        if value.shape != (2,):
-            raise ValueError(
-                f"{place(group, name)} must be two angles, got shape {value.shape}."
-            )
-        return tuple(value.tolist())
     return _value(value)
+
+
+def _read_pair(group, name):
+    value = np.asarray(_read(group, name))
+    if value.shape != (2,):
+        raise ValueError(
+            f"{place(group, name)} must be two angles, got shape {value.shape}."
+        )
+    return tuple(value.tolist())
 
 
 def _value(array):
@@ -338,13 +343,16 @@ def _read_grid(group, grid_class):
             f"{', '.join(sorted(unknown))}."
         )
     axes = [_read(group, name) for name in required]
-    others = {name: _read(group, name) for name in here - {*required, "mask"}}
+    others = {
+        name: (_read_pair if name in _PAIRS else _read)(group, name)
+        for name in (here | _NEEDED.get(grid_class, set())) - {*required, "mask"}
+    }
     if "mask" in here:  # of the shape of a volume
         shape = tuple(len(np.atleast_1d(axis)) for axis in axes)
         mask = read_array(group, "mask", shape).astype(bool)
         others["mask"] = mask.reshape(len(mask), -1)
     try:
         grid = grid_class(*axes, **others)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{place(group)}: {error}") from error
     return grid, _image_shape(grid)

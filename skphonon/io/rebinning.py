@@ -186,7 +186,8 @@ class _Runs:
     def __init__(self, measured):
         self._measured = measured
         self.incident_energies, self.sources = [], []
-        self._told: dict[str, set] = {"temperature": set(), "energy_resolution": set()}
+        names = ("temperature", "energy_resolution", "units")
+        self._told: dict[str, set] = {name: set() for name in names}
         self.odd_widths: Counter[str] = Counter()
 
     def __iter__(self):

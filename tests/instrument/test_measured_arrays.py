@@ -145,7 +145,7 @@ def test_energies_that_no_neutron_can_lose_are_left_out():
         ({"q": np.append(Q, 1.0)}, r"Borders of bins of q must rise or fall"),
         ({"intensity": ROW[0]}, r"intensity must be an image .* got shape \(600,\)"),
         ({"intensity": IMAGE * np.nan}, "must have a finite number somewhere, got non"),
-        ({"error": IMAGE[1:]}, r"shape of intensity, \(20, 30\), got \(19, 30\)"),
+        ({"error": IMAGE[1:]}, r"shape of intensity, \(1, 20, 30\), got \(1, 19"),
         ({"error": -IMAGE}, "error must not be negative"),
         ({"units": 3}, "units must be a text or None, got 3"),
         ({"incident_energy": -3.0}, "incident_energy must be positive"),

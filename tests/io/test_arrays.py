@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from skphonon import CrystalGrid, Measurement, PathGrid, SpectrumGrid
-from skphonon.instrument import DetectorMeasurement, MeasurementWarning
+from skphonon.instrument import AngleGrid, DetectorMeasurement, MeasurementWarning
 from skphonon.io import read_arrays, write_arrays
 
 ENERGY, Q = np.array([10.0, 12.5, 20.0]), np.array([0.1, 0.7])
@@ -17,6 +17,7 @@ GRIDS = {
         ENERGY, Q, incident_energy=50.0, two_theta=(3.0, 130.1), mask=MASK
     ),
     "powder without a mask": SpectrumGrid(ENERGY, Q, incident_energy=50.0),
+    "angles": AngleGrid(ENERGY, [3.0, 90.5], incident_energy=50.0, mask=MASK),
     "path": PathGrid(ENERGY, [[0.5, 0, 1 / 3], [0.5, 0.1, 0]], mask=MASK),
     "crystal": CrystalGrid(
         ENERGY,
@@ -79,6 +80,7 @@ def test_a_measurement_comes_back_whole(grid, tmp_path):
         grid,
         error=X**2,
         quantity="chi",
+        units="barn/sr/meV",
         incident_energy=70.0,
         temperature=[5.0, 6.0, 7.0],
         energy_resolution=1.25,
@@ -89,7 +91,7 @@ def test_a_measurement_comes_back_whole(grid, tmp_path):
     read = read_arrays(path)
     for name in ("data", "error", "temperature"):
         assert_array_equal(getattr(read, name), getattr(written, name))
-    for name in ("quantity", "incident_energy", "energy_resolution", "source"):
+    for name in ("quantity", "units", "incident_energy", "energy_resolution", "source"):
         assert getattr(read, name) == getattr(written, name)
     assert_array_equal(read.details["events"], details["events"])
     assert_array_equal(read.details["edges"]["q"], details["edges"]["q"])
@@ -137,12 +139,13 @@ def test_a_measurement_is_all_that_is_given(tmp_path):
     assert not path.exists()
 
 
-def test_version_1_stays_readable(tmp_path):
-    """As written by skphonon before measurements."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_versions_stay_readable(tmp_path, version):
+    """As written by skphonon before measurements, and before units."""
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.attrs.update(
-            {"format": "skphonon spectra", "version": 1, "grid": "SpectrumGrid"}
+            {"format": "skphonon spectra", "version": version, "grid": "SpectrumGrid"}
         )
         for name, value, units in (
             ("grid/energy", ENERGY, "meV"),
@@ -160,7 +163,7 @@ def test_version_1_stays_readable(tmp_path):
     assert_array_equal(read.error, read.data)
     assert_array_equal(read.temperature, [5])
     assert read.incident_energy == 50
-    assert (read.quantity, read.energy_resolution) == (None, None)
+    assert (read.quantity, read.units, read.energy_resolution) == (None, None, None)
     assert read.source == str(path)
 
 
@@ -205,7 +208,9 @@ def test_what_does_not_fit_is_not_written(tmp_path):
         ValueError, match=r"one for each of 2 spectra, got shape \(3,\)"
     ):
         write_arrays(path, np.zeros((2, 6)), grid, temperature=[1, 2, 3])
-    with pytest.raises(TypeError, match="SpectrumGrid, CrystalGrid, PathGrid, got str"):
+    with pytest.raises(
+        TypeError, match="SpectrumGrid, AngleGrid, CrystalGrid, PathGrid, got str"
+    ):
         write_arrays(path, np.zeros((2, 6)), "powder")
     assert not list(tmp_path.iterdir())
 
@@ -229,10 +234,10 @@ def mark(name, value):
     ("change", "message"),
     [
         (mark("format", "other"), r"a\.h5 must be .* the attribute format 'skphonon"),
-        (mark("version", 3), "attribute version 1 or 2, got '3'. A newer skphonon"),
+        (mark("version", 4), "version 1 or 2 or 3, got '4'. A newer skphonon"),
         (
             mark("grid", "Grid"),
-            "one of SpectrumGrid, CrystalGrid, PathGrid; got 'Grid'",
+            "one of SpectrumGrid, AngleGrid, CrystalGrid, PathGrid; got 'Grid'",
         ),
         (replace("grid", None), r"a\.h5: /grid must be a group, found none"),
         (replace("grid/q", None), "/grid/q must be a dataset, found none"),
@@ -260,6 +265,19 @@ def test_malformed_files_are_named(tmp_path, change, message):
     with h5py.File(path, "a") as file:
         change(file)
     with pytest.raises(ValueError, match=message):
+        read_arrays(path)
+
+
+def test_an_angle_needs_the_incident_energy(tmp_path):
+    grid, path = GRIDS["angles"], tmp_path / "a.h5"
+    write_arrays(path, spectra(grid), grid)
+    with h5py.File(path, "a") as file:
+        del file["grid/incident_energy"]
+    with pytest.raises(ValueError, match="/grid/incident_energy must be a dataset"):
+        read_arrays(path)
+    with h5py.File(path, "a") as file:
+        file["grid/incident_energy"] = [50.0, 60.0]
+    with pytest.raises(ValueError, match=r"a\.h5: /grid"):
         read_arrays(path)
 
 

@@ -286,11 +286,12 @@ def test_all_detectors_of_a_file_count(name, message):
 def test_what_is_known_of_the_runs_is_kept(path):
     run = read_nxspe(path)
     assert (run.quantity, run.source) == ("sqe", str(path))
-    warm = run.replace(temperature=300.0, energy_resolution=1.2)
+    warm = run.replace(temperature=300.0, energy_resolution=1.2, units="1/meV")
     reduced = reduce_powder([warm, warm], GRID)
     assert isinstance(reduced, Measurement)
     assert (reduced.quantity, reduced.incident_energy) == ("sqe", EI)
-    assert (reduced.temperature, reduced.energy_resolution) == (300.0, 1.2)
+    told = reduced.temperature, reduced.energy_resolution, reduced.units
+    assert told == (300.0, 1.2, "1/meV")
     assert reduced.source == f"{path} and 1 more"
     assert reduce_powder([warm, run], GRID).temperature is None
 
