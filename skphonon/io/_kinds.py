@@ -11,15 +11,16 @@ from typing import NamedTuple
 import h5py
 
 from skphonon.io._hdf5 import attribute, find, names, open_hdf5, read_text
+from skphonon.io._tables import is_row
 
 __all__ = ["FORMAT", "Kind", "identify", "nxspe_entry", "open_as", "require_kind"]
 
 FORMAT = "skphonon spectra"  # attribute of the package's own files
 
-_HEAD = 4096  # bytes that tell the kind of a file
+_HEAD = 1 << 16  # bytes that tell the kind of a file
 _NPZ = re.compile(rb"PK\x03\x04.{26}[^/]{1,99}\.npy", re.DOTALL)
-_NUMBER = r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?|[-+]?(?:nan|inf)\w*)"
-_NUMBERS_ONLY = re.compile(rf"{_NUMBER}(?:[\s,;]+{_NUMBER})*[\s,;]*", re.IGNORECASE)
+_SEEN = 100  # rows of a text, that tell whether it is a table
+_ROW_OF_DETECTORS = r"[ \t]*[-+.\deE]+(?:[ \t]+[-+.\deE]+){4,6}[ \t]*\n"
 
 
 class Kind(NamedTuple):
@@ -125,7 +126,7 @@ _TEXTS = {  # patterns at the beginning of texts, or in a line near it
     r"^phonopy:": Kind(
         "phonopy", "a file of phonopy", "See ForceConstantModel.from_phonopy."
     ),
-    r"\A\s*\d+\s*\n(\s*[-+.\deE]+){5,7}\s*\n": Kind(
+    rf"\A\s*\d+[ \t]*\n{_ROW_OF_DETECTORS}": Kind(
         "detectors",
         "a table of detectors (.par or .phx) without intensities",
         "Pass it to read_spe, as detectors, beside the SPE file of intensities.",
@@ -212,18 +213,26 @@ def _by_text(head):
     for pattern, kind in _TEXTS.items():
         if re.search(pattern, text, re.IGNORECASE | re.MULTILINE):
             return kind
-    if _is_table(text):
+    if _is_table(text, whole=len(head) < _HEAD):
         return _READ["table"]
     line = text.strip().partition("\n")[0][:40]
     return Kind("text", f"a text file that begins {line!r}", _BY_ARRAYS)
 
 
-def _is_table(text):
-    """Tell whether most lines that begin as no comment are rows of numbers."""
-    lines = [line.strip() for line in text.split("\n")[:-1] or [text]]
-    rows = [line for line in lines if line and line[0] not in "#%!;*/\"'"]
-    numbers = [line for line in rows if _NUMBERS_ONLY.fullmatch(line)]
-    return len(numbers) > 1 and len(numbers) >= 0.5 * len(rows)
+def _is_table(text, whole):
+    """Tell whether most lines that are no comment have two numbers or more.
+
+    Of a text that goes on, the last line counts as far as it is there.
+    """
+    lines = [line.strip(" \r") for line in text.split("\n") if line.strip()]
+    rows = [line for line in lines if line[0] not in "#%!;*/\"'"][:_SEEN]
+    rows += [line for line in lines if line[0] == '"' and is_row(line)][:_SEEN]
+    if not whole and len(rows) == 1:  # a row longer than what was read
+        return is_row(re.sub(r"[^\s,;]{0,99}\Z", "", rows[0]))
+    if not whole and len(lines) <= _SEEN:
+        rows = rows[:-1]
+    found = sum(map(is_row, rows))
+    return found > 1 and found >= 0.5 * len(rows)
 
 
 def _by_groups(file):

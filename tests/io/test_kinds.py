@@ -1,6 +1,7 @@
 """What a file is, by its content, and what each reader says of files of other kinds."""
 
 import gzip
+from time import perf_counter
 
 import h5py
 import numpy as np
@@ -28,7 +29,7 @@ REAL = {
         "from SaveNexusProcessed.* read_processed",
     ),
     "aluminium-arcs-50meV/simulated_1.pt": ("zip", "zip archive, .* PyTorch"),
-    "la2nio4/Sqw_path2.csv": ("text", "text file that begins '9.41065596"),
+    "la2nio4/Sqw_path2.csv": ("table", "table of numbers in text. .* read_text"),
     "phonopy/phonopy_params_Si.yaml": ("phonopy", "file of phonopy"),
     "phonopy/phonopy_params_NaCl-1.00.yaml.xz": ("xz", "packed by xz. Unpack it"),
     "phonopy/Ge-force_constants.hdf5": ("force_constants", "constants of phonopy"),
@@ -80,6 +81,47 @@ def test_first_bytes_tell(tmp_path, content, key, message):
         with pytest.raises(ValueError, match=r"a\.nxspe must be ") as caught:
             read(path)
         assert message in str(caught.value)
+
+
+TABLES = {
+    "points": "q E I\n1 2 3\n1 3 4\n",
+    "names in quotes": '"q","E","I"\n1,2,3\n1,3,4\n',
+    "numbers in quotes": '"1","2","3"\n"1","3","4"\n',
+    "decimal commas": "q;E;I\n1,5;2;3\n1,5;3;4\n",
+    "exponents of Fortran": "1.0D0 2.0D0 3.0-101\n1.0D0 3.0D0 4.D0\n",
+    "empty cells": "q,E,I\n1,,3\n1,3,\n",
+    "missing numbers": "1 2 ****\n1 3 --\n1 4 NA\n",
+    "long comments": "# a line of words\n" * 3000 + "1 2 3\n1 3 4\n",
+    "rows longer than the head": (("1.25 " * 20_000) + "\n") * 2,
+    "a first row longer than the head": "," + ",".join(["1.25"] * 20_000) + "\n1,2\n",
+    "two numbers a row, and how many": "2\n1 2\n2 3\n",
+}
+TEXTS = {
+    "a list": "1.0\n2.0\n3.0\n",
+    "a list and how long it is": "3\n12345.0\n23456.0\n34567.0\n",
+    "a list of long numbers": "3\n" + "1" * 4000 + "x\n",
+    "words": "one two\nthree four\n",
+    "a row": "1 2 3\n",
+    "digits without end": "1" * 60_000 + "x",
+    "dates": "2025-11-28 12:00\n2025-11-29 12:00\n",
+}
+
+
+@pytest.mark.parametrize("name", [*TABLES, *TEXTS])
+def test_tables_of_numbers(tmp_path, name):
+    path = tmp_path / "a.csv"
+    path.write_text((TABLES | TEXTS)[name])
+    start = perf_counter()
+    assert identify(path).key == ("table" if name in TABLES else "text")
+    assert perf_counter() - start < 1
+
+
+def test_a_table_of_detectors_needs_five_columns(tmp_path):
+    path = tmp_path / "a.par"
+    path.write_text("2\n1 2 3 4 5\n1 2 3 4 5\n")
+    assert identify(path).key == "detectors"
+    path.write_text("2\n1 2 3 4\n1 2 3 4\n")
+    assert identify(path).key == "table"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""Points of (|Q|, E) or (h, k, l, E), brought onto the grid that they form."""
+
+import numpy as np
+
+__all__ = ["axis_of", "image_of"]
+
+_SAME = 1e-5  # of the span of an axis: rounding of text
+_FILLED = 0.1  # of the grid, by the points on it
+_SMALL = 4  # points, which form no grid
+
+
+def image_of(q, energy, columns, where):
+    """Return axes, and images of energy by |Q| or wavevector, NaN without a point.
+
+    `q` has shape (n_points,) or (n_points, 3), `columns` are arrays of values of the
+    points; an error begins with `where`.
+    """
+    energies, row = axis_of(energy)
+    if q.ndim == 1:
+        moduli, column = axis_of(q)
+    else:
+        moduli, column = _wavevectors(q)
+    shape = len(energies), len(moduli)
+    _require_grid(len(energy), shape, where)
+    place = row * shape[1] + column
+    taken = np.bincount(place, minlength=shape[0] * shape[1])
+    if taken.max() > 1:
+        first = int(taken.argmax())
+        at = np.array2string(np.atleast_1d(moduli[first % shape[1]]), precision=5)
+        raise ValueError(
+            f"{where} must tell each point once, got {(taken > 1).sum()} of them "
+            f"several times, such as Q = {at}, E = {energies[first // shape[1]]:g} "
+            f"meV {taken[first]} times. Average them first, or leave out what was "
+            "repeated; scans of a triple-axis spectrometer are added up by "
+            "read_triple_axis."
+        )
+    images = []
+    for values in columns:
+        image = np.full(shape, np.nan)
+        image.ravel()[place] = values
+        images.append(image)
+    return moduli, energies, images
+
+
+def axis_of(values, tolerance=None):
+    """Return the different values of an axis, increasing, and which one each is."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    if tolerance is None:
+        tolerance = _SAME * (ordered[-1] - ordered[0])
+    number = np.concatenate([[0], np.cumsum(np.diff(ordered) > tolerance)])
+    first = np.flatnonzero(np.diff(number, prepend=-1))
+    which = np.empty(len(values), dtype=int)
+    which[order] = number
+    return ordered[first], which
+
+
+def _wavevectors(q):
+    """Return different wavevectors as they appear, and which one each is."""
+    parts = [axis_of(part) for part in q.T]
+    places = np.stack([which for _, which in parts], axis=1)
+    _, first, which = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), dtype=int)
+    rank[order] = np.arange(len(order))
+    return q[first[order]], rank[which.ravel()]
+
+
+def _require_grid(n_points, shape, where):
+    share = n_points / (shape[0] * shape[1])
+    alone = n_points > 1 and min(shape) > n_points / 2
+    if share < _FILLED or (alone and n_points >= _SMALL) or (alone and share < 0.5):
+        raise ValueError(
+            f"{where} must hold points of a grid, got {n_points} points at {shape[1]} "
+            f"places in Q and {shape[0]} energies, which fill {share:.2g} of the grid. "
+            "Bin them first, for instance with scipy.stats.binned_statistic_2d, and "
+            "pass the image to Measurement.from_arrays."
+        )

@@ -1,0 +1,256 @@
+"""Rows of numbers in text: delimiter, decimal sign, comments and header are found."""
+
+import re
+from array import array
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = [
+    "COMMENTS",
+    "Dialect",
+    "Table",
+    "is_row",
+    "numbers",
+    "read_table",
+    "text_lines",
+]
+
+COMMENTS = "#%!*/"  # at the beginning of a line
+_INLINE = re.compile(r"\s[#%!].*")  # but not in 1.#QNAN
+_HEAD_LINES, _HEAD_CHARACTERS = 200, 1 << 20  # that tell the dialect
+_HEADER_LINES = 10_000  # at most
+_LONGEST = 1 << 22  # characters of a line
+_NUMBER = re.compile(
+    r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d{1,4}|(?P<bare>[-+]\d{3}))?"
+)
+_MISSING = frozenset(
+    ("", "nan", "-nan", "+nan", "na", "n/a", "none", "null", "-", "--", "---", "inf",
+     "+inf", "-inf", "infinity", "-infinity", "1.#qnan", "1.#inf", "-1.#ind")
+)  # fmt: skip
+
+
+class Dialect(NamedTuple):
+    """Delimiter of cells, None of any white space, and decimal sign."""
+
+    delimiter: str | None
+    decimal: str
+
+
+class Table(NamedTuple):
+    """Numbers of a text, and what stands above them."""
+
+    values: np.ndarray  # (n_rows, n_columns), NaN where missing
+    header: list[str]  # lines above, without the signs of comments
+    dialect: Dialect
+    across: np.ndarray | None  # axis above the columns but the first, if there is one
+    corner: str  # text beside that axis
+
+
+_DIALECTS = [
+    Dialect(delimiter, decimal)
+    for delimiter in (";", "\t", ",", None)
+    for decimal in (".", ",")
+    if delimiter != decimal
+]
+
+
+def read_table(path) -> Table:
+    """Return the numbers of a text; ValueError if rows are none or unequal."""
+    path = Path(path)
+    dialect, header, width = _layout(path)
+    lines = [line for line in header if line.strip()]
+    across, corner = None, ""
+    if lines:
+        across, corner = _axis_above(lines[-1], dialect, width)
+    if across is not None:
+        del lines[-1]
+    first = len(header)
+    values = _quickly(path, first, dialect, width)
+    if values is None:
+        values = _with_care(path, first, dialect, width)
+    lines = [line.strip().lstrip(COMMENTS + ";").strip() for line in lines]
+    return Table(values, lines, dialect, across, corner)
+
+
+def text_lines(path):
+    """Yield the lines of a text; a byte that is no UTF-8 is read as Latin-1."""
+    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        while line := file.readline(_LONGEST):
+            if len(line) == _LONGEST:
+                raise ValueError(
+                    f"{path} must have lines of less than {_LONGEST} characters, got "
+                    "a longer one. Begin a new line after each row."
+                )
+            if line.isascii():
+                yield line
+            else:
+                yield "".join(
+                    chr(ord(c) - 0xDC00) if 0xDC80 <= ord(c) <= 0xDCFF else c
+                    for c in line
+                )
+
+
+def numbers(line, dialect):
+    """Return the numbers of a line, NaN for a missing one; None if it is no row."""
+    found, known = [], 0
+    for cell in cells(line, dialect):
+        value = _value(cell, dialect.decimal)
+        if value is None:
+            return None
+        known += value == value
+        found.append(value)
+    return found if known else None
+
+
+def is_row(line):
+    """Tell whether a line holds two numbers or more, and nothing else."""
+    return any(len(numbers(line, dialect) or ()) > 1 for dialect in _DIALECTS)
+
+
+def cells(line, dialect):
+    """Return the cells of a line, without white space and quotes about them."""
+    if dialect.delimiter is None:
+        return line.split()
+    parts = line.strip("\r\n ").split(dialect.delimiter)
+    return [part.strip().strip("\"'").strip() for part in parts]
+
+
+def is_comment(line, dialect):
+    """Tell whether a line is blank or begins as a comment."""
+    line = line.lstrip()
+    signs = COMMENTS if dialect.delimiter == ";" else COMMENTS + ";"
+    return not line or line[0] in signs
+
+
+def _value(cell, decimal):
+    """Return a number, as Fortran writes it too; None of what is no number."""
+    if decimal != ".":
+        if "." in cell:
+            return None
+        cell = cell.replace(decimal, ".")
+    found = _NUMBER.fullmatch(cell)
+    if found is None:
+        missing = cell.lower() in _MISSING or (cell and not cell.strip("*"))
+        return np.nan if missing else None
+    if found["bare"]:  # 1.5-103, for want of room
+        cell = f"{cell[:-4]}e{found['bare']}"
+    return float(cell.replace("D", "e").replace("d", "e"))
+
+
+def _layout(path):
+    """Return the dialect, the lines above the first row and the width of rows."""
+    head, room = [], _HEAD_CHARACTERS
+    for line in islice(text_lines(path), _HEADER_LINES + _HEAD_LINES):
+        head.append(line)
+        room -= len(line)
+        enough = room < 0 and len(head) > 2
+        if enough and any(numbers(line, dialect) for dialect in _DIALECTS):
+            break
+    best, most = None, 0
+    for dialect in _DIALECTS:
+        rows = [
+            (place, width)
+            for place, line in enumerate(head)
+            if not is_comment(line, dialect)
+            and (width := len(numbers(_INLINE.sub("", line), dialect) or ())) > 1
+        ]
+        rows = rows[:_HEAD_LINES]
+        if not rows:
+            continue
+        width, alike = Counter(each for _, each in rows).most_common(1)[0]
+        if alike > most:
+            most = alike
+            first = next(place for place, each in rows if each == width)
+            best = dialect, head[:first], width
+    if best is None:
+        begin = next((line.strip() for line in head if line.strip()), "")[:40]
+        raise ValueError(
+            f"{path} must hold rows of numbers, two or more in a row, got a text that "
+            f"begins {begin!r}."
+        )
+    return best
+
+
+def _axis_above(line, dialect, width):
+    """Return the axis that a line above the rows holds, and the text beside it."""
+    line = line.strip("\r\n ").lstrip(COMMENTS).strip(" ")
+    for each in dict.fromkeys((dialect, Dialect(None, "."), Dialect(",", "."))):
+        found = cells(line, each)
+        if len(found) < width - 1 or width < 3:
+            continue
+        values = [_value(cell, each.decimal) for cell in found]
+        number = len(values) - (width - 1)
+        axis = values[number:]
+        if None in axis or not np.isfinite(axis).all():
+            continue
+        beside = found[:number]
+        if number == 0 or all(_value(cell, each.decimal) is None for cell in beside):
+            return np.array(axis), " ".join(beside)
+    return None, ""
+
+
+def _rows(path, first, dialect):
+    """Yield number and text of lines with numbers, without comments."""
+    for number, line in enumerate(text_lines(path), 1):
+        if number <= first or is_comment(line, dialect):
+            continue
+        if "#" in line or "%" in line or "!" in line:
+            line = _INLINE.sub("", line)
+            if not line.strip():
+                continue
+        yield number, line
+
+
+def _quickly(path, first, dialect, width):
+    """Return the numbers of rows that are written the plain way, None of others."""
+    if dialect.decimal != ".":
+        return None
+    rows = (line.rstrip("\r\n ") for _, line in _rows(path, first, dialect))
+    try:
+        values = np.loadtxt(
+            rows, delimiter=dialect.delimiter, comments=None, ndmin=2, dtype=float
+        )
+    except ValueError:
+        return None
+    if values.shape[1] != width:
+        return None
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def _with_care(path, first, dialect, width):
+    """Return the numbers of rows, and name the line that is none."""
+    found = array("d")
+    trailing = 0
+    for number, line in _rows(path, first, dialect):
+        values = numbers(line, dialect)
+        if values is None and not any(cells(line, dialect)):
+            continue
+        if values is None:
+            values = _missing_row(line, dialect)
+        if values is None:
+            raise ValueError(
+                f"{path} must hold numbers in line {number}, got "
+                f"{line.strip()[:60]!r}. Begin what is no row with #, or cut it off."
+            )
+        if len(values) != width:
+            raise ValueError(
+                f"{path} must hold {width} numbers in line {number}, as in those "
+                f"before, got {len(values)}. Copy it again if it was cut off; a "
+                "missing number is nan."
+            )
+        trailing += np.isnan(values[-1])
+        found.extend(values)
+    rows = np.frombuffer(found, dtype=float).reshape(-1, width)
+    # a delimiter at the end of all rows
+    return rows[:, :-1].copy() if trailing == len(rows) and width > 2 else rows.copy()
+
+
+def _missing_row(line, dialect):
+    """Return NaN for each cell of a row of which all numbers are missing."""
+    found = [_value(cell, dialect.decimal) for cell in cells(line, dialect)]
+    return None if None in found else found

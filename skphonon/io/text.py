@@ -1,0 +1,210 @@
+r"""Spectra in plain text: rows of points, or an image with its axes.
+
+Rows of points hold :math:`|Q|` (or h, k and l), energy transfer, intensity and perhaps
+its error, in any order and among other columns, one point a row. An image has one axis
+above its columns and the other before its rows, as pandas and spreadsheets write it, or
+its axes are given. Energy transfer is positive where the neutron loses energy: a text
+does not tell.
+"""
+
+import re
+
+from skphonon._warnings import warn_user
+from skphonon.instrument.measurement import Measurement, MeasurementWarning
+from skphonon.io._kinds import identify, require_kind
+from skphonon.io._labels import (
+    Label,
+    factor,
+    require_factor,
+    units_in,
+)
+from skphonon.io._tables import read_table
+from skphonon.io._text_layouts import (
+    AXES,
+    column_labels,
+    read_image,
+    read_points,
+)
+
+__all__ = ["read_text"]
+
+_HEADER = 100  # lines that are kept
+_EI = re.compile(
+    r"\b(?:ei|e_i|incident[ _]energy)\b[^0-9a-z]{0,9}(?:\(mev\)|in mev)?[^0-9a-z]{0,4}"
+    r"(\d+(?:\.\d+)?)(\s*mev\b)?",
+    re.IGNORECASE,
+)
+
+
+def read_text(
+    path,
+    *,
+    columns=None,
+    rows=None,
+    q=None,
+    energy=None,
+    energy_unit=None,
+    q_unit=None,
+    incident_energy=None,
+    temperature=None,
+    quantity=None,
+    units=None,
+    error_path=None,
+):
+    r"""Read points or an image of S(Q, E) from a plain text.
+
+    Delimiter (white space, comma, semicolon or tab), decimal comma, exponents of
+    Fortran, lines of comments and of names are found. Missing values, such as
+    ``nan``, ``NA``, ``--`` or an empty cell, become NaN. What a text does not tell is
+    asked for by the name of an argument.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The text.
+    columns : sequence of str, default=None
+        Meaning of each column of a table of points: "q" or "h", "k" and "l",
+        "energy", "intensity", "error", and None where it does not matter. None finds it
+        in the line above the numbers, such as ``# |Q| (1/A), E (meV), S(Q,E), error``.
+    rows : {"energy", "q"}, default=None
+        Axis down the first column of an image. None finds it in the cell above that,
+        such as ``E \ Q``, or takes the axis with negative values as energy.
+    q : float or array-like of shape (n_q,) or (n_q, 3), default=None
+        Momentum transfers in 1/Angstrom, or wavevectors in r.l.u., of an image that
+        has no axes; or of all points of a table that has no such column.
+    energy : float or array-like of shape (n_energy,), default=None
+        Energy transfers in meV, likewise.
+    energy_unit : {"meV", "ueV", "eV", "THz", "GHz", "1/cm"}, default=None
+        Unit of the energies in the text. None finds it there.
+    q_unit : {"1/Angstrom", "1/nm"}, default=None
+        Unit of the momentum transfers in the text. None finds it there.
+    incident_energy : float, default=None
+        Energy of the incoming neutrons in meV. None takes that of a comment such as
+        ``# Ei = 50 meV``.
+    temperature : float, default=None
+        Temperature of the sample in K.
+    quantity : {"sqe", "chi"}, default=None
+        As for :class:`Measurement`. None finds it in the name of the column.
+    units : str, default=None
+        Units of the intensities. None finds them in the name of the column.
+    error_path : str or path-like, default=None
+        Text of the same form with the standard deviations of an image.
+
+    Returns
+    -------
+    Measurement
+        Of one spectrum, on a :class:`SpectrumGrid`, or a :class:`PathGrid` for h, k
+        and l, with axes sorted; wavevectors keep their order. Places of the grid that
+        no row tells are NaN, errors also where they are 0. ``details["header"]`` has
+        the lines above the numbers.
+
+    Raises
+    ------
+    OSError
+        If the file is missing.
+    ValueError
+        If it is of another kind, rows have unequal lengths, a point appears twice, the
+        points form no grid, or something must be said that the text does not tell.
+
+    Warns
+    -----
+    MeasurementWarning
+        If a unit given is another than that in the text, or intensities lie where no
+        neutron of the incident energy can arrive.
+
+    See Also
+    --------
+    read_triple_axis : Scans as a spectrometer writes them.
+    skphonon.Measurement.from_arrays : Arrays that were read in another way.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from skphonon.io import read_text
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "cut.csv")
+    ...     _ = path.write_text(
+    ...         "|Q| (1/A),E (meV),S(Q,E),error\n"
+    ...         "1.0,5,0.2,0.1\n2.0,5,0.4,0.1\n1.0,10,0.3,0.1\n"
+    ...     )
+    ...     measured = read_text(path, temperature=300.0)
+    >>> measured.data, measured.quantity
+    (array([[0.2, 0.4, 0.3, nan]]), 'sqe')
+    """
+    if identify(path).key != "text":  # of which a reader that is called makes more
+        require_kind(path, "table")
+    table = read_table(path)
+    if rows not in (None, *AXES):
+        raise ValueError(f"rows must be energy or q, got {rows!r}.")
+    labels = column_labels(path, table, columns)
+    if labels is None or rows is not None:
+        found = read_image(path, table, rows, q, energy)
+    else:
+        found = read_points(path, table, labels, q, energy)
+    text = "\n".join(table.header)
+    factors = _factors(path, found, text, energy_unit, q_unit, (energy, q))
+    error = found.error
+    if error_path is not None:
+        error = read_image(
+            error_path, read_table(error_path), rows, q, energy
+        ).intensity
+    said = found.labels.get("intensity", Label(None, None, None, ""))
+    return Measurement.from_arrays(
+        found.q * factors["q"],
+        found.energy * factors["energy"],
+        found.intensity,
+        error,
+        incident_energy=_incident_energy(text, incident_energy),
+        temperature=temperature,
+        quantity=quantity or said.quantity,
+        units=units or said.unit or _counts(said.text),
+        source=str(path),
+        details={"header": "\n".join(table.header[:_HEADER])} if text else {},
+    )
+
+
+# Units and settings
+
+
+def _factors(path, found, text, energy_unit, q_unit, given):
+    """Return what the units of both axes are in meV and 1/Angstrom."""
+    text, factors = _EI.sub("", text), {}
+    wavevectors = found.q.ndim == 2
+    for name, unit, known in zip(AXES, (energy_unit, q_unit), given, strict=True):
+        if known is not None or (name == "q" and wavevectors):
+            factors[name] = 1.0
+            continue
+        said = found.labels[name].unit if name in found.labels else None
+        in_text = units_in(text, name)
+        if said is None and len(in_text) == 1:
+            said = in_text[0]
+        here = factor(said, name) if said else None
+        if unit is not None:
+            factors[name] = require_factor(unit, name)
+            if here not in (None, factors[name]):
+                warn_user(
+                    f"{name}_unit={unit!r} is another unit than {said!r}, which {path} "
+                    f"tells. Leave out {name}_unit if the text is right.",
+                    MeasurementWarning,
+                )
+        elif here is None:
+            what = f"got {said!r}" if said else "and it does not tell"
+            raise ValueError(
+                f"The unit of {name} in {path} must be known, {what}. Pass "
+                f"{name}_unit, such as "
+                f"{name}_unit={'meV' if name == 'energy' else '1/Angstrom'!r}."
+            )
+        else:
+            factors[name] = here
+    return factors
+
+
+def _incident_energy(text, given):
+    found = {float(value) for value, _ in _EI.findall(text)}
+    if given is None and len(found) == 1 and 0 < min(found):
+        return min(found)
+    return given
+
+
+def _counts(name):
+    return "counts" if name.lower() in ("counts", "cts", "cnts") else None

@@ -1,0 +1,385 @@
+"""Plain texts: every way of writing the same numbers gives the same measurement."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from tables_files import points, write_image, write_points
+
+from skphonon import PathGrid, SpectrumGrid
+from skphonon.instrument import MeasurementWarning
+from skphonon.io._kinds import identify
+from skphonon.io.text import read_text
+from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
+
+ENERGY, Q = np.array([-5.0, 0.5, 5.0, 12.5, 20.0]), np.arange(0.5, 4.1, 0.5)
+GRID = SpectrumGrid(ENERGY, Q, incident_energy=25.0, two_theta=(5, 120))
+RNG = np.random.default_rng(0)
+IMAGE = np.where(GRID.mask, RNG.uniform(1, 2, GRID.shape).round(6), np.nan)
+ERROR = np.where(GRID.mask, RNG.uniform(0.1, 0.2, GRID.shape).round(6), np.nan)
+ROWS = points(GRID, IMAGE, ERROR)
+HEADER = "# |Q| (1/A)  E (meV)  S(Q,E)  error"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.txt"
+
+
+def check(found, *, error=True):
+    assert_allclose(found.grid.energy, ENERGY, atol=1e-9)
+    assert_allclose(found.grid.q, Q, atol=1e-9)
+    assert_allclose(found.grid.to_image(found.data)[0], IMAGE, rtol=1e-9)
+    if error:
+        assert_allclose(found.grid.to_image(found.error)[0], ERROR, rtol=1e-9)
+    else:
+        assert found.error is None
+
+
+# Points
+
+
+@pytest.mark.parametrize("delimiter", [" ", "   ", "\t", ",", ";", ", ", " \t "])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_delimiters_are_found(path, delimiter, end):
+    write_points(path, ROWS, HEADER, delimiter=delimiter, end=end)
+    assert identify(path).key == "table"
+    found = read_text(path)
+    check(found)
+    assert (found.quantity, found.units, found.source) == ("sqe", None, str(path))
+    assert found.details["header"] == HEADER.strip("# ")
+
+
+@pytest.mark.parametrize("delimiter", [" ", "\t", ";", "; "])
+def test_a_decimal_comma_is_found(path, delimiter):
+    write_points(path, ROWS, HEADER, delimiter=delimiter, decimal=",")
+    assert identify(path).key == "table"
+    check(read_text(path))
+
+
+@pytest.mark.parametrize(
+    ("number", "change"),
+    [
+        ("{:.9E}", lambda text: text.replace("E", "D")),
+        ("{:.9e}", lambda text: text.replace("e", "d")),
+        ("{:.9e}", lambda text: text.replace("e+00", "+000").replace("e-01", "-001")),
+        ("{:+.8f}", str),
+        ('"{:.9f}"', str),
+    ],
+)
+def test_numbers_of_other_programs(path, number, change):
+    delimiter = "," if '"' in number else " "
+    write_points(path, ROWS, "", number=number, delimiter=delimiter)
+    path.write_text(HEADER + "\n" + change(path.read_text()))
+    assert identify(path).key == "table"
+    check(read_text(path))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "# |Q| (1/A)  E (meV)  S(Q,E)  error",
+        "Q (Å⁻¹),Energy transfer (meV),S(Q,ω),Err",
+        "% q[A^-1]\tdeltaE[meV]\tI\tsigma",
+        '"Q / 1/Angstrom"; "E / meV"; "chi\'\'"; "std"',
+        "# q in 1/Å, E in meV\n! Q   DeltaE   Signal   Uncertainty",
+        "q energy intensity error\n1/A meV arb.u. arb.u.",
+        "# Momentum transfer (Å^{-1})  ħω (meV)  Counts  Error_bar",
+        "modq_1/A en_mev counts err",
+        "; lines of comment\n\n; more, with 3 numbers\n; Q(1/A) E(meV) I dI",
+        "* Ei = 25 meV, energy in meV and q in 1/Angstrom\nQ E I err",
+    ],
+)
+def test_names_and_units_are_found(path, header):
+    write_points(path, ROWS, header)
+    found = read_text(path)
+    check(found)
+    assert found.quantity == (
+        "chi" if "chi" in header else "sqe" if "S(" in header else None
+    )
+    assert found.incident_energy == (25 if "Ei" in header else None)
+    units = {"Counts": "counts", "counts": "counts", "arb": "arb.u."}
+    assert found.units == next((units[k] for k in units if k in header), None)
+
+
+@pytest.mark.parametrize(
+    ("energy_unit", "q_unit", "factors"),
+    [
+        ("THz", "1/nm", (MEV_PER_THZ, 0.1)),
+        ("cm-1", "nm^-1", (MEV_PER_INVERSE_CM, 0.1)),
+        ("cm^{-1}", "nm⁻¹", (MEV_PER_INVERSE_CM, 0.1)),
+        ("1/cm", "Å-1", (MEV_PER_INVERSE_CM, 1)),
+        ("µeV", "inv. Angstrom", (1e-3, 1)),
+        ("ueV", "Ang^-1", (1e-3, 1)),
+        ("eV", "1/Å", (1e3, 1)),
+    ],
+)
+@pytest.mark.parametrize("given", [False, True])
+def test_units_are_converted(path, energy_unit, q_unit, factors, given):
+    header = f"q ({q_unit}), E ({energy_unit}), I, error"
+    rows = ROWS / [factors[1], factors[0], 1, 1]
+    write_points(path, rows, "q, E, I, error" if given else header, delimiter=",")
+    if given:
+        with pytest.raises(ValueError, match=r"unit of energy in .*a\.txt must be kno"):
+            read_text(path)
+        check(read_text(path, energy_unit=energy_unit, q_unit=q_unit))
+    else:
+        check(read_text(path))
+
+
+def test_latin_1_and_a_byte_order_mark(path):
+    rows = ROWS * [1, 1e3, 1, 1]
+    write_points(path, rows, "q (1/Å), E (µeV), I, error", delimiter=",")
+    text = path.read_text(encoding="utf-8")
+    for encoding in ("latin-1", "utf-8-sig"):
+        path.write_bytes(text.encode(encoding))
+        check(read_text(path))
+
+
+def test_another_unit_than_in_the_text_is_said(path):
+    write_points(path, ROWS, HEADER)
+    with pytest.warns(MeasurementWarning, match="'THz' is another unit than 'meV'"):
+        found = read_text(path, energy_unit="THz")
+    assert_allclose(found.grid.energy, ENERGY * MEV_PER_THZ)
+
+
+def test_the_unit_of_the_incident_energy_is_not_that_of_the_axis(path):
+    write_points(path, ROWS, "# Ei = 25 meV\n# q (1/A)  E  I  error")
+    with pytest.raises(ValueError, match="The unit of energy in"):
+        read_text(path)
+
+
+@pytest.mark.parametrize("order", [[3, 1, 0, 2], [1, 0, 2, 3]])
+def test_columns_in_any_order_and_among_others(path, order):
+    rows = np.column_stack([ROWS, np.arange(len(ROWS))])[:, [*order, 4]]
+    names = np.array(["q", "energy", "intensity", "error"])[order]
+    write_points(path, rows, "")
+    with pytest.raises(ValueError, match=r"meaning of the 5 columns .* Pass columns"):
+        read_text(path)
+    units = {"energy_unit": "meV", "q_unit": "1/A"}
+    check(read_text(path, columns=[*names, None], **units))
+    spelled = [{"q": "|Q| (1/A)", "energy": "E (meV)"}.get(n, n) for n in names]
+    check(read_text(path, columns=[*spelled, ""]))
+
+
+def test_rows_in_any_order_and_without_errors(path):
+    shuffled = RNG.permutation(ROWS)[:, :3]
+    write_points(path, shuffled, "Q(1/A) E(meV) I")
+    check(read_text(path), error=False)
+
+
+@pytest.mark.parametrize("sign", ["nan", "NaN", "NA", "--", "-", "****", "", "1.#QNAN"])
+def test_missing_values(path, sign):
+    write_points(path, ROWS, HEADER, delimiter=",")
+    lines = path.read_text().splitlines()
+    cells = lines[3].split(",")
+    for place in (2, 3):
+        cells[place] = sign
+    lines[3] = ",".join(cells)
+    path.write_text("\n".join(lines))
+    found = read_text(path)
+    seen = np.isfinite(IMAGE.ravel())
+    lost = np.flatnonzero(seen)[2]
+    assert np.isnan(found.data[0, lost])
+    assert np.isfinite(found.data).sum() == seen.sum() - 1
+    cells[1] = "nan"  # a place that nobody needs
+    path.write_text("\n".join([*lines[:3], ",".join(cells), *lines[4:]]))
+    assert_array_equal(read_text(path).data, found.data)
+
+
+def test_blocks_comments_and_a_delimiter_at_the_end(path):
+    write_points(path, ROWS, HEADER.replace("  ", ","), delimiter=",")
+    lines = path.read_text().splitlines()
+    lines = [lines[0], *(f"{line}," for line in lines[1:])]
+    lines[4:4] = ["", "# a block", "  "]
+    path.write_text("\n".join(lines) + "\n# 3 files\n")
+    check(read_text(path))
+    lines[6] = lines[6].rstrip(",") + " # odd"
+    path.write_text("\n".join(line.rstrip(",") for line in lines))
+    check(read_text(path))
+
+
+def test_zero_errors_are_none(path):
+    write_points(path, ROWS * [1, 1, 1, 0], HEADER)
+    assert np.isnan(read_text(path).error).all()
+
+
+def test_wavevectors_become_a_path(path):
+    hkl = np.array([[1, 0, 0.5], [0, 0, 0], [1, 0, 0.25], [-1, 0, 0.25]])
+    energies = np.array([1.0, 2.0, 4.0])
+    rows = [[*q, e, 10 * i + e] for i, q in enumerate(hkl) for e in energies]
+    write_points(path, rows[:-1], "h, k, l, E (THz), S(Q,E)", delimiter=",")
+    found = read_text(path, temperature=5)
+    assert isinstance(found.grid, PathGrid)
+    assert_array_equal(found.grid.wavevectors, hkl)  # in their order
+    assert_allclose(found.grid.energy, energies * MEV_PER_THZ)
+    image = found.grid.to_image(found.data)[0]
+    assert_array_equal(image[:, :3], energies[:, None] + [0, 10, 20])
+    assert np.isnan(image[2, 3])
+    assert found.temperature == 5
+
+
+def test_a_cut_needs_what_it_was_cut_at(path):
+    rows = [[1.0, 5.0, 1.0], [2.0, 6.0, 1.0], [3.0, 4.0, 1.0]]
+    write_points(path, rows, "E (meV) I err")
+    with pytest.raises(
+        ValueError, match=r"column of q, got 'E \(meV\)', .* or q=\.\.\."
+    ):
+        read_text(path)
+    found = read_text(path, q=1.5)
+    assert_array_equal(found.grid.q, [1.5])
+    assert_array_equal(found.data, [[5, 6, 4]])
+    found = read_text(path, q=[1, 0, 0.5])
+    assert_array_equal(found.grid.wavevectors, [[1, 0, 0.5]])
+    write_points(path, rows, "Q (1/A) I err")
+    found = read_text(path, energy=12.0)
+    assert_array_equal(found.grid.energy, [12])
+    assert_array_equal(found.grid.q, [1, 2, 3])
+
+
+# Images
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    ("corner", "turned", "rows"),
+    [
+        ("E (meV)\\Q (1/A)", False, None),
+        ("Q (1/A) \\ Energy (meV)", True, None),
+        ("energy (meV)", False, None),
+        ("|Q|", True, None),
+        ("", False, None),
+        ("", True, "q"),
+        ("0", False, None),
+        ("nan", True, None),
+    ],
+)
+def test_images_with_axes(path, delimiter, corner, turned, rows):
+    axes = (Q, ENERGY, IMAGE.T) if turned else (ENERGY, Q, IMAGE)
+    write_image(path, *axes, corner=corner, delimiter=delimiter)
+    assert identify(path).key == "table"
+    units = {"energy_unit": "meV", "q_unit": "1/A"}
+    check(read_text(path, rows=rows, **units), error=False)
+    if "\\" in corner:
+        check(read_text(path), error=False)
+
+
+def test_an_image_of_pandas(path):
+    frame = pd.DataFrame(IMAGE, index=pd.Index(ENERGY, name="energy"), columns=Q)
+    frame.to_csv(path)
+    check(read_text(path, energy_unit="meV", q_unit="1/A"), error=False)
+
+
+@pytest.mark.parametrize("sign", ["# ", ""])
+def test_an_axis_in_a_line_that_is_shorter(path, sign):
+    """As numpy.savetxt writes it with a header, and other programs without."""
+    across = " ".join(f"{q:g}" for q in Q)
+    rows = np.column_stack([ENERGY, IMAGE])
+    np.savetxt(path, rows, header=f"energy in meV, Q in 1/Angstrom\n{sign}{across}",
+               comments="# " if sign else "", fmt="%.9g")  # fmt: skip
+    found = read_text(path)
+    check(found, error=False)
+
+
+def test_neither_axis_tells_what_it_is(path):
+    write_image(path, ENERGY[2:], Q, IMAGE[2:], corner="0")
+    with pytest.raises(ValueError, match="Pass rows='energy' or rows='q'"):
+        read_text(path)
+    units = {"energy_unit": "meV", "q_unit": "1/A"}
+    assert_array_equal(read_text(path, rows="energy", **units).grid.q, Q)
+    assert_array_equal(read_text(path, rows="q", **units).grid.energy, Q)
+
+
+def test_an_image_without_axes(path, tmp_path):
+    np.savetxt(path, IMAGE.T, delimiter=",", fmt="%.9g")
+    np.savetxt(tmp_path / "e.txt", ERROR.T)
+    for energy, q in ((ENERGY, Q), (np.append(ENERGY - 1, 30), Q)):
+        found = read_text(path, energy=energy, q=q, error_path=tmp_path / "e.txt")
+        if energy is ENERGY:
+            check(found)
+    assert_array_equal(found.details["edges"]["energy"], energy)
+    with pytest.raises(ValueError, match=r"must have shape \(4, 8\), .*got \(8, 5\)"):
+        read_text(path, energy=ENERGY[1:], q=Q)
+    path.write_text("\n".join(["1 2 3", "4 5 6"]))
+    found = read_text(path, energy=[1, 2], q=np.eye(3))
+    assert_array_equal(found.data, [[1, 2, 3, 4, 5, 6]])
+
+
+def test_published_spin_waves(data_folder):
+    """An image without axes, 121 energies at 217 points of a path."""
+    folder = data_folder / "la2nio4"
+    energy = np.loadtxt(folder / "Elist_path2_woBG.csv")
+    hkl = np.loadtxt(folder / "Qlist_path2_woBG.csv", delimiter=",").T
+    path = folder / "Sqw_path2.csv"
+    found = read_text(
+        path, q=hkl, energy=energy, quantity="sqe", error_path=folder / "Err_path2.csv"
+    )
+    assert found.grid.shape == (121, 217)
+    expected = np.loadtxt(path, delimiter=",")
+    assert_array_equal(found.grid.to_image(found.data)[0], expected)
+    assert (found.error[np.isfinite(found.error)] > 0).all()
+    with pytest.raises(
+        ValueError, match=r"meaning of the 217 columns .* both q and en"
+    ):
+        read_text(path)
+
+
+# What is refused
+
+
+def text(*lines):
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "message"),
+    [
+        (text("1 2 3", "1 3 4"), {}, "meaning of the 3 columns .* Pass columns, such"),
+        (text("1 2", "2 3"), {"rows": "q"}, "meaning of the 2 columns"),
+        (text("q E I", "1 2 3", "1 2 4"), {}, r"each point once, .* E = 2 meV 2 times"),
+        (
+            text("q E I", *(f"{i} {i**2} 3" for i in range(9))),
+            {},
+            "points of a grid, got 9 points at 9 places in Q and 9 energies",
+        ),
+        (text("q E I", "1 2 3", "1 2"), {}, "must hold 3 numbers in line 3, .* got 2"),
+        (text("q E I", "1 2 3", "2 3 a"), {}, r"numbers in line 3, got '2 3 a'.* #"),
+        (text("q E I I", "1 2 3 4", "1 3 4 5"), {}, "one column of intensity, got 'I'"),
+        (text("x E I", "1 2 3", "1 3 4"), {}, r"column of q, got 'E', 'I' that"),
+        (text("q E I", "1 2 3", "nan 3 4"), {}, "got 1 rows of 2 without Q or energy"),
+        (text("1 2 3", "1 3 4"), {"columns": "qe"}, "name each of the 3 columns"),
+        (text("1 2 3", "1 3 4"), {"columns": ["q", "E"]}, "name each of the 3 colu"),
+        (text("1 2 3", "1 3 4"), {"columns": ["q", "E", "x"]}, "or None, got x"),
+        (text("1 2 3", "1 3 4"), {"rows": "x"}, "rows must be energy or q, got 'x'"),
+        (text("q E I", "1 2 3", "1 3 4"), {"q": 1.0}, "q must not be given, as"),
+        (text("E I", "2 3", "3 4"), {"q": [1, 2]}, r"one number, .* got shape \(2,\)"),
+        (text(",1,2,3", "2,3,4,5", "3,4,5,6"), {"energy_unit": "K", "rows": "q"},
+         "energy_unit must be meV, ueV, eV, THz, GHz or 1/cm, got 'K'"),
+        (text("q (rlu) E (meV) I", "1 2 3", "1 3 4"), {}, "unit of q .* got 'rlu'"),
+        (text("q E I", "-1 2 3", "1 3 4"), {"energy_unit": "meV", "q_unit": "1/A"},
+         "q must not be negative"),
+        (text("# Q E", "a 2 3", "b 3 4"), {}, "must hold rows of numbers, .* '# Q E'"),
+        (text(*["1"] * 30), {}, "must hold rows of numbers, two or more in a row"),
+        (text("# 1 2 3", "0 4 5 6", "1 5 6 7"), {"q": [1], "energy": [2]},
+         "must have no axes if q and energy are given"),
+        (text("e q I", "1 2 nan", "2 2 nan"), {"energy_unit": "meV", "q_unit": "1/A"},
+         "must have a finite number somewhere"),
+        ("", {}, "must be a table of numbers in text, got an empty file"),
+        ("<html>", {}, "got a web page"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(path, content, given, message):
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_text(path, **given)
+
+
+def test_a_line_without_end(path):
+    path.write_text("1 2 3\n" + "1 " * (1 << 21))
+    with pytest.raises(ValueError, match="lines of less than 4194304 characters"):
+        read_text(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must be a file, found none"):
+        read_text(tmp_path / "a")
