@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skphonon.instrument.angle_grid import AngleGrid
 from skphonon.instrument.grid import PathGrid, SpectrumGrid
 
 __all__ = ["laid_out"]
@@ -18,7 +19,7 @@ class Layout(NamedTuple):
     """Rows of a grid, their errors and the borders that were given, if any."""
 
     data: Array
-    grid: SpectrumGrid | PathGrid
+    grid: SpectrumGrid | AngleGrid | PathGrid
     error: Array | None
     details: dict[str, Any]
 
@@ -31,14 +32,26 @@ class _Fit(NamedTuple):
 
 
 def laid_out(
-    q: ArrayLike,
+    q: ArrayLike | None,
     energy: ArrayLike,
     intensity: ArrayLike,
     error: ArrayLike | None,
     incident_energy: float | None,
+    two_theta: ArrayLike | None = None,
 ) -> Layout:
     """Return rows and their grid: energies in rows, both axes increasing."""
-    axes = _axis(energy, "energy"), _axis(q, "q")
+    if (q is None) == (two_theta is None):
+        raise ValueError(
+            "One of q and two_theta must be given, got "
+            f"{'neither' if q is None else 'both'}."
+        )
+    if two_theta is not None and incident_energy is None:
+        raise ValueError("incident_energy must be given with two_theta, got None.")
+    columns = "two_theta" if q is None else "q"
+    axes = (
+        _axis(energy, "energy"),
+        _axis(two_theta if q is None else q, columns),  # type: ignore[arg-type]
+    )
     images = _images(intensity, "intensity")
     errors = None if error is None else _images(error, "error")
     if errors is not None and errors.shape != images.shape:
@@ -53,7 +66,7 @@ def laid_out(
     details: dict[str, Any] = {}
     centres = []
     for place, (name, axis, edges) in enumerate(
-        zip(("energy", "q"), axes, fit.edges, strict=True), 1
+        zip(("energy", columns), axes, fit.edges, strict=True), 1
     ):
         if edges:
             _require_monotonic(axis, name)
@@ -66,7 +79,7 @@ def laid_out(
                 parts = [np.take(each, order, place) for each in parts]
             _refuse_repeated(axis, name)
         centres.append(axis)
-    return _on_grid(centres[0], centres[1], parts, incident_energy, details)
+    return _on_grid(centres[0], centres[1], parts, incident_energy, details, columns)
 
 
 def _on_grid(
@@ -75,6 +88,7 @@ def _on_grid(
     parts: list[Array],
     incident_energy: float | None,
     details: dict[str, Any],
+    columns: str,
 ) -> Layout:
     images = np.where(np.isfinite(parts[0]), parts[0], np.nan)
     keep = np.ones(energy.size, dtype=bool)
@@ -90,8 +104,10 @@ def _on_grid(
         raise ValueError(
             f"intensity must have a finite number somewhere, got none of {images.size}."
         )
-    grid: SpectrumGrid | PathGrid
-    if q.ndim == 2:
+    grid: SpectrumGrid | AngleGrid | PathGrid
+    if columns == "two_theta" and incident_energy is not None:
+        grid = AngleGrid(energy, q, incident_energy=incident_energy, mask=mask)
+    elif q.ndim == 2:
         grid = PathGrid(energy, q, mask=mask)
     else:
         grid = SpectrumGrid(energy, q, incident_energy=incident_energy, mask=mask)

@@ -148,11 +148,12 @@ class Measurement(Immutable):
     @classmethod
     def from_arrays(
         cls,
-        q: ArrayLike,
+        q: ArrayLike | None,
         energy: ArrayLike,
         intensity: ArrayLike,
         error: ArrayLike | None = None,
         *,
+        two_theta: ArrayLike | None = None,
         incident_energy: float | None = None,
         temperature: float | Array | None = None,
         quantity: str | None = None,
@@ -173,7 +174,7 @@ class Measurement(Immutable):
         ----------
         q : array-like of shape (n_q,), (n_q + 1,) or (n_q, 3)
             Momentum transfer in 1/Angstrom: centres of bins, or borders; or
-            wavevectors, h, k and l in rows, in r.l.u.
+            wavevectors, h, k and l in rows, in r.l.u. None with `two_theta`.
         energy : array-like of shape (n_energy,) or (n_energy + 1,)
             Energy transfer in meV, positive where the neutron loses energy: centres of
             bins, or borders.
@@ -182,6 +183,8 @@ class Measurement(Immutable):
             index and the columns of a pandas frame tell which axis is which.
         error : array-like of the shape of `intensity`, default=None
             Standard deviations. Those of 0, for want of counts, become NaN.
+        two_theta : array-like of shape (n_q,) or (n_q + 1,), default=None
+            Scattering angles in degrees in the place of `q`.
         incident_energy : float, default=None
             Energy of the incoming neutrons in meV.
         temperature : float or array-like of shape (n_spectra,), default=None
@@ -192,10 +195,10 @@ class Measurement(Immutable):
         Returns
         -------
         Measurement
-            On a :class:`SpectrumGrid`, or a :class:`PathGrid` of wavevectors, the mask
-            of which is what was measured in any spectrum. Borders of bins are kept in
-            ``details["edges"]``. Energies that no neutron of `incident_energy` can
-            lose are left out if nothing was measured at them.
+            On a :class:`SpectrumGrid`, an :class:`AngleGrid` of angles or a
+            :class:`PathGrid` of wavevectors, the mask of which is what was measured. Borders
+            of bins are kept in ``details["edges"]``. Energies that no neutron of
+            `incident_energy` can lose are left out if nothing was measured at them.
 
         Raises
         ------
@@ -222,7 +225,7 @@ class Measurement(Immutable):
         >>> measured.grid.shape, measured.data
         ((2, 3), array([[1., 2., 3., 4., 5., 6.]]))
         """
-        layout = laid_out(q, energy, intensity, error, incident_energy)
+        layout = laid_out(q, energy, intensity, error, incident_energy, two_theta)
         return cls(
             layout.data,
             layout.grid,

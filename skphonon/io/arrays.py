@@ -40,7 +40,8 @@ from skphonon.io._hdf5 import (
     read_array,
     read_text,
 )
-from skphonon.io._kinds import FORMAT, open_as
+from skphonon.io._kinds import FORMAT, identify, open_as
+from skphonon.io._npz import read_npz
 
 __all__ = ["read_arrays", "write_arrays"]
 
@@ -139,9 +140,13 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
 
 
 def read_arrays(path):
-    """Read a measurement from an HDF5 file of the package's own layout.
+    """Read a measurement from named arrays: a file of write_arrays, or ``.npz``.
 
-    Any program can write such a file; the guide lists what it must hold.
+    Any program can write such files; the guide lists what they must hold. An ``.npz``
+    of :func:`numpy.savez` holds ``q`` (in 1/Angstrom, or h, k and l in rows) or
+    ``two_theta`` (in degrees), ``energy``, ``intensity`` and perhaps ``error``, as for
+    :meth:`skphonon.Measurement.from_arrays`, and ``incident_energy``, ``temperature``,
+    ``energy_resolution``, ``quantity``, ``units`` and ``source``. Nothing is unpickled.
 
     Parameters
     ----------
@@ -173,6 +178,8 @@ def read_arrays(path):
     >>> measured = read_arrays("mine.h5")  # doctest: +SKIP
     >>> inverter.predict(measured.data)  # doctest: +SKIP
     """
+    if identify(path).key == "npz":
+        return read_npz(path)
     with open_as(path, "arrays") as file:
         grid_class = _grid_class(file)
         grid, shape = _read_grid(child_group(file, "grid"), grid_class)

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skphonon import Measurement, PathGrid, SpectrumGrid
-from skphonon.instrument import MeasurementWarning
+from skphonon.instrument import AngleGrid, MeasurementWarning
 
 ENERGY, Q = np.arange(5.0, 45, 2), np.arange(0.5, 8, 0.25)
 GRID = SpectrumGrid(ENERGY, Q, incident_energy=50.0)
@@ -79,6 +79,16 @@ def test_wavevectors_in_rows():
     assert_array_equal(found.grid.to_image(found.data)[0][:, ::-1], IMAGE)
 
 
+def test_angles_in_the_place_of_q():
+    angles = np.linspace(10, 120, len(Q))
+    found = Measurement.from_arrays(
+        None, ENERGY, IMAGE.T[::-1], two_theta=angles[::-1], incident_energy=50.0
+    )
+    mask = np.isfinite(IMAGE)
+    grid = AngleGrid(ENERGY, angles, incident_energy=50.0, mask=mask)
+    assert found == Measurement(ROW, grid)
+
+
 def test_labels_of_a_frame_tell_a_square_image():
     """Energies and |Q| are as many, so that the shape alone tells nothing."""
     energy = ENERGY[: len(Q)]
@@ -147,6 +157,9 @@ def test_energies_that_no_neutron_can_lose_are_left_out():
         ({"intensity": IMAGE * np.nan}, "must have a finite number somewhere, got non"),
         ({"error": IMAGE[1:]}, r"shape of intensity, \(1, 20, 30\), got \(1, 19"),
         ({"error": -IMAGE}, "error must not be negative"),
+        ({"two_theta": Q}, "One of q and two_theta must be given, got both"),
+        ({"q": None}, "One of q and two_theta must be given, got neither"),
+        ({"q": None, "two_theta": Q}, "incident_energy must be given with two_theta"),
         ({"units": 3}, "units must be a text or None, got 3"),
         ({"incident_energy": -3.0}, "incident_energy must be positive"),
     ],
