@@ -196,9 +196,9 @@ class Measurement(Immutable):
         -------
         Measurement
             On a :class:`SpectrumGrid`, an :class:`AngleGrid` of angles or a
-            :class:`PathGrid` of wavevectors, the mask of which is what was measured. Borders
-            of bins are kept in ``details["edges"]``. Energies that no neutron of
-            `incident_energy` can lose are left out if nothing was measured at them.
+            :class:`PathGrid` of wavevectors, the mask of which is what was measured.
+            Borders of bins are kept in ``details["edges"]``. Energies that no neutron
+            of `incident_energy` can lose are left out if nothing was measured there.
 
         Raises
         ------

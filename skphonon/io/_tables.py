@@ -23,6 +23,7 @@ COMMENTS = "#%!*/"  # at the beginning of a line
 _INLINE = re.compile(r"\s[#%!].*")  # but not in 1.#QNAN
 _HEAD_LINES, _HEAD_CHARACTERS = 200, 1 << 20  # that tell the dialect
 _HEADER_LINES = 10_000  # at most
+_LARGEST = 1e100  # of a number; beyond are signs of missing ones
 _LONGEST = 1 << 22  # characters of a line
 _NUMBER = re.compile(
     r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d{1,4}|(?P<bare>[-+]\d{3}))?"
@@ -138,7 +139,8 @@ def _value(cell, decimal):
         return np.nan if missing else None
     if found["bare"]:  # 1.5-103, for want of room
         cell = f"{cell[:-4]}e{found['bare']}"
-    return float(cell.replace("D", "e").replace("d", "e"))
+    value = float(cell.replace("D", "e").replace("d", "e"))
+    return value if abs(value) <= _LARGEST else np.nan
 
 
 def _layout(path):
@@ -218,7 +220,7 @@ def _quickly(path, first, dialect, width):
         return None
     if values.shape[1] != width:
         return None
-    values[~np.isfinite(values)] = np.nan
+    values[~(np.abs(values) <= _LARGEST)] = np.nan
     return values
 
 

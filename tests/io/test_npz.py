@@ -53,9 +53,7 @@ def test_angles(path):
     assert_array_equal(found.grid.to_image(found.data)[0], IMAGE[:, ::-1])
     assert found.incident_energy == found.grid.incident_energy == 20
     np.savez(path, energy=ENERGY, two_theta=[30.0, 90.0], data=IMAGE)
-    with pytest.raises(
-        ValueError, match="incident_energy must be given with two_th"
-    ):
+    with pytest.raises(ValueError, match="incident_energy must be given with two_th"):
         read_arrays(path)
 
 
