@@ -9,28 +9,32 @@ _FILLED = 0.1  # of the grid, by the points on it
 _SMALL = 4  # points, which form no grid
 
 
-def image_of(q, energy, columns, where):
+def image_of(q, energy, columns, where, spectrum=None):
     """Return axes, and images of energy by |Q| or wavevector, NaN without a point.
 
     `q` has shape (n_points,) or (n_points, 3), `columns` are arrays of values of the
-    points; an error begins with `where`.
+    points, `spectrum` the number of each one's image; an error begins with `where`.
     """
     energies, row = axis_of(energy)
     if q.ndim == 1:
         moduli, column = axis_of(q)
     else:
         moduli, column = _wavevectors(q)
-    shape = len(energies), len(moduli)
-    _require_grid(len(energy), shape, where)
+    shape: tuple[int, ...] = (len(energies), len(moduli))
+    n_spectra = 1 if spectrum is None else int(spectrum.max()) + 1
+    _require_grid(len(energy) / n_spectra, shape, where)
     place = row * shape[1] + column
-    taken = np.bincount(place, minlength=shape[0] * shape[1])
+    if spectrum is not None:
+        place = spectrum * shape[0] * shape[1] + place
+        shape = n_spectra, *shape
+    taken = np.bincount(place, minlength=np.prod(shape))
     if taken.max() > 1:
-        first = int(taken.argmax())
-        at = np.array2string(np.atleast_1d(moduli[first % shape[1]]), precision=5)
+        first = int(taken.argmax()) % (len(energies) * len(moduli))
+        at = np.array2string(np.atleast_1d(moduli[first % len(moduli)]), precision=5)
         raise ValueError(
             f"{where} must tell each point once, got {(taken > 1).sum()} of them "
-            f"several times, such as Q = {at}, E = {energies[first // shape[1]]:g} "
-            f"meV {taken[first]} times. Average them first, or leave out what was "
+            f"several times, such as Q = {at}, E = {energies[first // len(moduli)]:g} "
+            f"meV {taken.max()} times. Average them first, or leave out what was "
             "repeated; scans of a triple-axis spectrometer are added up by "
             "read_triple_axis."
         )
@@ -71,8 +75,8 @@ def _require_grid(n_points, shape, where):
     alone = n_points > 1 and min(shape) > n_points / 2
     if share < _FILLED or (alone and n_points >= _SMALL) or (alone and share < 0.5):
         raise ValueError(
-            f"{where} must hold points of a grid, got {n_points} points at {shape[1]} "
-            f"places in Q and {shape[0]} energies, which fill {share:.2g} of the grid. "
-            "Bin them first, for instance with scipy.stats.binned_statistic_2d, and "
+            f"{where} must hold points of a grid, got {n_points:g} points at "
+            f"{shape[1]} places in Q and {shape[0]} energies, which fill {share:.2g} "
+            "of the grid. Bin them first, for instance with scipy.stats.binned_statistic_2d, and "
             "pass the image to Measurement.from_arrays."
         )

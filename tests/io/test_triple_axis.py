@@ -221,7 +221,7 @@ def test_a_simulator_takes_it(tmp_path):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda p: write_spice(p, scan(1), -COUNTS), "finite counts of at least 0, got"),
+        (lambda p: write_spice(p, scan(1), -COUNTS), "finite counts of at least 0"),
         (lambda p: write_spice(p, scan(1), COUNTS, monitor=0.0),
          "must have monitor above 0, got none. Pass normalization='time'"),
         (lambda p: write_spice(p, scan(1), COUNTS, def_y="x"), "column x of counts"),

@@ -1,0 +1,302 @@
+"""Measurements as tables of pandas, and back."""
+
+import numpy as np
+import pandas as pd
+
+from skphonon.instrument import AngleGrid
+from skphonon.instrument.measurement import Measurement, require_grid
+from skphonon.io._labels import Label, factor, label
+from skphonon.io._points import image_of
+
+__all__ = ["from_pandas", "to_pandas"]
+
+_TOLD = ("quantity", "units", "incident_energy", "temperature", "energy_resolution",
+         "source")  # fmt: skip
+_ANGLE, _SPECTRUM = "two_theta", "spectrum"
+_WHERE = "The table"
+
+
+def to_pandas(measurement, *, pivot=None):
+    """Turn a measurement into a table of pandas.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Of any grid.
+    pivot : {"intensity", "error"}, default=None
+        None makes a row of each pixel. Else an image of one spectrum, with energies as
+        index and momentum transfers as columns.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the columns ``spectrum`` (its number, if there are several), ``energy`` in
+        meV, ``q`` in 1/Angstrom (or ``h``, ``k`` and ``l`` in r.l.u., or ``two_theta``
+        in degrees), ``intensity`` and, if there are any, ``error``; NaN where nothing
+        was measured. The other facts are in its ``attrs``.
+
+    Raises
+    ------
+    ValueError
+        If the measurement has no grid yet, `pivot` is none of these, or an image is
+        asked for of several spectra or of errors that there are not.
+
+    See Also
+    --------
+    from_pandas : The reverse.
+
+    Examples
+    --------
+    >>> from skphonon import Measurement
+    >>> from skphonon.io import to_pandas
+    >>> measured = Measurement.from_arrays([1.0, 2.0], [5.0, 10.0], [[1, 2], [3, 4]])
+    >>> to_pandas(measured)
+       energy    q  intensity
+    0     5.0  1.0        1.0
+    1     5.0  2.0        2.0
+    2    10.0  1.0        3.0
+    3    10.0  2.0        4.0
+    >>> to_pandas(measured, pivot="intensity")
+    q       1.0  2.0
+    energy
+    5.0     1.0  2.0
+    10.0    3.0  4.0
+    """
+    require_grid(measurement)
+    if pivot not in (None, "intensity", "error"):
+        raise ValueError(f"pivot must be intensity, error or None, got {pivot!r}.")
+    frame = _rows(measurement) if pivot is None else _image(measurement, pivot)
+    told = {name: getattr(measurement, name) for name in _TOLD}
+    frame.attrs.update(
+        {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in told.items()
+            if value is not None
+        }
+    )
+    return frame
+
+
+def from_pandas(
+    frame,
+    *,
+    incident_energy=None,
+    temperature=None,
+    quantity=None,
+    units=None,
+    energy_resolution=None,
+    source=None,
+):
+    """Make a measurement of a table of pandas.
+
+    Either a row of each point, with columns (or levels of the index) that are called
+    as in :func:`to_pandas` or in another usual way, such as "|Q| (1/A)", "E (THz)" and
+    "S(Q,E)"; or an image with energies and momentum transfers as index and columns.
+    Units in brackets are converted; without them energies are in meV and momentum
+    transfers in 1/Angstrom.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The table. Points may be missing and in any order. An image without names of
+        index and columns has energies as index.
+    incident_energy : float, default=None
+        Energy of the incoming neutrons in meV. This and all others are taken from
+        ``frame.attrs`` if they are None and there.
+    temperature, quantity, units, energy_resolution, source : optional
+        As for :class:`Measurement`.
+
+    Returns
+    -------
+    Measurement
+        On a :class:`SpectrumGrid`, :class:`AngleGrid` or, for h, k and l, a
+        :class:`PathGrid`.
+
+    Raises
+    ------
+    TypeError
+        If it is no table of pandas.
+    ValueError
+        If a column is missing or in an unknown unit, a point appears twice, or the
+        points form no grid.
+
+    See Also
+    --------
+    to_pandas : The reverse.
+    read_text : Tables in text.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skphonon.io import from_pandas
+    >>> frame = pd.DataFrame(
+    ...     {"Q": [1, 1, 2], "E (meV)": [5, 10, 5], "S(Q,E)": [1.0, 2.0, 3.0]}
+    ... )
+    >>> measured = from_pandas(frame, temperature=300.0)
+    >>> measured.data, measured.quantity
+    (array([[ 1.,  3.,  2., nan]]), 'sqe')
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(
+            f"frame must be a DataFrame of pandas, got {type(frame).__name__}."
+        )
+    given = {
+        "incident_energy": incident_energy,
+        "temperature": temperature,
+        "quantity": quantity,
+        "units": units,
+        "energy_resolution": energy_resolution,
+        "source": source,
+    }
+    told = {
+        name: frame.attrs.get(name) if value is None else value
+        for name, value in given.items()
+    }
+    columns = _by_meaning(frame)
+    if "intensity" not in columns:
+        return _from_image(frame, told)
+    return _from_rows(columns, told)
+
+
+def _rows(measurement):
+    grid, n_spectra = measurement.grid, len(measurement)
+    energy, _ = grid.axes()
+    places = _places(grid)
+    columns = {}
+    if n_spectra > 1:
+        columns[_SPECTRUM] = np.repeat(np.arange(n_spectra), grid.n_pixels)
+    columns["energy"] = np.tile(np.repeat(energy, grid.shape[1]), n_spectra)
+    for name, values in places.items():
+        columns[name] = np.tile(values, n_spectra * len(energy))
+    columns["intensity"] = np.ravel(measurement.data)
+    if measurement.error is not None:
+        columns["error"] = np.ravel(measurement.error)
+    return pd.DataFrame(columns)
+
+
+def _image(measurement, pivot):
+    rows = measurement.data if pivot == "intensity" else measurement.error
+    if rows is None or len(rows) != 1:
+        raise ValueError(
+            f"An image must be of one spectrum with {pivot}, got "
+            f"{'no errors' if rows is None else f'{len(rows)} spectra'}. Take one with "
+            "measurement[0], or leave out pivot."
+        )
+    places = _places(measurement.grid)
+    if len(places) == 1:
+        ((name, values),) = places.items()
+        columns = pd.Index(values, name=name)
+    else:
+        columns = pd.MultiIndex.from_arrays(list(places.values()), names=list(places))
+    return pd.DataFrame(
+        measurement.grid.to_image(rows)[0].copy(),
+        index=pd.Index(measurement.grid.energy, name="energy"),
+        columns=columns,
+    )
+
+
+def _places(grid):
+    """Return the columns of a grid by name."""
+    if hasattr(grid, "wavevectors"):
+        return dict(zip("hkl", grid.wavevectors.T, strict=True))
+    _, columns = grid.axes()
+    return {_ANGLE if isinstance(grid, AngleGrid) else "q": columns}
+
+
+def _by_meaning(frame):
+    """Return the columns and levels of the index that mean something, with labels."""
+    named = {name: frame[name] for name in frame.columns if isinstance(name, str)}
+    for level, name in enumerate(frame.index.names):
+        if isinstance(name, str):
+            named.setdefault(name, frame.index.get_level_values(level))
+    found: dict[str, tuple[np.ndarray, Label]] = {}
+    for name, values in named.items():
+        said = label(name)
+        meaning = name if name in (_ANGLE, _SPECTRUM) else said.meaning
+        if meaning in found:
+            raise ValueError(
+                f"{_WHERE} must have one column of {meaning}, got "
+                f"{found[meaning][1].text!r} and {name!r}. Drop one of them."
+            )
+        if meaning:
+            found[meaning] = np.asarray(values, dtype=float), said
+    return found
+
+
+def _from_rows(columns, told):
+    axis = next((each for each in ("q", _ANGLE) if each in columns), None)
+    wavevector = axis is None and not {"h", "k", "l"} - set(columns)
+    if "energy" not in columns or not (axis or wavevector):
+        missing = "energy" if "energy" not in columns else "q"
+        raise ValueError(
+            f"{_WHERE} must have a column of {missing}, got "
+            f"{', '.join(said.text for _, said in columns.values())}. Rename it."
+        )
+    energy = columns["energy"][0] * _factor(columns["energy"][1], "energy")
+    if wavevector:
+        q = np.stack([columns[name][0] for name in "hkl"], axis=1)
+    else:
+        scale = _factor(columns[axis][1], "q") if axis == "q" else 1.0
+        q = columns[axis][0] * scale
+    if not (np.isfinite(q).all() and np.isfinite(energy).all()):
+        raise ValueError(f"{_WHERE} must have finite Q and energies. Drop other rows.")
+    values = [columns[name][0] for name in ("intensity", "error") if name in columns]
+    if not len(energy):
+        raise ValueError(f"{_WHERE} must have rows, got none.")
+    spectrum = None
+    if _SPECTRUM in columns:
+        _, spectrum = np.unique(columns[_SPECTRUM][0], return_inverse=True)
+    *axes, images = image_of(q, energy, values, _WHERE, spectrum)
+    said = columns["intensity"][1]
+    told["quantity"] = told["quantity"] or said.quantity
+    told["units"] = told["units"] or said.unit
+    return _measurement(*axes, *images, columns=axis or "q", told=told)
+
+
+def _from_image(frame, told):
+    turned = False
+    named = [
+        label("" if each.name is None else each.name)
+        for each in (frame.index, frame.columns)
+    ]
+    if "energy" == named[1].meaning or named[0].meaning == "q":
+        turned, frame, named = True, frame.T, named[::-1]
+    if isinstance(frame.index, pd.MultiIndex) and turned:
+        raise ValueError(f"{_WHERE} must have energies on one level of an axis.")
+    try:
+        energy = np.asarray(frame.index, dtype=float)
+        if isinstance(frame.columns, pd.MultiIndex):
+            q = np.array(frame.columns.to_list(), dtype=float)
+        else:
+            q = np.asarray(frame.columns, dtype=float)
+        image = np.asarray(frame, dtype=float)
+    except (TypeError, ValueError) as error:
+        listed = ", ".join(map(repr, list(frame.columns)[:6]))
+        raise ValueError(
+            f"{_WHERE} must have a column of intensity, or energies as index and "
+            f"momentum transfers as columns, got columns {listed}. Rename them."
+        ) from error
+    axis = _ANGLE if named[1].text == _ANGLE else "q"
+    scale = 1.0 if axis == _ANGLE or q.ndim > 1 else _factor(named[1], "q")
+    energy = energy * _factor(named[0], "energy")
+    return _measurement(q * scale, energy, image, columns=axis, told=told)
+
+
+def _measurement(q, energy, intensity, error=None, *, columns, told):
+    angles = {_ANGLE: q} if columns == _ANGLE else {}
+    return Measurement.from_arrays(
+        None if angles else q, energy, intensity, error, **angles, **told
+    )
+
+
+def _factor(said: Label, axis):
+    """Return the unit of a label in meV or 1/Angstrom, 1 of one that has none."""
+    if said.unit is None:
+        return 1.0
+    found = factor(said.unit, axis)
+    if found is None:
+        raise ValueError(
+            f"{_WHERE} must have {axis} in meV, THz, 1/cm or 1/Angstrom, 1/nm, got the "
+            f"unit {said.unit!r} in {said.text!r}. Rename the column."
+        )
+    return found

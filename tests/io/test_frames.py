@@ -1,0 +1,131 @@
+"""Tables of pandas: there and back, and tables that other people made."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skphonon import CrystalGrid, Measurement, PathGrid, SpectrumGrid
+from skphonon.instrument import AngleGrid
+from skphonon.io.frames import from_pandas, to_pandas
+from skphonon.physics.constants import MEV_PER_THZ
+
+ENERGY, Q = np.array([10.0, 12.5, 20.0]), np.array([0.1, 0.7])
+MASK = np.array([[True, False], [True, True], [True, True]])
+HKL = [[1.0, 0, 0.5], [0.5, 0, 0]]
+GRIDS = {
+    "powder": SpectrumGrid(ENERGY, Q, incident_energy=50.0, mask=MASK),
+    "angles": AngleGrid(ENERGY, [3.0, 90.5], incident_energy=50.0, mask=MASK),
+    "path": PathGrid(ENERGY, HKL, mask=MASK),
+}
+SETTINGS = {"quantity": "sqe", "units": "1/meV", "source": "a.nxs"}
+
+
+def measured(grid, n_spectra=1):
+    X = (
+        np.where(MASK.ravel(), np.arange(6.0), np.nan)
+        + 10 * np.arange(n_spectra)[:, None]
+    )
+    temperature = 5.0 if n_spectra == 1 else 5.0 + np.arange(n_spectra)
+    return Measurement(X, grid, error=1 + X / 10, temperature=temperature, **SETTINGS)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("n_spectra", [1, 3])
+def test_there_and_back(name, n_spectra):
+    original = measured(GRIDS[name], n_spectra)
+    frame = to_pandas(original)
+    assert len(frame) == n_spectra * 6
+    assert from_pandas(frame) == original
+    shuffled = frame.dropna().sample(frac=1, random_state=0)
+    found = from_pandas(shuffled)
+    assert_array_equal(np.sort(found.data), np.sort(original.data))
+    columns = [each for each in frame if each not in ("intensity", "error")]
+    assert from_pandas(frame.set_index(columns)) == original
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_images_there_and_back(name):
+    original = measured(GRIDS[name])
+    image = to_pandas(original, pivot="intensity")
+    assert image.shape == (3, 2)
+    for frame in (image, image.T) if name == "powder" else (image,):
+        found = from_pandas(frame)
+        assert found == original.replace(error=None)
+    assert_array_equal(to_pandas(original, pivot="error"), 1 + image / 10)
+    with pytest.raises(ValueError, match="spectrum with intensity, got 2 spectra"):
+        to_pandas(measured(GRIDS[name], 2), pivot="intensity")
+    with pytest.raises(ValueError, match="of one spectrum with error, got no errors"):
+        to_pandas(found, pivot="error")
+    with pytest.raises(ValueError, match="pivot must be intensity, error or None"):
+        to_pandas(original, pivot="data")
+
+
+def test_spectra_of_other_points():
+    frame = to_pandas(measured(GRIDS["powder"], 2)).drop(index=[2, 9])
+    found = from_pandas(frame)
+    expected = measured(GRIDS["powder"], 2).data.copy()
+    expected[0, 2] = expected[1, 3] = np.nan
+    assert_array_equal(found.data, expected)
+
+
+def test_a_crystal_becomes_a_path():
+    grid = CrystalGrid([1.0, 2.0], [0, 0.5], 0.0, [1.0, 2.0])
+    found = from_pandas(to_pandas(Measurement(np.arange(8.0), grid)))
+    assert_array_equal(found.grid.wavevectors, grid.wavevectors)
+    assert_array_equal(found.data, [np.arange(8)])
+
+
+def test_what_is_given_comes_before_what_the_table_says():
+    frame = to_pandas(measured(GRIDS["powder"]))
+    found = from_pandas(frame, quantity="chi", temperature=300.0, energy_resolution=1.0)
+    assert (found.quantity, found.temperature, found.units) == ("chi", 300, "1/meV")
+    assert found.energy_resolution == 1
+
+
+def test_names_and_units_of_other_people():
+    frame = pd.DataFrame(
+        {
+            "|Q| (1/nm)": [1, 2, 1, 2],
+            "E (THz)": [1, 1, 3, 3],
+            "chi'' (arb. units)": [1.0, 2, 3, 4],
+            "sigma": [0.0, 1, 1, 1],
+            "comment": list("abcd"),
+        }
+    )
+    found = from_pandas(frame)
+    assert_allclose(found.grid.q, [0.1, 0.2])
+    assert_allclose(found.grid.energy, [MEV_PER_THZ, 3 * MEV_PER_THZ])
+    assert (found.quantity, found.units) == ("chi", "arb. units")
+    assert_array_equal(found.error, [[np.nan, 1, 1, 1]])
+    image = frame.pivot(
+        columns="|Q| (1/nm)", index="E (THz)", values="chi'' (arb. units)"
+    )
+    assert_array_equal(from_pandas(image).data, found.data)
+    assert from_pandas(image).grid == found.grid
+    assert from_pandas(image.T).grid == found.grid
+    plain = pd.DataFrame([[1, 2, 3], [4, 5, 6]], index=[5, 10], columns=[1, 2, 3])
+    assert_array_equal(from_pandas(plain).grid.energy, [5, 10])
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        ({"q": [1], "I": [1]}, "must have a column of energy, got q, I. Rename it"),
+        ({"E": [1], "I": [1], "h": [1]}, "must have a column of q, got"),
+        ({"q": [1], "E": [1], "I": [1], "cts": [3]}, "column of intensity, got 'I'"),
+        ({"q (rlu)": [1], "E": [1]}, "energies as index and .* columns 'q .rlu.', 'E'"),
+        ({"q (cm)": [1], "E": [1], "I": [1]}, "got the unit 'cm' in 'q .cm.'"),
+        ({"q": [1, 1], "E": [2, 2], "I": [1, 2]}, "table must tell each point once"),
+        ({"q": [np.nan], "E": [2], "I": [1]}, "finite Q and energies. Drop other rows"),
+        ({"q": [], "E": [], "I": []}, "must have rows, got none"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(frame, message):
+    with pytest.raises(ValueError, match=message):
+        from_pandas(pd.DataFrame(frame))
+
+
+def test_no_table():
+    with pytest.raises(TypeError, match="must be a DataFrame of pandas, got dict"):
+        from_pandas({})

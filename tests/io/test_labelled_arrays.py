@@ -1,0 +1,135 @@
+"""Labelled arrays of scipp: there and back, and those that other programs make."""
+
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from test_frames import GRIDS, measured
+
+from skphonon.io.labelled_arrays import from_scipp, to_scipp
+
+ENERGY, Q = np.arange(1.0, 5), np.arange(0.5, 2, 0.5)
+IMAGE = np.arange(12.0).reshape(4, 3)
+
+
+@pytest.fixture
+def sc():
+    return pytest.importorskip("scipp")
+
+
+def array(
+    sc, *, energy=ENERGY, q=Q, names=("energy_transfer", "Q"), units=("meV", "1/Å")
+):
+    values = IMAGE.reshape(4, 3)
+    return sc.DataArray(
+        sc.array(dims=names, values=values, variances=values**2, unit="counts"),
+        coords={
+            name: sc.array(dims=[name], values=axis, unit=unit)
+            for name, axis, unit in zip(names, (energy, q), units, strict=True)
+        },
+    )
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("n_spectra", [1, 3])
+def test_there_and_back(sc, name, n_spectra):
+    original = measured(GRIDS[name], n_spectra)
+    there = to_scipp(original)
+    assert there.unit == sc.Unit("1/meV")
+    assert there.masks["not_measured"].values.sum() == 1
+    found = from_scipp(there, quantity="sqe", source="a.nxs")
+    assert_allclose(found.error, original.error)
+    assert found.replace(error=original.error) == original
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("names", "units", "factors"),
+    [
+        (("energy_transfer", "Q"), ("meV", "1/angstrom"), (1, 1)),
+        (("DeltaE", "|Q|"), ("ueV", "1/nm"), (1e-3, 0.1)),
+        (("E", "q"), ("J", "1/m"), (6.241509074e21, 1e-10)),
+        (("omega", "momentum_transfer"), ("THz", "1/angstrom"), (4.135667697, 1)),
+        (("energy", "modQ"), ("1/cm", "1/angstrom"), (0.1239841984, 1)),
+    ],
+)
+def test_names_and_units(sc, turned, names, units, factors):
+    given = array(sc, names=names, units=units, energy=ENERGY / factors[0],
+                  q=Q / factors[1])  # fmt: skip
+    given.coords["Ei"] = sc.scalar(0.05, unit="eV")
+    given.coords["temperature"] = sc.scalar(300000.0, unit="mK")
+    given.coords["title"] = sc.scalar("a title")
+    found = from_scipp(given.transpose() if turned else given)
+    assert_allclose(found.grid.energy, ENERGY, rtol=1e-8)
+    assert_allclose(found.grid.q, Q)
+    assert_allclose(found.data, [IMAGE.ravel()])
+    assert np.isnan(found.error[0, 0])  # nothing was counted there
+    assert_allclose(found.error[0, 1:], IMAGE.ravel()[1:])
+    assert_allclose([found.incident_energy, found.temperature], [50, 300])
+    assert found.units == "counts"
+
+
+def test_borders_masks_and_a_dimension_of_one(sc):
+    given = array(sc, energy=np.arange(0.5, 5))
+    given.masks["a"] = sc.array(dims=["Q"], values=[True, False, False])
+    given.masks["b"] = given.data > sc.scalar(9.5, unit="counts")
+    found = from_scipp(sc.concat([given], "run"), units="arbitrary")
+    assert_array_equal(found.grid.energy, ENERGY)
+    assert_array_equal(found.details["edges"]["energy"], np.arange(0.5, 5))
+    image = found.grid.to_image(found.data)[0]
+    assert_array_equal(np.isnan(image), [[1, 0, 0]] * 3 + [[1, 1, 1]])
+    assert found.units == "arbitrary"
+    line = from_scipp(given["energy_transfer", 1:2])
+    assert line.grid.shape == (1, 3)
+
+
+def test_angles_in_radian_and_units_without_a_name(sc):
+    given = array(sc, names=("energy_transfer", "two_theta"), units=("meV", "rad"))
+    given.unit = sc.Unit("m")
+    found = from_scipp(given, incident_energy=20.0)
+    assert_allclose(found.grid.two_theta, np.degrees(Q))
+    assert found.units == "m"
+    given.unit = None
+    assert from_scipp(given, incident_energy=20.0).units is None
+
+
+def test_units_that_scipp_does_not_know(sc):
+    original = measured(GRIDS["powder"]).replace(units="counts per 100 monitor counts")
+    assert to_scipp(original).unit == sc.units.one
+
+
+def test_what_is_refused(sc):
+    given = array(sc)
+    with pytest.raises(TypeError, match="must be a DataArray of scipp, got Variable"):
+        from_scipp(given.data)
+    with pytest.raises(ValueError, match="coordinate of energy transfer, got dim"):
+        from_scipp(given.rename(energy_transfer="x"))
+    with pytest.raises(ValueError, match="coordinate of Q, two_theta or h, k and l"):
+        from_scipp(given.rename(Q="x"))
+    with pytest.raises(ValueError, match="transfer must be in meV, THz or 1/cm"):
+        from_scipp(array(sc, units=("K", "1/angstrom")))
+    with pytest.raises(ValueError, match="coordinate of q must be in 1/angstrom"):
+        from_scipp(array(sc, units=("meV", "m")))
+    stack = sc.concat([sc.concat([given] * 2, "a")] * 2, "b")
+    with pytest.raises(ValueError, match="at most one dimension beside energy_"):
+        from_scipp(stack)
+    events = sc.DataArray(
+        sc.ones(dims=["row"], shape=[5]),
+        coords={"Q": sc.arange("row", 5.0, unit="1/angstrom")},
+    )
+    with pytest.raises(ValueError, match=r"must be a histogram, got events .*hist\(\)"):
+        from_scipp(events.bin(Q=3))
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: to_scipp(measured(GRIDS["powder"])), "to_scipp"),
+        (lambda: from_scipp(None), "from_scipp"),
+    ],
+)
+def test_the_extra_is_named(monkeypatch, call, name):
+    monkeypatch.setitem(sys.modules, "scipp", None)
+    with pytest.raises(ImportError, match=rf"{name} needs scipp: .*skphonon\[scipp\]"):
+        call()
