@@ -23,7 +23,8 @@ def image_of(q, energy, columns, where, spectrum=None):
     shape: tuple[int, ...] = (len(energies), len(moduli))
     n_spectra = 1 if spectrum is None else int(spectrum.max()) + 1
     _require_grid(len(energy) / n_spectra, shape, where)
-    place = row * shape[1] + column
+    place = row.astype(np.intp) * shape[1] + column
+    del row, column
     if spectrum is not None:
         place = spectrum * shape[0] * shape[1] + place
         shape = n_spectra, *shape
@@ -52,11 +53,13 @@ def axis_of(values, tolerance=None):
     ordered = values[order]
     if tolerance is None:
         tolerance = _SAME * (ordered[-1] - ordered[0])
-    number = np.concatenate([[0], np.cumsum(np.diff(ordered) > tolerance)])
-    first = np.flatnonzero(np.diff(number, prepend=-1))
-    which = np.empty(len(values), dtype=int)
-    which[order] = number
-    return ordered[first], which
+    begins = np.ones(len(ordered), dtype=bool)
+    begins[1:] = np.diff(ordered) > tolerance
+    axis = ordered[begins]
+    del ordered
+    which = np.empty(len(values), dtype=np.int32)
+    which[order] = np.cumsum(begins, dtype=np.int32) - 1
+    return axis, which
 
 
 def _wavevectors(q):
@@ -77,6 +80,7 @@ def _require_grid(n_points, shape, where):
         raise ValueError(
             f"{where} must hold points of a grid, got {n_points:g} points at "
             f"{shape[1]} places in Q and {shape[0]} energies, which fill {share:.2g} "
-            "of the grid. Bin them first, for instance with scipy.stats.binned_statistic_2d, and "
-            "pass the image to Measurement.from_arrays."
+            "of the grid. Bin them first, for instance with "
+            "scipy.stats.binned_statistic_2d, and pass the image to "
+            "Measurement.from_arrays."
         )

@@ -23,6 +23,7 @@ COMMENTS = "#%!*/"  # at the beginning of a line
 _INLINE = re.compile(r"\s[#%!].*")  # but not in 1.#QNAN
 _HEAD_LINES, _HEAD_CHARACTERS = 200, 1 << 20  # that tell the dialect
 _HEADER_LINES = 10_000  # at most
+_SEEN = 500  # cells of a row, that tell whether it is one
 _LARGEST = 1e100  # of a number; beyond are signs of missing ones
 _LONGEST = 1 << 22  # characters of a line
 _NUMBER = re.compile(
@@ -109,7 +110,15 @@ def numbers(line, dialect):
 
 def is_row(line):
     """Tell whether a line holds two numbers or more, and nothing else."""
-    return any(len(numbers(line, dialect) or ()) > 1 for dialect in _DIALECTS)
+    return any(_width(line, dialect) > 1 for dialect in _DIALECTS)
+
+
+def _width(line, dialect):
+    """Return the number of cells of a row, 0 of another line, by its first cells."""
+    found = cells(line, dialect)
+    values = [_value(cell, dialect.decimal) for cell in found[:_SEEN]]
+    known = None not in values and any(value == value for value in values)
+    return len(found) if known else 0
 
 
 def cells(line, dialect):
@@ -150,7 +159,7 @@ def _layout(path):
         head.append(line)
         room -= len(line)
         enough = room < 0 and len(head) > 2
-        if enough and any(numbers(line, dialect) for dialect in _DIALECTS):
+        if enough and is_row(line):
             break
     best, most = None, 0
     for dialect in _DIALECTS:
@@ -158,7 +167,7 @@ def _layout(path):
             (place, width)
             for place, line in enumerate(head)
             if not is_comment(line, dialect)
-            and (width := len(numbers(_INLINE.sub("", line), dialect) or ())) > 1
+            and (width := _width(_INLINE.sub("", line), dialect)) > 1
         ]
         rows = rows[:_HEAD_LINES]
         if not rows:
@@ -208,10 +217,8 @@ def _rows(path, first, dialect):
 
 
 def _quickly(path, first, dialect, width):
-    """Return the numbers of rows that are written the plain way, None of others."""
-    if dialect.decimal != ".":
-        return None
-    rows = (line.rstrip("\r\n ") for _, line in _rows(path, first, dialect))
+    """Return the numbers of rows without a missing one, None of others."""
+    rows = (_plainly(line, dialect) for _, line in _rows(path, first, dialect))
     try:
         values = np.loadtxt(
             rows, delimiter=dialect.delimiter, comments=None, ndmin=2, dtype=float
@@ -220,8 +227,20 @@ def _quickly(path, first, dialect, width):
         return None
     if values.shape[1] != width:
         return None
-    values[~(np.abs(values) <= _LARGEST)] = np.nan
+    for column in values.T:  # one at a time, to spare memory
+        column[~(np.abs(column) <= _LARGEST)] = np.nan
     return values
+
+
+def _plainly(line, dialect):
+    """Return a row with a decimal point and exponents with e."""
+    if dialect.decimal != ".":
+        if "." in line:
+            raise ValueError("two decimal signs")
+        line = line.replace(dialect.decimal, ".")
+    if "D" in line or "d" in line:
+        line = line.replace("D", "e").replace("d", "e")
+    return line.rstrip("\r\n ")
 
 
 def _with_care(path, first, dialect, width):

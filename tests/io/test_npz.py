@@ -68,13 +68,13 @@ def test_angles(path):
         ({"intensity": None}, "must hold intensity or data or signal or sqe, got en"),
         ({"data": IMAGE}, "must hold one array of intensity, got intensity and data"),
         ({"q": np.array(["a", "b"])}, "q must hold numbers, got type <U1"),
-        ({"q": np.array([object()])}, r"must hold numbers or a text, got type object"),
+        ({"q": np.array([object()])}, r"q must be an array of numbers or texts of"),
         ({"quantity": 3}, "quantity must be a text, got type int64"),
         ({"quantity": "s"}, "a.npz: quantity must be one of sqe, chi or None"),
         ({"q": [0.5, 0.5]}, "a.npz: q must not repeat a value"),
         ({"incident_energy": [1.0, 2.0]}, r"must be one number, got shape \(2,\)"),
         ({"temperature": [1.0, 2.0]}, "a.npz: temperature must be a number or one for"),
-        ({"energy": np.array([(1, 2)], "i4,f4")}, "energy must hold numbers, got type"),
+        ({"energy": np.array([(1, 2)], "i4,f4")}, "energy must be an array of numbers"),
     ],
 )
 def test_what_does_not_fit_is_named(path, change, message):
@@ -122,6 +122,18 @@ def test_headers_must_tell_the_truth(path, shape):
     archive(path, energy=content, q=npy(Q), intensity=npy(IMAGE))
     with pytest.raises(ValueError, match=r"energy must (hold numbers|be an array)"):
         read_arrays(path)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("kind", ["<f8", ">f8", "<f4", ">i2", "|u1", "|b1"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_headers_of_numpy(path, version, kind, order):
+    expected = np.asarray([[0, 1], [1, 0], [1, 1]], dtype=kind, order=order)
+    image = io.BytesIO()
+    np.lib.format.write_array(image, expected, version)
+    archive(path, energy=npy(ENERGY), q=npy(Q), intensity=image.getvalue())
+    found = read_arrays(path)
+    assert_array_equal(found.grid.to_image(found.data)[0], expected)
 
 
 def test_damage_is_an_oserror(path):
