@@ -29,7 +29,7 @@ class DetectorMeasurement(Measurement):
         Intensity per meV; NaN where a detector is masked.
     grid : None
         Always.
-    error, quantity : optional
+    error, quantity, units : optional
         As for :class:`Measurement`.
     incident_energy : float
         Energy of the incoming neutrons in meV.

@@ -11,7 +11,7 @@ __all__ = ["AXES", "Found", "column_labels", "read_image", "read_points"]
 
 AXES = ("energy", "q")
 _MANY = 12  # columns, which are hardly those of points
-_WIDE = 5  # columns and more may be an image, without a word
+_WIDE = 8  # columns and more may be an image, without a word
 
 
 class Found(NamedTuple):
