@@ -33,6 +33,14 @@ def write_image(path, down, across, image, *, corner="E (meV)\\Q (1/A)", delimit
     return path
 
 
+def write_npz(path, grid, image, *, compressed=False, **more):
+    """Write arrays under names, of which a measurement is made."""
+    energy, q = grid.axes()
+    save = np.savez_compressed if compressed else np.savez
+    save(path, q=q, energy=energy, intensity=image, **more)
+    return path
+
+
 SPICE = {
     "scan": "12",
     "command": "scan h 1 k 0 l 0 e 0 10 1 preset mcu 1",

@@ -225,6 +225,7 @@ class Measurement(Immutable):
         >>> measured.grid.shape, measured.data
         ((2, 3), array([[1., 2., 3., 4., 5., 6.]]))
         """
+        incident_energy = _positive(incident_energy, "incident_energy", "meV")
         layout = laid_out(q, energy, intensity, error, incident_energy, two_theta)
         return cls(
             layout.data,

@@ -161,7 +161,8 @@ def test_energies_that_no_neutron_can_lose_are_left_out():
         ({"q": None}, "One of q and two_theta must be given, got neither"),
         ({"q": None, "two_theta": Q}, "incident_energy must be given with two_theta"),
         ({"units": 3}, "units must be a text or None, got 3"),
-        ({"incident_energy": -3.0}, "incident_energy must be positive"),
+        ({"incident_energy": -3.0}, "incident_energy must be a positive number"),
+        ({"incident_energy": "50"}, "incident_energy must be a positive number"),
     ],
 )
 def test_what_does_not_fit_is_named(change, message):
