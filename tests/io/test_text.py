@@ -383,3 +383,21 @@ def test_a_line_without_end(path):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="must be a file, found none"):
         read_text(tmp_path / "a")
+
+
+def test_tables_of_pandas(path):
+    """With the index as first column, which has no name."""
+    frame = pd.DataFrame(ROWS, columns=["q", "E (meV)", "S(Q,E)", "err"])
+    frame.to_csv(path)
+    check(read_text(path, q_unit="1/A"))
+    frame.to_csv(path, sep=";", decimal=",", index=False, quoting=2)
+    check(read_text(path, q_unit="1/A"))
+
+
+def test_a_simulated_spectrum_comes_back(path):
+    """Through the text of another program, in its units."""
+    rows = points(GRID, IMAGE, ERROR) / [1, MEV_PER_THZ, 1, 1]
+    np.savetxt(path, rows, header="Q(1/A) E(THz) S(Q,E) err", fmt="%.17g")
+    found = read_text(path, incident_energy=25.0)
+    assert_array_equal(found.data, IMAGE.reshape(1, -1))
+    assert_array_equal(found.grid.mask, np.isfinite(IMAGE))
