@@ -110,7 +110,7 @@ def test_a_picture_shows_all_spectra_in_one_scale(powder):
 
 
 def test_values_below_a_logarithmic_scale_have_its_lowest_colour(powder):
-    data = np.where(np.arange(powder.data.shape[1]) % 2, -1.0, powder.data)
+    data = np.where(np.arange(powder.data.shape[1]) % 2, -powder.data, powder.data)
     display = powder.replace(data=data).plot(log=True, vmin=1.0, vmax=10.0)
     shown = display.axes_[0].collections[0].get_array()
     assert shown.min() == 1.0
