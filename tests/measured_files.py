@@ -131,3 +131,63 @@ def write_mdhisto(path, axes, edges, signal, *, variance=None, events=None, **se
         if "ub" in settings:
             experiment["sample/oriented_lattice/orientation_matrix"] = settings["ub"]
     return path
+
+
+def write_processed(
+    path, values, errors, energy, across=None, *, groups=None, positions=None, **more
+):
+    """Write the layout of Mantid's SaveNexusProcessed.
+
+    `across` is a momentum transfer, as after SofQW; without it, `positions` (distance,
+    scattering angle, azimuth) and `groups` (lists of their rows) are of detectors.
+    `more`: logs by name, history (list of str), parameters (str), distribution, title,
+    units of axis1, append.
+    """
+    settings = {
+        "logs": {},
+        "history": [],
+        "parameters": "",
+        "distribution": 1,
+        "title": "Al",
+        "units": "DeltaE",
+        "append": False,
+    } | more
+    with h5py.File(path, "a" if settings["append"] else "w") as file:
+        entry = file.create_group(f"mantid_workspace_{len(file) + 1}")
+        entry["title"] = [np.bytes_(settings["title"])]
+        workspace = entry.create_group("workspace")
+        workspace["values"], workspace["errors"] = values, errors
+        workspace["axis1"] = energy
+        workspace["axis1"].attrs["units"] = np.bytes_(settings["units"])
+        workspace["axis1"].attrs["distribution"] = np.bytes_(
+            str(settings["distribution"])
+        )
+        workspace["axis2"] = np.arange(len(values)) if across is None else across
+        unit = "spectraNumber" if across is None else "MomentumTransfer"
+        workspace["axis2"].attrs["units"] = np.bytes_(unit)
+        instrument = entry.create_group("instrument")
+        instrument["name"] = [np.bytes_("MARI")]
+        instrument["instrument_parameter_map/data"] = [
+            np.bytes_(settings["parameters"] or " ")
+        ]
+        if positions is not None:
+            groups = groups or [[row] for row in range(len(positions))]
+            counts = [len(group) for group in groups]
+            detector = instrument.create_group("detector")
+            rows = np.concatenate(groups).astype(int)
+            detector["detector_positions"] = np.asarray(positions, dtype=float)[rows]
+            detector["detector_list"] = (1000 + rows).astype(np.int32)
+            detector["detector_count"] = np.array(counts, dtype=np.int32)
+            detector["detector_index"] = np.cumsum(counts, dtype=np.int32) - counts
+        logs = entry.create_group("logs")
+        for name, value in settings["logs"].items():
+            if isinstance(value, dict):
+                for key, series in value.items():
+                    logs[f"{name}/{key}"] = series
+            elif isinstance(value, str):
+                logs[f"{name}/value"] = [np.bytes_(value)]
+            else:
+                logs[f"{name}/value"] = [value]
+        process = entry.create_group("process")
+        for number, text in enumerate(settings["history"]):
+            process[f"MantidAlgorithm_{number}/data"] = [np.bytes_(text)]

@@ -28,6 +28,7 @@ from skphonon.inspection._thermal import (
 )
 from skphonon.inspection._traversal import LatentTraversalDisplay
 from skphonon.inspection._trends import TemperatureTrendsDisplay
+from skphonon.instrument.maps import SpectrumMapDisplay
 
 __all__ = [
     "DensityOfStatesDisplay",
@@ -40,6 +41,7 @@ __all__ = [
     "ParameterDraws",
     "PhononBandsDisplay",
     "ReliabilityDisplay",
+    "SpectrumMapDisplay",
     "SpectrumProfilesDisplay",
     "TemperatureTrendsDisplay",
     "ThermalDisplacementsDisplay",

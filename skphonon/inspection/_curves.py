@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from skphonon.inspection._figures import Display, one_axes
+from skphonon._figures import Display, one_axes
 
 __all__ = ["CurveDisplay", "draw_curves"]
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from skphonon._figures import Display, one_axes
 from skphonon.inspection._band_paths import (
     high_symmetry_path,
     placed_on_path,
     sampled_path,
 )
 from skphonon.inspection._curves import draw_curves
-from skphonon.inspection._figures import Display, one_axes
 from skphonon.inspection._parameter_draws import as_sets
 from skphonon.inspection._property_tables import property_table
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from skphonon._figures import Display, one_axes
 from skphonon._warnings import warn_user
-from skphonon.inspection._figures import Display, one_axes
 from skphonon.inspection._property_tables import property_table
 from skphonon.physics.elasticity import VOIGT, elastic_constants
 

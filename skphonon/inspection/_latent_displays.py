@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from skphonon.inspection._figures import Display, one_axes
+from skphonon._figures import Display, one_axes
 from skphonon.inspection._latent import (
     latent_correlation,
     latent_sensitivity,

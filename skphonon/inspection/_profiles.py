@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.signal import find_peaks
 from sklearn.utils.validation import check_consistent_length
 
-from skphonon.inspection._figures import Display, one_axes
+from skphonon._figures import Display, one_axes
 from skphonon.metrics import SCALES, comparable
 
 __all__ = ["SpectrumProfilesDisplay"]

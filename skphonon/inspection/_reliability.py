@@ -5,8 +5,8 @@ import pandas as pd
 from scipy.special import ndtri
 from scipy.stats import binom
 
+from skphonon._figures import Display, add_legend, many_axes
 from skphonon._validation import gives_std
-from skphonon.inspection._figures import Display, add_legend, many_axes
 
 __all__ = ["ReliabilityDisplay"]
 

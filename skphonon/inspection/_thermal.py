@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from skphonon._figures import Display, many_axes
 from skphonon.inspection._curves import CurveDisplay, draw_curves
-from skphonon.inspection._figures import Display, many_axes
 from skphonon.inspection._property_tables import property_table
 from skphonon.physics.elasticity import VOIGT
 from skphonon.physics.stability import searching

@@ -5,8 +5,8 @@ import pandas as pd
 from scipy.stats import linregress, rankdata
 from sklearn.utils.validation import check_consistent_length
 
+from skphonon._figures import Display, add_legend, many_axes
 from skphonon._validation import gives_std
-from skphonon.inspection._figures import Display, add_legend, many_axes
 from skphonon.metrics import nmse
 
 __all__ = ["TemperatureTrendsDisplay"]

@@ -1,12 +1,6 @@
-"""Warnings about measurements, and advice that several modules give."""
+"""Warnings about measurements, which grids give as well."""
 
-__all__ = ["TRANSPOSED", "MeasurementWarning"]
-
-#: Advice on images that have their axes exchanged.
-TRANSPOSED = (
-    "The images look transposed: rows are energies, columns are |Q|. Turn them with "
-    "images.swapaxes(-1, -2) before grid.to_rows."
-)
+__all__ = ["MeasurementWarning"]
 
 
 class MeasurementWarning(UserWarning):

@@ -8,10 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from skphonon._validation import increasing_axis
 from skphonon._versioned import Immutable, immutable, read_only
-from skphonon.instrument._advice import TRANSPOSED
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+#: Advice on images that have their axes exchanged.
+TRANSPOSED = (
+    "The images look transposed: rows are energies, columns are |Q|. Turn them with "
+    "images.swapaxes(-1, -2) before grid.to_rows."
+)
 
 
 class Visible:

@@ -102,6 +102,24 @@ class DetectorMeasurement(Measurement):
         }
         self._keep(energy_edges=edges, psi=psi, **angles)
 
+    def _layout(self) -> dict[str, str]:
+        counting = np.isfinite(self.data).any(axis=1)
+        polar = self.polar[counting] if counting.any() else self.polar
+        edges = self.energy_edges
+        return {
+            "detectors": f"{len(self.polar)}, of which {(~counting).sum()} are masked",
+            "scattering angle": f"{polar.min():.4g} to {polar.max():.4g} degree",
+            "energy": f"{edges[0]:.5g} to {edges[-1]:.5g} meV, {len(edges) - 1} bins",
+            "psi": "not known" if self.psi is None else f"{self.psi:.5g} degree",
+            "ki_over_kf_scaling": (
+                "not known"
+                if self.ki_over_kf_scaling is None
+                else "yes"
+                if self.ki_over_kf_scaling
+                else "no"
+            ),
+        }
+
     def __len__(self) -> int:
         """Return 1: it is one run."""
         return 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, field
 from numbers import Real
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,12 +12,17 @@ from scipy.ndimage import binary_dilation
 
 from skphonon._versioned import Immutable, immutable, read_only
 from skphonon._warnings import warn_user
-from skphonon.instrument._advice import TRANSPOSED, MeasurementWarning
+from skphonon.instrument._advice import MeasurementWarning
 from skphonon.instrument._arrays import laid_out
+from skphonon.instrument._pixels import TRANSPOSED
 from skphonon.physics.scattering import kinematic_mask
 
+if TYPE_CHECKING:
+    from pandas import Series
+
+    from skphonon.instrument.maps import SpectrumMapDisplay
+
 __all__ = [
-    "TRANSPOSED",
     "Measurement",
     "MeasurementWarning",
     "require_grid",
@@ -32,6 +37,15 @@ _ASKED = (
     "temperature",
     "energy_resolution",
 )  # settings that a simulator shares
+_FACTS = {  # with their units, in the order in which they are told
+    "quantity": "",
+    "units": "",
+    "incident_energy": "meV",
+    "temperature": "K",
+    "energy_resolution": "meV",
+}
+_AXES = dict(q="1/Angstrom", two_theta="degree", h="r.l.u.", k="r.l.u.", l="r.l.u.")
+_TOLD_DETAILS = ("title", "instrument", "run")  # of those that readers find
 _BEYOND = 0.02  # share of pixels with intensity where no neutron can arrive
 
 
@@ -253,6 +267,73 @@ class Measurement(Immutable):
             f"{type(self).__name__}(data of {shape}, grid={layout}, {', '.join(known)})"
         )
 
+    def plot(self, axes: Any = None, **options: Any) -> "SpectrumMapDisplay":
+        """Draw a map of each spectrum, side by side.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes or array of Axes, default=None
+            One for each spectrum; None makes a figure.
+        **options : dict
+            As of :meth:`skphonon.inspection.SpectrumMapDisplay.plot`, such as
+            ``log=True``.
+
+        Returns
+        -------
+        SpectrumMapDisplay
+            The display, which keeps `axes_` and `figure_`. Several measurements are
+            drawn together by its `from_measurements`.
+        """
+        from skphonon.instrument.maps import SpectrumMapDisplay
+
+        return SpectrumMapDisplay.from_measurements(self).plot(axes, **options)
+
+    def describe(self) -> "Series":
+        """Return what is known of the measurement, and what is not.
+
+        Returns
+        -------
+        pandas.Series
+            Texts by name: ranges of the axes, share of the pixels that were measured,
+            and the conditions. What nobody told yet reads "not known".
+        """
+        import pandas as pd
+
+        facts = {
+            **self._layout(),
+            "errors": "none" if self.error is None else _typical_error(self),
+            **{name: _told(getattr(self, name), unit) for name, unit in _FACTS.items()},
+            **{
+                name: str(self.details[name])
+                for name in _TOLD_DETAILS
+                if self.details.get(name)
+            },
+            "source": self.source or "not known",
+        }
+        return pd.Series(facts, name=type(self).__name__)
+
+    def _layout(self) -> dict[str, str]:
+        """Facts of the pixels."""
+        grid = self.grid
+        measured = np.isfinite(self.data).mean()
+        facts = {
+            "spectra": str(len(self)),
+            "pixels": f"{' x '.join(map(str, _shape(grid)))} ({type(grid).__name__})",
+            "measured": f"{measured:.0%} of the pixels",
+            "energy": _range(grid.energy, "meV"),
+        }
+        for name, unit in _AXES.items():
+            axis = getattr(grid, name, None)
+            if axis is not None and not isinstance(axis, tuple):  # no pair of limits
+                facts[name] = _range(axis, unit)
+        return facts
+
+    def _repr_html_(self) -> str:
+        """Return a picture and a table of facts, as notebooks show them."""
+        from skphonon.instrument.maps import html_of
+
+        return html_of(self)
+
     def __len__(self) -> int:
         """Return the number of spectra."""
         return len(self.data)
@@ -317,6 +398,42 @@ def require_grid(measurement: Measurement) -> None:
             f"The measurement{whose} must have a grid, got intensities by detector. "
             "Rebin it with reduce_powder or reduce_crystal first."
         )
+
+
+def _told(value: Any, unit: str) -> str:
+    if value is None:
+        return "not known"
+    if callable(value):
+        return f"a function, {value!r}" if len(repr(value)) < 80 else "a function"
+    if isinstance(value, str):
+        return value
+    numbers = np.unique(np.asarray(value, dtype=float))
+    ends = "" if len(numbers) == 1 else f" to {numbers[-1]:.5g}"
+    return f"{numbers[0]:.5g}{ends} {unit}"
+
+
+def _range(axis: ArrayLike, unit: str) -> str:
+    values = np.atleast_1d(np.asarray(axis, dtype=float))
+    if len(values) == 1:
+        return f"{values[0]:.5g} {unit}"
+    return f"{values[0]:.5g} to {values[-1]:.5g} {unit}, {len(values)} bins"
+
+
+def _shape(grid: Any) -> tuple[int, ...]:
+    return getattr(grid, "volume_shape", grid.shape)
+
+
+def _typical_error(measurement: Measurement) -> str:
+    """Tell the size of the errors beside that of the intensities."""
+    error, data = np.asarray(measurement.error), np.asarray(measurement.data)
+    both = np.isfinite(error) & np.isfinite(data)
+    if not both.any():
+        return "none that is finite"
+    mean_square = float(np.mean(data[both] ** 2))
+    if mean_square == 0:
+        return "known; all intensities are 0"
+    share = float(np.mean(error[both] ** 2)) / mean_square
+    return f"known; noise is {share:.2g} of the mean square of the intensities"
 
 
 def _rows(values: ArrayLike, name: str) -> Array:

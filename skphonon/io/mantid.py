@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skphonon._warnings import warn_user
 from skphonon.instrument import CrystalGrid, SpectrumGrid
-from skphonon.instrument.measurement import Measurement, MeasurementWarning
+from skphonon.instrument.measurement import Measurement
 from skphonon.io._hdf5 import (
     attribute,
     check_units,
@@ -27,17 +26,12 @@ from skphonon.io._hdf5 import (
     read_number,
 )
 from skphonon.io._kinds import open_as
+from skphonon.io._logs import TEMPERATURE, log_in_time
 from skphonon.io._mantid_crystal import axes_in_crystal
 
 __all__ = ["read_mdhisto"]
 
 _ENTRY = "MDHistoWorkspace"
-_LOG = "experiment{}/logs/{}"
-_DURATION = "duration"  # log of the length of a run in s
-_KELVIN, _CELSIUS = ("k", "kelvin"), ("c", "degc", "deg c", "celsius", "°c")
-_ZERO_CELSIUS = 273.15  # K
-_STEADY = 2.0, 0.05  # K, relative: temperatures that are one
-_MOST_OF_THE_TIME = 0.95  # that a temperature must be steady for
 _FRAMES = {2: "QSample", 3: "HKL"}  # by coordinate_system, where axes do not say
 _NORMALIZATIONS = ("signal", "volume", "events")  # by visual_normalization
 
@@ -146,7 +140,7 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
             normalization = _own_normalization(entry)
         images = _images(child_group(entry, "data"), axes, normalization)
         incident, _ = _log(entry, "Ei")
-        temperature, limits = _log(entry, temperature_log, (_KELVIN, _CELSIUS))
+        temperature, limits = _log(entry, temperature_log, TEMPERATURE)
         powder = axes[1].kind == "q"
         settings, origin = ({}, None) if powder else axes_in_crystal(entry, axes[1:])
         reverse = attribute(file, _ENTRY, "QConvention") == "Crystallography"
@@ -306,71 +300,12 @@ def _check_events(group, intensity):
 
 
 def _log(entry, name, units=None):
-    """Return the median over time, and the lowest and highest value, of all runs.
-
-    Warns if the log has units, of temperature, and is not steady.
-    """
-    values, weights = [np.empty(0)], [np.empty(0)]
+    """Return the median over time, and the lowest and highest value, of all runs."""
+    runs = []
     for number in count():
         if find(entry, f"experiment{number}") is None:
             break
-        log = find(entry, _LOG.format(number, name))
-        if log is not None:
-            value = read_array(log, "value").ravel()
-            values.append(value + (_offset(log, units) if units else 0.0))
-            end = find(entry, _LOG.format(number, _DURATION))
-            end = read_number(end, "value") if end is not None else None
-            weights.append(_durations(log, value.size, end))
-    value, weight = np.concatenate(values), np.concatenate(weights)
-    known = np.isfinite(value) & (weight > 0)
-    if not known.any():
-        return None, None
-    value, weight = value[known], weight[known]
-    outside = (1 - _MOST_OF_THE_TIME) / 2
-    low, middle, high = _quantiles(value, weight, (outside, 0.5, 1 - outside))
-    moved = high - low
-    if units and moved > min(_STEADY[0], _STEADY[1] * middle):
-        warn_user(
-            f"The temperature moved from {low:.4g} to {high:.4g} K during the "
-            f"measurement (log {name} of {place(entry)}); its median in time, "
-            f"{middle:.4g} K, is used. Filter the events by temperature, or set "
-            "another with replace.",
-            MeasurementWarning,
-        )
-    return middle, np.array([value.min(), value.max()])
-
-
-def _offset(log, units):
-    """Return the offset of the units of a log from K."""
-    kelvin, celsius = units
-    if (attribute(log, "value", "units") or "").lower() in celsius:
-        return _ZERO_CELSIUS
-    check_units(log, "value", kelvin)
-    return 0.0
-
-
-def _durations(log, length, end):
-    """Return for how long each value of a log held: until the next; alike if unknown.
-
-    The last holds until the end of the run or, if unknown, as long as the one before.
-    """
-    if find(log, "time") is not None and length > 1:
-        times = read_array(log, "time").ravel()
-        steps = np.diff(times)
-        if len(times) == length and (steps >= 0).all() and 0 < steps.sum() < np.inf:
-            known = end is not None and end > times[-1]
-            return np.append(steps, end - times[-1] if known else steps[-1])
-    return np.ones(length)
-
-
-def _quantiles(values, weights, quantiles):
-    """Return weighted quantiles, the middle between neighbours where both are right."""
-    order = np.argsort(values)
-    values, sums = values[order], np.cumsum(weights[order])
-    found = []
-    for part in np.multiply(quantiles, sums[-1]):
-        first = np.searchsorted(sums, part * (1 - 1e-12), side="left")
-        last = np.searchsorted(sums, part * (1 + 1e-12), side="right")
-        first, last = (min(place, len(values) - 1) for place in (first, last))
-        found.append((values[first] + values[last]) / 2)
-    return [float(each) for each in found]
+        logs = find(entry, f"experiment{number}/logs")
+        if logs is not None:
+            runs.append(logs)
+    return log_in_time(runs, name, units)

@@ -7,7 +7,7 @@ The ``settings`` of a module are the arguments that build an equal one.
 
 import math
 from itertools import pairwise
-from typing import cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -137,7 +137,8 @@ class SineNetwork(nn.Module):
 
         If asked, also the derivatives with the parameters, (n_places, n_parameters).
         """
-        first, *others = cast("list[nn.Linear]", list(self.layers))
+        layers: list[Any] = list(self.layers)  # nn.Linear
+        first, *others = layers
         by_place, by_parameter = first.weight.split(
             [places.shape[1], len(parameters)], dim=1
         )

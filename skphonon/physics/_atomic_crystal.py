@@ -115,7 +115,7 @@ class AtomicCrystal(Immutable):
         """
         return self._laue_class
 
-    def symmetry_operations(self) -> tuple[Array, NDArray[np.intp]]:
+    def symmetry_operations(self) -> tuple[Array, NDArray[np.integer[Any]]]:
         """Return what the space group does to directions and to the atoms of the cell.
 
         Returns
@@ -131,7 +131,7 @@ class AtomicCrystal(Immutable):
         _, unique = np.unique(flat, axis=0, return_index=True)
         return group.cartesian[unique], group.permutations[unique]
 
-    def inversion_partners(self) -> NDArray[np.intp] | None:
+    def inversion_partners(self) -> NDArray[np.integer[Any]] | None:
         """Return the atom of the cell to which an inversion takes each atom.
 
         Returns

@@ -1,6 +1,7 @@
 """Elements and isotopes, by their symbols."""
 
 import re
+from typing import Any
 
 __all__ = ["element_and_mass", "find_atom", "isotope_of_mass"]
 
@@ -10,11 +11,9 @@ _SAME_MASS = 0.02  # amu: masses in files are rounded
 _OTHER_MASS = 0.05  # amu: tables of natural masses differ by less
 
 
-def find_atom(symbol):
-    """Return what periodictable knows of ``Ni``, ``58Ni``, ``Ni-58`` or ``D``, or None.
-
-    An isotope is the same object however it is written.
-    """
+def find_atom(symbol: str) -> Any:
+    """Return periodictable's atom of ``Ni``, ``58Ni``, ``Ni-58`` or ``D``, or None."""
+    # an isotope is the same object however it is written
     from periodictable import elements
 
     match = _SYMBOL.fullmatch(symbol)
@@ -30,7 +29,7 @@ def find_atom(symbol):
     return atom if atom.number > 0 else None  # the library lists the neutron, "n"
 
 
-def element_and_mass(symbol):
+def element_and_mass(symbol: str) -> tuple[str, float | None]:
     """Return the element of an atom, and its mass in amu if it is an isotope's."""
     atom = find_atom(symbol)
     if atom is not None:
@@ -45,7 +44,7 @@ def element_and_mass(symbol):
     )
 
 
-def isotope_of_mass(symbol, mass):
+def isotope_of_mass(symbol: str, mass: float) -> str | None:
     """Return the isotope that the mass of an atom says, None for the mixture."""
     element = find_atom(symbol)
     if element is None or hasattr(element, "isotope"):
@@ -59,7 +58,7 @@ def isotope_of_mass(symbol, mass):
     return None
 
 
-def _known_isotopes(symbol):
+def _known_isotopes(symbol: str) -> str:
     match = _SYMBOL.fullmatch(symbol)
     element = find_atom(match[2] or match[3]) if match else None
     if element is None or hasattr(element, "isotope"):

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-Integers = NDArray[np.intp]
+Integers = NDArray[np.integer[Any]]
 Matrices = NDArray[np.float64] | NDArray[np.complex128]
 
 _SAME_VECTOR = 1e-7  # Angstrom

@@ -1,10 +1,12 @@
-"""What a force-constant model is built of: cell, space group, shells and names."""
+"""Parts of a force-constant model: cell, space group, shells and names."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from skphonon._versioned import read_only
@@ -12,6 +14,9 @@ from skphonon.physics import _sum_rule as sum_rules
 from skphonon.physics import symmetry
 from skphonon.physics._atoms import element_and_mass
 from skphonon.physics.supercells import as_matrix
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
 
 _TOO_CLOSE = 0.1  # Angstrom
 
@@ -35,28 +40,34 @@ class Crystal:
     names: list[str]  # of the parameters
     spread: csr_array  # (9 * n_bonds, n_elements): K of all bonds of the elements
     rule: csr_array  # (n_elements, n_parameters): the elements of the parameters
-    independent: np.ndarray  # (n_constants,), numbers among the elements of all shells
+    independent: Integers  # (n_constants,), numbers among the elements of all shells
     conditions: csr_array  # (n_conditions, n_elements), sums of elements that vanish
 
     @cached_property
-    def bonds(self):
+    def bonds(self) -> Array:
         """Vectors of all bonds, (n_bonds, 3)."""
         return read_only(np.concatenate([shell.bonds for shell in self.shells]))
 
     @cached_property
-    def atoms(self):
+    def atoms(self) -> Integers:
         """Atoms of all bonds, (n_bonds, 2)."""
         atoms = np.concatenate([shell.atoms for shell in self.shells])
         return read_only(atoms, atoms.dtype)
 
     @cached_property
-    def combinations(self):
-        """What gives the elements of each shell, `rule` in dense parts."""
+    def combinations(self) -> list[sum_rules.Combinations]:
+        """Parameters that give the elements of each shell: `rule` in dense parts."""
         sizes = np.array([len(shell.elements) for shell in self.shells])
         return sum_rules.combinations(self.rule, sizes)
 
 
-def build_structure(lattice, symbols, positions, mass, magnetic_moments):
+def build_structure(
+    lattice: Array,
+    symbols: list[str],
+    positions: Array,
+    mass: float | Array | None,
+    magnetic_moments: Array | None,
+) -> Structure:
     """Return the cell and its space group that these parameters of a model describe."""
     _check_apart(positions, lattice)
     cell = _cell(lattice, symbols, positions, mass, magnetic_moments)
@@ -70,7 +81,9 @@ def build_structure(lattice, symbols, positions, mass, magnetic_moments):
     return Structure(cell, group, symbols)
 
 
-def build_crystal(structure, n_shells, supercell):
+def build_crystal(
+    structure: Structure, n_shells: int | None, supercell: Any
+) -> Crystal:
     """Return a crystal with so many shells, or those that fit into a supercell."""
     cell, group, symbols = structure
     if n_shells is None:
@@ -95,7 +108,7 @@ def build_crystal(structure, n_shells, supercell):
     )
 
 
-def pair_labels(shells, symbols):
+def pair_labels(shells: Sequence[symmetry.Shell], symbols: list[str]) -> list[str]:
     """Return the pair of atoms of each shell, as it ends the names of its elements."""
     if len(symbols) == 1:
         return [""] * len(shells)
@@ -109,17 +122,21 @@ def pair_labels(shells, symbols):
     return [f" {labels[i]}-{labels[j]}" for i, j in pairs]
 
 
-def laue_class(group):
-    """Return the number of one of each rotation of a group and its negatives.
-
-    Numbers of negatives follow those of the group.
-    """
+def laue_class(group: symmetry.SpaceGroup) -> Integers:
+    """Return the number of one of each rotation of a group and its negatives."""
+    # numbers of negatives follow those of the group
     rotations = np.concatenate([group.rotations, -group.rotations])
     _, unique = np.unique(rotations.reshape(-1, 9), axis=0, return_index=True)
     return unique
 
 
-def _cell(lattice, symbols, positions, mass, magnetic_moments):
+def _cell(
+    lattice: Array,
+    symbols: list[str],
+    positions: Array,
+    mass: float | Array | None,
+    magnetic_moments: Array | None,
+) -> Any:
     from phonopy.structure.atoms import PhonopyAtoms
 
     masses = None if mass is None else np.broadcast_to(mass, len(positions))
@@ -142,14 +159,16 @@ def _cell(lattice, symbols, positions, mass, magnetic_moments):
     return cell
 
 
-def _keeping_isotopes(group, symbols):
+def _keeping_isotopes(
+    group: symmetry.SpaceGroup, symbols: list[str]
+) -> symmetry.SpaceGroup:
     """Return the operations that take every atom to one of its own symbol."""
     labels = np.array(symbols)
     kept = (labels[group.permutations] == labels).all(axis=1)
     return symmetry.SpaceGroup(*(column[kept] for column in group))
 
 
-def _check_apart(positions, lattice):
+def _check_apart(positions: Array, lattice: Array) -> None:
     for i, place in enumerate(positions):
         steps = positions[i + 1 :] - place
         distances = np.linalg.norm((steps - np.rint(steps)) @ lattice, axis=-1)
@@ -161,7 +180,7 @@ def _check_apart(positions, lattice):
             )
 
 
-def _names(shells, symbols):
+def _names(shells: Sequence[symmetry.Shell], symbols: list[str]) -> list[str]:
     """Name every element of every shell."""
     return [
         f"{shell.number}{element}{pair}"

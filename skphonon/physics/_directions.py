@@ -10,10 +10,13 @@ variance; f has the variance :math:`o^T C o / |o|^4` and the covariance
 """
 
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
+
+Array = NDArray[np.float64]
 
 _NO_VARIANCE = 1e-12  # of the variance of all constants
 _ASYMMETRY = 1e-8  # of the largest element of a covariance
@@ -24,32 +27,20 @@ _MANY = 1000  # constants from which on it does
 class Directions(NamedTuple):
     """Principal directions in units of their standard deviations."""
 
-    axes: np.ndarray  # (n_constants, n_directions)
-    covariance: np.ndarray  # of the factor and the directions, n_directions + 1
-    shares: np.ndarray  # of the variance of all constants, in that order
+    axes: Array  # (n_constants, n_directions)
+    covariance: Array  # of the factor and the directions, n_directions + 1
+    shares: Array  # of the variance of all constants, in that order
 
 
-def principal_directions(origin, covariance, samples, n_components):
-    """Return the principal directions of a covariance or of samples, largest first.
-
-    Parameters
-    ----------
-    origin : ndarray of shape (n_constants,)
-        Constants with a common factor, not all zero.
-    covariance : array-like of shape (n_constants, n_constants) or None
-        Covariance of the constants.
-    samples : ndarray of shape (n_samples, n_constants) or None
-        Sets of constants, where there is no covariance.
-    n_components : int, float or None
-        Number of directions, the share of the variance that they and the factor must
-        stand for at least, or all.
-
-    Returns
-    -------
-    Directions
-    """
+def principal_directions(
+    origin: Array,
+    covariance: ArrayLike | None,
+    samples: ArrayLike | None,
+    n_components: Any,
+) -> Directions:
+    """Return the principal directions of a covariance or of samples, largest first."""
     if samples is not None:
-        along, variances, axes, total = _axes_of_samples(samples, origin)
+        along, variances, axes, total = _axes_of_samples(np.asarray(samples), origin)
     else:
         square = _checked_covariance(covariance, len(origin))
         along, variances, axes, total = _axes_of_square(square, origin, n_components)
@@ -66,7 +57,7 @@ def principal_directions(origin, covariance, samples, n_components):
     )
 
 
-def _axes_of_samples(rows, origin):
+def _axes_of_samples(rows: Array, origin: Array) -> tuple[Array, Array, Array, float]:
     """Covariance of the origin's direction with all, variances and axes beside it."""
     if len(rows) < 2:
         raise ValueError("samples must be two sets of constants at least, got one.")
@@ -77,14 +68,16 @@ def _axes_of_samples(rows, origin):
     return factors @ rows, sizes**2, axes.T, float((rows**2).sum())
 
 
-def _axes_of_square(square, origin, n_components):
+def _axes_of_square(
+    square: Array, origin: Array, n_components: Any
+) -> tuple[Array, Array, Array, float]:
     """As `_axes_of_samples`, of a covariance."""
     unit = origin / np.linalg.norm(origin)
     along, total = square @ unit, float(np.trace(square))
     few = isinstance(n_components, Integral) and n_components < _FEW * len(unit)
     if few and n_components > 0 and len(unit) > _MANY:
 
-        def beside(vector):
+        def beside(vector: Array) -> Array:
             change = square @ (vector - unit * (unit @ vector))
             return change - unit * (unit @ change)
 
@@ -99,7 +92,7 @@ def _axes_of_square(square, origin, n_components):
     return along, np.maximum(variances[order], 0), axes[:, order], total
 
 
-def _n_kept(variances, variance, total, n_components):
+def _n_kept(variances: Array, variance: float, total: float, n_components: Any) -> int:
     """Return how many directions are asked for."""
     if total <= 0:
         raise ValueError("Constants must vary, but their covariance is zero.")
@@ -118,7 +111,7 @@ def _n_kept(variances, variance, total, n_components):
     )
 
 
-def _checked_covariance(covariance, n):
+def _checked_covariance(covariance: ArrayLike | None, n: int) -> Array:
     square = np.asarray(covariance, dtype=float)
     if square.shape != (n, n) or not np.isfinite(square).all():
         raise ValueError(

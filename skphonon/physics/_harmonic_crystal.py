@@ -72,7 +72,7 @@ class HarmonicCrystal(AtomicCrystal):
         return self._crystal.bonds
 
     @property
-    def bond_atoms(self) -> NDArray[np.int_]:
+    def bond_atoms(self) -> NDArray[np.integer[Any]]:
         """First and second atom of each bond, shape (n_bonds, 2)."""
         return self._crystal.atoms
 

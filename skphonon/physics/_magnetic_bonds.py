@@ -1,50 +1,34 @@
-"""Which spins an exchange couples: bonds given by hand or found by their length."""
+"""Bonds of an exchange between spins, given by hand or found by their length."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skphonon.physics.lattice import points_within
 
 __all__ = ["bonds_of"]
 
+Array = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
+
 _SAME_LENGTH = 0.01  # Angstrom
 _WHOLE = 1e-6
 
 
-def bonds_of(given, name, positions, lattice, cell):
-    """Return the bonds of an exchange, each once.
-
-    Parameters
-    ----------
-    given : float or array-like of shape (n_bonds, 5)
-        Length in Angstrom, or rows (i, j, n1, n2, n3): from spin i to the copy of spin
-        j that lies n lattice vectors from its place.
-    name : str
-        Of the exchange, for errors.
-    positions : ndarray of shape (n_spins, 3)
-        Places of the spins of the magnetic cell, in lattice vectors.
-    lattice : ndarray of shape (3, 3)
-        Lattice vectors in rows, Angstrom.
-    cell : ndarray of shape (3, 3)
-        Vectors of the magnetic cell in rows, in lattice vectors.
-
-    Returns
-    -------
-    pairs : ndarray of int of shape (n_bonds, 2)
-        Numbers of both spins.
-    steps : ndarray of shape (n_bonds, 3)
-        From the first to the second, in lattice vectors.
-
-    Raises
-    ------
-    ValueError
-        If there is no such bond, or one is given twice or joins what is no pair.
-    """
+def bonds_of(
+    given: ArrayLike, name: str, positions: Array, lattice: Array, cell: Array
+) -> tuple[Integers, Array]:
+    """Return pairs of spins of an exchange, and their steps in lattice vectors."""
+    # a length in Angstrom, or rows (i, j, n1, n2, n3): from spin i to the copy of spin
+    # j that lies n lattice vectors from its place
     if np.ndim(given) == 0:
-        bonds = _by_length(float(given), positions, lattice, cell)
+        length = float(np.asarray(given))
+        bonds: list = _by_length(length, positions, lattice, cell)
         if not bonds:
             raise ValueError(
                 f"exchange {name!r} must be the distance of some spins, but no two are "
-                f"{float(given):g} Angstrom apart (to {_SAME_LENGTH:g})."
+                f"{length:g} Angstrom apart (to {_SAME_LENGTH:g})."
             )
     else:
         bonds = _checked(given, name, len(positions), cell)
@@ -53,7 +37,9 @@ def bonds_of(given, name, positions, lattice, cell):
     return pairs, positions[pairs[:, 1]] + offsets - positions[pairs[:, 0]]
 
 
-def _by_length(length, positions, lattice, cell):
+def _by_length(
+    length: float, positions: Array, lattice: Array, cell: Array
+) -> list[tuple]:
     """Find pairs that far apart, as rows (i, j, n1, n2, n3)."""
     # positions may lie in other cells: their spread is to be reached over
     spread = np.linalg.norm((positions - positions[0]) @ lattice, axis=1).max()
@@ -69,7 +55,7 @@ def _by_length(length, positions, lattice, cell):
     return bonds
 
 
-def _checked(given, name, n_spins, cell):
+def _checked(given: ArrayLike, name: str, n_spins: int, cell: Array) -> list[list[int]]:
     rows = np.asarray(given)
     if rows.ndim != 2 or rows.shape[1] != 5 or not np.equal(rows, np.rint(rows)).all():
         raise ValueError(

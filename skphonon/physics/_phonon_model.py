@@ -43,7 +43,7 @@ class PhononModel(Protocol):
         """Cartesian vectors to all neighbours, in Angstrom."""
 
     @property
-    def bond_atoms(self) -> NDArray[np.intp]:
+    def bond_atoms(self) -> NDArray[np.integer[Any]]:
         """First and second atom of each bond."""
 
     def reciprocal_lattice(self) -> Array:
@@ -52,10 +52,10 @@ class PhononModel(Protocol):
     def point_group(self) -> Array:
         """Return the rotations of the Laue class."""
 
-    def symmetry_operations(self) -> tuple[Array, NDArray[np.intp]]:
+    def symmetry_operations(self) -> tuple[Array, NDArray[np.integer[Any]]]:
         """Return rotations, and where they take the atoms."""
 
-    def inversion_partners(self) -> NDArray[np.intp] | None:
+    def inversion_partners(self) -> NDArray[np.integer[Any]] | None:
         """Return where an inversion takes each atom."""
 
     def dynamical_matrix_offset(

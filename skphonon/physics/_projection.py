@@ -10,10 +10,12 @@ A change D' of the dynamical matrices moves no squared energy by more than its n
 small to be seen in a spectrum, nothing is diagonalised.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from skphonon._validation import reference_row
 from skphonon._warnings import warn_user
 from skphonon.physics import supercells
 from skphonon.physics._shell_fits import fit_constants, fold
@@ -21,6 +23,13 @@ from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 from skphonon.physics.dynamical_matrix import bond_matrices
 from skphonon.physics.lattice import shortest_images
 from skphonon.physics.modes import signed_sqrt
+from skphonon.physics.supercells import Supercell
+
+if TYPE_CHECKING:
+    from skphonon.physics._harmonic_crystal import HarmonicCrystal
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
 
 _LARGE = 0.1  # of the root mean square of the constants
 _VISIBLE = 0.5  # meV: files of careful calculations change by up to 0.34
@@ -37,7 +46,7 @@ class Projection(NamedTuple):
     highest: float  # meV, the highest energy, or a bound of it
     cut: bool  # whether most of it are constants that no shell of the model reaches
 
-    def tell(self, symmetrize):
+    def tell(self, symmetrize: bool) -> None:
         """Warn of a change that a spectrum may show; refuse a large one."""
         figures = (
             f"by {100 * self.share:.2g} % of their root mean square, elements by up to "
@@ -59,7 +68,7 @@ class Projection(NamedTuple):
                 UserWarning,
             )
 
-    def _advice(self):
+    def _advice(self) -> str:
         if self.cut:
             return "Use a supercell with the symmetry of the crystal"
         return (
@@ -68,25 +77,13 @@ class Projection(NamedTuple):
         )
 
 
-def projection(model, stored, truncated):
-    """Return how far a model is from the force constants that it was made of.
-
-    Parameters
-    ----------
-    model : ForceConstantModel
-        With its reference.
-    stored : Supercell
-        The constants.
-    truncated : bool
-        Whether constants beyond the shells of the model were left out on purpose. They
-        are no part of the change then, nor what follows from it: that the on-site
-        terms of the rest must be made symmetric.
-
-    Returns
-    -------
-    Projection
-        Of the constants of the model less those given.
-    """
+def projection(
+    model: "HarmonicCrystal", stored: Supercell, truncated: bool
+) -> Projection:
+    """Return how far a model is from the force constants that it was made of."""
+    # where `truncated`, constants beyond the shells of the model were left out on
+    # purpose: they are no part of the change then, nor what follows from it, that the
+    # on-site terms of the rest must be made symmetric
     crystal = model._crystal
     slots = supercells.lay_out(stored, crystal.cell, crystal.bonds, crystal.atoms)
     elements, _ = fit_constants(crystal, slots, on_site=not truncated)
@@ -121,12 +118,14 @@ def projection(model, stored, truncated):
     )
 
 
-def _is_visible(energy, highest):
+def _is_visible(energy: float, highest: float) -> bool:
     """Tell whether a change of an energy may be seen in a spectrum, both in meV."""
     return energy > min(_VISIBLE, _VISIBLE_SHARE * highest)
 
 
-def _bounds(model, constants, change, ends):
+def _bounds(
+    model: "HarmonicCrystal", constants: Array, change: Array, ends: Integers
+) -> tuple[float, float]:
     """Bound the change of all energies from above and the highest from below."""
     roots = np.sqrt(model.atomic_masses)
     sizes = np.abs(change) / (roots[:, None] * roots[ends])[..., None, None]
@@ -144,7 +143,13 @@ def _bounds(model, constants, change, ends):
     return float(np.sqrt(2 * norm)), float(highest)
 
 
-def _energies(model, change, stored, own, ends):
+def _energies(
+    model: "HarmonicCrystal",
+    change: Array,
+    stored: Supercell,
+    own: Integers,
+    ends: Integers,
+) -> tuple[Array, Array]:
     """Phonon energies on the mesh, with and without a change of the constants.
 
     Zones of large cells are small: they need few points, the largest only the centre.
@@ -154,7 +159,7 @@ def _energies(model, change, stored, own, ends):
     place = mesh ** np.arange(3)
     points = points[points @ place <= (-points % mesh) @ place]  # time reversal
     wavevectors = points / mesh @ model.reciprocal_lattice()
-    rows = model.reference[None]
+    rows = reference_row(model)[None]
     matrices = bond_matrices(model._bond_pairs, rows, wavevectors)[0]
     offset = None
     if model.n_atoms <= min(_MESHES):  # for more, the polar term takes too long
@@ -164,13 +169,20 @@ def _energies(model, change, stored, own, ends):
     return signed_sqrt(_squared(matrices)), signed_sqrt(_squared(before))
 
 
-def _squared(matrices):
+def _squared(matrices: NDArray) -> Array:
     """Eigenvalues of Hermitian matrices, faster where all are real."""
     real = not np.iscomplexobj(matrices) or not matrices.imag.any()
     return np.linalg.eigvalsh(matrices.real if real else matrices)
 
 
-def _interpolated(model, constants, stored, own, ends, wavevectors):
+def _interpolated(
+    model: "HarmonicCrystal",
+    constants: Array,
+    stored: Supercell,
+    own: Integers,
+    ends: Integers,
+    wavevectors: Array,
+) -> NDArray[np.complex128]:
     """Dynamical matrices of constants on a supercell, as phonopy interpolates them."""
     n_points, n_atoms = len(wavevectors), len(own)
     roots = np.sqrt(model.atomic_masses)
@@ -188,7 +200,7 @@ def _interpolated(model, constants, stored, own, ends, wavevectors):
     return MEV2_PER_EIGENVALUE * hermitian
 
 
-def _phases(stored, site, wavevectors):
+def _phases(stored: Supercell, site: int, wavevectors: Array) -> NDArray:
     """Phases of all sites seen from one (n_points, n_sites), means over their images.
 
     Those of the nearest images count.

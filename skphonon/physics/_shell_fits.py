@@ -6,12 +6,20 @@ bonds. The sum rule ties the groups by a few conditions, which are met at the en
 all sets of elements that meet them, the one closest to the values is taken.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
+
+if TYPE_CHECKING:
+    from skphonon.physics._crystal import Crystal
+    from skphonon.physics.supercells import Slots
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
 
 _UNDETERMINED = 1e-9  # of the largest eigenvalue of the least-squares problem
 _BLOCK = 2**20  # numbers in the largest array of a batch of groups
@@ -21,14 +29,14 @@ class _Modes(NamedTuple):
     """Combinations of the elements of each group, orthonormal in K of all its bonds."""
 
     vectors: csr_array  # (n_elements, n_modes)
-    sizes: np.ndarray  # (n_modes,), squared change of the values with each
-    projections: np.ndarray  # (n_samples, n_modes), of the values
+    sizes: Array  # (n_modes,), squared change of the values with each
+    projections: Array  # (n_samples, n_modes), of the values
 
 
 class _Members:
     """Members of groups: elements, or slots of constants."""
 
-    def __init__(self, labels, n_groups):
+    def __init__(self, labels: Integers, n_groups: int) -> None:
         self.labels = labels  # (n_members,): group of each
         self.counts = np.bincount(labels, minlength=n_groups)
         self.starts = np.cumsum(self.counts) - self.counts
@@ -37,33 +45,17 @@ class _Members:
         within = np.arange(len(labels)) - np.repeat(self.starts, self.counts)
         self.places[self.order] = within
 
-    def of(self, groups):
+    def of(self, groups: Integers) -> Integers:
         """Numbers of the members of groups of one size, a row a group."""
         return self.order[self.starts[groups, None] + np.arange(self.counts[groups[0]])]
 
 
-def fit_constants(crystal, slots, *, on_site=True):
-    """Return the elements closest to given constants, and how many those determine.
-
-    What they do not determine gets the smallest force constants of all bonds: images
-    of one atom share its value equally.
-
-    Parameters
-    ----------
-    crystal : Crystal
-        Its shells and the sum rule.
-    slots : Slots
-        The constants.
-    on_site : bool, default=True
-        Whether the on-site terms that follow must be symmetric.
-
-    Returns
-    -------
-    elements : ndarray of shape (n_samples, n_elements)
-        Elements of all shells in eV/Angstrom^2.
-    rank : int
-        Number of combinations of elements that the constants determine.
-    """
+def fit_constants(
+    crystal: "Crystal", slots: "Slots", *, on_site: bool = True
+) -> tuple[Array, int]:
+    """Return the elements closest to given constants, and how many those determine."""
+    # what they do not determine gets the smallest force constants of all bonds: images
+    # of one atom share its value equally
     modes = _modes(crystal, slots)
     known = modes.sizes > _UNDETERMINED * modes.sizes.max()
     shares = np.where(known, 1 / np.where(known, modes.sizes, 1.0), 0.0)
@@ -76,21 +68,11 @@ def fit_constants(crystal, slots, *, on_site=True):
     return elements, rank
 
 
-def least_squares(squares, folded, targets):
-    """Return parameters that reproduce targets best, and how many those determine.
-
-    What they do not determine gets the smallest force constants of all bonds: images
-    of one atom share its value equally.
-
-    Parameters
-    ----------
-    squares : ndarray of shape (n_parameters, n_parameters)
-        Sum of the squared constants of all bonds, as a form of the parameters.
-    folded : ndarray of shape (n_parameters, n_values)
-        Change of the values with each parameter.
-    targets : ndarray of shape (n_samples, n_values)
-        The values.
-    """
+def least_squares(squares: Array, folded: Array, targets: Array) -> tuple[Array, int]:
+    """Return parameters that reproduce targets best, and how many those determine."""
+    # what they do not determine gets the smallest force constants of all bonds, the
+    # squares of which sum to the form `squares` of the parameters; `folded` is the
+    # change of the values, (n_parameters, n_values)
     vectors, sizes, projections = (
         part[0] for part in _decomposed(squares[None], folded[None], targets[None])
     )
@@ -99,18 +81,18 @@ def least_squares(squares, folded, targets):
     return amplitudes @ vectors[:, determined].T, int(determined.sum())
 
 
-def squared_bonds(crystal):
+def squared_bonds(crystal: "Crystal") -> Array:
     """Return the sum of the squared constants of all bonds as a form of parameters."""
     changes = crystal.spread @ crystal.rule
     return (changes.T @ changes).toarray()
 
 
-def spread(crystal, elements):
+def spread(crystal: "Crystal", elements: Array) -> Array:
     """Return K of every bond, (n_samples, n_bonds, 3, 3), of elements of all shells."""
     return (crystal.spread @ elements.T).T.reshape(len(elements), -1, 3, 3)
 
 
-def fold(crystal, elements, slots):
+def fold(crystal: "Crystal", elements: Array, slots: "Slots") -> Array:
     """Return the constants of elements of all shells, where given ones have theirs."""
     constants = np.zeros((len(elements), *slots.given.shape[1:]))
     pairs = spread(crystal, elements)
@@ -121,7 +103,7 @@ def fold(crystal, elements, slots):
     return constants
 
 
-def _modes(crystal, slots):
+def _modes(crystal: "Crystal", slots: "Slots") -> _Modes:
     """Modes of all groups of elements that share values."""
     elements, used, told = _sharing(crystal, slots)
     batches = _batches(elements, told)
@@ -132,14 +114,14 @@ def _modes(crystal, slots):
     row_of[used] = np.arange(len(used))
     rows = row_of[slots.of_bonds[bonds]]
     known = rows >= 0
-    folded = coo_array(
+    changes = coo_array(
         (
             entries.data[known],
             (entries.col[known], 9 * rows[known] + parts[known]),
         ),
         shape=(entries.shape[1], 9 * len(used)),
     )
-    folded = _Blocks(folded, elements, told, 9, batches)
+    folded = _Blocks(changes, elements, told, 9, batches)
     n_samples, n_elements = len(slots.given), entries.shape[1]
     sizes, projections = np.empty(n_elements), np.empty((n_samples, n_elements))
     found = []
@@ -158,7 +140,7 @@ def _modes(crystal, slots):
     return _Modes(vectors, sizes, projections)
 
 
-def _sharing(crystal, slots):
+def _sharing(crystal: "Crystal", slots: "Slots") -> tuple[_Members, Integers, _Members]:
     """Elements and slots of each group, and the slots that tell of bonds.
 
     On-site terms, onto which bonds between images of one atom fold, tell nothing.
@@ -178,11 +160,11 @@ def _sharing(crystal, slots):
     return _Members(of_elements, n_groups), used, _Members(of_slots, n_groups)
 
 
-def _batches(elements, told):
+def _batches(elements: _Members, told: _Members) -> list[Integers]:
     """Numbers of the groups that are alike in size, in batches."""
     sizes = np.stack([elements.counts, told.counts], axis=1)
     kinds, kind_of = np.unique(sizes, axis=0, return_inverse=True)
-    batches = []
+    batches: list[Integers] = []
     for kind, (n_elements, n_slots) in enumerate(kinds):
         alike = np.flatnonzero(kind_of.reshape(-1) == kind)
         step = max(1, _BLOCK // (n_elements * max(n_elements, 9 * n_slots)))
@@ -193,7 +175,14 @@ def _batches(elements, told):
 class _Blocks:
     """A sparse matrix of blocks, one a group, made dense batch by batch."""
 
-    def __init__(self, matrix, rows, columns, width, batches):
+    def __init__(
+        self,
+        matrix: Any,
+        rows: _Members,
+        columns: _Members,
+        width: int,
+        batches: list[Integers],
+    ) -> None:
         """Take the members that rows and columns (`width` each) stand for."""
         entries = matrix.tocoo()
         batch_of = np.empty(len(rows.counts), dtype=int)
@@ -215,16 +204,18 @@ class _Blocks:
             for g in batches
         ]
 
-    def dense(self, batch):
+    def dense(self, batch: int) -> Array:
         """Return the blocks of a batch, (n_groups, n_rows, n_columns)."""
         own = slice(*self.bounds[batch : batch + 2])
         shape = self.shapes[batch]
         size = shape[0] * shape[1] * shape[2]
         sums = np.bincount(self.flat[own], self.values[own], minlength=size)
-        return sums.reshape(shape)
+        return sums.reshape(shape).astype(float, copy=False)
 
 
-def _decomposed(squares, folded, targets):
+def _decomposed(
+    squares: Array, folded: Array, targets: Array
+) -> tuple[Array, Array, Array]:
     """Modes of least-squares problems, each of them one along the first axis.
 
     Combinations of elements, their squared changes of the values, and the values
@@ -238,7 +229,9 @@ def _decomposed(squares, folded, targets):
     return vectors, sizes, targets @ changes @ modes
 
 
-def _met(conditions, modes, known, elements):
+def _met(
+    conditions: csr_array, modes: _Modes, known: NDArray[np.bool_], elements: Array
+) -> tuple[Array, int]:
     """Change of the elements that meets conditions, and how many modes those determine.
 
     Modes that the values leave free give way first, others by their weights.
@@ -267,10 +260,10 @@ def _met(conditions, modes, known, elements):
     return (modes.vectors @ amplitudes.T).T, rank
 
 
-def _loosened(free):
+def _loosened(free: Array) -> tuple[int, Array, Array]:
     """Rank of what free modes change, the projection on the rest, and an inverse."""
     if not free.size:
-        return 0, None, np.zeros(free.shape[::-1])
+        return 0, np.eye(len(free)), np.zeros(free.shape[::-1])
     left, lengths, right = np.linalg.svd(free, full_matrices=False)
     rank = int((lengths > _UNDETERMINED * max(1.0, lengths[0])).sum())
     inverse = (right[:rank].T / lengths[:rank]) @ left[:, :rank].T

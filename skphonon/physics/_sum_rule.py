@@ -6,14 +6,19 @@ crystals without symmetry that is one element for each atom and axis, and matric
 elements by conditions are large but sparse: those here are sparse all the way.
 """
 
+from collections.abc import Sequence
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array, vstack
 from scipy.sparse.linalg import splu
 
-from skphonon.physics.symmetry import LATTICE_NOISE, ROUNDING
+from skphonon.physics.symmetry import LATTICE_NOISE, ROUNDING, Shell
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
 
 _BLOCK = 2**21  # numbers of tensors at a time
 _NOTHING = 1e-14  # numbers of rotations that vanish come out smaller
@@ -21,9 +26,9 @@ _ODD = ([1, 2, 5], [3, 6, 7])  # elements of a flat tensor that differ where it 
 
 
 class SumRule(NamedTuple):
-    """What the sum rule leaves free of the elements of all shells."""
+    """Elements of all shells that the sum rule leaves free."""
 
-    independent: np.ndarray  # (n_parameters,) int, elements that are parameters
+    independent: Integers  # (n_parameters,) int, elements that are parameters
     elements: csr_array  # (n_elements, n_parameters): all elements of the parameters
     conditions: csr_array  # (n_conditions, n_elements): independent sums that vanish
 
@@ -31,23 +36,12 @@ class SumRule(NamedTuple):
 class Combinations(NamedTuple):
     """Elements of a shell as combinations of the parameters of a model."""
 
-    parameters: np.ndarray  # (n,) int, those that enter
-    coefficients: np.ndarray  # (n, n_elements)
+    parameters: Integers  # (n,) int, those that enter
+    coefficients: Array  # (n, n_elements)
 
 
-def spreading(shells):
-    """Return K of every bond, flat, of the elements of all shells, as one matrix.
-
-    Parameters
-    ----------
-    shells : list of Shell
-        In the order of bonds and elements.
-
-    Returns
-    -------
-    csr_array of shape (9 * n_bonds, n_elements)
-        Without unit.
-    """
+def spreading(shells: Sequence[Shell]) -> csr_array:
+    """Return the matrix from elements of all shells to K of bonds, 9 rows a bond."""
     n_bonds = np.array([len(shell.bonds) for shell in shells])
     n_elements = np.array([len(shell.elements) for shell in shells])
     sizes = 9 * n_bonds * n_elements
@@ -69,23 +63,8 @@ def spreading(shells):
     return csr_array((values, (rows, columns)), shape=shape)
 
 
-def sum_rule(spread, first, n_atoms):
-    """Return the independent elements of all shells, and how they give the others.
-
-    Parameters
-    ----------
-    spread : csr_array of shape (9 * n_bonds, n_elements)
-        As from :func:`spreading`.
-    first : ndarray of int of shape (n_bonds,)
-        First atom of each bond.
-    n_atoms : int
-        Number of atoms in the cell.
-
-    Returns
-    -------
-    SumRule
-        Of the elements.
-    """
+def sum_rule(spread: csr_array, first: Integers, n_atoms: int) -> SumRule:
+    """Return the independent elements of all shells, and how they give the others."""
     n_bonds, n_elements = len(first), spread.shape[1]
     bonds = 9 * np.repeat(np.arange(n_bonds), 3)
     sums = 3 * np.repeat(first, 3) + np.tile(np.arange(3), n_bonds)
@@ -115,7 +94,9 @@ def sum_rule(spread, first, n_atoms):
     return SumRule(independent, rule, conditions)
 
 
-def _following(conditions, given_up, independent):
+def _following(
+    conditions: csr_array, given_up: Integers, independent: Integers
+) -> csr_array:
     """Return the elements given up as combinations of the independent ones."""
     inverse = splu(conditions[:, given_up].tocsc()).solve(np.eye(len(given_up)))
     inverse[np.abs(inverse) < ROUNDING] = 0.0
@@ -125,12 +106,10 @@ def _following(conditions, given_up, independent):
     return following
 
 
-def _pivots(matrix):
-    """Return rows that span those of a sparse matrix, and a last column of each.
-
-    Columns are those of the echelon form from the last column to the first, as far as
-    rounding of the lattice lets it tell a number from zero.
-    """
+def _pivots(matrix: csr_array) -> tuple[Integers, Integers]:
+    """Return rows that span those of a sparse matrix, and a last column of each."""
+    # columns of the echelon form from the last column to the first, as far as rounding
+    # of the lattice lets it tell a number from zero
     waiting: list[tuple] = []
     rows, pivots = [], []
     for number in range(matrix.shape[0]):
@@ -157,7 +136,14 @@ def _pivots(matrix):
     return np.array(rows, dtype=int)[order], np.array(pivots, dtype=int)[order]
 
 
-def _await(waiting, number, columns, values, noise, below=np.inf):
+def _await(
+    waiting: list[tuple],
+    number: int,
+    columns: Integers,
+    values: Array,
+    noise: float,
+    below: float = np.inf,
+) -> None:
     """Queue a row by its last column, unless it is empty but for rounding errors."""
     leads = np.flatnonzero((np.abs(values) > noise) & (columns < below))
     if len(leads):
@@ -165,7 +151,9 @@ def _await(waiting, number, columns, values, noise, below=np.inf):
         heappush(waiting, (-int(columns[lead]), number, columns, values, lead))
 
 
-def _difference(columns, values, others, subtracted):
+def _difference(
+    columns: Integers, values: Array, others: Integers, subtracted: Array
+) -> tuple[Integers, Array]:
     """Difference of two sparse rows, columns descending."""
     both = np.concatenate([columns, others])
     order = np.argsort(-both, kind="stable")
@@ -176,21 +164,8 @@ def _difference(columns, values, others, subtracted):
     return both[starts][kept], sums[kept]
 
 
-def combinations(rule, sizes):
-    """Return which parameters give the elements of each shell, and how.
-
-    Parameters
-    ----------
-    rule : csr_array of shape (n_elements, n_parameters)
-        Elements of all shells.
-    sizes : sequence of int
-        Number of elements of each.
-
-    Returns
-    -------
-    list of Combinations
-        One a shell.
-    """
+def combinations(rule: csr_array, sizes: Integers) -> list[Combinations]:
+    """Return the parameters that give the elements of each shell, and their factors."""
     stops = np.cumsum(sizes)
     found = []
     for start, stop in zip(stops - sizes, stops, strict=True):

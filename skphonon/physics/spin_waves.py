@@ -359,12 +359,12 @@ class SpinWaveModel(Immutable):
         return np.array(list(product(*(axis if move else [0.0] for move in moves))))
 
     @cached_property
-    def _bonds(self) -> list[tuple[NDArray[np.int_], Array]]:
+    def _bonds(self) -> list[tuple[NDArray[np.integer[Any]], Array]]:
         """Pairs and steps of each exchange."""
         positions = np.zeros((1, 3)) if self.positions is None else self.positions
         cell = np.eye(3) if self.magnetic_cell is None else self.magnetic_cell
 
-        def build() -> list[tuple[NDArray[np.int_], Array]]:
+        def build() -> list[tuple[NDArray[np.integer[Any]], Array]]:
             return [
                 bonds_of(given, name, positions, self.lattice, cell)
                 for name, given in self.exchanges.items()

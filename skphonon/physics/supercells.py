@@ -1,12 +1,19 @@
 """Force constants as phonopy stores them: on a supercell, in a calculator's units."""
 
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skphonon.physics.lattice import SAME_LENGTH, image_counts
-from skphonon.physics.symmetry import Sites, right_handed
+from skphonon.physics.symmetry import Cell, Sites, right_handed
+
+if TYPE_CHECKING:
+    from phonopy import Phonopy
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
 
 _SAME_PLACE = 1e-3  # Angstrom: atoms of two descriptions of a crystal
 _WIDTH = 12.0  # Angstrom: of the supercell in which forces are computed
@@ -18,25 +25,27 @@ _BROKEN = 1e-2  # share of the largest element that the sum rule may miss
 class Supercell(NamedTuple):
     """A supercell and the force constants on it, in Angstrom and eV/Angstrom^2."""
 
-    lattice: np.ndarray  # (3, 3), vectors in rows
-    positions: np.ndarray  # (n_sites, 3), Cartesian
+    lattice: Array  # (3, 3), vectors in rows
+    positions: Array  # (n_sites, 3), Cartesian
     symbols: list[str]
-    origins: np.ndarray  # (n_sites,): the site, equal by translation, that has a row
-    rows: np.ndarray  # (n_sites,): the number of that row
-    constants: np.ndarray  # (n_rows, n_sites, 3, 3)
+    origins: Integers  # (n_sites,): the site, equal by translation, that has a row
+    rows: Integers  # (n_sites,): the number of that row
+    constants: Array  # (n_rows, n_sites, 3, 3)
 
 
 class Slots(NamedTuple):
     """Force constants in a row, and where in it."""
 
-    given: np.ndarray  # (n_samples, n_slots, 3, 3)
-    of_bonds: np.ndarray  # (n_bonds,)
-    of_atoms: np.ndarray  # (n_atoms,): on-site terms
+    given: Array  # (n_samples, n_slots, 3, 3)
+    of_bonds: Integers  # (n_bonds,)
+    of_atoms: Integers  # (n_atoms,): on-site terms
     shortest: bool  # no bond has a shorter image
     single: bool
 
 
-def displace(atoms, calculator, supercell, displacement):
+def displace(
+    atoms: Any, calculator: Any, supercell: ArrayLike | None, displacement: float
+) -> "Phonopy":
     """Return a phonopy object with force constants from the forces of ASE."""
     from ase import Atoms
     from phonopy import Phonopy
@@ -67,7 +76,7 @@ def displace(atoms, calculator, supercell, displacement):
     return phonons
 
 
-def as_phonopy(atoms):
+def as_phonopy(atoms: Any) -> Cell:
     """Return atoms of ASE as phonopy has them, on a right-handed lattice."""
     from phonopy.structure.atoms import PhonopyAtoms
 
@@ -83,13 +92,13 @@ def as_phonopy(atoms):
     )
 
 
-def wide_multiples(lattice):
+def wide_multiples(lattice: Array) -> Integers:
     """Return the smallest multiples of a cell that are 12 Angstrom wide."""
     widths = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
     return np.ceil(_WIDTH / widths).astype(int)
 
 
-def primitive_cell(cell):
+def primitive_cell(cell: Cell) -> Cell:
     """Return the primitive cell of a phonopy cell, of the same axes."""
     from phonopy import Phonopy
 
@@ -99,7 +108,7 @@ def primitive_cell(cell):
     ).primitive
 
 
-def _reduction(cell):
+def _reduction(cell: Cell) -> Array:
     """Return the primitive matrix of a cell, the unit if the cell is primitive."""
     from phonopy.structure.cells import guess_primitive_matrix
 
@@ -110,11 +119,9 @@ def _reduction(cell):
     return np.eye(3) if np.isclose(np.linalg.det(matrix), 1.0) else matrix
 
 
-def as_matrix(supercell):
-    """Return a supercell given by three numbers or a matrix as a matrix of integers.
-
-    Its determinant is positive: vectors of opposite sign make the same supercell.
-    """
+def as_matrix(supercell: ArrayLike | None) -> Integers:
+    """Return a supercell given by three numbers or a matrix as a matrix of integers."""
+    # its determinant is positive: vectors of opposite sign make the same supercell
     values = np.asarray(supercell, dtype=float)
     matrix = np.diag(values) if values.shape == (3,) else values
     rounded = np.rint(matrix)
@@ -130,11 +137,9 @@ def as_matrix(supercell):
     return np.sign(np.linalg.det(rounded)).astype(int) * rounded.astype(int)
 
 
-def read_supercell(phonopy, check=True):
-    """Return the supercell and the force constants of a phonopy object.
-
-    Unless `check` is False, their sums over the row of an atom must nearly vanish.
-    """
+def read_supercell(phonopy: Any, check: bool = True) -> Supercell:
+    """Return the supercell and the force constants of a phonopy object."""
+    # unless `check` is False, their sums over the row of an atom must nearly vanish
     constants, cell = phonopy.force_constants, phonopy.supercell
     if constants is None:
         raise ValueError(
@@ -167,7 +172,7 @@ def read_supercell(phonopy, check=True):
     )
 
 
-def read_cell(phonopy):
+def read_cell(phonopy: Any) -> tuple[Array, list[str], Array, Array, Array | None]:
     """Return lattice, symbols, positions, masses and moments of the primitive cell."""
     cell = phonopy.primitive
     length, _ = _units(phonopy)
@@ -180,14 +185,13 @@ def read_cell(phonopy):
     )
 
 
-def read_charges(phonopy):
-    """Return Born charges, dielectric tensor, and how far from sound they were, in e.
-
-    Twice None and zeros without charges. They are given the symmetry of the crystal and
-    their mean is taken off, as phonopy does before it uses them; that they sum to, and
-    what it changes, comes third. They absorb a factor of the file that is not the one
-    of its units.
-    """
+def read_charges(
+    phonopy: Any,
+) -> tuple[Array | None, Array | None, tuple[float, float]]:
+    """Return Born charges, dielectric tensor, and the faults of the charges in e."""
+    # Charges get the symmetry of the crystal and their mean is taken off, as phonopy
+    # does before it uses them: their sum, and the change, come third. They absorb a
+    # factor of the file that is not the one of its units.
     parameters = phonopy.nac_params
     if parameters is None:
         return None, None, (0.0, 0.0)
@@ -215,7 +219,9 @@ def read_charges(phonopy):
     return charges, dielectric, (excess, change)
 
 
-def _symmetrised(charges, dielectric, phonopy):
+def _symmetrised(
+    charges: Array, dielectric: ArrayLike, phonopy: Any
+) -> tuple[Array, Array]:
     """Return neutral charges and a dielectric tensor with the crystal's symmetry."""
     from phonopy.structure.symmetry import symmetrize_borns_and_epsilon
 
@@ -224,20 +230,23 @@ def _symmetrised(charges, dielectric, phonopy):
         warnings.filterwarnings("ignore", message="Symmetry of Born")
         found = symmetrize_borns_and_epsilon(*given, phonopy.primitive)
     # rounding is no reason to change what has the symmetry
-    return tuple(
+    first, second = (
         old if np.abs(new - old).max() < _SAME_CHARGE else new
         for old, new in zip(given, found, strict=True)
     )
+    return first, second
 
 
-def coulomb_factor():
+def coulomb_factor() -> float:
     """Return phonopy's value of e^2 / (4 pi epsilon_0) in eV Angstrom."""
     from phonopy.physical_units import get_calculator_physical_units
 
     return get_calculator_physical_units().nac_factor
 
 
-def lay_out(force_constants, cell, bonds, bond_atoms):
+def lay_out(
+    force_constants: Any, cell: Cell, bonds: Array, bond_atoms: Integers
+) -> Slots:
     """Lay out given force constants and say where bonds and atoms are in them."""
     atoms = np.arange(len(cell))
     stored = force_constants
@@ -266,7 +275,9 @@ def lay_out(force_constants, cell, bonds, bond_atoms):
     )
 
 
-def share_equally(pairs, bonds, bond_atoms, supercell):
+def share_equally(
+    pairs: Array, bonds: Array, bond_atoms: Integers, supercell: Array
+) -> bool:
     """Tell whether all nearest images of an atom have bonds and equal constants."""
     counts = image_counts(bonds, supercell)
     if not counts.all():
@@ -283,7 +294,9 @@ def share_equally(pairs, bonds, bond_atoms, supercell):
     return True
 
 
-def fold_onto(phonopy, bonds, bond_atoms):
+def fold_onto(
+    phonopy: Any, bonds: Array, bond_atoms: Integers
+) -> tuple[Integers, Integers]:
     """Return sites of the primitive atoms, and of the end of each of their bonds."""
     cell, sites = phonopy.supercell, np.asarray(phonopy.primitive.p2s_map)
     same = np.arange(len(cell))
@@ -292,11 +305,9 @@ def fold_onto(phonopy, bonds, bond_atoms):
     return sites, fold(bonds, bond_atoms, sites, supercell)
 
 
-def locate(cell, supercell):
-    """Return the site of a supercell where each atom of a phonopy cell lies.
-
-    The two may have different origins.
-    """
+def locate(cell: Cell, supercell: Supercell) -> Integers:
+    """Return the site of a supercell where each atom of a phonopy cell lies."""
+    # the two may have different origins
     symbols = np.array(supercell.symbols)
     density = len(cell) / abs(cell.volume)
     if np.isclose(
@@ -316,18 +327,18 @@ def locate(cell, supercell):
     )
 
 
-def primitive_numbers(cell, supercell, site):
+def primitive_numbers(cell: Cell, supercell: Supercell, site: int) -> Integers:
     """Return the atom of a phonopy cell on each site, the first one being on `site`."""
     shift = supercell.positions[site] - cell.positions[0]
     return Sites(cell.positions, cell.cell).nearest(supercell.positions - shift)[0]
 
 
-def fold(bonds, bond_atoms, sites, supercell):
-    """Return the site at the end of each bond, from its first atom's `sites`.
-
-    Where the constants have a row for another site that is equal by translation, the
-    bond starts there.
-    """
+def fold(
+    bonds: Array, bond_atoms: Integers, sites: Integers, supercell: Supercell
+) -> Integers:
+    """Return the site at the end of each bond, from its first atom's `sites`."""
+    # where the constants have a row for another site that is equal by translation, the
+    # bond starts there
     starts = supercell.positions[supercell.origins[sites]][bond_atoms[:, 0]]
     places = Sites(supercell.positions, supercell.lattice)
     ends, misfits = places.nearest(starts + bonds)
@@ -339,7 +350,7 @@ def fold(bonds, bond_atoms, sites, supercell):
     return ends
 
 
-def _units(phonopy):
+def _units(phonopy: Any) -> tuple[float, float]:
     """Angstrom of a unit of length, and eV/Angstrom^2 of one of force constants."""
     from phonopy.physical_units import get_calculator_physical_units
 

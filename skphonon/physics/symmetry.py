@@ -1,4 +1,4 @@
-"""Space groups, and what they leave free of the force constants of a crystal.
+"""Space groups, and the force constants that they leave free in a crystal.
 
 A pair of atoms is (first atom, second atom, lattice translation between their cells).
 Operations of the space group, and the exchange of the two atoms, under which
@@ -6,10 +6,11 @@ Operations of the space group, and the exchange of the two atoms, under which
 symmetry has not fixed wholly; those of its other pairs are images of it.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from skphonon.physics.lattice import (
@@ -18,6 +19,11 @@ from skphonon.physics.lattice import (
     image_counts,
     points_within,
 )
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
+Cell = Any  # a cell of phonopy, the types of which change by version
+Encoder = Callable[[Integers, Integers, Integers], Integers]
 
 # Elements of a 3 x 3 tensor, in the order in which names are given.
 _ELEMENTS = ["XX", "YY", "ZZ", "XY", "XZ", "YZ", "YX", "ZX", "ZY"]
@@ -33,28 +39,28 @@ LATTICE_NOISE = (
 class SpaceGroup(NamedTuple):
     """Operations of a space group and where they take the atoms of the cell."""
 
-    rotations: np.ndarray  # (n_operations, 3, 3) int, for columns of scaled coordinates
-    cartesian: np.ndarray  # (n_operations, 3, 3), orthogonal
-    permutations: np.ndarray  # (n_operations, n_atoms): number of the image
-    cells: np.ndarray  # (n_operations, n_atoms, 3) int: cell in which the image lies
+    rotations: Integers  # (n_operations, 3, 3) int, for columns of scaled coordinates
+    cartesian: Array  # (n_operations, 3, 3), orthogonal
+    permutations: Integers  # (n_operations, n_atoms): number of the image
+    cells: Integers  # (n_operations, n_atoms, 3) int: cell in which the image lies
 
 
 class Sites:
     """Atoms of a cell, repeated by its lattice: to find the one at a point."""
 
-    def __init__(self, positions, lattice):
+    def __init__(self, positions: Array, lattice: Array) -> None:
         self.positions, self.lattice = positions, lattice
         self.inverse = np.linalg.inv(lattice)
         self.tree = cKDTree(self._inside(positions), boxsize=1.0)
 
-    def nearest(self, points):
+    def nearest(self, points: Array) -> tuple[Integers, Array]:
         """Return the number of the site nearest to each point, and its distance."""
         sites = self.tree.query(self._inside(points))[1]
         steps = (points - self.positions[sites]) @ self.inverse
         steps = (steps - np.rint(steps)) @ self.lattice
         return sites, np.linalg.norm(steps, axis=1)
 
-    def _inside(self, points):
+    def _inside(self, points: Array) -> Array:
         return (points @ self.inverse % 1.0) % 1.0  # the first of -1e-20 is 1.0
 
 
@@ -62,32 +68,32 @@ class Shell(NamedTuple):
     """Pairs of atoms that symmetry relates, and their free tensor elements."""
 
     number: int  # counted by distance over the crystal, from 1
-    bonds: np.ndarray  # (n_bonds, 3), the one that gives the names first
-    atoms: np.ndarray  # (n_bonds, 2)
+    bonds: Array  # (n_bonds, 3), the one that gives the names first
+    atoms: Integers  # (n_bonds, 2)
     elements: list[str]
-    tensors: np.ndarray  # (n_elements, n_bonds, 3, 3)
+    tensors: Array  # (n_elements, n_bonds, 3, 3)
 
 
 class _Pairs(NamedTuple):
-    first: np.ndarray  # (n_pairs,)
-    second: np.ndarray
-    cells: np.ndarray  # (n_pairs, 3) int
-    bonds: np.ndarray  # (n_pairs, 3) Cartesian
+    first: Integers  # (n_pairs,)
+    second: Integers
+    cells: Integers  # (n_pairs, 3) int
+    bonds: Array  # (n_pairs, 3) Cartesian
 
 
-class _Orbits(NamedTuple):
+class Orbits(NamedTuple):
     """Pairs of atoms up to a distance, and which of them symmetry relates."""
 
     pairs: _Pairs
-    members: list[np.ndarray]  # numbers of the pairs of each orbit, nearest first
-    encode: Callable | None
+    members: list[Integers]  # numbers of the pairs of each orbit, nearest first
+    encode: Encoder
 
-    def bonds(self, number):
+    def bonds(self, number: int) -> Array:
         """Cartesian vectors of an orbit."""
         return self.pairs.bonds[self.members[number]]
 
 
-def right_handed(cell):
+def right_handed(cell: Cell) -> Cell:
     """Return a phonopy cell with its lattice vectors reversed if left-handed.
 
     Programs for crystals take the volume of a cell as positive.
@@ -100,7 +106,7 @@ def right_handed(cell):
     return reversed_cell
 
 
-def space_group(cell):
+def space_group(cell: Cell) -> SpaceGroup:
     """Find the space group of a phonopy cell.
 
     With magnetic moments, operations keep them all or reverse them all: time reversal
@@ -132,24 +138,25 @@ def space_group(cell):
     )
 
 
-def orbits_within(cell, group, cutoff):
+def orbits_within(cell: Cell, group: SpaceGroup, cutoff: float) -> Orbits:
     """Return the orbits of pairs not farther apart than `cutoff`, nearest first."""
     pairs = _pairs_within(cell, cutoff + 10 * SAME_LENGTH)
     if not len(pairs.first):
-        return _Orbits(pairs, [], None)
+        return Orbits(pairs, [], _encoder(pairs, group))
     encode = _encoder(pairs, group)
     labels = _orbit_labels(pairs, group, encode)
     _, firsts, numbers = np.unique(labels, return_index=True, return_inverse=True)
     leaders = firsts[numbers.reshape(-1)]  # first pair of the orbit of each
     order = np.argsort(leaders, kind="stable")
-    members = np.split(order, np.cumsum(np.unique(leaders, return_counts=True)[1])[:-1])
+    ends = np.cumsum(np.unique(leaders, return_counts=True)[1])[:-1]
+    members: list[Integers] = list(np.split(order, ends))
     lengths = np.linalg.norm(pairs.bonds[np.sort(firsts)], axis=1)
     beyond = lengths > cutoff + SAME_LENGTH
     n_within = int(beyond.argmax()) if beyond.any() else len(members)
-    return _Orbits(pairs, members[:n_within], encode)
+    return Orbits(pairs, members[:n_within], encode)
 
 
-def first_orbits(cell, group, n_orbits):
+def first_orbits(cell: Cell, group: SpaceGroup, n_orbits: int) -> Orbits:
     """Return at least so many of the nearest orbits of pairs."""
     if n_orbits < 1:
         raise ValueError(f"n_shells must be at least 1, got {n_orbits}.")
@@ -161,13 +168,13 @@ def first_orbits(cell, group, n_orbits):
     return orbits
 
 
-def first_shells(cell, group, n_shells):
+def first_shells(cell: Cell, group: SpaceGroup, n_shells: int) -> list[Shell]:
     """Return the nearest shells."""
     orbits = first_orbits(cell, group, n_shells)
     return _shells(orbits, range(n_shells), group)
 
 
-def shells_inside(cell, group, supercell):
+def shells_inside(cell: Cell, group: SpaceGroup, supercell: Array) -> list[Shell]:
     """Return the shells all of whose bonds are shortest vectors on a supercell.
 
     `supercell` holds its lattice vectors in rows.
@@ -176,13 +183,13 @@ def shells_inside(cell, group, supercell):
     return _shells(orbits, inside(orbits, supercell), group)
 
 
-def inside(orbits, supercell):
+def inside(orbits: Orbits, supercell: Array) -> list[int]:
     """Return the numbers of the orbits of shortest vectors on a supercell."""
     shortest = image_counts(orbits.pairs.bonds, supercell) > 0
     return [n for n, members in enumerate(orbits.members) if shortest[members].all()]
 
 
-def row_echelon(matrix):
+def row_echelon(matrix: Array) -> tuple[Array, list[int]]:
     """Reduced row echelon form without its empty rows, and the pivot columns."""
     pivots: list[int] = []
     rows = matrix.copy()
@@ -202,7 +209,7 @@ def row_echelon(matrix):
     return rows[: len(pivots)], pivots
 
 
-def _pairs_within(cell, cutoff):
+def _pairs_within(cell: Cell, cutoff: float) -> _Pairs:
     """Pairs ordered by length, first atom, second atom, then largest bond first."""
     pairs = _near_pairs(cell.scaled_positions, cell.cell, cutoff)
     lengths = np.linalg.norm(pairs.bonds, axis=1)
@@ -211,15 +218,16 @@ def _pairs_within(cell, cutoff):
     rank[ascending] = np.cumsum(np.diff(lengths[ascending], prepend=0.0) > SAME_LENGTH)
     x, y, z = np.round(-pairs.bonds, 4).T
     order = np.lexsort((z, y, x, pairs.second, pairs.first, rank))
-    return _Pairs(*(column[order] for column in pairs))
+    first, second, cells, bonds = pairs
+    return _Pairs(first[order], second[order], cells[order], bonds[order])
 
 
-def _near_pairs(positions, lattice, cutoff):
+def _near_pairs(positions: Array, lattice: Array, cutoff: float) -> _Pairs:
     """Pairs not farther apart than a cutoff, in any order."""
     atoms = positions @ lattice
     lowest, highest = atoms.min(axis=0), atoms.max(axis=0)
     reach = cutoff + SAME_LENGTH
-    cells = points_within(lattice, reach + np.linalg.norm(highest - lowest))
+    cells = points_within(lattice, reach + float(np.linalg.norm(highest - lowest)))
     columns, step = [], max(1, _BLOCK // len(atoms))
     for start in range(0, len(cells), step):  # atoms of other cells that may be near
         block = cells[start : start + step]
@@ -240,13 +248,15 @@ def _near_pairs(positions, lattice, cutoff):
     return _Pairs(first[kept], second[kept], cells[kept], bonds[kept])
 
 
-def _encoder(pairs, group):
+def _encoder(pairs: _Pairs, group: SpaceGroup) -> Encoder:
     """Return a function that makes one integer of each pair or image of one."""
     n_atoms = group.permutations.shape[1]
-    reach = np.abs(group.rotations).sum(axis=2).max() * np.abs(pairs.cells).max()
+    reach = np.abs(group.rotations).sum(axis=2).max() * np.abs(pairs.cells).max(
+        initial=0
+    )
     reach += 4 * np.abs(group.cells).max()  # after two operations
 
-    def encode(first, second, cells):
+    def encode(first: Integers, second: Integers, cells: Integers) -> Integers:
         key = first * n_atoms + second
         for component in np.moveaxis(cells, -1, 0):
             key = key * (2 * reach + 1) + component + reach
@@ -255,12 +265,14 @@ def _encoder(pairs, group):
     return encode
 
 
-def _orbit_labels(pairs, group, encode):
+def _orbit_labels(pairs: _Pairs, group: SpaceGroup, encode: Encoder) -> Integers:
     """Return a number for each pair that is the same all over its shell."""
     homeward = _homeward(group)
     _, cosets = np.unique(group.rotations.reshape(-1, 9), axis=0, return_index=True)
 
-    def label(first, second, cells):  # the same for all translations of a pair
+    def label(
+        first: Integers, second: Integers, cells: Integers
+    ) -> Integers:  # the same for all translations of a pair
         back = homeward[first]
         cells = cells + group.cells[back, second] - group.cells[back, first]
         atoms = group.permutations[back, first], group.permutations[back, second]
@@ -277,14 +289,14 @@ def _orbit_labels(pairs, group, encode):
     return labels
 
 
-def _homeward(group):
+def _homeward(group: SpaceGroup) -> Integers:
     """Return the translation that takes each atom to the first that is equal by one."""
     unturned = (group.rotations == np.eye(3, dtype=int)).all(axis=(1, 2))
     translations = np.flatnonzero(unturned)
     return translations[group.permutations[translations].argmin(axis=0)]
 
 
-def _shells(orbits, numbers, group):
+def _shells(orbits: Orbits, numbers: Iterable[int], group: SpaceGroup) -> list[Shell]:
     """Shells of some orbits."""
     numbers = np.asarray(numbers)
     shells, step = [], max(1, _BLOCK // (2 * len(group.rotations)))
@@ -293,7 +305,7 @@ def _shells(orbits, numbers, group):
     return shells
 
 
-def _some_shells(orbits, numbers, group):
+def _some_shells(orbits: Orbits, numbers: Integers, group: SpaceGroup) -> list[Shell]:
     """Spread the tensor elements that symmetry leaves free over stars of pairs."""
     members = [orbits.members[number] for number in numbers]
     ends = np.cumsum([len(own) for own in members])
@@ -329,7 +341,9 @@ def _some_shells(orbits, numbers, group):
     return [shells[n] for n in range(len(numbers))]
 
 
-def _images_of(pairs, chosen, group, encode):
+def _images_of(
+    pairs: _Pairs, chosen: Integers, group: SpaceGroup, encode: Encoder
+) -> Integers:
     """Images of chosen pairs, (n_chosen, 2 * n_operations), as integers.
 
     The second half of the operations exchange the atoms.
@@ -343,7 +357,7 @@ def _images_of(pairs, chosen, group, encode):
     )
 
 
-def _invariant_tensors(group, little):
+def _invariant_tensors(group: SpaceGroup, little: Integers) -> tuple[list[str], Array]:
     """Find the elements of a tensor that some operations leave free.
 
     What is invariant is brought to reduced row echelon form, so that each basis tensor
@@ -355,7 +369,7 @@ def _invariant_tensors(group, little):
     return [_ELEMENTS[p] for p in pivots], np.einsum("pe,eij->pij", basis, units)
 
 
-def _transformed(tensors, group, operations):
+def _transformed(tensors: Array, group: SpaceGroup, operations: Integers) -> Array:
     """Images of tensors (n, 3, 3); the second half of the operations exchange atoms."""
     order = len(group.rotations)
     rotations = group.cartesian[operations % order]
@@ -365,7 +379,7 @@ def _transformed(tensors, group, operations):
     return images
 
 
-def _row_space(matrix):
+def _row_space(matrix: Array) -> Array:
     """Orthonormal rows that span those of a matrix, but for rounding errors."""
     _, sizes, rows = np.linalg.svd(matrix, full_matrices=False)
     return rows[sizes > LATTICE_NOISE]

@@ -47,6 +47,7 @@ def test_everything_said_is_kept():
     assert kept == ("sqe", "barn/sr/meV", 1.2, "me")
     assert dict(found.details) == {"a": 1}
     assert "units='barn/sr/meV'" in repr(found)
+    assert found.describe()["units"] == "barn/sr/meV"
     assert found[0].units == found.replace(quantity="chi").units == "barn/sr/meV"
 
 

@@ -1,0 +1,322 @@
+r"""Pictures of measurements: intensity over energy transfer and momentum transfer.
+
+A map of a powder has \|Q\| or the scattering angle along x; of a path, the numbers of
+its wavevectors; of a single crystal, the longest of its axes, averaged over the others;
+of detectors, the scattering angle, averaged over detectors at about the same one.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skphonon._figures import Display, many_axes
+from skphonon.instrument._pixels import bin_edges
+from skphonon.physics.scattering import momentum_transfer
+
+if TYPE_CHECKING:
+    from skphonon.instrument.measurement import Measurement
+
+__all__ = ["Map", "SpectrumMapDisplay", "html_of", "map_of"]
+
+Array = NDArray[np.float64]
+
+_BRIGHT = 99.0  # per cent of the pixels that the colours of a linear map resolve
+_DECADES = 3.0  # of a logarithmic one
+_NOT_MEASURED = "0.85"  # grey
+_ANGLES = 200  # columns of a map of detectors, at most
+_SHOWN = 4  # spectra in a notebook
+_SIZE = 4.2, 3.4  # inch a panel
+
+
+class Map(NamedTuple):
+    """An image with the borders of its pixels."""
+
+    image: Array  # (n_energy, n_columns), NaN where nothing was measured
+    energy: Array  # (n_energy + 1,), meV
+    columns: Array  # (n_columns + 1,)
+    label: str  # of the columns, with the unit
+    title: str
+    limits: tuple[tuple[Array, Array], ...] = ()  # lines (columns, energy)
+
+
+class SpectrumMapDisplay(Display):
+    r"""Maps of measured or simulated spectra, side by side.
+
+    Pixels that were not measured are grey. Where the incident energy is known, dashed
+    lines show the kinematic limit: no neutron arrives beyond it.
+
+    Parameters
+    ----------
+    data : list of Map
+        Image, borders of the bins of energy and columns, label and title of each map.
+
+    See Also
+    --------
+    skphonon.Measurement.plot : The same for one measurement.
+
+    Examples
+    --------
+    >>> from skphonon import Measurement, SpectrumGrid
+    >>> from skphonon.inspection import SpectrumMapDisplay
+    >>> grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0], incident_energy=50.0)
+    >>> measured = Measurement([1, 2, 3, 4, 5, 6], grid, temperature=300.0)
+    >>> display = SpectrumMapDisplay.from_measurements([measured, measured])
+    >>> [each.title for each in display.data]
+    ['300 K', '300 K']
+    """
+
+    @classmethod
+    def from_measurements(
+        cls,
+        measurements: "Measurement | Iterable[Measurement]",
+        titles: Sequence[str] | None = None,
+    ) -> Self:
+        """Make a map of each spectrum of one or several measurements.
+
+        Parameters
+        ----------
+        measurements : Measurement or iterable of Measurement
+            To be drawn side by side. For a simulated spectrum take
+            ``measured.replace(data=simulator.simulate(parameters))``.
+        titles : sequence of str, default=None
+            One for each spectrum. None: temperature or source, as far as known.
+
+        Returns
+        -------
+        SpectrumMapDisplay
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer titles than spectra, or no spectra.
+        """
+        rows = [one for each in _listed(measurements) for one in each]
+        if not rows:
+            raise ValueError("measurements must hold a spectrum, got none.")
+        if titles is not None and len(titles) != len(rows):
+            raise ValueError(
+                f"titles must be one for each of {len(rows)} spectra, got "
+                f"{len(titles)}."
+            )
+        maps = [map_of(one) for one in rows]
+        if titles is not None:
+            maps = [
+                each._replace(title=title)
+                for each, title in zip(maps, titles, strict=True)
+            ]
+        return cls(data=maps)
+
+    def plot(
+        self,
+        axes: Any = None,
+        *,
+        log: bool = False,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        limits: bool = True,
+        mesh_kw: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw the maps with one scale of colours.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes or array of Axes, default=None
+            One for each map; None makes a figure.
+        log : bool, default=False
+            Whether colours are logarithmic. Intensities below `vmin`, and those that
+            are not positive, have the colour of `vmin`.
+        vmin, vmax : float, default=None
+            Ends of the colours. None takes 0 (a thousandth of `vmax` if `log`; the
+            first percentile where more than that is negative) and the intensity which
+            99 % of the pixels do not exceed.
+        limits : bool, default=True
+            Whether to draw the kinematic limit.
+        mesh_kw : dict, default=None
+            Options for `Axes.pcolormesh`.
+
+        Returns
+        -------
+        SpectrumMapDisplay
+            This display, which keeps `axes_` and `figure_`.
+
+        Raises
+        ------
+        ValueError
+            If `axes` are too many or too few, or a logarithm has nothing positive to
+            show.
+        """
+        norm = _norm([each.image for each in self.data], log, vmin, vmax)
+        self.figure_, self.axes_ = many_axes(
+            axes, len(self.data), n_columns=3, size=_SIZE
+        )
+        for ax, each in zip(self.axes_, self.data, strict=True):
+            drawn = _draw(ax, each, norm, limits=limits, mesh_kw=mesh_kw or {})
+        self.figure_.colorbar(drawn, ax=list(self.axes_), label="intensity")
+        return self
+
+
+def html_of(measurement: "Measurement") -> str:
+    """Return a picture of the first spectra beside a table of facts."""
+    from matplotlib.figure import Figure
+
+    shown = min(len(measurement), _SHOWN)
+    facts = "".join(
+        f"<tr><th style='text-align:left'>{escape(str(name))}</th>"
+        f"<td style='text-align:left'>{escape(str(value))}</td></tr>"
+        for name, value in measurement.describe().items()
+    )
+    figure = Figure(figsize=(_SIZE[0] * shown, _SIZE[1]), layout="constrained")
+    axes = figure.subplots(1, shown, squeeze=False)
+    maps = [map_of(measurement[row]) for row in range(shown)]
+    SpectrumMapDisplay(data=maps).plot(axes)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=70)
+    picture = base64.b64encode(buffer.getvalue()).decode("ascii")
+    more = len(measurement) - shown
+    note = f"<p>{more} more spectra are not shown.</p>" if more else ""
+    return (
+        f"<div><b>{type(measurement).__name__}</b><table>{facts}</table>{note}"
+        f"<img alt='intensity by energy transfer' src='data:image/png;base64,"
+        f"{picture}'></div>"
+    )
+
+
+def map_of(measurement: "Measurement") -> Map:
+    """Return the map of a measurement of one spectrum."""
+    if measurement.grid is None:
+        return _detector_map(measurement)
+    grid = measurement.grid
+    title, energy = _title(measurement), _borders(grid.energy)
+    if hasattr(grid, "volume_shape"):
+        image, columns, label = _volume(grid, measurement.data)
+        return Map(image, energy, columns, label, title)
+    image = grid.to_image(measurement.data)[0]
+    columns = _borders(grid.axes()[1])
+    if hasattr(grid, "q"):
+        limits = _limits(energy, measurement.incident_energy, grid.two_theta)
+        return Map(image, energy, columns, r"$|Q|$ (1/Å)", title, limits)
+    if hasattr(grid, "two_theta"):
+        return Map(image, energy, columns, "scattering angle (degree)", title)
+    return Map(image, energy, columns, "number of the wavevector", title)
+
+
+def _draw(ax: Any, drawn: Map, norm: Any, *, limits: bool, mesh_kw: dict) -> Any:
+    image = np.where(drawn.image < norm.vmin, norm.vmin, drawn.image)  # keeps NaN
+    mesh = ax.pcolormesh(
+        drawn.columns,
+        drawn.energy,
+        image,
+        **{"norm": norm, "rasterized": True, **mesh_kw},
+    )
+    ax.set_facecolor(_NOT_MEASURED)
+    if limits:
+        for columns, energy in drawn.limits:
+            ax.plot(columns, energy, color="k", linewidth=0.8, linestyle="--")
+    ax.set(
+        xlim=drawn.columns[[0, -1]],
+        ylim=drawn.energy[[0, -1]],
+        xlabel=drawn.label,
+        ylabel="energy transfer (meV)",
+        title=drawn.title,
+    )
+    return mesh
+
+
+def _norm(
+    images: list[Array], log: bool, vmin: float | None, vmax: float | None
+) -> Any:
+    """Return what turns intensities into colours, the same for all maps."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    values = np.concatenate([image[np.isfinite(image)] for image in images])
+    if log:
+        values = values[values > 0]
+        if not values.size:
+            raise ValueError(
+                "A logarithmic map must have positive intensities, got none. Pass "
+                "log=False."
+            )
+    top = vmax
+    if top is None:
+        top = float(np.percentile(values, _BRIGHT)) if values.size else 1.0
+    if log:
+        return LogNorm(top / 10**_DECADES if vmin is None else vmin, top)
+    if vmin is None:
+        low = float(np.percentile(values, 100 - _BRIGHT)) if values.size else 0.0
+        vmin = min(low, 0.0)
+    return Normalize(vmin, top if top > vmin else vmin + 1.0)
+
+
+def _listed(measurements: Any) -> "Iterable[Measurement]":
+    return [measurements] if hasattr(measurements, "data") else measurements
+
+
+def _title(measurement: "Measurement") -> str:
+    temperature = measurement.temperature
+    if temperature is not None:
+        return f"{float(np.ravel(temperature)[0]):.4g} K"
+    return str(measurement.source or "").replace("\\", "/").rpartition("/")[2]
+
+
+def _borders(centres: Array) -> Array:
+    if len(centres) == 1:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    return bin_edges(np.asarray(centres, dtype=float))
+
+
+def _limits(
+    energy: Array, incident_energy: float | None, two_theta: tuple[float, float]
+) -> tuple[tuple[Array, Array], ...]:
+    """Return the lines of the smallest and the largest scattering angle."""
+    if incident_energy is None:
+        return ()
+    reached = np.linspace(energy[0], min(energy[-1], incident_energy), 200)
+    return tuple(
+        (np.asarray(momentum_transfer(reached, incident_energy, angle)), reached)
+        for angle in two_theta
+    )
+
+
+def _volume(grid: Any, data: Array) -> tuple[Array, Array, str]:
+    """Return a mean over all wavevectors but along the longest axis."""
+    volume = grid.to_volumes(data)[0]
+    axes = [np.atleast_1d(axis) for axis in (grid.h, grid.k, grid.l)]
+    along = int(np.argmax([len(axis) for axis in axes]))
+    others = tuple(n + 1 for n in range(3) if n != along)
+    seen = np.isfinite(volume)
+    total = np.where(seen, volume, 0.0).sum(axis=others)
+    count = seen.sum(axis=others)
+    image = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    directions = np.eye(3) if grid.projection is None else np.asarray(grid.projection)
+    name = ",".join(f"{value:.3g}" for value in directions[along])
+    held = [
+        f"{'hkl'[n]} {axes[n][0]:.3g}"
+        + (f" to {axes[n][-1]:.3g}" if len(axes[n]) > 1 else "")
+        for n in range(3)
+        if n != along
+    ]
+    label = f"along [{name}] (r.l.u.), mean over {', '.join(held)}"
+    return image, _borders(axes[along]), label
+
+
+def _detector_map(measurement: Any) -> Map:
+    """Return the mean over detectors at about the same scattering angle."""
+    polar, data = np.abs(measurement.polar), measurement.data
+    placed = np.isfinite(polar)
+    low, high = (polar[placed].min(), polar[placed].max()) if placed.any() else (0, 1)
+    n_columns = int(min(_ANGLES, max(len(np.unique(polar[placed].round(1))), 1)))
+    columns = np.linspace(low, high if high > low else low + 1.0, n_columns + 1)
+    place = np.clip(np.searchsorted(columns, polar, "right") - 1, 0, n_columns - 1)
+    total, count = np.zeros((2, n_columns, data.shape[1]))
+    seen = np.isfinite(data) & placed[:, None]
+    np.add.at(total, place, np.where(seen, data, 0.0))
+    np.add.at(count, place, seen)
+    image = np.where(count > 0, total / np.maximum(count, 1), np.nan).T
+    edges = np.asarray(measurement.energy_edges)
+    label = "scattering angle (degree), mean over detectors"
+    return Map(image, edges, columns, label, _title(measurement))

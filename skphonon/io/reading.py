@@ -1,0 +1,105 @@
+"""One function for any measured file: what it holds decides, never its name."""
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from skphonon.instrument.measurement import Measurement
+from skphonon.io._kinds import identify
+
+__all__ = ["read"]
+
+_READERS = {  # by kind: module and function
+    "arrays": ("arrays", "read_arrays"),
+    "grp": ("dave", "read_dave"),
+    "horace": ("horace", "read_horace"),
+    "ill": ("triple_axis", "read_triple_axis"),
+    "mdhisto": ("mantid", "read_mdhisto"),
+    "npz": ("arrays", "read_arrays"),
+    "nxspe": ("nxspe", "read_nxspe"),
+    "processed": ("processed", "read_processed"),
+    "spe": ("spe", "read_spe"),
+    "spice": ("triple_axis", "read_triple_axis"),
+    "table": ("text", "read_text"),
+}
+_SCANS = ("ill", "spice")
+
+
+def read(*paths: str | os.PathLike) -> Measurement | list[Measurement]:
+    """Read measured files of any known kind.
+
+    The content says what a file is. Readers that can be told more, such as units that a
+    table does not name, are in :mod:`skphonon.io`; a message names the one.
+
+    Parameters
+    ----------
+    *paths : str or path-like
+        One file or several. Triple-axis scans of one format are joined to one
+        measurement. SPE files need a table of their detectors, a .par or .phx file,
+        among the paths.
+
+    Returns
+    -------
+    Measurement or list of Measurement
+        A list if the files hold several measurements: one for each, in the order of the
+        paths. Detectors by energy transfer are a
+        :class:`~skphonon.instrument.DetectorMeasurement`, which has no grid yet.
+
+    Raises
+    ------
+    OSError
+        If a file is missing or damaged.
+    ValueError
+        If a file is of no kind that can be read, or does not hold all that is needed:
+        the message says what it is and what to do.
+
+    See Also
+    --------
+    skphonon.Measurement.from_arrays : Make a measurement of arrays.
+    skphonon.io.reduce_powder, skphonon.io.reduce_crystal : Rebin detectors.
+
+    Examples
+    --------
+    >>> import skphonon
+    >>> measured = skphonon.read("silicon.nxspe")  # doctest: +SKIP
+    >>> measured.plot()  # doctest: +SKIP
+    """
+    if not paths:
+        raise TypeError("read takes one file at least, got none.")
+    kinds = [identify(path) for path in paths]
+    tables = [
+        path for path, kind in zip(paths, kinds, strict=True) if kind.key == "detectors"
+    ]
+    spe = [kind.key for kind in kinds].count("spe")
+    if len(tables) > 1:
+        raise ValueError(
+            "There must be one table of detectors, got "
+            f"{' and '.join(map(str, tables))}. Read each SPE file with its own."
+        )
+    found: list[Measurement] = []
+    joined: set[str] = set()
+    for path, kind in zip(paths, kinds, strict=True):
+        key = kind.key
+        if key in joined or (key == "detectors" and spe):
+            continue
+        if key not in _READERS:
+            raise ValueError(
+                f"{path} must be measured spectra, got {kind.noun}. {kind.advice}"
+            )
+        reader = _reader(key)
+        if key in _SCANS:
+            same = [p for p, k in zip(paths, kinds, strict=True) if k.key == key]
+            made = reader(same)
+            joined.add(key)
+        elif key == "spe" and tables:
+            made = reader(path, tables[0])
+        else:
+            made = reader(path)
+        found += made if isinstance(made, list) else [made]
+    return found[0] if len(found) == 1 else found
+
+
+def _reader(key: str) -> Callable[..., Any]:
+    module, name = _READERS[key]
+    return getattr(import_module(f"skphonon.io.{module}"), name)

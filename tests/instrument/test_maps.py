@@ -1,0 +1,165 @@
+"""Pictures of measurements, and what is told of them."""
+
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from skphonon import CrystalGrid, Measurement, PathGrid, SpectrumGrid
+from skphonon.inspection import SpectrumMapDisplay
+from skphonon.instrument import AngleGrid, DetectorMeasurement
+from skphonon.instrument.maps import map_of
+from skphonon.physics.scattering import momentum_transfer
+
+matplotlib.use("Agg")
+
+ENERGY, Q = np.arange(5.0, 45.0, 5), np.arange(0.25, 8, 0.5)
+
+
+@pytest.fixture
+def powder():
+    grid = SpectrumGrid(ENERGY, Q, incident_energy=50.0, two_theta=(5.0, 120.0))
+    images = np.arange(2.0 * grid.n_pixels).reshape(2, *grid.shape) + 1
+    return Measurement(grid.to_rows(images), grid, temperature=[5.0, 300.0])
+
+
+def detectors(**changed):
+    settings = {
+        "data": [[1.0, 2.0], [3.0, 4.0], [5.0, np.nan], [np.nan, np.nan]],
+        "incident_energy": 50.0,
+        "energy_edges": [5.0, 10.0, 20.0],
+        "polar": [30.0, -30.0, 60.0, 90.0],
+        "azimuthal": [0.0] * 4,
+        "polar_width": [1.0] * 4,
+        "azimuthal_width": [1.0] * 4,
+    } | changed
+    return DetectorMeasurement(settings.pop("data"), **settings)
+
+
+def test_a_map_has_the_pixels_where_they_are(powder):
+    first = map_of(powder[0])
+    assert first.title == "5 K"
+    assert_allclose(first.energy, np.arange(2.5, 45, 5))
+    assert_allclose(first.columns, np.arange(0, 8.1, 0.5))
+    assert_allclose(first.image, powder.grid.to_image(powder.data)[0])
+
+
+def test_the_lines_are_the_kinematic_limit(powder):
+    near, far = map_of(powder[0]).limits
+    for (columns, energy), angle in ((near, 5.0), (far, 120.0)):
+        assert_allclose(columns, momentum_transfer(energy, 50.0, angle))
+    assert map_of(powder.replace(grid=SpectrumGrid(ENERGY, Q))[0]).limits
+
+
+def test_no_line_without_an_incident_energy():
+    grid = SpectrumGrid(ENERGY, Q)
+    assert map_of(Measurement(np.ones(grid.n_pixels), grid)).limits == ()
+
+
+def test_a_volume_is_averaged_over_all_but_its_longest_axis():
+    grid = CrystalGrid(ENERGY, [0.0, 1], np.arange(5.0), 0.5, projection=np.eye(3))
+    volume = np.random.RandomState(0).normal(size=grid.volume_shape)
+    volume[0, 0] = np.nan
+    volume[1, :, 2] = np.nan
+    drawn = map_of(Measurement(volume.reshape(1, -1), grid))
+    expected = volume.mean(axis=(1, 3))
+    expected[0] = volume[0, 1].mean(axis=-1)
+    assert_allclose(drawn.image, expected)
+    assert drawn.label == "along [0,1,0] (r.l.u.), mean over h 0 to 1, l 0.5"
+
+
+@pytest.mark.parametrize(
+    ("grid", "label", "borders"),
+    [
+        (PathGrid(ENERGY, np.eye(3)), "number of the wavevector", [-0.5, 2.5]),
+        (
+            AngleGrid(ENERGY, [10.0, 20.0, 30.0], incident_energy=50.0),
+            "scattering angle (degree)",
+            [5.0, 35.0],
+        ),
+        (PathGrid(ENERGY, [[1.0, 0, 0]]), "number of the wavevector", [-0.5, 0.5]),
+    ],
+)
+def test_other_grids(grid, label, borders):
+    drawn = map_of(Measurement(np.arange(grid.n_pixels), grid))
+    assert drawn.label == label
+    assert_allclose(drawn.columns[[0, -1]], borders)
+    assert drawn.image.shape == grid.shape
+
+
+def test_detectors_of_one_angle_are_averaged():
+    drawn = map_of(detectors())
+    assert_allclose(drawn.energy, [5, 10, 20])
+    assert_allclose(drawn.image[:, 0], [2.0, 3.0])  # at -30 and 30 degrees
+    counts = np.isfinite(drawn.image).sum()
+    assert counts == 3  # and one bin of the third; the fourth is masked
+
+
+def test_a_picture_shows_all_spectra_in_one_scale(powder):
+    display = powder.plot(log=True)
+    assert [ax.get_title() for ax in display.axes_] == ["5 K", "300 K"]
+    meshes = [ax.collections[0] for ax in display.axes_]
+    assert meshes[0].norm is meshes[1].norm
+    shown = np.ma.filled(meshes[0].get_array(), np.nan)
+    assert_allclose(np.isnan(shown), ~powder.grid.mask)
+    assert display.axes_[0].get_ylabel() == "energy transfer (meV)"
+    assert len(display.axes_[0].lines) == 2
+    assert len(powder.plot(limits=False).axes_[0].lines) == 0
+
+
+def test_values_below_a_logarithmic_scale_have_its_lowest_colour(powder):
+    data = np.where(np.arange(powder.data.shape[1]) % 2, -powder.data, powder.data)
+    display = powder.replace(data=data).plot(log=True, vmin=1.0, vmax=10.0)
+    shown = display.axes_[0].collections[0].get_array()
+    assert shown.min() == 1.0
+    with pytest.raises(ValueError, match="positive intensities, got none"):
+        powder.replace(data=-powder.data).plot(log=True)
+
+
+def test_several_measurements_side_by_side(powder):
+    display = SpectrumMapDisplay.from_measurements(
+        [powder[0], powder[0].replace(data=powder[1].data)], ["measured", "simulated"]
+    )
+    assert [each.title for each in display.data] == ["measured", "simulated"]
+    with pytest.raises(ValueError, match="one for each of 1 spectra, got 2"):
+        SpectrumMapDisplay.from_measurements(powder[0], ["a", "b"])
+    with pytest.raises(ValueError, match="must hold a spectrum, got none"):
+        SpectrumMapDisplay.from_measurements([])
+    figure = matplotlib.figure.Figure()
+    with pytest.raises(ValueError, match="one axes for each of 2 panels, got 1"):
+        display.plot(figure.subplots())
+
+
+def test_nothing_measured_is_drawn_too():
+    grid = SpectrumGrid(ENERGY, Q)
+    empty = Measurement(np.full(grid.n_pixels, np.nan), grid)
+    assert empty.plot().axes_[0].get_title() == ""
+    assert "0% of the pixels" in empty.describe()["measured"]
+
+
+def test_description_says_what_is_known_and_what_is_not(powder):
+    told = powder.replace(error=0.1 * powder.data, details={"title": "Al"}).describe()
+    assert told["temperature"] == "5 to 300 K"
+    assert told["quantity"] == told["energy_resolution"] == "not known"
+    assert told["pixels"] == "8 x 16 (SpectrumGrid)"
+    assert told["q"] == "0.25 to 7.75 1/Angstrom, 16 bins"
+    assert told["errors"].startswith("known; noise is 0.01 of the mean square")
+    assert told["title"] == "Al"
+    assert "two_theta" not in told
+    run = detectors(psi=12.0).describe()
+    assert run["detectors"] == "4, of which 1 are masked"
+    assert run["psi"] == "12 degree"
+    assert run["ki_over_kf_scaling"] == "not known"
+
+
+def test_html_has_facts_and_a_picture(powder):
+    evil = powder.replace(source="<script>alert(1)</script>")
+    html = evil._repr_html_()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert re.search(r"data:image/png;base64,[A-Za-z0-9+/=]{1000}", html)
+    many = Measurement(np.ones((6, powder.grid.n_pixels)), SpectrumGrid(ENERGY, Q))
+    assert "2 more spectra are not shown" in many._repr_html_()
+    assert "detectors" in detectors()._repr_html_()
