@@ -13,7 +13,13 @@ import math
 import numpy as np
 
 from skphonon.io._horace_bytes import Cursor, read_object
-from skphonon.io._horace_cut import PIXEL, Cut, lattice_vectors, projection_steps
+from skphonon.io._horace_cut import (
+    N_COLUMNS,
+    PIXEL,
+    Cut,
+    lattice_vectors,
+    projection_steps,
+)
 
 __all__ = ["read_blocks"]
 
@@ -32,25 +38,31 @@ def read_blocks(cursor):
     meta = _object(cursor, blocks, ("data", "metadata"))
     axes, projection = (_part(cursor, meta, name) for name in ("axes", "proj"))
     path = cursor.path
-    lattice = (
-        _floats(path, projection, "alatt", 3),
-        _floats(path, projection, "angdeg", 3),
-    )
+    lattice = tuple(_floats(path, projection, name, 3) for name in ("alatt", "angdeg"))
     scales = "img_scales" if "img_scales" in axes else "ulen"
     lengths = _floats(path, axes, scales, 4)
     sphere, steps = _directions(path, projection, lattice, lengths)
     n_bins = [_whole(path, n) for n in _floats(path, axes, "nbins_all_dims", 4)]
     ranges = _floats(path, axes, "img_range", 8).reshape(4, 2)
-    images = _images(cursor, blocks, n_bins)  # tells whether bins are that many
-    edges = [
-        np.linspace(*limits, n + 1) for limits, n in zip(ranges, n_bins, strict=True)
-    ]
-    name = projection.get("serial_name")
+    signal, variance, counts = _images(cursor, blocks, n_bins)  # tells that n_bins fit
     return Cut(
-        sphere, not sphere or _is_whole(projection, ranges), edges, steps, lengths, _floats(path, projection, "offset", 4), lattice,
-        *images, details=_details(cursor, blocks, axes, name),
-        runs=_runs(cursor, blocks), pixels=_pixels(cursor, blocks),
-    )  # fmt: skip
+        sphere=sphere,
+        whole=not sphere or _is_whole(projection, ranges),
+        edges=[
+            np.linspace(low, high, n + 1)
+            for (low, high), n in zip(ranges.tolist(), n_bins, strict=True)
+        ],
+        steps=steps,
+        lengths=lengths,
+        origin=_floats(path, projection, "offset", 4),
+        lattice=lattice,
+        signal=signal,
+        variance=variance,
+        counts=counts,
+        details=_details(cursor, blocks, axes, projection.get("serial_name")),
+        runs=_runs(cursor, blocks),
+        pixels=_pixels(cursor, blocks),
+    )
 
 
 def _table(cursor):
@@ -129,7 +141,7 @@ def _directions(path, projection, lattice, lengths):
     name = _text(projection.get("serial_name"))
     if name in _SPHERES:
         return True, np.eye(3)
-    if name not in _LINES + (_BY_MATRIX,):
+    if name not in (*_LINES, _BY_MATRIX):
         raise ValueError(
             f"{path} must be cut along straight axes (line_proj), or powder along |Q| "
             f"(sphere_proj), got {name or 'no projection'!r}. Cut it again with one of "
@@ -238,9 +250,9 @@ def _pixels(cursor, blocks):
         return None
     block = _block(cursor, blocks, ("pix", "data_wrap"), "pix_data_block")
     n_columns, n_pixels = block.number("<u4"), block.number("<u8")
-    if n_columns != len(PIXEL):
+    if n_columns != N_COLUMNS:
         raise ValueError(
-            f"{cursor.path} must have {len(PIXEL)} columns of pixels, got {n_columns}. "
+            f"{cursor.path} must have {N_COLUMNS} columns of pixels, got {n_columns}. "
             "Save it again in Horace."
         )
     place = block.position

@@ -14,16 +14,21 @@ import numpy as np
 from skphonon._warnings import warn_user
 from skphonon.instrument.measurement import MeasurementWarning
 
-__all__ = ["PIXEL", "Cut", "lattice_vectors", "pixels_to_hkl", "projection_steps"]
+__all__ = [
+    "N_COLUMNS",
+    "PIXEL",
+    "Cut",
+    "lattice_vectors",
+    "pixels_to_hkl",
+    "projection_steps",
+    "without_rounding",
+]
 
-PIXEL = np.dtype(
-    [
-        (name, "<f4")
-        for name in (
-            "u1", "u2", "u3", "energy", "irun", "idet", "ien", "signal", "variance",
-        )
-    ]
+_COLUMNS = (
+    "u1", "u2", "u3", "energy", "irun", "idet", "ien", "signal", "variance",
 )  # fmt: skip
+N_COLUMNS = len(_COLUMNS)
+PIXEL = np.dtype([(name, "<f4") for name in _COLUMNS])
 
 _OTHER_LENGTH = 0.01  # relative: files keep single precision
 _ROUNDING = 1e-7  # of a step, below which a part of it is none
@@ -38,7 +43,7 @@ class Cut(NamedTuple):
     steps: np.ndarray  # (3, 3), in r.l.u., in rows
     lengths: np.ndarray  # (4,), of steps in 1/Angstrom and meV
     origin: np.ndarray  # (4,), in r.l.u. and meV
-    lattice: tuple[np.ndarray, np.ndarray]  # lengths in Angstrom, angles in degrees
+    lattice: tuple[np.ndarray, ...]  # lengths in Angstrom, angles in degrees
     signal: np.ndarray  # four dimensions, as `edges`; all three of this shape
     variance: np.ndarray
     counts: np.ndarray
@@ -52,7 +57,8 @@ def lattice_vectors(path, lengths, angles):
     cosines = np.cos(np.deg2rad(angles))
     metric = np.ones((3, 3))
     metric[[1, 0, 0], [2, 2, 1]] = metric[[2, 2, 1], [1, 0, 0]] = cosines
-    sound = ((lengths > 1e-3) & (lengths < 1e6)).all() and np.isfinite(cosines).all()
+    sound = ((lengths > 1e-3) & (lengths < 1e6)).all()
+    sound &= ((angles > 0) & (angles < 180)).all()
     if not sound or np.linalg.eigvalsh(metric)[0] < 1e-6:
         raise ValueError(
             f"{path} must hold a lattice, got lengths {np.asarray(lengths).tolist()} "

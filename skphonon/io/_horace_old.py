@@ -39,16 +39,25 @@ def read_old(cursor, with_pixels):
     lengths, labels = _floats(cursor, _AXES), _labels(cursor)
     edges = _edges(cursor)
     shape = [len(each) - 1 for each in edges]
-    images = [
+    signal, variance, counts = (
         cursor.numbers(kind, math.prod(shape)).reshape(shape, order="F")
         for kind in ("<f4", "<f4", "<i8")
-    ]
+    )
     return Cut(
-        labels[:1] != [] and labels[0].lower() in _POWDER, True, edges,
-        without_rounding(directions.reshape(_AXES, _AXES)[:3, :3]), lengths, origin,
-        lattice, *images, details={"title": title}, runs=runs,
+        sphere=bool(labels) and labels[0].lower() in _POWDER,
+        whole=True,
+        edges=edges,
+        steps=without_rounding(directions.reshape(_AXES, _AXES)[:3, :3]),
+        lengths=lengths,
+        origin=origin,
+        lattice=lattice,
+        signal=signal,
+        variance=variance,
+        counts=counts,
+        details={"title": title},
+        runs=runs,
         pixels=_pixels(cursor) if with_pixels else None,
-    )  # fmt: skip
+    )
 
 
 def _floats(cursor, count):
@@ -74,7 +83,8 @@ def _edges(cursor):
     n_long = cursor.number("<i4")
     if not 0 <= n_long <= _AXES:
         raise cursor.damage(f"{n_long} axes with bins")
-    edges, n_short = {}, _AXES - n_long
+    edges: dict[int, np.ndarray] = {}
+    n_short = _AXES - n_long
     short = cursor.numbers("<i4", n_short).tolist()
     limits = _floats(cursor, 2 * n_short).reshape(-1, 2)
     edges.update(zip(short, limits, strict=True))

@@ -6,8 +6,6 @@ the crystal about the vertical, anticlockwise seen from above, from where u is a
 beam; Q is k_i - k_f.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from skphonon._warnings import warn_user
@@ -188,7 +186,8 @@ def _edges_in_rlu(path, cut):
             scales, cut.edges, [*shifts, cut.origin[3]], strict=True
         )
     ]
-    for name, borders in zip(_NAMES, edges, strict=True):
+    used = (0, 3) if cut.sphere else (0, 1, 2, 3)
+    for name, borders in ((_NAMES[axis], edges[axis]) for axis in used):
         finite = np.isfinite(borders).all() and np.isfinite(_centres(borders)).all()
         if not (finite and (np.diff(borders) > 0).all()):
             raise ValueError(
@@ -255,16 +254,22 @@ def _lay_out(path, cut, edges, incident, orientation):
             f"{path} must hold at least one bin with pixels, got none. Check the "
             "limits of the cut."
         )
-    settings = {"incident_energy": incident, "mask": mask}
     if cut.sphere:
         _check_sphere(path, edges[2:], cut.whole)
         edges, names = edges[:2], ("energy", "q")
-        return SpectrumGrid(*map(_centres, edges), **settings), names, edges, images
+        energy, q = map(_centres, edges)
+        powder = SpectrumGrid(energy, q, incident_energy=incident, mask=mask)
+        return powder, names, edges, images
+    energy, h, k, l = map(_centres, edges)  # noqa: E741
     grid = CrystalGrid(
-        *map(_centres, edges),
+        energy,
+        h,
+        k,
+        l,
         projection=cut.steps,
         lattice=lattice_vectors(path, *cut.lattice),
-        **settings,
+        incident_energy=incident,
+        mask=mask,
         **orientation,
     )
     return grid, ("energy", "h", "k", "l"), edges, images
@@ -278,8 +283,8 @@ def _images(path, cut):
     """Return intensities, errors and numbers of pixels, NaN where there are none."""
     if cut.signal.size == 1:
         raise ValueError(
-            f"{path} must have bins, got a single number. Cut it again along energy and "
-            "at least one direction of Q."
+            f"{path} must have bins, got a single number. Cut it again along energy "
+            "and at least one direction of Q."
         )
     seen = (cut.counts > 0) & np.isfinite(cut.signal)
     errors = np.sqrt(np.where(seen & (cut.variance > 0), cut.variance, np.nan))
