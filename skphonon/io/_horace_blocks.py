@@ -126,6 +126,10 @@ def _array(value):
     return np.asarray(value, dtype=float).ravel(order="F")
 
 
+def _is_true(holder, name):
+    return bool(_array(holder.get(name)).any())
+
+
 def _whole(path, number):
     if not (1 <= number < 2**32 and number == round(number)):
         raise ValueError(f"{path} must have numbers of bins from 1, got {number:g}.")
@@ -148,7 +152,7 @@ def _directions(path, projection, lattice, lengths):
             "these."
         )
     vectors = [_array(projection.get(axis)) for axis in "uvw"]
-    kind, oblique = _text(projection.get("type")), projection.get("nonorthogonal")
+    kind, oblique = _text(projection.get("type")), _is_true(projection, "nonorthogonal")
     if name == _BY_MATRIX:
         matrix = _array(projection.get("u_to_rlu"))
         width = 4 if matrix.size == 16 else 3
@@ -164,7 +168,7 @@ def _directions(path, projection, lattice, lengths):
         kind = kind[:2]  # "p" is the length of w
     cell = lattice_vectors(path, *lattice)
     return False, projection_steps(
-        path, vectors, cell, oblique=bool(oblique), kind=kind, lengths=lengths[:3]
+        path, vectors, cell, oblique=oblique, kind=kind, lengths=lengths[:3]
     )
 
 
@@ -224,24 +228,27 @@ def _runs(cursor, blocks):
         return []
     runs = _object(cursor, blocks, ("experiment_info", "expdata")).get("array_dat")
     runs = runs if isinstance(runs, list) else [runs]
-    return [_run(cursor.path, run) for run in runs if isinstance(run, dict)]
+    runs = [run for run in runs if isinstance(run, dict)]
+    return [_run(run, number + 1) for number, run in enumerate(runs)]
 
 
-def _run(path, fields):
+def _run(fields, number):
     """Return a run; its angles may be in an object of their own."""
     inner = [each for each in fields.values() if isinstance(each, dict)]
     fields = {key: value for each in (*inner, fields) for key, value in each.items()}
     run = {"filename": _text(fields.get("filename"))}
-    run["run_id"] = int(np.nan_to_num(_floats(path, fields, "run_id", 1)[0]))
+    known = _array(fields.get("run_id"))
+    named = known.size == 1 and np.isfinite(known[0])
+    run["run_id"] = int(known[0]) if named else number
     for name in _RUN_NUMBERS:
         values = _array(fields.get(name))
         run[name] = values[0].item() if values.size == 1 else values
-    in_degrees = fields.get("angular_is_degree") == 1.0
+    in_degrees = _is_true(fields, "angular_is_degree")
     if not (in_degrees or _text(fields.get("angular_units")).startswith("deg")):
-        run |= {name: np.rad2deg(run[name])[()] for name in _ANGLES}
+        run |= {name: run[name] * (180.0 / np.pi) for name in _ANGLES}
     for name in "uv":
         # named cu and cv in older ones
-        run[name] = _floats(path, fields, name if name in fields else f"c{name}", 3)
+        run[name] = _array(fields.get(name, fields.get(f"c{name}")))
     return run | {"en": _array(fields.get("en"))}
 
 

@@ -211,10 +211,11 @@ def _settings(runs):
     """Return the incident energy, and the orientation of a crystal, if runs tell."""
     if not runs:
         return None, {}
+    direct = [np.ndim(run["emode"]) == 0 and run["emode"] == _DIRECT for run in runs]
     energies = np.array(
         [
-            run["efix"] if run["emode"] == _DIRECT and np.ndim(run["efix"]) == 0 else 0
-            for run in runs
+            run["efix"] if fixed and np.ndim(run["efix"]) == 0 else 0.0
+            for run, fixed in zip(runs, direct, strict=True)
         ]
     )
     alike = (abs(energies - energies[0]) <= _SAME_ENERGY * energies).all()
@@ -224,6 +225,8 @@ def _settings(runs):
 
 def _orientation(runs):
     """Return u, v and psi, none where a crystal was not only turned about u x v."""
+    if any(len(run[name]) != 3 for run in runs for name in "uv"):
+        return {}  # of a powder
     u, v = (np.array([run[name] for run in runs]) for name in "uv")
     alike = np.allclose(u, u[0], atol=1e-5) and np.allclose(v, v[0], atol=1e-5)
     angles = [[run[name] for name in ("psi", "dpsi", "gl", "gs")] for run in runs]
@@ -330,11 +333,17 @@ def _check_pixels(path, cut, pixels):
     last = int(np.searchsorted(np.cumsum(counts), _CHECKED, side="right"))
     counts = counts[:last].astype(np.int64)
     bins = np.repeat(np.arange(last), counts)
-    sums = np.bincount(bins, pixels["signal"][: len(bins)], minlength=last)
-    means = cut.signal.ravel(order="F")[:last] * counts
-    if (abs(sums - means) > _OTHER * abs(means).max(initial=0.0)).any():
-        warn_user(
-            f"Intensities of {path} are not the means of its pixels. The "
-            "intensities are used: check what was done to them, or cut it again.",
-            MeasurementWarning,
-        )
+    for image, column, power in (
+        (cut.signal, "signal", 1),
+        (cut.variance, "variance", 2),
+    ):
+        sums = np.bincount(bins, pixels[column][: len(bins)], minlength=last)
+        kept = image.ravel(order="F")[:last] * counts**power
+        if (abs(sums - kept) > _OTHER * abs(kept).max(initial=0.0)).any():
+            warn_user(
+                f"The {column} of bins of {path} is not what its pixels add up to. "
+                "Bins are used as they are: check what was done to them, or cut it "
+                "again.",
+                MeasurementWarning,
+            )
+            return
