@@ -16,6 +16,7 @@ from skphonon.io._horace_bytes import Cursor, read_object
 from skphonon.io._horace_cut import (
     N_COLUMNS,
     PIXEL,
+    POWDER_LABEL,
     Cut,
     lattice_vectors,
     projection_steps,
@@ -41,13 +42,17 @@ def read_blocks(cursor):
     lattice = tuple(_floats(path, projection, name, 3) for name in ("alatt", "angdeg"))
     scales = "img_scales" if "img_scales" in axes else "ulen"
     lengths = _floats(path, axes, scales, 4)
-    sphere, steps = _directions(path, projection, lattice, lengths)
+    labelled = _has_powder_label(axes) or _has_powder_label(projection)
+    sphere = labelled or _text(projection.get("serial_name")) in _SPHERES
+    steps = np.eye(3)
+    if not sphere:
+        steps = _directions(path, projection, lattice, lengths)
     n_bins = [_whole(path, n) for n in _floats(path, axes, "nbins_all_dims", 4)]
     ranges = _floats(path, axes, "img_range", 8).reshape(4, 2)
     signal, variance, counts = _images(cursor, blocks, n_bins)  # tells that n_bins fit
     return Cut(
         sphere=sphere,
-        whole=not sphere or _is_whole(projection, ranges),
+        whole=labelled or not sphere or _is_whole(projection, ranges),
         edges=[
             np.linspace(low, high, n + 1)
             for (low, high), n in zip(ranges.tolist(), n_bins, strict=True)
@@ -126,6 +131,12 @@ def _array(value):
     return np.asarray(value, dtype=float).ravel(order="F")
 
 
+def _has_powder_label(holder):
+    labels = holder.get("label")
+    first = labels[0] if isinstance(labels, list) and labels else None
+    return _text(first).lower() == POWDER_LABEL
+
+
 def _is_true(holder, name):
     return bool(_array(holder.get(name)).any())
 
@@ -141,10 +152,8 @@ def _text(value):
 
 
 def _directions(path, projection, lattice, lengths):
-    """Return whether axes are spherical, and their steps in r.l.u."""
+    """Return the steps of straight axes in r.l.u., in rows."""
     name = _text(projection.get("serial_name"))
-    if name in _SPHERES:
-        return True, np.eye(3)
     if name not in (*_LINES, _BY_MATRIX):
         raise ValueError(
             f"{path} must be cut along straight axes (line_proj), or powder along |Q| "
@@ -167,7 +176,7 @@ def _directions(path, projection, lattice, lengths):
         vectors[2] = None
         kind = kind[:2]  # "p" is the length of w
     cell = lattice_vectors(path, *lattice)
-    return False, projection_steps(
+    return projection_steps(
         path, vectors, cell, oblique=oblique, kind=kind, lengths=lengths[:3]
     )
 

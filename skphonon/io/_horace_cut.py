@@ -17,6 +17,7 @@ from skphonon.instrument.measurement import MeasurementWarning
 __all__ = [
     "N_COLUMNS",
     "PIXEL",
+    "POWDER_LABEL",
     "Cut",
     "lattice_vectors",
     "pixels_to_hkl",
@@ -29,6 +30,7 @@ _COLUMNS = (
 )  # fmt: skip
 N_COLUMNS = len(_COLUMNS)
 PIXEL = np.dtype([(name, "<f4") for name in _COLUMNS])
+POWDER_LABEL = "|q|"  # of the first axis, in small letters
 
 _OTHER_LENGTH = 0.01  # relative: files keep single precision
 _ROUNDING = 1e-7  # of a step, below which a part of it is none

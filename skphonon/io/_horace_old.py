@@ -17,13 +17,12 @@ import math
 
 import numpy as np
 
-from skphonon.io._horace_cut import PIXEL, Cut, without_rounding
+from skphonon.io._horace_cut import PIXEL, POWDER_LABEL, Cut, without_rounding
 
 __all__ = ["read_old"]
 
 _AXES = 4
 _RUN_NUMBERS = ("psi", "omega", "dpsi", "gl", "gs")
-_POWDER = ("|q|", "q")  # labels of the first axis
 
 
 def read_old(cursor, with_pixels):
@@ -44,7 +43,7 @@ def read_old(cursor, with_pixels):
         for kind in ("<f4", "<f4", "<i8")
     )
     return Cut(
-        sphere=bool(labels) and labels[0].lower() in _POWDER,
+        sphere=bool(labels) and labels[0].lower() == POWDER_LABEL,
         whole=True,
         edges=edges,
         steps=without_rounding(directions.reshape(_AXES, _AXES)[:3, :3]),

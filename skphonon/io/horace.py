@@ -333,17 +333,31 @@ def _check_pixels(path, cut, pixels):
     last = int(np.searchsorted(np.cumsum(counts), _CHECKED, side="right"))
     counts = counts[:last].astype(np.int64)
     bins = np.repeat(np.arange(last), counts)
-    for image, column, power in (
-        (cut.signal, "signal", 1),
-        (cut.variance, "variance", 2),
-    ):
-        sums = np.bincount(bins, pixels[column][: len(bins)], minlength=last)
-        kept = image.ravel(order="F")[:last] * counts**power
-        if (abs(sums - kept) > _OTHER * abs(kept).max(initial=0.0)).any():
-            warn_user(
-                f"The {column} of bins of {path} is not what its pixels add up to. "
-                "Bins are used as they are: check what was done to them, or cut it "
-                "again.",
-                MeasurementWarning,
-            )
-            return
+    signal, squares = (
+        np.bincount(bins, pixels[name][: len(bins)], minlength=last)
+        for name in ("signal", "variance")
+    )
+    mean, variance = (
+        image.ravel(order="F")[:last].astype(float)
+        for image in (cut.signal, cut.variance)
+    )
+    advice = "Check what was done to them, or cut it again."
+    what = "Variances"
+    if _differ(mean * counts, signal):
+        what = "Intensities"
+    elif not _differ(variance * counts**2, squares):
+        return
+    elif not _differ((variance * counts) ** 2, squares):
+        advice = (
+            "They are standard deviations there: use "
+            "measured.replace(error=measured.error**2)."
+        )
+    warn_user(
+        f"{what} of bins of {path} are not what its pixels add up to, and used as they "
+        f"are. {advice}",
+        MeasurementWarning,
+    )
+
+
+def _differ(sums, others):
+    return (abs(sums - others) > _OTHER * abs(others).max(initial=0.0)).any()

@@ -268,12 +268,13 @@ def test_a_powder_cut_in_spheres(tmp_path, kind):
     assert_array_equal(np.nan_to_num(measured.details["events"]), [counts.ravel()])
 
 
-def test_an_old_powder_cut(tmp_path):
-    q = np.arange(0.0, 5.1, 0.5)
+@pytest.mark.parametrize("version", [2.0, 4.0])
+def test_a_powder_cut_of_older_programs_is_known_by_its_label(tmp_path, version):
+    q, labels = np.arange(0.0, 5.1, 0.5), ["|Q|", "", "", "En"]
     path = write_horace(
         tmp_path / "a.sqw", random_pixels(3000),
         box(q, [0.0, 180.0], [-180.0, 180.0], ENERGY),
-        powder=True, version=2.0, labels=["|Q|", "", "", "En"], runs=FAST,
+        powder=True, version=version, labels=labels, axes={"label": labels}, runs=FAST,
     )  # fmt: skip
     assert_allclose(read_horace(path).grid.q, q[1:] - 0.25)
 
@@ -371,14 +372,22 @@ def test_pixels_that_contradict_the_image_are_warned_of(tmp_path):
         listed[column::9] *= 2
         blocks["pix", "data_wrap"] = blocks["pix", "data_wrap"][:12] + listed.tobytes()
 
+    def root(blocks):
+        data = blocks["data", "nd_data"]
+        size = (len(data) - 16) // 24
+        roots = np.sqrt(np.frombuffer(data, "<f8", size, 16 + 8 * size))
+        first, last = data[: 16 + 8 * size], data[16 + 16 * size :]
+        blocks["data", "nd_data"] = first + roots.tobytes() + last
+
     def lose(blocks):
         listed = blocks["pix", "data_wrap"][12:-36]
         head = struct.pack("<IQ", 9, len(listed) // 36)
         blocks["pix", "data_wrap"] = head + listed
 
     for change, message in (
-        (scale, "The signal of bins of .* is not what its pixels add up to"),
-        (lambda blocks: scale(blocks, 8), "The variance of bins of"),
+        (scale, "Intensities of bins of .* are not what its pixels add up to"),
+        (lambda blocks: scale(blocks, 8), "Variances of bins of .* Check what was"),
+        (root, "Variances of bins of .* standard deviations there"),
         (lose, "lists .* of them"),
     ):
         path = write_horace(
