@@ -25,7 +25,7 @@ _FEW = 4096 // _BYTES_OF_OBJECT  # objects that may be smaller
 
 def open_bytes(path):
     """Return the bytes of a file as an array that is read where it is used."""
-    return np.memmap(path, dtype=np.uint8, mode="r")
+    return np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
 
 
 class Cursor:
