@@ -71,14 +71,14 @@ def read_blocks(cursor):
 
 
 def _table(cursor):
-    cursor.number("<u4")  # its size
-    n_blocks = cursor.number("<u4")
+    cursor.number("<I")  # its size
+    n_blocks = cursor.number("<I")
     if n_blocks > _BLOCKS:
         raise cursor.damage(f"{n_blocks} blocks")
     table = {}
     for _ in range(n_blocks):
         kind, first, second = cursor.text(), cursor.text(), cursor.text()
-        table[first, second] = kind, cursor.number("<u8"), cursor.number("<u8")
+        table[first, second] = kind, cursor.number("<Q"), cursor.number("<Q")
     return table
 
 
@@ -192,7 +192,7 @@ def _is_whole(projection, ranges):
 def _images(cursor, blocks, n_bins):
     """Return mean, variance and number of pixels, each of four dimensions."""
     block = _block(cursor, blocks, ("data", "nd_data"), "dnd_data_block")
-    shape = block.numbers("<u4", block.number("<u4")).tolist()
+    shape = block.numbers("<u4", block.number("<I")).tolist()
     long = [n for n in shape if n > 1]
     if long != [n for n in n_bins if n > 1]:
         raise ValueError(
@@ -265,7 +265,7 @@ def _pixels(cursor, blocks):
     if ("pix", "data_wrap") not in blocks:
         return None
     block = _block(cursor, blocks, ("pix", "data_wrap"), "pix_data_block")
-    n_columns, n_pixels = block.number("<u4"), block.number("<u8")
+    n_columns, n_pixels = block.number("<I"), block.number("<Q")
     if n_columns != N_COLUMNS:
         raise ValueError(
             f"{cursor.path} must have {N_COLUMNS} columns of pixels, got {n_columns}. "

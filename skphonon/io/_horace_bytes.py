@@ -8,6 +8,7 @@ themselves.
 """
 
 import math
+import struct
 
 import numpy as np
 
@@ -20,6 +21,7 @@ _NUMBERS = {  # tags; logical values are bytes
 _CHAR, _CELL, _STRUCT, _SELF = 1, 23, 24, 32
 _DEEP = 32  # objects in one another at most
 _BYTES_OF_OBJECT = 12  # at least, on average: Python needs some 100 for each
+_MOST = 2_000_000  # objects, of a hundred thousand runs
 _FEW = 4096 // _BYTES_OF_OBJECT  # objects that may be smaller
 
 
@@ -35,6 +37,7 @@ class Cursor:
         end = len(content) if size is None else start + size
         self.content, self.path, self.start = content, path, start
         self.position, self.end, self.n_objects = start, end, 0
+        self.view = memoryview(content)
         if end > len(content):
             raise self.damage(f"a block should end at byte {end}")
 
@@ -51,8 +54,10 @@ class Cursor:
         return np.frombuffer(self._take(size), kind)
 
     def number(self, kind):
-        """Return the next number."""
-        return self.numbers(kind, 1)[0].item()
+        """Return the next number, of a type of struct."""
+        start = self.position
+        self.skip(struct.calcsize(kind))
+        return struct.unpack_from(kind, self.view, start)[0]
 
     def letters(self, count):
         """Return the next text of a length in bytes."""
@@ -60,7 +65,7 @@ class Cursor:
 
     def text(self):
         """Return the next text, which follows its length."""
-        return self.letters(self.number("<u4"))
+        return self.letters(self.number("<I"))
 
     def skip(self, size):
         """Go on by a number of bytes, which must be there."""
@@ -72,13 +77,13 @@ class Cursor:
         """Refuse more objects than the bytes between start and end can mean."""
         self.n_objects += 1
         size = self.end - self.start
-        if self.n_objects > _FEW + size // _BYTES_OF_OBJECT:
+        if self.n_objects > min(_MOST, _FEW + size // _BYTES_OF_OBJECT):
             raise self.damage(f"more than {self.n_objects} objects in {size} bytes")
 
     def _take(self, size):
         start = self.position
         self.skip(size)
-        return self.content[start : self.position].tobytes()
+        return bytes(self.view[start : self.position])
 
 
 def read_object(cursor, depth=0):
@@ -89,10 +94,10 @@ def read_object(cursor, depth=0):
     if depth > _DEEP:
         raise cursor.damage(f"more than {_DEEP} objects in one another")
     cursor.count_object()
-    tag = cursor.number("u1")
+    tag = cursor.number("<B")
     if tag == _SELF:
         return read_object(cursor, depth + 1)
-    shape = cursor.numbers("<u4", cursor.number("u1")).tolist()
+    shape = cursor.numbers("<u4", cursor.number("<B")).tolist()
     count = math.prod(shape) if shape else 0
     if tag == _CHAR:
         return cursor.letters(count)
@@ -115,7 +120,7 @@ def _read_cell(cursor, count, depth):
 
 
 def _read_structs(cursor, count, depth):
-    lengths = cursor.numbers("<u4", cursor.number("<u4")).tolist()
+    lengths = cursor.numbers("<u4", cursor.number("<I")).tolist()
     names = [cursor.letters(length) for length in lengths]
     values = read_object(cursor, depth + 1)
     n_fields = len(names)

@@ -79,7 +79,7 @@ def _labels(cursor):
 
 def _edges(cursor):
     """Return borders of bins along all axes."""
-    n_long = cursor.number("<i4")
+    n_long = cursor.number("<i")
     if not 0 <= n_long <= _AXES:
         raise cursor.damage(f"{n_long} axes with bins")
     edges: dict[int, np.ndarray] = {}
@@ -89,7 +89,7 @@ def _edges(cursor):
     edges.update(zip(short, limits, strict=True))
     long = cursor.numbers("<i4", n_long).tolist()
     for axis in long:
-        count = cursor.number("<i4")
+        count = cursor.number("<i")
         if count < 2:
             raise cursor.damage(f"{count} borders of bins")
         edges[axis] = _floats(cursor, count)
@@ -102,25 +102,25 @@ def _edges(cursor):
 def _before_the_image(cursor):
     cursor.text()  # file name
     cursor.text()  # folder
-    title, n_runs = cursor.text().strip(), cursor.number("<i4")
+    title, n_runs = cursor.text().strip(), cursor.number("<i")
     runs = []
     for number in range(n_runs):  # ends where the file does
         runs.append(_run(cursor, number + 1))
     cursor.text()  # file of the detectors
     cursor.text()
-    cursor.skip(6 * 4 * cursor.number("<i4"))
+    cursor.skip(6 * 4 * cursor.number("<i"))
     return title, runs
 
 
 def _run(cursor, number):
     run = {"filename": cursor.text().strip(), "run_id": number}
     cursor.text()  # folder
-    run["efix"], run["emode"] = cursor.number("<f4"), float(cursor.number("<i4"))
+    run["efix"], run["emode"] = cursor.number("<f"), float(cursor.number("<i"))
     cursor.skip(4 * 6)  # lattice
     run["u"], run["v"] = _floats(cursor, 3), _floats(cursor, 3)
     angles = np.rad2deg(_floats(cursor, len(_RUN_NUMBERS))).tolist()
     run |= dict(zip(_RUN_NUMBERS, angles, strict=True))
-    n_borders = cursor.number("<i4")
+    n_borders = cursor.number("<i")
     if n_borders < 0:
         raise cursor.damage(f"{n_borders} borders of bins")
     run["en"] = _floats(cursor, n_borders)
@@ -131,7 +131,7 @@ def _run(cursor, number):
 
 def _pixels(cursor):
     cursor.skip(4 * 8 + 4)  # range of the pixels, and an unused number
-    n_pixels = cursor.number("<i8")
+    n_pixels = cursor.number("<q")
     place = cursor.position
     cursor.skip(n_pixels * PIXEL.itemsize)
     return place, n_pixels

@@ -155,8 +155,8 @@ def _is_nothing(value):
 def _read_cut(cursor):
     """Return the content of a file, and the version of its format."""
     cursor.text()  # horace
-    version, with_pixels = cursor.number("<f8"), cursor.number("<u4")
-    cursor.number("<u4")  # number of dimensions
+    version, with_pixels = cursor.number("<d"), cursor.number("<I")
+    cursor.number("<I")  # number of dimensions
     if 4 <= version < 5:
         return read_blocks(cursor), version
     if 2 <= version < 3.15:

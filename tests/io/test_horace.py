@@ -483,9 +483,9 @@ def many(blocks):
 
 
 def empty(blocks):
-    """Hold a million things of two bytes each, which Python needs more for."""
-    blocks["data", "metadata"] = struct.pack("<BBI", 23, 1, 10**6) + bytes([3, 0]) * (
-        10**6
+    """Hold many things of two bytes each, which Python needs more for."""
+    blocks["data", "metadata"] = struct.pack("<BBI", 23, 1, 99_999) + bytes(
+        [3, 0] * 99_999
     )
 
 
