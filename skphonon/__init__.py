@@ -37,6 +37,7 @@ _HOME = {
     "load_model": "skphonon.persistence",
     "make_powder_spectra": "skphonon.datasets",
     "nmse": "skphonon.metrics",
+    "read": "skphonon.io",
     "read_mdhisto": "skphonon.io",
     "read_nxspe": "skphonon.io",
     "reduce_crystal": "skphonon.io",

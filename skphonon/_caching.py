@@ -5,13 +5,12 @@ search and pickled copies in workers find what was built for the original.
 """
 
 import dataclasses
-import pickle
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from hashlib import blake2b
 from threading import Lock
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, TypeVar
 
 import cloudpickle
@@ -25,6 +24,7 @@ _BUILT: OrderedDict[Hashable, Any] = OrderedDict()  # latest use last
 _KEPT, _LARGEST = 256, 1.5e9  # so many things, and so many bytes of them
 _SIZES: dict[Hashable, int] = {}  # bytes of each
 _LOCK = Lock()
+_EXACT = 2**53  # whole numbers below are floats, too
 
 
 def shared(key: Hashable, build: Callable[[], T]) -> T:
@@ -49,28 +49,36 @@ def content_of(value: Any) -> Hashable:
     It is made of text, numbers and digests, so that its `repr` is the same in another
     process. Immutable objects know their own.
     """
-    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+    if isinstance(value, np.generic) and value.dtype.kind in "biufcSU":
+        value = value.item()
+    if value is None or isinstance(value, (bool, bytes)):
         return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, (int, float)):
+        number = float(value) if abs(value) < _EXACT else value
+        return number if number == number else "nan"
     if hasattr(value, "content_key"):
         return value.content_key
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, np.ndarray) and value.dtype != object:
-        data = np.ascontiguousarray(value).data
+        data = np.ascontiguousarray(value).tobytes()
         return value.dtype.str, value.shape, blake2b(data, digest_size=16).digest()
     if isinstance(value, (list, tuple)):
         return type(value).__name__, *map(content_of, value)
     if isinstance(value, Mapping):
         return "dict", *((content_of(k), content_of(v)) for k, v in value.items())
-    if isinstance(value, type) or _is_importable(value):
+    if isinstance(value, type) and value.__module__ != "__main__":
         return "named", value.__module__, value.__qualname__
+    if _is_importable(value):
+        return "function", *_function_content(value, set())
     if hasattr(value, "get_params"):
         parts = value.get_params(deep=False)
         return content_of(type(value)), content_of(parts)
     if dataclasses.is_dataclass(value):
         parts = {each.name: getattr(value, each.name) for each in _fields(value)}
         return content_of(type(value)), content_of(parts)
-    return blake2b(_pickled(value), digest_size=16).digest()
+    # by value, even of what a notebook defines, and may define again
+    return blake2b(cloudpickle.dumps(value), digest_size=16).digest()
 
 
 def _fields(value: Any) -> tuple[dataclasses.Field, ...]:
@@ -87,12 +95,30 @@ def _is_importable(value: Any) -> bool:
     )
 
 
-def _pickled(value: Any) -> bytes:
-    try:
-        return pickle.dumps(value)
-    except (AttributeError, TypeError, pickle.PicklingError):
-        # functions that have no name to import them by, such as a lambda
-        return cloudpickle.dumps(value)
+def _function_content(function: FunctionType, seen: set[int]) -> tuple[Hashable, ...]:
+    """Name and code of a function, with what it reads of its module."""
+    # a module may be reloaded, or a number in it changed
+    seen.add(id(function))
+    code = function.__code__
+    read: list[Hashable] = []
+    for name in code.co_names:
+        value = function.__globals__.get(name)
+        if isinstance(value, FunctionType):
+            if value.__module__ == function.__module__ and id(value) not in seen:
+                read.append((name, _function_content(value, seen)))
+        elif isinstance(value, (int, float, str, np.ndarray, np.generic)):
+            read.append((name, content_of(value)))
+    constants = [each for each in code.co_consts if not isinstance(each, CodeType)]
+    inner = [each.co_code for each in code.co_consts if isinstance(each, CodeType)]
+    return (
+        function.__module__,
+        function.__qualname__,
+        code.co_code,
+        repr(constants),
+        *inner,
+        content_of([function.__defaults__, function.__kwdefaults__]),
+        *read,
+    )
 
 
 def _size(thing: Any, depth: int = 6) -> int:

@@ -7,7 +7,7 @@ import functools
 import sys
 from importlib.abc import MetaPathFinder
 
-__all__ = ["renamed", "watch", "where_now"]
+__all__ = ["missing", "renamed", "watch", "where_now"]
 
 _MODULES = {
     "_autoencoder": "learning",
@@ -31,6 +31,7 @@ _MODULES = {
     "datasets._nxspe": "io.nxspe",
     "datasets._priors": "physics.priors",
     "datasets._reduction": "io.rebinning",
+    "datasets._variation": "instrument.augmentation",
     "features": "learning.features",
     "gappy": "learning.missing_data",
     "inversion._least_squares": "inversion.least_squares",
@@ -50,12 +51,20 @@ _MODULES = {
     "recipes": "learning.recipes",
     "regression": "learning.regression",
     "simulation._base": "simulation.base",
+    "simulation._mesh_choice": "physics.zone",
     "simulation._nuisance": "instrument.nuisance",
+    "simulation._phonon_amplitudes": "simulation",
     "simulation.angle_grid": "instrument.angle_grid",
     "simulation.crystal_grid": "instrument.crystal_grid",
     "simulation.grid": "instrument.grid",
     "simulation.resolution": "instrument.resolution",
     "surrogate": "learning.surrogate",
+}
+
+_ELSEWHERE = {  # what was in an old module, and is not where the rest of it went
+    "physics.lattice_dynamics": "signed_sqrt is in skphonon.physics.modes",
+    "physics.thermodynamics": "its functions are methods of PhononProperties there",
+    "regression": "SpectrumRegressor is in skphonon.learning.spectrum_regression",
 }
 
 _NAMES = {
@@ -105,6 +114,15 @@ _NAMES = {
         ),
         "physics": "UnstableCrystalWarning ZoneMesh",
     },
+    "skphonon.physics.zone": {
+        "physics.zone.displacements": (
+            "ThermalTensors displacement_components thermal_amplitudes"
+        ),
+        "physics.zone.mesh": (
+            "MeshPoints as_mesh labels laue_rotations mesh_points mesh_sizes "
+            "size_of_reach stars"
+        ),
+    },
 }
 
 
@@ -128,9 +146,8 @@ class _OldNames(MetaPathFinder):
             return None
         if rest in _MODULES:
             raise ImportError(
-                f"{fullname} is {package}.{_MODULES[rest]} since skphonon 0.2: import "
-                "from there. A pickle that asks for it was written by skphonon 0.1: "
-                "load it with that version, or train the model again.",
+                f"{where_now(fullname)}. A pickle that asks for it was written by "
+                "skphonon 0.1: load it with that version, or make it again.",
                 name=fullname,
             )
         if fullname in _HOMES:
@@ -145,11 +162,30 @@ def watch():
 
 
 def where_now(fullname):
-    """Tell where a name of 0.1 is now; an empty string if it was none."""
+    """Tell where a name or module of 0.1 is now; an empty string if it was none."""
+    package, _, rest = fullname.partition(".")
+    if rest in _MODULES:
+        more = f"; {_ELSEWHERE[rest]}" if rest in _ELSEWHERE else ""
+        return (
+            f"{fullname} is {package}.{_MODULES[rest]} since skphonon 0.2: import from "
+            f"there{more}"
+        )
     if fullname not in _HOMES:
         return ""
     room, name = f"skphonon.{_HOMES[fullname]}", fullname.rpartition(".")[2]
     return f"{name} is in {room} since skphonon 0.2: from {room} import {name}"
+
+
+def missing(package):
+    """Return the `__getattr__` of a package that tells where its old names are."""
+
+    def refuse(name):
+        advice = where_now(f"{package}.{name}")
+        raise AttributeError(
+            advice or f"module {package!r} has no attribute {name!r}", name=name
+        )
+
+    return refuse
 
 
 def renamed(**names):

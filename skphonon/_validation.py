@@ -144,6 +144,31 @@ def increasing_axis(values, name):
     return axis
 
 
+def positive_number(value, name, unit, *, or_zero=False):
+    """Return a positive number as float, or None of None."""
+    if value is None:
+        return None
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and (0 < float(value) < np.inf or (or_zero and value == 0))):
+        raise ValueError(f"{name} must be a positive number in {unit}, got {value!r}.")
+    return float(value)
+
+
+def angle_pair(values, name):
+    """Return the smallest and the largest angle, in degrees, as floats."""
+    try:
+        low, high = (float(value) for value in values)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not low < high:
+        raise ValueError(
+            f"{name} must hold two increasing angles in degrees, got {values!r}."
+        )
+    return low, high
+
+
 def check_box(box, names, advice=""):
     """Return bounds of parameters, (2, n_parameters), refusing what are none."""
     if box.shape != (2, len(names)) or not (box[1] > box[0]).all():

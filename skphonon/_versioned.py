@@ -5,13 +5,13 @@ compare on loading. Simulators and estimators may change and are
 :class:`VersionedEstimator`; models, grids and measurements are :class:`Immutable`.
 """
 
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from functools import cache, cached_property
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from weakref import WeakValueDictionary
 
 import numpy as np
 import sklearn
@@ -20,6 +20,7 @@ from sklearn.base import BaseEstimator
 
 from skphonon._caching import content_of, shared
 from skphonon._version import __version__
+from skphonon._warnings import warn_user
 
 __all__ = [
     "Immutable",
@@ -33,6 +34,7 @@ __all__ = [
 T = TypeVar("T")
 
 _STAMP = "_saved_with"
+_OURS: WeakValueDictionary[int, NDArray] = WeakValueDictionary()  # made by read_only
 
 
 class VersionMismatchWarning(UserWarning):
@@ -73,13 +75,13 @@ class VersionedEstimator(BaseEstimator):
         estimator instance
             This estimator.
         """
-        for name, value in params.items():
+        for name in params:
             part, _, inner = name.partition("__")
             held = params.get(part, getattr(self, part, None))
             if inner and isinstance(held, Immutable):
                 raise ValueError(
-                    f"{name} cannot be set to {value!r}: a {type(held).__name__} does "
-                    f"not change. Set another one, {part}={part}.replace({inner}=...)."
+                    f"{name} cannot be set: a {type(held).__name__} does not change. "
+                    f"Set another one, {part}={part}.replace({inner}=...)."
                 )
         return super().set_params(**params)
 
@@ -152,7 +154,14 @@ class Immutable:
         TypeError
             If the class has no parameter of that name.
         """
-        return type(self)(**{**self.settings(), **changes})
+        known = self.settings()
+        unknown = sorted(changes.keys() - known.keys())
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has the parameters {', '.join(known)}, got "
+                f"{', '.join(unknown)}."
+            )
+        return type(self)(**{**known, **changes})
 
     @cached_property
     def content_key(self) -> bytes:
@@ -198,9 +207,11 @@ class Immutable:
 
 def _refuse_to_set(self: Immutable, name: str, value: Any = None) -> None:
     kind = type(self).__name__
+    known = [each.name for each in fields(self)]
+    advice = f"with replace({name}=...)" if name in known else "with replace"
     raise FrozenInstanceError(
-        f"{name} of a {kind} cannot be set: a {kind} does not change. Make another "
-        f"one, {kind}.replace({name}=...)."
+        f"{name} of a {kind} cannot be set: a {kind} does not change. Make another one "
+        f"{advice}; its parameters are {', '.join(known)}."
     )
 
 
@@ -213,11 +224,12 @@ def immutable(cls: type[T]) -> type[T]:
 
 
 def read_only(values: ArrayLike, dtype: Any = float) -> NDArray:
-    """Return values as an array that nobody can write into, a copy where needed."""
+    """Return values as an array that nobody can write into, a copy unless ours."""
     array = np.asarray(values, dtype=dtype)
-    if array.flags.writeable or array.base is not None:
+    if _OURS.get(id(array)) is not array:  # others may hold a view, and write into it
         array = np.array(array)
         array.flags.writeable = False
+        _OURS[id(array)] = array
     return array
 
 
@@ -241,15 +253,14 @@ def _unstamped(state: Mapping[str, Any], cls: type) -> dict[str, Any]:
         raise ValueError(
             f"This {cls.__name__} was saved with {_describe(saved)}, whose "
             f"files skphonon {__version__} cannot read. Load it with skphonon 0.1, "
-            "or train it again."
+            "or make it again."
         )
     if saved != current:
-        warnings.warn(
+        warn_user(
             f"{cls.__name__} was saved with {_describe(saved)} and is "
             f"loaded with {_describe(current)}. Results may differ or fail: "
-            "load it with the versions it was saved with, or train it again.",
+            "load it with the versions it was saved with, or make it again.",
             VersionMismatchWarning,
-            stacklevel=3,
         )
     return state
 

@@ -102,6 +102,24 @@ def test_an_old_name_as_an_attribute_tells_where_it_is():
         _ = skphonon.fine_tune
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "advice"),
+    [
+        ("skphonon", "features", "is skphonon.learning.features since"),
+        ("skphonon.datasets", "read_nxspe", "from skphonon.io import read_nxspe"),
+        ("skphonon.simulation", "SpectrumGrid", "from skphonon.instrument import Spec"),
+        ("skphonon.simulation", "grid", "is skphonon.instrument.grid since"),
+        ("skphonon.physics", "thermodynamics", "methods of PhononProperties there"),
+        ("skphonon.physics.zone", "as_mesh", "from skphonon.physics.zone.mesh import"),
+    ],
+)
+def test_old_attributes_of_rooms_tell_where_they_are(module, name, advice):
+    with pytest.raises(AttributeError, match=advice):
+        getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = importlib.import_module(module).nothing
+
+
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'NoSuchThing'"):
         _ = skphonon.NoSuchThing

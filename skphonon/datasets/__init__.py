@@ -1,5 +1,6 @@
 """Arrays to learn from: published, simulated or drawn from force fields."""
 
+from skphonon._moved import missing
 from skphonon.datasets._aluminium import (
     IncompleteDatasetWarning,
     bvk_from_label,
@@ -27,3 +28,5 @@ __all__ = [
     "sample_force_constants",
     "write_powder_spectra",
 ]
+
+__getattr__ = missing(__name__)

@@ -100,7 +100,7 @@ class PixelGrid(Immutable):
 
     @cached_property
     def _axes(self) -> tuple[Array, NDArray]:
-        return self.energy, self._columns()
+        return self.energy, read_only(self._columns(), None)
 
     @cached_property
     def shape(self) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skphonon._validation import increasing_axis
+from skphonon._validation import increasing_axis, positive_number
 from skphonon._versioned import immutable, read_only
 from skphonon.instrument._pixels import PowderGrid, Visible, energy_axis
 from skphonon.physics.scattering import momentum_transfer
@@ -81,13 +81,14 @@ class AngleGrid(PowderGrid):
                 "two_theta must lie between 0 and 180 degrees, got "
                 f"{two_theta[0]:g} to {two_theta[-1]:g}. It has no sign."
             )
-        if not energy[-1] < self.incident_energy:
+        incident = positive_number(self.incident_energy, "incident_energy", "meV")
+        if incident is None or not energy[-1] < incident:
             raise ValueError(
-                "Energy transfer must be below "
-                f"incident_energy={self.incident_energy:g} meV, got a maximum of "
-                f"{energy[-1]:g} meV. Crop the energy axis or raise incident_energy."
+                f"Energy transfer must be below incident_energy={incident} meV, got a "
+                f"maximum of {energy[-1]:g} meV. Crop the energy axis or raise "
+                "incident_energy."
             )
-        self._keep(energy=energy, two_theta=two_theta)
+        self._keep(energy=energy, two_theta=two_theta, incident_energy=incident)
 
     def _columns(self) -> NDArray:
         return self.two_theta

@@ -6,7 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skphonon._validation import increasing_axis, wavevector_rows
+from skphonon._validation import (
+    angle_pair,
+    increasing_axis,
+    positive_number,
+    wavevector_rows,
+)
 from skphonon._versioned import immutable, read_only
 from skphonon._warnings import warn_user
 from skphonon.instrument._advice import MeasurementWarning
@@ -86,9 +91,11 @@ class SpectrumGrid(PowderGrid):
         energy, q = energy_axis(self.energy), read_only(increasing_axis(self.q, "q"))
         if q[0] < 0:
             raise ValueError(f"q must not be negative, got a minimum of {q[0]:g} 1/A.")
-        if self.incident_energy is not None:
-            final_energy(energy, self.incident_energy)
-        self._keep(energy=energy, q=q, two_theta=tuple(self.two_theta))
+        incident = positive_number(self.incident_energy, "incident_energy", "meV")
+        if incident is not None:
+            final_energy(energy, incident)
+        two_theta = angle_pair(self.two_theta, "two_theta")
+        self._keep(energy=energy, q=q, incident_energy=incident, two_theta=two_theta)
 
     def _settle(self) -> None:
         super()._settle()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, field
-from numbers import Real
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation
 
+from skphonon._validation import positive_number
 from skphonon._versioned import Immutable, immutable, read_only
 from skphonon._warnings import warn_user
 from skphonon.instrument._advice import MeasurementWarning
@@ -127,6 +127,11 @@ class Measurement(Immutable):
 
     def _settle(self) -> None:
         data = _rows(self.data, "data")
+        if np.isinf(data).any():
+            raise ValueError(
+                "data must be finite, or NaN where nothing was measured, got "
+                f"{np.isinf(data).sum()} infinite values."
+            )
         self._settle_layout(data)
         self._keep(data=data)
         incident = self.incident_energy
@@ -134,15 +139,17 @@ class Measurement(Immutable):
             incident = getattr(self.grid, "incident_energy", None)
         resolution = self.energy_resolution
         if not callable(resolution):
-            resolution = _positive(resolution, "energy_resolution", "meV", or_zero=True)
+            resolution = positive_number(
+                resolution, "energy_resolution", "meV", or_zero=True
+            )
         self._keep(
             error=None if self.error is None else _errors(self.error, data),
             quantity=_quantity(self.quantity),
             units=_text(self.units, "units"),
-            incident_energy=_positive(incident, "incident_energy", "meV"),
+            incident_energy=positive_number(incident, "incident_energy", "meV"),
             temperature=_temperature(self.temperature, len(self)),
             energy_resolution=resolution,
-            details=MappingProxyType(dict(self.details or {})),
+            details=_frozen(_details(self.details)),
         )
 
     def _settle_layout(self, data: Array) -> None:
@@ -239,7 +246,7 @@ class Measurement(Immutable):
         >>> measured.grid.shape, measured.data
         ((2, 3), array([[1., 2., 3., 4., 5., 6.]]))
         """
-        incident_energy = _positive(incident_energy, "incident_energy", "meV")
+        incident_energy = positive_number(incident_energy, "incident_energy", "meV")
         layout = laid_out(q, energy, intensity, error, incident_energy, two_theta)
         return cls(
             layout.data,
@@ -340,7 +347,11 @@ class Measurement(Immutable):
 
     def __getitem__(self, number: int | slice) -> Self:
         """Return the measurement of one or more spectra, with their temperature."""
-        row = range(len(self))[number]  # raises IndexError, which ends a loop
+        if not isinstance(number, slice) and not -len(self) <= number < len(self):
+            raise IndexError(  # which ends a loop
+                f"There are {len(self)} spectra, got number {number}."
+            )
+        row = range(len(self))[number]
         temperature = self.temperature
         if isinstance(temperature, np.ndarray):  # one for each spectrum
             temperature = temperature[row]
@@ -364,6 +375,14 @@ def simulator_settings(
     Those that are given come first; only arguments of the constructor are asked for.
     """
     require_grid(measurement)
+    incident = measurement.incident_energy
+    of_grid = getattr(measurement.grid, "incident_energy", None)
+    if incident and of_grid and not np.isclose(incident, of_grid, rtol=1e-3):
+        raise ValueError(
+            f"The measurement and its grid must have one incident energy, got "
+            f"{incident:g} and {of_grid:g} meV. Set that of the grid too: "
+            f"replace(grid=grid.replace(incident_energy={incident:g}))."
+        )
     names = [
         name
         for name in _ASKED
@@ -392,6 +411,11 @@ def simulator_settings(
 
 def require_grid(measurement: Measurement) -> None:
     """Refuse what detectors counted and nobody has rebinned yet."""
+    if not isinstance(measurement, Measurement):
+        raise TypeError(
+            "A Measurement must be given, such as a reader returns, got "
+            f"{type(measurement).__name__}. from_measurement takes the model first."
+        )
     if measurement.grid is None:
         whose = f" of {measurement.source}" if measurement.source else ""
         raise ValueError(
@@ -460,8 +484,16 @@ def _errors(values: ArrayLike, data: Array) -> Array:
     return error
 
 
+def _details(values: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if values is not None and not isinstance(values, Mapping):
+        raise ValueError(
+            f"details must be a mapping from names, got {type(values).__name__}."
+        )
+    return values or {}
+
+
 def _quantity(value: str | None) -> str | None:
-    if value is not None and value not in _QUANTITIES:
+    if value is not None and not (isinstance(value, str) and value in _QUANTITIES):
         raise ValueError(
             f"quantity must be one of {', '.join(_QUANTITIES)} or None, got {value!r}."
         )
@@ -474,17 +506,13 @@ def _text(value: Any, name: str) -> str | None:
     return value or None
 
 
-def _positive(
-    value: Any, name: str, unit: str, *, or_zero: bool = False
-) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value.item()
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and (0 < float(value) < np.inf or (or_zero and value == 0))):
-        raise ValueError(f"{name} must be a positive number in {unit}, got {value!r}.")
-    return float(value)
+def _frozen(value: Any) -> Any:
+    """Return details that nobody can write into."""
+    if isinstance(value, Mapping):
+        return MappingProxyType({name: _frozen(each) for name, each in value.items()})
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return read_only(value, None)
+    return value
 
 
 def _temperature(value: ArrayLike | None, n_spectra: int) -> float | Array | None:

@@ -3,6 +3,7 @@
 Pure functions and models; no instrument in sight.
 """
 
+from skphonon._moved import missing
 from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.physics.phonopy_io import write_phonopy_files
 from skphonon.physics.priors import ForceConstantPrior
@@ -20,3 +21,5 @@ __all__ = [
     "ZoneMesh",
     "write_phonopy_files",
 ]
+
+__getattr__ = missing(__name__)

@@ -1,6 +1,6 @@
 """A crystal before anything is known of its forces: cell, atoms and symmetry."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import KW_ONLY
 from functools import cached_property
 from typing import Any, TypeVar
@@ -47,8 +47,20 @@ class AtomicCrystal(Immutable):
                 raise ValueError(
                     f"positions must have shape (n_atoms, 3), got {positions.shape}."
                 )
+            if not len(positions) or not np.isfinite(positions).all():
+                raise ValueError(
+                    "positions must be finite, of one atom at least, got "
+                    f"{positions.tolist()}."
+                )
             n_atoms = len(positions)
-        if not isinstance(self.symbol, str):
+        if isinstance(self.symbol, str):
+            kept["symbol"] = str(self.symbol)
+        elif not isinstance(self.symbol, Iterable):
+            raise ValueError(
+                "symbol must name an element or isotope, such as 'Al', or one an atom; "
+                f"got {self.symbol!r}."
+            )
+        else:
             kept["symbol"] = symbols = tuple(map(str, self.symbol))
             if len(symbols) != n_atoms:
                 raise ValueError(
@@ -56,11 +68,13 @@ class AtomicCrystal(Immutable):
                     f"{len(symbols)}: {', '.join(symbols)}."
                 )
         if self.mass is not None:
-            if np.ndim(self.mass):
-                kept["mass"] = read_only(self.mass)
-            masses = np.broadcast_to(np.asarray(self.mass, dtype=float), n_atoms)
-            if not (masses > 0).all():
-                raise ValueError(f"mass must be positive, got {masses.tolist()}.")
+            masses = np.asarray(self.mass, dtype=float)
+            if masses.shape not in ((), (1,), (n_atoms,)) or not (masses > 0).all():
+                raise ValueError(
+                    f"mass must be positive, one number or one for each of {n_atoms} "
+                    f"atoms, got {masses.tolist()}."
+                )
+            kept["mass"] = read_only(masses) if masses.ndim else float(masses)
         if self.magnetic_moments is not None:
             kept["magnetic_moments"] = moments = read_only(self.magnetic_moments)
             fits = moments.shape in ((n_atoms,), (n_atoms, 3))
@@ -141,7 +155,9 @@ class AtomicCrystal(Immutable):
         """
         group = self._structure.group
         inversions = (group.rotations == -np.eye(3, dtype=int)).all(axis=(1, 2))
-        return group.permutations[inversions.argmax()] if inversions.any() else None
+        if not inversions.any():
+            return None
+        return read_only(group.permutations[inversions.argmax()], None)
 
     def shells_within(self, cutoff: float) -> int:
         """Return the number of shells of neighbours up to a distance.

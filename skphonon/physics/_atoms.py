@@ -46,6 +46,8 @@ def element_and_mass(symbol: str) -> tuple[str, float | None]:
 
 def isotope_of_mass(symbol: str, mass: float) -> str | None:
     """Return the isotope that the mass of an atom says, None for the mixture."""
+    indexed = _INDEXED.fullmatch(symbol)
+    symbol = indexed[1] if indexed else symbol
     element = find_atom(symbol)
     if element is None or hasattr(element, "isotope"):
         return None

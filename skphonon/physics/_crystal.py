@@ -139,8 +139,10 @@ def _cell(
 ) -> Any:
     from phonopy.structure.atoms import PhonopyAtoms
 
-    masses = None if mass is None else np.broadcast_to(mass, len(positions))
     elements, of_isotopes = zip(*map(element_and_mass, symbols), strict=True)
+    masses = None if mass is None else np.broadcast_to(mass, len(positions))
+    if mass is None and all(own is not None for own in of_isotopes):
+        masses = np.array(of_isotopes, dtype=float)
     try:
         cell = PhonopyAtoms(
             cell=lattice,

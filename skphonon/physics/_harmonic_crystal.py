@@ -44,7 +44,7 @@ class HarmonicCrystal(AtomicCrystal):
         super()._settle()
         if self.supercell is not None:
             supercells.as_matrix(self.supercell)  # says what it must be
-            self._keep(supercell=read_only(self.supercell, None))
+            self._keep(supercell=read_only(np.rint(self.supercell), int))
         given = [self.born_charges is not None, self.dielectric is not None]
         if any(given) and not (all(given) and self.supercell is not None):
             raise ValueError(

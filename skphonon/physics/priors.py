@@ -52,7 +52,9 @@ def mean_and_covariance(prior: Any, names: Sequence[str]) -> tuple[Array, Array]
     It is an object that has them, as `mean_` and `covariance_`, or a pair: means, and
     standard deviations or a covariance.
     """
-    pair = (prior.mean_, prior.covariance_) if hasattr(prior, "mean_") else prior
+    # not hasattr: it would hide why a mean cannot be had
+    known = hasattr(type(prior), "mean_") or "mean_" in getattr(prior, "__dict__", {})
+    pair = (prior.mean_, prior.covariance_) if known else prior
     for part in pair:
         check_columns(part, names)
     mean, spread = (np.asarray(part, dtype=float) for part in pair)
@@ -203,6 +205,11 @@ class ForceConstantPrior(VersionedEstimator):
     @property
     def constants_(self) -> Array:
         """Constants of the table, shape (n_calculations, n_parameters)."""
+        if not hasattr(self.table, "columns"):
+            raise ValueError(
+                "table must be a DataFrame with a column for every parameter, such as "
+                f"sample_force_constants returns, got {type(self.table).__name__}."
+            )
         missing = [n for n in self.parameter_names if n not in self.table.columns]
         if missing:
             raise ValueError(

@@ -127,7 +127,7 @@ def as_matrix(supercell: ArrayLike | None) -> Integers:
     rounded = np.rint(matrix)
     if (
         matrix.shape != (3, 3)
-        or np.abs(matrix - rounded).max() > 1e-5
+        or not np.abs(matrix - rounded).max() <= 1e-5
         or round(np.linalg.det(rounded)) == 0
     ):
         raise ValueError(

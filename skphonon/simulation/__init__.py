@@ -1,5 +1,6 @@
 """Simulated spectra: physics, grid and resolution together."""
 
+from skphonon._moved import missing
 from skphonon.simulation.joint import JointSimulator
 from skphonon.simulation.powder import PowderSimulator
 from skphonon.simulation.single_crystal import SingleCrystalSimulator
@@ -11,3 +12,5 @@ __all__ = [
     "SingleCrystalSimulator",
     "SpinWaveSimulator",
 ]
+
+__getattr__ = missing(__name__)

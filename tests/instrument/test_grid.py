@@ -129,3 +129,33 @@ def test_path_has_the_mask_that_was_measured():
 def test_bad_paths_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         _ = PathGrid(**{"energy": ENERGY, "wavevectors": PATH, **arguments}).mask
+
+
+def test_grids_of_equal_numbers_are_equal():
+    energy, q = np.arange(5.0, 40), np.arange(0.5, 8)
+    first = SpectrumGrid(energy, q, incident_energy=50, two_theta=(0, 180))
+    held = np.array(50.0)
+    second = SpectrumGrid(energy, q, incident_energy=held)
+    held[...] = 44.0
+    assert first == second
+    assert first.incident_energy == second.incident_energy == 50.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"incident_energy": "50"}, "incident_energy must be a positive number"),
+        ({"incident_energy": [50, 60]}, "incident_energy must be a positive number"),
+        ({"two_theta": 5}, "two_theta must hold two increasing angles"),
+        ({"two_theta": (3,)}, "two_theta must hold two increasing angles"),
+    ],
+)
+def test_settings_of_a_grid_that_are_none(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SpectrumGrid([5.0, 6.0], [1.0, 2.0], **settings)
+
+
+def test_columns_of_a_path_cannot_be_changed():
+    grid = PathGrid([5.0, 6.0], np.eye(3))
+    with pytest.raises(ValueError, match="read-only"):
+        grid.axes()[1][:] = 7

@@ -15,7 +15,7 @@ from skphonon import (
     PathGrid,
     SpectrumGrid,
 )
-from skphonon.instrument import MeasurementWarning
+from skphonon.instrument import DetectorMeasurement, MeasurementWarning
 from skphonon.instrument.measurement import simulator_settings
 
 ENERGY, Q = np.arange(5.0, 45, 1), np.arange(0.5, 8, 0.25)
@@ -38,13 +38,21 @@ def measured():
     )
 
 
+def run_of_detectors():
+    one = np.ones(1)
+    return DetectorMeasurement(
+        [one], incident_energy=50.0, energy_edges=[0, 1], polar=one, azimuthal=one,
+        polar_width=one, azimuthal_width=one,
+    )  # fmt: skip
+
+
 def test_what_is_given_is_kept(measured):
     assert_array_equal(measured.data, ROWS)
     assert_array_equal(measured.error, ROWS / 10)
     assert measured.grid is GRID
     assert measured.incident_energy == 50  # that of the grid
     assert_array_equal(measured.temperature, [5, 300])
-    assert measured.details["events"] is ROWS
+    assert_array_equal(measured.details["events"], ROWS)
     alone = Measurement(X[0], PathGrid(ENERGY, np.zeros((Q.size, 3))))
     assert alone.data.shape == X.shape
     names = ("error", "quantity", "incident_energy", "temperature", "source")
@@ -59,6 +67,11 @@ def test_a_measurement_does_not_change(measured):
         measured.temperature = 5
     with pytest.raises(TypeError, match="does not support item assignment"):
         measured.details["events"] = 1
+    nested = measured.replace(details={"inner": {"x": np.ones(2)}, "when": "now"})
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        nested.details["inner"]["y"] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        nested.details["inner"]["x"][0] = 2
     other = measured.replace(temperature=5, energy_resolution=lambda e: 1 + e)
     assert other.temperature == 5
     assert other.energy_resolution(1) == 2
@@ -76,11 +89,24 @@ def test_nothing_is_written_behind_it(measured):
             array[..., 0] = 1
     assert clone(measured) is measured
     assert measured == pickle.loads(pickle.dumps(measured)) != measured[0]
+    assert measured[0] == pickle.loads(pickle.dumps(measured[0]))
 
 
 def test_a_run_without_a_grid_is_refused():
     with pytest.raises(ValueError, match="must have a grid, got intensities by"):
-        simulator_settings(SimpleNamespace(grid=None, source=None), SIMULATOR, {})
+        simulator_settings(run_of_detectors(), SIMULATOR, {})
+
+
+@pytest.mark.parametrize("given", [None, X, GRID])
+def test_what_is_no_measurement_is_refused(given):
+    with pytest.raises(TypeError, match=r"Measurement must be given.*model first"):
+        simulator_settings(given, SIMULATOR, {})
+
+
+def test_one_incident_energy_in_a_simulation(measured):
+    other = measured.replace(incident_energy=52.0)
+    with pytest.raises(ValueError, match=r"one incident energy, got 52 and 50 meV"):
+        simulator_settings(other[0], SIMULATOR, {})
 
 
 def test_one_spectrum_at_a_time(measured):

@@ -1328,3 +1328,40 @@ def test_a_mode_on_the_border_of_the_zone_is_found():
     row += [-0.01580788, 0.11193779, -0.01728375, -0.10492489, 0.03554677]
     assert model.frequencies([row], [[0.5, 0, 0]])[0, 0, 0] < -2
     assert not model.is_stable([row])[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"positions": [[np.nan, 0, 0]]}, "positions must be finite"),
+        ({"positions": np.empty((0, 3))}, "of one atom at least"),
+        ({"mass": [1.0, 2.0]}, "one number or one for each of 1 atoms"),
+        ({"supercell": [np.nan, 2, 2]}, "three integers"),
+        ({"symbol": None}, "symbol must name an element"),
+    ],
+)
+def test_settings_that_no_crystal_has(settings, message):
+    arguments = {"lattice": 4 * np.eye(3), "symbol": "Al", "reference": None} | settings
+    with pytest.raises(ValueError, match=message):
+        ForceConstantModel(**arguments)
+
+
+def test_nobody_can_change_where_atoms_go():
+    model = ForceConstantModel(
+        4 * np.eye(3), ["C", "C"], None, positions=[[0.1] * 3, [-0.1] * 3]
+    )
+    with pytest.raises(ValueError, match="read-only"):
+        model.inversion_partners()[:] = 0
+
+
+def test_numbers_of_other_types_make_the_same_model():
+    one = {"lattice": 4 * np.eye(3), "symbol": "Al", "reference": None}
+    for first, second in (
+        ({"mass": 27}, {"mass": np.float64(27.0)}),
+        ({"supercell": [3, 3, 3]}, {"supercell": np.array([3.0, 3, 3])}),
+        ({"symbol": "Al"}, {"symbol": np.str_("Al")}),
+        ({"mass": np.array(27.0)}, {"mass": 27.0}),
+    ):
+        models = [ForceConstantModel(**(one | each)) for each in (first, second)]
+        assert models[0] == models[1]
+        assert hash(models[0]) == hash(models[1])

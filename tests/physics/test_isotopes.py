@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skphonon import ForceConstantModel, PowderSimulator, SpectrumGrid
 from skphonon.physics import write_phonopy_files
+from skphonon.physics._atoms import isotope_of_mass
 
 FCC = 2.02 * (np.ones((3, 3)) - np.eye(3))
 CUBE = 3.0 * np.eye(3)
@@ -134,3 +135,13 @@ def test_an_element_without_a_mass_asks_for_one():
     with pytest.raises(ValueError, match="mass must be given for Po"):
         ForceConstantModel(FCC, "Po", None).bonds  # noqa: B018
     assert ForceConstantModel(FCC, "Po", None, mass=209.0).atomic_masses == [209.0]
+
+
+@pytest.mark.parametrize("symbol", ["239Pu", "210Po"])
+def test_isotopes_of_elements_without_a_natural_mass(symbol):
+    model = ForceConstantModel(2 * (np.ones((3, 3)) - np.eye(3)), symbol, None)
+    assert_allclose(model.atomic_masses, int(symbol[:3]), atol=0.1)
+
+
+def test_isotopes_of_numbered_sites():
+    assert isotope_of_mass("Li1", 6.015) == isotope_of_mass("Li", 6.015) == "6Li"

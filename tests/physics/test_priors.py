@@ -14,6 +14,7 @@ from skphonon import (
     make_powder_spectra,
 )
 from skphonon.physics.priors import (
+    ForceConstantPrior,
     mean_and_covariance,
     parameter_scales,
     shell_numbers,
@@ -108,3 +109,9 @@ def test_priors_are_given_as_objects_or_pairs():
         mean_and_covariance(([1.0], [0.1]), names)
     with pytest.raises(ValueError, match="positive definite"):
         mean_and_covariance(([1.0, 2.0], [0.1, 0.0]), names)
+
+
+def test_a_table_must_be_a_table(aluminium):
+    prior = ForceConstantPrior(aluminium, np.ones((3, 5)))
+    with pytest.raises(ValueError, match=r"table must be a DataFrame.*got ndarray"):
+        mean_and_covariance(prior, aluminium.parameter_names)

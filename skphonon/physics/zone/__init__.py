@@ -7,7 +7,10 @@ mean settles (:mod:`~skphonon.physics.zone.convergence`). Displacements of the a
 (:mod:`~skphonon.physics.zone.thermodynamics`) stand on them.
 """
 
+from skphonon._moved import missing
 from skphonon.physics.zone.centre import mean_points
 from skphonon.physics.zone.mesh import ZoneMesh, ZonePoints, resolving_points
 
 __all__ = ["ZoneMesh", "ZonePoints", "mean_points", "resolving_points"]
+
+__getattr__ = missing(__name__)

@@ -100,15 +100,15 @@ def as_mesh(mesh: ZoneMesh | int | Size) -> ZoneMesh:
     return mesh if isinstance(mesh, ZoneMesh) else ZoneMesh(mesh)
 
 
-def resolving_points(model: PhononModel, mesh: ZoneMesh) -> ZonePoints:
+def resolving_points(model: PhononModel, mesh: ZoneMesh | int | Size) -> ZonePoints:
     """Return points and weights of means that resolve energies.
 
     Parameters
     ----------
     model : ForceConstantModel
         The crystal.
-    mesh : ZoneMesh
-        The mesh.
+    mesh : ZoneMesh, int or tuple of three int
+        The mesh, or its points along each reciprocal axis.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def resolving_points(model: PhononModel, mesh: ZoneMesh) -> ZonePoints:
         The points of the mesh that symmetry leaves independent. Eight points, a quarter
         of a step away along all axes, stand for the zone centre where the mesh has it.
     """
-    found = mesh_points(model, mesh)
+    found = mesh_points(model, as_mesh(mesh))
     reduced = found.points / found.period
     return ZonePoints(reduced @ model.reciprocal_lattice(), found.shares)
 
