@@ -23,7 +23,7 @@ _ODD_WIDTHS = {
     "none": "without a width ({} of them) count as those of median width do",
     "wide": "wider than 360 degrees ({} of them) count as 360 degrees",
 }
-_HELD = 2_000_000  # shares that wait for their covariance
+_HELD = 500_000  # shares that wait for their covariance
 
 
 class Runs:
@@ -179,28 +179,29 @@ def _neutrons_per_intensity(run):
     """Return by how many neutrons each detector shows a unit of intensity.
 
     N counts make an intensity s N of variance s^2 N: their ratio is s, whatever was
-    counted. It is that of the energy bin times that of the detector. So the weight 1/s
-    makes a mean the sum of counts over that of exposures, and empty bins count.
+    counted. It is that of the detector times that of the bin of energy. So the weight
+    1/s makes a mean the sum of counts over that of exposures, and empty bins count.
     """
     error = np.full(run.data.shape, np.nan) if run.error is None else run.error
     use = np.isfinite(run.data) & (error > 0)
     value, variance = (np.where(use, each, 0.0) for each in (run.data, error**2))
-    of_energy = _ratio(variance.sum(axis=0), value.sum(axis=0), 1.0)
-    scale = _ratio(
-        (variance / of_energy**2).sum(axis=1), (value / of_energy).sum(axis=1), np.nan
-    )
-    known = np.isfinite(scale)
+    of_detector, of_energy = np.ones(len(value)), np.ones(value.shape[1])
+    for _ in range(2):
+        of_detector = _ratio(variance @ of_energy**-2, value @ (1 / of_energy))
+        known = np.isfinite(of_detector)
+        share = np.where(known, 1 / of_detector, 0.0)
+        of_energy = np.nan_to_num(_ratio(share**2 @ variance, share @ value), nan=1.0)
     if not known.any():
         raise ValueError(
             "weights='counting' needs errors above 0 that tell what was counted, and "
             "positive intensities, got none. Pass weights='solid_angle'."
         )
-    return 1 / np.where(known, scale, np.median(scale[known]))
+    return 1 / np.where(known, of_detector, np.median(of_detector[known]))
 
 
-def _ratio(numerator, denominator, otherwise):
+def _ratio(numerator, denominator):
     known = (numerator > 0) & (denominator > 0)
-    return np.where(known, numerator / np.where(known, denominator, 1.0), otherwise)
+    return np.where(known, numerator / np.where(known, denominator, 1.0), np.nan)
 
 
 def intensities(run, number, weight):
