@@ -220,9 +220,11 @@ def intensities(run, number, weight):
     # an error is NaN where nothing was counted, which adds none to that of a sum
     error = np.where(np.isnan(error) & (value == 0), 0.0, error)
     if not run.ki_over_kf_scaling:
-        centre = run.energy_edges[number : number + 2].mean()
-        outgoing = final_energy(centre, run.incident_energy)
-        factor = np.sqrt(run.incident_energy / outgoing)
+        low, high = run.energy_edges[number : number + 2]
+        # neutrons come from below the incident energy
+        high = min(high, max(low, run.incident_energy))
+        outgoing = final_energy((low + high) / 2, run.incident_energy)
+        factor = np.sqrt(run.incident_energy / outgoing) if outgoing > 0 else np.nan
     return tuple(
         np.where(seen, each, 0.0)
         for each in (weight, value * factor, (error * factor) ** 2)
