@@ -8,7 +8,7 @@ from skphonon.io.mantid import read_mdhisto
 from skphonon.io.nxspe import read_nxspe
 from skphonon.io.processed import read_processed
 from skphonon.io.reading import read
-from skphonon.io.rebinning import reduce_crystal, reduce_powder
+from skphonon.io.rebinning import reduce_angles, reduce_crystal, reduce_powder
 from skphonon.io.text import read_text
 from skphonon.io.triple_axis import read_triple_axis
 
@@ -23,6 +23,7 @@ __all__ = [
     "read_processed",
     "read_text",
     "read_triple_axis",
+    "reduce_angles",
     "reduce_crystal",
     "reduce_powder",
     "to_pandas",

@@ -280,7 +280,8 @@ def test_all_detectors_of_a_file_count(name, message):
     else:
         with pytest.warns(MeasurementWarning, match=message):
             reduced = reduce_powder(measured, grid)
-    assert np.isfinite(reduced.data).sum() == 335
+    # pixels that a detector reaches at any of its energies
+    assert np.isfinite(reduced.data).sum() == 343
 
 
 def test_what_is_known_of_the_runs_is_kept(path):
@@ -300,7 +301,7 @@ def test_what_cannot_be_reduced_is_named(path):
     with pytest.raises(TypeError, match=r"DetectorMeasurement, .* got Measurement"):
         reduce_powder(reduce_powder(read_nxspe(path), GRID), GRID)
     measured = read_nxspe(path)
-    with pytest.raises(ValueError, match="weights must be one of solid_angle, uniform"):
+    with pytest.raises(ValueError, match="weights must be one of solid_angle, c"):
         reduce_powder(measured, GRID, weights="counts")
     with pytest.raises(ValueError, match="one incident energy, got 60 and 50 meV"):
         reduce_powder([measured, measured.replace(incident_energy=50.0)], GRID)

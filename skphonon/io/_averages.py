@@ -1,0 +1,261 @@
+"""Weighted means of what detectors counted, with their errors and covariances.
+
+A bin of a grid holds the mean of numbers x_j with weights w_j, of the detector bins
+that lie in it or parts of them. Its variance is the sum of (w_j / sum w)^2 var(x_j),
+and two bins that have parts of the same number x_j are correlated.
+"""
+
+import numpy as np
+from scipy.sparse import csr_array, dia_array
+
+from skphonon._warnings import warn_user
+from skphonon.instrument.detectors import DetectorMeasurement
+from skphonon.instrument.measurement import Measurement, MeasurementWarning
+from skphonon.physics.scattering import final_energy
+
+__all__ = ["WEIGHTS", "Runs", "Sums", "averages", "detector_weights", "intensities"]
+
+WEIGHTS = ("solid_angle", "counting", "uniform")
+
+_SAME_ENERGY = 0.01  # relative: files hold fits to monitors, run by run
+_MOST = {"polar_width": 180.0, "azimuthal_width": 360.0}  # degrees
+_ODD_WIDTHS = {
+    "none": "without a width ({} of them) count as those of median width do",
+    "wide": "wider than 360 degrees ({} of them) count as 360 degrees",
+}
+_HELD = 500_000  # shares that wait for their covariance
+
+
+class Runs:
+    """Runs of one incident energy, one after the other, and their common settings.
+
+    `odd_widths` counts detectors without a width, and with one of more than a turn.
+    """
+
+    def __init__(self, measured):
+        self._measured = measured
+        self.incident_energies, self.sources = [], []
+        names = ("temperature", "energy_resolution", "units")
+        self._told: dict[str, set] = {name: set() for name in names}
+        self.odd_widths: dict[str, int] = {}
+
+    def __iter__(self):
+        for run in self.checked():
+            self.incident_energies.append(run.incident_energy)
+            first = self.incident_energies[0]
+            if abs(run.incident_energy - first) > _SAME_ENERGY * first:
+                raise ValueError(
+                    "Runs to be averaged must have one incident energy, got "
+                    f"{first:g} and {run.incident_energy:g} meV. Reduce each on its "
+                    "own."
+                )
+            self.sources.append(run.source)
+            for name, values in self._told.items():
+                values.add(getattr(run, name))
+            yield run
+        self._warn_of_widths()
+
+    def checked(self):
+        """Yield the runs, each of which must be one of detectors."""
+        several = self._measured
+        for run in [several] if isinstance(several, Measurement) else several:
+            if not isinstance(run, DetectorMeasurement):
+                raise TypeError(
+                    "What is rebinned must be a DetectorMeasurement, as read_nxspe "
+                    f"returns, or several; got {type(run).__name__}."
+                )
+            yield run
+
+    def common(self):
+        """Return the settings of a measurement of all runs together."""
+        told = {
+            name: next(iter(values)) if len(values) == 1 else None
+            for name, values in self._told.items()
+        }
+        sources = [source for source in self.sources if source]
+        more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+        return {**told, "source": f"{sources[0]}{more}" if sources else None}
+
+    def _warn_of_widths(self):
+        found = [_ODD_WIDTHS[key].format(n) for key, n in self.odd_widths.items()]
+        if found:
+            warn_user(
+                f"Detectors {', and '.join(found)}: mend their widths with replace, or "
+                "pass weights='uniform'.",
+                MeasurementWarning,
+            )
+
+
+class Sums:
+    """Sums of weights, weighted values and variances over the pixels of a grid."""
+
+    def __init__(self, shape, covariance):
+        self.weight, self.total, self.variance = np.zeros((3, *shape))
+        self.covariance = None
+        if covariance:
+            self.covariance = csr_array((self.weight.size,) * 2)
+        self._numbers = (np.empty(0),) * 3  # of the detectors: weight, value, variance
+        # shares that wait for their covariance, and the variances they are of
+        self._waiting: list[tuple] = []
+        self._variances: list = []
+        self._held = 0
+
+    def begin(self, weight, value, variance):
+        """Take what all detectors counted in a bin of energy, of weight 0 if nothing.
+
+        Shares are of these numbers until the next ones.
+        """
+        if self._held > _HELD:
+            self.settle()
+        self._numbers = weight, value, variance
+        if self.covariance is not None:
+            self._variances.append(variance)
+
+    def add(self, row, share, width):
+        """Add the shares of detectors in the bins of one energy of the grid."""
+        detector, column, part = share
+        n_columns = self.weight.shape[1]
+        weight = self._numbers[0][detector] * part * width
+        use = (weight > 0) & (column >= 0) & (column < n_columns)
+        detector, column, weight = detector[use], column[use], weight[use]
+        value, variance = (each[detector] for each in self._numbers[1:])
+        parts = weight, weight * value, weight**2 * variance
+        sums = self.weight[row], self.total[row], self.variance[row]
+        for total, values in zip(sums, parts, strict=True):
+            if n_columns > len(column):  # few of many
+                np.add.at(total, column, values)
+            else:
+                total += np.bincount(column, values, n_columns)
+        if self.covariance is not None:
+            number = (len(self._variances) - 1) * len(self._numbers[0]) + detector
+            self._waiting.append((weight, row * n_columns + column, number))
+            self._held += len(column)
+
+    def settle(self):
+        """Add the covariances of the shares that wait."""
+        if self._waiting:
+            weight, pixel, number = map(
+                np.concatenate, zip(*self._waiting, strict=True)
+            )
+            variance = np.concatenate(self._variances)
+            shape = self.weight.size, len(variance)
+            shares = csr_array((weight, (pixel, number)), shape=shape)
+            weighted = shares @ dia_array((variance[None], [0]), shape=(shape[1],) * 2)
+            self.covariance = self.covariance + weighted @ shares.T
+        self._waiting, self._variances, self._held = [], [], 0
+
+
+def detector_weights(run, weights, odd_widths):
+    """Return the weights of detectors, and count those of which the width is odd."""
+    if weights not in WEIGHTS:
+        raise ValueError(
+            f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}."
+        )
+    if weights == "uniform":
+        return np.ones(len(run.polar))
+    if weights == "counting":
+        return _neutrons_per_intensity(run)
+    counting = np.isfinite(run.data).any(axis=1)
+    solid_angle = np.abs(np.sin(np.deg2rad(np.nan_to_num(run.polar))))
+    without, wide = np.zeros((2, len(solid_angle)), dtype=bool)
+    for name, most in _MOST.items():
+        width = np.nan_to_num(getattr(run, name))
+        known = width > 0
+        if not known.any():
+            raise ValueError(
+                f"Detectors must span a solid angle, got {name} of 0 throughout. Pass "
+                "weights='uniform'."
+            )
+        without |= ~known
+        wide |= width > most
+        width = np.where(known, width, np.median(width[known]))
+        solid_angle *= np.deg2rad(np.minimum(width, most))
+    for key, odd in (("none", without), ("wide", wide)):
+        if number := int((odd & counting).sum()):
+            odd_widths[key] = odd_widths.get(key, 0) + number
+    return solid_angle
+
+
+def _neutrons_per_intensity(run):
+    """Return by how many neutrons each detector shows a unit of intensity.
+
+    N counts make an intensity s N of variance s^2 N: their ratio is s, whatever was
+    counted. It is that of the detector times that of the bin of energy. So the weight
+    1/s makes a mean the sum of counts over that of exposures, and empty bins count.
+    """
+    error = np.full(run.data.shape, np.nan) if run.error is None else run.error
+    use = np.isfinite(run.data) & (error > 0)
+    value, variance = (np.where(use, each, 0.0) for each in (run.data, error**2))
+    of_detector, of_energy = np.ones(len(value)), np.ones(value.shape[1])
+    for _ in range(2):
+        of_detector = _ratio(variance @ of_energy**-2, value @ (1 / of_energy))
+        known = np.isfinite(of_detector)
+        share = np.where(known, 1 / of_detector, 0.0)
+        of_energy = np.nan_to_num(_ratio(share**2 @ variance, share @ value), nan=1.0)
+    if not known.any():
+        raise ValueError(
+            "weights='counting' needs errors above 0 that tell what was counted, and "
+            "positive intensities, got none. Pass weights='solid_angle'."
+        )
+    return 1 / np.where(known, of_detector, np.median(of_detector[known]))
+
+
+def _ratio(numerator, denominator):
+    known = (numerator > 0) & (denominator > 0)
+    return np.where(known, numerator / np.where(known, denominator, 1.0), np.nan)
+
+
+def intensities(run, number, weight):
+    """Return weights of detectors, intensities as S(Q, E), and variances, at an energy.
+
+    Weights are 0 where nothing was measured.
+    """
+    if run.ki_over_kf_scaling is None:
+        raise ValueError(
+            "It must be known whether intensities were multiplied by ki/kf, and the "
+            "file does not say. Set it: run.replace(ki_over_kf_scaling=True) or False."
+        )
+    value, factor = run.data[:, number], 1.0
+    seen = np.isfinite(value)
+    error = np.full(len(value), np.nan) if run.error is None else run.error[:, number]
+    # an error is NaN where nothing was counted, which adds none to that of a sum
+    error = np.where(np.isnan(error) & (value == 0), 0.0, error)
+    if not run.ki_over_kf_scaling:
+        low, high = run.energy_edges[number : number + 2]
+        # neutrons come from below the incident energy
+        high = min(high, max(low, run.incident_energy))
+        outgoing = final_energy((low + high) / 2, run.incident_energy)
+        factor = np.sqrt(run.incident_energy / outgoing) if outgoing > 0 else np.nan
+    return tuple(
+        np.where(seen, each, 0.0)
+        for each in (weight, value * factor, (error * factor) ** 2)
+    )
+
+
+def averages(sums, grid, runs, settings):
+    """Return the measurement that has the means."""
+    weight = sums.weight
+    seen = weight > 0
+    if not seen.any():
+        raise ValueError(
+            "Some of what was measured must fall on the grid, got none. Check the axes "
+            "of the grid against the energies and angles of the detectors."
+        )
+    incident = np.mean(runs.incident_energies).item()
+    grid = grid.replace(incident_energy=incident, mask=seen, **settings)
+    safe = np.where(seen, weight, 1)
+    errors = np.sqrt(sums.variance) / safe
+    details = {"weights": grid.to_rows(weight)}
+    if sums.covariance is not None:
+        sums.settle()
+        size = sums.covariance.shape
+        inverse = dia_array((1 / safe.reshape(1, -1), [0]), shape=size)
+        details["covariance"] = csr_array(inverse @ sums.covariance @ inverse)
+    return Measurement(
+        grid.to_rows(sums.total / safe),
+        grid,
+        error=grid.to_rows(np.where(errors > 0, errors, np.nan)),
+        quantity="sqe",
+        **runs.common(),
+        details=details,
+    )
