@@ -506,8 +506,9 @@ class LeastSquaresInverter(Inverter):
             some = ", ".join(left[:_SHOWN]) + ", ..." * (len(left) > _SHOWN)
             found.append(f"nuisance ({some})")
         if self.background is None or np.array_equal(self.background, 0):
+            higher = "a higher degree of " if self.background is not None else ""
             and_scale = self.scale == "normalized"
-            found.append("background" + and_scale * " and scale='fitted'")
+            found.append(f"{higher}background" + and_scale * " and scale='fitted'")
         return found
 
     def _prepare(self):

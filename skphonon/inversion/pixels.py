@@ -499,7 +499,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         contrast = np.square(pixels.intensity - pixels.intensity.mean()).sum()
         left = np.square(residual).sum() / (contrast or 1.0)
         misfits = converged & are_misfits(np.array([square]), number, left, known)
-        unused = ["background"] * (not self.background)
+        unused = ["a higher degree of background"] * (not self.background)
         warn_of_misfits(np.array([square]), misfits, known, _MEANING, unused)
 
     def _variance(self, pixels, found):

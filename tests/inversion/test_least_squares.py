@@ -409,8 +409,11 @@ def test_candidates_and_several_starts_find_what_one_does_not():
     far = [30.0, 20.0, 0.8]  # both peaks beside those of the spectrum
     settings = {"initial": far, "random_state": 0}
     one = LeastSquaresInverter(Peaks(), n_candidates=1, **settings).fit(X)
-    with pytest.warns(ConvergenceWarning, match="no parameter changes the simulation"):
+    with pytest.warns(ConvergenceWarning, match="no parameter changes the sim") as log:
         one.predict(X)
+    assert log[0].filename == __file__
+    assert "start elsewhere with initial" in str(log[0].message)
+    assert "max_evaluations" not in str(log[0].message)  # more would not help
     for options in ({"n_candidates": 64}, {"n_starts": 4}):
         many = LeastSquaresInverter(Peaks(), **options, **settings).fit(X)
         assert_allclose(many.predict(X)[0], Peaks.reference, atol=0.2)
@@ -559,6 +562,25 @@ def test_a_nuisance_at_its_bound_is_told_and_has_a_width(truth):
     near = LeastSquaresInverter(Peaks(), nuisance={"width": (2.0, 5.5)}).fit(X)
     near.predict(X)
     assert not near.at_bound_.to_numpy().any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({}, r"along by nuisance \(width\) or a higher degree of background"),
+        ({"background": None}, r"along by nuisance \(width\) or background\."),
+        ({"background": 2}, r"along by nuisance \(width\)\."),
+        ({"nuisance": {"width": (2, 4.5)}}, r"along by a higher degree of background"),
+        ({"nuisance": {"width": (2, 4.5)}, "background": 2}, "improve the model"),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::skphonon.inversion.BoundWarning")
+def test_a_bad_fit_names_what_is_not_fitted_along_yet(truth, settings, advice):
+    X = noisy(truth, 0.005, width=7.0)
+    inverter = LeastSquaresInverter(Peaks(), **settings).fit(X)
+    with pytest.warns(MisfitWarning, match=advice):
+        inverter.predict(X)
 
 
 def test_a_bad_fit_is_told_what_its_error_bars_mean(truth):
