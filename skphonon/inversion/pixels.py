@@ -1,7 +1,6 @@
 """Fit parameters to pixels, wherever they are, and to counts as they arrive."""
 
 import numbers
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from skphonon._validation import (
     validate_spectra,
 )
 from skphonon._versioned import VersionedEstimator
+from skphonon._warnings import warn_user
 from skphonon.fitting import descend, distinct
 from skphonon.instrument.background import nonnegative_terms
 from skphonon.instrument.noise import noise_between_neighbours
@@ -448,12 +448,11 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         self._keep(on_all, ends.parameters[best], found)
         self._judge_fit(pixels, found, converged)
         if not converged:
-            warnings.warn(
+            warn_user(
                 f"The fit did not converge within max_steps={self.max_steps} to "
                 f"tolerance={self.tolerance:g}. Raise either, or give it more pixels: "
                 "these may not determine the parameters.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         return self
 
@@ -500,7 +499,8 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         contrast = np.square(pixels.intensity - pixels.intensity.mean()).sum()
         left = np.square(residual).sum() / (contrast or 1.0)
         misfits = converged & are_misfits(np.array([square]), number, left, known)
-        warn_of_misfits(np.array([square]), misfits, known, _MEANING)
+        unused = ["a higher degree of background"] * (not self.background)
+        warn_of_misfits(np.array([square]), misfits, known, _MEANING, unused)
 
     def _variance(self, pixels, found):
         """Return the variance of each intensity."""

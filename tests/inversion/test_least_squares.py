@@ -409,8 +409,11 @@ def test_candidates_and_several_starts_find_what_one_does_not():
     far = [30.0, 20.0, 0.8]  # both peaks beside those of the spectrum
     settings = {"initial": far, "random_state": 0}
     one = LeastSquaresInverter(Peaks(), n_candidates=1, **settings).fit(X)
-    with pytest.warns(ConvergenceWarning, match="no parameter changes the simulation"):
+    with pytest.warns(ConvergenceWarning, match="no parameter changes the sim") as log:
         one.predict(X)
+    assert log[0].filename == __file__
+    assert "start elsewhere with initial" in str(log[0].message)
+    assert "max_evaluations" not in str(log[0].message)  # more would not help
     for options in ({"n_candidates": 64}, {"n_starts": 4}):
         many = LeastSquaresInverter(Peaks(), **options, **settings).fit(X)
         assert_allclose(many.predict(X)[0], Peaks.reference, atol=0.2)
@@ -561,6 +564,25 @@ def test_a_nuisance_at_its_bound_is_told_and_has_a_width(truth):
     assert not near.at_bound_.to_numpy().any()
 
 
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({}, r"along by nuisance \(width\) or a higher degree of background"),
+        ({"background": None}, r"along by nuisance \(width\) or background\."),
+        ({"background": 2}, r"along by nuisance \(width\)\."),
+        ({"nuisance": {"width": (2, 4.5)}}, r"along by a higher degree of background"),
+        ({"nuisance": {"width": (2, 4.5)}, "background": 2}, "improve the model"),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::skphonon.inversion.BoundWarning")
+def test_a_bad_fit_names_what_is_not_fitted_along_yet(truth, settings, advice):
+    X = noisy(truth, 0.005, width=7.0)
+    inverter = LeastSquaresInverter(Peaks(), **settings).fit(X)
+    with pytest.warns(MisfitWarning, match=advice):
+        inverter.predict(X)
+
+
 def test_a_bad_fit_is_told_what_its_error_bars_mean(truth):
     """Peaks of another width than the model has: constants are off by many of them."""
     X = noisy(truth, 0.01, width=7.0)
@@ -617,11 +639,12 @@ def test_a_million_pixels_do_not_cry_wolf():
     ("settings", "message"),
     [
         ({"bounds": (0.0, [30.0, 30.0, 0.5])}, "bounds must include the start"),
-        ({"bounds": (2.0, 1.0)}, "bounds must be low < high"),
+        ({"bounds": (2.0, 1.0)}, "low below high for every"),
         ({"nuisance": {"colour": (0, 1)}}, r"must name .*\(width\), got 'colour'"),
-        ({"nuisance": {"width": (2, 2)}}, "'width' must have bounds"),
+        ({"nuisance": {"width": (2, 2)}}, "'width' must have bounds.*low below high"),
         ({"prior": ([1, 2], [1, 1, 1])}, r"prior must be means of shape \(3,\)"),
         ({"prior": ([1, 2, 3], -np.eye(3))}, "prior must have positive"),
+        ({"prior": ([1, 2, 3], [1, 0, 1])}, r"not: \w+ \(0\)\."),
         ({"scale": "normalized", "background": 1}, "nothing fitted but"),
         ({"scale": "normalized", "loss": "huber"}, "nothing fitted but"),
         ({"background": np.ones((2, 7))}, r"background must .* \(n_terms, 60\)"),
@@ -736,7 +759,7 @@ def test_error_bars_of_unstable_crystals_do_not_hold(truth):
 
     X = noisy(np.array([[18.0, 20.0, 0.8], [18.0, 17.0, 0.8]]))
     inverter = LeastSquaresInverter(Stiff()).fit(X)
-    message = r"1 of 2 spectra \(first: sample 1\) are fitted best by what is not"
+    message = r"1 of 2 spectra \(first: sample 1\) are fitted best by unstable"
     for return_std in (True, False):
         with pytest.warns(IdentifiabilityWarning, match=message) as told:
             inverter.predict(X, return_std=return_std)
