@@ -63,9 +63,9 @@ def _refuse_other_version(path, stored, asked):
     if theirs != ours:
         raise ValueError(
             f"The store {path} was begun by skphonon {theirs}, this is {ours}: another "
-            "version may simulate other spectra, and cannot continue it. Write to a new"
-            " folder. If the store is complete, open_powder_spectra reads it as it is; "
-            f"if not, continue it with skphonon {theirs}."
+            "version may simulate other spectra, and cannot continue it. Write to a "
+            "new folder. If the store is complete, open_powder_spectra reads it as it "
+            f"is; if not, continue it with skphonon {theirs}."
         )
 
 
