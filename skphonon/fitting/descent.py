@@ -126,17 +126,16 @@ def descend(
 
 def _usable(found: Expansion, at_start: bool = False) -> Expansion:
     """Return an Expansion with infinite costs where derivatives are not finite."""
-    known = np.isfinite(found.gradient)
-    known &= np.isfinite(found.information).all(axis=2)
-    known, seen = known.all(axis=1), np.isfinite(found.cost)
+    known = np.isfinite(found.gradient).all(axis=1)
+    known = known & np.isfinite(found.information).all(axis=(1, 2))
+    seen = np.isfinite(found.cost)
     if at_start and seen.any() and not (seen & known).any():
         row = int(seen.argmax())
-        slopes = np.isfinite(found.gradient[row])
-        slopes &= np.isfinite(np.diagonal(found.information[row]))
-        names = ", ".join(map(str, np.flatnonzero(~slopes)))
+        own = np.isfinite(found.gradient[row] + np.diagonal(found.information[row]))
+        names = ", ".join(map(str, np.flatnonzero(~own)))
         raise ValueError(
             "Derivatives of a simulation must be finite where the simulation is, got "
-            f"NaN or infinity for parameter {names} (of {len(slopes)}, counted from "
+            f"NaN or infinity for parameter {names} (of {len(own)}, counted from "
             "0). Mend the jacobian of the simulator, or start elsewhere."
         )
     return found._replace(cost=np.where(known, found.cost, np.inf))
