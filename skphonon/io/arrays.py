@@ -127,8 +127,8 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
         if grid is None:
             raise TypeError(
                 "X must be a Measurement, or a grid be given with it; got "
-                f"{type(X).__name__} and no grid. Call write_arrays(path, X, grid), the "
-                "path first."
+                f"{type(X).__name__} and no grid. Call write_arrays(path, X, grid), "
+                "the path first."
             )
         _check_class(grid)
         X = Measurement(X, grid, error=errors, temperature=temperature)
