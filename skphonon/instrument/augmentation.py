@@ -31,6 +31,7 @@ Pair = tuple[float, float]
 
 _GENERIC = ("noise", "scale", "background", "counts")
 _EVEN_IN_LOGARITHM = ("scale", "counts")
+_MOST = 1e12  # neutrons in the mean pixel: beyond it the noise of counts is rounding
 _DEGREE = 3  # of the background, in energy and |Q| together
 _ORDERS = term_orders(_DEGREE, 2)
 _COEFFICIENTS = [f"background_{k}{n}" for k, n in _ORDERS]
@@ -81,6 +82,11 @@ def settle_range(name: str, given: ArrayLike) -> Pair:
         raise ValueError(f"{name} must not be negative, got {given!r}.")
     if name in _EVEN_IN_LOGARITHM and low <= 0:
         raise ValueError(f"{name} must be positive, got {given!r}.")
+    if name == "counts" and high > _MOST:
+        raise ValueError(
+            f"counts must be at most {_MOST:g} neutrons in the mean pixel, got "
+            f"{given!r}. Leave them out for spectra without noise."
+        )
     return low, high
 
 

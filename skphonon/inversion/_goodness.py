@@ -27,6 +27,7 @@ _LEVEL = 0.005  # false alarms, of calls whose spectra are all described
 _TOLERATED = 1.1  # errors of files are seldom right to better than a twentieth
 _TOLERATED_UNKNOWN = 1.2  # and noise seldom quite independent from pixel to pixel
 _SCATTER = 2.2  # of chi^2 over estimated noise, in units of 1 / sqrt(n): simulated
+_PRIOR_HELPS = "Leave them out of the model, or give a prior."
 _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
 
 
@@ -133,14 +134,16 @@ def warn_of_meshes(bias, names, limit):
         )
 
 
-def warn_of_undetermined(std, names):
+def warn_of_undetermined(std, names, what=None, advice=_PRIOR_HELPS):
     """Warn of standard deviations (n_samples, n_parameters) that are infinite."""
     unseen = np.isinf(std)
-    if unseen.any():
+    if not unseen.any():
+        return
+    if what is None:
         rows = unseen.any(axis=1)
-        warn_user(
-            f"{rows.sum()} of {len(unseen)} spectra (first: sample {rows.argmax()}) do "
-            f"not determine {', '.join(np.array(names)[unseen.any(axis=0)])}, alone or "
-            "together. Leave them out of the model, or give a prior.",
-            IdentifiabilityWarning,
-        )
+        what = f"{rows.sum()} of {len(unseen)} spectra (first: sample {rows.argmax()})"
+    warn_user(
+        f"{what} do not determine {', '.join(np.array(names)[unseen.any(axis=0)])}, "
+        f"alone or together. {advice}",
+        IdentifiabilityWarning,
+    )

@@ -33,6 +33,7 @@ from skphonon.inversion._goodness import (
     effective_number,
     warn_of_bounds,
     warn_of_misfits,
+    warn_of_undetermined,
 )
 from skphonon.inversion._pixel_fitting import (
     ALIKE,
@@ -49,6 +50,9 @@ __all__ = ["PixelInverter"]
 _BOUND = (
     "Error bars are one-sided there, and all others take the bound for true. Widen it "
     "where the model knows more, unless it is a limit of nature."
+)
+_UNDETERMINED = (
+    "Measure where they change the model, narrow their bounds, or leave them out."
 )
 _MEANING = "error bars tell how far noise moves the best fit of a wrong model, no more."
 _LONGEST = 0.5  # first step, where 2 is the width of the bounds
@@ -278,6 +282,8 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
             If a parameter ended at a bound.
         MisfitWarning
             If `reduced_chi2_` says that the model does not describe the pixels.
+        IdentifiabilityWarning
+            If the intensities do not determine a parameter: its `std_` is infinite.
         """
         X, y = self._start_anew(X, y)
         return self._fit(self._pixels(X, y, errors))
@@ -311,7 +317,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
 
         Warns
         -----
-        ConvergenceWarning, BoundWarning, MisfitWarning
+        ConvergenceWarning, BoundWarning, MisfitWarning, IdentifiabilityWarning
             As for `fit`.
         """
         seen = getattr(self, "_seen", None)
@@ -481,6 +487,8 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         """Learn chi^2 per degree of freedom, and warn of what it or a bound tells."""
         table = pd.DataFrame(self.at_bound_[None], columns=self.model_.parameter_names)
         warn_of_bounds(table, self._box, _BOUND)
+        names = self.model_.parameter_names
+        warn_of_undetermined(self.std_[None], names, "Intensities", _UNDETERMINED)
         known = self._noise_known or self.loss == "poisson"
         (linear,), (residual,), (weight,), (slopes,) = Fitted(*found.details)
         n_free = len(residual) - slopes.shape[1] - len(linear)

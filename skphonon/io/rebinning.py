@@ -11,11 +11,14 @@ neighbouring bins make the errors of these correlated, which is not kept.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
 from skphonon._warnings import warn_user
+from skphonon.instrument.crystal_grid import CrystalGrid
 from skphonon.instrument.detectors import DetectorMeasurement
+from skphonon.instrument.grid import SpectrumGrid
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
 from skphonon.physics.scattering import final_energy, momentum_transfer
@@ -68,7 +71,7 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
         they were multiplied by ki/kf, nothing falls on the grid, or an axis has a
         single bin.
     TypeError
-        If a measurement has a grid already.
+        If a measurement has a grid already, or the grid is none.
 
     Warns
     -----
@@ -88,6 +91,7 @@ def reduce_powder(measured, grid, *, weights="solid_angle"):
     >>> reduce_powder(measured, grid).data.shape  # doctest: +SKIP
     (1, 7650)
     """
+    _check_grid(grid, SpectrumGrid)
     energy_edges, q_edges = grid.edges()
     sums, runs = np.zeros((3, *grid.shape)), _Runs(measured)
     for run in runs:
@@ -156,6 +160,7 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
     >>> reduce_crystal(runs, grid).data.shape  # doctest: +SKIP
     (1, 229635)
     """
+    _check_grid(grid, CrystalGrid)
     if grid.lattice is None:
         raise ValueError(
             "The grid must have a lattice to turn Q into r.l.u., got None. Set "
@@ -177,6 +182,15 @@ def reduce_crystal(measured, grid, *, weights="solid_angle"):
     return _averages(sums, grid, runs, {"psi": np.array(psi)})
 
 
+def _check_grid(grid, wanted):
+    if not isinstance(grid, wanted):
+        raise TypeError(
+            f"grid must be a {wanted.__name__} of the bins wanted, after what was "
+            "measured, a DetectorMeasurement or several; got "
+            f"{type(grid).__name__} as grid."
+        )
+
+
 class _Runs:
     """Runs of one incident energy, one after the other, and their common settings.
 
@@ -190,7 +204,9 @@ class _Runs:
         self.odd_widths: Counter[str] = Counter()
 
     def __iter__(self):
-        if isinstance(self._measured, Measurement):
+        if not isinstance(self._measured, Iterable) or isinstance(
+            self._measured, Measurement
+        ):
             self._measured = [self._measured]
         for run in self._measured:
             if not isinstance(run, DetectorMeasurement):

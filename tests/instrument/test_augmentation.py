@@ -36,6 +36,8 @@ def test_what_is_no_range_is_refused():
         settle_range("q_scale", (1.1, 0.9))
     with pytest.raises(TypeError, match="augmentation must be a dict"):
         settle_ranges(Simulator(), 0.0, ["scale"])
+    with pytest.raises(ValueError, match=r"counts must be at most 1e\+12 neutrons"):
+        settle_range("counts", (10, 1e30))
     with pytest.raises(ValueError, match="counts must be positive"):
         settle_range("counts", (0, 10))
 

@@ -352,6 +352,47 @@ def test_prior_and_data_meet_where_precisions_say(known_errors, as_matrix):
     assert_allclose(std[0], np.sqrt(np.diag(covariance)), rtol=1e-4)
 
 
+@pytest.mark.parametrize("narrow", [1e-4, 1e-6, 1e-9, 1e-12, 1e-15])
+def test_a_narrow_prior_is_kept_to_its_width(truth, narrow):
+    mean, X = Peaks.reference, noisy(truth)
+    prior = (mean, np.full(3, narrow))
+    inverter = LeastSquaresInverter(Peaks(), prior=prior).fit(X)
+    with pytest.warns(MisfitWarning):
+        off = inverter.predict(X) - mean
+    assert inverter.converged_.all()
+    assert np.abs(off).max() < 0.05 * narrow + np.spacing(mean.max())
+
+
+@pytest.mark.parametrize("narrow", [1e-4, 1e-6])
+def test_a_prior_that_is_narrow_along_one_direction(truth, narrow):
+    mean, along = Peaks.reference, np.array([1.0, -1.0, 0.0])
+    prior = (mean, narrow**2 * np.eye(3) + np.outer(along, along))
+    X = noisy(truth)
+    inverter = LeastSquaresInverter(Peaks(), prior=prior).fit(X)
+    with pytest.warns(MisfitWarning):
+        off = inverter.predict(X) - mean
+    assert inverter.converged_.all()
+    assert np.abs(off[:, :2].sum(axis=1)).max() < 0.05 * narrow
+    assert np.abs(off[:, 0]).max() > 0.1
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize("scale", ["fitted", "normalized"])
+def test_derivatives_that_are_not_finite_are_refused(truth, odd, scale):
+    class Broken(Peaks):
+        def jacobian(self, parameters, *, return_spectra=False, **options):
+            derivatives, spectra = super().jacobian(
+                parameters, return_spectra=True, **options
+            )
+            assert np.isfinite(parameters).all()
+            derivatives[:, 7, 1] = odd
+            return (derivatives, spectra) if return_spectra else derivatives
+
+    inverter = LeastSquaresInverter(Broken(), scale=scale).fit(noisy(truth))
+    with pytest.raises(ValueError, match=r"must be finite .* parameter 1 \(of 3"):
+        inverter.predict(noisy(truth))
+
+
 def test_absolute_intensities_are_not_scaled(truth):
     X = noisy(truth, 0.01)
     inverter = LeastSquaresInverter(Peaks(), scale="absolute").fit(X)
