@@ -43,6 +43,7 @@ def refuse_other_settings(path, stored, asked):
     """Raise a ValueError that names how two described settings differ, if they do."""
     stored = dict(_leaves(stored))
     asked = dict(_leaves(json.loads(json.dumps(asked), parse_constant=str)))
+    _refuse_other_version(path, stored, asked)
     differences = [
         f"{name} is {stored.get(name, _ABSENT)!r} there, "
         f"{asked.get(name, _ABSENT)!r} asked for"
@@ -54,6 +55,17 @@ def refuse_other_settings(path, stored, asked):
             f"The folder {path} holds spectra made with other settings: "
             f"{'; '.join(differences[:_NAMED])}. Ask for the same, or write to "
             "another folder; open_powder_spectra reads what is there."
+        )
+
+
+def _refuse_other_version(path, stored, asked):
+    theirs, ours = (settings.get("skphonon") for settings in (stored, asked))
+    if theirs != ours:
+        raise ValueError(
+            f"The store {path} was begun by skphonon {theirs}, this is {ours}: another "
+            "version may simulate other spectra, and cannot continue it. Write to a "
+            "new folder. If the store is complete, open_powder_spectra reads it as it "
+            f"is; if not, continue it with skphonon {theirs}."
         )
 
 

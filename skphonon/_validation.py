@@ -214,18 +214,18 @@ def reference_row(model):
     )
 
 
-def parameter_rows(parameters, names):
+def parameter_rows(parameters, names, what="parameters"):
     """Return `parameters` as a float64 array with one row a parameter set."""
     check_columns(parameters, names)
     rows = np.atleast_2d(np.asarray(parameters, dtype=float))
     if rows.ndim != 2 or rows.shape[1] != len(names):
         raise ValueError(
-            f"parameters must have shape (n_samples, {len(names)}), one column each "
-            f"of {', '.join(names)}; got shape {np.shape(parameters)}."
+            f"{what} must have shape (n_samples, {len(names)}), one column each of "
+            f"{', '.join(names)}; got shape {np.shape(parameters)}."
         )
     if rows.shape[0] == 0:
-        raise ValueError("parameters must hold at least one row, got none.")
-    return finite_rows(rows, "parameters")
+        raise ValueError(f"{what} must hold at least one row, got none.")
+    return finite_rows(rows, what)
 
 
 def wavevector_rows(wavevectors):

@@ -5,8 +5,22 @@ import warnings
 
 __all__ = ["warn_user"]
 
-# scikit-learn calls for the user: it wraps methods, and has pipelines
-_NOT_THE_USER = __name__.partition(".")[0], "sklearn", "dataclasses"
+# These call for the user: scikit-learn wraps methods and has pipelines and searches,
+# which joblib runs; decorators and iterators of others stand between as well.
+_NOT_THE_USER = (
+    __name__.partition(".")[0],
+    "sklearn",
+    "joblib",
+    "skorch",
+    "torch",
+    "scipy",
+    "tqdm",
+    "concurrent",
+    "contextlib",
+    "dataclasses",
+    "functools",
+    "threading",
+)
 
 
 def warn_user(message, category):

@@ -11,7 +11,6 @@ References
    neutron scattering using machine learning", :doi:`10.48550/arXiv.2404.13507`.
 """
 
-import warnings
 from numbers import Real
 
 import numpy as np
@@ -22,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import Interval, StrOptions, fit_context, validate_spectra
 from skphonon._versioned import VersionedEstimator
+from skphonon._warnings import warn_user
 
 __all__ = ["MaskedSpectrumPreprocessor", "normalize_spectra"]
 
@@ -366,8 +366,8 @@ def _refuse(bad, requirement, remedy, n_missing=None):
 def _warn(affected, consequence):
     """Warn the caller of transform about the samples that are affected."""
     if affected.any():
-        warnings.warn(
+        warn_user(
             f"{affected.sum()} of {len(affected)} spectra (first: sample "
             f"{np.argmax(affected)}) {consequence}",
-            stacklevel=4,
+            UserWarning,
         )

@@ -8,11 +8,11 @@ Reading a data file runs no code that it may hold.
 """
 
 import io
-import warnings
 
 import numpy as np
 from sklearn.utils import Bunch
 
+from skphonon._warnings import warn_user
 from skphonon.datasets._published import PublishedFiles, RemoteFile, description
 from skphonon.instrument.grid import SpectrumGrid
 from skphonon.instrument.measurement import Measurement
@@ -264,12 +264,11 @@ def fetch_aluminium_arcs(data_home=None, *, download_if_missing=True, return_X_y
     paths, home, advice = _PUBLISHED.find(data_home, download_if_missing)
     missing = _missing_temperatures(paths, home, advice)
     if missing:
-        warnings.warn(
+        warn_user(
             f"{home} lacks the spectra measured at {', '.join(map(str, missing))} K: "
             f"{len(_SPECTRUM_SHA256) - len(missing)} of {len(_SPECTRUM_SHA256)} "
             f"temperatures are returned. {advice}",
             IncompleteDatasetWarning,
-            stacklevel=2,
         )
     at_hand = [t for t in _SPECTRUM_SHA256 if t not in missing]
     data = np.stack([_read_spectrum(_SPECTRUM.format(t), paths) for t in at_hand])

@@ -8,6 +8,7 @@ whenever a writer was stopped.
 """
 
 import json
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +33,8 @@ FORMAT = "skphonon powder spectra, version 1"
 MANIFEST = "manifest.json"
 DRAWN = "augmentation"  # dataset of what was drawn for each spectrum
 _DRAWN_IN_0_1 = "variation"
+_DTYPES = ("float32", "float64")
+_SHARD = re.compile(r"shard-(\d{5,})\.h5")
 
 
 def open_powder_spectra(path):
@@ -50,7 +53,10 @@ def open_powder_spectra(path):
     Raises
     ------
     ValueError
-        If the folder holds no store, or one that is not complete.
+        If the folder holds no store, one that is not complete, or one with a damaged
+        manifest.
+    OSError
+        If a file cannot be read, or does not hold what the manifest says.
 
     Examples
     --------
@@ -112,18 +118,19 @@ class PowderSpectraStore:
                 "write_powder_spectra."
             )
         self.settings = manifest["settings"]
-        shards = shards_of(self.settings)
-        missing = [n for n in shards if not shard_path(self.path, n).exists()]
-        if missing:
+        n_shards = shards_of(self.settings).stop
+        n_missing = n_shards - _count_shards(self.path, n_shards)
+        if n_missing:
             raise ValueError(
-                f"The store {path} is not complete: {len(missing)} of {len(shards)} "
+                f"The store {path} is not complete: {n_missing} of {n_shards} "
                 "shards are missing. Call write_powder_spectra again with the same "
                 "arguments; it simulates those."
             )
         self.n_samples = self.settings["n_samples"]
         self.dtype = np.dtype(self.settings["dtype"])
         self.parameter_names = self.settings["parameter_names"]
-        self.grid = _grid_from_json(manifest["grid"])
+        self.grid = _grid_from_json(manifest["grid"], self.path / MANIFEST)
+        self.shape = self.n_samples, getattr(self.grid, "n_pixels", None)
         self.shape = self.n_samples, self._read(0, "X", slice(0)).shape[1]
 
     def __len__(self):
@@ -196,6 +203,7 @@ class PowderSpectraStore:
                     "high)."
                 )
             columns = list(file[name].attrs["columns"])
+            self._check(file[name], name, 0, len(columns))
         return pd.DataFrame(self._rows(name, 0, len(self)), columns=columns)
 
     def batches(self, batch_size, *, shuffle=False, random_state=None):
@@ -228,7 +236,7 @@ class PowderSpectraStore:
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, got {batch_size}.")
         rng = check_random_state(random_state)
-        shards = np.arange(len(shards_of(self.settings)))
+        shards = np.arange(shards_of(self.settings).stop)
         parts, waiting = [], 0
         for shard in rng.permutation(shards) if shuffle else shards:
             X, y = self._read(shard, "X"), self._read(shard, "y")
@@ -259,7 +267,29 @@ class PowderSpectraStore:
 
     def _read(self, shard, name, rows=slice(None)):
         with self._open(shard) as file:
+            width = {"X": self.shape[1], "y": len(self.parameter_names)}.get(name)
+            self._check(file[name], name, shard, width)
             return file[name][rows]
+
+    def _check(self, found, name, shard, width):
+        """Refuse a dataset of a shard that is not as the manifest has it."""
+        size = self.settings["shard_size"]
+        n_rows = min(size, self.n_samples - int(shard) * size)
+        dtype = self.dtype if name == "X" else np.dtype(float)
+        got = "a group"
+        if isinstance(found, h5py.Dataset):
+            got, shape = f"{found.dtype} of shape {found.shape}", found.shape or ()
+            columns = shape[1:] if width is None else (width,)
+            is_whole = len(shape) == 2 and shape == (n_rows, *columns)
+            if is_whole and found.dtype.newbyteorder("=") == dtype:
+                return
+        wanted = (
+            "as many columns as all shards" if width is None else f"{width} columns"
+        )
+        raise OSError(
+            f"{name} must hold {n_rows} rows of {dtype} in {wanted}, as {MANIFEST} "
+            f"has it; got {got}"
+        )
 
     @contextmanager
     def _open(self, shard):
@@ -267,7 +297,7 @@ class PowderSpectraStore:
         try:
             with h5py.File(path, "r") as file:
                 yield file
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, RuntimeError) as error:
             raise OSError(
                 f"{path} cannot be read ({error}). Remove it and call "
                 "write_powder_spectra again: it simulates the missing ones."
@@ -289,7 +319,58 @@ def find_manifest(path):
             f"{path / MANIFEST} must be a manifest of {FORMAT!r}; it is not. Name "
             "another folder."
         )
+    _check_manifest(manifest, path / MANIFEST)
     return manifest
+
+
+def _check_manifest(manifest, file):
+    """Refuse a manifest without what readers and writers of a store need."""
+    parts = {
+        "settings": ("a mapping", _is_mapping),
+        "grid": ("null or a mapping", lambda v: v is None or _is_mapping(v)),
+    }
+    settings = {
+        "n_samples": ("a positive integer", _is_count),
+        "shard_size": ("a positive integer", _is_count),
+        "dtype": (f"one of {', '.join(_DTYPES)}", lambda v: v in _DTYPES),
+        "parameter_names": ("a list of names", _is_list_of_texts),
+        "random_state": ("an integer, not negative", lambda v: _is_count(v, 0)),
+    }
+    _check_entries(manifest, parts, file)
+    _check_entries(manifest["settings"], settings, f"{file}: settings")
+
+
+def _check_entries(mapping, wanted, place):
+    for name, (what, fits) in wanted.items():
+        if name not in mapping or not fits(mapping[name]):
+            got = repr(mapping[name]) if name in mapping else "nothing"
+            raise _damaged(place, f"hold {name}, {what}; got {got:.60}")
+
+
+def _damaged(place, wanted):
+    return ValueError(
+        f"{place} must {wanted}. The manifest is damaged: restore it, or write the "
+        "spectra again into another folder with write_powder_spectra."
+    )
+
+
+def _is_mapping(value):
+    return isinstance(value, dict)
+
+
+def _is_count(value, least=1):
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_list_of_texts(value):
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def _count_shards(folder, n_shards):
+    """Return how many of the shards are there; a damaged manifest may name many."""
+    found = map(_SHARD.fullmatch, (file.name for file in folder.iterdir()))
+    numbers = {int(match[1]) for match in found if match}
+    return sum(number < n_shards for number in numbers)
 
 
 def shards_of(settings):
@@ -300,12 +381,14 @@ def shard_path(folder, number):
     return folder / f"shard-{number:05d}.h5"
 
 
-def _grid_from_json(settings):
+def _grid_from_json(settings, file):
     if settings is None:
         return None
-    settings = dict(settings)
-    if settings["mask"] is not None:
-        settings["mask"] = np.array(
-            [[p == "1" for p in row] for row in settings["mask"]]
-        )
-    return SpectrumGrid(**settings)
+    settings, rows = dict(settings), settings.get("mask")
+    try:
+        if rows is not None:
+            settings["mask"] = np.array([[p == "1" for p in row] for row in rows])
+        return SpectrumGrid(**settings)
+    except (TypeError, ValueError, OverflowError) as error:
+        wanted = f"hold the settings of a SpectrumGrid under grid ({error})"
+        raise _damaged(file, wanted) from error

@@ -39,7 +39,7 @@ def descend(
     bounds: Array | None = None,
     *,
     scale: Array | float = 1.0,
-    step_tolerance: float = 0.0,
+    step_tolerance: Array | float = 0.0,
     cost_tolerance: float = 0.0,
     least_fall: float = 0.0,
     longest: float = np.inf,
@@ -58,7 +58,7 @@ def descend(
     bounds : ndarray of shape (2, p), default=None
     scale : ndarray of shape (p,) or float, default=1.0
         Unit of the length of steps.
-    step_tolerance : float, default=0.0
+    step_tolerance : ndarray of shape (p,) or float, default=0.0
         A search has converged when its next step is shorter in every direction,
     cost_tolerance, least_fall : float, default=0.0
         or when its last step lowered the cost by less than this fraction of it, or by
@@ -71,12 +71,18 @@ def descend(
     Returns
     -------
     Descent
+
+    Raises
+    ------
+    ValueError
+        If derivatives are not finite at any start where the cost is. Later steps to
+        such places are refused.
     """
     if bounds is None:
         bounds = np.outer([-np.inf, np.inf], np.ones(starts.shape[1]))
     everywhere = np.arange(len(starts))
     ends = starts.clip(*bounds)
-    found = objective(ends, everywhere)
+    found = _usable(objective(ends, everywhere), at_start=True)
     levels = np.full(len(starts), damping.first)
     converged, n_steps = np.zeros(len(starts), dtype=bool), 0 * everywhere
     reach = np.full(len(starts), longest)
@@ -95,7 +101,7 @@ def descend(
         if not active.size:
             break
         there = (ends[active] + step).clip(*bounds)
-        trial, before = objective(there, active), found.cost[active]
+        trial, before = _usable(objective(there, active)), found.cost[active]
         fall = np.where(np.isfinite(trial.cost), before - trial.cost, -np.inf)
         better = fall >= 0
         ends[active[better]] = there[better]
@@ -116,3 +122,20 @@ def descend(
         converged[active[slow]] = True
         active = active[~slow & (levels[active] <= damping.largest)]
     return Descent(ends, found, converged, n_steps, np.array(curve))
+
+
+def _usable(found: Expansion, at_start: bool = False) -> Expansion:
+    """Return an Expansion with infinite costs where derivatives are not finite."""
+    known = np.isfinite(found.gradient).all(axis=1)
+    known = known & np.isfinite(found.information).all(axis=(1, 2))
+    seen = np.isfinite(found.cost)
+    if at_start and seen.any() and not (seen & known).any():
+        row = int(seen.argmax())
+        own = np.isfinite(found.gradient[row] + np.diagonal(found.information[row]))
+        names = ", ".join(map(str, np.flatnonzero(~own)))
+        raise ValueError(
+            "Derivatives of a simulation must be finite where the simulation is, got "
+            f"NaN or infinity for parameter {names} (of {len(own)}, counted from "
+            "0). Mend the jacobian of the simulator, or start elsewhere."
+        )
+    return found._replace(cost=np.where(known, found.cost, np.inf))

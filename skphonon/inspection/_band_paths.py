@@ -13,6 +13,7 @@ __all__ = ["high_symmetry_path", "placed_on_path", "sampled_path"]
 
 _ON_LINE = 0.01  # 1/Angstrom: coordinates such as 0.333 are rounded
 _PLACES = 10  # decimals of coordinates: less is rounding
+_MEASURED = "q1", "q2", "q3", "energy"
 _NEAR_CENTRE = 1e-4  # of a step: off the point where the limit depends on direction
 
 _GREEK = {"GAMMA": "Γ", "DELTA": "Δ", "LAMBDA": "Λ", "SIGMA": "Σ"}
@@ -38,6 +39,11 @@ def high_symmetry_path(model):
         reciprocal lattice of the model. The path jumps from the end of one line to the
         start of the next.
 
+    Raises
+    ------
+    TypeError
+        If the model is something else.
+
     References
     ----------
     .. [1] Y. Hinuma, G. Pizzi, Y. Kumagai, F. Oba and I. Tanaka,
@@ -53,6 +59,12 @@ def high_symmetry_path(model):
     >>> path[0][1][1]  # X, in the reciprocal lattice of the primitive cell
     array([0.5, 0. , 0.5])
     """
+    if not hasattr(model, "cell"):
+        raise TypeError(
+            f"model must be a ForceConstantModel, got {type(model).__name__}"
+            + hasattr(model, "model") * ", which has one: pass its attribute model"
+            + "."
+        )
     cell = model.cell
     structure = cell.cell, cell.scaled_positions, cell.numbers
     with warnings.catch_warnings():
@@ -118,6 +130,7 @@ def placed_on_path(model, points, measured):
     A path passes a measured wavevector also where symmetry relates it to a point. Rows
     without a place are left out with a warning.
     """
+    _check_measured(measured)
     reciprocal = model.reciprocal_lattice()
     q = measured[["q1", "q2", "q3"]].to_numpy(dtype=float)
     cells = np.indices((5, 5, 5)).reshape(3, -1).T - 2
@@ -142,6 +155,18 @@ def placed_on_path(model, points, measured):
         )
     numbers = [number for number, _ in found]
     return measured.iloc[numbers].assign(distance=[x for _, x in found])
+
+
+def _check_measured(measured):
+    wanted = f"a DataFrame with the columns {', '.join(_MEASURED)}, and std if known"
+    if not isinstance(measured, pd.DataFrame):
+        raise ValueError(f"measured must be {wanted}; got a {type(measured).__name__}.")
+    missing = [name for name in _MEASURED if name not in measured]
+    if missing:
+        raise ValueError(
+            f"measured must be {wanted}; got {', '.join(map(str, measured.columns))} "
+            f"without {', '.join(missing)}."
+        )
 
 
 def _apart(values):

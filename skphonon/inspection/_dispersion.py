@@ -15,6 +15,8 @@ from skphonon.inspection._property_tables import property_table
 
 __all__ = ["PhononBandsDisplay"]
 
+_ALIKE = 0.05  # of products of axes: shapes of cells change a little with temperature
+
 
 class PhononBandsDisplay(Display):
     """Phonon energies along a path, with intervals, beside measured ones.
@@ -85,9 +87,13 @@ class PhononBandsDisplay(Display):
         Raises
         ------
         ValueError
-            If a line of the path has fewer than two points, or `n_points` is below 2.
+            If a line of the path has fewer than two points, `n_points` is below 2,
+            `measured` is no DataFrame with these columns, or the crystals have
+            lattices of other shapes.
         """
-        first = next(iter(as_sets(draws).values())).model
+        sets = as_sets(draws)
+        first = next(iter(sets.values())).model
+        _check_lattices({name: each.model for name, each in sets.items()})
         path = high_symmetry_path(first) if path is None else path
         points, ticks = sampled_path(first, path, n_points)
 
@@ -145,3 +151,23 @@ class PhononBandsDisplay(Display):
         self.ax_.set_xticks(corners.index, corners)
         self.ax_.set(xlim=(0, corners.index[-1]), ylabel="energy (meV)")
         return self
+
+
+def _check_lattices(models):
+    """Refuse lattices of which one path has not the same meaning."""
+    (name, first), *others = models.items()
+    shape = _shape(first)
+    for other, model in others:
+        if not np.allclose(_shape(model), shape, atol=_ALIKE):
+            raise ValueError(
+                "Bands in one picture must be of crystals with the same lattice, but "
+                f"for its size; those of {name!r} and {other!r} have other angles or "
+                "ratios of axes. Draw each in a display of its own."
+            )
+
+
+def _shape(model):
+    """Return scalar products of reciprocal axes, over the mean of the squares."""
+    axes = model.reciprocal_lattice()
+    products = axes @ axes.T
+    return products * 3 / np.trace(products)

@@ -7,11 +7,13 @@ from skphonon._figures import Display, one_axes
 from skphonon._warnings import warn_user
 from skphonon.inspection._property_tables import property_table
 from skphonon.physics.elasticity import VOIGT, elastic_constants
+from skphonon.physics.stability import UnstableCrystalWarning
 
 __all__ = ["ElasticConstantsDisplay"]
 
 _TOLERATED_VIOLATION = 0.05
 _SAME = 1e-9
+_ROUNDING = 1e-6  # of the largest elastic constant
 
 
 class ElasticConstantsDisplay(Display):
@@ -78,6 +80,7 @@ class ElasticConstantsDisplay(Display):
                     f"{violation[0]:.0%} of the largest. Their mean is given.",
                     UserWarning,
                 )
+            _warn_of_unstable(stiffness)
             i, j = _different_elements(model.point_group())
             names = [f"C{a + 1}{b + 1}" for a, b in zip(i, j, strict=True)]
             return pd.DataFrame({"constant": names}), stiffness[:, i, j]
@@ -102,9 +105,20 @@ class ElasticConstantsDisplay(Display):
         -------
         ElasticConstantsDisplay
             This display, which keeps `ax_` and `figure_`.
+
+        Raises
+        ------
+        ValueError
+            If `measured` names something else than the constants of the crystal.
         """
-        self.figure_, self.ax_ = one_axes(ax, figsize=(5, 3.5))
         constants = list(self.data["constant"].unique())
+        unknown = [str(name) for name in measured or () if name not in constants]
+        if unknown:
+            raise ValueError(
+                "measured must name independent elastic constants of the crystal, "
+                f"{', '.join(constants)}; got {', '.join(unknown)}."
+            )
+        self.figure_, self.ax_ = one_axes(ax, figsize=(5, 3.5))
         sets = self.data.groupby("name", sort=False)
         for number, (name, rows) in enumerate(sets):
             shift = 0.4 * ((number + 0.5) / len(sets) - 0.5)
@@ -125,6 +139,22 @@ class ElasticConstantsDisplay(Display):
         self.ax_.set_xticks(range(len(constants)), constants)
         self.ax_.set_ylabel("elastic constant (GPa)")
         return self
+
+
+def _warn_of_unstable(stiffness):
+    """Warn of strains that lower the energy, of best constants (first) and draws."""
+    lowest = np.linalg.eigvalsh(stiffness)[:, 0]
+    unstable = lowest < -_ROUNDING * np.abs(stiffness).max(axis=(1, 2))
+    if unstable.any():
+        whose = f"{unstable[1:].sum()} of {len(unstable) - 1} draws describe"
+        if unstable[0]:
+            whose = "The best constants describe"
+        warn_user(
+            f"{whose} an unstable crystal: a strain lowers its energy, as the matrix "
+            f"of elastic constants has an eigenvalue of {lowest[unstable][0]:.3g} GPa. "
+            "Its elastic constants are given as they are.",
+            UnstableCrystalWarning,
+        )
 
 
 def _different_elements(rotations):

@@ -8,6 +8,8 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
@@ -263,19 +265,32 @@ def latent_traversal(estimator, X, *, changes=(-0.5, 0.5), relative=False):
 def open_latent_space(estimator, X):
     """Return the steps before the extractor (or None), it, and X as it sees it."""
     check_is_fitted(estimator)
-    steps = [step for _, step in getattr(estimator, "steps", [(None, estimator)])]
+    steps = _opened(estimator)
     places = [place for place, step in enumerate(steps) if _is_extractor(step)]
     if not places:
+        of_a_search = hasattr(estimator, "best_estimator_")
         raise TypeError(
             "estimator must be an extractor, with n_components_ and inverse_transform, "
-            f"or a Pipeline with such a step; got {_name(estimator)} without one. Pass "
-            "the best_estimator_ of a search."
+            f"or a Pipeline with such a step; got {_name(estimator)} without one. "
+            + of_a_search * "Pass the best_estimator_ of the search."
+            + (not of_a_search) * "Pass the pipeline that holds the extractor."
         )
     place = places[-1]
     if place == 0:
         return None, steps[0], X
-    before = estimator[:place]
+    before = Pipeline([(f"{n}", step) for n, step in enumerate(steps[:place])])
     return before, steps[place], before.transform(X)
+
+
+def _opened(estimator):
+    """Return the steps of a pipeline in a list, those of pipelines within it too."""
+    within = estimator
+    while isinstance(within, FrozenEstimator):
+        within = within.estimator
+    if not isinstance(within, Pipeline):
+        return [estimator]
+    steps = [step for _, step in within.steps if step not in (None, "passthrough")]
+    return [part for step in steps for part in _opened(step)]
 
 
 def mean_codes(extractor, rows):

@@ -112,7 +112,7 @@ def draw_parameters(
             f"Give one of std, covariance and draws, got {len(given)} of them."
         )
     if draws is not None:
-        return ParameterDraws(model, best[0], parameter_rows(draws, names))
+        return ParameterDraws(model, best[0], parameter_rows(draws, names, "draws"))
     if not given:
         return ParameterDraws(model, best[0], np.empty((0, len(names))))
     root = _diagonal(std, names) if covariance is None else _root(covariance, names)
@@ -136,7 +136,12 @@ def as_sets(draws):
 
 
 def _diagonal(std, names):
-    deviations = parameter_rows(std, names)[0]
+    if np.shape(std) not in ((len(names),), (1, len(names))):
+        raise ValueError(
+            f"std must have shape ({len(names)},), one number each of "
+            f"{', '.join(names)}; got shape {np.shape(std)}."
+        )
+    deviations = parameter_rows(std, names, "std")[0]
     if (deviations < 0).any():
         raise ValueError(f"std must not be negative, got {deviations.tolist()}.")
     return np.diag(deviations)
@@ -145,11 +150,19 @@ def _diagonal(std, names):
 def _root(covariance, names):
     """Return a matrix R with R R^T = covariance."""
     matrix = np.asarray(covariance, dtype=float)
-    if matrix.shape != (len(names), len(names)) or not np.isfinite(matrix).all():
+    if matrix.shape != (len(names), len(names)):
+        of_spectra = matrix.ndim == 3
         raise ValueError(
-            f"covariance must be finite and of shape ({len(names)}, {len(names)}), got "
-            f"shape {matrix.shape} with {(~np.isfinite(matrix)).sum()} values that are "
-            "not. What the data leave undetermined needs a prior or a fixed value."
+            f"covariance must have shape ({len(names)}, {len(names)}), a row and a "
+            f"column each of {', '.join(names)}; got shape {matrix.shape}."
+            + of_spectra
+            * " Give that of one spectrum, such as covariance_[0]."
+        )
+    if not np.isfinite(matrix).all():
+        raise ValueError(
+            f"covariance must be finite, got {(~np.isfinite(matrix)).sum()} of "
+            f"{matrix.size} values that are not. What the data leave undetermined "
+            "needs a prior or a fixed value."
         )
     variances, axes = np.linalg.eigh((matrix + matrix.T) / 2)
     tolerance = _NEGATIVE * np.abs(variances).max()

@@ -5,6 +5,7 @@ import pandas as pd
 
 from skphonon._warnings import warn_user
 from skphonon.inspection._parameter_draws import as_sets
+from skphonon.physics.stability import UnstableCrystalWarning
 
 __all__ = ["property_table"]
 
@@ -39,13 +40,13 @@ def _warn_of_unstable(name, exists):
         warn_user(
             f"The best constants{of_set} describe an unstable crystal, of which this "
             "property does not exist: NaN.",
-            UserWarning,
+            UnstableCrystalWarning,
         )
     if not exists[1:].all():
         warn_user(
             f"{(~exists[1:]).sum()} of {len(exists) - 1} draws{of_set} describe an "
             "unstable crystal and are left out; the intervals are those of the others.",
-            UserWarning,
+            UnstableCrystalWarning,
         )
 
 

@@ -31,6 +31,7 @@ Pair = tuple[float, float]
 
 _GENERIC = ("noise", "scale", "background", "counts")
 _EVEN_IN_LOGARITHM = ("scale", "counts")
+_MOST = 1e12  # neutrons in the mean pixel: beyond it the noise of counts is rounding
 _DEGREE = 3  # of the background, in energy and |Q| together
 _ORDERS = term_orders(_DEGREE, 2)
 _COEFFICIENTS = [f"background_{k}{n}" for k, n in _ORDERS]
@@ -46,6 +47,12 @@ def settle_ranges(
         raise TypeError(f"augmentation must be a dict, got {augmentation!r}.")
     offered = [*_GENERIC[1:], *getattr(simulator, "nuisance_names", ())]
     for name in augmentation:
+        if name == "noise":
+            raise ValueError(
+                "augmentation must not name noise, which is an argument of its own; "
+                f"got {augmentation[name]!r}. Give noise={augmentation[name]!r} beside "
+                "augmentation."
+            )
         if name not in offered:
             raise ValueError(
                 f"augmentation must name some of {', '.join(offered)}, which this "
@@ -68,11 +75,18 @@ def settle_range(name: str, given: ArrayLike) -> Pair:
         )
     low, high = (float(v) for v in np.broadcast_to(pair, 2))
     if low > high:
-        raise ValueError(f"{name} must be a pair (low, high), got {given!r}.")
+        raise ValueError(
+            f"{name} must be a pair (low, high), low not above high; got {given!r}."
+        )
     if name in ("noise", "background") and low < 0:
         raise ValueError(f"{name} must not be negative, got {given!r}.")
     if name in _EVEN_IN_LOGARITHM and low <= 0:
         raise ValueError(f"{name} must be positive, got {given!r}.")
+    if name == "counts" and high > _MOST:
+        raise ValueError(
+            f"counts must be at most {_MOST:g} neutrons in the mean pixel, got "
+            f"{given!r}. Leave them out for spectra without noise."
+        )
     return low, high
 
 

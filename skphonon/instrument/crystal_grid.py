@@ -156,10 +156,8 @@ class CrystalGrid(WavevectorGrid):
             kept[name] = read_only(parameter_rows(getattr(self, name), list("hkl"))[0])
         if self.psi is not None and np.ndim(self.psi):
             kept["psi"] = read_only(self.psi)
-        kept["two_theta"], kept["elevation"] = (
-            tuple(self.two_theta),
-            tuple(self.elevation),
-        )
+        for name in ("two_theta", "elevation"):
+            kept[name] = _pair(name, getattr(self, name))
         self._keep(**kept)
 
     @cached_property
@@ -387,7 +385,7 @@ class CrystalGrid(WavevectorGrid):
         """Axes of the instrument at psi = 0, in rows: beam, horizontal, vertical."""
         u, v = self._cartesian(self.u), self._cartesian(self.v)
         up = np.cross(u, v)
-        if np.linalg.norm(up) < 1e-6 * np.linalg.norm(u) * np.linalg.norm(v):
+        if np.linalg.norm(up) <= 1e-6 * np.linalg.norm(u) * np.linalg.norm(v):
             raise ValueError(
                 "u and v must be two directions that are not parallel, got "
                 f"u={self.u!r}, v={self.v!r}."
@@ -417,12 +415,21 @@ def _about_third_axis(angle: float) -> Array:
     return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
 
 
+def _pair(name: str, angles: Any) -> tuple[float, float]:
+    if np.shape(angles) != (2,):
+        raise ValueError(
+            f"{name} must be two angles in degrees, the smallest and the largest, got "
+            f"{angles!r}."
+        )
+    return tuple(angles)
+
+
 def _independent(name: str, vectors: ArrayLike) -> Array:
     matrix = np.asarray(vectors, dtype=float)
     if (
         matrix.shape != (3, 3)
         or not np.isfinite(matrix).all()
-        or abs(np.linalg.det(matrix)) < 1e-9 * np.linalg.norm(matrix, axis=1).prod()
+        or abs(np.linalg.det(matrix)) <= 1e-9 * np.linalg.norm(matrix, axis=1).prod()
     ):
         raise ValueError(
             f"{name} must hold three independent vectors in rows, shape (3, 3); got "

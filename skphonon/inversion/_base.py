@@ -1,7 +1,5 @@
 """Base of inverters: a simulator, a start and a search for each spectrum."""
 
-import warnings
-
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -25,6 +23,14 @@ from skphonon.physics.stability import searching
 
 __all__ = ["Inverter", "choose_steps"]
 
+_ADVICE = {  # by what ended a search, where more evaluations would not help
+    "constant": "Constant spectra determine nothing: leave them out.",
+    "no parameter changes the simulation": (
+        "Check that the grid shows what the parameters change, or start elsewhere with "
+        "initial."
+    ),
+    "no finite simulation": "Start elsewhere with initial, or look at the simulator.",
+}
 _STEP = 0.25  # of the scale of a parameter, where no targets tell how far they spread
 
 
@@ -162,16 +168,23 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         )
         converged = np.array([result.success for result in results])
         if not converged.all():
-            first = np.argmin(converged)
-            warnings.warn(
-                f"{(~converged).sum()} of {len(converged)} searches did not converge "
-                f"(first: sample {first}: {results[first].message}) with "
-                f"max_evaluations={self.max_evaluations} and tolerance="
-                f"{self.tolerance:g}. Raise either, or start closer with initial.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+            self._warn_of_failures(results, converged)
         return results
+
+    def _warn_of_failures(self, results, converged):
+        told = {result.message for result in results if not result.success}
+        advice = [words for message, words in _ADVICE.items() if message in told]
+        if told - _ADVICE.keys():
+            advice.append(
+                f"Raise max_evaluations={self.max_evaluations} or tolerance="
+                f"{self.tolerance:g}, or start closer with initial."
+            )
+        first = np.argmin(converged)
+        warn_user(
+            f"{(~converged).sum()} of {len(converged)} searches did not converge "
+            f"(first: sample {first}: {results[first].message}). {' '.join(advice)}",
+            ConvergenceWarning,
+        )
 
     def _warn_of_unstable(self, parameters, consequence, category):
         """Warn of results that are not stable, which searches say nothing of."""
@@ -181,8 +194,8 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         if not stable.all():
             warn_user(
                 f"{(~stable).sum()} of {len(stable)} spectra (first: sample "
-                f"{stable.argmin()}) are fitted best by what is not stable: modes of "
-                f"imaginary frequency scatter nothing{consequence}.",
+                f"{stable.argmin()}) are fitted best by unstable parameters: they "
+                f"have modes of imaginary energy, which scatter nothing{consequence}.",
                 category,
             )
 

@@ -14,6 +14,7 @@ __all__ = [
     "check_intensities",
     "check_normalized",
     "check_pixel_errors",
+    "check_prior",
     "nuisance_bounds",
     "prior_rows",
 ]
@@ -32,7 +33,8 @@ def nuisance_bounds(nuisance, known):
             )
         if np.shape(pair) != (2,) or not pair[0] < pair[1]:
             raise ValueError(
-                f"nuisance {name!r} must have bounds (low, high), got {pair!r}."
+                f"nuisance {name!r} must have bounds (low, high), low below high; got "
+                f"{pair!r}."
             )
         bounds.update(dict.fromkeys(meant, pair))
     return bounds
@@ -90,7 +92,8 @@ def check_bounds(given, shape, start):
     )
     if not (bounds[0] < bounds[1]).all():
         raise ValueError(
-            f"bounds must be low < high for every parameter, got {given!r}."
+            "bounds must be (low, high), low below high for every parameter; got "
+            f"{given!r}."
         )
     if start is not None and ((start < bounds[0]) | (start > bounds[1])).any():
         raise ValueError(
@@ -98,6 +101,21 @@ def check_bounds(given, shape, start):
             f"{bounds[1]}. Widen them, or start inside with initial."
         )
     return bounds
+
+
+def check_prior(prior, names):
+    """Refuse standard deviations of a prior that are not positive, by name."""
+    if hasattr(prior, "mean_"):
+        return
+    spread = np.asarray(prior[1], dtype=float)
+    if spread.shape != (len(names),) or (spread > 0).all():
+        return
+    bad = [f"{n} ({s:g})" for n, s in zip(names, spread, strict=True) if not s > 0]
+    raise ValueError(
+        "prior must have positive standard deviations, got some that are not: "
+        f"{', '.join(bad)}. To hold a parameter fast give a small one, such as a "
+        "thousandth of it."
+    )
 
 
 def prior_rows(mean, covariance, n_extra):

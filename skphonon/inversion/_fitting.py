@@ -26,6 +26,7 @@ _PASSES = 8  # noise and weights depend on the fit, and the fit on them
 _AT_BOUND, _NEAR = 1e-6, 0.1  # of a step, of an error bar
 _LONGEST = 1.0  # change of a parameter at first, in steps
 _AT_ONCE = 2**20  # pixels of candidates
+_SHARE = 0.01  # of what a prior leaves a parameter: steps that are short beside it
 _EXACT = 1e-9  # residuals below this fraction of the contrast are rounding
 _FEWEST = 0.02  # of the mean: counts expected at least where their error is asked for
 
@@ -105,10 +106,13 @@ def minimise(problem, start, task):
 
 def _search(problem, start, task, first):
     """Descend from a start; return how it went, and the Evaluation at the end."""
-    prior = None
+    prior, tolerance = None, task.tolerance
     if task.prior is not None and (task.errors_given or not first):
         mean, root = task.prior
         prior = mean, root @ root.T / problem.unit**2
+        # a prior may be narrower than any tolerance that suits data
+        steepness = np.linalg.norm(root, axis=1) * task.steps
+        tolerance = np.minimum(tolerance, _SHARE / np.maximum(steepness, _SHARE))
 
     def objective(rows, which):
         evaluation = problem(rows[0])
@@ -122,7 +126,7 @@ def _search(problem, start, task, first):
         start[None],
         task.bounds,
         scale=task.steps,
-        step_tolerance=task.tolerance,
+        step_tolerance=tolerance,
         cost_tolerance=task.tolerance,
         longest=_LONGEST,
         max_steps=task.max_evaluations - 1,

@@ -27,6 +27,7 @@ _LEVEL = 0.005  # false alarms, of calls whose spectra are all described
 _TOLERATED = 1.1  # errors of files are seldom right to better than a twentieth
 _TOLERATED_UNKNOWN = 1.2  # and noise seldom quite independent from pixel to pixel
 _SCATTER = 2.2  # of chi^2 over estimated noise, in units of 1 / sqrt(n): simulated
+_PRIOR_HELPS = "Leave them out of the model, or give a prior."
 _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
 
 
@@ -63,8 +64,11 @@ def are_misfits(reduced_chi2, n_effective, loss, noise_known):
     return (reduced_chi2 > np.maximum(limit, _TOLERATED_UNKNOWN)) & (loss > _EXACT)
 
 
-def warn_of_misfits(reduced_chi2, misfits, noise_known, consequence):
-    """Warn of spectra that are not described, if there are any."""
+def warn_of_misfits(reduced_chi2, misfits, noise_known, consequence, unused):
+    """Warn of spectra that are not described, if there are any.
+
+    `unused` names the arguments that would fit more along.
+    """
     if not misfits.any():
         return
     worst = np.where(misfits, reduced_chi2, 0.0).argmax()
@@ -75,11 +79,14 @@ def warn_of_misfits(reduced_chi2, misfits, noise_known, consequence):
             f"{misfits.sum()} of {len(misfits)} spectra (worst: sample {worst}, "
             f"{figure})"
         )
+    lacking = "improve the model where they have a shape"
+    if unused:
+        lacking = f"fit what the model lacks along by {' or '.join(unused)}"
     otherwise = "errors are too small" if noise_known else "noise is correlated"
     warn_user(
         f"The model does not describe {what}, or {otherwise}: {consequence} Look at "
-        "the residuals, and fit along what the model lacks. A simulator with a mesh of "
-        "its own may need a finer one.",
+        f"the residuals, and {lacking}. A simulator with a mesh of its own may need a "
+        "finer one.",
         MisfitWarning,
     )
 
@@ -105,29 +112,38 @@ def warn_of_meshes(bias, names, limit):
 
     `bias` is in standard deviations, (n_samples, n_parameters), NaN where not known.
     """
-    moved = (bias > limit) | np.isnan(bias)
-    if not moved.any():
-        return
-    known = bias[moved & np.isfinite(bias)]
-    unsure, n_spectra = np.array(names)[moved.any(axis=0)], moved.any(axis=1).sum()
-    far = f"up to {known.max():.2g}" if known.size else "an unknown number of"
-    warn_user(
-        f"The mesh of the zone moves {', '.join(unsure)} by {far} standard deviations "
-        f"({n_spectra} of {len(moved)} spectra), and a finer one takes more than the "
-        "memory of the simulator, or did not help. Raise memory, or add that to the "
-        "error bars.",
-        ConvergenceWarning,
-    )
+    unknown = np.isnan(bias).any(axis=1)
+    if unknown.any():
+        warn_user(
+            f"How far the mesh of the zone moves the parameters of {unknown.sum()} of "
+            f"{len(bias)} spectra (first: sample {unknown.argmax()}) is not known: a "
+            "finer mesh to compare with takes more than the memory of the simulator. "
+            "Raise its memory, or keep the lower bound of a resolution that is fitted "
+            "along from being too small.",
+            ConvergenceWarning,
+        )
+    moved = bias > limit
+    if moved.any():
+        unsure, n_spectra = np.array(names)[moved.any(axis=0)], moved.any(axis=1).sum()
+        warn_user(
+            f"The mesh of the zone moves {', '.join(unsure)} by up to "
+            f"{bias[moved].max():.2g} standard deviations ({n_spectra} of {len(moved)} "
+            "spectra), and finer ones did not help. Add that to the error bars, or "
+            "lower the tolerance of the simulator.",
+            ConvergenceWarning,
+        )
 
 
-def warn_of_undetermined(std, names):
+def warn_of_undetermined(std, names, what=None, advice=_PRIOR_HELPS):
     """Warn of standard deviations (n_samples, n_parameters) that are infinite."""
     unseen = np.isinf(std)
-    if unseen.any():
+    if not unseen.any():
+        return
+    if what is None:
         rows = unseen.any(axis=1)
-        warn_user(
-            f"{rows.sum()} of {len(unseen)} spectra (first: sample {rows.argmax()}) do "
-            f"not determine {', '.join(np.array(names)[unseen.any(axis=0)])}, alone or "
-            "together. Leave them out of the model, or give a prior.",
-            IdentifiabilityWarning,
-        )
+        what = f"{rows.sum()} of {len(unseen)} spectra (first: sample {rows.argmax()})"
+    warn_user(
+        f"{what} do not determine {', '.join(np.array(names)[unseen.any(axis=0)])}, "
+        f"alone or together. {advice}",
+        IdentifiabilityWarning,
+    )

@@ -29,6 +29,8 @@ __all__ = ["Comparison", "Fitted", "Pixels", "choose_batch", "compare", "shortli
 
 AT_BOUND = 1e-9
 ALIKE = 0.02  # of the half width of the bounds: parameters that are the same
+_UNSEEN = 1e-12  # of the intensities: changes of a model that are rounding
+_UNSEEN_IN_COUNTS = 1e-8  # of which amplitudes are found by other means
 _STEP = 3e-3  # of half the width of the bounds, in second derivatives
 _AT_ONCE = 16  # candidates
 _REFINED = 3  # ends of searches, and as many candidates, are refined on all pixels
@@ -131,6 +133,8 @@ class Comparison:
         bad = ~np.isfinite(spectra).all(axis=1)  # such as unstable ground states
         spectra = np.where(bad[:, None], 0.0, spectra)
         slopes = np.where(bad[:, None, None], 0.0, slopes)
+        if not np.isfinite(slopes).all():  # which a search refuses
+            slopes = np.where(np.isfinite(slopes), slopes, np.nan)
         if self.pixels.loss == "correlation":
             spectra, slopes = spectra / self.unit, slopes / self.unit
         found = compare(self.pixels, spectra, slopes)
@@ -150,13 +154,14 @@ class Comparison:
         return rows[self.costs(rows).argsort()[:_REFINED]]
 
     def curvature(self, end):
-        """Return half the second derivatives of the cost, by differences."""
+        """Return half the second derivatives of the cost, by differences, or None."""
         result = np.empty((len(end), len(end)))
         for row, step in zip(result, _STEP * np.eye(len(end)), strict=True):
             places = np.array([end + step, end - step]).clip(-1, 1)
             below, above = self(places).gradient
             row[:] = (above - below) / np.abs(places[0] - places[1]).sum()
-        return (result + result.T) / 2
+        # beside an end there may be no derivatives
+        return (result + result.T) / 2 if np.isfinite(result).all() else None
 
     def covariance(self, end, found: Expansion, variance, curvature=None):
         """Return the covariance of parameters at an end, one-sided at bounds.
@@ -164,12 +169,17 @@ class Comparison:
         `found` is the Expansion of its one row, `variance` that of each intensity.
         """
         _, _, (weight,), (slopes,) = Fitted(*found.details)
+        size = np.linalg.norm(np.sqrt(weight) * self.pixels.intensity)
+        of_counts = self.pixels.loss == "poisson"
+        rounding = size * (_UNSEEN_IN_COUNTS if of_counts else _UNSEEN)
+        seen = np.linalg.norm(slopes, axis=0) > rounding
         scores = np.sqrt(weight * variance)[:, None] * slopes
-        result = sandwich(found.information[0], scores.T @ scores, curvature)
+        information = np.where(np.outer(seen, seen), found.information[0], 0.0)
+        result = sandwich(information, scores.T @ scores, curvature)
         side = at_bound(end)
         if side.any():
-            inverse = np.linalg.pinv(found.information[0], hermitian=True)
-            shift = inverse @ found.gradient[0]
+            inverse = np.linalg.pinv(information, hermitian=True)
+            shift = inverse @ (seen * found.gradient[0])
             result = one_sided(result, shift, side, np.full(len(end), 2.0))
         half = np.diff(self.box, axis=0)[0] / 2
         return result * np.outer(half, half)

@@ -104,6 +104,8 @@ class Problem:
         Contributions are (R, n_contributions, n_pixels), derivatives have the
         parameters as one more axis.
         """
+        if not np.isfinite(derivatives).all():  # which a search refuses
+            derivatives = np.where(np.isfinite(derivatives), derivatives, np.nan)
         if self.backgrounds is None:
             return self._normalised(contributions[0], derivatives[0])
         lost = ~np.isfinite(contributions).all(axis=(1, 2))

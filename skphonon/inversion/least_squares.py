@@ -1,6 +1,5 @@
 """Gradient inversion: the best fit the data allow, with error bars."""
 
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -14,6 +13,7 @@ from skphonon._validation import (
     at_least,
     positive,
 )
+from skphonon._warnings import warn_user
 from skphonon.fitting import LOSSES
 from skphonon.inversion._base import Inverter
 from skphonon.inversion._checks import (
@@ -23,6 +23,7 @@ from skphonon.inversion._checks import (
     check_counts,
     check_errors,
     check_normalized,
+    check_prior,
     nuisance_bounds,
     prior_rows,
 )
@@ -57,11 +58,8 @@ _MEANING = {
     "noise": "error bars, which take the model to be right, are too small.",
 }
 
-
-_UNSTABLE = (
-    "its error bars do not hold. Give bounds or a prior, or fit along what the model "
-    "lacks"
-)
+_SHOWN = 4  # nuisances that a warning names
+_UNSTABLE = ", and error bars do not hold. Give bounds or a prior"
 
 
 class LeastSquaresInverter(Inverter):
@@ -492,12 +490,26 @@ class LeastSquaresInverter(Inverter):
             misfits,
             noise_known,
             _MEANING["residual" if self.errors == "residual" else "noise"],
+            self._not_fitted_along(),
         )
-        self._warn_of_unstable(
-            result.parameters, f", and {_UNSTABLE}", IdentifiabilityWarning
-        )
+        self._warn_of_unstable(result.parameters, _UNSTABLE, IdentifiabilityWarning)
         names = self._parameter_names(self.start_.size)
         warn_of_meshes(result.mesh_bias, names, SMALL_BIAS)
+
+    def _not_fitted_along(self):
+        """Return the arguments that would fit more along, with what they can take."""
+        known = getattr(self.simulator_, "nuisance_names", ())
+        left = [name for name in known if name not in self._nuisance]
+        left = list(dict.fromkeys(name.partition(" (")[0] for name in left))
+        found = []
+        if left:
+            some = ", ".join(left[:_SHOWN]) + ", ..." * (len(left) > _SHOWN)
+            found.append(f"nuisance ({some})")
+        if self.background is None or np.array_equal(self.background, 0):
+            higher = "a higher degree of " if self.background is not None else ""
+            and_scale = self.scale == "normalized"
+            found.append(f"{higher}background" + and_scale * " and scale='fitted'")
+        return found
 
     def _prepare(self):
         """Check what is fitted, and where from, against simulator and data."""
@@ -515,17 +527,17 @@ class LeastSquaresInverter(Inverter):
             self.bounds_ = check_bounds(self.bounds, self.bounds_.shape, start)
         self._prior = self._prior_std = None
         if self.prior is not None:
+            check_prior(self.prior, names)
             mean, covariance = mean_and_covariance(self.prior, names)
             self._prior = prior_rows(mean, covariance, len(self._nuisance))
             self._prior_std = np.sqrt(np.diag(covariance))
         check_background(self.background, len(parts[0].axes), self.n_features_in_)
         check_contributions(self.contributions, names)
         if not self._emulates and not hasattr(self.simulator_, "jacobian"):
-            warnings.warn(
+            warn_user(
                 f"{type(self.simulator_).__name__} has no method jacobian: derivatives "
                 "are finite differences, which take two simulations a parameter.",
                 UserWarning,
-                stacklevel=3,
             )
 
     def _task(self, errors_given):

@@ -1,7 +1,6 @@
 """Fit parameters to pixels, wherever they are, and to counts as they arrive."""
 
 import numbers
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from skphonon._validation import (
     validate_spectra,
 )
 from skphonon._versioned import VersionedEstimator
+from skphonon._warnings import warn_user
 from skphonon.fitting import descend, distinct
 from skphonon.instrument.background import nonnegative_terms
 from skphonon.instrument.noise import noise_between_neighbours
@@ -33,6 +33,7 @@ from skphonon.inversion._goodness import (
     effective_number,
     warn_of_bounds,
     warn_of_misfits,
+    warn_of_undetermined,
 )
 from skphonon.inversion._pixel_fitting import (
     ALIKE,
@@ -49,6 +50,9 @@ __all__ = ["PixelInverter"]
 _BOUND = (
     "Error bars are one-sided there, and all others take the bound for true. Widen it "
     "where the model knows more, unless it is a limit of nature."
+)
+_UNDETERMINED = (
+    "Measure where they change the model, narrow their bounds, or leave them out."
 )
 _MEANING = "error bars tell how far noise moves the best fit of a wrong model, no more."
 _LONGEST = 0.5  # first step, where 2 is the width of the bounds
@@ -278,6 +282,8 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
             If a parameter ended at a bound.
         MisfitWarning
             If `reduced_chi2_` says that the model does not describe the pixels.
+        IdentifiabilityWarning
+            If the intensities do not determine a parameter: its `std_` is infinite.
         """
         X, y = self._start_anew(X, y)
         return self._fit(self._pixels(X, y, errors))
@@ -311,7 +317,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
 
         Warns
         -----
-        ConvergenceWarning, BoundWarning, MisfitWarning
+        ConvergenceWarning, BoundWarning, MisfitWarning, IdentifiabilityWarning
             As for `fit`.
         """
         seen = getattr(self, "_seen", None)
@@ -448,12 +454,11 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         self._keep(on_all, ends.parameters[best], found)
         self._judge_fit(pixels, found, converged)
         if not converged:
-            warnings.warn(
+            warn_user(
                 f"The fit did not converge within max_steps={self.max_steps} to "
                 f"tolerance={self.tolerance:g}. Raise either, or give it more pixels: "
                 "these may not determine the parameters.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         return self
 
@@ -482,6 +487,8 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         """Learn chi^2 per degree of freedom, and warn of what it or a bound tells."""
         table = pd.DataFrame(self.at_bound_[None], columns=self.model_.parameter_names)
         warn_of_bounds(table, self._box, _BOUND)
+        names = self.model_.parameter_names
+        warn_of_undetermined(self.std_[None], names, "Intensities", _UNDETERMINED)
         known = self._noise_known or self.loss == "poisson"
         (linear,), (residual,), (weight,), (slopes,) = Fitted(*found.details)
         n_free = len(residual) - slopes.shape[1] - len(linear)
@@ -500,7 +507,8 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
         contrast = np.square(pixels.intensity - pixels.intensity.mean()).sum()
         left = np.square(residual).sum() / (contrast or 1.0)
         misfits = converged & are_misfits(np.array([square]), number, left, known)
-        warn_of_misfits(np.array([square]), misfits, known, _MEANING)
+        unused = ["a higher degree of background"] * (not self.background)
+        warn_of_misfits(np.array([square]), misfits, known, _MEANING, unused)
 
     def _variance(self, pixels, found):
         """Return the variance of each intensity."""

@@ -16,6 +16,7 @@ Arrays of NumPy under names, ``.npz``, are read as well.
 
 import inspect
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
     Raises
     ------
     TypeError
-        If the grid is of another class, or something is given beside a measurement.
+        If the path is none, the grid is of another class or missing, or something is
+        given beside a measurement.
     ValueError
         If shapes do not fit together, or the measurement has no grid yet.
     OSError
@@ -122,8 +124,19 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
     >>> measured.data, measured.quantity, measured.incident_energy
     (array([[1., 2., 3., 4., 5., 6.]]), 'sqe', 50.0)
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            "path must be a str or path-like, and comes first: write_arrays(path, X); "
+            f"got {type(path).__name__}."
+        )
     beside = any(each is not None for each in (grid, errors, temperature))
     if not isinstance(X, Measurement):
+        if grid is None:
+            raise TypeError(
+                "X must be a Measurement, or a grid be given with it; got "
+                f"{type(X).__name__} and no grid. Call write_arrays(path, X, grid), "
+                "the path first."
+            )
         _check_class(grid)
         X = Measurement(X, grid, error=errors, temperature=temperature)
     elif beside:

@@ -15,7 +15,8 @@ from itertools import chain
 import numpy as np
 
 from skphonon.instrument.angle_grid import AngleGrid
-from skphonon.instrument.grid import energy_edges
+from skphonon.instrument.crystal_grid import CrystalGrid
+from skphonon.instrument.grid import SpectrumGrid, energy_edges
 from skphonon.io._averages import Runs, Sums, averages, detector_weights, intensities
 from skphonon.io._overlaps import in_angles, in_centres, in_moduli, pieces, whole
 from skphonon.io._voxels import in_voxels
@@ -79,7 +80,7 @@ def reduce_powder(
         they were multiplied by ki/kf, nothing falls on the grid, or an axis has a
         single bin.
     TypeError
-        If a measurement has a grid already.
+        If a measurement has a grid already, or the grid is none.
 
     Warns
     -----
@@ -122,6 +123,7 @@ def reduce_powder(
            [0.25, 0.63, 0.75],
            [0.  , 0.75, 1.  ]])
     """
+    _check_grid(grid, SpectrumGrid)
     q_edges = grid.edges()[1]
 
     def shares_of(run):
@@ -274,6 +276,7 @@ def reduce_crystal(measured, grid, *, weights="solid_angle", covariance=False):
     >>> reduce_crystal(runs, grid).data.shape  # doctest: +SKIP
     (1, 229635)
     """
+    _check_grid(grid, CrystalGrid)
     if grid.lattice is None:
         raise ValueError(
             "The grid must have a lattice to turn Q into r.l.u., got None. Set "
@@ -295,6 +298,15 @@ def reduce_crystal(measured, grid, *, weights="solid_angle", covariance=False):
         covariance,
         lambda: {"psi": np.array(psi)},
     )
+
+
+def _check_grid(grid, wanted):
+    if not isinstance(grid, wanted):
+        raise TypeError(
+            f"grid must be a {wanted.__name__} of the bins wanted, after what was "
+            "measured, a DetectorMeasurement or several; got "
+            f"{type(grid).__name__} as grid."
+        )
 
 
 def _reduced(measured, grid, shares_of, overlap, weights, covariance, settings=dict):

@@ -1,9 +1,9 @@
 """Extrapolation of surrogates: warnings of rows outside the training set."""
 
-import warnings
-
 import numpy as np
 from scipy.spatial import cKDTree
+
+from skphonon._warnings import warn_user
 
 __all__ = ["ExtrapolationWarning", "anchors_of", "scale", "warn_of_box", "warn_of_gaps"]
 
@@ -32,36 +32,34 @@ def anchors_of(places, random_state):
     return anchors, max(_BESIDE * float(distances.max()), _NEAR)
 
 
-def warn_of_box(values, ranges, names, *, stacklevel):
+def warn_of_box(values, ranges, names):
     """Warn of rows outside the ranges of their columns."""
     low, high = ranges.T
     width = np.where(high > low, high - low, 1.0)
     beyond = np.maximum(low - values, values - high) / width
     if beyond.size and beyond.max() > _MARGIN:
         row, column = np.unravel_index(beyond.argmax(), beyond.shape)
-        warnings.warn(
+        warn_user(
             f"{(beyond > _MARGIN).any(axis=1).sum()} of {len(beyond)} rows lie "
             f"outside the training box, by up to {beyond.max():.0%} of its width: "
             f"{names[column]} is {values[row, column]:g}, trained from {low[column]:g} "
             f"to {high[column]:g}. Keep within, or train on a larger box.",
             ExtrapolationWarning,
-            stacklevel=stacklevel,
         )
 
 
-def warn_of_gaps(coordinates, ranges, anchors, radius, *, stacklevel):
+def warn_of_gaps(coordinates, ranges, anchors, radius):
     """Warn of coordinates within the ranges but far from the training set."""
     looked_at = coordinates[:: -(-len(coordinates) // _LOOKS)]
     inside = scale(looked_at, ranges).clip(-1, 1)  # warn_of_box tells the rest
     distances, _ = cKDTree(anchors).query(inside)
     far = distances > radius
     if far.any():
-        warnings.warn(
+        warn_user(
             f"{far.sum()} of {len(far)} rows looked at lie where the training set has "
             "no coordinates nearby, as on another path: up to "
             f"{distances.max() / 2:.0%} of the box from the nearest, at "
             f"{looked_at[distances.argmax()].round(3).tolist()}. Train on the "
             "coordinates of the measurement.",
             ExtrapolationWarning,
-            stacklevel=stacklevel,
         )

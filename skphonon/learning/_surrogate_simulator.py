@@ -211,16 +211,15 @@ class NetworkSimulator(Simulator):
         return self.unit * np.expm1(target), slope * np.exp(target)
 
     def _warn_of_both(self, coordinates, parameters):
-        """Warn at the caller of the public method that calls this."""
         self._warn_of(coordinates, gaps_too=True)
         self._warn_of(parameters, self._n_coordinates)
 
     def _warn_of(self, values, first=0, gaps_too=False):
-        """Warn of values in columns from `first`, five calls up."""
+        """Warn of values in columns from `first`."""
         columns = slice(first, first + values.shape[1])
         names = [f"coordinate {n}" for n in range(self._n_coordinates)]
         names += [f"parameter {name}" for name in self.parameter_names]
         ranges = self.ranges_[columns]
-        warn_of_box(values, ranges, names[columns], stacklevel=5)
+        warn_of_box(values, ranges, names[columns])
         if gaps_too and self._n_coordinates:
-            warn_of_gaps(values, ranges, self._anchors, self._radius, stacklevel=5)
+            warn_of_gaps(values, ranges, self._anchors, self._radius)

@@ -5,10 +5,10 @@ cannot return and that is no white noise, and the distance of the code from the 
 code of training spectra. Each becomes a p-value by its rank among reference spectra.
 """
 
-import warnings
-
 import numpy as np
 from scipy.stats import false_discovery_control
+
+from skphonon._warnings import warn_user
 
 __all__ = [
     "NoveltyMixin",
@@ -133,7 +133,7 @@ def warn_of_foreign(statistics, p, reference, level, name):
         f"of training spectra are below {usual_distance:.2f}",
     )
     told = [why for why, each in zip(reasons, p[row], strict=True) if 2 * each < level]
-    warnings.warn(
+    warn_user(
         f"{len(foreign)} of {len(p)} spectra are unlike those that {name} was trained "
         f"on. The first is row {row} (p = {combined[row]:.1g}): {', and '.join(told)}. "
         "What is predicted from such codes is a guess. Check the material, the "
@@ -142,7 +142,6 @@ def warn_of_foreign(statistics, p, reference, level, name):
         "in make_powder_spectra), fine-tune on them (partial_fit), or fit what is "
         "unknown along (nuisance in LeastSquaresInverter).",
         OutOfDistributionWarning,
-        stacklevel=5,  # through transform and what scikit-learn wraps it in
     )
 
 

@@ -56,6 +56,8 @@ TRUSTED_TYPES = {
 _KINDS = BaseEstimator, Immutable
 _FORMAT = "skphonon model"
 _FORMAT_VERSION = 2
+_PICKLES = b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"  # protocol 2 to 5
+_NAMES_OF_PICKLES = ".joblib", ".pickle", ".pkl"  # compressed ones begin otherwise
 # What estimators and numpy raise when they are given nonsense for a state.
 _NONSENSE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError)
 
@@ -174,21 +176,33 @@ def load_model(path, *, trusted=()):
     try:
         arrays, texts = from_bytes(content)
     except ValueError as error:
-        raise ValueError(
-            f"{path} is not a whole model file: {error}. Get it again from where it "
-            "comes from."
-        ) from error
+        raise ValueError(_not_whole(path, content, error)) from error
     _check_format(path, texts)
     try:
         model = _build(texts, arrays, extra)
     except ValueError as error:
+        written_by = texts.get("skphonon")
+        others = f" It was written by skphonon {written_by}, this is {__version__}."
         raise ValueError(
-            f"{path} holds no model that can be built here: {error}. It was written by "
-            f"skphonon {texts.get('skphonon')}, this is {__version__}."
+            f"{path} holds no model that can be built here: {error}."
+            + (written_by not in (None, __version__)) * others
         ) from error
     if not isinstance(model, _KINDS):
         raise ValueError(f"{path} must hold an estimator, got {type(model).__name__}.")
     return model
+
+
+def _not_whole(path, content, error):
+    if content.startswith(_PICKLES) or Path(path).suffix in _NAMES_OF_PICKLES:
+        return (
+            f"{path} must be a file of save_model, and looks like a pickle, as "
+            "joblib.dump writes it. A pickle runs whatever its author put in: read it "
+            "with joblib.load if you trust that person."
+        )
+    return (
+        f"{path} is not a whole model file: {error}. Get it again from where it "
+        "comes from."
+    )
 
 
 def _build(texts, arrays, extra):
@@ -330,7 +344,21 @@ def _not_storable(value, name):
     cls = type(value)
     return TypeError(
         "A model file holds numbers, text and arrays in estimators of trusted types; "
-        f"{name} is a {cls.__module__}.{cls.__qualname__}. For a search save its "
-        "best_estimator_, for random_state set an int, pass an estimator of your own "
-        "in trusted; or use joblib.dump for a file that stays in your group."
+        f"{name} is a {cls.__module__}.{cls.__qualname__}. {_instead(value)} "
+        "joblib.dump makes files of anything, which stay in your group."
     )
+
+
+def _instead(value):
+    if hasattr(value, "best_estimator_"):
+        return "Save the best_estimator_ of the search."
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return "Set random_state to an int."
+    if hasattr(value, "simulator"):
+        return (
+            f"A {type(value).__name__} learns little from data: save its simulator, "
+            "and make it again where it is needed."
+        )
+    if isinstance(value, _KINDS):
+        return f"If it is yours, pass the class: trusted=[{type(value).__name__}]."
+    return "Replace it by something that such a file holds, or leave it out."

@@ -1,5 +1,6 @@
 """Training sets in files: the same spectra whatever interrupts their writing."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -309,10 +310,12 @@ def test_other_settings_are_refused_by_name(store, simulator, changes, message):
 
 def test_another_version_is_refused_but_read(store, simulator, monkeypatch):
     monkeypatch.setattr("skphonon.datasets._store_writing.__version__", "99.0")
-    with pytest.raises(ValueError, match=r"skphonon is '.*' there, '99\.0' asked for"):
+    message = r"begun by skphonon .*, this is 99\.0.*Write to a new folder"
+    with pytest.raises(ValueError, match=message) as raised:
         write_powder_spectra(
             store.path, simulator, 130, noise=0.1, random_state=3, shard_size=64
         )
+    assert "Ask for the same" not in str(raised.value)
     assert len(open_powder_spectra(store.path)) == 130
 
 
@@ -493,6 +496,121 @@ def test_a_damaged_shard_is_named_and_can_be_replaced(store, simulator):
         store.path, simulator, 130, noise=0.1, random_state=3, shard_size=64
     )
     assert file.read_bytes() == sound
+
+
+ODD = [None, True, 0, -5, 1.5, 10**400, "floatabc", [], [[]], ["a", 1], {}, {"a": 1}]
+
+
+def entries_of(mapping, above=()):
+    for name, value in mapping.items():
+        yield (*above, name)
+        if isinstance(value, dict):
+            yield from entries_of(value, (*above, name))
+
+
+def damaged_manifests(manifest):
+    """Yield copies in which an entry is missing, odd or one too many."""
+    for *above, name in entries_of(manifest):
+        for odd in [*ODD, "missing", "more"]:
+            damaged = copy.deepcopy(manifest)
+            part = damaged
+            for key in above:
+                part = part[key]
+            if odd == "missing":
+                del part[name]
+            elif odd == "more":
+                part["unknown"] = 1
+            else:
+                part[name] = odd
+            yield damaged
+
+
+def test_whatever_a_manifest_holds_is_read_or_refused(tmp_path, simulator):
+    store = write_powder_spectra(tmp_path, simulator, 5, random_state=0, shard_size=3)
+    X, y = store.load()
+    file = tmp_path / "manifest.json"
+    refused = 0
+    for damaged in damaged_manifests(json.loads(file.read_text())):
+        file.write_text(json.dumps(damaged))
+        try:
+            opened = open_powder_spectra(tmp_path)
+            parts = zip(*opened.batches(2), strict=True)
+            batches = [np.concatenate(part) for part in parts]
+            rows = opened.load()
+        except (ValueError, OSError):
+            refused += 1
+            continue
+        assert_array_equal(batches[0], X)  # what describes the simulator is not needed
+        assert_array_equal(rows[1], y)
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n_samples", "130", r"hold n_samples, a positive integer; got '130'"),
+        ("n_samples", 10**12, r"is not complete: 15624999997 of 15625000000 shards"),
+        ("n_samples", 192, r"shard-00002\.h5 .* 64 rows of .* got .* \(2, "),
+        ("n_samples", 129, r"shard-00002\.h5 .* 1 rows of .* got .* \(2, "),
+        ("shard_size", 0, r"hold shard_size, a positive integer; got 0"),
+        ("shard_size", -5, r"hold shard_size, a positive integer; got -5"),
+        ("dtype", "floatabc", r"hold dtype, one of float32, float64; got 'floatabc'"),
+        ("dtype", "float64", r"64 rows of float64 in 45 columns, .* got float32"),
+        ("parameter_names", None, r"hold parameter_names, a list of names; got None"),
+        ("parameter_names", ["a"], r"float64 in 1 columns, .* \(64, 2\)"),
+    ],
+)
+def test_a_damaged_manifest_is_refused_by_name(store, name, value, message):
+    file = store.path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["settings"][name] = value
+    file.write_text(json.dumps(manifest))
+    with pytest.raises((ValueError, OSError), match=message):
+        open_powder_spectra(store.path).load()
+    with pytest.raises((ValueError, OSError), match=message):
+        list(open_powder_spectra(store.path).batches(100))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unknown": 1}, "unknown"),
+        ({"mask": ["11"]}, "mask"),
+        ({"q": [0.0, 1.0], "mask": None}, r"in 18 columns, .* \(64, 45\)"),
+        ({"energy": "a"}, "settings of a SpectrumGrid"),
+    ],
+)
+def test_a_damaged_grid_is_refused(store, change, message):
+    file = store.path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["grid"].update(change)
+    file.write_text(json.dumps(manifest))
+    with pytest.raises((ValueError, OSError), match=message):
+        open_powder_spectra(store.path)
+
+
+def test_a_shard_of_something_else_is_refused(store):
+    def replace(name, value):
+        with h5py.File(store.path / "shard-00001.h5", "a") as file:
+            del file[name]
+            if value is None:
+                file.create_group(name)
+            else:
+                file[name] = value
+
+    for name, value, got in [
+        ("X", None, "got a group"),
+        ("X", np.float32(1), r"got float32 of shape \(\)"),
+        ("X", np.ones((64, 44), np.float32), r"got float32 of shape \(64, 44\)"),
+        ("X", np.ones((0, 45), np.float32), r"got float32 of shape \(0, 45\)"),
+    ]:
+        replace(name, value)
+        with pytest.raises(OSError, match=rf"shard-00001\.h5 cannot be .* {got}"):
+            store.load()
+    replace("X", np.ones((64, 45), np.float32))
+    replace("y", np.full((64, 2), b"a"))
+    with pytest.raises(OSError, match=r"y must hold 64 rows of float64 in 2 columns"):
+        list(store.batches(9))
 
 
 def test_manifest_is_read_by_people(store):

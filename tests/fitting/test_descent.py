@@ -196,6 +196,24 @@ def test_what_is_not_finite_is_not_entered():
     assert_array_equal(found.parameters[1], -1.0)
 
 
+def broken(rows, which):
+    """Derivatives of the second of three parameters are no numbers below 0."""
+    slopes = np.tile(np.eye(3), (len(rows), 1, 1))
+    slopes[rows[:, 1] < 0, 1, 1] = np.nan
+    return of_residuals(rows - [1.0, -1.0, 1.0], slopes)
+
+
+def test_where_derivatives_are_not_finite_is_not_entered():
+    starts = np.array([[2.0, 2.0, 2.0], [2.0, -2.0, 2.0]])
+    found = descend(broken, starts, step_tolerance=1e-9)
+    assert np.isfinite(found.parameters).all()
+    assert found.parameters[0, 1] >= 0
+    assert_array_equal(found.converged, False)
+    assert_array_equal(found.parameters[1], starts[1])
+    with pytest.raises(ValueError, match=r"for parameter 1 \(of 3, counted from 0\)"):
+        descend(broken, starts[1:], step_tolerance=1e-9)
+
+
 def test_details_and_names_of_rows_come_along():
     targets = np.array([1.0, 5.0, 3.0])
 

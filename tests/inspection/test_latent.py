@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skphonon.inspection import (
@@ -240,6 +241,26 @@ def test_an_extractor_is_needed(spectra):
     pixels = make_pipeline(MaskedSpectrumPreprocessor(), LinearRegression())
     with pytest.raises(TypeError, match="got Pipeline without one"):
         latent_sensitivity(pixels.fit(spectra, y), spectra)
+
+
+def test_pipelines_within_a_pipeline_are_opened(pipeline, spectra):
+    front, regressor = pipeline[:-1], pipeline[-1]
+    expected = latent_sensitivity(pipeline, spectra)
+    moved = latent_traversal(pipeline, spectra)
+    for first in (FrozenEstimator(front), front):
+        nested = make_pipeline("passthrough", first, FrozenEstimator(regressor))
+        assert_allclose(latent_sensitivity(nested, spectra), expected)
+        assert_allclose(latent_traversal(nested, spectra), moved)
+
+
+def test_a_search_is_told_from_other_estimators(spectra):
+    X, y = np.nan_to_num(spectra), np.nansum(spectra, axis=1)
+    with pytest.raises(TypeError, match="got LinearRegression") as raised:
+        latent_sensitivity(LinearRegression().fit(X, y), X)
+    assert "best_estimator_" not in str(raised.value)
+    search = GridSearchCV(make_pipeline(PCA(2), LinearRegression()), {}).fit(X, y)
+    with pytest.raises(TypeError, match="Pass the best_estimator_ of the search"):
+        latent_sensitivity(search, X)
 
 
 def test_the_extractor_must_be_fitted(spectra):

@@ -18,6 +18,7 @@ from skphonon.inspection import (
     draw_parameters,
     high_symmetry_path,
 )
+from skphonon.physics import UnstableCrystalWarning
 from skphonon.physics.constants import MEV_PER_THZ
 from skphonon.physics.elasticity import elastic_constants
 from skphonon.physics.zone.thermodynamics import PhononProperties
@@ -117,13 +118,15 @@ def test_given_draws_are_kept_and_none_are_made_of_nothing(model):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"std": [0.1] * 4}, "one column each of 1XX"),
+        ({"std": [0.1] * 4}, "one number each of 1XX"),
+        ({"std": 0.1}, r"std must have shape \(5,\).*got shape \(\)"),
         ({"std": [-0.1] * 5}, "std must not be negative"),
-        ({"covariance": np.eye(4)}, r"shape \(5, 5\), got shape \(4, 4\)"),
+        ({"covariance": np.eye(4)}, r"shape \(5, 5\), a.* got shape \(4, 4\)"),
+        ({"covariance": np.ones((1, 5, 5))}, r"covariance_\[0\]"),
         ({"covariance": np.full((5, 5), np.inf)}, "needs a prior"),
         ({"covariance": -np.eye(5)}, "positive semidefinite"),
         ({"covariance": np.triu(np.ones((5, 5)))}, "an asymmetry of 1"),
-        ({"draws": np.full((2, 5), np.nan)}, "must be finite"),
+        ({"draws": np.full((2, 5), np.nan)}, "draws must be finite"),
         ({"std": np.ones(5), "covariance": np.eye(5)}, "got 2 of them"),
         ({"parameters": np.ones((2, 5))}, "one spectrum at a time"),
     ],
@@ -206,6 +209,35 @@ def test_unstable_draws_are_drawn_below_zero(model):
     display = PhononBandsDisplay.from_draws(given, n_points=3)
     assert (display.data["value"] <= 0).all()
     assert display.plot().ax_.get_ylim()[0] < -30
+
+
+@pytest.mark.parametrize(
+    ("measured", "came"),
+    [
+        ([[0, 0, 0, 1.0]], "got a list"),
+        (
+            pd.DataFrame({"q": [0.1], "energy": [3.0]}),
+            "got q, energy without q1, q2, q3",
+        ),
+    ],
+)
+def test_measured_points_need_their_columns(few, measured, came):
+    with pytest.raises(ValueError, match=f"q1, q2, q3, energy, and std if.*{came}"):
+        PhononBandsDisplay.from_draws(few, measured=measured)
+
+
+def test_bands_of_two_lattices_do_not_share_a_path(model):
+    cubic = ForceConstantModel(3.0 * np.eye(3), "Al", n_shells=1, reference=[1.0, 0.1])
+    sets = {"fcc": draw_parameters(model), "sc": draw_parameters(cubic)}
+    with pytest.raises(ValueError, match=r"same lattice.*'fcc' and 'sc'"):
+        PhononBandsDisplay.from_draws(sets)
+
+
+def test_a_path_is_that_of_a_model(model, few):
+    with pytest.raises(TypeError, match="got ParameterDraws, which has one: pass its"):
+        high_symmetry_path(few)
+    with pytest.raises(TypeError, match=r"got list\.$"):
+        high_symmetry_path([model])
 
 
 def test_polar_bands_reach_the_longitudinal_limit(salt):
@@ -430,10 +462,12 @@ def test_elastic_constants_of_a_hexagonal_crystal_warn():
         positions=[[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]],
     )
     parameters = 1 + np.random.default_rng(5).random(len(model.parameter_names))
-    with pytest.warns(UserWarning, match="change as the crystal is turned"):
-        data = ElasticConstantsDisplay.from_draws(
-            draw_parameters(model, parameters)
-        ).data
+    given = draw_parameters(model, parameters)
+    with (
+        pytest.warns(UnstableCrystalWarning, match="best constants describe an unst"),
+        pytest.warns(UserWarning, match="change as the crystal is turned"),
+    ):
+        data = ElasticConstantsDisplay.from_draws(given).data
     names = ["C11", "C12", "C13", "C33", "C44", "C66"]
     assert data["constant"].tolist() == names
     value = data.set_index("constant")["value"]
@@ -443,10 +477,29 @@ def test_elastic_constants_of_a_hexagonal_crystal_warn():
 # --- what all displays do
 
 
+def test_elastic_constants_of_unstable_crystals_are_told(model, few):
+    sheared = few.parameters * [1, 3, 1, 1, 1]  # C44 < 0
+    given = few._replace(parameters=sheared)
+    with pytest.warns(UnstableCrystalWarning, match="best constants describe an unst"):
+        data = ElasticConstantsDisplay.from_draws(given).data
+    assert data["value"].min() < 0
+    draws = np.vstack([few.draws, [sheared]])
+    with pytest.warns(UnstableCrystalWarning, match="1 of 31 draws describe"):
+        ElasticConstantsDisplay.from_draws(few._replace(draws=draws))
+
+
+def test_measured_elastic_constants_are_known_by_name(few):
+    display = ElasticConstantsDisplay.from_draws(few)
+    with pytest.raises(ValueError, match="C11, C12, C44; got C99"):
+        display.plot(measured={"C11": 110.0, "C99": 3.0})
+
+
 def test_unstable_draws_are_counted_and_left_out(model, few):
     draws = np.concatenate([few.draws, -few.draws[:3]])
     given = few._replace(draws=draws)
-    with pytest.warns(UserWarning, match="3 of 33 draws of 'fit' describe an unstable"):
+    with pytest.warns(
+        UnstableCrystalWarning, match="3 of 33 draws of 'fit' describe an unstable"
+    ):
         data = HeatCapacityDisplay.from_draws(
             {"fit": given}, temperature=[100.0], mesh=4
         ).data
@@ -458,7 +511,9 @@ def test_unstable_draws_are_counted_and_left_out(model, few):
 
 def test_unstable_best_constants_have_no_value(few):
     given = few._replace(parameters=-few.parameters)
-    with pytest.warns(UserWarning, match="The best constants describe an unstable"):
+    with pytest.warns(
+        UnstableCrystalWarning, match="The best constants describe an unstable"
+    ):
         data = ThermalDisplacementsDisplay.from_draws(
             given, temperature=[100.0], mesh=4
         ).data

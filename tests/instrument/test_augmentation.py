@@ -30,8 +30,14 @@ def test_ranges_come_in_the_order_of_names():
 def test_what_is_no_range_is_refused():
     with pytest.raises(ValueError, match="augmentation must name some of scale"):
         settle_ranges(Simulator(), 0.0, {"colour": 1})
+    with pytest.raises(ValueError, match=r"argument of its own.*noise=\(0, 0\.1\) bes"):
+        settle_ranges(Simulator(), 0.0, {"noise": (0, 0.1)})
+    with pytest.raises(ValueError, match="low not above high; got"):
+        settle_range("q_scale", (1.1, 0.9))
     with pytest.raises(TypeError, match="augmentation must be a dict"):
         settle_ranges(Simulator(), 0.0, ["scale"])
+    with pytest.raises(ValueError, match=r"counts must be at most 1e\+12 neutrons"):
+        settle_range("counts", (10, 1e30))
     with pytest.raises(ValueError, match="counts must be positive"):
         settle_range("counts", (0, 10))
 

@@ -352,6 +352,47 @@ def test_prior_and_data_meet_where_precisions_say(known_errors, as_matrix):
     assert_allclose(std[0], np.sqrt(np.diag(covariance)), rtol=1e-4)
 
 
+@pytest.mark.parametrize("narrow", [1e-4, 1e-6, 1e-9, 1e-12, 1e-15])
+def test_a_narrow_prior_is_kept_to_its_width(truth, narrow):
+    mean, X = Peaks.reference, noisy(truth)
+    prior = (mean, np.full(3, narrow))
+    inverter = LeastSquaresInverter(Peaks(), prior=prior).fit(X)
+    with pytest.warns(MisfitWarning):
+        off = inverter.predict(X) - mean
+    assert inverter.converged_.all()
+    assert np.abs(off).max() < 0.05 * narrow + np.spacing(mean.max())
+
+
+@pytest.mark.parametrize("narrow", [1e-4, 1e-6])
+def test_a_prior_that_is_narrow_along_one_direction(truth, narrow):
+    mean, along = Peaks.reference, np.array([1.0, -1.0, 0.0])
+    prior = (mean, narrow**2 * np.eye(3) + np.outer(along, along))
+    X = noisy(truth)
+    inverter = LeastSquaresInverter(Peaks(), prior=prior).fit(X)
+    with pytest.warns(MisfitWarning):
+        off = inverter.predict(X) - mean
+    assert inverter.converged_.all()
+    assert np.abs(off[:, :2].sum(axis=1)).max() < 0.05 * narrow
+    assert np.abs(off[:, 0]).max() > 0.1
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize("scale", ["fitted", "normalized"])
+def test_derivatives_that_are_not_finite_are_refused(truth, odd, scale):
+    class Broken(Peaks):
+        def jacobian(self, parameters, *, return_spectra=False, **options):
+            derivatives, spectra = super().jacobian(
+                parameters, return_spectra=True, **options
+            )
+            assert np.isfinite(parameters).all()
+            derivatives[:, 7, 1] = odd
+            return (derivatives, spectra) if return_spectra else derivatives
+
+    inverter = LeastSquaresInverter(Broken(), scale=scale).fit(noisy(truth))
+    with pytest.raises(ValueError, match=r"must be finite .* parameter 1 \(of 3"):
+        inverter.predict(noisy(truth))
+
+
 def test_absolute_intensities_are_not_scaled(truth):
     X = noisy(truth, 0.01)
     inverter = LeastSquaresInverter(Peaks(), scale="absolute").fit(X)
@@ -409,8 +450,11 @@ def test_candidates_and_several_starts_find_what_one_does_not():
     far = [30.0, 20.0, 0.8]  # both peaks beside those of the spectrum
     settings = {"initial": far, "random_state": 0}
     one = LeastSquaresInverter(Peaks(), n_candidates=1, **settings).fit(X)
-    with pytest.warns(ConvergenceWarning, match="no parameter changes the simulation"):
+    with pytest.warns(ConvergenceWarning, match="no parameter changes the sim") as log:
         one.predict(X)
+    assert log[0].filename == __file__
+    assert "start elsewhere with initial" in str(log[0].message)
+    assert "max_evaluations" not in str(log[0].message)  # more would not help
     for options in ({"n_candidates": 64}, {"n_starts": 4}):
         many = LeastSquaresInverter(Peaks(), **options, **settings).fit(X)
         assert_allclose(many.predict(X)[0], Peaks.reference, atol=0.2)
@@ -561,6 +605,25 @@ def test_a_nuisance_at_its_bound_is_told_and_has_a_width(truth):
     assert not near.at_bound_.to_numpy().any()
 
 
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({}, r"along by nuisance \(width\) or a higher degree of background"),
+        ({"background": None}, r"along by nuisance \(width\) or background\."),
+        ({"background": 2}, r"along by nuisance \(width\)\."),
+        ({"nuisance": {"width": (2, 4.5)}}, r"along by a higher degree of background"),
+        ({"nuisance": {"width": (2, 4.5)}, "background": 2}, "improve the model"),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::skphonon.inversion.BoundWarning")
+def test_a_bad_fit_names_what_is_not_fitted_along_yet(truth, settings, advice):
+    X = noisy(truth, 0.005, width=7.0)
+    inverter = LeastSquaresInverter(Peaks(), **settings).fit(X)
+    with pytest.warns(MisfitWarning, match=advice):
+        inverter.predict(X)
+
+
 def test_a_bad_fit_is_told_what_its_error_bars_mean(truth):
     """Peaks of another width than the model has: constants are off by many of them."""
     X = noisy(truth, 0.01, width=7.0)
@@ -617,11 +680,12 @@ def test_a_million_pixels_do_not_cry_wolf():
     ("settings", "message"),
     [
         ({"bounds": (0.0, [30.0, 30.0, 0.5])}, "bounds must include the start"),
-        ({"bounds": (2.0, 1.0)}, "bounds must be low < high"),
+        ({"bounds": (2.0, 1.0)}, "low below high for every"),
         ({"nuisance": {"colour": (0, 1)}}, r"must name .*\(width\), got 'colour'"),
-        ({"nuisance": {"width": (2, 2)}}, "'width' must have bounds"),
+        ({"nuisance": {"width": (2, 2)}}, "'width' must have bounds.*low below high"),
         ({"prior": ([1, 2], [1, 1, 1])}, r"prior must be means of shape \(3,\)"),
         ({"prior": ([1, 2, 3], -np.eye(3))}, "prior must have positive"),
+        ({"prior": ([1, 2, 3], [1, 0, 1])}, r"not: \w+ \(0\)\."),
         ({"scale": "normalized", "background": 1}, "nothing fitted but"),
         ({"scale": "normalized", "loss": "huber"}, "nothing fitted but"),
         ({"background": np.ones((2, 7))}, r"background must .* \(n_terms, 60\)"),
@@ -736,7 +800,7 @@ def test_error_bars_of_unstable_crystals_do_not_hold(truth):
 
     X = noisy(np.array([[18.0, 20.0, 0.8], [18.0, 17.0, 0.8]]))
     inverter = LeastSquaresInverter(Stiff()).fit(X)
-    message = r"1 of 2 spectra \(first: sample 1\) are fitted best by what is not"
+    message = r"1 of 2 spectra \(first: sample 1\) are fitted best by unstable"
     for return_std in (True, False):
         with pytest.warns(IdentifiabilityWarning, match=message) as told:
             inverter.predict(X, return_std=return_std)

@@ -11,7 +11,11 @@ from sklearn.frozen import FrozenEstimator
 
 from skphonon import ImplicitSpectrumModel, PixelInverter
 from skphonon.instrument.background import nonnegative_terms
-from skphonon.inversion import BoundWarning, MisfitWarning
+from skphonon.inversion import (
+    BoundWarning,
+    IdentifiabilityWarning,
+    MisfitWarning,
+)
 from skphonon.inversion._pixel_fitting import Fitted, Pixels, compare
 from skphonon.learning import ExtrapolationWarning
 
@@ -366,9 +370,50 @@ def test_what_is_not_determined_has_no_error_bar(X):
             slopes[..., 1] = 0
             return (slopes, spectra) if return_spectra else slopes
 
-    inverter = PixelInverter(Flat(), loss="poisson", random_state=0).fit(X, counts(X))
+    inverter = PixelInverter(Flat(), loss="poisson", random_state=0)
+    with pytest.warns(IdentifiabilityWarning, match="Intensities do not .* slope, al"):
+        inverter.fit(X, counts(X))
     assert np.isinf(inverter.std_[1])
     assert_allclose(inverter.parameters_[0], TRUTH[0], atol=4 * inverter.std_[0])
+
+
+@pytest.mark.parametrize("loss", ["chi2", "poisson"])
+@pytest.mark.parametrize("errors", ["residual", "noise"])
+@pytest.mark.parametrize("model", [None, Ridge()])
+def test_intensities_that_are_all_the_same_determine_nothing(X, loss, errors, model):
+    inverter = quick(loss=loss, errors=errors).set_params(model=model)
+    with pytest.warns(IdentifiabilityWarning, match="do not determine .*, .*, alone"):
+        inverter.fit(X, np.full(len(X), 3.0))
+    assert np.isinf(inverter.std_).all()
+    assert_allclose(inverter.predict(X), 3.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["chi2", "poisson", "correlation"])
+@pytest.mark.parametrize("model", [None, Ridge()])
+def test_pixels_at_one_place_determine_nothing(loss, model):
+    X = np.tile([1.0, 15.0], (400, 1))
+    y = np.random.default_rng(0).poisson(5, 400)
+    inverter = quick(loss=loss).set_params(model=model)
+    with pytest.warns(IdentifiabilityWarning, match="do not determine .*, .*, alone"):
+        inverter.fit(X, y)
+    assert np.isinf(inverter.std_).all()
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_derivatives_that_are_not_finite_are_refused(X, odd):
+    class Broken(Ridge):
+        beyond = -np.inf
+
+        def jacobian_at(self, coordinates, parameters, return_spectra=False):
+            slopes, spectra = super().jacobian_at(coordinates, parameters, True)
+            slopes[np.ravel(parameters)[::2] > self.beyond, 7, 1] = odd
+            return (slopes, spectra) if return_spectra else slopes
+
+    inverter = PixelInverter(Broken(), loss="poisson", random_state=0)
+    with pytest.raises(ValueError, match=r"must be finite .* parameter 1 \(of 2"):
+        inverter.fit(X, counts(X))
+    inverter.model.beyond = 12.5  # elsewhere they are: there the search stays
+    assert_allclose(inverter.fit(X, counts(X)).parameters_, TRUTH, atol=0.5)
 
 
 def test_parameters_without_a_spectrum_are_avoided(X):

@@ -127,8 +127,10 @@ def test_a_measurement_is_all_that_is_given(tmp_path):
     measured = Measurement(spectra(grid), grid)
     with pytest.raises(TypeError, match="measurement must be all that is given"):
         write_arrays(path, measured, grid)
-    with pytest.raises(TypeError, match=r"grid must be one of .*, got NoneType"):
+    with pytest.raises(TypeError, match=r"X must be a Measurement, .* ndarray and no"):
         write_arrays(path, measured.data)
+    with pytest.raises(TypeError, match=r"path must be .* comes first.* got Measure"):
+        write_arrays(measured, path)
     one = np.ones(1)
     run = DetectorMeasurement(
         [one], incident_energy=50.0, energy_edges=[0, 1], polar=one, azimuthal=one,

@@ -312,6 +312,17 @@ def test_what_cannot_be_reduced_is_named(path):
         reduce_powder(measured, GRID)
 
 
+@pytest.mark.parametrize("reduce", [reduce_powder, reduce_crystal])
+def test_exchanged_arguments_are_named(path, reduce):
+    run, wanted = read_nxspe(path), "grid must be a (Spectrum|Crystal)Grid of the bins"
+    with pytest.raises(TypeError, match=rf"{wanted}.* got DetectorMeasurement as grid"):
+        reduce(GRID, run)
+    with pytest.raises(TypeError, match=rf"{wanted}.* got tuple as grid"):
+        reduce(run, (GRID.energy, GRID.q))
+    with pytest.raises(TypeError, match=r"DetectorMeasurement, .* got NoneType"):
+        reduce_powder(None, GRID)
+
+
 def test_reduced_counts_are_what_a_simulator_gives(tmp_path):
     """Aluminium simulated, counted in detectors and reduced is aluminium simulated."""
     model = load_aluminium_model()

@@ -3,11 +3,13 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
 from importlib import import_module
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -28,6 +30,7 @@ import skphonon
 import skphonon._versioned as persistence
 from skphonon import (
     ForceConstantRegressor,
+    LeastSquaresInverter,
     MaskedSpectrumPreprocessor,
     PowderSimulator,
     SpectrumGrid,
@@ -371,6 +374,41 @@ def test_pickles_and_archives_are_not_opened(path, tmp_path):
     assert os.path.isdir(trap)
 
 
+@pytest.mark.parametrize("compress", [0, 3])
+def test_pickles_are_told_apart(path, compress):
+    path = path.with_suffix(".joblib")
+    joblib.dump(Ridge(), path, compress=compress)
+    assert "joblib.load if you trust" in refusal(path, path.read_bytes())
+
+
+def test_the_page_names_every_trusted_type():
+    page = (Path(__file__).parents[2] / "docs" / "share_models.rst").read_text()
+    listed = page.partition("Only these classes can be named:")[2]
+    names = re.findall(r"``(\w+)``", listed.partition("They are")[0])
+    assert set(names) == set(TRUSTED_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("make", "advice"),
+    [
+        (lambda s: LeastSquaresInverter(s), "save its simulator, and make it again"),
+        (lambda s: GridSearchCV(Ridge(), {}).fit(np.eye(15), range(15)), "best_est"),
+        (lambda s: Ridge(random_state=np.random.RandomState(0)), "to an int"),
+        (lambda s: FunctionTransformer(), "trusted=.FunctionTransformer."),
+        (lambda s: Ridge(alpha=print), "leave it out"),
+    ],
+)
+def test_advice_is_for_what_cannot_be_saved(make, advice, path):
+    grid = SpectrumGrid(np.arange(10, 40, 5.0), np.arange(1, 6, 1.0))
+    simulator = PowderSimulator(load_aluminium_model(), grid, energy_resolution=1.5)
+    with pytest.raises(TypeError, match=advice) as raised:
+        save_model(make(simulator), path)
+    told = [
+        word in str(raised.value) for word in ("search", "random_state", "trusted=")
+    ]
+    assert sum(told) <= 1  # not the advice for others
+
+
 @pytest.mark.parametrize(
     "name",
     ["system", "os.system", "eval", "FunctionTransformer", "Box", "../Ridge"],
@@ -379,7 +417,9 @@ def test_classes_that_are_not_trusted_are_refused_by_name(name, path):
     code = {"instance": [name, {"dict": {"command": "true"}}]}
     nested = {"instance": ["FrozenEstimator", {"dict": {"estimator": code}}]}
     for model in (code, nested):
-        assert f"the class {name!r} is not trusted" in refusal(path, forged(model))
+        message = refusal(path, forged(model))
+        assert f"the class {name!r} is not trusted" in message
+        assert "written by" not in message  # versions are not the reason
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,11 @@ def test_bad_arguments(aluminium):
         displacement_tensors(aluminium, p, [10.0], mesh=1)
     with pytest.raises(ValueError, match="width must be above 0"):
         density_of_states(aluminium, p, [1.0], width=0.0)
+    with pytest.raises(ValueError, match=r"width must be .* finite"):
+        density_of_states(aluminium, p, [1.0], width=np.inf)
+    for energy in ([np.nan, 1.0], [np.inf], [[1.0, 2.0]]):
+        with pytest.raises(ValueError, match=r"energy must be .* finite .* shape"):
+            density_of_states(aluminium, p, energy, width=1.0)
     with pytest.raises(ValueError, match="one column each of 1XX"):
         heat_capacity(aluminium, [[1.0, 2.0]], [10.0])
 
@@ -242,3 +247,51 @@ def test_an_unstable_first_set_costs_the_others_nothing(aluminium):
         found = displacement_tensors(aluminium, rows, [300.0])
     alone = displacement_tensors(aluminium, aluminium.reference, [300.0])
     assert_allclose(found[1], alone[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("mesh", [None, 4])
+def test_nothing_asked_for_is_nothing_found(aluminium, mesh):
+    rows = aluminium.reference * np.array([[1.0], [1.1]])
+    assert heat_capacity(aluminium, rows, [], mesh).shape == (2, 0)
+    assert displacement_tensors(aluminium, rows, [], mesh).shape == (2, 0, 1, 3, 3)
+    assert density_of_states(aluminium, rows, [], 1.0, mesh).shape == (2, 0)
+
+
+def test_modes_between_the_points_of_all_meshes_are_missed_aloud(
+    aluminium, monkeypatch
+):
+    monkeypatch.setattr("skphonon.physics.zone.thermodynamics._LARGEST", 1000)
+    with pytest.warns(ConvergenceWarning, match="a larger width, or pass a finer mesh"):
+        density = density_of_states(aluminium, aluminium.reference, [4.0], width=1e-4)
+    assert density[0, 0] < 0.1
+
+
+def test_close_to_absolute_zero(aluminium):
+    found = heat_capacity(
+        aluminium, aluminium.reference, [0.0, 5e-324, 1e-300, 1e-20], mesh=4
+    )
+    assert_allclose(found, 0.0, atol=0)
+
+
+@pytest.mark.parametrize("mesh", [None, 4])
+def test_free_atoms_are_anywhere(aluminium, mesh):
+    rows = np.stack([aluminium.reference, 0 * aluminium.reference])
+    for some in (rows, rows[1:], rows[::-1]):
+        with pytest.warns(UnstableCrystalWarning, match="1 of . parameter sets leave"):
+            found = displacement_tensors(aluminium, some, [0.0, 300.0], mesh)
+        free = ~some.any(axis=1)
+        assert np.isnan(found[free]).all()
+        assert np.isfinite(found[~free]).all()
+
+
+def test_atoms_that_are_free_one_way_are_anywhere():
+    """Forces within a plane do not hold what moves out of it."""
+    model = ForceConstantModel([[3.0, 0, 0], [0, 3.0, 0], [0, 0, 5.0]], "Al", None)
+    springs = np.zeros((len(model.bonds), 3, 3))
+    springs[np.isclose(np.linalg.norm(model.bonds, axis=1), 3.0)] = np.diag(
+        [-1.0, -1.0, 0]
+    )
+    parameters = model.parameters(np.concatenate([-springs.sum(axis=0)[None], springs]))
+    with pytest.warns(UnstableCrystalWarning, match="1 of 1 parameter sets leave"):
+        found = displacement_tensors(model, parameters, [300.0], mesh=4)
+    assert np.isnan(found).all()

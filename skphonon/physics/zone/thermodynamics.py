@@ -22,7 +22,13 @@ from skphonon.physics._phonon_model import PhononModel
 from skphonon.physics.constants import BOLTZMANN
 from skphonon.physics.dynamical_matrix import BondPairs, DynamicalMatrices, dipole_term
 from skphonon.physics.modes import signed_sqrt
-from skphonon.physics.stability import Softest, softest_modes, warn_unstable
+from skphonon.physics.stability import (
+    Softest,
+    UnstableCrystalWarning,
+    is_searching,
+    softest_modes,
+    warn_unstable,
+)
 from skphonon.physics.zone.centre import mean_points
 from skphonon.physics.zone.convergence import settle
 from skphonon.physics.zone.displacements import ThermalTensors
@@ -43,6 +49,8 @@ _NUMBERS = 2**21  # in the dynamical matrices made at once
 _LARGEST = 2**26  # and in those of the finest mesh that is tried
 _ERROR = 2e-3  # relative, with which a quantity counts as converged
 _DENSITY_ERROR = 1e-2  # root mean square over root mean square
+_COLDEST = 1e-30  # meV, of kT: below it nothing moves
+_FREE = 1e-9  # of the largest eigenvalue at a wavevector: modes without energy
 _CORE = 2.2  # steps of a mesh: cold crystals want a small core, and a fine mesh
 _POLAR = 24  # polar angles of the zone centre: soft layers need as many
 
@@ -56,7 +64,8 @@ class PhononProperties:
     0.2 %. A ConvergenceWarning says where no mesh of reasonable size is fine enough.
     Of an unstable crystal, which has modes of imaginary frequency on the mesh, heat
     capacity and displacements do not exist: they are NaN, and an UnstableCrystalWarning
-    names a mode.
+    names a mode. Where atoms are free to move, as without any forces, displacements are
+    infinite: NaN with such a warning, too.
 
     Parameters
     ----------
@@ -99,11 +108,19 @@ class PhononProperties:
         Raises
         ------
         ValueError
-            If the width is not positive.
+            If the width is not positive, or energies are not finite.
         """
         energy = np.atleast_1d(np.asarray(energy, dtype=float))
-        if not width > 0:
-            raise ValueError(f"width must be above 0 meV, got {width!r}.")
+        if energy.ndim != 1 or not np.isfinite(energy).all():
+            raise ValueError(
+                "energy must be one or more finite energies in meV, in a row; got "
+                f"{energy.size - np.isfinite(energy).sum()} that are not finite and "
+                f"shape {energy.shape}. Ask for others."
+            )
+        if not 0 < width < np.inf:
+            raise ValueError(f"width must be above 0 meV and finite, got {width!r}.")
+        if not energy.size:
+            return np.zeros((len(self._rows), 0))
 
         def densities(rows: Array, mesh: ZoneMesh) -> Array:
             density = np.zeros((len(rows), len(energy)))
@@ -117,13 +134,30 @@ class PhononProperties:
             return density
 
         def error(coarse: Array, fine: Array) -> float:
-            size = (fine**2).mean()  # none where there are no modes
-            return float(np.sqrt(((coarse - fine) ** 2).mean() / size)) if size else 0.0
+            size = (fine**2).mean()
+            if not size:  # none where there are no modes, or meshes miss them
+                return float(self._is_in_bands(energy))
+            return float(np.sqrt(((coarse - fine) ** 2).mean() / size))
 
         mesh = self._mesh or self._settled(
             self._rows[:1], densities, error, _DENSITY_ERROR
         )
         return densities(self._rows, mesh)
+
+    def _is_in_bands(self, energy: Array) -> bool:
+        """Tell whether the first set must have modes at any of the energies.
+
+        It has all energies between two of the same branch, which is continuous, and the
+        three lowest branches begin at 0.
+        """
+        points = resolving_points(self._model, ZoneMesh(mesh_sizes(self._model)[0]))
+        low, high = np.full(3 * self._model.n_atoms, np.inf), -np.inf
+        low[:3] = 0.0
+        for matrices, _ in self._blocks(points, 1):
+            modes = signed_sqrt(np.linalg.eigvalsh(matrices.matrices(self._rows[:1])))
+            low = np.minimum(low, modes.min(axis=(0, 1)))
+            high = np.maximum(high, modes.max(axis=(0, 1)))
+        return bool(((low <= energy[:, None]) & (energy[:, None] <= high)).any())
 
     def heat_capacity(self, temperature: ArrayLike) -> Array:
         """Return heat capacities at constant volume.
@@ -148,7 +182,7 @@ class PhononProperties:
                 softest.append(_softest(matrices, eigenvalues))
                 energies = np.sqrt(np.maximum(eigenvalues, 1e-12))
                 for number in np.flatnonzero(kelvins > 0):
-                    x = energies / (BOLTZMANN * kelvins[number])
+                    x = energies / max(BOLTZMANN * kelvins[number], _COLDEST)
                     of_modes = (x / np.expm1(-x)) ** 2 * np.exp(-x)
                     capacity[:, number] += of_modes.sum(axis=2) @ weights
             return si.R * capacity
@@ -166,23 +200,34 @@ class PhononProperties:
         Returns
         -------
         ndarray of shape (n_samples, n_temperatures, n_atoms, 3, 3)
-            In Angstrom^2, Cartesian; NaN for unstable parameter sets.
+            In Angstrom^2, Cartesian; NaN for unstable parameter sets, and those that
+            leave atoms free.
         """
         kelvins = _kelvins(temperature)
+        if not kelvins.size:
+            return np.zeros((len(self._rows), 0, self._model.n_atoms, 3, 3))
+        free = np.zeros(len(self._rows), dtype=bool)
 
         def tensors(rows: Array, mesh: ZoneMesh, softest: list[Softest]) -> Array:
+            nonlocal free
             sums: Array | float = 0.0
+            free = np.zeros(len(rows), dtype=bool)
             for matrices, weights in self._blocks(
                 mean_points(self._model, mesh), len(rows)
             ):
                 eigenvalues, vectors = np.linalg.eigh(matrices.matrices(rows))
                 softest.append(_softest(matrices, eigenvalues))
+                free |= _without_energy(eigenvalues)
                 thermal = ThermalTensors(self._model, weights)
                 each = [thermal.components(eigenvalues, vectors, k) for k in kelvins]
                 sums = sums + np.stack(each, axis=1)
-            return np.tensordot(sums, thermal.tensors, axes=1)
+            found = np.tensordot(sums, thermal.tensors, axes=1)
+            found[free] = np.nan
+            return found
 
-        return self._of_stable(tensors, kelvins)
+        found = self._of_stable(tensors, kelvins)
+        _warn_of_free(free)
+        return found
 
     def _of_stable(
         self,
@@ -192,13 +237,15 @@ class PhononProperties:
         """Evaluate on a mesh, NaN for what is unstable."""
 
         def error(coarse: Array, fine: Array) -> float:
+            if np.isnan(fine).any():  # atoms that are free: nothing to converge
+                return 0.0
             axes = tuple(range(2, fine.ndim))
             change = np.abs(coarse - fine).max(axis=axes, initial=0.0)
             size = np.abs(fine).max(axis=axes, initial=0.0)
             # nothing at all above 0 K is a mesh without the phonons that are excited
             lost = np.where(kelvins > 0, 1.0, 0.0)
             errors = np.where(size > 0, change / np.where(size > 0, size, 1.0), lost)
-            return float(errors.max())
+            return float(errors.max(initial=0.0))
 
         mesh = self._mesh
         if mesh is None:
@@ -268,6 +315,23 @@ def _softest(matrices: DynamicalMatrices, eigenvalues: NDArray[np.floating]) -> 
     found = Softest(len(eigenvalues), matrices)
     found.note(slice(None), eigenvalues)
     return found
+
+
+def _without_energy(eigenvalues: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return which sets have modes without energy: (n_samples, n_points, n_modes)."""
+    sizes = np.abs(eigenvalues)
+    free = sizes <= _FREE * sizes.max(axis=2, keepdims=True)
+    return free.any(axis=(1, 2))
+
+
+def _warn_of_free(free: NDArray[np.bool_]) -> None:
+    if free.any() and not is_searching():
+        warn_user(
+            f"{free.sum()} of {len(free)} parameter sets leave atoms free: some waves "
+            "cost no energy, and displacements are infinite, given as NaN. Keep to "
+            "sets with forces against all displacements.",
+            UnstableCrystalWarning,
+        )
 
 
 def _kelvins(temperature: ArrayLike) -> Array:
