@@ -14,7 +14,7 @@ from skphonon.instrument.phases import ModuliFit
 
 Array = NDArray[np.float64]
 
-_BEYOND_ERROR = 2.0  # standard errors that a zero must differ from 0 to be applied
+_BEYOND_ERROR = 3.0  # standard errors that a zero must differ from 0 to be applied
 
 
 def possible_moduli(

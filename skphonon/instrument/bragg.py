@@ -112,6 +112,7 @@ def pattern_of(rows: EnergyRows, low: float, high: float) -> Pattern:
     order = np.argsort(mean(q))
     found = [mean(q), mean(span), mean(total), sigma]
     moduli, spans, intensity, sigma = (each[order] for each in found)
+    sigma = _of_counts(intensity, sigma)
     baseline = _baseline(moduli, intensity)
     scatter = _scatter(intensity, sigma if known else np.zeros_like(sigma), baseline)
     return Pattern(
@@ -193,6 +194,17 @@ def _baseline(q: Array, intensity: Array) -> Array:
     return np.interp(q, x, root**2)
 
 
+def _of_counts(intensity: Array, sigma: Array) -> Array:
+    """Return errors that few counts, or none by chance, do not make too small."""
+    counted = (sigma > 0) & (intensity > 0)
+    if counted.sum() < 3:
+        return sigma
+    # of Poisson counts: what one count is
+    one = float(np.median(sigma[counted] ** 2 / intensity[counted]))
+    likely = np.maximum(_median3(intensity), one)
+    return np.maximum(sigma, np.sqrt(one * likely))
+
+
 def _median3(values: Array) -> Array:
     padded = np.pad(values, 1, mode="edge")
     return np.median([padded[:-2], padded[1:-1], padded[2:]], axis=0)
@@ -221,7 +233,7 @@ def _candidates(pattern: Pattern) -> tuple[Array, Array]:
     x = np.insert(q, gaps + 1, (q[gaps] + q[gaps + 1]) / 2)
     y = np.insert(net, gaps + 1, net.min())
     number = np.insert(np.arange(len(q)), gaps + 1, -1)
-    peaks, found = find_peaks(y, prominence=0.0, width=0.0, rel_height=0.5)
+    peaks, found = find_peaks(y, prominence=1e-9 * np.ptp(y), width=0.0)
     at = number[peaks]
     error = np.where(pattern.error > 0, pattern.error, 0.0)
     least = np.maximum(_SEEN * error[at], _ABOVE * np.maximum(pattern.baseline[at], 0))

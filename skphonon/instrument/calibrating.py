@@ -145,6 +145,10 @@ def calibrate(
     lines weigh most. Banks that see the flank of a Bragg line have zeros of their own,
     as neutrons of other energies than the mean meet it there.
 
+    On bins of :math:`|Q|` that were made before the shift, an elastic line at
+    :math:`E_0` has its Bragg lines moved by :math:`-E_0 / 4 E_i`, relatively, which is
+    then part of the factor found. Detectors and angles do not have this.
+
     An error of the incident energy also moves the elastic line, by an amount that
     depends on flight paths which a measurement does not tell. So the incident energy is
     not deduced from the zero.

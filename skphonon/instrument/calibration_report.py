@@ -79,6 +79,20 @@ class Calibration:
     --------
     skphonon.instrument.calibrate : Makes one.
     skphonon.inspection.CalibrationDisplay : Picture of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import Measurement, SpectrumGrid
+    >>> from skphonon.instrument import calibrate
+    >>> energy, q = np.arange(-10, 30, 0.5), np.arange(1.0, 6.0, 0.1)
+    >>> line = np.exp(-((energy - 0.3) ** 2) / 2)[:, None] * np.ones(len(q))
+    >>> grid = SpectrumGrid(energy, q, incident_energy=60.0)
+    >>> measured = Measurement(grid.to_rows(line), grid, quantity="sqe")
+    >>> print(calibrate(measured, banks=1, resolution="constant"))
+    Elastic line (meV): centre 0.30..., highest at 0.30, standard deviation ...
+    Bragg lines: 0 found, 0 of the sample
+    Applied: energy_zero.
     """
 
     measurement: Measurement

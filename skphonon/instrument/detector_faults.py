@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import percentile_filter
+from scipy.ndimage import median_filter, percentile_filter
 from scipy.signal import find_peaks
 
 from skphonon.instrument._energy_rows import EnergyRows
@@ -143,12 +143,15 @@ def _narrow_lines(
     limit = 0.6 * _FWHM * _NARROWEST * line.width
     if not np.median(np.diff(energy)) < limit:
         return []
-    peaks, found = find_peaks(values, prominence=0.0, width=0.0, rel_height=0.5)
+    step = float(np.median(np.diff(energy)))
+    around = median_filter(values, 2 * int(np.ceil(limit / step)) + 3)
+    net = values - around
+    peaks, found = find_peaks(net, prominence=1e-9 * np.ptp(values), width=0.0)
     index = np.arange(len(energy))
     left, right = (
         np.interp(found[side], index, energy) for side in ("left_ips", "right_ips")
     )
-    high, base = found["prominences"], values[peaks] - found["prominences"]
+    high, base = net[peaks], around[peaks]
     chosen = (right - left < limit) & (high > _SCATTER * sigma[peaks])
     chosen &= high > 0.2 * np.abs(base)
     return [

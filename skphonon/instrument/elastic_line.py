@@ -231,7 +231,10 @@ def fit_elastic_line(
         fit = _fit(edges, values, error, inside, start)
         if not np.isfinite(fit.width) or abs(fit.zero - around) > reach:
             return _NOTHING
+        moved = max(abs(fit.zero - where), abs(fit.width - width))
         where, width = fit.zero, max(abs(fit.width), 0.3 * step)
+        if moved < 1e-3 * width:
+            break
     return fit._replace(maximum=_highest(centre[searched], values[searched], fit))
 
 

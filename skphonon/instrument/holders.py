@@ -1,6 +1,7 @@
 r"""Materials of sample holders and cryostats, and Bragg lines that belong to them."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ __all__ = ["HOLDERS", "FoundHolder", "Holder", "find_holders"]
 
 Array = NDArray[np.float64]
 
-_FACE = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-_BODY = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+_FACE = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0))
+_BODY = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5))
 
 
 class Holder(NamedTuple):
@@ -26,7 +27,7 @@ class Holder(NamedTuple):
     ----------
     name, symbol : str
         The material, and the element whose scattering length it has.
-    positions : ndarray of shape (n_atoms, 3)
+    positions : tuple of n_atoms tuples of float
         Of the atoms in the cubic cell.
     lattice_parameter : float
         At 300 K in Angstrom.
@@ -36,7 +37,7 @@ class Holder(NamedTuple):
 
     name: str
     symbol: str
-    positions: Array
+    positions: tuple[tuple[float, ...], ...]
     lattice_parameter: float
     allowed: tuple[float, float]
 
@@ -53,9 +54,13 @@ class Holder(NamedTuple):
         Reflections
             Of the cubic cell.
         """
-        symbols = [self.symbol] * len(self.positions)
-        cell = self.lattice_parameter * np.eye(3)
-        return powder_reflections(cell, self.positions, symbols, q_max)
+        return _reflections(self, q_max)
+
+
+@cache
+def _reflections(holder: Holder, q_max: float) -> Reflections:
+    cell, symbols = holder.lattice_parameter * np.eye(3), len(holder.positions)
+    return powder_reflections(cell, holder.positions, [holder.symbol] * symbols, q_max)
 
 
 #: Candidates for reflections that are not of the sample.
@@ -119,7 +124,7 @@ def find_holders(
     Returns
     -------
     list of FoundHolder
-        Those with two lines or more, and more lines than are missing.
+        Those with two lines or more, and at least twice as many as are missing.
     """
     free, found = free.copy(), []
     remaining = list(holders)
@@ -150,7 +155,9 @@ def _try(
     """Return how well a material explains lines, and with which lattice parameter."""
     span = float(np.median(pattern.span))
     low, high = pattern.q[[0, -1]]
-    expected = expected_lines(holder.reflections(1.02 * high), lines, span)
+    expected = expected_lines(
+        holder.reflections(float(np.ceil(1.02 * high))), lines, span
+    )
     if len(expected.q) < 2:
         return -np.inf, None
     q, width = moduli[free], np.array([line.width for line in lines])
@@ -164,14 +171,14 @@ def _try(
         hit = distance.min(axis=0) <= 1
         missing = ~hit & (expected.intensity > 0.3) & (place > low) & (place < high)
         missing &= _visible(place, moduli, width, pattern)
-        closeness = (1 - 0.5 * distance.min(axis=0)[hit] ** 2) * np.sqrt(
-            np.maximum(expected.intensity[hit], 0.1)
-        )
+        # fcc lines hold those of a bcc lattice with an edge shorter by sqrt(2), so that
+        # the number of lines explained counts more than their strength
+        strength = 0.5 + 0.5 * np.sqrt(expected.intensity[hit])
+        closeness = (1 - 0.5 * distance.min(axis=0)[hit] ** 2) * strength
         score = float(closeness.sum() - 0.5 * missing.sum())
-        enough = hit.sum() >= 2 and hit.sum() > missing.sum()
+        enough = hit.sum() >= 2 and hit.sum() >= 2 * missing.sum()
         # weak lines alone are met by chance
         enough &= expected.intensity[hit].max(initial=0.0) > 0.5
-        enough &= not missing[expected.intensity.argmax()]
         if score > best and enough:
             best, chosen = score, (place, hit, missing, distance)
     if chosen is None:
@@ -202,6 +209,7 @@ def _ratios(holder: Holder, uncertainty: float) -> Array:
 def _visible(place: Array, moduli: Array, width: Array, pattern: Pattern) -> NDArray:
     """Tell where a line would stand out: rows are near, and no other line."""
     gap = np.abs(pattern.q[:, None] - place).min(axis=0)
-    near = np.abs(moduli[:, None] - place) / (3 * width[:, None])
+    reach = np.maximum(3 * width, 3 * np.median(pattern.span))
+    near = np.abs(moduli[:, None] - place) / reach[:, None]
     hidden = (near < 1).any(axis=0)
     return (gap < 1.5 * np.median(width)) & ~hidden

@@ -207,16 +207,24 @@ def fit_moduli(
             return None
         x, y = expected.q[reflection[clear]], q[clear]
         design = np.stack([x, offset_term(y, k)], axis=1)
-        alone, model, fit = _model(design, y, std[clear], terms)
-        found = dict(zip(model, zip(fit.values, fit.std, strict=True), strict=True))
-        scale, scale_std = map(float, found.get("scale", (1.0, 0.0)))
-        offset, offset_std = map(float, found.get("offset", (0.0, 0.0)))
+        # lines are told by all terms, whatever is corrected
+        scale, offset, *_ = _terms(*_model(design, y, std[clear], TERMS)[1:])
+    alone, model, fit = _model(design, y, std[clear], terms)
+    scale, offset, scale_std, offset_std = _terms(model, fit)
     used = clear.copy()
     used[clear] = fit.used
     return ModuliFit(
         reflection, used, float(alone.values[0]), float(alone.std[0]), model,
         (scale, offset), (scale_std, offset_std), fit.excess,
     )  # fmt: skip
+
+
+def _terms(model: tuple[str, ...], fit: ExcessFit) -> tuple[float, float, float, float]:
+    """Return scale and offset, and their errors; 1 and 0 for what a model lacks."""
+    found = dict(zip(model, zip(fit.values, fit.std, strict=True), strict=True))
+    scale, scale_std = map(float, found.get("scale", (1.0, 0.0)))
+    offset, offset_std = map(float, found.get("offset", (0.0, 0.0)))
+    return scale, offset, scale_std, offset_std
 
 
 def _model(

@@ -4,9 +4,9 @@ A reflection is a vector :math:`\tau` of the reciprocal lattice, with the factor
 :math:`2 \pi`. The elastic line of a powder holds, per atom and solid angle,
 
 .. math:: I(Q) \propto \sum_\tau \frac{|F(\tau)|^2}{\tau^2}\,\delta(Q - \tau),
-          \qquad F(\tau) = \sum_j b_j \exp(i \tau \cdot r_j),
+          \qquad F(\tau) = \frac{1}{n} \sum_j b_j \exp(i \tau \cdot r_j),
 
-with the coherent scattering lengths :math:`b_j` of the atoms at :math:`r_j` in a cell
+with the coherent scattering lengths :math:`b_j` of the n atoms at :math:`r_j` in a cell
 (kinematic scattering; G. L. Squires, *Introduction to the Theory of Thermal Neutron
 Scattering*, Cambridge, 2012, doi:10.1017/CBO9781139107808). Debye-Waller factors are
 left out: these intensities tell which reflections are seen, not by how much.
@@ -43,8 +43,8 @@ class Reflections(NamedTuple):
     multiplicity : ndarray of int of shape (n_reflections,)
         Number of vectors of that length that the structure allows.
     intensity : ndarray of shape (n_reflections,)
-        Sum of their squared structure factors per atom over the squared momentum
-        transfer, in fm^2 Angstrom^2.
+        Sum of their :math:`|F|^2` over the squared momentum transfer, in
+        fm^2 Angstrom^2.
     """
 
     q: Array
@@ -127,7 +127,7 @@ def powder_reflections(
     allowed = squared > _ABSENT * max(np.abs(b).sum() ** 2, 1e-12)
     hkl, length, squared = hkl[allowed], length[allowed], squared[allowed]
     hkl = _conventional(hkl, lattice, positions, symbols)
-    return _by_length(hkl, length, squared / (len(b) * length**2))
+    return _by_length(hkl, length, squared / (len(b) * length) ** 2)
 
 
 def _checked(
