@@ -47,9 +47,9 @@ def corrected_measurement(
         applied.append("energy_zero")
     scale, offset = (1.0, 0.0) if moduli is None else moduli.terms
     model = () if moduli is None else moduli.model
-    if isinstance(measurement.grid, SpectrumGrid):
+    grid = measurement.grid
+    if isinstance(grid, SpectrumGrid):
         applied += [f"q_{name}" for name in model]
-        grid = measurement.grid
         moved = grid.replace(
             energy=grid.energy - shift, q=(grid.q - offset) / scale, mask=grid.mask
         )
@@ -57,29 +57,37 @@ def corrected_measurement(
     names = {"scale": "incident_energy", "offset": "two_theta"}
     applied += [names[name] for name in model]
     incident = float(measurement.incident_energy or np.nan) / scale**2
-    angle = np.rad2deg(offset)
-    keep = ~masked
+    angle = float(np.rad2deg(offset))
+    changes: dict[str, Any] = {"incident_energy": incident}
     if isinstance(measurement, DetectorMeasurement):
-        data = np.where(keep[:, None], measurement.data, np.nan)
-        error = measurement.error
-        return measurement.replace(
-            data=data,
-            error=None if error is None else np.where(keep[:, None], error, np.nan),
-            energy_edges=measurement.energy_edges - shift,
-            polar=_turned(measurement.polar, angle),
+        changes |= _of_detectors(measurement, masked)
+        changes["energy_edges"] = measurement.energy_edges - shift
+        changes["polar"] = _turned(measurement.polar, angle)
+    else:
+        moved = grid.replace(
+            energy=grid.energy - shift,
+            two_theta=grid.two_theta - angle,
             incident_energy=incident,
-        ), tuple(applied)
-    grid = measurement.grid
-    moved = grid.replace(
-        energy=grid.energy - shift,
-        two_theta=grid.two_theta - angle,
-        incident_energy=incident,
-        mask=grid.mask & keep,
-    )
-    image = moved.to_rows(grid.to_image(measurement.data))
-    return measurement.replace(data=image, grid=moved, incident_energy=incident), tuple(
-        applied
-    )
+            mask=grid.mask & ~masked,
+        )
+        changes["grid"] = moved
+        for name in ("data", "error"):
+            if getattr(measurement, name) is not None:
+                image = grid.to_image(getattr(measurement, name))
+                changes[name] = moved.to_rows(image)
+    return measurement.replace(**changes), tuple(applied)
+
+
+def _of_detectors(
+    measurement: DetectorMeasurement, masked: NDArray[np.bool_]
+) -> dict[str, Array]:
+    """Return data and errors with some detectors NaN, none where nothing changes."""
+    changes = {}
+    for name in ("data", "error"):
+        values = getattr(measurement, name)
+        if values is not None and masked.any():
+            changes[name] = np.where(masked[:, None], np.nan, values)
+    return changes
 
 
 def _turned(polar: Array, angle: float) -> Array:

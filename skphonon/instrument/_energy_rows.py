@@ -22,7 +22,7 @@ class EnergyRows(NamedTuple):
     """Intensities of rows at constant angle or |Q|, and where they are."""
 
     values: Array  # (n_rows, n_energy), per meV; NaN where nothing was measured
-    error: Array | None  # of that shape; NaN where there is none
+    error: Array | None  # of that shape; 0 where there is none: the others carry it
     edges: Array  # (n_energy + 1,) in meV
     q: Array  # (n_rows,) |Q| of elastic scattering, 1/Angstrom; NaN: not known
     q_low: Array  # (n_rows,) from where
@@ -41,20 +41,14 @@ class EnergyRows(NamedTuple):
 
     def mean(self, rows: NDArray) -> tuple[Array, Array]:
         """Return the weighted mean spectrum of some rows, and its standard error."""
-        return self._mean(rows, axis=0)
-
-    def _mean(self, rows: NDArray, axis: int) -> tuple[Array, Array]:
-        values = self.values[rows]
-        weight = np.where(np.isfinite(values), self.weight[rows][:, None], 0.0)
-        total = weight.sum(axis=axis)
+        values, weight = self.values[rows], self.weight[rows]
+        known = np.isfinite(values)
+        total = weight @ known
         safe = np.where(total > 0, total, 1.0)
-        mean = (weight * np.nan_to_num(values)).sum(axis=axis) / safe
-        mean = np.where(total > 0, mean, np.nan)
+        mean = np.where(total > 0, weight @ np.where(known, values, 0.0) / safe, np.nan)
         if self.error is None:
             return mean, np.full(mean.shape, np.nan)
-        # where nothing was counted there is no error: the others carry it
-        error = np.nan_to_num(self.error[rows])
-        spread = np.sqrt(((weight * error) ** 2).sum(axis=axis)) / safe
+        spread = np.sqrt(weight**2 @ (self.error[rows] * known) ** 2) / safe
         return mean, np.where(spread > 0, spread, np.nan)
 
     def between(self, low: float, high: float) -> tuple[Array, Array]:
@@ -68,7 +62,7 @@ class EnergyRows(NamedTuple):
         total = self.values[:, chosen] @ width[chosen]
         if self.error is None:
             return total, np.full(total.shape, np.nan)
-        variance = np.nan_to_num(self.error[:, chosen]) ** 2 @ width[chosen] ** 2
+        variance = self.error[:, chosen] ** 2 @ width[chosen] ** 2
         return total, np.where(variance > 0, np.sqrt(variance), np.nan)
 
 
@@ -86,7 +80,8 @@ def energy_rows(measurement: Measurement) -> EnergyRows:
         )
     if isinstance(measurement, DetectorMeasurement):
         rows = _of_detectors(measurement)
-        return rows.without(~np.isfinite(rows.q))  # such as monitors
+        placed = np.isfinite(rows.q)
+        return rows if placed.all() else rows.without(~placed)  # such as monitors
     if isinstance(measurement.grid, AngleGrid | SpectrumGrid):
         return _of_grid(measurement)
     raise TypeError(
@@ -98,7 +93,7 @@ def energy_rows(measurement: Measurement) -> EnergyRows:
 def _of_detectors(measured: DetectorMeasurement) -> EnergyRows:
     two_theta = np.abs(measured.polar)
     width = _known_widths(measured.polar_width, two_theta)
-    error = None if measured.error is None else np.asarray(measured.error)
+    error = None if measured.error is None else _known(measured.error)
     return EnergyRows(
         _finite(measured.data),
         error,
@@ -115,7 +110,7 @@ def _of_grid(measured: Measurement) -> EnergyRows:
     image = grid.to_image(measured.data)[0]
     error = None
     if measured.error is not None:
-        error = grid.to_image(measured.error)[0].T
+        error = _known(grid.to_image(measured.error)[0].T)
     if isinstance(grid, AngleGrid):
         places = _moduli(grid.two_theta, np.diff(borders), grid.incident_energy)
         angles = grid.two_theta
@@ -126,8 +121,13 @@ def _of_grid(measured: Measurement) -> EnergyRows:
 
 
 def _finite(values: Array) -> Array:
-    sound = np.abs(values, where=np.isfinite(values), out=np.full(values.shape, np.inf))
-    return np.where(sound < _MOST, values, np.nan)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(values) < _MOST, values, np.nan)
+
+
+def _known(error: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.where(error < _MOST, error, 0.0)
 
 
 def _moduli(

@@ -175,11 +175,12 @@ def calibrate(
     _check_arguments(correct_q, resolution)
     rows = energy_rows(measurement)
     incident = measurement.incident_energy
-    mean, error, first = require_elastic_line(rows, incident)
-    faults = find_detector_faults(rows, first)
-    masked = _masked(rows, faults, mask_noisy)
-    rows = rows.without(masked)
     mean, error, overall = require_elastic_line(rows, incident)
+    faults = find_detector_faults(rows, overall)
+    masked = _masked(rows, faults, mask_noisy)
+    if masked.any():
+        rows = rows.without(masked)
+        mean, error, overall = require_elastic_line(rows, incident)
     of_banks = _bank_of_rows(rows, banks)
     fits, line = fit_banks(rows, of_banks, overall)
     reach = _REACH * line.width
@@ -335,10 +336,10 @@ def _resolution(
     if wanted is None:
         return line.width, [
             "The energy resolution is taken as constant, "
-            f"{line.width:.3g} meV as of the elastic line; it is narrower at energy "
-            'loss. Pass resolution="direct_geometry", or the settings of the chopper '
-            'as resolution={"instrument": ..., "chopper_frequency": ...}; "constant" '
-            "says that it is meant."
+            f"{line.width:.3g} meV as of the elastic line; of direct geometry it is "
+            'narrower at energy loss. Pass resolution="direct_geometry", or the '
+            'settings of the chopper, resolution={"instrument": ..., '
+            '"chopper_frequency": ...}; "constant" says that it is meant.'
         ]
     if isinstance(wanted, str) and wanted == "constant":
         return line.width, []

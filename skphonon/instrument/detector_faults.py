@@ -83,11 +83,16 @@ def find_detector_faults(rows: EnergyRows, line: ElasticFit) -> list[DetectorFau
     if len(numbers) < 5:
         return []
     numbers = numbers[np.argsort(rows.two_theta[numbers], kind="stable")]
-    whole, whole_error = _total(rows, numbers, np.ones(len(rows.energy), dtype=bool))
+    quiet = np.flatnonzero(np.abs(rows.energy - line.zero) > _ELASTIC * line.width)
+    parts = np.array_split(quiet, min(_BLOCKS, max(len(quiet) // 4, 1)))
+    totals, errors = _totals(rows, numbers, [np.arange(len(rows.energy)), *parts])
+    whole, whole_error = totals[0], errors[0]
     # sound rows count at least the elastic background, whatever the lines
     floor = _local(whole, 25)
-    dead = (whole < _DEAD * floor) & (floor - whole > _SURE * whole_error)
-    ratio, sure = _ratios(rows, numbers, line, dead)
+    # the error of the few counts of one row is too small
+    likely = np.maximum(whole_error, _local(whole_error, 50))
+    dead = (whole < _DEAD * floor) & (floor - whole > _SURE * likely)
+    ratio, sure = _ratios(totals[1:], errors[1:], dead)
     spread = 1.4826 * np.median(np.abs(ratio[~dead] - np.median(ratio[~dead])))
     noisy = ~dead & sure & (ratio > max(_NOISY, 1 + _SCATTER * spread))
     safe = np.where(floor > 0, floor, np.nan)
@@ -181,22 +186,15 @@ def _rise(energy: Array, values: Array, sigma: Array) -> list[Streak]:
 
 
 def _ratios(
-    rows: EnergyRows,
-    numbers: NDArray[np.intp],
-    line: ElasticFit,
-    dead: NDArray[np.bool_],
+    totals: Array, errors: Array, dead: NDArray[np.bool_]
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Return what rows count to what neighbours do, as the median over energies.
 
     A noisy detector counts too much at all energies, while a Bragg line has a tail and
     its ghosts at some.
     """
-    quiet = np.flatnonzero(np.abs(rows.energy - line.zero) > _ELASTIC * line.width)
     ratios, sure = [], []
-    for part in np.array_split(quiet, min(_BLOCKS, max(len(quiet) // 4, 1))):
-        chosen = np.zeros(len(rows.energy), dtype=bool)
-        chosen[part] = True
-        total, error = _total(rows, numbers, chosen)
+    for total, error in zip(totals, errors, strict=True):
         usual = _local(np.where(dead, np.nan, total), 50)
         positive = np.where(usual > 0, usual, np.inf)
         ratios.append(np.where(usual > 0, total / positive, 1.0))
@@ -204,18 +202,23 @@ def _ratios(
     return np.median(ratios, axis=0), np.mean(sure, axis=0) > 0.5
 
 
-def _total(
-    rows: EnergyRows, numbers: NDArray[np.intp], chosen: NDArray[np.bool_]
+def _totals(
+    rows: EnergyRows, numbers: NDArray[np.intp], parts: list[NDArray[np.intp]]
 ) -> tuple[Array, Array]:
-    """Return the mean intensity of rows over some energies, and its error."""
-    values = rows.values[numbers][:, chosen]
-    n = np.maximum(np.isfinite(values).sum(axis=1), 1)
-    total = np.nansum(values, axis=1) / n
+    """Return mean intensities of rows over parts of the energies, and their errors.
+
+    Both have the shape (n_parts, n_rows).
+    """
+    chosen = np.zeros((len(rows.energy), len(parts)))
+    for number, part in enumerate(parts):
+        chosen[part, number] = 1.0
+    known = np.isfinite(rows.values)
+    n = np.maximum((known @ chosen)[numbers].T, 1.0)
+    totals = (np.where(known, rows.values, 0.0) @ chosen)[numbers].T / n
     if rows.error is None:
-        return total, np.zeros(len(total))
-    error = np.nan_to_num(rows.error[numbers][:, chosen])
-    error = np.where(np.isfinite(values), error, 0.0)
-    return total, np.sqrt((error**2).sum(axis=1)) / n
+        return totals, np.zeros(totals.shape)
+    variance = ((rows.error * known) ** 2 @ chosen)[numbers].T
+    return totals, np.sqrt(variance) / n
 
 
 def _local(values: Array, percent: float) -> Array:
