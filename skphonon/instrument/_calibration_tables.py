@@ -46,7 +46,9 @@ def elastic_table(
                 (banks == number).sum(),
                 places[0][banks == number].min(),
                 places[1][banks == number].max(),
-                *(float(getattr(fit, name)) for name in names),
+                *(float(getattr(fit, name)) for name in names[:4]),
+                float(fit.area) * rows.unit,
+                *(float(getattr(fit, name)) for name in names[5:]),
             )
             for number, fit in enumerate(fits)
         ],
@@ -57,8 +59,9 @@ def elastic_table(
 def line_table(
     rows: EnergyRows, mean: Array, error: Array, fit: ElasticFit
 ) -> "pd.DataFrame":
+    intensities = rows.unit * np.stack([mean, error, fit.curve(rows.edges)])
     return _table(
-        zip(rows.energy, mean, error, fit.curve(rows.edges), strict=True),
+        zip(rows.energy, *intensities, strict=True),
         ("energy", "intensity", "error", "fit"),
     )
 
@@ -69,6 +72,7 @@ def reflection_table(
     moduli: ModuliFit | None,
     k: float | None,
     holders: Sequence[FoundHolder],
+    unit: float,
 ) -> "pd.DataFrame":
     of_holder = {
         number: (holder, hkl)
@@ -88,8 +92,9 @@ def reflection_table(
             line.q if moduli is None else float(moduli.corrected(np.array(line.q), k))
         )
         rows.append(
-            (*line[:4], phase, hkl, place, line.q / place - 1, right / place - 1, used)
-        )
+            (*line[:3], unit * line.area, phase, hkl, place, line.q / place - 1,
+             right / place - 1, used)
+        )  # fmt: skip
     return _table(
         rows,
         ("q", "q_std", "width", "area", "phase", "hkl", "expected", "deviation",
@@ -114,9 +119,12 @@ def holder_table(holders: Sequence[FoundHolder]) -> "pd.DataFrame":
     )
 
 
-def pattern_table(pattern: Pattern) -> "pd.DataFrame":
-    points = pattern.q, pattern.intensity, pattern.error, pattern.baseline
-    return _table(zip(*points, strict=True), ("q", "intensity", "error", "baseline"))
+def pattern_table(pattern: Pattern, unit: float) -> "pd.DataFrame":
+    points = np.stack([pattern.intensity, pattern.error, pattern.baseline])
+    return _table(
+        zip(pattern.q, *(unit * points), strict=True),
+        ("q", "intensity", "error", "baseline"),
+    )
 
 
 def streak_table(streaks: Sequence[Streak]) -> "pd.DataFrame":

@@ -15,13 +15,13 @@ from skphonon.physics.scattering import momentum_transfer
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_MOST = 1e30  # intensities above that are no measurement
+_MOST = 1e12  # times the usual intensity: no measurement
 
 
 class EnergyRows(NamedTuple):
     """Intensities of rows at constant angle or |Q|, and where they are."""
 
-    values: Array  # (n_rows, n_energy), per meV; NaN where nothing was measured
+    values: Array  # (n_rows, n_energy), per meV; NaN where not measured
     error: Array | None  # of that shape; 0 where there is none: the others carry it
     edges: Array  # (n_energy + 1,) in meV
     q: Array  # (n_rows,) |Q| of elastic scattering, 1/Angstrom; NaN: not known
@@ -29,6 +29,7 @@ class EnergyRows(NamedTuple):
     q_high: Array  # (n_rows,) to where it reaches
     two_theta: Array | None  # (n_rows,) in degrees, where rows have an angle
     weight: Array  # (n_rows,) solid angle, or 1
+    unit: float  # of the measurement, in which values and errors are
 
     @property
     def energy(self) -> Array:
@@ -93,14 +94,13 @@ def energy_rows(measurement: Measurement) -> EnergyRows:
 def _of_detectors(measured: DetectorMeasurement) -> EnergyRows:
     two_theta = np.abs(measured.polar)
     width = _known_widths(measured.polar_width, two_theta)
-    error = None if measured.error is None else _known(measured.error)
     return EnergyRows(
-        _finite(measured.data),
-        error,
+        *(scaled := _scaled(measured.data, measured.error))[:2],
         measured.energy_edges,
         *_moduli(two_theta, width, float(measured.incident_energy or np.nan)),
         two_theta,
         _solid_angles(two_theta, width, measured.azimuthal_width),
+        scaled[2],
     )
 
 
@@ -110,24 +110,29 @@ def _of_grid(measured: Measurement) -> EnergyRows:
     image = grid.to_image(measured.data)[0]
     error = None
     if measured.error is not None:
-        error = _known(grid.to_image(measured.error)[0].T)
+        error = grid.to_image(measured.error)[0].T
     if isinstance(grid, AngleGrid):
         places = _moduli(grid.two_theta, np.diff(borders), grid.incident_energy)
         angles = grid.two_theta
     else:
         places, angles = (grid.q, borders[:-1], borders[1:]), None
     ones = np.ones(image.shape[1])
-    return EnergyRows(_finite(image.T), error, energy_edges, *places, angles, ones)
+    values, error, unit = _scaled(image.T, error)
+    return EnergyRows(values, error, energy_edges, *places, angles, ones, unit)
 
 
-def _finite(values: Array) -> Array:
-    with np.errstate(invalid="ignore"):
-        return np.where(np.abs(values) < _MOST, values, np.nan)
-
-
-def _known(error: Array) -> Array:
-    with np.errstate(invalid="ignore"):
-        return np.where(error < _MOST, error, 0.0)
+def _scaled(values: Array, error: Array | None) -> tuple[Array, Array | None, float]:
+    """Return intensities and errors in a unit of about their size, and that unit."""
+    sound = np.abs(values[np.isfinite(values) & (values != 0)])
+    unit = float(np.median(sound)) if len(sound) else 1.0
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        scaled = values / unit
+        scaled[~(np.abs(scaled) < _MOST)] = np.nan
+        if error is None:
+            return scaled, None, unit
+        error = error / unit
+        error[~(error < _MOST)] = 0.0
+    return scaled, error, unit
 
 
 def _moduli(
@@ -159,7 +164,11 @@ def _solid_angles(two_theta: Array, width: Array, azimuthal: Array) -> Array:
     # widths about the beam are those of a ring at small angles: never more than that
     around = np.minimum(azimuthal, 360.0)
     solid = np.sin(np.deg2rad(np.nan_to_num(two_theta))) * width * around
-    return np.where(solid > 0, solid, np.nanmedian(solid))
+    sound = solid > 0
+    if not sound.any():
+        return np.ones(len(two_theta))
+    usual = float(np.median(solid[sound]))
+    return np.where(sound, solid, usual) / usual
 
 
 def wavenumber(incident_energy: float) -> float:

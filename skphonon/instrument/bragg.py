@@ -31,6 +31,7 @@ _TREND = 0.15  # relative scatter of widths about their trend
 _FREE = 3.0  # the same before a trend is known
 _MOST = 400  # lines
 _GAP = 2.5  # steps between points
+_ROUNDING = 1e-9  # of intensities
 
 
 class Pattern(NamedTuple):
@@ -213,7 +214,8 @@ def _median3(values: Array) -> Array:
 def _scatter(intensity: Array, sigma: Array, baseline: Array) -> float:
     """Return the relative scatter of neighbours beyond their errors, off the lines."""
     middle = (intensity[:-2] + intensity[2:]) / 2
-    scale = np.maximum(np.abs(baseline[1:-1]), 1e-300)
+    least = max(_ROUNDING * float(np.abs(intensity).max()), 1e-300)
+    scale = np.maximum(np.abs(baseline[1:-1]), least)
     flat = intensity[1:-1] < 1.5 * scale
     flat &= middle < 1.5 * scale
     if flat.sum() < 10:
@@ -292,6 +294,7 @@ def _fit(
     known = bool((sigma > 0).all())
     if not known:
         sigma = np.full(len(x), np.abs(y).max() or 1.0)
+    sigma = np.maximum(sigma, _ROUNDING * np.abs(y).max())
     centre = places.mean()
     height = np.interp(places, q, pattern.intensity - pattern.baseline)
     base = np.interp(centre, q, pattern.baseline)
@@ -325,7 +328,7 @@ def _fit(
     if not known:  # the prior of widths is in units of the noise
         jacobian[len(x) :] *= np.sqrt(factor)
     covariance = np.linalg.pinv(jacobian.T @ jacobian) * factor
-    std = np.sqrt(np.diag(covariance))
+    std = np.sqrt(np.abs(np.diag(covariance)))
     lines = []
     for i in range(n):
         width = float(widths[i] * np.exp(found.x[2 * n + i]))

@@ -204,8 +204,10 @@ def calibrate(
         measurement=calibrated.replace(energy_resolution=function),
         elastic=elastic_table(rows, of_banks, fits),
         elastic_line=line_table(rows, mean, error, overall),
-        pattern=pattern_table(pattern),
-        reflections=reflection_table(lines, expected, moduli, k, found_holders),
+        pattern=pattern_table(pattern, rows.unit),
+        reflections=reflection_table(
+            lines, expected, moduli, k, found_holders, rows.unit
+        ),
         holders=holder_table(found_holders),
         detectors=detector_table(rows, faults),
         streaks=streak_table(find_streaks(rows, mean, error, line)),

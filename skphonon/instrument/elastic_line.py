@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 
 _REACH = 2.5  # widths on either side that are fitted
 _ROUNDS = 4
+_ROUNDING = 1e-9  # of intensities
 _SEEN = 5.0  # standard errors that the area of a line must have
 _SEARCHED = 0.12  # share of the incident energy on either side of zero
 _SEARCHED_MEV = 10.0  # where that is not known
@@ -260,9 +261,12 @@ def _fit(
     inside = inside & ((error > 0) | ~np.isfinite(error).any())
     known = bool(np.isfinite(error[inside]).all())
     y, lows, highs = values[inside], edges[:-1][inside], edges[1:][inside]
-    sigma = error[inside] if known else np.full(len(y), max(np.abs(y).max(), 1e-300))
     if len(y) < 4:
         return _NOTHING
+    largest = max(float(np.abs(y).max()), 1e-300)
+    sigma = np.full(len(y), largest)
+    if known:
+        sigma = np.maximum(error[inside], _ROUNDING * largest)
 
     def residual(p: Array) -> Array:
         borders = np.stack([lows, highs], axis=-1)
@@ -273,7 +277,7 @@ def _fit(
     found = least_squares(
         residual,
         [area, zero, np.log(width), base],
-        x_scale=[max(abs(area), 1e-300), width, 1.0, max(abs(base), abs(y).max())],
+        x_scale=[max(abs(area), 1e-300), width, 1.0, max(abs(base), largest)],
         method="trf",
         max_nfev=200,
     )
@@ -281,7 +285,7 @@ def _fit(
     chi2 = float((found.fun**2).sum()) / max(n_free, 1)
     inverse = np.linalg.pinv(found.jac.T @ found.jac)
     factor = max(chi2, 1.0) if known else chi2
-    std = np.sqrt(np.diag(inverse) * (factor if n_free else np.inf))
+    std = np.sqrt(np.abs(np.diag(inverse)) * factor) if n_free else np.full(4, np.inf)
     area, zero, log_width, base = (float(each) for each in found.x)
     width = float(np.exp(log_width))
     return ElasticFit(

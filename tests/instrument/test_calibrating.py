@@ -377,3 +377,21 @@ def test_two_samples_tell_the_same_of_mari(data_folder):
     offsets = [fit.q_offset for fit in fits]
     spread = np.hypot(*[fit.q_offset_std for fit in fits])
     assert abs(offsets[0] - offsets[1]) < 3 * spread
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-6, 1e200])
+def test_the_unit_of_intensities_does_not_matter(unit):
+    measured = counted(zero=0.3, can=fcc_lines(4.05, 10.0), dead=(20,))
+    scaled = measured.replace(data=unit * measured.data, error=unit * measured.error)
+    found, other = found_in(measured), found_in(scaled)
+    assert_allclose(other.energy_zero, found.energy_zero)
+    assert_allclose(other.q_scale, found.q_scale, rtol=1e-7)
+    assert list(other.reflections["phase"]) == list(found.reflections["phase"])
+    for name, column in (
+        ("elastic", "area"),
+        ("pattern", "intensity"),
+        ("reflections", "area"),
+        ("elastic_line", "fit"),
+    ):
+        numbers = getattr(other, name)[column] / unit
+        assert_allclose(numbers, getattr(found, name)[column], rtol=1e-4)
