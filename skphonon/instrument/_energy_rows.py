@@ -124,7 +124,8 @@ def _of_grid(measured: Measurement) -> EnergyRows:
 def _scaled(values: Array, error: Array | None) -> tuple[Array, Array | None, float]:
     """Return intensities and errors in a unit of about their size, and that unit."""
     sound = np.abs(values[np.isfinite(values) & (values != 0)])
-    unit = float(np.median(sound)) if len(sound) else 1.0
+    # of the elastic line rather than of what is nearly nothing beside it
+    unit = float(np.percentile(sound, 99)) if len(sound) else 1.0
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         scaled = values / unit
         scaled[~(np.abs(scaled) < _MOST)] = np.nan

@@ -16,6 +16,8 @@ __all__ = ["HOLDERS", "FoundHolder", "Holder", "find_holders"]
 
 Array = NDArray[np.float64]
 
+_MANY = 4  # lines that are no chance, though the brightest is missing
+
 _FACE = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0))
 _BODY = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5))
 
@@ -178,7 +180,10 @@ def _try(
         score = float(closeness.sum() - 0.5 * missing.sum())
         enough = hit.sum() >= 2 and hit.sum() >= 2 * missing.sum()
         # weak lines alone are met by chance
-        enough &= expected.intensity[hit].max(initial=0.0) > 0.5
+        brightest = expected.intensity[hit].max(initial=0.0)
+        enough &= brightest > 0.5
+        absent = expected.intensity[missing].max(initial=0.0)
+        enough &= hit.sum() >= _MANY or brightest > absent
         if score > best and enough:
             best, chosen = score, (place, hit, missing, distance)
     if chosen is None:

@@ -363,6 +363,13 @@ def test_aluminium_on_mari(data_folder):
     assert len(found.holders) == 0
 
 
+def test_silicon_is_not_taken_for_a_holder(data_folder):
+    from skphonon import read_nxspe
+
+    measured = read_nxspe(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
+    assert list(found_in(measured, None).holders["name"]) == ["aluminium"]
+
+
 def test_two_samples_tell_the_same_of_mari(data_folder):
     """Silicon and aluminium, at two incident energies: the same angles are wrong."""
     from skphonon import read_nxspe
