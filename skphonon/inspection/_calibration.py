@@ -1,5 +1,7 @@
 """The elastic line and the Bragg lines by which a measurement was calibrated."""
 
+import numpy as np
+
 from skphonon._figures import Display, many_axes
 
 __all__ = ["CalibrationDisplay"]
@@ -77,7 +79,7 @@ class CalibrationDisplay(Display):
         ValueError
             If `axes` are not three.
         """
-        self.figure_, self.axes_ = many_axes(axes, 3, n_columns=3, size=(4.2, 3.2))
+        self.figure_, self.axes_ = _three_axes(axes)
         points = {"marker": ".", "linestyle": "", "color": "0.3", **(line_kw or {})}
         self._draw_line(self.axes_[0], points)
         self._draw_banks(self.axes_[1])
@@ -132,4 +134,19 @@ class CalibrationDisplay(Display):
             ax.set_yscale("log")
         ax.set(xlabel="|Q| (1/Å)", ylabel="elastic intensity")
         if len(lines):
-            ax.legend(fontsize="small")
+            ax.legend(fontsize="small", loc="upper left")
+
+
+def _three_axes(axes):
+    """Return the figure and axes of two panels above a wide one, or those given."""
+    if axes is not None:
+        return many_axes(axes, 3, n_columns=3, size=(4, 3))
+    import matplotlib.pyplot as plt
+
+    figure, named = plt.subplot_mosaic(
+        [["line", "banks"], ["pattern", "pattern"]],
+        figsize=(9, 6.5),
+        layout="constrained",
+        height_ratios=(2, 3),
+    )
+    return figure, np.array([named[name] for name in ("line", "banks", "pattern")])

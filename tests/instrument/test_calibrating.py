@@ -402,3 +402,22 @@ def test_the_unit_of_intensities_does_not_matter(unit):
     ):
         numbers = getattr(other, name)[column] / unit
         assert_allclose(numbers, getattr(found, name)[column], rtol=1e-4)
+
+
+def test_a_simulator_means_the_same_by_the_scale_of_the_lattice(aluminium):
+    """Features of a lattice 2 % larger lie at |Q| that are 2 % smaller."""
+    from skphonon import PowderSimulator
+
+    q = np.arange(2.0, 6.0, 0.04)
+    grid = SpectrumGrid([8.0, 10.0], q)
+    simulator = PowderSimulator(
+        aluminium, grid, energy_resolution=1.5, q_resolution=0.05, tolerance=1e-3
+    )
+    images = grid.to_image(
+        simulator.simulate(
+            [simulator.reference] * 2, nuisance={"lattice_scale": [1.0, 1.02]}
+        )
+    )
+    at, larger = images[:, 0]
+    fits = [np.corrcoef(np.interp(f * q, q, at), larger)[0, 1] for f in (0.98, 1, 1.02)]
+    assert np.argmax(fits) == 2
