@@ -105,11 +105,10 @@ def calibrate(
         line. A function, such as :func:`~skphonon.instrument.instrument_resolution`
         returns; or a mapping with the arguments of that, such as
         ``{"instrument": "MARI", "chopper_frequency": 200}``. "direct_geometry" is
-        :math:`[1 + 2 (1 - E/E_i)^{3/2}] / 3`, a chopper one third of the way from
-        moderator to detectors and nothing but its burst: within 0.1 of what PyChop has
-        for the MARI, ARCS and MERLIN spectrometers, up to 1.9 times too small at large
-        energy loss where the moderator's pulse matters, as on MAPS and SEQUOIA. None
-        takes that of the measurement, if it is a function, else a constant.
+        :math:`[1 + 2 (1 - E/E_i)^{3/2}] / 3`, for want of settings: within 0.1 of what
+        PyChop has for MARI, ARCS and MERLIN, up to twice too small at large energy loss
+        where the moderator's pulse matters, as on MAPS and SEQUOIA. None takes that of
+        the measurement, if it is a function, else a constant.
     holders : sequence of Holder, default=HOLDERS
         Materials to which lines may belong that are not of the sample: aluminium,
         copper, bcc and fcc iron (steels) and vanadium.

@@ -33,10 +33,10 @@ def scaled_resolution(
     resolution : callable, mapping or "direct_geometry"
         A function from energy transfer to width; or arguments of
         `instrument_resolution` but the incident energy; or, by name,
-        :math:`[1 + R (1 - E/E_i)^{3/2}] / (1 + R)` with R = 2: the burst of a chopper
-        after which neutrons fly R times as long to the detectors as before it to
-        the chopper, in units in which both speeds are one (C. G. Windsor, *Pulsed
-        Neutron Scattering*, Taylor and Francis, 1981).
+        :math:`[1 + R (1 - E/E_i)^{3/2}] / (1 + R)` with R = 2. For the burst of a
+        chopper alone R is the flight path from moderator to sample over that from
+        sample to detector, 3 to 5 (C. G. Windsor, *Pulsed Neutron Scattering*, Taylor
+        and Francis, 1981); the moderator's pulse makes the width fall less.
     elastic_width : float
         Standard deviation in meV.
     incident_energy : float
