@@ -1,0 +1,384 @@
+r"""Calibration of powder measurements by what they hold: elastic line and Bragg lines.
+
+A shift of the elastic line moves the borders of energy bins. A factor and an offset of
+:math:`|Q|`, of data by detector or scattering angle, are an incident energy and angles
+that are a little wrong, and are corrected so; energy transfers stay as they are, since
+the elastic line alone does not tell how wrong they are elsewhere. Data on bins of
+:math:`|Q|` have these moved. What is within its error is left as it is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skphonon._warnings import warn_user
+from skphonon.instrument._calibration_tables import (
+    detector_table,
+    elastic_table,
+    holder_table,
+    line_table,
+    pattern_table,
+    reflection_table,
+    streak_table,
+)
+from skphonon.instrument._corrections import corrected_measurement, possible_moduli
+from skphonon.instrument._crystals import atoms_of
+from skphonon.instrument._energy_rows import EnergyRows, energy_rows, wavenumber
+from skphonon.instrument._excess import mean_with_excess
+from skphonon.instrument.bragg import BraggLine, Pattern, find_lines, pattern_of
+from skphonon.instrument.calibration_report import Calibration
+from skphonon.instrument.detector_faults import (
+    DetectorFault,
+    find_detector_faults,
+    find_streaks,
+)
+from skphonon.instrument.elastic_line import (
+    ElasticFit,
+    fit_banks,
+    require_elastic_line,
+)
+from skphonon.instrument.elastic_resolution import scaled_resolution
+from skphonon.instrument.holders import HOLDERS, FoundHolder, Holder, find_holders
+from skphonon.instrument.measurement import Measurement, MeasurementWarning
+from skphonon.instrument.phases import (
+    TERMS,
+    Expected,
+    ModuliFit,
+    expected_lines,
+    fit_moduli,
+)
+from skphonon.physics.reflections import powder_reflections
+
+__all__ = ["calibrate"]
+
+Array = NDArray[np.float64]
+Atoms = tuple[Array, Array, list[str]]  # lattice, positions, symbols
+
+_REACH = 2.5  # widths of the elastic line on either side that a pattern integrates
+_UNCALIBRATED = 0.005  # relative uncertainty of |Q| without a crystal
+_WRONG = 0.01  # of |Q|: no calibration is as bad, more likely the lattice is wrong
+_SHAPES = ("constant", "direct_geometry")
+_ALLOWED = {"auto": TERMS, "scale": TERMS[:1], "offset": TERMS[1:], "none": ()}
+
+
+def calibrate(
+    measurement: Measurement,
+    crystal: Any = None,
+    *,
+    banks: int | ArrayLike = 12,
+    correct_q: str = "auto",
+    resolution: str | Callable | Mapping[str, Any] | None = None,
+    holders: Sequence[Holder] = HOLDERS,
+    mask_noisy: bool = False,
+    scattering_lengths: Mapping[str, Any] | None = None,
+) -> Calibration:
+    r"""Calibrate a powder measurement by its own elastic line.
+
+    The elastic line tells the zero of energy and the resolution there. Its intensity
+    against :math:`|Q|` has the Bragg lines of the sample, which tell how :math:`|Q|`
+    was calibrated, and of what else stood in the beam. Detectors are compared with
+    those beside them.
+
+    Parameters
+    ----------
+    measurement : DetectorMeasurement or Measurement
+        Intensities by detector, or of one spectrum on a SpectrumGrid or AngleGrid,
+        with energies from below the elastic line on. Bins of :math:`|Q|` must be
+        narrower than Bragg lines.
+    crystal : ForceConstantModel, atoms or tuple, default=None
+        The sample: also atoms of phonopy or ASE, or a Phonopy; a tuple is (lattice,
+        positions, symbols), as
+        :func:`~skphonon.physics.reflections.powder_reflections` takes them. Its lattice
+        is held for true: a wrong one looks like a wrong :math:`|Q|`. None: lines
+        are not told apart, and :math:`|Q|` is left as it is.
+    banks : int or array-like of int of shape (n_rows,), default=12
+        Number of banks of neighbouring scattering angles; or the bank of each
+        detector, angle or :math:`|Q|` bin, negative for none.
+    correct_q : {"auto", "scale", "offset", "none"}, default="auto"
+        What may be wrong with :math:`|Q|`: the incident energy ("scale"), the zero of
+        scattering angles ("offset"), or both, where Bragg lines tell them apart. On
+        bins of :math:`|Q|`, these have a factor and an offset.
+    resolution : {"constant", "direct_geometry"}, callable or mapping, default=None
+        Energy resolution against energy transfer, scaled to the width of the elastic
+        line. A function, such as :func:`~skphonon.instrument.instrument_resolution`
+        returns; or a mapping with the arguments of that, such as
+        ``{"instrument": "MARI", "chopper_frequency": 200}``. "direct_geometry" is
+        :math:`[1 + 2 (1 - E/E_i)^{3/2}] / 3`, for want of settings: within 0.1 of what
+        PyChop has for MARI, ARCS and MERLIN, up to twice too small at large energy loss
+        where the moderator's pulse matters, as on MAPS and SEQUOIA. None takes that of
+        the measurement, if it is a function, else a constant.
+    holders : sequence of Holder, default=HOLDERS
+        Materials to which lines may belong that are not of the sample: aluminium,
+        copper, bcc and fcc iron (steels) and vanadium.
+    mask_noisy : bool, default=False
+        Whether to mask noisy detectors as well as dead ones.
+    scattering_lengths : dict, default=None
+        Own values for atoms of the crystal, see
+        :func:`~skphonon.physics.scattering_lengths.scattering_lengths`.
+
+    Returns
+    -------
+    Calibration
+        The calibrated measurement, tables of all that was found, and a report as its
+        text. NaN in the data for dead detectors.
+
+    Raises
+    ------
+    ValueError
+        If there is no elastic line in the range of energies, the measurement holds
+        several spectra or chi'', or an argument is not one of those above.
+    TypeError
+        If the measurement is of a single crystal, or the crystal is not known.
+
+    Warns
+    -----
+    MeasurementWarning
+        If lines of the sample are not found, :math:`|Q|` is wrong by more than 1 %, or
+        the resolution is taken as constant.
+
+    Notes
+    -----
+    The zero of energy is the centre of the mean spectrum, in which the sample's Bragg
+    lines weigh most. Banks that see the flank of a Bragg line have zeros of their own,
+    as neutrons of other energies than the mean meet it there.
+
+    On bins of :math:`|Q|` that were made before the shift, an elastic line at
+    :math:`E_0` has its Bragg lines moved by :math:`-E_0 / 4 E_i`, relatively, which is
+    then part of the factor found. Detectors and angles do not have this.
+
+    An error of the incident energy also moves the elastic line, by an amount that
+    depends on flight paths which a measurement does not tell. So the incident energy is
+    not deduced from the zero.
+
+    The `lattice_scale` of a fit with the same crystal means the same as the factor
+    found here, whether the instrument or the lattice is wrong: see
+    :meth:`~skphonon.instrument.calibration_report.Calibration.nuisance`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import Measurement, SpectrumGrid
+    >>> from skphonon.instrument import calibrate
+    >>> energy, q = np.arange(-10, 30, 0.5), np.arange(1.0, 6.0, 0.1)
+    >>> line = np.exp(-((energy - 0.3) ** 2) / 2)[:, None] * np.ones(len(q))
+    >>> grid = SpectrumGrid(energy, q, incident_energy=60.0)
+    >>> measured = Measurement(grid.to_rows(line), grid, quantity="sqe")
+    >>> found = calibrate(measured, resolution="constant")
+    >>> round(found.energy_zero, 2), found.applied
+    (0.3, ('energy_zero',))
+    >>> found.measurement.grid.energy[:2].round(2)
+    array([-10.3,  -9.8])
+    """
+    _check_arguments(correct_q, resolution)
+    rows = energy_rows(measurement)
+    incident = measurement.incident_energy
+    mean, error, overall = require_elastic_line(rows, incident)
+    faults = find_detector_faults(rows, overall)
+    masked = _masked(rows, faults, mask_noisy)
+    if masked.any():
+        rows = rows.without(masked)
+        mean, error, overall = require_elastic_line(rows, incident)
+    of_banks = _bank_of_rows(rows, banks)
+    fits, line = fit_banks(rows, of_banks, overall)
+    reach = _REACH * line.width
+    pattern = pattern_of(rows, line.zero - reach, line.zero + reach)
+    lines = find_lines(pattern)
+    k = None if rows.two_theta is None or incident is None else wavenumber(incident)
+    expected, moduli, warnings = _of_the_sample(
+        crystal, lines, pattern, k, _ALLOWED[correct_q], scattering_lengths
+    )
+    moduli = possible_moduli(measurement, moduli)
+    found_holders = _of_holders(lines, pattern, moduli, k, holders)
+    calibrated, applied = corrected_measurement(measurement, line, moduli, masked)
+    if masked.any():
+        kinds = {fault.kind for fault in faults if masked[fault.detector]}
+        applied += tuple(sorted(kinds))
+    function, advice = _resolution(measurement, calibrated, resolution, line)
+    warnings += advice
+    for text in warnings:
+        warn_user(text, MeasurementWarning)
+    return Calibration(
+        measurement=calibrated.replace(energy_resolution=function),
+        elastic=elastic_table(rows, of_banks, fits),
+        elastic_line=line_table(rows, mean, error, overall),
+        pattern=pattern_table(pattern, rows.unit),
+        reflections=reflection_table(
+            lines, expected, moduli, k, found_holders, rows.unit
+        ),
+        holders=holder_table(found_holders),
+        detectors=detector_table(rows, faults),
+        streaks=streak_table(find_streaks(rows, mean, error, line)),
+        energy_zero=line.zero,
+        energy_zero_std=line.zero_std,
+        energy_width=line.width,
+        energy_width_std=line.width_std,
+        elastic_maximum=overall.maximum,
+        **_of_moduli(lines, expected, moduli, k, incident),
+        applied=applied,
+        warnings=tuple(warnings),
+    )
+
+
+def _check_arguments(correct_q: str, resolution: Any) -> None:
+    if correct_q not in _ALLOWED:
+        raise ValueError(
+            f"correct_q must be one of {', '.join(_ALLOWED)}, got {correct_q!r}."
+        )
+    if isinstance(resolution, str) and resolution not in _SHAPES:
+        raise ValueError(
+            f"resolution must be one of {', '.join(_SHAPES)}, a function of energy, a "
+            "mapping with the arguments of instrument_resolution or None, got "
+            f"{resolution!r}."
+        )
+
+
+def _masked(
+    rows: EnergyRows, faults: Sequence[DetectorFault], mask_noisy: bool
+) -> NDArray[np.bool_]:
+    masked = np.zeros(len(rows.values), dtype=bool)
+    for fault in faults:
+        masked[fault.detector] = mask_noisy or fault.kind == "dead"
+    return masked
+
+
+def _bank_of_rows(rows: EnergyRows, banks: int | ArrayLike) -> NDArray[np.intp]:
+    """Return the bank of each row, from 0 on; -1 where nothing was measured."""
+    measured = np.isfinite(rows.values).any(axis=1) & np.isfinite(rows.q)
+    if np.ndim(banks):
+        given = np.asarray(banks)
+        if given.shape != (len(rows.values),) or given.dtype.kind not in "iu":
+            raise ValueError(
+                "banks must be a number, or an integer for each of "
+                f"{len(rows.values)} rows, got shape {given.shape} of {given.dtype}."
+            )
+        _, number = np.unique(given, return_inverse=True)
+        number = number - len(np.unique(given[given < 0]))
+        return np.where(measured & (given >= 0), number, -1)
+    n_banks = int(np.asarray(banks))
+    if n_banks < 1:
+        raise ValueError(f"banks must be at least 1, got {n_banks}.")
+    of = np.full(len(rows.values), -1)
+    order = np.flatnonzero(measured)
+    order = order[np.argsort(rows.q[order], kind="stable")]
+    for place, part in enumerate(np.array_split(order, min(n_banks, len(order)))):
+        of[part] = place
+    return of
+
+
+def _of_the_sample(
+    crystal: Any,
+    lines: Sequence[BraggLine],
+    pattern: Pattern,
+    k: float | None,
+    terms: Sequence[str],
+    values: Mapping[str, Any] | None,
+) -> tuple[Expected | None, ModuliFit | None, list[str]]:
+    """Return lines of the crystal, what they tell of |Q|, and warnings."""
+    if crystal is None:
+        return None, None, []
+    lattice, positions, symbols = atoms_of(crystal)
+    few = (
+        "Less than two Bragg lines of the crystal were found: |Q| is not calibrated. "
+        "Check its lattice, and that bins of |Q| are narrower than the lines."
+    )
+    if len(lines) < 2:
+        return None, None, [few]
+    reflections = powder_reflections(
+        lattice, positions, symbols, 1.03 * pattern.q[-1], values=values
+    )
+    expected = expected_lines(reflections, lines, float(np.median(pattern.span)))
+    moduli = fit_moduli(lines, expected, k, terms)
+    if moduli is None:
+        return None, None, [few]
+    warnings = []
+    if abs(moduli.scale - 1) > max(_WRONG, 3 * moduli.scale_std):
+        warnings.append(
+            f"|Q| is wrong by {100 * (moduli.scale - 1):+.1f} %, more than instruments "
+            "are: check the lattice parameters of the crystal at this temperature and "
+            "incident_energy."
+        )
+    strong = sorted(lines, key=lambda line: -line.area)[:6]
+    numbers = {i for i, line in enumerate(lines) if line in strong}
+    if sum(moduli.reflection[i] < 0 for i in numbers) > len(numbers) / 2:
+        warnings.append(
+            "Most of the strong Bragg lines are not of the crystal: check that it is "
+            "the sample."
+        )
+    return expected, moduli, warnings
+
+
+def _of_holders(
+    lines: Sequence[BraggLine],
+    pattern: Pattern,
+    moduli: ModuliFit | None,
+    k: float | None,
+    holders: Sequence[Holder],
+) -> list[FoundHolder]:
+    if not lines:
+        return []
+    q = np.array([line.q for line in lines])
+    if moduli is None:
+        free, uncertainty = np.ones(len(lines), dtype=bool), _UNCALIBRATED
+    else:
+        free, uncertainty = moduli.reflection < 0, _UNCALIBRATED / 2
+        q = moduli.corrected(q, k)
+    return find_holders(lines, q, free, pattern, holders, uncertainty)
+
+
+def _resolution(
+    measurement: Measurement, calibrated: Any, wanted: Any, line: ElasticFit
+) -> tuple[float | Callable, list[str]]:
+    """Return the resolution against energy, and a warning if it is a guess."""
+    incident = calibrated.incident_energy
+    if wanted is None and callable(measurement.energy_resolution):
+        wanted = measurement.energy_resolution
+    if wanted is None:
+        return line.width, [
+            "The energy resolution is taken as constant, "
+            f"{line.width:.3g} meV as of the elastic line; of direct geometry it is "
+            'narrower at energy loss. Pass resolution="direct_geometry", or the '
+            'settings of the chopper, resolution={"instrument": ..., '
+            '"chopper_frequency": ...}; "constant" says that it is meant.'
+        ]
+    if isinstance(wanted, str) and wanted == "constant":
+        return line.width, []
+    if incident is None:
+        raise ValueError(
+            "incident_energy must be known for a resolution against energy, got None. "
+            "Pass measurement.replace(incident_energy=...)."
+        )
+    return scaled_resolution(wanted, line.width, incident_energy=incident), []
+
+
+def _of_moduli(
+    lines: Sequence[BraggLine],
+    expected: Expected | None,
+    moduli: ModuliFit | None,
+    k: float | None,
+    incident: float | None,
+) -> dict[str, float]:
+    """Return what is known of |Q|, by the names in the result."""
+    names = ("q_scale", "q_offset", "incident_energy", "lattice_scale")
+    if moduli is None or expected is None:
+        return {name + end: np.nan for name in names for end in ("", "_std")}
+    used = moduli.used
+    q, std = np.array([(line.q, line.q_std) for line in lines])[used].T
+    tau = expected.q[moduli.reflection[used]]
+    right = mean_with_excess(moduli.corrected(q, k) / tau, std / tau)
+    turn = 1.0 if k is None else 180 / np.pi
+    scale, scale_std = moduli.terms[0], moduli.terms_std[0]
+    if "scale" not in moduli.model:
+        scale_std = moduli.scale_std
+    energy = np.nan if k is None or incident is None else incident
+    return {
+        "q_scale": moduli.scale,
+        "q_scale_std": moduli.scale_std,
+        "q_offset": moduli.terms[1] * turn,
+        "q_offset_std": moduli.terms_std[1] * turn,
+        "incident_energy": energy / scale**2,
+        "incident_energy_std": 2 * energy * scale_std / scale**3,
+        "lattice_scale": 1 / float(right.values[0]),
+        "lattice_scale_std": float(np.hypot(right.std[0], right.excess)),
+    }

@@ -1,0 +1,265 @@
+"""Calibration of a measurement by its elastic line: results, tables and text."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skphonon.instrument.measurement import Measurement
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Calibration"]
+
+_LISTED = 12  # detectors that the text names
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Calibration:
+    r"""A calibrated measurement, and what its elastic line told.
+
+    ``str(calibration)`` is the report. Standard errors hold noise and the scatter that
+    is seen between detector banks or Bragg lines, not errors that all of them share.
+
+    Parameters
+    ----------
+    measurement : Measurement or DetectorMeasurement
+        The calibrated measurement.
+    elastic : DataFrame with one row a detector bank
+        Columns `bank`, `n_rows`, `low` and `high` (scattering angles in degrees or
+        :math:`|Q|` in 1/Angstrom that the bank spans), `zero`, `zero_std`, `width` and
+        `width_std` (centre and standard deviation of the line in meV, before
+        calibration), `area`, `maximum` and `reduced_chi2`. NaN where no line is seen.
+    elastic_line : DataFrame with one row an energy
+        Columns `energy` (meV, before calibration), `intensity`, `error` and `fit` of
+        the mean over all rows.
+    pattern : DataFrame with one row a point
+        Columns `q` (1/Angstrom, before calibration), `intensity` and `error` of
+        elastic scattering and `baseline`, the smooth background of the search.
+    reflections : DataFrame with one row a Bragg line
+        Columns `q`, `q_std`, `width`, `area` as found; `phase` ("sample", the name of
+        a material, or "unknown") and `hkl`; `expected`, the momentum transfer of that
+        reflection; `deviation` and `deviation_calibrated` from it, relative; `used`,
+        whether it tells of the calibration.
+    holders : DataFrame with one row a material
+        Columns `name`, `lattice_parameter` and `lattice_parameter_std` (Angstrom),
+        `n_lines`, and `missing`, the reflections that should be seen and are not.
+    detectors : DataFrame with one row a faulty detector
+        Columns `detector` (number of the row), `two_theta`, `kind` ("dead" or "noisy")
+        and `ratio` to its neighbours.
+    streaks : DataFrame with one row a spurious line
+        Columns `energy` and `width` in meV, before calibration, and `height` above
+        and in units of its surroundings.
+    energy_zero, energy_zero_std : float
+        Where the elastic line was found, in meV.
+    energy_width, energy_width_std : float
+        Its standard deviation in meV, without the width of bins.
+    elastic_maximum : float
+        Energy of its highest point in meV.
+    q_scale, q_scale_std : float
+        Factor by which :math:`|Q|` was too large, fitted alone; NaN without a crystal.
+    q_offset, q_offset_std : float
+        Offset of the model with scale and offset that was applied, in degrees of
+        scattering angle or in 1/Angstrom; 0 where none was.
+    incident_energy, incident_energy_std : float
+        Incident energy in meV that the Bragg lines want with the angles of that model;
+        NaN without a crystal, or where rows have no angles.
+    lattice_scale, lattice_scale_std : float
+        Factor of the lattice of the crystal that the calibrated Bragg lines want, and
+        its uncertainty: the scatter of single lines about the model, as far as noise
+        does not explain it, and the error of their mean.
+    applied : tuple of str
+        What was changed: "energy_zero", "incident_energy", "two_theta", "q_scale",
+        "q_offset", "dead" and "noisy".
+    warnings : tuple of str
+        What not to rely on.
+
+    See Also
+    --------
+    skphonon.instrument.calibrate : Makes one.
+    skphonon.inspection.CalibrationDisplay : Picture of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import Measurement, SpectrumGrid
+    >>> from skphonon.instrument import calibrate
+    >>> energy, q = np.arange(-10, 30, 0.5), np.arange(1.0, 6.0, 0.1)
+    >>> line = np.exp(-((energy - 0.3) ** 2) / 2)[:, None] * np.ones(len(q))
+    >>> grid = SpectrumGrid(energy, q, incident_energy=60.0)
+    >>> measured = Measurement(grid.to_rows(line), grid, quantity="sqe")
+    >>> print(calibrate(measured, banks=1, resolution="constant"))
+    Elastic line (meV): centre 0.30..., highest at 0.30, standard deviation ...
+    Bragg lines: 0 found, 0 of the sample
+    Applied: energy_zero.
+    """
+
+    measurement: Measurement
+    elastic: "pd.DataFrame"
+    elastic_line: "pd.DataFrame"
+    pattern: "pd.DataFrame"
+    reflections: "pd.DataFrame"
+    holders: "pd.DataFrame"
+    detectors: "pd.DataFrame"
+    streaks: "pd.DataFrame"
+    energy_zero: float
+    energy_zero_std: float
+    energy_width: float
+    energy_width_std: float
+    elastic_maximum: float
+    q_scale: float
+    q_scale_std: float
+    q_offset: float
+    q_offset_std: float
+    incident_energy: float
+    incident_energy_std: float
+    lattice_scale: float
+    lattice_scale_std: float
+    applied: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def nuisance(self, n_std: float = 3.0) -> dict[str, tuple[float, float]]:
+        """Return the range of the lattice that Bragg lines leave, for an inverter.
+
+        Parameters
+        ----------
+        n_std : float, default=3.0
+            Half width of the range in standard deviations.
+
+        Returns
+        -------
+        dict
+            ``{"lattice_scale": (low, high)}``, the `nuisance` of
+            :class:`~skphonon.LeastSquaresInverter`.
+
+        Raises
+        ------
+        ValueError
+            If no crystal was given, or its lines were not found.
+        """
+        if not np.isfinite(self.lattice_scale_std):
+            raise ValueError(
+                "The range of lattice_scale must come from Bragg lines of the sample, "
+                "got none. Pass the crystal to calibrate."
+            )
+        half = n_std * self.lattice_scale_std
+        return {"lattice_scale": (self.lattice_scale - half, self.lattice_scale + half)}
+
+    def __repr__(self) -> str:
+        return (
+            f"Calibration(energy_zero={self.energy_zero:.3g}, energy_width="
+            f"{self.energy_width:.3g}, q_scale={self.q_scale:.5g}, applied="
+            f"{self.applied})"
+        )
+
+    def __str__(self) -> str:
+        parts = [
+            *_of_the_elastic_line(self),
+            *_of_moduli(self),
+            *_of_holders(self),
+            *_of_faults(self),
+            f"Applied: {', '.join(self.applied) or 'nothing'}.",
+        ]
+        parts += [f"Warning: {text}" for text in self.warnings]
+        return "\n".join(parts)
+
+
+def _of_the_elastic_line(found: Calibration) -> list[str]:
+    lines = [
+        "Elastic line (meV): centre "
+        f"{_with_error(found.energy_zero, found.energy_zero_std)}, highest at "
+        f"{found.elastic_maximum:.2f}, standard deviation "
+        f"{_with_error(found.energy_width, found.energy_width_std)}"
+    ]
+    seen = found.elastic.dropna(subset=["zero"])
+    if len(found.elastic) > 1 and len(seen):
+        lines.append(
+            f"  {len(seen)} of {len(found.elastic)} banks: centres "
+            f"{seen['zero'].min():.2f} to {seen['zero'].max():.2f}, standard "
+            f"deviations {seen['width'].min():.2f} to {seen['width'].max():.2f}"
+        )
+    return lines
+
+
+def _of_moduli(found: Calibration) -> list[str]:
+    table = found.reflections
+    sample = table[table["phase"] == "sample"]
+    lines = [f"Bragg lines: {len(table)} found, {len(sample)} of the sample"]
+    if not np.isfinite(found.q_scale):
+        return lines
+    used = sample[sample["used"]]
+    before, after = (
+        100 * np.abs(used[name]).median()
+        for name in ("deviation", "deviation_calibrated")
+    )
+    lines.append(
+        "  |Q| is too large by a factor "
+        f"{_with_error(found.q_scale, found.q_scale_std)} ({len(used)} lines); median "
+        f"deviation {before:.2f} %, {after:.2f} % when calibrated"
+    )
+    if found.q_offset_std > 0:
+        unit = "degrees of scattering angle"
+        if not np.isfinite(found.incident_energy):
+            unit = "1/Angstrom"
+        lines.append(
+            f"  offset {_with_error(found.q_offset, found.q_offset_std)} {unit}"
+        )
+    if np.isfinite(found.incident_energy):
+        lines.append(
+            "  incident energy that these lines want: "
+            f"{_with_error(found.incident_energy, found.incident_energy_std)} meV; so "
+            "would wrong angles or another lattice parameter"
+        )
+    lines.append(
+        "  lattice_scale for fits: "
+        f"{_with_error(found.lattice_scale, found.lattice_scale_std)}"
+    )
+    return lines
+
+
+def _of_holders(found: Calibration) -> list[str]:
+    lines = []
+    for row in found.holders.itertuples():
+        mine = found.reflections[found.reflections["phase"] == row.name]
+        where = ", ".join(
+            f"{x} at {q:.2f}" for x, q in zip(mine["hkl"], mine["q"], strict=True)
+        )
+        value = _with_error(row.lattice_parameter, row.lattice_parameter_std)
+        text = f"  {row.name}, a = {value} Angstrom: {where} 1/Angstrom"
+        if row.missing:
+            text += f" (not seen: {row.missing})"
+        lines.append(text)
+    unknown = found.reflections[found.reflections["phase"] == "unknown"]
+    if len(unknown):
+        listed = ", ".join(f"{q:.2f}" for q in unknown["q"])
+        whose = "of nothing known" if np.isfinite(found.q_scale) else "not told apart"
+        lines.append(f"  {whose}: {listed} 1/Angstrom")
+    return lines
+
+
+def _of_faults(found: Calibration) -> list[str]:
+    lines = []
+    for kind, rows in found.detectors.groupby("kind"):
+        numbers = ", ".join(map(str, rows["detector"][:_LISTED]))
+        more = " ..." if len(rows) > _LISTED else ""
+        lines.append(
+            f"{str(kind).capitalize()} detectors: {numbers}{more} ({len(rows)})"
+        )
+    lines += [
+        f"Spurious line at {row.energy:.1f} meV, {row.width:.2g} meV wide, "
+        f"{row.height:.2g} times its surroundings"
+        for row in found.streaks.itertuples()
+    ]
+    return lines
+
+
+def _with_error(value: float, std: float) -> str:
+    """Write a value with its error in the last digits, as 1.0028(2)."""
+    if not (np.isfinite(std) and std > 0):
+        return f"{value:.4g}"
+    digits = int(np.ceil(-np.log10(std)))
+    digits += std * 10.0**digits < 1.95  # two digits of an error below 2
+    digits = max(digits, 0)
+    shown = std * 10.0**digits
+    return f"{value:.{digits}f}({shown:.0f})"

@@ -1,0 +1,308 @@
+r"""The elastic line: at which energy the data have their zero, and how wide it is.
+
+A Gaussian of standard deviation :math:`\sigma` about :math:`E_0`, collected in the bins
+of the measurement, with a constant beneath it, is fitted within 2.5 widths of its
+centre. So the width of bins is not part of :math:`\sigma`, as it is none of the
+`energy_resolution` of simulators. Lines of pulsed sources have a tail; the Gaussian
+follows the core.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from skphonon.instrument._energy_rows import EnergyRows
+from skphonon.instrument.resolution import bin_kernel
+
+__all__ = ["ElasticFit", "fit_banks", "fit_elastic_line", "require_elastic_line"]
+
+Array = NDArray[np.float64]
+
+_REACH = 2.5  # widths on either side that are fitted
+_ROUNDS = 4
+_ROUNDING = 1e-9  # of intensities
+_SEEN = 5.0  # standard errors that the area of a line must have
+_SEARCHED = 0.12  # share of the incident energy on either side of zero
+_SEARCHED_MEV = 10.0  # where that is not known
+
+
+class ElasticFit(NamedTuple):
+    """An elastic line as a Gaussian; energies in meV.
+
+    Parameters
+    ----------
+    zero, zero_std : float
+        Centre of the line and its standard error.
+    width, width_std : float
+        Standard deviation of the line, without the width of bins, and its error.
+    area, area_std : float
+        Integral over energy and its error, in the unit of the data times meV.
+    background : float
+        Constant beneath the line.
+    maximum : float
+        Energy of the highest point of a parabola through the three highest bins.
+    reduced_chi2 : float
+        Of the fit; NaN without errors in the data.
+    """
+
+    zero: float
+    zero_std: float
+    width: float
+    width_std: float
+    area: float
+    area_std: float
+    background: float
+    maximum: float
+    reduced_chi2: float
+
+    @property
+    def seen(self) -> bool:
+        """Whether there is such a line at all."""
+        return bool(self.area > _SEEN * self.area_std and self.width > 0)
+
+    def curve(self, edges: Array) -> Array:
+        """Return the fitted line in the bins between some borders.
+
+        Parameters
+        ----------
+        edges : ndarray of shape (n_energy + 1,)
+            Borders of bins in meV.
+
+        Returns
+        -------
+        ndarray of shape (n_energy,)
+            In the unit of the data.
+        """
+        kernel = bin_kernel(edges, [self.zero], [self.width])[:, 0]
+        return self.area * kernel + self.background
+
+
+_NOTHING = ElasticFit(*[np.nan] * 9)
+
+
+def require_elastic_line(
+    rows: EnergyRows, incident_energy: float | None
+) -> tuple[Array, Array, ElasticFit]:
+    """Return the mean spectrum, its errors and its elastic line.
+
+    Parameters
+    ----------
+    rows : EnergyRows
+        Spectra by row.
+    incident_energy : float or None
+        In meV; None searches within 10 meV of zero.
+
+    Returns
+    -------
+    mean, error : ndarray of shape (n_energy,)
+        Weighted mean over rows.
+    fit : ElasticFit
+        Line of the mean.
+
+    Raises
+    ------
+    ValueError
+        If the energies do not reach over zero, or no line stands out there.
+    """
+    reach = _SEARCHED_MEV
+    if incident_energy is not None:
+        reach = _SEARCHED * incident_energy
+    advice = (
+        "Read the file of the reduction itself, with read_nxspe or read_processed, or "
+        "rebin it with reduce_powder on energies from below zero, such as "
+        f"{-reach:.3g} meV."
+    )
+    low, high = rows.edges[[0, -1]]
+    if not (low < 0 < high):
+        raise ValueError(
+            "Energies must reach over the elastic line at 0 meV, got "
+            f"{low:g} to {high:g} meV. {advice}"
+        )
+    mean, error = rows.mean(np.arange(len(rows.values)))
+    fit = fit_elastic_line(rows.edges, mean, error, reach)
+    if not fit.seen:
+        raise ValueError(
+            f"An elastic line must stand out within {reach:.3g} meV of zero, found "
+            f"none in energies from {low:g} to {high:g} meV. Was it cut out, or "
+            f"subtracted with the empty can? {advice}"
+        )
+    short = [s for s, x in (("below", -low), ("above", high)) if x < 2 * fit.width]
+    if short:
+        raise ValueError(
+            "Energies must hold the elastic line to twice its width on both sides, "
+            f"{2 * fit.width:.2g} meV, and end too soon {' and '.join(short)} zero: "
+            f"{low:g} to {high:g} meV. {advice}"
+        )
+    return mean, error, fit
+
+
+def fit_banks(
+    rows: EnergyRows, banks: NDArray[np.intp], overall: ElasticFit
+) -> tuple[list[ElasticFit], ElasticFit]:
+    """Fit the elastic line of each bank, and what they have in common.
+
+    Parameters
+    ----------
+    rows : EnergyRows
+        Spectra by row.
+    banks : ndarray of int of shape (n_rows,)
+        Bank of each row from 0 on; negative belongs to none.
+    overall : ElasticFit
+        Line of the mean over all rows.
+
+    Returns
+    -------
+    fits : list of ElasticFit
+        One a bank; NaN where no line stands out.
+    common : ElasticFit
+        `overall` with the mean width of banks, so that different zeros do not make the
+        line wider, and errors that are not below the scatter of banks. Intensities are
+        the weights.
+    """
+    reach = 4 * overall.width
+    fits = []
+    for bank in range(banks.max() + 1):
+        mean, error = rows.mean(banks == bank)
+        fit = fit_elastic_line(rows.edges, mean, error, reach, overall)
+        fits.append(fit if fit.seen else _NOTHING)
+    return fits, _in_common(overall, [fit for fit in fits if fit.seen])
+
+
+def _in_common(overall: ElasticFit, seen: list[ElasticFit]) -> ElasticFit:
+    """Return a line with the mean width of banks, and their scatter as errors."""
+    if len(seen) < 2:
+        return overall
+    zero, _, width, width_std, area = np.array([fit[:5] for fit in seen]).T
+    share = area / area.sum()
+
+    def scatter(values: Array, mean: float) -> float:
+        return float(np.sqrt((share**2 * (values - mean) ** 2).sum()))
+
+    mean_width = float(share @ width)
+    by_noise = float(np.sqrt((share * width_std) @ (share * width_std)))
+    return overall._replace(
+        zero_std=max(overall.zero_std, scatter(zero, overall.zero)),
+        width=mean_width,
+        width_std=max(by_noise, scatter(width, mean_width)),
+    )
+
+
+def fit_elastic_line(
+    edges: Array,
+    values: Array,
+    error: Array,
+    reach: float,
+    near: ElasticFit | None = None,
+) -> ElasticFit:
+    """Fit the highest line near zero energy.
+
+    Parameters
+    ----------
+    edges : ndarray of shape (n_energy + 1,)
+        Borders of bins in meV.
+    values, error : ndarray of shape (n_energy,)
+        Spectrum per meV and its standard errors; NaN where not measured or not known.
+    reach : float
+        How far from zero, or from `near`, to search, in meV.
+    near : ElasticFit, default=None
+        A line of about the same place and width.
+
+    Returns
+    -------
+    ElasticFit
+        All NaN where nothing can be fitted.
+    """
+    centre = (edges[1:] + edges[:-1]) / 2
+    around = 0.0 if near is None else near.zero
+    searched = (np.abs(centre - around) <= reach) & np.isfinite(values)
+    if searched.sum() < 4 or not np.nanmax(values[searched]) > 0:
+        return _NOTHING
+    peak, base, width = _guess(centre[searched], values[searched])
+    step = float(np.diff(edges)[searched].min())
+    width = max(width if near is None else near.width, 0.3 * step)
+    where, fit = peak, _NOTHING
+    for _ in range(_ROUNDS):
+        half = max(_REACH * width, 2.5 * step)
+        inside = (np.abs(centre - where) <= half) & np.isfinite(values)
+        if inside.sum() < 4:
+            return fit
+        start = ((values[inside] - base).max() * 2.5 * width, where, width, base)
+        fit = _fit(edges, values, error, inside, start)
+        if not np.isfinite(fit.width) or abs(fit.zero - around) > reach:
+            return _NOTHING
+        moved = max(abs(fit.zero - where), abs(fit.width - width))
+        where, width = fit.zero, max(abs(fit.width), 0.3 * step)
+        if moved < 1e-3 * width:
+            break
+    return fit._replace(maximum=_highest(centre[searched], values[searched], fit))
+
+
+def _guess(centre: Array, values: Array) -> tuple[float, float, float]:
+    """Return place, base and width of the highest line that is wider than a bin."""
+    padded = np.pad(values, 1, mode="edge")
+    smooth = np.median([padded[:-2], padded[1:-1], padded[2:]], axis=0)
+    top = int(smooth.argmax())
+    base = float(np.percentile(values, 20))
+    above = smooth > (smooth[top] + base) / 2
+    low = top - int(np.argmin(above[top::-1])) if not above[: top + 1].all() else 0
+    high = top + int(np.argmin(above[top:])) if not above[top:].all() else -1
+    return float(centre[top]), base, float(centre[high] - centre[low]) / 2.355
+
+
+def _fit(
+    edges: Array,
+    values: Array,
+    error: Array,
+    inside: NDArray[np.bool_],
+    start: tuple[float, float, float, float],
+) -> ElasticFit:
+    inside = inside & ((error > 0) | ~np.isfinite(error).any())
+    known = bool(np.isfinite(error[inside]).all())
+    y, lows, highs = values[inside], edges[:-1][inside], edges[1:][inside]
+    if len(y) < 4:
+        return _NOTHING
+    largest = max(float(np.abs(y).max()), 1e-300)
+    sigma = np.full(len(y), largest)
+    if known:
+        sigma = np.maximum(error[inside], _ROUNDING * largest)
+
+    def residual(p: Array) -> Array:
+        borders = np.stack([lows, highs], axis=-1)
+        line = bin_kernel(borders, [p[1]], [np.exp(p[2])])[:, 0, 0]
+        return (p[0] * line + p[3] - y) / sigma
+
+    area, zero, width, base = start
+    found = least_squares(
+        residual,
+        [area, zero, np.log(width), base],
+        x_scale=[max(abs(area), 1e-300), width, 1.0, max(abs(base), largest)],
+        method="trf",
+        max_nfev=200,
+    )
+    n_free = len(y) - 4
+    chi2 = float((found.fun**2).sum()) / max(n_free, 1)
+    inverse = np.linalg.pinv(found.jac.T @ found.jac)
+    factor = max(chi2, 1.0) if known else chi2
+    std = np.sqrt(np.abs(np.diag(inverse)) * factor) if n_free else np.full(4, np.inf)
+    area, zero, log_width, base = (float(each) for each in found.x)
+    width = float(np.exp(log_width))
+    return ElasticFit(
+        zero, std[1], width, width * std[2], area, std[0], base, np.nan,
+        chi2 if known else np.nan,
+    )  # fmt: skip
+
+
+def _highest(centre: Array, values: Array, fit: ElasticFit) -> float:
+    """Return the maximum of a parabola through the highest bin of the line."""
+    near = np.abs(centre - fit.zero) <= 2 * fit.width
+    if not near.any():
+        return np.nan
+    top = int(np.where(near, values, -np.inf).argmax())
+    if not 0 < top < len(values) - 1:
+        return float(centre[top])
+    steps = centre[top - 1 : top + 2] - centre[top]
+    curve, slope, _ = np.polyfit(steps, values[top - 1 : top + 2], 2)
+    moved = -slope / (2 * curve) if curve < 0 else 0.0
+    return float(centre[top] + np.clip(moved, steps[0], steps[2]))

@@ -1,0 +1,423 @@
+"""Calibration by the elastic line: known faults found again, and real spectrometers."""
+
+import numpy as np
+import pytest
+from calibration_files import NICKEL, bcc_lines, counted, fcc_lines
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skphonon import ForceConstantModel, Measurement, SpectrumGrid, reduce_powder
+from skphonon.instrument import AngleGrid, DetectorMeasurement, MeasurementWarning
+from skphonon.instrument.calibrating import calibrate
+from skphonon.instrument.resolution import PolynomialResolution
+
+PRIMITIVE = 1.76 * (np.ones((3, 3)) - np.eye(3))
+ONLY = {"resolution": "constant"}
+
+
+def found_in(measured, crystal=NICKEL, **settings):
+    return calibrate(measured, crystal, **{**ONLY, **settings})
+
+
+def deviations(errors, values, truth):
+    """Return the mean and spread of errors in units of what they should be."""
+    pulls = (np.array(values) - truth) / np.array(errors)
+    return abs(pulls.mean()) * np.sqrt(len(pulls)), pulls.std()
+
+
+def test_energy_zero_and_width_with_their_errors():
+    fits = [
+        found_in(counted(zero=0.35, counts=8, seed=n), None, banks=1, holders=())
+        for n in range(15)
+    ]
+    for name, truth in (("energy_zero", 0.35), ("energy_width", 1.2)):
+        values = [getattr(fit, name) for fit in fits]
+        errors = [getattr(fit, f"{name}_std") for fit in fits]
+        bias, spread = deviations(errors, values, truth)
+        # of 15 draws the spread is known to 18 %
+        assert bias < 3.5
+        assert 0.4 < spread < 1.5
+    for fit in fits[:3]:
+        assert_allclose(fit.measurement.energy_edges[0], -20 - fit.energy_zero)
+        assert_allclose(fit.elastic_maximum, 0.35, atol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("true_energy", "offset", "applied"),
+    [
+        (60.0, 0.0, ()),
+        (60 / 1.006**2, 0.0, ("incident_energy",)),
+        (60.0, 0.2, ("two_theta",)),
+        (60 / 1.004**2, -0.15, ("incident_energy", "two_theta")),
+    ],
+)
+def test_incident_energy_and_angles_come_apart(true_energy, offset, applied):
+    measured = counted(true_energy=true_energy, offset=offset)
+    found = found_in(measured)
+    assert {*found.applied} - {"energy_zero"} == {*applied}
+    assert_allclose(found.measurement.incident_energy, true_energy, rtol=2e-4)
+    assert_allclose(measured.polar - found.measurement.polar, offset, atol=0.01)
+    sample = found.reflections.query("phase == 'sample'")
+    assert len(sample) == 10
+    assert abs(sample["deviation_calibrated"]).max() < 2e-4
+    # what is calibrated needs no calibration
+    again = found_in(found.measurement)
+    assert again.applied == () or again.applied == ("energy_zero",)
+    assert_allclose(again.q_scale, 1, atol=1e-4)
+
+
+def test_the_error_of_the_scale():
+    fits = [
+        found_in(counted(true_energy=60 / 1.006**2, counts=3, seed=n), banks=1)
+        for n in range(12)
+    ]
+    scales, errors = (
+        [getattr(fit, name) for fit in fits] for name in ("q_scale", "q_scale_std")
+    )
+    bias, spread = deviations(errors, scales, 1.006)
+    assert bias < 3.5
+    assert 0.4 < spread < 1.6
+    energies = [fit.incident_energy for fit in fits]
+    assert_allclose(energies, 60 / 1.006**2, rtol=2e-3)
+
+
+def test_what_may_be_corrected_is_chosen():
+    measured = counted(true_energy=60 / 1.004**2, offset=-0.15)
+    for wanted, applied in (
+        ("scale", {"incident_energy"}),
+        ("offset", {"two_theta"}),
+        ("none", set()),
+    ):
+        found = found_in(measured, correct_q=wanted)
+        assert {*found.applied} - {"energy_zero"} == applied
+    assert_allclose(found.measurement.incident_energy, 60)
+    assert_array_equal(found.measurement.polar, measured.polar)
+    # what is left uncorrected is in the lattice that a fit may take
+    assert found.lattice_scale < 0.999
+
+
+def test_the_lattice_of_a_fit_means_the_factor_of_moduli():
+    """A crystal given 0.5 % too large wants a lattice 0.5 % smaller."""
+    lattice, positions, symbols = NICKEL
+    wrong = (1.005 * lattice, positions, symbols)
+    found = found_in(counted(), wrong, correct_q="none")
+    assert_allclose(found.lattice_scale, 1 / 1.005, atol=2e-4)
+    low, high = found.nuisance(2)["lattice_scale"]
+    assert low < 1 / 1.005 < high
+    assert high - low < 0.002
+    with pytest.raises(ValueError, match="must come from Bragg lines of the sample"):
+        found_in(counted(), None).nuisance()
+
+
+@pytest.mark.parametrize(
+    ("can", "name", "a"),
+    [
+        (fcc_lines, "aluminium", 4.05),
+        (fcc_lines, "aluminium", 4.033),
+        (fcc_lines, "copper", 3.612),
+        (fcc_lines, "austenitic steel (fcc iron)", 3.58),
+        (bcc_lines, "ferritic steel (bcc iron)", 2.866),
+        (bcc_lines, "vanadium", 3.027),
+    ],
+)
+def test_the_can_is_named(can, name, a):
+    palladium = (3.89 * np.eye(3), NICKEL[1], ["Pd"] * 4)
+    measured = counted(
+        lines=fcc_lines(3.89, 10), can=can(a, 10.0), true_energy=60 / 1.004**2
+    )
+    found = found_in(measured, palladium)
+    assert list(found.holders["name"]) == [name]
+    row = found.holders.iloc[0]
+    assert_allclose(row["lattice_parameter"], a, rtol=1e-3)
+    assert_allclose(found.q_scale, 1.004, atol=5e-4)
+    assert f"{name}, a = " in str(found)
+
+
+def test_nothing_is_named_where_there_is_no_can():
+    found = found_in(counted())
+    assert len(found.holders) == 0
+    assert set(found.reflections["phase"]) == {"sample"}
+    assert list(found.reflections["hkl"][:4]) == ["111", "200", "220", "311"]
+
+
+def test_without_a_crystal_lines_are_not_told_apart():
+    found = found_in(counted(true_energy=60 / 1.01**2), None)
+    assert set(found.reflections["phase"]) == {"unknown"}
+    assert np.isnan([found.q_scale, found.incident_energy, found.lattice_scale]).all()
+    assert found.measurement.incident_energy == 60
+    assert "not told apart: 3.12, 3.61" in str(found)
+
+
+def test_dead_and_noisy_detectors():
+    measured = counted(dead=(20, 100, 101), noisy=(50, 210))
+    found = found_in(measured)
+    table = found.detectors
+    assert list(table.query("kind == 'dead'")["detector"]) == [20, 100, 101]
+    assert list(table.query("kind == 'noisy'")["detector"]) == [50, 210]
+    dead = np.isnan(found.measurement.data).all(axis=1)
+    assert list(np.flatnonzero(dead)) == [20, 100, 101]
+    assert np.isnan(found.measurement.error[dead]).all()
+    assert "Dead detectors: 20, 100, 101 (3)" in str(found)
+    both = found_in(measured, mask_noisy=True)
+    assert np.isnan(both.measurement.data[[50, 210]]).all()
+    assert {"dead", "noisy"} <= {*both.applied}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sound_detectors_are_left_alone(seed):
+    assert len(found_in(counted(counts=8, seed=seed), None).detectors) == 0
+
+
+def test_spurious_lines():
+    measured = counted()
+    data = measured.data.copy()
+    data[:, 100] += 30  # at 30.25 meV
+    data[:, -3:] += 100
+    found = found_in(measured.replace(data=data, error=np.sqrt(data + 1)))
+    assert_allclose(found.streaks["energy"], [30.25, 46.75], atol=0.3)
+    assert len(found_in(measured).streaks) == 0
+
+
+def test_banks():
+    measured = counted(zero=0.2)
+    data = measured.data.copy()
+    half = measured.polar > 70
+    data[half] = np.roll(data[half], 2, axis=1)  # by 1 meV
+    given = np.where(half, 7, np.where(measured.polar < 20, -1, 3))
+    moved = measured.replace(data=data, error=np.sqrt(np.maximum(data, 1)))
+    found = found_in(moved, None, banks=given)
+    assert_allclose(found.elastic["zero"], [0.2, 1.2], atol=0.02)
+    assert_allclose(found.energy_width, 1.2, rtol=0.02)  # not widened by the two
+    assert found.energy_zero_std > 0.2  # but the zero is not known
+    assert list(found.elastic["n_rows"]) == [(given == 3).sum(), half.sum()]
+    assert len(found_in(moved, None, banks=5).elastic) == 5
+    for wrong in (0, np.zeros(3, int), np.zeros(len(given))):
+        with pytest.raises(ValueError, match="banks must be"):
+            found_in(moved, banks=wrong)
+
+
+def test_bins_of_moduli():
+    grid = SpectrumGrid(np.arange(-15, 40, 0.5), np.arange(1.0, 9.6, 0.02))
+    measured = reduce_powder(counted(zero=0.3, true_energy=60 / 1.005**2), grid)
+    found = found_in(measured, correct_q="scale")
+    calibrated = found.measurement
+    assert {*found.applied} == {"energy_zero", "q_scale"}
+    # elastic neutrons taken for inelastic ones are put at dQ/Q = -E / 4 Ei
+    assert_allclose(found.q_scale, 1.005 * (1 - 0.3 / 240), atol=2e-4)
+    assert_allclose(calibrated.grid.q, grid.q / found.q_scale)
+    assert_allclose(calibrated.grid.energy, grid.energy - found.energy_zero)
+    assert_allclose(found.energy_zero, 0.3, atol=0.02)
+    assert_allclose(found.energy_width, 1.2, rtol=0.05)
+    assert_array_equal(calibrated.grid.mask, measured.grid.mask)
+    assert_array_equal(calibrated.data, measured.data)
+    assert np.isnan(found.incident_energy)
+    assert len(found.detectors) == 0
+
+
+def test_bins_of_angles():
+    run = counted(true_energy=60 / 1.006**2, dead=(30,))
+    centres = (run.energy_edges[1:] + run.energy_edges[:-1]) / 2
+    grid = AngleGrid(centres, run.polar, incident_energy=60)
+    measured = Measurement(
+        grid.to_rows(run.data.T), grid, error=grid.to_rows(run.error.T)
+    )
+    found = found_in(measured)
+    by_detector = found_in(run)
+    assert_allclose(found.q_scale, by_detector.q_scale, atol=1e-5)
+    assert_allclose(found.measurement.grid.incident_energy, 60 / 1.006**2, rtol=2e-4)
+    assert found.measurement.incident_energy == found.measurement.grid.incident_energy
+    assert not found.measurement.grid.mask[:, 30].any()
+    assert np.isnan(
+        found.measurement.grid.to_image(found.measurement.data[0])[:, 30]
+    ).all()
+
+
+def test_without_errors():
+    measured = counted(zero=0.35, true_energy=60 / 1.006**2).replace(error=None)
+    found = found_in(measured)
+    assert_allclose(found.energy_zero, 0.35, atol=0.02)
+    assert_allclose(found.q_scale, 1.006, atol=1e-4)
+    assert found.measurement.error is None
+
+
+def test_crystals_in_any_form():
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    measured = counted()
+    model = ForceConstantModel(PRIMITIVE, "Ni", [2.3, -0.1, 1.2, 0.1, 0.1])
+    atoms = PhonopyAtoms(["Ni"] * 4, cell=NICKEL[0], scaled_positions=NICKEL[1])
+    scales = [
+        found_in(measured, crystal).q_scale
+        for crystal in (NICKEL, model, atoms, (PRIMITIVE, [[0, 0, 0]], "Ni"))
+    ]
+    assert_allclose(scales, scales[0], rtol=1e-9)
+    with pytest.raises(TypeError, match=r"crystal must be .*, got float"):
+        found_in(measured, 3.52)
+
+
+def test_resolution_against_energy():
+    measured = counted()
+    with pytest.warns(MeasurementWarning, match="resolution is taken as constant"):
+        constant = calibrate(measured)
+    assert constant.measurement.energy_resolution == constant.energy_width
+    named = calibrate(measured, resolution="direct_geometry").measurement
+    widths = named.energy_resolution([0.0, 30.0, 45.0])
+    ratio = (1 + 2 * np.array([1, 0.5, 0.25]) ** 1.5) / 3
+    assert_allclose(widths, constant.energy_width * ratio, rtol=1e-3)
+    curve = PolynomialResolution([2.0, -0.02])
+    for found in (
+        calibrate(measured, resolution=curve),
+        calibrate(measured.replace(energy_resolution=curve)),
+    ):
+        widths = found.measurement.energy_resolution([0.0, 25.0])
+        assert_allclose(widths, constant.energy_width * np.array([1, 0.75]))
+    with pytest.raises(ValueError, match="must be positive at the elastic line"):
+        calibrate(measured, resolution=lambda e: 0 * e)
+
+
+def test_resolution_of_the_instrument():
+    pytest.importorskip("resins")
+    settings = {"instrument": "MARI", "chopper_frequency": 200, "chopper_package": "G"}
+    found = calibrate(counted(), resolution=settings)
+    widths = found.measurement.energy_resolution([0.0, 45.0])
+    assert_allclose(widths[0], found.energy_width)
+    assert 0.3 < widths[1] / widths[0] < 0.6
+
+
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        (
+            counted(edges=np.arange(5, 48, 0.5)),
+            r"reach over .* got 5 to 47.5 meV. Read",
+        ),
+        (
+            counted(counts=0.001),
+            r"elastic line must stand out .* subtracted .* reduce_p",
+        ),
+        (counted(edges=np.arange(-1, 48, 0.5)), "end too soon below zero: -1 to 47.5"),
+        (counted().replace(quantity="chi"), "chi'' vanishes at zero energy"),
+    ],
+)
+def test_without_an_elastic_line(measured, message):
+    with pytest.raises(ValueError, match=message):
+        found_in(measured)
+
+
+def test_other_mistakes():
+    measured = counted()
+    with pytest.raises(ValueError, match="correct_q must be one of auto, scale"):
+        calibrate(measured, correct_q="yes")
+    with pytest.raises(ValueError, match="resolution must be one of constant"):
+        calibrate(measured, resolution="narrow")
+    grid = SpectrumGrid(np.arange(-5, 9, 0.5), np.arange(1.0, 3, 0.1))
+    several = Measurement(np.ones((2, grid.n_pixels)), grid)
+    with pytest.raises(ValueError, match=r"one spectrum at a time, got 2. Pass meas"):
+        calibrate(several)
+    with pytest.warns(MeasurementWarning, match=r"wrong by \+2.0 %, .* lattice para"):
+        found_in(measured, (1.02 * NICKEL[0], *NICKEL[1:]))
+    salt = (4.9 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], ["Cs", "Cl"])
+    with pytest.warns(MeasurementWarning):
+        found_in(measured, salt)
+
+
+def test_tables_are_complete_where_nothing_is_found():
+    """One hydrogen-like sample: an elastic line without any Bragg line."""
+    found = calibrate(counted(lines=([], [])), **ONLY)
+    assert len(found.reflections) == len(found.holders) == len(found.streaks) == 0
+    assert "0 found" in str(found)
+    with pytest.warns(MeasurementWarning, match="Less than two Bragg lines"):
+        found_in(counted(lines=([], [])))
+
+
+FCC = (np.ones((3, 3)) - np.eye(3)) / 2
+SILICON = (5.431 * FCC, [[0, 0, 0], [0.25, 0.25, 0.25]], "Si")
+
+
+def test_silicon_on_mari(data_folder):
+    from skphonon import read_nxspe
+
+    measured = read_nxspe(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
+    found = found_in(measured, SILICON)
+    assert isinstance(found.measurement, DetectorMeasurement)
+    assert_allclose(found.elastic_maximum, -0.2, atol=0.1)
+    used = found.reflections.query("used")
+    assert len(used) >= 15
+    assert abs(used["deviation_calibrated"]).max() < 0.003
+    assert abs(used["deviation"]).median() < 0.003
+    aluminium = found.reflections.query("phase == 'aluminium'").set_index("hkl")
+    assert_allclose(aluminium["q"][["111", "200"]], [2.68, 3.08], atol=0.02)
+    row = found.holders.iloc[0]
+    assert abs(row["lattice_parameter"] - 4.05) < 2 * row["lattice_parameter_std"]
+    assert found.streaks["energy"].max() > 75
+
+
+def test_aluminium_on_mari(data_folder):
+    from skphonon.io.processed import read_processed
+
+    measured = read_processed(data_folder / "mari" / "aluminium_Ei60.nxspe")
+    found = found_in(measured, (4.03 * FCC, [[0, 0, 0]], "Al"))
+    assert_allclose(found.elastic_maximum, -0.15, atol=0.1)
+    first = found.reflections.query("phase == 'sample'")[:10]
+    assert (abs(first["deviation"]) < 0.004).sum() >= 8
+    assert abs(found.reflections.query("used")["deviation_calibrated"]).max() < 0.004
+    assert len(found.holders) == 0
+
+
+def test_silicon_is_not_taken_for_a_holder(data_folder):
+    from skphonon import read_nxspe
+
+    measured = read_nxspe(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
+    assert list(found_in(measured, None).holders["name"]) == ["aluminium"]
+
+
+def test_two_samples_tell_the_same_of_mari(data_folder):
+    """Silicon and aluminium, at two incident energies: the same angles are wrong."""
+    from skphonon import read_nxspe
+    from skphonon.io.processed import read_processed
+
+    silicon = read_nxspe(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
+    aluminium = read_processed(data_folder / "mari" / "aluminium_Ei60.nxspe")
+    fits = (
+        found_in(silicon, SILICON),
+        found_in(aluminium, (4.03 * FCC, [[0, 0, 0]], "Al")),
+    )
+    offsets = [fit.q_offset for fit in fits]
+    spread = np.hypot(*[fit.q_offset_std for fit in fits])
+    assert abs(offsets[0] - offsets[1]) < 3 * spread
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-6, 1e200])
+def test_the_unit_of_intensities_does_not_matter(unit):
+    measured = counted(zero=0.3, can=fcc_lines(4.05, 10.0), dead=(20,))
+    scaled = measured.replace(data=unit * measured.data, error=unit * measured.error)
+    found, other = found_in(measured), found_in(scaled)
+    assert_allclose(other.energy_zero, found.energy_zero)
+    assert_allclose(other.q_scale, found.q_scale, rtol=1e-7)
+    assert list(other.reflections["phase"]) == list(found.reflections["phase"])
+    for name, column in (
+        ("elastic", "area"),
+        ("pattern", "intensity"),
+        ("reflections", "area"),
+        ("elastic_line", "fit"),
+    ):
+        numbers = getattr(other, name)[column] / unit
+        assert_allclose(numbers, getattr(found, name)[column], rtol=1e-4)
+
+
+def test_a_simulator_means_the_same_by_the_scale_of_the_lattice(aluminium):
+    """Features of a lattice 2 % larger lie at |Q| that are 2 % smaller."""
+    from skphonon import PowderSimulator
+
+    q = np.arange(2.0, 6.0, 0.04)
+    grid = SpectrumGrid([8.0, 10.0], q)
+    simulator = PowderSimulator(
+        aluminium, grid, energy_resolution=1.5, q_resolution=0.05, tolerance=1e-3
+    )
+    images = grid.to_image(
+        simulator.simulate(
+            [simulator.reference] * 2, nuisance={"lattice_scale": [1.0, 1.02]}
+        )
+    )
+    at, larger = images[:, 0]
+    fits = [np.corrcoef(np.interp(f * q, q, at), larger)[0, 1] for f in (0.98, 1, 1.02)]
+    assert np.argmax(fits) == 2
