@@ -69,14 +69,14 @@ def _phx(table, path):
 
 
 def _par(table, path):
-    distance, polar, azimuthal, *sizes = table.T[:5]
+    distance, polar, azimuthal = table.T[:3]
     if not (distance > 0).all():
         raise ValueError(
             f"{path} must have positive distances of detectors in its first column, "
             f"got {distance.min():g}."
         )
-    spans = (2 * np.rad2deg(np.arctan2(size / 2, distance)) for size in sizes)
-    return _angles(polar, -azimuthal, *spans, path)
+    width, height = 2 * np.rad2deg(np.arctan2(table.T[3:5] / 2, distance))
+    return _angles(polar, -azimuthal, width, height, path)
 
 
 def _angles(polar, azimuthal, width, height, path):

@@ -1,6 +1,6 @@
 r"""Images of powders that files hold, over energy and \|Q\| or scattering angle."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +35,10 @@ class Axis(NamedTuple):
 def measured_image(data, error, energy, across, place, **settings):
     """Return a measurement of an image with energies in rows, for any order of axes.
 
-    Nothing was measured where data are not finite, masked, or 0 with an error of 0;
-    energies at and above the incident one are left out.
+    Nothing was measured where data are not finite or masked. In bins of |Q| neither
+    where they are 0 with an error of 0: no detector came there. A detector that
+    counted nothing at one energy measured that, but one that never did is dead.
+    Energies at and above the incident one are left out.
     """
     settings = dict(settings)
     energy, data, error = _rising(energy, data, error, 0)
@@ -51,14 +53,17 @@ def measured_image(data, error, energy, across, place, **settings):
         below = int((energy.centres(len(data)) < incident).sum())
         energy = energy.bins(len(data), below)
         data, error = data[:below], error[:below]
-    seen = np.isfinite(data) & (data > _MASKED) & ~((data == 0) & (error == 0))
+    empty = (data == 0) & (error == 0)
+    if across.name == "two_theta":
+        empty &= empty.all(axis=0)
+    seen = np.isfinite(data) & (data > _MASKED) & ~empty
     if not seen.any():
         raise ValueError(
             f"{place} must hold intensities"
             + ("" if incident is None else f" at energies below {incident:g} meV")
             + ", got none."
         )
-    layout = SpectrumGrid if across.name == "q" else AngleGrid
+    layout: Any = SpectrumGrid if across.name == "q" else AngleGrid
     axes = energy.centres(len(data)), across.centres(data.shape[1])
     try:
         grid = layout(*axes, incident_energy=incident, mask=seen)

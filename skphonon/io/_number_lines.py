@@ -88,6 +88,10 @@ class Lines:
             batch = batch[: n_numbers - got]
             found[got : got + batch.size] = batch
             got += batch.size
+        if self.peek()[:1] not in ("", "#"):
+            raise ValueError(
+                f"{self.place()} must come after {what}: {n_numbers} numbers, got more."
+            )
         return found
 
     def _tokens(self, missing):
@@ -115,8 +119,8 @@ class Lines:
 def counts(line, place):
     """Return two counts, which may touch in columns of eight."""
     first = _COUNT.fullmatch(line[:8]) or _COUNT.match(line)
-    second = first and _COUNT.match(line[first.end() :])
-    if not second:
+    second = _COUNT.match(line[first.end() :]) if first else None
+    if not first or not second:
         raise ValueError(
             f"{place} must hold the numbers of spectra and of energies, got "
             f"{line[:40]!r}."

@@ -76,7 +76,8 @@ def read_dave(
     Measurement
         One spectrum on a :class:`~skphonon.SpectrumGrid` or, for scattering angles, an
         :class:`~skphonon.instrument.AngleGrid`. NaN where the file has NaN, or
-        intensity and error are both 0; errors also where they are 0. The sign of the
+        intensity and error are both 0 in a bin of :math:`|Q|`, or at all energies of an
+        angle; errors also where they are 0. The sign of the
         energy is that of the file. Energies from `incident_energy` on are left out.
         `details` holds the headings of the axes, `labels`, and `comments`, the lines
         behind the last group, in which programs tell of themselves.
@@ -179,7 +180,7 @@ def _groups(lines, n_groups, n_energy):
 
 def _comments(lines, n_groups):
     """Return the lines behind the last group, where programs tell of themselves."""
-    found = []
+    found: list[str] = []
     while line := lines.take():
         if not line.startswith("#") or len(found) == _COMMENTS:
             raise ValueError(

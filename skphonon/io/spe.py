@@ -73,9 +73,10 @@ def read_spe(
         With `detectors`, intensities as stored, of shape (n_spectra, n_energy), and
         NaN where the file has NaN or -1e30. A negative scattering angle is a positive
         one at the azimuth on the other side. Without, one spectrum on a SpectrumGrid
-        or AngleGrid, with NaN also where intensity and error are both 0, errors NaN
-        where they are 0, and ``details["edges"]``; energies from `incident_energy` on
-        are left out. ``details["grid"]`` is then "q" or "two_theta".
+        or AngleGrid, with NaN also where intensity and error are both 0 in a bin of
+        :math:`|Q|`, or at all energies of an angle, errors NaN where they are 0, and
+        ``details["edges"]``; energies from `incident_energy` on are left out.
+        ``details["grid"]`` is then "q" or "two_theta".
 
     Raises
     ------
