@@ -75,8 +75,7 @@ def measured_image(data, error, energy, across, place, **settings):
         if len(axis.values) > len(centres)
     }
     _warn_of_uneven(edges, grid, place)
-    if edges:
-        settings["details"] = {**settings.get("details", {}), "edges": edges}
+    settings["details"] = {**settings.get("details", {}), "edges": edges}
     images = (
         np.where(kept, values, np.nan).reshape(1, -1)
         for kept, values in ((seen, data), (seen & (error > 0), error))
