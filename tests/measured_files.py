@@ -202,3 +202,4 @@ def write_processed(
         process = entry.create_group("process")
         for number, text in enumerate(settings["history"]):
             process[f"MantidAlgorithm_{number}/data"] = [np.bytes_(text)]
+    return path

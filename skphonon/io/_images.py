@@ -76,12 +76,19 @@ def measured_image(data, error, energy, across, place, **settings):
     }
     _warn_of_uneven(edges, grid, place)
     settings["details"] = {**settings.get("details", {}), "edges": edges}
-    images = (
-        np.where(kept, values, np.nan).reshape(1, -1)
-        for kept, values in ((seen, data), (seen & (error > 0), error))
-    )
-    data, error = images
-    return Measurement(data, grid, error=error, **settings)
+    data, error = _row(data, seen), _row(error, seen & (error > 0))
+    try:
+        return Measurement(data, grid, error=error, **settings)
+    except ValueError as error_:
+        raise ValueError(f"{place}: {error_}") from error_
+
+
+def _row(image, kept):
+    """Return an image as one row, read-only so that nobody copies it."""
+    row = np.full((1, image.size), np.nan)
+    np.copyto(row.reshape(image.shape), image, where=kept)
+    row.flags.writeable = False
+    return row
 
 
 def _rising(axis, data, error, number):

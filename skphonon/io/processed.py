@@ -129,6 +129,16 @@ def read_processed(path, *, incident_energy=None, temperature_log="SampleTemp"):
 
 
 def _measurement(entry, source, incident_energy, temperature_log):
+    """Return the measurement of an entry; messages name the file and the entry."""
+    try:
+        return _unnamed(entry, source, incident_energy, temperature_log)
+    except ValueError as error:
+        if source in str(error):
+            raise
+        raise ValueError(f"{place(entry)}: {error}") from error
+
+
+def _unnamed(entry, source, incident_energy, temperature_log):
     group = child_group(entry, "workspace")
     if find(entry, "event_workspace") is not None and find(group, "values") is None:
         raise ValueError(

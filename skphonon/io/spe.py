@@ -141,6 +141,7 @@ def read_spe(
     masked = ~np.isfinite(data) | (data <= _MASKED)
     data[masked] = errors[masked] = np.nan
     errors[errors < 0] = np.nan
+    data.flags.writeable = errors.flags.writeable = False  # no copies are made of them
     return DetectorMeasurement(
         data,
         error=errors,
@@ -177,7 +178,7 @@ def _axes(lines):
 
 def _spectra(lines, n_spectra, n_energy):
     """Return intensities and errors, of shape (n_spectra, n_energy)."""
-    data, errors = np.empty((2, n_spectra, n_energy))
+    data, errors = np.empty((n_spectra, n_energy)), np.empty((n_spectra, n_energy))
     for number in range(n_spectra):
         for name, rows in (("S", data), ("Err", errors)):
             what = f"{'intensities' if name == 'S' else 'errors'} of spectrum"
