@@ -7,6 +7,8 @@ sample, and ``sample/oriented_lattice`` its UB matrix.
 """
 
 import re
+from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -20,7 +22,7 @@ from skphonon.io._mantid_crystal import orientation, orientation_matrix
 __all__ = ["conditions", "has_elastic_momentum", "is_indirect", "rotation"]
 
 _STEP = re.compile(r"MantidAlgorithm_(\d{1,9})")
-_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+_NUMBER = r"([-+]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][-+]?\d{1,3})?)"
 _MODE = re.compile(r"(?:^|\|)[^|;]*;string;deltaE-mode;(\w+)", re.IGNORECASE)
 _FIXED = re.compile(rf"(?:^|\|)[^|;]*;double;Efixed;{_NUMBER}", re.IGNORECASE)
 # what GetEi found, and what ConvertUnits and others were told
@@ -32,7 +34,16 @@ _SOFQW = re.compile(r"Algorithm: SofQW")
 _ELASTIC = re.compile(
     r"Algorithm: ConvertSpectrumAxis.*Name: Target, Value: Elastic", re.DOTALL
 )
+_COMPRESSED = 10  # times at most that texts are longer than the file
 _AXES = 6  # of a goniometer at most
+
+
+class _History(NamedTuple):
+    """What the algorithms tell that were run."""
+
+    scaled: bool  # by ki / kf
+    incident_energy: float | None
+    elastic_momentum: bool  # at zero energy transfer
 
 
 def conditions(entry, source, incident_energy, temperature_log):
@@ -54,11 +65,10 @@ def conditions(entry, source, incident_energy, temperature_log):
         "final_energy": _fixed(entry) if indirect else None,
         **_crystal(entry),
     }
-    scaled = any(re.match(r"Algorithm: CorrectKiKf\b", text) for text in history)
     return {
         "incident_energy": incident_energy,
         "temperature": temperature,
-        "quantity": "sqe" if scaled else None,
+        "quantity": "sqe" if history.scaled else None,
         "source": source,
         "details": {
             name: value.strip() if isinstance(value, str) else value
@@ -79,11 +89,7 @@ def is_indirect(entry):
 
 def has_elastic_momentum(entry):
     """Tell whether momentum transfers are those at zero energy transfer."""
-    last = None
-    for text in _history(entry):
-        if _SOFQW.match(text) or _ELASTIC.match(text):
-            last = text
-    return last is not None and not _SOFQW.match(last)
+    return _history(entry).elastic_momentum
 
 
 def rotation(entry):
@@ -134,14 +140,33 @@ def _fixed(entry):
 
 
 def _history(entry):
-    """Return the texts of the algorithms that were run, in order."""
+    scaled, energy, elastic = False, None, False
+    for text in _algorithms(entry):
+        scaled |= re.match(r"Algorithm: CorrectKiKf\b", text) is not None
+        if told := _EI.findall(text):
+            energy = float(told[-1])
+        if _SOFQW.match(text) or _ELASTIC.match(text):
+            elastic = not _SOFQW.match(text)
+    return _History(scaled, energy, elastic)
+
+
+def _algorithms(entry):
+    """Yield the texts of the algorithms that were run, in order."""
     process = find(entry, "process")
     if not isinstance(process, h5py.Group):
-        return []
+        return
     steps = [match for name in names(process) if (match := _STEP.fullmatch(name))]
     steps.sort(key=lambda match: int(match[1]))
-    texts = [read_text(process, f"{match[0]}/data") for match in steps]
-    return [text for text in texts if text]
+    size, length = Path(entry.file.filename).stat().st_size, 0
+    for match in steps:
+        text = read_text(process, f"{match[0]}/data") or ""
+        length += len(text)
+        if length > _COMPRESSED * size:  # the same text in many places
+            raise ValueError(
+                f"{place(process)} must have texts that fit in the file, got more than "
+                f"{_COMPRESSED} times its {size} bytes. Copy the file again."
+            )
+        yield text
 
 
 def _incident_energy(entry, runs, history):
@@ -149,9 +174,8 @@ def _incident_energy(entry, runs, history):
     measured, _ = log_in_time(runs, "Ei")
     if measured is not None:
         return measured
-    told = [float(number) for text in history for number in _EI.findall(text)]
-    if told:
-        return told[-1]
+    if history.incident_energy is not None:
+        return history.incident_energy
     fixed = _fixed(entry)
     if fixed is not None:
         return fixed

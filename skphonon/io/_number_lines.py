@@ -19,7 +19,7 @@ _PER_LINE, _WIDTH = 8, 10  # of fixed columns
 _SHORTEST = 2  # characters of a number and what stands behind it
 _NOT_A_NUMBER = re.compile(r"\*+|[-+]?1\.?#(?:qnan|snan|ind|inf)\w*", re.IGNORECASE)
 # a number that surely ends where it seems to: the next one may touch its exponent
-_PLAIN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d{1,2})?")
+_PLAIN = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d{1,2})?")
 _COUNT = re.compile(r"\s*(\d{1,9})")
 
 

@@ -41,7 +41,9 @@ _ACROSS = {  # words that tell what groups are
         "two_theta",
 }  # fmt: skip
 _COMMENTS = 100  # lines at most
-_LABEL = re.compile(r"#\s*(.*?)\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*values\s*:?\s*$", re.I)
+_HEADING = 200  # characters at most
+# of headings with single spaces
+_LABEL = re.compile(r"# ?(.*?) ?(?:[(\[]([^()\[\]]*)[)\]])? ?values ?:?", re.I)
 
 
 def read_dave(
@@ -126,7 +128,7 @@ def read_dave(
         lines.require_room(n_energy + n_groups)
         labels, axes = [], []
         for n, what in ((n_energy, "energies"), (n_groups, "values of groups")):
-            label = _LABEL.match(lines.take())
+            label = _LABEL.fullmatch(" ".join(lines.take()[:_HEADING].split()))
             if not label:
                 raise ValueError(
                     f"{lines.place()} must be a heading that ends with 'Values:'."

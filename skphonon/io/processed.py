@@ -12,6 +12,7 @@ has the sample logs, and ``process`` one text for each algorithm that was run.
 
 import re
 
+import h5py
 import numpy as np
 
 from skphonon._warnings import warn_user
@@ -119,6 +120,7 @@ def read_processed(path, *, incident_energy=None, temperature_log="SampleTemp"):
     with open_as(path, "processed") as file:
         numbered = [_ENTRY.fullmatch(name) for name in names(file)]
         entries = sorted((m for m in numbered if m), key=lambda m: int(m[1]))
+        _check_separate(file, [each[0] for each in entries])
         found = [
             _measurement(
                 child_group(file, each[0]), str(path), incident_energy, temperature_log
@@ -126,6 +128,20 @@ def read_processed(path, *, incident_energy=None, temperature_log="SampleTemp"):
             for each in entries
         ]
     return found[0] if len(found) == 1 else found
+
+
+def _check_separate(file, entries):
+    """Refuse workspaces that are one and the same, which would fill the memory."""
+    first = {}
+    for entry in entries:
+        values = find(file, f"{entry}/workspace/values")
+        if isinstance(values, h5py.Dataset):
+            other = first.setdefault(h5py.h5o.get_info(values.id).addr, entry)
+            if other != entry:
+                raise ValueError(
+                    f"{place(file, entry)} must have values of its own, got those of "
+                    f"{other}. Copy the file again."
+                )
 
 
 def _measurement(entry, source, incident_energy, temperature_log):

@@ -182,3 +182,10 @@ def test_what_is_cut_off_or_goes_on(tmp_path, numbers):
         read_dave(path)
     with pytest.raises(ValueError, match="positive number in meV"):
         read_dave(path, incident_energy=-2.0)
+
+
+@pytest.mark.parametrize("label", [" " * 16000 + "x", "( " * 8000 + "x"])
+def test_headings_that_a_pattern_would_not_come_to_the_end_of(tmp_path, numbers, label):
+    path = write_grp(tmp_path / "a.grp", *numbers, ENERGY, Q, energy_label=label)
+    with pytest.raises(ValueError, match="heading that ends with 'Values:'"):
+        read_dave(path)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from measured_files import write_nxspe, write_processed
@@ -258,8 +259,6 @@ def test_momentum_and_energy_in_any_order(tmp_path, turned, centres):
     logs = {"Ei": 40.0}
     if turned:
         write_processed(path, values.T, errors.T, across, energy, logs=logs)
-        import h5py
-
         with h5py.File(path, "a") as file:
             workspace = file["mantid_workspace_1/workspace"]
             workspace["axis1"].attrs["units"] = np.bytes_("MomentumTransfer")
@@ -333,8 +332,6 @@ def test_what_must_hold(tmp_path, numbers, settings, message):
 
 
 def test_detectors_that_are_not_there(tmp_path, numbers):
-    import h5py
-
     for name, value in (
         ("detector_index", [0, 1, 2, 9]),
         ("detector_count", [2, 1, 1, 1]),
@@ -346,3 +343,25 @@ def test_detectors_that_are_not_there(tmp_path, numbers):
             file[f"mantid_workspace_1/instrument/detector/{name}"][:] = value
         with pytest.raises(ValueError, match="detector_"):
             read_processed(path)
+
+
+def test_what_lies_in_many_places_fills_no_memory(tmp_path, numbers):
+    path = write(tmp_path / "a.nxs", numbers, history=["Algorithm: X " + "a" * 99999])
+    with h5py.File(path, "a") as file:
+        process = file["mantid_workspace_1/process"]
+        for number in range(1, 20):
+            process[f"MantidAlgorithm_{number}"] = process["MantidAlgorithm_0"]
+    with pytest.raises(ValueError, match="must have texts that fit in the file"):
+        read_processed(path)
+    path = write(tmp_path / "b.nxs", numbers)
+    with h5py.File(path, "a") as file:
+        file["mantid_workspace_2"] = file["mantid_workspace_1"]
+    with pytest.raises(ValueError, match="_2 must have values of its own"):
+        read_processed(path)
+
+
+def test_a_number_that_a_pattern_would_not_come_to_the_end_of(tmp_path, numbers):
+    text = "Algorithm: GetEi\n  Name: EFixed, Value: " + "1" * 200000 + "x"
+    path = write(tmp_path / "a.nxs", numbers, logs={}, history=[text])
+    with pytest.raises(ValueError, match="must tell the incident energy"):
+        read_processed(path)

@@ -249,6 +249,11 @@ def _edited(tmp_path, path, old, new, count=1):
         ("-1.000E+01-5.000E+00", "-5.000E+00-5.000E+00", "increasing borders of bins"),
         ("-1.000E+01-5.000E+00", "     wrong-5.000E+00", "must hold numbers, got 'wro"),
         ("### Errors", "### Other", "must be the heading of errors of spectrum 1"),
+        (
+            "### Errors",
+            "### Errors\n" + 16000 * "1" + "x",
+            "must hold numbers, got '11",
+        ),
         ("### Energy Grid", "### Energy Grid " + 99999 * "x", "at most 16384 charact"),
     ],
 )
