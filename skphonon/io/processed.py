@@ -132,7 +132,7 @@ def read_processed(path, *, incident_energy=None, temperature_log="SampleTemp"):
 
 def _check_separate(file, entries):
     """Refuse workspaces that are one and the same, which would fill the memory."""
-    first = {}
+    first: dict[int, str] = {}
     for entry in entries:
         values = find(file, f"{entry}/workspace/values")
         if isinstance(values, h5py.Dataset):
