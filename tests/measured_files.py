@@ -141,7 +141,8 @@ def write_processed(
     `across` is a momentum transfer, as after SofQW; without it, `positions` (distance,
     scattering angle, azimuth) and `groups` (lists of their rows) are of detectors.
     `more`: logs by name, history (list of str), parameters (str), distribution, title,
-    units of axis1, append.
+    units of axis1, across_units, append, goniometer (angle, axis and sense of each
+    rotation), ub.
     """
     settings = {
         "logs": {},
@@ -150,6 +151,9 @@ def write_processed(
         "distribution": 1,
         "title": "Al",
         "units": "DeltaE",
+        "across_units": "MomentumTransfer",
+        "goniometer": (),
+        "ub": None,
         "append": False,
     } | more
     with h5py.File(path, "a" if settings["append"] else "w") as file:
@@ -163,7 +167,7 @@ def write_processed(
             str(settings["distribution"])
         )
         workspace["axis2"] = np.arange(len(values)) if across is None else across
-        unit = "spectraNumber" if across is None else "MomentumTransfer"
+        unit = "spectraNumber" if across is None else settings["across_units"]
         workspace["axis2"].attrs["units"] = np.bytes_(unit)
         instrument = entry.create_group("instrument")
         instrument["name"] = [np.bytes_("MARI")]
@@ -188,6 +192,14 @@ def write_processed(
                 logs[f"{name}/value"] = [np.bytes_(value)]
             else:
                 logs[f"{name}/value"] = [value]
+        logs["goniometer/num_axes"] = [len(settings["goniometer"])]
+        for number, (angle, axis, sense) in enumerate(settings["goniometer"]):
+            turned = logs.create_group(f"goniometer/axis{number}")
+            turned["rotationaxis"] = np.asarray(axis, dtype=float)
+            turned.attrs.update({"angle": angle, "angle_units": "deg", "sense": sense})
+        if settings["ub"] is not None:
+            entry["sample/oriented_lattice/orientation_matrix"] = settings["ub"]
         process = entry.create_group("process")
         for number, text in enumerate(settings["history"]):
             process[f"MantidAlgorithm_{number}/data"] = [np.bytes_(text)]
+    return path

@@ -12,7 +12,7 @@ import numpy as np
 
 from skphonon.io._hdf5 import find, place, read_array
 
-__all__ = ["axes_in_crystal"]
+__all__ = ["axes_in_crystal", "orientation", "orientation_matrix"]
 
 _LATTICE = "experiment0/sample/oriented_lattice/orientation_matrix"
 _DIRECTIONS = "experiment0/logs/W_MATRIX/value"
@@ -24,23 +24,30 @@ _ROUNDING = 5e-3  # of numbers in names, which have three digits
 
 def axes_in_crystal(entry, axes):
     """Return projection, lattice and orientation of a grid, and the first's origin."""
-    ub = None
-    if find(entry, _LATTICE) is not None:
-        ub = read_array(entry, _LATTICE, (3, 3))
-    if ub is not None and not 1e-12 < abs(np.linalg.det(ub)) < np.inf:
-        raise ValueError(
-            f"{place(entry, _LATTICE)} must be three independent vectors, got "
-            f"{ub.tolist()}. Run SetUB before SaveMD."
-        )
+    ub = orientation_matrix(entry, _LATTICE)
     if axes[0].kind == "QSample":
         projection = _cartesian(entry, axes, ub)
-        return {"projection": projection, **_orientation(ub)}, None
+        return {"projection": projection, **orientation(ub)}, None
     projection, origin = _projection(entry, axes)
-    orientation = {} if ub is None else _orientation(ub)
-    return {"projection": projection, **orientation}, origin
+    placed = {} if ub is None else orientation(ub)
+    return {"projection": projection, **placed}, origin
 
 
-def _orientation(ub):
+def orientation_matrix(entry, path):
+    """Return UB without 2 pi, None without one."""
+    if find(entry, path) is None:
+        return None
+    ub = read_array(entry, path, (3, 3))
+    if not 1e-12 < abs(np.linalg.det(ub)) < np.inf:
+        raise ValueError(
+            f"{place(entry, path)} must be three independent vectors, got "
+            f"{ub.tolist()}. Run SetUB before the workspace is saved."
+        )
+    return ub
+
+
+def orientation(ub):
+    """Return lattice, u and v of a grid, with z along the beam and y upwards."""
     to_hkl = np.linalg.inv(ub)
     # columns of UB are reciprocal vectors: their metric is the inverse of the lattice's
     lattice = np.linalg.cholesky(np.linalg.inv(ub.T @ ub))

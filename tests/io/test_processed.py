@@ -3,13 +3,14 @@
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from measured_files import write_nxspe, write_processed
 from numpy.testing import assert_allclose
 
 from skphonon import SpectrumGrid, read_nxspe, reduce_powder
-from skphonon.instrument import DetectorMeasurement, MeasurementWarning
+from skphonon.instrument import AngleGrid, DetectorMeasurement, MeasurementWarning
 from skphonon.io.processed import read_processed
 
 EDGES = np.arange(-10.0, 45.0, 5)
@@ -65,6 +66,7 @@ def test_sofqw_of_iris():
     assert measured.grid.shape == (2000, 14)
     assert_allclose(measured.details["edges"]["q"], np.arange(0.4, 1.85, 0.1))
     assert measured.incident_energy is None  # indirect geometry
+    assert measured.details["final_energy"] == 1.845
     image = measured.grid.to_image(measured.data)[0]
     elastic = measured.grid.energy[np.nansum(image, axis=1).argmax()]
     assert_allclose(elastic, 0, atol=2e-3)
@@ -72,17 +74,92 @@ def test_sofqw_of_iris():
     assert 0.4 < measured.grid.mask.mean() < 0.6
 
 
-def test_spectra_of_several_detectors_stand_at_their_mean_angle(tmp_path, numbers):
-    values, errors = (each[:3] for each in numbers)
-    path = write(tmp_path / "a.nxs", (values, errors), groups=[[0, 1], [2], [3]])
+def test_spectra_of_several_detectors_span_them(tmp_path, numbers):
+    """Three tubes side by side, and one on the other side of the beam."""
+    values, errors = (each[:2] for each in numbers)
+    positions = [[4.0, 30.0, 0], [4.0, 32.0, 0], [4.0, 34.0, 0], [4.0, 36.0, 0]]
+    path = write(
+        tmp_path / "a.nxs", (values, errors), positions=positions,
+        groups=[[0, 1, 2], [3]],
+    )  # fmt: skip
     measured = read_processed(path)
-    assert_allclose(measured.polar, [30.0, 32.0, 35.0])
-    assert_allclose(measured.azimuthal[1:], [10.0, 0.0], atol=1e-12)
-    assert_allclose(measured.polar_width, [2.0, 2.0, 3.0])
+    assert_allclose(measured.polar, [32.0, 36.0])
+    assert_allclose(measured.azimuthal, 0.0)
+    assert_allclose(measured.polar_width, [6.0, 2.0])  # from 29 to 35 degrees
     solid = np.sin(np.deg2rad(measured.polar)) * measured.azimuthal_width
-    assert_allclose(solid * measured.polar_width, [8.0, 4.0, 9.0])  # 2, 1, 1 detectors
+    assert_allclose(solid * measured.polar_width, [12.0, 4.0])  # 3 and 1, 2 x 2 each
     assert_allclose(measured.data, values)
     assert_allclose(measured.error, errors)
+
+
+def test_a_ring_stands_at_its_scattering_angle(tmp_path, numbers):
+    values, errors = (each[:1] for each in numbers)
+    ring = [[4.0, 10.0, azimuth] for azimuth in (0, 90, 180, -90)]
+    path = write(
+        tmp_path / "a.nxs", (values, errors), positions=ring, groups=[[0, 1, 2, 3]]
+    )
+    measured = read_processed(path)
+    assert_allclose(measured.polar, 10.0)  # not 0, where their mean direction points
+    crystal = write(
+        tmp_path / "b.nxs", (values, errors), positions=ring, groups=[[0, 1, 2, 3]],
+        ub=np.eye(3) / 4,
+    )  # fmt: skip
+    with pytest.warns(MeasurementWarning, match="1 spectra of .* on several sides"):
+        read_processed(crystal)
+
+
+def test_a_grid_of_small_pixels(tmp_path):
+    """Scattering angles are all different, and pixels are one degree wide."""
+    shift = np.arange(-4.5, 5)
+    horizontal, vertical = (np.deg2rad(a) for a in np.meshgrid(shift + 40, shift))
+    polar = np.rad2deg(np.arccos(np.cos(vertical) * np.cos(horizontal)))
+    azimuth = np.arctan2(np.sin(vertical), np.cos(vertical) * np.sin(horizontal))
+    positions = np.column_stack(
+        [np.full(100, 4.0), polar.ravel(), np.rad2deg(azimuth).ravel()]
+    )
+    ones = np.ones((100, N_ENERGY))
+    measured = read_processed(
+        write(tmp_path / "a.nxs", (ones, ones), positions=positions)
+    )
+    assert_allclose(measured.polar_width, 1.0, rtol=0.01)
+    solid = np.sin(np.deg2rad(measured.polar)) * measured.azimuthal_width
+    assert_allclose(solid * measured.polar_width, 1.0, rtol=0.01)
+
+
+def test_one_detector_without_neighbours(tmp_path, numbers):
+    values, errors = (each[:1] for each in numbers)
+    path = write(tmp_path / "a.nxs", (values, errors), positions=POSITIONS[:1])
+    assert_allclose(read_processed(path).polar_width, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("goniometer", "psi"),
+    [
+        ([], None),
+        ([(12.0, [0, 1, 0], "CCW")], 12.0),
+        ([(12.0, [0, 1, 0], "CW")], -12.0),
+        ([(12.0, [0, -1, 0], "CCW")], -12.0),
+        ([(12.0, [0, 1, 0], "CCW"), (3.0, [0, 1, 0], "CCW")], 15.0),
+        ([(12.0, [0, 1, 0], "CCW"), (0.0, [1, 0, 0], "CCW")], 12.0),
+        ([(0.0, [0, 1, 0], "CCW")], 0.0),
+        ([(12.0, [0, 1, 0], "CCW"), (3.0, [1, 0, 0], "CCW")], None),
+    ],
+)
+def test_rotation_of_the_crystal(tmp_path, numbers, goniometer, psi):
+    path = write(tmp_path / "a.nxs", numbers, goniometer=goniometer)
+    assert read_processed(path).psi == psi
+
+
+def test_lattice_of_the_crystal(tmp_path, numbers):
+    lattice = np.diag([4.0, 5.0, 6.0])
+    # a along the vertical, b along the beam, c along x
+    ub = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]) @ np.linalg.inv(lattice)
+    details = read_processed(write(tmp_path / "a.nxs", numbers, ub=ub)).details
+    assert_allclose(details["lattice"], lattice, atol=1e-12)
+    assert_allclose(details["u"], [0, 1, 0], atol=1e-12)
+    assert_allclose(details["v"], [0, 0, 1], atol=1e-12)
+    with pytest.raises(ValueError, match="three independent vectors"):
+        read_processed(write(tmp_path / "b.nxs", numbers, ub=np.zeros((3, 3))))
 
 
 def test_rebinned_as_the_same_run_in_an_nxspe_file(tmp_path, numbers):
@@ -124,6 +201,19 @@ def test_incident_energy_of_logs_history_or_the_user(tmp_path, numbers):
     path = write(tmp_path / "a.nxs", numbers, logs={}, history=[fixed])
     assert read_processed(path).incident_energy == 49.5
     assert read_processed(path, incident_energy=48.0).incident_energy == 48.0
+    found = "Algorithm: GetEi v2\n  Name: IncidentEnergy, Value: 50.5, Default?: No\n"
+    steps = [found, *10 * ["Algorithm: Rebin v1\n"], fixed]  # more than nine of them
+    path = write(tmp_path / "f.nxs", numbers, logs={}, history=steps)
+    assert read_processed(path).incident_energy == 49.5
+    path = write(tmp_path / "g.nxs", numbers, logs={}, history=steps[:5])
+    assert read_processed(path).incident_energy == 50.5
+    path = write(
+        tmp_path / "d.nxs", numbers, logs={}, parameters="X;double;EFixed;51.5|Y;a;b;c"
+    )
+    assert read_processed(path).incident_energy == 51.5
+    path = write(tmp_path / "e.nxs", numbers, logs={"EnergyRequest": 52.0})
+    with pytest.warns(MeasurementWarning, match="the incident energy that was asked"):
+        assert read_processed(path).incident_energy == 52.0
     path = write(tmp_path / "b.nxs", numbers, logs={})
     with pytest.raises(ValueError, match=r"must tell the incident energy.*Pass inc"):
         read_processed(path)
@@ -169,8 +259,6 @@ def test_momentum_and_energy_in_any_order(tmp_path, turned, centres):
     logs = {"Ei": 40.0}
     if turned:
         write_processed(path, values.T, errors.T, across, energy, logs=logs)
-        import h5py
-
         with h5py.File(path, "a") as file:
             workspace = file["mantid_workspace_1/workspace"]
             workspace["axis1"].attrs["units"] = np.bytes_("MomentumTransfer")
@@ -186,6 +274,31 @@ def test_momentum_and_energy_in_any_order(tmp_path, turned, centres):
     assert_allclose(image, expected)
     assert_allclose(measured.grid.q, (q[1:] + q[:-1]) / 2)
     assert ("q" in measured.details["edges"]) is not centres
+
+
+def test_momenta_of_elastic_scattering_are_told(tmp_path):
+    q, ones = np.arange(1.0, 3.1, 0.5), np.ones((4, N_ENERGY))
+    axis = "Algorithm: ConvertSpectrumAxis v2\n  Name: Target, Value: ElasticQ,\n"
+    write_processed(tmp_path / "a.nxs", ones, ones, EDGES, q, history=[axis])
+    with pytest.warns(MeasurementWarning, match="are those of elastic scattering"):
+        read_processed(tmp_path / "a.nxs")
+    steps = [axis, "Algorithm: SofQWNormalisedPolygon v1\n"]
+    write_processed(tmp_path / "b.nxs", ones, ones, EDGES, q, history=steps)
+    assert read_processed(tmp_path / "b.nxs").grid.shape == (N_ENERGY, 4)
+
+
+def test_scattering_angles(tmp_path):
+    ones = np.ones((3, N_ENERGY))
+    settings = {"across_units": "Degrees", "history": [KI_KF]}
+    angles = [30.0, 60.0, 90.0]
+    write_processed(tmp_path / "a.nxs", ones, ones, EDGES, angles, **settings)
+    with pytest.raises(ValueError, match="must tell the incident energy"):
+        read_processed(tmp_path / "a.nxs")
+    measured = read_processed(tmp_path / "a.nxs", incident_energy=30.0)
+    assert isinstance(measured.grid, AngleGrid)
+    assert_allclose(measured.grid.two_theta, angles)
+    assert measured.grid.energy[-1] == 27.5  # below the incident energy
+    assert measured.quantity == "sqe"
 
 
 def test_uneven_bins_are_told(tmp_path):
@@ -219,8 +332,6 @@ def test_what_must_hold(tmp_path, numbers, settings, message):
 
 
 def test_detectors_that_are_not_there(tmp_path, numbers):
-    import h5py
-
     for name, value in (
         ("detector_index", [0, 1, 2, 9]),
         ("detector_count", [2, 1, 1, 1]),
@@ -232,3 +343,25 @@ def test_detectors_that_are_not_there(tmp_path, numbers):
             file[f"mantid_workspace_1/instrument/detector/{name}"][:] = value
         with pytest.raises(ValueError, match="detector_"):
             read_processed(path)
+
+
+def test_what_lies_in_many_places_fills_no_memory(tmp_path, numbers):
+    path = write(tmp_path / "a.nxs", numbers, history=["Algorithm: X " + "a" * 99999])
+    with h5py.File(path, "a") as file:
+        process = file["mantid_workspace_1/process"]
+        for number in range(1, 20):
+            process[f"MantidAlgorithm_{number}"] = process["MantidAlgorithm_0"]
+    with pytest.raises(ValueError, match="must have texts that fit in the file"):
+        read_processed(path)
+    path = write(tmp_path / "b.nxs", numbers)
+    with h5py.File(path, "a") as file:
+        file["mantid_workspace_2"] = file["mantid_workspace_1"]
+    with pytest.raises(ValueError, match="_2 must have values of its own"):
+        read_processed(path)
+
+
+def test_a_number_that_a_pattern_would_not_come_to_the_end_of(tmp_path, numbers):
+    text = "Algorithm: GetEi\n  Name: EFixed, Value: " + "1" * 200000 + "x"
+    path = write(tmp_path / "a.nxs", numbers, logs={}, history=[text])
+    with pytest.raises(ValueError, match="must tell the incident energy"):
+        read_processed(path)
