@@ -29,7 +29,9 @@ def oldest(session):
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
     bounds = [*project["dependencies"], *extras["test"]]
-    bounds += [bound for name in ("ase", "dask", "resins") for bound in extras[name]]
+    bounds += [
+        bound for name in ("ase", "dask", "resins", "scipp") for bound in extras[name]
+    ]
     floors = [b.replace(">=", "==") for b in bounds if not b.startswith("skphonon[")]
     # matplotlib of that time calls what newer ones of pyparsing warn of
     session.install(*floors, "pyparsing<3.3", "-e", ".[test]")

@@ -32,6 +32,7 @@ _HOME = {
     "SpinWaveModel": "skphonon.physics",
     "SpinWaveSimulator": "skphonon.simulation",
     "VAEFeatureExtractor": "skphonon.learning",
+    "calibrate": "skphonon.instrument",
     "fetch_aluminium_arcs": "skphonon.datasets",
     "load_aluminium_model": "skphonon.datasets",
     "load_model": "skphonon.persistence",

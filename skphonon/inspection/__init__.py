@@ -5,6 +5,7 @@ A Display holds the numbers of a picture in pandas tables and draws them when it
 """
 
 from skphonon.inspection._band_paths import high_symmetry_path
+from skphonon.inspection._calibration import CalibrationDisplay
 from skphonon.inspection._density import DensityOfStatesDisplay
 from skphonon.inspection._dispersion import PhononBandsDisplay
 from skphonon.inspection._elastic import ElasticConstantsDisplay
@@ -31,6 +32,7 @@ from skphonon.inspection._trends import TemperatureTrendsDisplay
 from skphonon.instrument.maps import SpectrumMapDisplay
 
 __all__ = [
+    "CalibrationDisplay",
     "DensityOfStatesDisplay",
     "ElasticConstantsDisplay",
     "HeatCapacityDisplay",

@@ -1,6 +1,8 @@
 """The instrument between the sample and the numbers."""
 
 from skphonon.instrument.angle_grid import AngleGrid
+from skphonon.instrument.calibrating import calibrate
+from skphonon.instrument.calibration_report import Calibration
 from skphonon.instrument.crystal_grid import CrystalGrid
 from skphonon.instrument.detectors import DetectorMeasurement
 from skphonon.instrument.grid import PathGrid, SpectrumGrid
@@ -13,6 +15,7 @@ from skphonon.instrument.resolution import (
 
 __all__ = [
     "AngleGrid",
+    "Calibration",
     "CrystalGrid",
     "DetectorMeasurement",
     "Measurement",
@@ -21,5 +24,6 @@ __all__ = [
     "PolynomialResolution",
     "SpectrumGrid",
     "TabulatedResolution",
+    "calibrate",
     "instrument_resolution",
 ]

@@ -5,6 +5,8 @@ that lie in it or parts of them. Its variance is the sum of (w_j / sum w)^2 var(
 and two bins that have parts of the same number x_j are correlated.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.sparse import csr_array, dia_array
 
@@ -58,7 +60,9 @@ class Runs:
     def checked(self):
         """Yield the runs, each of which must be one of detectors."""
         several = self._measured
-        for run in [several] if isinstance(several, Measurement) else several:
+        if isinstance(several, Measurement) or not isinstance(several, Iterable):
+            several = [several]
+        for run in several:
             if not isinstance(run, DetectorMeasurement):
                 raise TypeError(
                     "What is rebinned must be a DetectorMeasurement, as read_nxspe "
