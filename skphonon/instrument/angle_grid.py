@@ -82,10 +82,12 @@ class AngleGrid(PowderGrid):
                 f"{two_theta[0]:g} to {two_theta[-1]:g}. It has no sign."
             )
         incident = positive_number(self.incident_energy, "incident_energy", "meV")
-        if incident is None or not energy[-1] < incident:
+        if incident is None:
+            raise ValueError("incident_energy must be a positive number in meV.")
+        if not energy[-1] < incident:
             raise ValueError(
-                f"Energy transfer must be below incident_energy={incident} meV, got a "
-                f"maximum of {energy[-1]:g} meV. Crop the energy axis or raise "
+                f"Energy transfer must be below incident_energy={incident:g} meV, got "
+                f"a maximum of {energy[-1]:g} meV. Crop the energy axis or raise "
                 "incident_energy."
             )
         self._keep(energy=energy, two_theta=two_theta, incident_energy=incident)

@@ -284,7 +284,7 @@ def test_a_store_without_augmentation_says_so(flat, tmp_path):
         ({"augmentation": {"scale": (0, 1)}}, "scale must be positive"),
         ({"augmentation": {"counts": 0}}, "counts must be positive"),
         ({"augmentation": {"background": (-1, 1)}}, "background must not be negative"),
-        ({"augmentation": {"scale": (2, 1)}}, r"pair \(low, high\), got \(2, 1\)"),
+        ({"augmentation": {"scale": (2, 1)}}, r"pair \(low, high\), .* got \(2, 1\)"),
         (
             {"augmentation": {"scale": (1, 2, 3)}},
             r"pair \(low, high\), got \(1, 2, 3\)",
