@@ -119,7 +119,7 @@ _TEXTS = {  # patterns at the beginning of texts, or in a line near it
         "lfs", "a pointer of Git LFS, not the file", "Get the file with git lfs pull."
     ),
     r"\A\s*<\?xml": Kind("xml", "an XML document", _BY_ARRAYS),
-    r"^### (phi|energy) grid": _READ["spe"],
+    r"^###\s*(phi|q|energy)\s+grid": _READ["spe"],
     r"\A# number of energy transfer values": _READ["grp"],
     r"\A# scan\s*=": _READ["spice"],
     r"\AR{40,}": _READ["ill"],

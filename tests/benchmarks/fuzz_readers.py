@@ -1,11 +1,12 @@
 """What readers do with files that were damaged, or made to do harm.
 
 Run with ``python tests/benchmarks/fuzz_readers.py [--number N] [--seed S] [FORMAT...]``
-(10,000 mutations of a format take minutes). Formats: arrays, mdhisto, nxspe.
+(10,000 mutations of a format take minutes). Formats: the names of `FORMATS`.
 
 Sound files of each format, in the old and the new structures of HDF5, are mutated:
 bytes flipped, cut off, moved, doubled and set to extreme numbers; or, through HDF5,
-things of a wrong type or shape, missing, huge, not finite, links to elsewhere. Child
+things of a wrong type or shape, missing, huge, not finite, links to elsewhere; in texts
+and archives, words, lines and members put in, left out or exchanged. Child
 processes read them under limits of time and memory. A reader may give data, ValueError
 or OSError. Anything else is listed with the numbers that make it again (``--only N``).
 """
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+import zipfile
 from collections import Counter
 from pathlib import Path
 from time import perf_counter
@@ -27,10 +29,31 @@ import h5py
 import numpy as np
 
 from skphonon import CrystalGrid, PathGrid, SpectrumGrid
-from skphonon.io import read_arrays, read_mdhisto, read_nxspe, write_arrays
+from skphonon.io import (
+    read_arrays,
+    read_dave,
+    read_horace,
+    read_mdhisto,
+    read_nxspe,
+    read_processed,
+    read_spe,
+    read_text,
+    read_triple_axis,
+    write_arrays,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from measured_files import ENERGY, HKL, detectors, write_mdhisto, write_nxspe
+from horace_files import random_pixels, write_horace
+from measured_files import (
+    ENERGY,
+    HKL,
+    detectors,
+    write_mdhisto,
+    write_nxspe,
+    write_processed,
+)
+from spe_files import write_grp, write_phx, write_spe
+from tables_files import write_ill, write_image, write_npz, write_points, write_spice
 
 TIME = 10.0  # seconds a file
 START = 60.0  # seconds until the first
@@ -38,6 +61,9 @@ MEMORY = 4 << 30  # bytes of address space
 
 ALLOWED = ("ok", "ValueError", "OSError")  # outcomes
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, (1 << 63) - 1, -1]
+WORDS = [b"nan", b"1e400", b"-1e308", b"\n", b"\t", b",", b";", b"#", b"9" * 40, b"\0",
+         b"-", b"E", b"\n\n", b"1 2 3\n", b"inf", b'"', b"=", b":",
+         b" " * 500]  # fmt: skip
 NUMBERS = [0.0, -1.0, np.nan, np.inf, -np.inf, 1e308, -1e308, 1e-320, 1e18]
 
 
@@ -82,10 +108,103 @@ def _nxspe(folder):
     yield write_nxspe(folder / "a.nxspe", bank, edges, data, data, 50.0, psi=3.0)
 
 
+def _processed(folder):
+    rng = np.random.RandomState(0)
+    values, edges = rng.uniform(1, 2, (4, 8)), np.arange(-5.0, 40, 5)
+    places = [[4.0, 30.0, 90], [4.0, 30.0, -90], [4.0, 32.0, 10], [4.0, 35.0, 0]]
+    logs = {"Ei": 50.0, "SampleTemp": {"value": [5.0, 5.1], "time": [0.0, 9.0]}}
+    history = ["Algorithm: CorrectKiKf v1\n  Name: EFixed, Value: 50, Default?: No\n"]
+    write_processed(
+        folder / "a.nxs", values, values, edges, positions=places, logs=logs,
+        groups=[[0], [1], [2], [3]], history=history,
+        parameters="detID:1003;bool;masked;1",
+    )  # fmt: skip
+    yield folder / "a.nxs"
+    q = np.linspace(3.5, 5.0, 5)
+    write_processed(folder / "b.nxs", values, values, edges, q, logs=logs)
+    yield folder / "b.nxs"
+
+
+def _horace(folder):
+    edges = [np.linspace(-1.5, 1.5, n) for n in (5, 7)]
+    edges += [np.array([-1.0, 1.0]), np.arange(5.0, 46, 10)]
+    for version in (4.0, 3.1, 2.0):
+        for keep in (True, False):
+            path = folder / f"{version}{keep}.sqw"
+            settings = {"version": version, "keep": keep}
+            yield write_horace(path, random_pixels(), edges, **settings)
+
+
+def _spe(folder):
+    values = np.random.RandomState(0).uniform(1, 2, (4, 8))
+    yield write_spe(folder / "a.spe", values, values, np.arange(-5.0, 40, 5))
+
+
+def _detectors(folder):
+    ones = np.ones(4)
+    yield write_phx(folder / "a.phx", 30 + np.arange(4), ones, ones, ones)
+
+
+def _grp(folder):
+    values = np.random.RandomState(0).uniform(1, 2, (4, 8))
+    yield write_grp(folder / "a.grp", values, values, np.arange(8.0), np.arange(1, 5))
+
+
+def _tables(folder):
+    energy, q = np.arange(-5.0, 30, 3), np.arange(0.5, 5, 0.5)
+    image = np.random.RandomState(0).uniform(1, 2, (len(energy), len(q)))
+    rows = [
+        (b, a, image[i, j], 1) for i, a in enumerate(energy) for j, b in enumerate(q)
+    ]
+    yield write_points(folder / "points", rows)
+    header = "q;E (meV);I;err"
+    yield write_points(folder / "commas", rows, header, delimiter=";", decimal=",")
+    yield write_image(folder / "image", energy, q, image)
+
+
+def _scans(folder):
+    points = np.c_[np.ones(5), np.zeros(5), np.zeros(5), np.arange(5.0)]
+    yield write_spice(folder / "a.dat", points, np.arange(5))
+    columns = {"QH": np.ones(3), "QK": np.zeros(3), "QL": np.zeros(3)}
+    columns |= {"EN": np.arange(3.0), "M1": np.full(3, 9.0), "CNTS": np.arange(3.0)}
+    yield write_ill(folder / "b", columns)
+
+
+def _npz(folder):
+    grid = SpectrumGrid(np.arange(5.0, 11), np.linspace(0.5, 4, 5))
+    image = np.ones(grid.shape)
+    yield write_npz(folder / "a.npz", grid, image, temperature=5.0, quantity="sqe")
+    yield write_npz(folder / "b.npz", grid, image, compressed=True)
+
+
+def _as_table(path):
+    return read_text(path, energy_unit="meV", q_unit="1/Angstrom")
+
+
+def _as_spe(path):
+    """Read a mutated SPE file beside sound detectors, or the reverse."""
+    with tempfile.TemporaryDirectory() as folder:
+        other = Path(folder) / "other"
+        if path.read_bytes().startswith(b"       4\n"):
+            ones = np.ones((4, 8))
+            write_spe(other, ones, ones, np.arange(-5.0, 40, 5))
+            return read_spe(other, path, incident_energy=50.0)
+        write_phx(other, 30 + np.arange(4), *np.ones((3, 4)))
+        return read_spe(path, other, incident_energy=50.0)
+
+
 FORMATS = {
     "arrays": (_arrays, read_arrays),
+    "detectors": (_detectors, _as_spe),
+    "grp": (_grp, read_dave),
+    "horace": (_horace, read_horace),
     "mdhisto": (_mdhisto, read_mdhisto),
+    "npz": (_npz, read_arrays),
     "nxspe": (_nxspe, read_nxspe),
+    "processed": (_processed, read_processed),
+    "scans": (_scans, read_triple_axis),
+    "spe": (_spe, _as_spe),
+    "tables": (_tables, _as_table),
 }
 
 
@@ -94,6 +213,9 @@ def sound_files(name):
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for path in FORMATS[name][0](Path(folder)):
+            if not h5py.is_hdf5(path):
+                files.append(path.read_bytes())
+                continue
             newer = io.BytesIO()
             with h5py.File(path) as old, h5py.File(newer, "w", libver="latest") as new:
                 for each in old:
@@ -128,7 +250,7 @@ def flip_head(content, rng):
 def extreme(content, rng):
     """Set an aligned word to an extreme number, or to the place of another."""
     for _ in range(rng.integers(1, 4)):
-        size = int(rng.choice([1, 2, 4, 8]))
+        size = min(int(rng.choice([1, 2, 4, 8])), len(content))
         place = int(rng.integers(len(content) // size)) * size
         value = int(rng.choice([*EXTREMES, int(rng.integers(len(content))) // 8 * 8]))
         value &= (1 << 8 * size) - 1
@@ -165,6 +287,64 @@ def shift(content, rng):
 
 
 BYTES = (flip, flip_head, extreme, extreme, cut, swap, double, shift)
+
+
+# Mutations of texts, and of archives
+
+
+def words(content, rng):
+    """Put words in, or over others."""
+    for _ in range(rng.integers(1, 6)):
+        word, place = (
+            WORDS[rng.integers(len(WORDS))],
+            int(rng.integers(len(content) + 1)),
+        )
+        content[place : place + len(word) * int(rng.integers(2))] = word
+
+
+def lines(content, rng):
+    """Exchange lines, leave one out, repeat one, or cut one off."""
+    found = bytes(content).split(b"\n")
+    first, second = rng.integers(0, len(found), 2)
+    kind = rng.integers(4)
+    if kind == 0:
+        found[first], found[second] = found[second], found[first]
+    elif kind == 1:
+        del found[first]
+    elif kind == 2:
+        found[first:first] = [found[second]] * int(rng.integers(1, 50))
+    else:
+        found[first] = found[first][: int(rng.integers(len(found[first]) + 1))]
+    content[:] = b"\n".join(found)
+
+
+def members(content, rng):
+    """Change one member of an archive."""
+    image = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(bytes(content))) as old:
+        names = old.namelist()
+        chosen = names[rng.integers(len(names))]
+        with zipfile.ZipFile(image, "w") as new:
+            for name in names:
+                member = bytearray(old.read(name))
+                if name == chosen and member:
+                    changes = (words, *BYTES)
+                    changes[rng.integers(len(changes))](member, rng)
+                new.writestr(name, bytes(member))
+    content[:] = image.getvalue()
+
+
+def in_its_own_way(content, rng):
+    """Return a file changed as its kind can be, and what was done."""
+    changed = bytearray(content)
+    if content.startswith(b"PK"):
+        change = members
+    elif b"\0" in content[:4096]:  # a binary file
+        change = BYTES[rng.integers(len(BYTES))]
+    else:
+        change = (words, lines)[rng.integers(2)]
+    change(changed, rng)
+    return bytes(changed), [change.__name__]
 
 
 # Mutations through HDF5
@@ -321,7 +501,8 @@ def mutate(content, seed):
     rng = np.random.default_rng(seed)
     structured, done = rng.integers(2), []
     if structured:
-        content, done = through_hdf5(content, rng)
+        hdf5 = content.startswith(b"\x89HDF")
+        content, done = (through_hdf5 if hdf5 else in_its_own_way)(content, rng)
     content = bytearray(content)
     if not structured or not rng.integers(8):
         for _ in range(rng.integers(1, 3)):
