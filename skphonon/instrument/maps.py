@@ -42,6 +42,7 @@ class Map(NamedTuple):
     label: str  # of the columns, with the unit
     title: str
     limits: tuple[tuple[Array, Array], ...] = ()  # lines (columns, energy)
+    rows: str = "energy transfer (meV)"  # label of the other axis
 
 
 class SpectrumMapDisplay(Display):
@@ -191,8 +192,11 @@ def map_of(measurement: "Measurement") -> Map:
     if measurement.grid is None:
         return _detector_map(measurement)
     grid = measurement.grid
-    title, energy = _title(measurement), _borders(grid.energy)
+    known = dict(measurement.details.get("edges") or {})
+    title, energy = _title(measurement), _borders(grid.energy, known.get("energy"))
     if hasattr(grid, "volume_shape"):
+        if len(grid.energy) == 1 and sum(n > 1 for n in grid.volume_shape) > 1:
+            return _plane(grid, measurement.data, energy, title)
         image, columns, label = _volume(grid, measurement.data)
         return Map(image, energy, columns, label, title)
     image = grid.to_image(measurement.data)[0]
@@ -221,7 +225,7 @@ def _draw(ax: Any, drawn: Map, norm: Any, *, limits: bool, mesh_kw: dict) -> Any
         xlim=drawn.columns[[0, -1]],
         ylim=drawn.energy[[0, -1]],
         xlabel=drawn.label,
-        ylabel="energy transfer (meV)",
+        ylabel=drawn.rows,
         title=drawn.title,
     )
     return mesh
@@ -263,7 +267,9 @@ def _title(measurement: "Measurement") -> str:
     return str(measurement.source or "").replace("\\", "/").rpartition("/")[2]
 
 
-def _borders(centres: Array) -> Array:
+def _borders(centres: Array, known: Array | None = None) -> Array:
+    if known is not None and len(known) == len(centres) + 1:
+        return np.asarray(known, dtype=float)
     if len(centres) == 1:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
     return bin_edges(np.asarray(centres, dtype=float))
@@ -292,16 +298,41 @@ def _volume(grid: Any, data: Array) -> tuple[Array, Array, str]:
     total = np.where(seen, volume, 0.0).sum(axis=others)
     count = seen.sum(axis=others)
     image = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    directions = np.eye(3) if grid.projection is None else np.asarray(grid.projection)
-    name = ",".join(f"{value:.3g}" for value in directions[along])
     held = [
         f"{'hkl'[n]} {axes[n][0]:.3g}"
         + (f" to {axes[n][-1]:.3g}" if len(axes[n]) > 1 else "")
         for n in range(3)
         if n != along
     ]
-    label = f"along [{name}] (r.l.u.), mean over {', '.join(held)}"
+    label = f"along {_direction(grid, along)} (r.l.u.), mean over {', '.join(held)}"
     return image, _borders(axes[along]), label
+
+
+def _plane(grid: Any, data: Array, energy: Array, title: str) -> Map:
+    """Return the map of the two longest axes of one energy, a mean over the third."""
+    volume = grid.to_volumes(data)[0, 0]
+    axes = [np.atleast_1d(axis) for axis in (grid.h, grid.k, grid.l)]
+    down, across = sorted(np.argsort([-len(axis) for axis in axes], kind="stable")[:2])
+    (third,) = {0, 1, 2} - {int(down), int(across)}
+    seen = np.isfinite(volume)
+    total = np.where(seen, volume, 0.0).sum(axis=third)
+    count = seen.sum(axis=third)
+    image = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    labels = [f"along {_direction(grid, n)} (r.l.u.)" for n in (down, across)]
+    more = f"{energy[0]:.4g} to {energy[-1]:.4g} meV"
+    return Map(
+        image,
+        _borders(axes[down]),
+        _borders(axes[across]),
+        labels[1],
+        f"{title}, {more}" if title else more,
+        rows=labels[0],
+    )
+
+
+def _direction(grid: Any, number: int) -> str:
+    directions = np.eye(3) if grid.projection is None else np.asarray(grid.projection)
+    return f"[{','.join(f'{value:.3g}' for value in directions[number])}]"
 
 
 def _detector_map(measurement: Any) -> Map:

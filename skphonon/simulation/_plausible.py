@@ -17,7 +17,7 @@ from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.physics.scattering import bose_occupation
 from skphonon.physics.zone import ZoneMesh, resolving_points
 
-__all__ = ["warn_of_energies", "warn_of_window"]
+__all__ = ["warn_of_elastic_line", "warn_of_energies", "warn_of_window"]
 
 _MESH = 6  # points along each axis of the zone
 _FEW = 0.01  # share of the phonons that a window should hold at least
@@ -26,20 +26,34 @@ _UNLIKE, _LIKE = 0.3, 0.6  # correlations of energy profiles
 _COVERED = 0.4  # of the band, by energies in another unit
 _FEWEST = 15  # energies that a profile must have
 _NEAREST = 8  # of so many energies one counts as near zero
-_UNITS = {"THz": MEV_PER_THZ, "1/cm": MEV_PER_INVERSE_CM}
+_UNITS = {"THz": MEV_PER_THZ, "1/cm": MEV_PER_INVERSE_CM, "eV": 1e3, "ueV": 1e-3}
+_SEVERAL = 6  # bands of one phonon that several reach
+_NARROW = 2e-3  # of the highest energy: no window for phonons is narrower
+_ELASTIC = 3.0  # times the inelastic intensity
+_CLEAR = 4.0  # widths from zero at which an elastic line has ended
 
 
 def warn_of_window(simulator) -> None:
     """Warn where next to none of the reference's phonons are in the window."""
-    if not _known(simulator) or getattr(simulator, "n_phonons", 1) != 1:
-        return  # several phonons reach beyond the band
+    if not _known(simulator):
+        return
     lines, shares = _lines(simulator)
     if not lines.size:
         return
     edges, rows = energy_edges(simulator.grid), simulator.grid.mask.any(axis=1)
     reach = _WIDTHS * resolve_widths(simulator.energy_resolution, edges).max()
     low, high = edges[:-1][rows].min(), edges[1:][rows].max()
-    softest = np.abs(lines).min()
+    softest, highest = np.abs(lines).min(), lines.max()
+    if getattr(simulator, "n_phonons", 1) != 1 and low > 0:
+        if highest < high and low < _SEVERAL * highest:
+            return  # several phonons reach beyond the band
+    if high - low < _NARROW * highest and rows.sum() > 1:
+        warn_user(
+            f"The window is {high - low:.2g} meV wide, but phonons of the reference "
+            f"reach {highest:.4g} meV. Check the energies (in meV, not eV).",
+            MeasurementWarning,
+        )
+        return
     if low - reach < softest and high + reach > -softest:
         return  # sound, of which a mesh has little
     seen = (lines > low - reach) & (lines < high + reach)
@@ -49,8 +63,34 @@ def warn_of_window(simulator) -> None:
         warn_user(
             f"Less than {_FEW:.0%} of the phonons of the reference lie in the window, "
             f"{low:.4g} to {high:.4g} meV; they reach {lines.max():.4g} meV. Check the "
-            "energies (in meV, not THz or 1/cm), the incident energy, the model and "
-            "its constants.",
+            "energies (in meV, not THz or 1/cm; positive where neutrons lose energy), "
+            "the incident energy, the model and its constants.",
+            MeasurementWarning,
+        )
+
+
+def warn_of_elastic_line(simulator, measurement) -> None:
+    """Warn where the window holds an elastic line, which no simulator has."""
+    if not _known(simulator):
+        return
+    grid = simulator.grid
+    images = np.where(grid.mask, grid.to_image(measurement.data), np.nan)
+    profile = _mean(_mean(images, axis=0), axis=1)
+    edges = energy_edges(grid)
+    energy = (edges[1:] + edges[:-1]) / 2
+    width = float(
+        np.interp(0.0, edges, resolve_widths(simulator.energy_resolution, edges))
+    )
+    seen = np.isfinite(profile)
+    near = seen & (np.abs(energy) <= np.maximum(width, np.diff(edges)))
+    beyond = seen & (np.abs(energy) >= _CLEAR * width)
+    if not near.any() or beyond.sum() < _FEWEST:
+        return
+    if profile[near].max() > _ELASTIC * np.abs(profile[beyond]).max():
+        warn_user(
+            f"The energies, {edges[0]:.4g} to {edges[-1]:.4g} meV, hold the elastic "
+            "line, which is not simulated: a fit would describe it by phonons. Leave "
+            f"out energies below about {_CLEAR * width:.2g} meV.",
             MeasurementWarning,
         )
 
@@ -77,6 +117,16 @@ def warn_of_energies(simulator, measurement) -> None:
     if _falls_from_zero(_mean(image, axis=1), edges):
         return  # an elastic line, its tail or a background: energies say nothing
     if not likeness(image) < _UNLIKE:
+        return
+    gained = weights[(lines > edges[0]) & (lines < edges[-1])].sum()
+    lost = weights[(lines > -edges[-1]) & (lines < -edges[0])].sum()
+    if edges[-1] <= 0 and np.abs(gained) < _FEW * np.abs(lost):
+        warn_user(
+            "At this temperature next to no neutron gains energy, but all energies "
+            "are negative. They are positive where neutrons lose energy: turn the axis "
+            "round.",
+            MeasurementWarning,
+        )
         return
     for unit, factor in _UNITS.items():
         low, high = np.clip(factor * edges[[0, -1]], -lines.max(), lines.max())

@@ -9,7 +9,7 @@ from skphonon._versioned import VersionedEstimator
 from skphonon.instrument.measurement import simulator_settings
 from skphonon.instrument.nuisance import check_derivatives, range_table, value_table
 from skphonon.physics.stability import searching
-from skphonon.simulation._plausible import warn_of_energies
+from skphonon.simulation._plausible import warn_of_elastic_line, warn_of_energies
 
 __all__ = ["ModelSimulator", "PhononSimulator", "Simulator"]
 
@@ -156,6 +156,7 @@ class ModelSimulator(Simulator):
         settings = {**cls._of_a_measurement, **settings}
         given = simulator_settings(measurement, cls, settings)
         simulator = cls(model, given.pop("grid", measurement.grid), **given)
+        warn_of_elastic_line(simulator, measurement)
         warn_of_energies(simulator, measurement)
         return simulator
 

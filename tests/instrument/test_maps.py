@@ -70,6 +70,19 @@ def test_a_volume_is_averaged_over_all_but_its_longest_axis():
     assert drawn.label == "along [0,1,0] (r.l.u.), mean over h 0 to 1, l 0.5"
 
 
+def test_a_cut_at_one_energy_is_a_plane():
+    grid = CrystalGrid([12.0], np.arange(4.0), [0.5], np.arange(6.0))
+    volume = np.random.RandomState(0).normal(size=(4, 6))
+    edges = {"energy": np.array([10.0, 14.0])}
+    drawn = map_of(Measurement(volume.reshape(1, -1), grid, details={"edges": edges}))
+    assert_allclose(drawn.image, volume)
+    assert (drawn.rows, drawn.label) == (
+        "along [1,0,0] (r.l.u.)", "along [0,0,1] (r.l.u.)",
+    )  # fmt: skip
+    assert drawn.title == "10 to 14 meV"
+    assert_allclose(drawn.columns, np.arange(-0.5, 6))
+
+
 @pytest.mark.parametrize(
     ("grid", "label", "borders"),
     [

@@ -292,7 +292,14 @@ def test_elastic_lines_and_backgrounds_are_no_other_unit(aluminium, low, high, t
         image = image + size * np.exp(-0.5 * (energy / 1.5) ** 2)
     else:
         image = image + size * np.exp(-np.abs(energy) / 8)
-    PowderSimulator.from_measurement(aluminium, right.replace(data=image.ravel()))
+    given = right.replace(data=image.ravel())
+    if tail == "elastic line" and low < 0 < high:
+        with pytest.warns(MeasurementWarning) as told:
+            PowderSimulator.from_measurement(aluminium, given)
+        (warning,) = told
+        assert "hold the elastic line" in str(warning.message)
+    else:
+        PowderSimulator.from_measurement(aluminium, given)
 
 
 def test_narrow_windows_are_no_other_unit(data_folder):
@@ -322,3 +329,44 @@ def test_a_grid_of_the_other_kind_is_named(aluminium):
     )
     with pytest.raises(ValueError, match="PathGrid, got a SpectrumGrid"):
         crystal.simulate([aluminium.reference])
+
+
+def test_an_elastic_line_in_the_window_is_told(aluminium):
+    one = measured(aluminium, energy=np.arange(-10.0, 45, 1.0))
+    PowderSimulator.from_measurement(aluminium, one)  # nothing to say of phonons alone
+    image = one.grid.to_image(one.data)[0]
+    line = 30 * np.nanmax(image) * np.exp(-0.5 * (one.grid.energy / 1.5) ** 2)
+    spoiled = one.replace(data=one.grid.to_rows(image + line[:, None]))
+    with pytest.warns(
+        MeasurementWarning, match=r"hold the elastic line.* below about 6"
+    ):
+        PowderSimulator.from_measurement(aluminium, spoiled)
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (1e3, "energies look like ueV"),
+        (1e-3, "energies look like eV"),
+        (-1.0, "positive where neutrons lose energy"),
+    ],
+)
+def test_energies_in_other_units_or_of_the_other_sign_are_told(
+    aluminium, factor, message
+):
+    one = measured(aluminium)
+    energy = np.sort(factor * one.grid.energy)
+    grid = SpectrumGrid(energy, one.grid.q)
+    with pytest.warns(MeasurementWarning, match=message):
+        PowderSimulator.from_measurement(
+            aluminium,
+            one.replace(grid=grid, quantity="sqe", temperature=5.0),
+            energy_resolution=abs(factor) * 1.5,
+        )
+
+
+def test_a_window_that_is_too_narrow_for_phonons_is_told(aluminium):
+    grid = SpectrumGrid(np.linspace(0.01, 0.044, 30), Q)
+    simulator = PowderSimulator(aluminium, grid, energy_resolution=0.001)
+    with pytest.warns(MeasurementWarning, match=r"0\.035 meV wide.*not eV"):
+        warn_of_window(simulator)
