@@ -16,6 +16,7 @@ project_copyright = f"2026, {author}"
 version = release = skphonon.__version__
 
 extensions = [
+    "sphinx.ext.doctest",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.extlinks",
