@@ -45,7 +45,7 @@ _FACTS = {  # with their units, in the order in which they are told
     "energy_resolution": "meV",
 }
 _AXES = dict(q="1/Angstrom", two_theta="degree", h="r.l.u.", k="r.l.u.", l="r.l.u.")
-_TOLD_DETAILS = ("title", "instrument", "run")  # of those that readers find
+_TOLD_DETAILS = ("title", "instrument", "run", "calibration")  # of those that readers find
 _BEYOND = 0.02  # share of pixels with intensity where no neutron can arrive
 
 

@@ -91,7 +91,8 @@ def from_pandas(
 
     Either a row of each point, with columns (or levels of the index) that are called
     as in :func:`to_pandas` or in another usual way, such as ``|Q| (1/A)``,
-    ``E (THz)`` and ``S(Q,E)``; or an image with energies and momentum transfers as index and columns.
+    ``E (THz)`` and ``S(Q,E)``; or an image with energies and momentum transfers as
+    index and columns.
     Units in brackets are converted; without them energies are in meV and momentum
     transfers in 1/Angstrom.
 
