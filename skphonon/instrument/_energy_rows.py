@@ -69,6 +69,14 @@ class EnergyRows(NamedTuple):
 
 def energy_rows(measurement: Measurement) -> EnergyRows:
     """Return the rows of a powder measurement of one spectrum."""
+    if not isinstance(measurement, Measurement):
+        advice = "Pass skphonon.read(path), and the crystal second."
+        if isinstance(measurement, list | tuple):
+            advice = "Pass its items one at a time."
+        raise TypeError(
+            "calibrate needs a measurement, as skphonon.read returns, got "
+            f"{type(measurement).__name__}. {advice}"
+        )
     if measurement.quantity == "chi":
         raise ValueError(
             "calibrate needs S(Q, E) with its elastic line, got quantity='chi': chi'' "
