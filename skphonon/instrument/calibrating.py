@@ -25,6 +25,7 @@ from skphonon.instrument._calibration_tables import (
     streak_table,
 )
 from skphonon.instrument._corrections import (
+    Agreement,
     agreement_of,
     bin_error,
     cautious_moduli,
@@ -339,32 +340,27 @@ def _of_the_sample(
     coarse = bin_error(lines, pattern)
     agreement = agreement_of(lines, expected, moduli, k)
     moduli, enough = cautious_moduli(moduli, expected, coarse)
-    if not enough:
-        step = float(np.median(np.diff(pattern.q)))
-        text = (
-            f"Bragg lines do not tell enough of |Q|, which is left as it is: "
-            f"{moduli.used.sum()} lines of the crystal, on bins of {step:.2g} "
-            "1/Angstrom. It needs five lines: pass detectors, or bins narrower than "
-            "the lines, and a wide range of |Q|."
-        )
-        if coarse:
-            return expected, moduli, coarse, [text]
-    if not agreement.convinces:
-        return (
-            None,
-            None,
-            0.0,
-            [
-                f"The crystal explains {agreement.n_matched} of {agreement.n_lines} Bragg "
-                f"lines, {agreement.n_strong_matched} of the {agreement.n_strong} "
-                "strongest, which may be chance: it must explain most of these. |Q| is "
-                "left as it is. Check that the crystal is the sample, its lattice and "
-                "incident_energy."
-            ],
-        )
-    if not enough:
-        return expected, moduli, coarse, [text]
-    return expected, moduli, coarse, _doubts(moduli, lattice, incident, k)
+    if not agreement.convinces and not coarse:
+        return None, None, 0.0, [_disagreement(agreement)]
+    if enough:
+        return expected, moduli, coarse, _doubts(moduli, lattice, incident, k)
+    step = float(np.median(np.diff(pattern.q)))
+    text = (
+        "Bragg lines do not tell enough of |Q|, which is left as it is: "
+        f"{moduli.used.sum()} lines of the crystal, seen at steps of {step:.2g} "
+        "1/Angstrom. There must be five, and steps below their widths. Pass "
+        "detectors, or bins narrower than the lines, and a wide range of |Q|."
+    )
+    return expected, moduli, coarse, [text]
+
+
+def _disagreement(found: Agreement) -> str:
+    return (
+        f"The crystal explains {found.n_matched} of {found.n_lines} Bragg lines, "
+        f"{found.n_strong_matched} of the {found.n_strong} strongest, which may be "
+        "chance: it must explain most of these. |Q| is left as it is. Check that the "
+        "crystal is the sample, its lattice and incident_energy."
+    )
 
 
 def _doubts(

@@ -222,7 +222,7 @@ def _of_moduli(found: Calibration) -> list[str]:
         lines.append(
             "  incident energy that these lines want: "
             f"{_with_error(found.incident_energy, found.incident_energy_std)} meV; so "
-            "would wrong angles or another lattice parameter"
+            "would wrong angles"
         )
     if found.lattice_parameters:
         std = found.q_scale_std / found.q_scale**2
@@ -270,7 +270,8 @@ def _of_faults(found: Calibration) -> list[str]:
             f"{str(kind).capitalize()} detectors: {numbers}{more} ({len(rows)})"
         )
     lines += [
-        f"Spurious line at {row.energy:.{max(1, _decimals(row.width))}f} meV, {row.width:.2g} meV wide, "
+        f"Spurious line at {row.energy:.{max(1, _decimals(row.width))}f} meV, "
+        f"{row.width:.2g} meV wide, "
         f"{row.height:.2g} times its surroundings"
         for row in found.streaks.itertuples()
     ]
