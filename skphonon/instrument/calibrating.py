@@ -114,10 +114,9 @@ def calibrate(
         What may be wrong with :math:`|Q|`: the incident energy ("scale"), the zero of
         scattering angles ("offset"), or both, where Bragg lines tell them apart. On
         bins of :math:`|Q|`, these have a factor and an offset.
-    resolution : float, {"constant", "direct_geometry"}, callable or mapping, \
-            default=None
+    resolution : float, str, callable or mapping, default=None
         Energy resolution against energy transfer, scaled to the width of the elastic
-        line. A function, such as :func:`~skphonon.instrument.instrument_resolution`
+        line: "constant" or "direct_geometry". A function, such as :func:`~skphonon.instrument.instrument_resolution`
         returns; or a mapping with the arguments of that, such as
         ``{"instrument": "MARI", "chopper_frequency": 200}``. A number is a standard
         deviation in meV, taken as it is. "direct_geometry" is

@@ -45,5 +45,5 @@ def test_given_axes_and_no_lines():
 
 
 def test_only_calibrations_are_drawn():
-    with pytest.raises(TypeError, match="got DetectorMeasurement. Pass calibrate"):
+    with pytest.raises(TypeError, match=r"got DetectorMeasurement\. Pass calibrate"):
         CalibrationDisplay.from_calibration(counted())

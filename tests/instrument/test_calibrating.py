@@ -466,7 +466,7 @@ def test_micro_electronvolts_keep_their_digits():
     text = str(found_in(measured, None, banks=2))
     assert "highest at 0.0013" in text
     assert "centres 0.0013" in text
-    assert "standard deviations 0.0020" in text
+    assert "standard deviations 0.00199" in text
 
 
 def test_notebooks_show_the_report():
