@@ -116,8 +116,8 @@ def calibrate(
         bins of :math:`|Q|`, these have a factor and an offset.
     resolution : float, str, callable or mapping, default=None
         Energy resolution against energy transfer, scaled to the width of the elastic
-        line: "constant" or "direct_geometry". A function, such as :func:`~skphonon.instrument.instrument_resolution`
-        returns; or a mapping with the arguments of that, such as
+        line: "constant" or "direct_geometry"; a function, such as
+        :func:`~skphonon.instrument.instrument_resolution` returns; or a mapping with the arguments of that, such as
         ``{"instrument": "MARI", "chopper_frequency": 200}``. A number is a standard
         deviation in meV, taken as it is. "direct_geometry" is
         :math:`[1 + 2 (1 - E/E_i)^{3/2}] / 3`, for want of settings: within 0.1 of what
