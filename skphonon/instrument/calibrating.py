@@ -117,9 +117,10 @@ def calibrate(
     resolution : float, str, callable or mapping, default=None
         Energy resolution against energy transfer, scaled to the width of the elastic
         line: "constant" or "direct_geometry"; a function, such as
-        :func:`~skphonon.instrument.instrument_resolution` returns; or a mapping with the arguments of that, such as
-        ``{"instrument": "MARI", "chopper_frequency": 200}``. A number is a standard
-        deviation in meV, taken as it is. "direct_geometry" is
+        :func:`~skphonon.instrument.instrument_resolution` returns; or a mapping with
+        the arguments of that, such as ``{"instrument": "MARI", "chopper_frequency":
+        200}``. A number is a standard deviation in meV, taken as it is.
+        "direct_geometry" is
         :math:`[1 + 2 (1 - E/E_i)^{3/2}] / 3`, for want of settings: within 0.1 of what
         PyChop has for MARI, ARCS and MERLIN, up to twice too small at large energy loss
         where the moderator's pulse matters, as on MAPS and SEQUOIA. None takes that of
@@ -207,6 +208,8 @@ def calibrate(
         crystal, lines, pattern, k, _ALLOWED[correct_q], scattering_lengths, incident
     )
     moduli = possible_moduli(measurement, moduli)
+    if crystal is not None and moduli is None:
+        holders = ()  # what is not of a crystal that nobody knows tells nothing
     found_holders = _of_holders(lines, pattern, moduli, k, holders)
     calibrated, applied = corrected_measurement(measurement, line, moduli, masked)
     if masked.any():

@@ -59,7 +59,8 @@ class Calibration:
     elastic_maximum : float
         Energy of its highest point in meV.
     q_scale, q_scale_std : float
-        Factor by which :math:`|Q|` was too large, fitted alone; NaN without a crystal.
+        Factor by which :math:`|Q|` was too large, fitted alone; NaN without a crystal, or
+        where that does not explain the lines.
     q_offset, q_offset_std : float
         Offset of the model with scale and offset that was applied, in degrees of
         scattering angle or in 1/Angstrom; 0 where none was.
@@ -184,9 +185,7 @@ def _of_the_elastic_line(found: Calibration) -> list[str]:
         f"{_with_error(found.energy_width, found.energy_width_std)}"
     ]
     if len(found.elastic) > 1 and len(seen):
-        n, m = (
-            max(2, _decimals(seen[name].median())) for name in ("zero_std", "width_std")
-        )
+        m = max(2, _decimals(found.energy_width_std))
         lines.append(
             f"  {len(seen)} of {len(found.elastic)} banks: centres "
             f"{seen['zero'].min():.{n}f} to {seen['zero'].max():.{n}f}, standard "

@@ -508,6 +508,7 @@ def test_silicon_taken_for_another_crystal(data_folder, incident, a):
     with pytest.warns(MeasurementWarning, match=r"of 26 Bragg lines.*incident_energy"):
         found = found_in(measured, (a * FCC, *SILICON[1:]))
     assert found.applied == ("energy_zero",)
+    assert set(found.reflections["phase"]) == {"unknown"}  # nor holders by chance
     assert_array_equal(found.measurement.polar, measured.polar)
     with pytest.raises(ValueError, match="which may be chance"):
         found.nuisance()
