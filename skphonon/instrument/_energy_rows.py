@@ -1,6 +1,6 @@
 """Powder spectra of any layout as rows over energy: detectors, angles or |Q| bins."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ class EnergyRows(NamedTuple):
         return total, np.where(variance > 0, np.sqrt(variance), np.nan)
 
 
-def energy_rows(measurement: Measurement) -> EnergyRows:
+def energy_rows(measurement: Any) -> EnergyRows:
     """Return the rows of a powder measurement of one spectrum."""
     if not isinstance(measurement, Measurement):
         advice = "Pass skphonon.read(path), and the crystal second."

@@ -59,8 +59,8 @@ class Calibration:
     elastic_maximum : float
         Energy of its highest point in meV.
     q_scale, q_scale_std : float
-        Factor by which :math:`|Q|` was too large, fitted alone; NaN without a crystal, or
-        where that does not explain the lines.
+        Factor by which :math:`|Q|` was too large, fitted alone; NaN without a crystal,
+        or where that does not explain the lines.
     q_offset, q_offset_std : float
         Offset of the model with scale and offset that was applied, in degrees of
         scattering angle or in 1/Angstrom; 0 where none was.
