@@ -54,7 +54,17 @@ class CalibrationDisplay(Display):
         -------
         CalibrationDisplay
             Ready to plot.
+
+        Raises
+        ------
+        TypeError
+            If it is not a calibration.
         """
+        if not all(hasattr(calibration, name) for name in cls._tables):
+            raise TypeError(
+                "calibration must be what skphonon.instrument.calibrate returns, got "
+                f"{type(calibration).__name__}. Pass calibrate(measurement, crystal)."
+            )
         return cls(data={name: getattr(calibration, name) for name in cls._tables})
 
     def plot(self, axes=None, *, log=True, line_kw=None):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["atoms_of"]
+__all__ = ["atoms_of", "cell_lengths"]
 
 
 def atoms_of(crystal: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -30,3 +30,16 @@ def atoms_of(crystal: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
         "crystal must be a ForceConstantModel, atoms of phonopy or ASE, or a tuple "
         f"(lattice, positions, symbols), got {type(crystal).__name__}."
     )
+
+
+def cell_lengths(lattice: np.ndarray) -> tuple[float, ...]:
+    """Return the lattice parameter of a cubic crystal, else the lengths of its cell."""
+    metric = np.asarray(lattice) @ np.asarray(lattice).T
+    length = np.sqrt(np.diag(metric))
+    cosines = (metric / np.outer(length, length))[np.triu_indices(3, 1)]
+    if np.ptp(length) < 1e-4 * length[0]:
+        # primitive cells: simple, face centred and body centred
+        for cosine, factor in ((0, 1), (0.5, np.sqrt(2)), (-1 / 3, 2 / np.sqrt(3))):
+            if np.abs(cosines - cosine).max() < 1e-4:
+                return (float(factor * length.mean()),)
+    return tuple(float(each) for each in length)

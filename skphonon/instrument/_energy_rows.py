@@ -1,6 +1,6 @@
 """Powder spectra of any layout as rows over energy: detectors, angles or |Q| bins."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +67,16 @@ class EnergyRows(NamedTuple):
         return total, np.where(variance > 0, np.sqrt(variance), np.nan)
 
 
-def energy_rows(measurement: Measurement) -> EnergyRows:
+def energy_rows(measurement: Any) -> EnergyRows:
     """Return the rows of a powder measurement of one spectrum."""
+    if not isinstance(measurement, Measurement):
+        advice = "Pass skphonon.read(path), and the crystal second."
+        if isinstance(measurement, list | tuple):
+            advice = "Pass its items one at a time."
+        raise TypeError(
+            "calibrate needs a measurement, as skphonon.read returns, got "
+            f"{type(measurement).__name__}. {advice}"
+        )
     if measurement.quantity == "chi":
         raise ValueError(
             "calibrate needs S(Q, E) with its elastic line, got quantity='chi': chi'' "

@@ -8,6 +8,7 @@ the elastic line alone does not tell how wrong they are elsewhere. Data on bins 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,17 @@ from skphonon.instrument._calibration_tables import (
     reflection_table,
     streak_table,
 )
-from skphonon.instrument._corrections import corrected_measurement, possible_moduli
-from skphonon.instrument._crystals import atoms_of
+from skphonon.instrument._corrections import (
+    Agreement,
+    agreement_of,
+    bin_error,
+    cautious_moduli,
+    corrected_measurement,
+    possible_moduli,
+    recorded,
+    small_sample,
+)
+from skphonon.instrument._crystals import atoms_of, cell_lengths
 from skphonon.instrument._energy_rows import EnergyRows, energy_rows, wavenumber
 from skphonon.instrument._excess import mean_with_excess
 from skphonon.instrument.bragg import BraggLine, Pattern, find_lines, pattern_of
@@ -39,7 +49,7 @@ from skphonon.instrument.elastic_line import (
     fit_banks,
     require_elastic_line,
 )
-from skphonon.instrument.elastic_resolution import scaled_resolution
+from skphonon.instrument.elastic_resolution import require_settings, scaled_resolution
 from skphonon.instrument.holders import HOLDERS, FoundHolder, Holder, find_holders
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.instrument.phases import (
@@ -59,6 +69,7 @@ Atoms = tuple[Array, Array, list[str]]  # lattice, positions, symbols
 _REACH = 2.5  # widths of the elastic line on either side that a pattern integrates
 _UNCALIBRATED = 0.005  # relative uncertainty of |Q| without a crystal
 _WRONG = 0.01  # of |Q|: no calibration is as bad, more likely the lattice is wrong
+_DOUBTFUL = 0.005  # the same where |Q| is corrected by it: 1 % of the incident energy
 _SHAPES = ("constant", "direct_geometry")
 _ALLOWED = {"auto": TERMS, "scale": TERMS[:1], "offset": TERMS[1:], "none": ()}
 
@@ -69,7 +80,7 @@ def calibrate(
     *,
     banks: int | ArrayLike = 12,
     correct_q: str = "auto",
-    resolution: str | Callable | Mapping[str, Any] | None = None,
+    resolution: float | str | Callable | Mapping[str, Any] | None = None,
     holders: Sequence[Holder] = HOLDERS,
     mask_noisy: bool = False,
     scattering_lengths: Mapping[str, Any] | None = None,
@@ -86,13 +97,16 @@ def calibrate(
     measurement : DetectorMeasurement or Measurement
         Intensities by detector, or of one spectrum on a SpectrumGrid or AngleGrid,
         with energies from below the elastic line on. Bins of :math:`|Q|` must be
-        narrower than Bragg lines.
+        narrower than Bragg lines (their full width at half maximum), or these tell
+        nothing of :math:`|Q|`.
     crystal : ForceConstantModel, atoms or tuple, default=None
         The sample: also atoms of phonopy or ASE, or a Phonopy; a tuple is (lattice,
         positions, symbols), as
         :func:`~skphonon.physics.reflections.powder_reflections` takes them. Its lattice
-        is held for true: a wrong one looks like a wrong :math:`|Q|`. None: lines
-        are not told apart, and :math:`|Q|` is left as it is.
+        is held for true: it must be the one measured at the temperature of the sample,
+        as a computed one looks like a wrong :math:`|Q|`. None: lines are not told
+        apart, and :math:`|Q|` is left as it is, as it is where the crystal does not
+        explain most of the strong lines, or no more lines than chance would.
     banks : int or array-like of int of shape (n_rows,), default=12
         Number of banks of neighbouring scattering angles; or the bank of each
         detector, angle or :math:`|Q|` bin, negative for none.
@@ -100,11 +114,13 @@ def calibrate(
         What may be wrong with :math:`|Q|`: the incident energy ("scale"), the zero of
         scattering angles ("offset"), or both, where Bragg lines tell them apart. On
         bins of :math:`|Q|`, these have a factor and an offset.
-    resolution : {"constant", "direct_geometry"}, callable or mapping, default=None
+    resolution : float, str, callable or mapping, default=None
         Energy resolution against energy transfer, scaled to the width of the elastic
-        line. A function, such as :func:`~skphonon.instrument.instrument_resolution`
-        returns; or a mapping with the arguments of that, such as
-        ``{"instrument": "MARI", "chopper_frequency": 200}``. "direct_geometry" is
+        line: "constant" or "direct_geometry"; a function, such as
+        :func:`~skphonon.instrument.instrument_resolution` returns; or a mapping with
+        the arguments of that, such as ``{"instrument": "MARI", "chopper_frequency":
+        200}``. A number is a standard deviation in meV, taken as it is.
+        "direct_geometry" is
         :math:`[1 + 2 (1 - E/E_i)^{3/2}] / 3`, for want of settings: within 0.1 of what
         PyChop has for MARI, ARCS and MERLIN, up to twice too small at large energy loss
         where the moderator's pulse matters, as on MAPS and SEQUOIA. None takes that of
@@ -122,7 +138,8 @@ def calibrate(
     -------
     Calibration
         The calibrated measurement, tables of all that was found, and a report as its
-        text. NaN in the data for dead detectors.
+        text. NaN in the data for dead detectors. The ``details["calibration"]`` of
+        the measurement records what was applied.
 
     Raises
     ------
@@ -130,13 +147,14 @@ def calibrate(
         If there is no elastic line in the range of energies, the measurement holds
         several spectra or chi'', or an argument is not one of those above.
     TypeError
-        If the measurement is of a single crystal, or the crystal is not known.
+        If the measurement is none or of a single crystal, or the crystal is not known.
 
     Warns
     -----
     MeasurementWarning
-        If lines of the sample are not found, :math:`|Q|` is wrong by more than 1 %, or
-        the resolution is taken as constant.
+        If lines of the sample are not found, are too few or narrower than bins,
+        :math:`|Q|` is wrong by more than 1 % or corrected by more than 0.5 %, or the
+        resolution is taken as constant.
 
     Notes
     -----
@@ -186,10 +204,12 @@ def calibrate(
     pattern = pattern_of(rows, line.zero - reach, line.zero + reach)
     lines = find_lines(pattern)
     k = None if rows.two_theta is None or incident is None else wavenumber(incident)
-    expected, moduli, warnings = _of_the_sample(
-        crystal, lines, pattern, k, _ALLOWED[correct_q], scattering_lengths
+    expected, moduli, coarse, warnings = _of_the_sample(
+        crystal, lines, pattern, k, _ALLOWED[correct_q], scattering_lengths, incident
     )
     moduli = possible_moduli(measurement, moduli)
+    if crystal is not None and moduli is None:
+        holders = ()  # what is not of a crystal that nobody knows tells nothing
     found_holders = _of_holders(lines, pattern, moduli, k, holders)
     calibrated, applied = corrected_measurement(measurement, line, moduli, masked)
     if masked.any():
@@ -199,8 +219,18 @@ def calibrate(
     warnings += advice
     for text in warnings:
         warn_user(text, MeasurementWarning)
+    numbers = {
+        "energy_zero": line.zero,
+        "energy_zero_std": line.zero_std,
+        "energy_width": line.width,
+        "energy_width_std": line.width_std,
+        **_of_moduli(lines, expected, moduli, k, incident, coarse),
+    }
     return Calibration(
-        measurement=calibrated.replace(energy_resolution=function),
+        measurement=calibrated.replace(
+            energy_resolution=function,
+            details=recorded(measurement, applied, numbers),
+        ),
         elastic=elastic_table(rows, of_banks, fits),
         elastic_line=line_table(rows, mean, error, overall),
         pattern=pattern_table(pattern, rows.unit),
@@ -210,14 +240,11 @@ def calibrate(
         holders=holder_table(found_holders),
         detectors=detector_table(rows, faults),
         streaks=streak_table(find_streaks(rows, mean, error, line)),
-        energy_zero=line.zero,
-        energy_zero_std=line.zero_std,
-        energy_width=line.width,
-        energy_width_std=line.width_std,
         elastic_maximum=overall.maximum,
-        **_of_moduli(lines, expected, moduli, k, incident),
+        **numbers,
         applied=applied,
         warnings=tuple(warnings),
+        lattice_parameters=() if moduli is None else cell_lengths(atoms_of(crystal)[0]),
     )
 
 
@@ -232,6 +259,21 @@ def _check_arguments(correct_q: str, resolution: Any) -> None:
             "mapping with the arguments of instrument_resolution or None, got "
             f"{resolution!r}."
         )
+    if isinstance(resolution, Mapping):
+        require_settings(resolution)
+    elif resolution is not None and not (
+        isinstance(resolution, str) or callable(resolution) or _is_width(resolution)
+    ):
+        raise ValueError(
+            "resolution must be a positive number of meV, a name, a function of "
+            f"energy, a mapping or None, got {resolution!r}."
+        )
+
+
+def _is_width(value: Any) -> bool:
+    """Tell whether a value is a standard deviation in meV."""
+    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    return number and 0 < float(value) < np.inf
 
 
 def _masked(
@@ -274,39 +316,75 @@ def _of_the_sample(
     k: float | None,
     terms: Sequence[str],
     values: Mapping[str, Any] | None,
-) -> tuple[Expected | None, ModuliFit | None, list[str]]:
-    """Return lines of the crystal, what they tell of |Q|, and warnings."""
+    incident: float | None,
+) -> tuple[Expected | None, ModuliFit | None, float, list[str]]:
+    """Return lines of the crystal, what they tell of |Q|, and warnings.
+
+    The number is the error of places that wide bins leave, in 1/Angstrom.
+    """
     if crystal is None:
-        return None, None, []
+        return None, None, 0.0, []
     lattice, positions, symbols = atoms_of(crystal)
     few = (
         "Less than two Bragg lines of the crystal were found: |Q| is not calibrated. "
-        "Check its lattice, and that bins of |Q| are narrower than the lines."
+        "Check its lattice and incident_energy, and pass detectors, or bins narrower "
+        "than the lines."
     )
     if len(lines) < 2:
-        return None, None, [few]
+        return None, None, 0.0, [few]
     reflections = powder_reflections(
         lattice, positions, symbols, 1.03 * pattern.q[-1], values=values
     )
     expected = expected_lines(reflections, lines, float(np.median(pattern.span)))
     moduli = fit_moduli(lines, expected, k, terms)
     if moduli is None:
-        return None, None, [few]
-    warnings = []
-    if abs(moduli.scale - 1) > max(_WRONG, 3 * moduli.scale_std):
-        warnings.append(
-            f"|Q| is wrong by {100 * (moduli.scale - 1):+.1f} %, more than instruments "
-            "are: check the lattice parameters of the crystal at this temperature and "
-            "incident_energy."
-        )
-    strong = sorted(lines, key=lambda line: -line.area)[:6]
-    numbers = {i for i, line in enumerate(lines) if line in strong}
-    if sum(moduli.reflection[i] < 0 for i in numbers) > len(numbers) / 2:
-        warnings.append(
-            "Most of the strong Bragg lines are not of the crystal: check that it is "
-            "the sample."
-        )
-    return expected, moduli, warnings
+        return None, None, 0.0, [few]
+    coarse = bin_error(lines, pattern)
+    agreement = agreement_of(lines, expected, moduli, k)
+    moduli, enough = cautious_moduli(moduli, expected, coarse)
+    if not agreement.convinces and not coarse:
+        return None, None, 0.0, [_disagreement(agreement)]
+    if enough:
+        return expected, moduli, coarse, _doubts(moduli, lattice, incident, k)
+    step = float(np.median(np.diff(pattern.q)))
+    text = (
+        "Bragg lines do not tell enough of |Q|, which is left as it is: "
+        f"{moduli.used.sum()} lines of the crystal, seen at steps of {step:.2g} "
+        "1/Angstrom. There must be five, and steps below their widths. Pass "
+        "detectors, or bins narrower than the lines, and a wide range of |Q|."
+    )
+    return expected, moduli, coarse, [text]
+
+
+def _disagreement(found: Agreement) -> str:
+    return (
+        f"The crystal explains {found.n_matched} of {found.n_lines} Bragg lines, "
+        f"{found.n_strong_matched} of the {found.n_strong} strongest, which may be "
+        "chance: it must explain most of these. |Q| is left as it is. Check that the "
+        "crystal is the sample, its lattice and incident_energy."
+    )
+
+
+def _doubts(
+    moduli: ModuliFit, lattice: Array, incident: float | None, k: float | None
+) -> list[str]:
+    """Return a warning where the lattice is more likely wrong than the instrument."""
+    scale, std, least = moduli.scale, moduli.scale_std, _WRONG
+    if "scale" in moduli.model:
+        scale, std, least = moduli.terms[0], moduli.terms_std[0], _DOUBTFUL
+    if abs(scale - 1) <= max(least, 3 * std):
+        return []
+    energy = ""
+    if k is not None and incident is not None:
+        energy = f" incident_energy were {incident / scale**2:.4g} meV, or as if"
+    lengths = ", ".join(f"{each / moduli.scale:.4f}" for each in cell_lengths(lattice))
+    return [
+        f"|Q| is wrong by {100 * (scale - 1):+.1f} %, more than instruments usually "
+        f"are, as if{energy} lattice parameters of the crystal were {lengths} "
+        "Angstrom: the lattice must be that measured at the temperature of the sample. "
+        'Pass (lattice, positions, symbols) with it, or correct_q="none", or check '
+        "incident_energy."
+    ]
 
 
 def _of_holders(
@@ -344,6 +422,8 @@ def _resolution(
         ]
     if isinstance(wanted, str) and wanted == "constant":
         return line.width, []
+    if _is_width(wanted):
+        return float(wanted), []
     if incident is None:
         raise ValueError(
             "incident_energy must be known for a resolution against energy, got None. "
@@ -358,6 +438,7 @@ def _of_moduli(
     moduli: ModuliFit | None,
     k: float | None,
     incident: float | None,
+    coarse: float,
 ) -> dict[str, float]:
     """Return what is known of |Q|, by the names in the result."""
     names = ("q_scale", "q_offset", "incident_energy", "lattice_scale")
@@ -367,6 +448,9 @@ def _of_moduli(
     q, std = np.array([(line.q, line.q_std) for line in lines])[used].T
     tau = expected.q[moduli.reflection[used]]
     right = mean_with_excess(moduli.corrected(q, k) / tau, std / tau)
+    # few lines tell their scatter badly, and wide bins their places
+    error = np.hypot(right.std[0], coarse / np.linalg.norm(tau))
+    error = float(np.hypot(error, right.excess)) * small_sample(len(tau), 1)
     turn = 1.0 if k is None else 180 / np.pi
     scale, scale_std = moduli.terms[0], moduli.terms_std[0]
     if "scale" not in moduli.model:
@@ -380,5 +464,5 @@ def _of_moduli(
         "incident_energy": energy / scale**2,
         "incident_energy_std": 2 * energy * scale_std / scale**3,
         "lattice_scale": 1 / float(right.values[0]),
-        "lattice_scale_std": float(np.hypot(right.std[0], right.excess)),
+        "lattice_scale_std": error,
     }

@@ -1,6 +1,7 @@
 """Calibration of a measurement by its elastic line: results, tables and text."""
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +59,8 @@ class Calibration:
     elastic_maximum : float
         Energy of its highest point in meV.
     q_scale, q_scale_std : float
-        Factor by which :math:`|Q|` was too large, fitted alone; NaN without a crystal.
+        Factor by which :math:`|Q|` was too large, fitted alone; NaN without a crystal,
+        or where that does not explain the lines.
     q_offset, q_offset_std : float
         Offset of the model with scale and offset that was applied, in degrees of
         scattering angle or in 1/Angstrom; 0 where none was.
@@ -74,6 +76,9 @@ class Calibration:
         "q_offset", "dead" and "noisy".
     warnings : tuple of str
         What not to rely on.
+    lattice_parameters : tuple of float, default=()
+        Lattice parameter of the crystal as given, in Angstrom: one if it is cubic, else
+        the three lengths of its cell; none without a crystal.
 
     See Also
     --------
@@ -90,7 +95,7 @@ class Calibration:
     >>> grid = SpectrumGrid(energy, q, incident_energy=60.0)
     >>> measured = Measurement(grid.to_rows(line), grid, quantity="sqe")
     >>> print(calibrate(measured, banks=1, resolution="constant"))
-    Elastic line (meV): centre 0.30..., highest at 0.30, standard deviation ...
+    Elastic line (meV): centre 0.30..., highest at 0.30..., standard deviation ...
     Bragg lines: 0 found, 0 of the sample
     Applied: energy_zero.
     """
@@ -118,6 +123,7 @@ class Calibration:
     lattice_scale_std: float
     applied: tuple[str, ...]
     warnings: tuple[str, ...]
+    lattice_parameters: tuple[float, ...] = ()
 
     def nuisance(self, n_std: float = 3.0) -> dict[str, tuple[float, float]]:
         """Return the range of the lattice that Bragg lines leave, for an inverter.
@@ -136,12 +142,13 @@ class Calibration:
         Raises
         ------
         ValueError
-            If no crystal was given, or its lines were not found.
+            If no crystal was given, or its lines were not found for certain.
         """
         if not np.isfinite(self.lattice_scale_std):
+            why = next((x for x in self.warnings if "Bragg lines" in x), "")
             raise ValueError(
                 "The range of lattice_scale must come from Bragg lines of the sample, "
-                "got none. Pass the crystal to calibrate."
+                f"got none. {why or 'Pass the crystal to calibrate.'}"
             )
         half = n_std * self.lattice_scale_std
         return {"lattice_scale": (self.lattice_scale - half, self.lattice_scale + half)}
@@ -152,6 +159,9 @@ class Calibration:
             f"{self.energy_width:.3g}, q_scale={self.q_scale:.5g}, applied="
             f"{self.applied})"
         )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         parts = [
@@ -166,18 +176,20 @@ class Calibration:
 
 
 def _of_the_elastic_line(found: Calibration) -> list[str]:
+    seen = found.elastic.dropna(subset=["zero"])
+    n = max(2, _decimals(found.energy_zero_std))
     lines = [
         "Elastic line (meV): centre "
         f"{_with_error(found.energy_zero, found.energy_zero_std)}, highest at "
-        f"{found.elastic_maximum:.2f}, standard deviation "
+        f"{found.elastic_maximum:.{n}f}, standard deviation "
         f"{_with_error(found.energy_width, found.energy_width_std)}"
     ]
-    seen = found.elastic.dropna(subset=["zero"])
     if len(found.elastic) > 1 and len(seen):
+        m = max(2, _decimals(found.energy_width_std))
         lines.append(
             f"  {len(seen)} of {len(found.elastic)} banks: centres "
-            f"{seen['zero'].min():.2f} to {seen['zero'].max():.2f}, standard "
-            f"deviations {seen['width'].min():.2f} to {seen['width'].max():.2f}"
+            f"{seen['zero'].min():.{n}f} to {seen['zero'].max():.{n}f}, standard "
+            f"deviations {seen['width'].min():.{m}f} to {seen['width'].max():.{m}f}"
         )
     return lines
 
@@ -209,7 +221,17 @@ def _of_moduli(found: Calibration) -> list[str]:
         lines.append(
             "  incident energy that these lines want: "
             f"{_with_error(found.incident_energy, found.incident_energy_std)} meV; so "
-            "would wrong angles or another lattice parameter"
+            "would wrong angles"
+        )
+    if found.lattice_parameters:
+        std = found.q_scale_std / found.q_scale**2
+        lengths = ", ".join(
+            _with_error(each / found.q_scale, each * std)
+            for each in found.lattice_parameters
+        )
+        lines.append(
+            "  or a lattice parameter times "
+            f"{_with_error(1 / found.q_scale, std)} ({lengths} Angstrom)"
         )
     lines.append(
         "  lattice_scale for fits: "
@@ -247,7 +269,8 @@ def _of_faults(found: Calibration) -> list[str]:
             f"{str(kind).capitalize()} detectors: {numbers}{more} ({len(rows)})"
         )
     lines += [
-        f"Spurious line at {row.energy:.1f} meV, {row.width:.2g} meV wide, "
+        f"Spurious line at {row.energy:.{max(1, _decimals(row.width))}f} meV, "
+        f"{row.width:.2g} meV wide, "
         f"{row.height:.2g} times its surroundings"
         for row in found.streaks.itertuples()
     ]
@@ -258,8 +281,14 @@ def _with_error(value: float, std: float) -> str:
     """Write a value with its error in the last digits, as 1.0028(2)."""
     if not (np.isfinite(std) and std > 0):
         return f"{value:.4g}"
-    digits = int(np.ceil(-np.log10(std)))
-    digits += std * 10.0**digits < 1.95  # two digits of an error below 2
-    digits = max(digits, 0)
+    digits = max(_decimals(std), 0)
     shown = std * 10.0**digits
     return f"{value:.{digits}f}({shown:.0f})"
+
+
+def _decimals(std: float) -> int:
+    """Return the decimals that an error leaves: two digits of one below 2, or one."""
+    if not (np.isfinite(std) and std > 0):
+        return 0
+    digits = int(np.ceil(-np.log10(std)))
+    return digits + int(std * 10.0**digits < 1.95)

@@ -12,12 +12,44 @@ from skphonon.instrument.resolution import (
     resolve_widths,
 )
 
-__all__ = ["scaled_resolution"]
+__all__ = ["require_settings", "scaled_resolution"]
 
 Array = NDArray[np.float64]
 
 _PATHS = 2.0  # ratio R of direct_geometry
 _TABLE_SIZE = 401
+_NEEDED = ("instrument", "chopper_frequency")
+_SETTINGS = (*_NEEDED, "chopper_package", "incident_energy")
+
+
+def require_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of `instrument_resolution`, with the name as that has it.
+
+    Parameters
+    ----------
+    settings : mapping
+        With "instrument", in any case, and "chopper_frequency"; "chopper_package" and
+        "incident_energy" may be there.
+
+    Returns
+    -------
+    dict
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, or there are others.
+    """
+    wrong = {*map(str, settings)} - {*_SETTINGS} or {*_NEEDED} - {*settings}
+    if wrong or not isinstance(settings["instrument"], str):
+        raise ValueError(
+            'resolution must have "instrument", a name, and "chopper_frequency", and '
+            'may have "chopper_package" and "incident_energy", got '
+            f"{', '.join(map(repr, settings)) or 'nothing'}. Pass resolution="
+            '{"instrument": "MARI", "chopper_frequency": 200}, for example.'
+        )
+    return {**settings, "instrument": settings["instrument"].upper()}
 
 
 def scaled_resolution(
@@ -51,11 +83,11 @@ def scaled_resolution(
     Raises
     ------
     ValueError
-        If the function does not know the width at zero.
+        If the function does not know the width at zero, or settings are missing.
     """
     if isinstance(resolution, Mapping):
         resolution = instrument_resolution(
-            **{"incident_energy": incident_energy, **resolution}
+            **{"incident_energy": incident_energy, **require_settings(resolution)}
         )
     energy = np.linspace(-incident_energy, incident_energy, _TABLE_SIZE)
     if isinstance(resolution, str):

@@ -42,3 +42,8 @@ def test_given_axes_and_no_lines():
     assert axes[2].get_yscale() == "linear"
     with pytest.raises(ValueError, match="axes must hold one axes for each of 3"):
         display.plot([axes[0]])
+
+
+def test_only_calibrations_are_drawn():
+    with pytest.raises(TypeError, match=r"got DetectorMeasurement\. Pass calibrate"):
+        CalibrationDisplay.from_calibration(counted())

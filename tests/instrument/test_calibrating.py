@@ -7,8 +7,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skphonon import ForceConstantModel, Measurement, SpectrumGrid, reduce_powder
 from skphonon.instrument import AngleGrid, DetectorMeasurement, MeasurementWarning
+from skphonon.instrument._crystals import cell_lengths
 from skphonon.instrument.calibrating import calibrate
 from skphonon.instrument.resolution import PolynomialResolution
+from skphonon.io.arrays import read_arrays, write_arrays
 
 PRIMITIVE = 1.76 * (np.ones((3, 3)) - np.eye(3))
 ONLY = {"resolution": "constant"}
@@ -45,7 +47,7 @@ def test_energy_zero_and_width_with_their_errors():
     ("true_energy", "offset", "applied"),
     [
         (60.0, 0.0, ()),
-        (60 / 1.006**2, 0.0, ("incident_energy",)),
+        (60 / 1.0045**2, 0.0, ("incident_energy",)),
         (60.0, 0.2, ("two_theta",)),
         (60 / 1.004**2, -0.15, ("incident_energy", "two_theta")),
     ],
@@ -67,17 +69,17 @@ def test_incident_energy_and_angles_come_apart(true_energy, offset, applied):
 
 def test_the_error_of_the_scale():
     fits = [
-        found_in(counted(true_energy=60 / 1.006**2, counts=3, seed=n), banks=1)
+        found_in(counted(true_energy=60 / 1.0045**2, counts=3, seed=n), banks=1)
         for n in range(12)
     ]
     scales, errors = (
         [getattr(fit, name) for fit in fits] for name in ("q_scale", "q_scale_std")
     )
-    bias, spread = deviations(errors, scales, 1.006)
+    bias, spread = deviations(errors, scales, 1.0045)
     assert bias < 3.5
     assert 0.4 < spread < 1.6
     energies = [fit.incident_energy for fit in fits]
-    assert_allclose(energies, 60 / 1.006**2, rtol=2e-3)
+    assert_allclose(energies, 60 / 1.0045**2, rtol=2e-3)
 
 
 def test_what_may_be_corrected_is_chosen():
@@ -214,7 +216,7 @@ def test_bins_of_moduli():
 
 
 def test_bins_of_angles():
-    run = counted(true_energy=60 / 1.006**2, dead=(30,))
+    run = counted(true_energy=60 / 1.0045**2, dead=(30,))
     centres = (run.energy_edges[1:] + run.energy_edges[:-1]) / 2
     grid = AngleGrid(centres, run.polar, incident_energy=60)
     measured = Measurement(
@@ -223,7 +225,7 @@ def test_bins_of_angles():
     found = found_in(measured)
     by_detector = found_in(run)
     assert_allclose(found.q_scale, by_detector.q_scale, atol=1e-5)
-    assert_allclose(found.measurement.grid.incident_energy, 60 / 1.006**2, rtol=2e-4)
+    assert_allclose(found.measurement.grid.incident_energy, 60 / 1.0045**2, rtol=2e-4)
     assert found.measurement.incident_energy == found.measurement.grid.incident_energy
     assert not found.measurement.grid.mask[:, 30].any()
     assert np.isnan(
@@ -232,10 +234,10 @@ def test_bins_of_angles():
 
 
 def test_without_errors():
-    measured = counted(zero=0.35, true_energy=60 / 1.006**2).replace(error=None)
+    measured = counted(zero=0.35, true_energy=60 / 1.0045**2).replace(error=None)
     found = found_in(measured)
     assert_allclose(found.energy_zero, 0.35, atol=0.02)
-    assert_allclose(found.q_scale, 1.006, atol=1e-4)
+    assert_allclose(found.q_scale, 1.0045, atol=1e-4)
     assert found.measurement.error is None
 
 
@@ -329,6 +331,149 @@ def test_tables_are_complete_where_nothing_is_found():
         found_in(counted(lines=([], [])))
 
 
+def test_resolution_as_a_number_or_of_settings():
+    measured = counted()
+    assert calibrate(measured, resolution=0.5).measurement.energy_resolution == 0.5
+    for wrong in (0, -1.0, np.inf, True, [0.5]):
+        with pytest.raises(ValueError, match="positive number of meV, a name"):
+            calibrate(measured, resolution=wrong)
+    for wrong in (
+        {},
+        {"instrument": "MARI"},
+        {"instrument": "MARI", "frequency": 200},
+        {"instrument": 3, "chopper_frequency": 200},
+    ):
+        with pytest.raises(ValueError, match='have "instrument", a name, and "chopper'):
+            calibrate(measured, resolution=wrong)
+
+
+def test_names_of_instruments_in_any_case():
+    pytest.importorskip("resins")
+    upper, lower = (
+        calibrate(
+            counted(), resolution={"instrument": name, "chopper_frequency": 200}
+        ).measurement.energy_resolution([0.0, 30.0])
+        for name in ("MARI", "mari")
+    )
+    assert_array_equal(upper, lower)
+
+
+def test_no_measurement(tmp_path):
+    measured = counted()
+    for wrong, message in (
+        (tmp_path, r"needs a measurement, .* got PosixPath. Pass skphonon.read"),
+        ("file.nxspe", r"got str. Pass skphonon.read\(path\), and the crystal second"),
+        ([measured], "got list. Pass its items one at a time"),
+        (ForceConstantModel(PRIMITIVE, "Ni", [2.3, -0.1]), "got ForceConstantModel"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            calibrate(wrong, measured)
+
+
+def binned(step, true_energy=60 / 1.004**2):
+    grid = SpectrumGrid(np.arange(-15, 40, 0.5), np.arange(1.0, 9.6, step))
+    return reduce_powder(counted(true_energy=true_energy), grid)
+
+
+@pytest.mark.parametrize("step", [0.15, 0.3])
+def test_coarse_bins_tell_nothing_of_moduli(step):
+    measured = binned(step)
+    with pytest.warns(MeasurementWarning, match="bins narrower than the lines"):
+        found = found_in(measured)
+    assert not {"q_scale", "q_offset"} & {*found.applied}
+    assert_array_equal(found.measurement.grid.q, measured.grid.q)
+    if np.isfinite(found.q_scale):
+        assert abs(found.q_scale - 1.004) < 3 * found.q_scale_std
+        low, high = found.nuisance()["lattice_scale"]
+        assert low < 1 / 1.004 < high
+    assert "q_scale" in found_in(binned(0.02)).applied
+
+
+def test_few_lines_tell_nothing_of_moduli():
+    measured = counted(lines=[x[:4] for x in fcc_lines(3.52, 10.0)])
+    with pytest.warns(MeasurementWarning, match="There must be five"):
+        found = found_in(measured, (1.003 * NICKEL[0], *NICKEL[1:]))
+    assert not {"incident_energy", "two_theta"} & {*found.applied}
+
+
+@pytest.mark.parametrize("factor", [0.78, 0.86, 0.9, 1.1, 1.15, 1.27])
+def test_a_crystal_that_is_not_the_sample_corrects_nothing(factor):
+    measured = counted()
+    with pytest.warns(MeasurementWarning, match="Bragg lines.*incident_energy"):
+        found = found_in(measured, (factor * NICKEL[0], *NICKEL[1:]))
+    assert {*found.applied} <= {"energy_zero"}
+    assert_array_equal(found.measurement.polar, measured.polar)
+    assert found.measurement.incident_energy == measured.incident_energy
+    with pytest.raises(ValueError, match=r"got none\. .*incident_energy"):
+        found.nuisance()
+
+
+def test_a_computed_lattice_is_doubted():
+    measured = counted()
+    wrong = (1.0065 * NICKEL[0], *NICKEL[1:])
+    with pytest.warns(MeasurementWarning) as caught:
+        found = found_in(measured, wrong)
+    text = str(caught[0].message)
+    assert "measured at the temperature of the sample" in text
+    assert 'correct_q="none"' in text
+    assert "3.520" in text
+    assert "or a lattice parameter times 0.9935" in str(found)
+    assert_allclose(found.lattice_parameters, [3.52 * 1.0065])
+
+
+@pytest.mark.parametrize(
+    ("lattice", "lengths"),
+    [
+        (3 * np.eye(3), [3]),
+        (PRIMITIVE, [3.52]),
+        (1.5 * (np.ones((3, 3)) - 2 * np.eye(3)), [3]),
+        (np.diag([3.0, 3, 5]), [3, 3, 5]),
+    ],
+)
+def test_lattice_parameters(lattice, lengths):
+    assert_allclose(cell_lengths(lattice), lengths)
+
+
+def test_the_measurement_records_its_calibration(tmp_path):
+    found = found_in(counted(zero=0.3, true_energy=60 / 1.004**2))
+    record = found.measurement.details["calibration"]
+    assert record["applied"] == ", ".join(found.applied)
+    assert record["energy_zero"] == found.energy_zero
+    assert record["q_scale_std"] == found.q_scale_std
+    again = found_in(found.measurement)
+    assert {*again.applied} <= {"energy_zero"}
+    kept = again.measurement.details["calibration"]
+    assert kept["applied"] == record["applied"]
+    assert_allclose(kept["energy_zero"], record["energy_zero"], atol=0.01)
+    # numbers and a text, which files keep
+    grid = SpectrumGrid(np.arange(-15, 40, 0.5), np.arange(1.0, 9.6, 0.02))
+    spectrum = found_in(reduce_powder(counted(zero=0.3), grid), None).measurement
+    write_arrays(tmp_path / "spectrum.h5", spectrum)
+    read = read_arrays(tmp_path / "spectrum.h5").details["calibration"]
+    assert dict(read) == dict(spectrum.details["calibration"])
+
+
+def test_micro_electronvolts_keep_their_digits():
+    energy, q = np.arange(-0.02, 0.06, 0.0005), np.arange(0.3, 1.8, 0.05)
+    line = np.exp(-(((energy - 0.0013) / 0.002) ** 2) / 2)[:, None] * np.ones(len(q))
+    grid = SpectrumGrid(energy, q, incident_energy=2.08)
+    measured = Measurement(
+        grid.to_rows(line),
+        grid,
+        error=grid.to_rows(np.full(line.shape, 0.01)),
+        quantity="sqe",
+    )
+    text = str(found_in(measured, None, banks=2))
+    assert "highest at 0.0013" in text
+    assert "centres 0.0013" in text
+    assert "standard deviations 0.00199" in text
+
+
+def test_notebooks_show_the_report():
+    found = found_in(counted(), None)
+    assert found._repr_html_().startswith("<pre>Elastic line (meV)")
+
+
 FCC = (np.ones((3, 3)) - np.eye(3)) / 2
 SILICON = (5.431 * FCC, [[0, 0, 0], [0.25, 0.25, 0.25]], "Si")
 
@@ -349,6 +494,35 @@ def test_silicon_on_mari(data_folder):
     row = found.holders.iloc[0]
     assert abs(row["lattice_parameter"] - 4.05) < 2 * row["lattice_parameter_std"]
     assert found.streaks["energy"].max() > 75
+
+
+@pytest.mark.parametrize(
+    ("incident", "a"), [(None, 3.0), (100.0, 5.431), (60.0, 5.431), (71.5, 5.431)]
+)
+def test_silicon_taken_for_another_crystal(data_folder, incident, a):
+    from skphonon import read_nxspe
+
+    measured = read_nxspe(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
+    if incident:
+        measured = measured.replace(incident_energy=incident)
+    with pytest.warns(MeasurementWarning, match=r"of 26 Bragg lines.*incident_energy"):
+        found = found_in(measured, (a * FCC, *SILICON[1:]))
+    assert found.applied == ("energy_zero",)
+    assert set(found.reflections["phase"]) == {"unknown"}  # nor holders by chance
+    assert_array_equal(found.measurement.polar, measured.polar)
+    with pytest.raises(ValueError, match="which may be chance"):
+        found.nuisance()
+
+
+def test_aluminium_on_mari_on_coarse_bins(data_folder):
+    from skphonon.io.processed import read_processed
+
+    measured = read_processed(data_folder / "mari" / "aluminium_Ei60.nxspe")
+    grid = SpectrumGrid(np.arange(-20, 45, 1.0), np.arange(1, 9, 0.2))
+    with pytest.warns(MeasurementWarning, match="bins narrower than the lines"):
+        found = found_in(reduce_powder(measured, grid), (4.03 * FCC, [[0, 0, 0]], "Al"))
+    assert "q_scale" not in found.applied
+    assert abs(found.q_scale - 1.0012) < 2 * found.q_scale_std
 
 
 def test_aluminium_on_mari(data_folder):
