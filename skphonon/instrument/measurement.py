@@ -45,7 +45,7 @@ _FACTS = {  # with their units, in the order in which they are told
     "energy_resolution": "meV",
 }
 _AXES = dict(q="1/Angstrom", two_theta="degree", h="r.l.u.", k="r.l.u.", l="r.l.u.")
-_TOLD_DETAILS = ("title", "instrument", "run", "calibration")  # of those that readers find
+_TOLD_DETAILS = ("title", "instrument", "run", "calibration")
 _BEYOND = 0.02  # share of pixels with intensity where no neutron can arrive
 
 
@@ -311,7 +311,7 @@ class Measurement(Immutable):
             "errors": "none" if self.error is None else _typical_error(self),
             **{name: _told(getattr(self, name), unit) for name, unit in _FACTS.items()},
             **{
-                name: str(self.details[name])
+                name: _shown(self.details[name])
                 for name in _TOLD_DETAILS
                 if self.details.get(name)
             },
@@ -434,6 +434,13 @@ def _told(value: Any, unit: str) -> str:
     numbers = np.unique(np.asarray(value, dtype=float))
     ends = "" if len(numbers) == 1 else f" to {numbers[-1]:.5g}"
     return f"{numbers[0]:.5g}{ends} {unit}"
+
+
+def _shown(detail: Any) -> str:
+    """Tell a detail, or what was applied of a calibration."""
+    if isinstance(detail, Mapping):
+        return str(detail.get("applied") or "nothing applied")
+    return str(detail)
 
 
 def _range(axis: ArrayLike, unit: str) -> str:
