@@ -6,13 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skphonon._versioned import immutable, read_only
-from skphonon.instrument.measurement import Measurement
+from skphonon._warnings import warn_user
+from skphonon.instrument.measurement import Measurement, MeasurementWarning
 
 __all__ = ["DetectorMeasurement"]
 
 Array = NDArray[np.float64]
 
 _ANGLES = ("polar", "azimuthal", "polar_width", "azimuthal_width")
+_BEYOND = 0.02  # share of intensities at energies that no neutron can lose
 
 
 @immutable
@@ -52,6 +54,11 @@ class DetectorMeasurement(Measurement):
     ValueError
         If shapes do not fit together, or a value is out of range.
 
+    Warns
+    -----
+    MeasurementWarning
+        If intensities lie at energy transfers above the incident energy.
+
     See Also
     --------
     skphonon.read_nxspe : Read one from a file.
@@ -77,6 +84,10 @@ class DetectorMeasurement(Measurement):
     azimuthal_width: Array
     psi: float | None = None
     ki_over_kf_scaling: bool | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _warn_above_incident_energy(self)
 
     def _settle_layout(self, data: Array) -> None:
         """Check that there is an intensity for each detector and energy."""
@@ -128,6 +139,25 @@ class DetectorMeasurement(Measurement):
         """Return itself: there is one run."""
         range(1)[number]  # raises IndexError, which ends a loop
         return self
+
+
+def _warn_above_incident_energy(run: DetectorMeasurement) -> None:
+    """Warn of intensity at energies that no neutron has to lose."""
+    incident, edges = run.incident_energy, run.energy_edges
+    above = (edges[1:] + edges[:-1]) / 2 > incident
+    if not above.any():
+        return
+    data = run.data[:, above]
+    beyond = np.isfinite(data) & (data != 0)
+    share = beyond.sum() / max(np.isfinite(run.data).sum(), 1)
+    if share > _BEYOND:
+        last = edges[1:][above][beyond.any(axis=0)].max()
+        warn_user(
+            f"Energy transfers must be below incident_energy={incident:g} meV, got "
+            f"{share:.0%} of the intensities above it, up to {last:g} meV. Check "
+            "incident_energy, in meV.",
+            MeasurementWarning,
+        )
 
 
 def _numbers(values: ArrayLike, name: str, length: int) -> Array:

@@ -50,6 +50,10 @@ def open_hdf5(path):
         if isinstance(error, OSError) and str(path) in str(error):
             raise
         raise OSError(f"{path} cannot be read ({error}). Copy it again.") from error
+    except ValueError as error:  # of h5py, or of what is made of the numbers
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path}: {error}") from error
 
 
 def place(group, name=""):

@@ -19,6 +19,9 @@ FORMAT = "skphonon spectra"  # attribute of the package's own files
 
 _HEAD = 1 << 16  # bytes that tell the kind of a file
 _NPZ = re.compile(rb"PK\x03\x04.{26}[^/]{1,99}\.npy", re.DOTALL)
+_XLSX = re.compile(
+    rb"PK\x03\x04.{26}(?:xl/|\[Content_Types\]\.xml.{0,65536}xl/)", re.DOTALL
+)
 _SEEN = 100  # rows of a text, that tell whether it is a table
 _ROW_OF_DETECTORS = r"[ \t]*[-+.\deE]+(?:[ \t]+[-+.\deE]+){4,6}[ \t]*\n"
 
@@ -85,6 +88,13 @@ _EVENTS = Kind(
     "events of Mantid's SaveMD, with an entry MDEventWorkspace",
     "Bin the events first, with MDNorm or BinMD, and save the histogram with SaveMD.",
 )
+_EXCEL = Kind("xlsx", "an Excel workbook", "Save it as CSV, and read that.")
+_UTF16 = Kind("utf16", "a text in UTF-16", "Save it as UTF-8.")
+_SCIPP = Kind(
+    "scipp",
+    "an object that scipp saved",
+    "Load it with scipp.io.load_hdf5, and pass it to skphonon.io.from_scipp.",
+)
 _RAW = Kind("raw", "raw counts of a spectrometer", "Reduce it to energy transfers.")
 _FORCES = Kind(
     "force_constants", "force constants of phonopy", "See ForceConstantModel."
@@ -105,6 +115,13 @@ _SIGNATURES = {  # first bytes of files that are no text
         "zip",
         "a zip archive, such as a .pt of PyTorch",
         "Unpack it first, or read its numbers into arrays and use write_arrays.",
+    ),
+    b"\xff\xfe": _UTF16,
+    b"\xfe\xff": _UTF16,
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Kind(
+        "xls",
+        "a workbook of Excel or a document of Word, in the old format",
+        "Save it as CSV.",
     ),
     b"\x93NUMPY": Kind("npy", "an array of NumPy (.npy)", _BY_ARRAYS),
     b"MATLAB 5.0": Kind("matlab", "a file of MATLAB (.mat)", _BY_ARRAYS),
@@ -186,14 +203,21 @@ def nxspe_entry(file):
 def _by_bytes(path):
     """Return the kind that the first bytes tell, None of an HDF5 file."""
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "none"
-        raise FileNotFoundError(f"{path} must be a file, found {what}.")
+        found = "none."
+        if path.is_dir():
+            found = (
+                "a folder. Pass the files in it, such as "
+                f"read(*sorted(Path({str(path)!r}).glob('*.nxspe')))."
+            )
+        raise FileNotFoundError(f"{path} must be a file, found {found}")
     with path.open("rb") as file:
         head = file.read(_HEAD)
     for signature, kind in _SIGNATURES.items():
         if head.startswith(signature):
             # NumPy writes nothing but arrays, each in a file of its own
-            return _READ["npz"] if _NPZ.match(head) else kind
+            if _NPZ.match(head):
+                return _READ["npz"]
+            return _EXCEL if kind.key == "zip" and _XLSX.search(head) else kind
     if head.startswith(h5py_signature := b"\x89HDF\r\n\x1a\n") or (
         len(head) > len(h5py_signature) and h5py.is_hdf5(path)
     ):
@@ -244,6 +268,8 @@ def _by_groups(file):
         return _READ["mdhisto"]
     if "MDEventWorkspace" in here:
         return _EVENTS
+    if "scipp-version" in file.attrs:
+        return _SCIPP
     if nxspe_entry(file):
         return _READ["nxspe"]
     if any(name.startswith("mantid_workspace_") for name in here):

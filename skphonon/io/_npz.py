@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from skphonon.instrument.measurement import Measurement
+from skphonon._warnings import warn_user
+from skphonon.instrument.measurement import Measurement, MeasurementWarning
+from skphonon.io._labels import factor, label
 
 __all__ = ["read_npz"]
 
@@ -42,7 +44,21 @@ _NAMES = {
     "temperature": ("temperature",),
     "energy_resolution": ("energy_resolution",),
 }
+_ALIASES = {
+    "T": "temperature",
+    "temp": "temperature",
+    "sample_temperature": "temperature",
+    "E_i": "incident_energy",
+    "e_i": "incident_energy",
+}
+_BY_LABEL = ("q", "energy", "intensity", "error")
 _TEXTS = ("quantity", "units", "source")
+_AXIS_UNITS = {
+    "energy": (("energy_unit", "energy_units"), "meV"),
+    "q": (("q_unit", "q_units"), "1/Angstrom"),
+}
+_RLU = ("rlu", "r.l.u.")
+_SHOWN = 8  # names in a message
 
 
 def read_npz(path) -> Measurement:
@@ -53,6 +69,9 @@ def read_npz(path) -> Measurement:
             found = _Arrays(path, archive)
             given = {name: found.numbers(name) for name in _NAMES}
             texts = {name: found.text(name) for name in _TEXTS}
+            for axis, (names, unit) in _AXIS_UNITS.items():
+                _check_unit(path, found, axis, names, unit)
+            unused = found.unused()
     except MemoryError as error:
         raise OSError(f"{path} does not fit in memory ({error}).") from error
     except _INSIDE_ZIP as error:
@@ -72,9 +91,30 @@ def read_npz(path) -> Measurement:
         )
     texts["source"] = texts["source"] or str(path)
     try:
-        return _measurement(given, texts)
+        measured = _measurement(given, texts)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+    if unused:
+        listed = ", ".join(unused[:_SHOWN]) + (" ..." if unused[_SHOWN:] else "")
+        warn_user(
+            f"All arrays of {path} must have a name that is known, got {listed}, which "
+            f"are not used. Known are {', '.join((*_NAMES, *_TEXTS))}.",
+            MeasurementWarning,
+        )
+    return measured
+
+
+def _check_unit(path, found, axis, names, unit):
+    """Refuse a unit of an axis that arrays are not in."""
+    for name in names:
+        said = found.text(name)
+        rlu = axis == "q" and said is not None and said.lower() in _RLU
+        if said is not None and not rlu and factor(said, axis) != 1.0:
+            raise ValueError(
+                f"{path}: {axis} must be in {unit}, got {name} {said!r}. Convert it "
+                "before it is saved, or pass the arrays in these units to "
+                "Measurement.from_arrays."
+            )
 
 
 def _measurement(given, texts):
@@ -100,6 +140,7 @@ class _Arrays:
         self.members = {
             info.filename.removesuffix(".npy")[:100]: info for info in infos
         }
+        self._used = set()
         self._room = max(_ROOM, _TIMES * path.stat().st_size)
 
     def numbers(self, meaning):
@@ -112,6 +153,8 @@ class _Arrays:
                 f"{' and '.join(there)}. Save one of them."
             )
         if not there:
+            there = self._others(meaning)
+        if not there:
             return None
         array = self._read(there[0])
         if array.dtype.kind not in "fiub":
@@ -119,6 +162,28 @@ class _Arrays:
                 f"{self._path}: {there[0]} must hold numbers, got type {array.dtype}."
             )
         return array.astype(float)
+
+    def unused(self):
+        """Return the names of arrays that nobody asked for, in order."""
+        return sorted(set(self.members) - self._used)
+
+    def _others(self, meaning):
+        """Return the name of an array that is called in another usual way."""
+        found = [name for name in self.members if _ALIASES.get(name) == meaning]
+        if not found and meaning in _BY_LABEL:
+            found = [name for name in self.members if label(name).meaning == meaning]
+        if len(found) > 1:
+            raise ValueError(
+                f"{self._path} must hold one array of {meaning}, got "
+                f"{' and '.join(found)}. Save one of them, as {meaning}."
+            )
+        unit = label(found[0]).unit if found and meaning in _AXIS_UNITS else None
+        if unit and factor(unit, meaning) != 1.0:
+            raise ValueError(
+                f"{self._path}: {meaning} must be in {_AXIS_UNITS[meaning][1]}, got "
+                f"the name {found[0]!r}. Convert it before it is saved."
+            )
+        return found
 
     def text(self, name):
         """Return a text, None without one."""
@@ -135,6 +200,7 @@ class _Arrays:
 
     def _read(self, name, most=None):
         info = self.members[name]
+        self._used.add(name)
         where = f"{self._path}: {name}"
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(

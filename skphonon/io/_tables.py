@@ -58,6 +58,7 @@ _DIALECTS = [
     for decimal in (".", ",")
     if delimiter != decimal
 ]
+_DIALECTS.append(Dialect(",", ","))  # with numbers in quotes
 
 
 def read_table(path) -> Table:
@@ -125,8 +126,19 @@ def cells(line, dialect):
     """Return the cells of a line, without white space and quotes about them."""
     if dialect.delimiter is None:
         return line.split()
-    parts = line.strip("\r\n ").split(dialect.delimiter)
+    line = line.strip("\r\n ")
+    if dialect.decimal == dialect.delimiter:
+        parts = _quoted_cells(line, dialect.delimiter)
+    else:
+        parts = line.split(dialect.delimiter)
     return [part.strip().strip("\"'").strip() for part in parts]
+
+
+def _quoted_cells(line, delimiter):
+    """Return cells that a delimiter outside of quotes separates."""
+    pieces = line.split('"')
+    pieces[::2] = [piece.replace(delimiter, "\0") for piece in pieces[::2]]
+    return "".join(pieces).split("\0")
 
 
 def is_comment(line, dialect):
@@ -218,6 +230,8 @@ def _rows(path, first, dialect):
 
 def _quickly(path, first, dialect, width):
     """Return the numbers of rows without a missing one, None of others."""
+    if dialect.delimiter == dialect.decimal:
+        return None
     rows = (_plainly(line, dialect) for _, line in _rows(path, first, dialect))
     try:
         values = np.loadtxt(

@@ -7,9 +7,10 @@ import numpy as np
 from skphonon.io._labels import Label, label, split_labels
 from skphonon.io._points import image_of
 
-__all__ = ["AXES", "Found", "column_labels", "read_image", "read_points"]
+__all__ = ["AXES", "READER", "Found", "column_labels", "read_image", "read_points"]
 
 AXES = ("energy", "q")
+READER = "skphonon.io.read_text"  # which takes what a text does not tell
 _MANY = 12  # columns, which are hardly those of points
 _WIDE = 8  # columns and more may be an image, without a word
 
@@ -73,7 +74,7 @@ def _by_meaning(path, named):
             raise ValueError(
                 f"{path} must have one column of {each.meaning}, got "
                 f"{found[each.meaning][1].text!r} and {each.text!r}. Pass columns, "
-                "with None for one of them."
+                f"with None for one of them, to {READER}."
             )
         if each.meaning:
             found[each.meaning] = number, each
@@ -91,7 +92,7 @@ def read_points(path, table, labels, q, energy):
         if there and given[name] is not None:
             raise ValueError(
                 f"{name} must not be given, as {path} has a column of it. Name the "
-                "columns with columns, and None for what does not matter."
+                f"columns with columns of {READER}, and None for what does not matter."
             )
     if missing:
         known = ", ".join(repr(each.text) for _, each in labels.values()) or "none"
@@ -99,7 +100,7 @@ def read_points(path, table, labels, q, energy):
             f"{path} must have a column of {' and of '.join(missing)}, got {known} "
             f"that are known. Pass columns, the meaning of all "
             f"{table.values.shape[1]}, or {missing[-1]}=... where it is the same for "
-            "all points."
+            f"all points, to {READER}."
         )
 
     def column(name):
@@ -166,7 +167,8 @@ def read_image(path, table, rows, q, energy):
         raise ValueError(
             f"The meaning of the {n_columns} columns of {path} must be known, and no "
             f"line above the numbers tells. Pass {advice}rows='energy' or rows='q', "
-            "the axis down its first column; or both q and energy, if it has no axes."
+            "the axis down its first column; or both q and energy, if it has no axes; "
+            f"to {READER}."
         )
     down, across, image, corner = axes or _split(table)
     names = _corner_labels(corner)
@@ -174,7 +176,7 @@ def read_image(path, table, rows, q, energy):
     if rows is None:
         raise ValueError(
             f"It must be known which axis of {path} runs down its first column, and "
-            "the text does not say. Pass rows='energy' or rows='q'."
+            f"the text does not say. Pass rows='energy' or rows='q' to {READER}."
         )
     said = {each.meaning: each for each in names if each.meaning in AXES}
     if rows == "energy":

@@ -159,7 +159,10 @@ def read_arrays(path):
     of :func:`numpy.savez` holds ``q`` (in 1/Angstrom, or h, k and l in rows) or
     ``two_theta`` (in degrees), ``energy``, ``intensity`` and perhaps ``error``, as for
     :meth:`skphonon.Measurement.from_arrays`, and ``incident_energy``, ``temperature``,
-    ``energy_resolution``, ``quantity``, ``units`` and ``source``. Nothing is unpickled.
+    ``energy_resolution``, ``quantity``, ``units`` and ``source``. Other usual names, as
+    of the columns of :func:`read_text`, are known too, and ``T``. Energies are in meV:
+    a text ``energy_unit`` or ``q_unit`` that says otherwise is refused. Nothing is
+    unpickled.
 
     Parameters
     ----------
@@ -180,6 +183,11 @@ def read_arrays(path):
     ValueError
         If it is of another kind or a newer version, something is missing in it, of
         another shape or in an unknown unit.
+
+    Warns
+    -----
+    MeasurementWarning
+        If an ``.npz`` holds arrays under names that are not known, and not used.
 
     See Also
     --------

@@ -5,8 +5,13 @@ from operator import or_
 
 import numpy as np
 
+from skphonon._warnings import warn_user
 from skphonon.instrument import AngleGrid
-from skphonon.instrument.measurement import Measurement, require_grid
+from skphonon.instrument.measurement import (
+    Measurement,
+    MeasurementWarning,
+    require_grid,
+)
 from skphonon.io._labels import label
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 
@@ -17,7 +22,11 @@ _WAVEVECTOR = "wavevector"  # dimension of points of a path
 _SCALARS = {
     "incident_energy": ("incident_energy", "Ei", "ei"),
     "temperature": ("temperature", "sample_temperature"),
+    "energy_resolution": ("energy_resolution",),
 }
+_SCALAR_UNITS = {"incident_energy": "meV", "temperature": "K",
+                 "energy_resolution": "meV"}  # fmt: skip
+_TEXTS = ("quantity", "source")
 _UNITS = ("counts", "barn/sr/meV", "1/meV", "counts/meV", "barn/meV", "1/sr/meV")
 _NO_UNIT = (None, "arbitrary", "arb. units", "a.u.")
 
@@ -36,8 +45,10 @@ def to_scipp(measurement):
         With the dimensions ``spectrum`` (if there are several), ``energy_transfer`` in
         meV and ``Q`` in 1/Angstrom, ``two_theta`` in degrees or ``wavevector`` (with
         the coordinates h, k and l); errors as variances; what was not measured is NaN
-        and masked; ``incident_energy`` and ``temperature`` are coordinates. Units that
-        scipp does not know are left out.
+        and masked; ``incident_energy``, ``temperature`` and ``energy_resolution`` are
+        coordinates, and so are the texts ``quantity`` and ``source``, which scipp drops
+        where two arrays differ in them. Units that scipp does not know, and details,
+        are left out.
 
     Raises
     ------
@@ -45,6 +56,11 @@ def to_scipp(measurement):
         If scipp is not installed; the extra ``skphonon[scipp]`` brings it.
     ValueError
         If the measurement has no grid yet.
+
+    Warns
+    -----
+    MeasurementWarning
+        If the resolution is a function, which is left out.
 
     See Also
     --------
@@ -73,12 +89,21 @@ def to_scipp(measurement):
         unit = "deg" if column == _ANGLE else "1/angstrom"
         coords[column] = sc.array(dims=[column], values=grid.axes()[1], unit=unit)
     dims = [_SPECTRUM, _ENERGY, column] if several else [_ENERGY, column]
-    for name, unit in (("incident_energy", "meV"), ("temperature", "K")):
+    for name, unit in _SCALAR_UNITS.items():
         value = getattr(measurement, name)
-        if isinstance(value, np.ndarray) and several:
+        if callable(value):
+            warn_user(
+                f"A labelled array cannot keep {name}, which is a function: give it to "
+                "what is read, with replace.",
+                MeasurementWarning,
+            )
+        elif isinstance(value, np.ndarray) and several:
             coords[name] = sc.array(dims=[_SPECTRUM], values=value, unit=unit)
         elif value is not None:
             coords[name] = sc.scalar(float(np.ravel(value)[0]), unit=unit)
+    texts = [name for name in _TEXTS if getattr(measurement, name)]
+    for name in texts:
+        coords[name] = sc.scalar(getattr(measurement, name))
     data = sc.array(
         dims=dims,
         values=images if several else images[0],
@@ -86,7 +111,10 @@ def to_scipp(measurement):
         unit=_unit(sc, measurement.units),
     )
     masks = {"not_measured": sc.array(dims=dims[-2:], values=~grid.mask)}
-    return sc.DataArray(data, coords=coords, masks=masks)
+    array = sc.DataArray(data, coords=coords, masks=masks)
+    for name in texts:
+        array.coords.set_aligned(name, False)  # no obstacle to a sum or difference
+    return array
 
 
 def from_scipp(
@@ -115,7 +143,8 @@ def from_scipp(
     temperature : float or array-like of shape (n_spectra,), default=None
         In K. None takes the coordinate of that name, if there is one.
     quantity, units, energy_resolution, source : optional
-        As for :class:`Measurement`. `units` None takes that of the array.
+        As for :class:`Measurement`. `units` None takes that of the array, and the
+        others coordinates of these names, if there are any.
 
     Returns
     -------
@@ -177,9 +206,13 @@ def from_scipp(
         "energy_resolution": energy_resolution,
         "source": source,
     }
-    for each, unit in (("incident_energy", "meV"), ("temperature", "K")):
+    for each, unit in _SCALAR_UNITS.items():
         if told[each] is None:
             told[each] = _told(sc, array, each, unit)
+    for each in _TEXTS:
+        coord = array.coords.get(each)
+        if not told[each] and coord is not None and coord.dtype == "string":
+            told[each] = None if coord.dims else coord.value
     angles = {_ANGLE: places} if name == _ANGLE else {}
     return Measurement.from_arrays(
         None if angles else places,

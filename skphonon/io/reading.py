@@ -1,7 +1,7 @@
 """One function for any measured file: what it holds decides, never its name."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -36,8 +36,9 @@ def read(*paths: str | os.PathLike) -> Measurement | list[Measurement]:
     ----------
     *paths : str or path-like
         One file or several. Triple-axis scans of one format are joined to one
-        measurement. SPE files need a table of their detectors, a .par or .phx file,
-        among the paths.
+        measurement. SPE files do not tell the incident energy: read them with
+        :func:`~skphonon.io.read_spe`, which takes it and the table of their detectors,
+        a .par or .phx file.
 
     Returns
     -------
@@ -48,6 +49,8 @@ def read(*paths: str | os.PathLike) -> Measurement | list[Measurement]:
 
     Raises
     ------
+    TypeError
+        If something else than paths is given: the message names the function for it.
     OSError
         If a file is missing or damaged.
     ValueError
@@ -67,6 +70,12 @@ def read(*paths: str | os.PathLike) -> Measurement | list[Measurement]:
     """
     if not paths:
         raise TypeError("read takes one file at least, got none.")
+    for path in paths:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(
+                "read must be given paths, each a str or path-like, got "
+                f"{type(path).__name__}. {_advice(path)}"
+            )
     kinds = [identify(path) for path in paths]
     tables = [
         path for path, kind in zip(paths, kinds, strict=True) if kind.key == "detectors"
@@ -98,6 +107,24 @@ def read(*paths: str | os.PathLike) -> Measurement | list[Measurement]:
             made = reader(path)
         found += made if isinstance(made, list) else [made]
     return found[0] if len(found) == 1 else found
+
+
+def _advice(given: Any) -> str:
+    """Return what to do with what is no path."""
+    name, module = type(given).__name__, type(given).__module__.partition(".")[0]
+    if isinstance(given, list | tuple | set | Iterator):
+        return "Take the paths out of it: skphonon.read(*paths)."
+    if module == "pandas":
+        return "Call skphonon.io.from_pandas with a DataFrame."
+    if module == "scipp":
+        return "Call skphonon.io.from_scipp with a DataArray."
+    if isinstance(given, Measurement):
+        return "It is a measurement already."
+    if isinstance(given, bytes):
+        return "Turn it into a str with os.fsdecode."
+    if module in ("numpy", "xarray", "torch") or name == "dict":
+        return "Call skphonon.Measurement.from_arrays with axes and intensities."
+    return "Pass the path of a file, such as skphonon.read('silicon.nxspe')."
 
 
 def _reader(key: str) -> Callable[..., Any]:

@@ -21,7 +21,7 @@ from skphonon.io._averages import Runs, Sums, averages, detector_weights, intens
 from skphonon.io._overlaps import in_angles, in_centres, in_moduli, pieces, whole
 from skphonon.io._voxels import in_voxels
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
-from skphonon.physics.scattering import final_energy, momentum_transfer
+from skphonon.physics.scattering import momentum_transfer
 
 __all__ = ["reduce_angles", "reduce_crystal", "reduce_powder"]
 
@@ -133,10 +133,10 @@ def reduce_powder(
 
         def shares(piece):
             centre = (piece.low + piece.high) / 2
+            _require_below_incident_energy(centre, run)
             if overlap == "centres":
                 modulus = momentum_transfer(centre, incident, run.polar)
                 return in_centres(modulus, q_edges)
-            final_energy(centre, incident)  # refuses energies that no neutron has
             ends = np.array([piece.high, piece.low])
             span = np.sqrt(np.maximum(1 - ends / incident, 0.0))
             return in_moduli(near, far, span, squares)
@@ -332,6 +332,19 @@ def _reduced(measured, grid, shares_of, overlap, weights, covariance, settings=d
             for share in shares(piece):
                 sums.add(piece.target, share, piece.width)
     return averages(sums, grid, runs, settings())
+
+
+def _require_below_incident_energy(energy, run):
+    if energy <= run.incident_energy:
+        return
+    counted = np.isfinite(run.data).any(axis=0)
+    edges = run.energy_edges[1:]
+    last = edges[counted].max() if counted.any() else edges[-1]
+    raise ValueError(
+        f"Energy transfer must be below incident_energy={run.incident_energy:g} meV, "
+        f"got a maximum of {last:g} meV. Check incident_energy, in meV, or end the "
+        "grid below it."
+    )
 
 
 def _own_angles(measured):

@@ -21,6 +21,7 @@ from skphonon.io._labels import (
 from skphonon.io._tables import read_table
 from skphonon.io._text_layouts import (
     AXES,
+    READER,
     column_labels,
     read_image,
     read_points,
@@ -29,6 +30,18 @@ from skphonon.io._text_layouts import (
 __all__ = ["read_text"]
 
 _HEADER = 100  # lines that are kept
+_UNITS = {"energy": "meV", "q": "1/Angstrom"}
+_OWN = [
+    ["energy", *places, "intensity", *error]
+    for places in (["q"], ["h", "k", "l"])
+    for error in ([], ["error"])
+]
+_T = re.compile(
+    r"\b(?:T|[Tt]emp|(?:[Ss]ample[ _])?[Tt]emperature)"
+    r"(?:\s*[:=]\s*(?=[\d.]+\s*K\b)|\s*(?:\(K\)|\[K\]|in K)\s*[:=]\s*)"
+    r"(\d+(?:\.\d+)?)(?![\w.]*[\d.eE])"
+)
+_KELVIN = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*K\b")
 _EI = re.compile(
     r"\b(?:ei|e_i|incident[ _]energy)\b[^0-9a-z]{0,9}(?:\(mev\)|in mev)?[^0-9a-z]{0,4}"
     r"(\d+(?:\.\d+)?)(\s*mev\b)?",
@@ -56,7 +69,10 @@ def read_text(
     Delimiter (white space, comma, semicolon or tab), decimal comma, exponents of
     Fortran, lines of comments and of names are found. Missing values, such as
     ``nan``, ``NA``, ``--`` or an empty cell, become NaN. What a text does not tell is
-    asked for by the name of an argument.
+    asked for by the name of an argument. A table that :func:`to_pandas` made and pandas
+    wrote, known by its columns ``energy``, ``q`` (or ``h``, ``k``, ``l``),
+    ``intensity`` and perhaps ``error`` in this order, is in meV and 1/Angstrom unless
+    it says otherwise.
 
     Parameters
     ----------
@@ -82,7 +98,8 @@ def read_text(
         Energy of the incoming neutrons in meV. None takes that of a comment such as
         ``# Ei = 50 meV``.
     temperature : float, default=None
-        Temperature of the sample in K.
+        Temperature of the sample in K. None takes that of a comment such as
+        ``# T = 300 K``, if it names no other.
     quantity : {"sqe", "chi"}, default=None
         As for :class:`Measurement`. None finds it in the name of the column.
     units : str, default=None
@@ -142,7 +159,8 @@ def read_text(
     else:
         found = read_points(path, table, labels, q, energy)
     text = "\n".join(table.header)
-    factors = _factors(path, found, text, energy_unit, q_unit, (energy, q))
+    own = any(_is_own(line, table.dialect.delimiter) for line in table.header)
+    factors = _factors(path, found, text, (energy_unit, q_unit), (energy, q), own)
     error = found.error
     if error_path is not None:
         error = read_image(
@@ -155,7 +173,7 @@ def read_text(
         found.intensity,
         error,
         incident_energy=_incident_energy(text, incident_energy),
-        temperature=temperature,
+        temperature=_temperature(text, temperature),
         quantity=quantity or said.quantity,
         units=units or said.unit or _counts(said.text),
         source=str(path),
@@ -166,11 +184,11 @@ def read_text(
 # Units and settings
 
 
-def _factors(path, found, text, energy_unit, q_unit, given):
+def _factors(path, found, text, units, given, own):
     """Return what the units of both axes are in meV and 1/Angstrom."""
     text, factors = _EI.sub("", text), {}
     wavevectors = found.q.ndim == 2
-    for name, unit, known in zip(AXES, (energy_unit, q_unit), given, strict=True):
+    for name, unit, known in zip(AXES, units, given, strict=True):
         if known is not None or (name == "q" and wavevectors):
             factors[name] = 1.0
             continue
@@ -187,16 +205,32 @@ def _factors(path, found, text, energy_unit, q_unit, given):
                     f"tells. Leave out {name}_unit if the text is right.",
                     MeasurementWarning,
                 )
+        elif here is None and said is None and own:
+            factors[name] = 1.0
         elif here is None:
             what = f"got {said!r}" if said else "and it does not tell"
             raise ValueError(
-                f"The unit of {name} in {path} must be known, {what}. Pass "
-                f"{name}_unit, such as "
-                f"{name}_unit={'meV' if name == 'energy' else '1/Angstrom'!r}."
+                f"The unit of {name} in {path} must be known, {what}. Read it with "
+                f"{READER}(path, {name}_unit={_UNITS[name]!r}), or whatever it is."
             )
         else:
             factors[name] = here
     return factors
+
+
+def _is_own(line, delimiter):
+    """Tell whether a line has the names of columns that to_pandas gives."""
+    if delimiter is None:
+        return False
+    found = [cell.strip().strip('"') for cell in line.split(delimiter)]
+    return found[not found[0] :] in _OWN  # perhaps after an index without a name
+
+
+def _temperature(text, given):
+    """Return the one temperature that a text speaks of, None of more or none."""
+    found = {float(value) for value in _T.findall(text)}
+    every = found | {float(value) for value in _KELVIN.findall(text)}
+    return min(every) if given is None and found and len(every) == 1 else given
 
 
 def _incident_energy(text, given):

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from skphonon import CrystalGrid, Measurement
-from skphonon.instrument import DetectorMeasurement
+from skphonon.instrument import DetectorMeasurement, MeasurementWarning
 from skphonon.instrument.measurement import require_grid
 
 ENERGY, Q = np.arange(5.0, 45, 1), np.arange(0.5, 8, 0.25)
@@ -59,3 +59,17 @@ def test_a_run_has_no_grid_yet(run):
 def test_what_does_not_fit_detectors_is_named(run, given, message):
     with pytest.raises(ValueError, match=message):
         run.replace(**given)
+
+
+@pytest.mark.parametrize("incident", [0.06, 12.0])
+def test_an_incident_energy_below_the_intensities_is_said(run, incident):
+    with pytest.warns(
+        MeasurementWarning, match=r"% of the int.* 20 meV. Check inciden"
+    ):
+        run.replace(incident_energy=incident)
+
+
+def test_bins_above_the_incident_energy_may_be_empty(run):
+    for nothing in (0.0, np.nan):
+        data = np.where([True, False], COUNTS, nothing)
+        assert run.replace(data=data, incident_energy=12.0).incident_energy == 12

@@ -1,6 +1,7 @@
 """What a file is, by its content, and what each reader says of files of other kinds."""
 
 import gzip
+import zipfile
 from time import perf_counter
 
 import h5py
@@ -69,6 +70,9 @@ def test_a_real_nxspe_file(data_folder):
         (b"<!DOCTYPE html>\n<html>", "html", "a web page. Download the file itself"),
         (b"version https://git-lfs.github.com/spec/v1\n", "lfs", "git lfs pull"),
         (b"\x93NUMPY\x01\x00", "npy", "an array of NumPy"),
+        ("1 2 3\n1 3 4\n".encode("utf-16"), "utf16", "in UTF-16. Save it as UTF-8"),
+        (b"\xfe\xff\x001\x00 \x002", "utf16", "in UTF-16. Save it as UTF-8"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99), "xls", "Save it as CSV"),
         (bytes(range(200)), "binary", "an unknown file that begins 00 01 02"),
         ("# |Q| in 1/Å\n1 2 3\n".encode(), "text", "text file that begins '# |Q| in"),
     ],
@@ -87,6 +91,7 @@ TABLES = {
     "points": "q E I\n1 2 3\n1 3 4\n",
     "names in quotes": '"q","E","I"\n1,2,3\n1,3,4\n',
     "numbers in quotes": '"1","2","3"\n"1","3","4"\n',
+    "decimal commas in quotes": '"1,5","2,0","3"\n"1,5","3,0","4,25"\n',
     "decimal commas": "q;E;I\n1,5;2;3\n1,5;3;4\n",
     "exponents of Fortran": "1.0D0 2.0D0 3.0-101\n1.0D0 3.0D0 4.D0\n",
     "empty cells": "q,E,I\n1,,3\n1,3,\n",
@@ -122,6 +127,35 @@ def test_a_table_of_detectors_needs_five_columns(tmp_path):
     assert identify(path).key == "detectors"
     path.write_text("2\n1 2 3 4\n1 2 3 4\n")
     assert identify(path).key == "table"
+
+
+@pytest.mark.parametrize(
+    ("names", "key"),
+    [
+        (["[Content_Types].xml", "_rels/.rels", "xl/workbook.xml"], "xlsx"),
+        (["xl/worksheets/sheet1.xml", "[Content_Types].xml"], "xlsx"),
+        (["docProps/app.xml", "xl/workbook.xml", "[Content_Types].xml"], "xlsx"),
+        (["[Content_Types].xml", "word/document.xml"], "zip"),
+        (["a/b.txt"], "zip"),
+    ],
+)
+def test_workbooks_of_excel(tmp_path, names, key):
+    path = tmp_path / "a.csv"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(name, "<xml/>")
+    assert identify(path).key == key
+    if key == "xlsx":
+        with pytest.raises(ValueError, match="an Excel workbook. Save it as CSV"):
+            read_arrays(path)
+
+
+def test_what_scipp_saved(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["scipp-version"] = "25.1.0"
+    with pytest.raises(ValueError, match=r"that scipp saved. Load .*io\.from_scipp"):
+        read_arrays(path)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +203,7 @@ def test_ending_does_not_matter(tmp_path):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="must be a file, found a folder"):
+    with pytest.raises(FileNotFoundError, match=r"found a folder\. .*glob\('\*"):
         identify(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere must be a file, found none"):
         identify(tmp_path / "nowhere")

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from test_frames import GRIDS, measured
 
+from skphonon.instrument import MeasurementWarning
 from skphonon.io.labelled_arrays import from_scipp, to_scipp
 
 ENERGY, Q = np.arange(1.0, 5), np.arange(0.5, 2, 0.5)
@@ -38,7 +39,7 @@ def test_there_and_back(sc, name, n_spectra):
     there = to_scipp(original)
     assert there.unit == sc.Unit("1/meV")
     assert there.masks["not_measured"].values.sum() == 1
-    found = from_scipp(there, quantity="sqe", source="a.nxs")
+    found = from_scipp(there)
     assert_allclose(found.error, original.error)
     assert found.replace(error=original.error) == original
 
@@ -97,6 +98,23 @@ def test_angles_in_radian_and_units_without_a_name(sc):
 def test_units_that_scipp_does_not_know(sc):
     original = measured(GRIDS["powder"]).replace(units="counts per 100 monitor counts")
     assert to_scipp(original).unit == sc.units.one
+
+
+def test_the_facts_stay_and_are_no_obstacle(sc):
+    original = measured(GRIDS["powder"]).replace(energy_resolution=0.5)
+    found = from_scipp(to_scipp(original))
+    facts = "quantity", "source", "energy_resolution", "temperature"
+    assert all(getattr(found, name) == getattr(original, name) for name in facts)
+    assert from_scipp(to_scipp(original), source="b").source == "b"
+    other = to_scipp(original.replace(source="b.nxs"))
+    assert from_scipp(to_scipp(original) + other).source is None
+
+
+def test_a_function_cannot_be_kept(sc):
+    original = measured(GRIDS["powder"]).replace(energy_resolution=np.abs)
+    with pytest.warns(MeasurementWarning, match="cannot keep energy_resolution, which"):
+        there = to_scipp(original)
+    assert from_scipp(there).energy_resolution is None
 
 
 def test_what_is_refused(sc):

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skphonon import Measurement, PathGrid
-from skphonon.instrument import AngleGrid
+from skphonon.instrument import AngleGrid, MeasurementWarning
 from skphonon.io import read_arrays
 
 ENERGY, Q = np.array([1.0, 5.0, 10.0]), np.array([0.5, 1.0])
@@ -38,12 +38,31 @@ def test_other_names_orders_and_types(path):
     many = np.stack([IMAGE, 2 * IMAGE]).astype("f4")
     np.savez(path, E=ENERGY.astype(int), hkl=[[0, 0, 1], [1, 0, 0]],
              SQE=np.asfortranarray(many), temperature=[5, 300],
-             source=np.bytes_("a µ".encode()), other=np.zeros(3))  # fmt: skip
+             source=np.bytes_("a µ".encode()))  # fmt: skip
     found = read_arrays(path)
     assert isinstance(found.grid, PathGrid)
     assert_array_equal(found.grid.to_image(found.data), many)
     assert_array_equal(found.temperature, [5, 300])
     assert found.source == "a µ"
+
+
+@pytest.mark.parametrize("name", ["err", "sigma", "dy", "std"])
+def test_names_of_text_tables_are_known(path, name):
+    np.savez(path, **{"|Q|": Q, "E (meV)": ENERGY, "S(Q,E)": IMAGE, name: IMAGE / 10},
+             T=300.0, E_i=20.0, energy_unit="meV", q_unit="1/Angstrom")  # fmt: skip
+    found = read_arrays(path)
+    expected = Measurement.from_arrays(
+        Q, ENERGY, IMAGE, IMAGE / 10, temperature=300.0, incident_energy=20.0,
+        source=str(path),
+    )  # fmt: skip
+    assert found == expected
+
+
+def test_arrays_that_are_not_used_are_named(path):
+    np.savez(path, **SOUND, monitor=np.zeros(3), y=IMAGE)
+    with pytest.warns(MeasurementWarning, match="got monitor, y, which are not used"):
+        found = read_arrays(path)
+    assert_array_equal(found.grid.to_image(found.data)[0], IMAGE)
 
 
 def test_angles(path):
@@ -74,6 +93,12 @@ def test_angles(path):
         ({"q": [0.5, 0.5]}, "a.npz: q must not repeat a value"),
         ({"incident_energy": [1.0, 2.0]}, r"must be one number, got shape \(2,\)"),
         ({"temperature": [1.0, 2.0]}, "a.npz: temperature must be a number or one for"),
+        ({"energy_unit": "THz"}, "energy must be in meV, got energy_unit 'THz'. Conve"),
+        ({"energy_units": "1/cm"}, "energy must be in meV, got energy_units '1/cm'"),
+        ({"q_unit": "1/nm"}, "q must be in 1/Angstrom, got q_unit '1/nm'"),
+        ({"energy": None, "E_THz": ENERGY}, "must be in meV, got the name 'E_THz'"),
+        ({"T": 3, "temp": 3}, "must hold one array of temperature, got T and temp"),
+        ({"err": IMAGE, "sigma": IMAGE}, "one array of error, got err and sigma. Save"),
         ({"energy": np.array([(1, 2)], "i4,f4")}, "energy must be an array of numbers"),
     ],
 )

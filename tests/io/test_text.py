@@ -6,9 +6,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from tables_files import points, write_image, write_points
 
-from skphonon import PathGrid, SpectrumGrid
-from skphonon.instrument import MeasurementWarning
+from skphonon import PathGrid, SpectrumGrid, read
+from skphonon.instrument import Measurement, MeasurementWarning
 from skphonon.io._kinds import identify
+from skphonon.io.frames import to_pandas
 from skphonon.io.text import read_text
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 
@@ -24,6 +25,10 @@ HEADER = "# |Q| (1/A)  E (meV)  S(Q,E)  error"
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "a.txt"
+
+
+def measured():
+    return Measurement.from_arrays(Q, ENERGY, IMAGE, ERROR)
 
 
 def check(found, *, error=True):
@@ -392,6 +397,54 @@ def test_tables_of_pandas(path):
     check(read_text(path, q_unit="1/A"))
     frame.to_csv(path, sep=";", decimal=",", index=False, quoting=2)
     check(read_text(path, q_unit="1/A"))
+
+
+@pytest.mark.parametrize("header", ["q,E (meV),I,error", '"q","E (meV)","I","error"'])
+def test_decimal_commas_in_quotes(path, header):
+    rows = [",".join(f'"{x:.9f}"'.replace(".", ",") for x in row) for row in ROWS]
+    path.write_text("\n".join([header, *rows]))
+    assert identify(path).key == "table"
+    check(read_text(path, q_unit="1/A"))
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_the_own_table_is_in_own_units(path, index):
+    original = measured()
+    to_pandas(original).to_csv(path, index=index)
+    check(read_text(path))
+    to_pandas(original.replace(error=None)).to_csv(path, index=index, sep="\t")
+    check(read_text(path), error=False)
+    path.write_text("# THz\n" + path.read_text())
+    assert_allclose(read_text(path).grid.energy, ENERGY * MEV_PER_THZ)
+
+
+def test_another_order_tells_no_units(path):
+    to_pandas(measured())[["q", "energy", "intensity"]].to_csv(path)
+    with pytest.raises(
+        ValueError, match=r"skphonon\.io\.read_text\(path, energy_unit="
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("comment", "temperature"),
+    [
+        ("T = 300 K", 300.0),
+        ("Sample temperature: 5.5 K, Ei = 25 meV", 5.5),
+        ("Temperature (K) = 12", 12.0),
+        ("T = 300", None),
+        ("T = 5 K and T = 300 K", None),
+        ("T = 5 K to 300 K", None),
+        ("T = 300 K, of which 5 K was subtracted", None),
+        ("start = 5 K", None),
+        ("T = -5 K", None),
+        ("T (K) = 1e2", None),
+    ],
+)
+def test_the_temperature_of_a_comment(path, comment, temperature):
+    write_points(path, ROWS, f"# {comment}\n{HEADER}")
+    assert read_text(path).temperature == temperature
+    assert read_text(path, temperature=7).temperature == 7
 
 
 def test_a_simulated_spectrum_comes_back(path):
