@@ -9,6 +9,8 @@ does not tell.
 
 import re
 
+import numpy as np
+
 from skphonon._warnings import warn_user
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.io._kinds import identify, require_kind
@@ -88,7 +90,8 @@ def read_text(
     units : str, default=None
         Units of the intensities. None finds them in the name of the column.
     error_path : str or path-like, default=None
-        Text of the same form with the standard deviations of an image.
+        Text of the same form with the standard deviations of an image. Its axes, if
+        it has any, may be in another order, but must have the same values.
 
     Returns
     -------
@@ -145,9 +148,7 @@ def read_text(
     factors = _factors(path, found, text, energy_unit, q_unit, (energy, q))
     error = found.error
     if error_path is not None:
-        error = read_image(
-            error_path, read_table(error_path), rows, q, energy
-        ).intensity
+        error = _errors_of(found, path, error_path, rows, q, energy)
     said = found.labels.get("intensity", Label(None, None, None, ""))
     return Measurement.from_arrays(
         found.q * factors["q"],
@@ -161,6 +162,29 @@ def read_text(
         source=str(path),
         details={"header": "\n".join(table.header[:_HEADER])} if text else {},
     )
+
+
+def _errors_of(found, path, error_path, rows, q, energy):
+    """Return the image of errors in the order of that of intensities."""
+    errors = read_image(error_path, read_table(error_path), rows, q, energy)
+    image = errors.intensity
+    if q is not None and energy is not None:  # neither text has axes
+        return image
+    for place, name in enumerate(AXES):
+        wanted, got = getattr(found, name), getattr(errors, name)
+        alike = wanted.ndim == 1 and wanted.shape == got.shape
+        order, other = np.argsort(wanted, axis=0), np.argsort(got, axis=0)
+        if not alike or not np.allclose(
+            wanted[order], got[other], rtol=1e-5, atol=1e-9
+        ):
+            raise ValueError(
+                f"{error_path} must have the axes of {path}, got {len(got)} values of "
+                f"{name} from {np.min(got):g} to {np.max(got):g}, not {len(wanted)} "
+                f"from {np.min(wanted):g} to {np.max(wanted):g}, or others between. "
+                "Write both texts with the same axes in the same units."
+            )
+        image = np.take(image, other[np.argsort(order)], place)
+    return image
 
 
 # Units and settings

@@ -305,6 +305,21 @@ def test_an_image_without_axes(path, tmp_path):
     assert_array_equal(found.data, [[1, 2, 3, 4, 5, 6]])
 
 
+def test_the_axes_of_errors_are_heeded(path, tmp_path):
+    units = {"energy_unit": "meV", "q_unit": "1/A", "error_path": tmp_path / "e.txt"}
+    write_image(path, ENERGY, Q, IMAGE, corner="energy")
+    order = [3, 0, 4, 1, 2]
+    write_image(tmp_path / "e.txt", Q[::-1], ENERGY[order], ERROR[order, ::-1].T,
+                corner="q")  # fmt: skip
+    check(read_text(path, **units))
+    for energy, q in ((ENERGY + 1, Q), (ENERGY, Q * 1.01), (ENERGY[:-1], Q)):
+        write_image(
+            tmp_path / "e.txt", energy, q, ERROR[: len(energy)], corner="energy"
+        )
+        with pytest.raises(ValueError, match=r"e\.txt must have the axes of .*a\.txt"):
+            read_text(path, **units)
+
+
 def test_published_spin_waves(data_folder):
     """An image without axes, 121 energies at 217 points of a path."""
     folder = data_folder / "la2nio4"
