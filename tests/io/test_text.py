@@ -389,6 +389,65 @@ def test_what_is_refused(path, content, given, message):
         read_text(path, **given)
 
 
+@pytest.mark.parametrize(
+    "row",
+    ["1 5 <0.1 0.1", "1.0* 5 2 0.1", "0x10 5 2 0.1", "1 5 0.1", "1 5 2 0.1 3",
+     "a 5 2 0.1", "1 5 2 0.1f", "1 5 n.d. 0.1"],
+)  # fmt: skip
+@pytest.mark.parametrize("header", [HEADER, "q energy I err\n1/A meV arb.u. arb.u."])
+def test_no_row_is_lost_above_the_first_good_one(path, row, header):
+    rows = "1 6 2 0.1\n2 5 3 0.1\n2 6 4 0.1\n"
+    path.write_text(f"{header}\n# a comment of 3 words\n{row}\n{rows}")
+    line = header.count("\n") + 3
+    with pytest.raises(ValueError, match=rf"in line {line}, .*Begin"):
+        read_text(path)
+    if row[0] == "a":
+        return
+    path.write_text(f"{row}\n{rows}")
+    with pytest.raises(ValueError, match=r"line 1, got .*Begin what is no row with #"):
+        read_text(path, columns=["Q (1/A)", "E (meV)", "I", "err"])
+
+
+def test_no_row_of_an_image_is_lost(path):
+    path.write_text("E\\Q,0.5,1,1.5\n-1,<2,3,4\n1,2,3,4\n2,3,4,5\n")
+    for rows in (None, "energy"):
+        with pytest.raises(ValueError, match=r"line [12], got .*Begin what is no row"):
+            read_text(path, rows=rows, energy_unit="meV", q_unit="1/A")
+
+
+def test_words_above_the_names_are_no_rows(path):
+    write_points(path, ROWS, "Sample 3 at 300 K\n10 scans\nq (1/A) E (meV) I err")
+    check(read_text(path))
+
+
+@pytest.mark.parametrize("more", ["", " , DX"])
+def test_a_cut_of_mantid(path, more):
+    rows = np.array([[1.0, 5.0, 0.5, 0.0], [2.0, 6.0, 0.7, 0.0], [3.0, 4.0, 0.6, 0.0]])
+    names = f"# X , Y , E{more}"
+    write_points(path, rows if more else rows[:, :3], names, delimiter=",")
+    with pytest.raises(ValueError, match=r"column of energy, got 'Y', 'E' .*columns"):
+        read_text(path, q=1.5)
+    columns = ["E (meV)", "intensity", "error", *([None] if more else [])]
+    found = read_text(path, q=1.5, columns=columns)
+    assert_array_equal(found.data, [[5, 6, 4]])
+    assert_array_equal(found.error, [[0.5, 0.7, 0.6]])
+
+
+@pytest.mark.parametrize(
+    "names", ["# E (meV)  |Q| (1/A)  S(Q,E)  error", "# |Q| (1/A)  E (THz)  S  error"]
+)
+def test_other_columns_of_a_later_block(path, names):
+    write_points(path, ROWS, HEADER)
+    lines = path.read_text().splitlines()
+    lines[4:4] = [names]
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"same columns in all rows, got .* in line 5"):
+        read_text(path)
+    lines[4] = HEADER
+    path.write_text("\n".join(lines))
+    check(read_text(path))
+
+
 def test_a_line_without_end(path):
     path.write_text("1 2 3\n" + "1 " * (1 << 21))
     with pytest.raises(ValueError, match="lines of less than 4194304 characters"):
