@@ -1,11 +1,20 @@
 """Names and units of columns and axes, in the spellings that files have."""
 
+import math
 import re
 from typing import NamedTuple
 
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 
-__all__ = ["Label", "factor", "label", "require_factor", "split_labels", "units_in"]
+__all__ = [
+    "Label",
+    "factor",
+    "incident_energy_in",
+    "label",
+    "require_factor",
+    "split_labels",
+    "units_in",
+]
 
 _ENERGY = {"mev": 1.0, "uev": 1e-3, "ev": 1e3, "thz": MEV_PER_THZ,
            "ghz": 1e-3 * MEV_PER_THZ, "cm-1": MEV_PER_INVERSE_CM}  # fmt: skip
@@ -40,6 +49,45 @@ _WORDS = {
         r"|(?<![a-z])(?:a|ang|angstroms?|nm)\s?\^?[{(]?-1"
     ),
 }
+
+
+_SPOKEN = {
+    "energy": r"energ(?:y|ies)(?:[ _]?(?:transfers?|loss(?:es)?))?|(?:delta|δ)[ _]?e"
+    r"|en?|et|[hħℏ]?[ _]?(?:bar)?[ _]?[wω]|[hħℏ]?[ _]?(?:bar)?[ _]?omega"
+    r"|freq(?:uency|uencies)?|wavenumbers?",
+    "q": r"[|]?q(?:[_ ]?mod|mod|abs|mag)?[|]?|mod[ _]?q|[|]q[|]"
+    r"|momentum(?:[ _]transfers?)?|wave[ _-]?vector(?:s|[ _]transfers?)?",
+}
+_STATED = {
+    axis: [
+        re.compile(
+            rf"(?<![^\W_])(?:{names})(?:[ _](?:axis|values?|column))?"
+            rf"(?:\s+(?:is|are|was|were)(?:\s+given)?)?"
+            rf"(?:\s*[(\[{{/:=,]\s*|[\s_]+in\s+|[\s_]+|[\s_]*units?\s*(?:is|are)?\s*[:=]?\s*)"
+            rf"(?:in\s+|units?\s+of\s+)?(?:{_WORDS[axis].pattern})"
+        ),
+        re.compile(
+            rf"units?\s+(?:of|for)\s+(?:the\s+)?(?:{names})(?![^\W_])"
+            rf"(?:\s+(?:is|are|was|were))?\s*[:=]?\s*(?:{_WORDS[axis].pattern})"
+        ),
+    ]
+    for axis, names in _SPOKEN.items()
+}
+_OTHER = re.compile(
+    r"(?:incident|incoming|initial|final|fixed|neutron|elastic|resolution|width|fwhm"
+    r"|step|bin|zero|gap|debye|cut-?off)(?:\s+(?:of|in|the|neutron))*[\s_]*$"
+)
+_NUMBER_OF_EI = r"[+-]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?"
+_UNIT_OF_EI = r"1\s?/\s?cm|cm\s?\^?[-{(]*1[})]*|[^\W\d]+"
+_EI = re.compile(
+    r"(?<![^\W_])(?:ei|e_i|e_?\{i\}|(?:incident|incoming|initial)(?:[ _]neutron)?[ _]"
+    rf"energy)(?:\s*[(\[]\s*(?P<before>[^)\]]+)[)\]]|(?:\s+in\s+|_)(?P<in>{_UNIT_OF_EI}))?"
+    rf"\s*(?P<sign>[:=]|\bis\b|\bof\b)?\s*(?P<value>{_NUMBER_OF_EI})(?![\d.,]*\d)"
+    rf"(?:\s*(?:±|\+/-|\+-)\s*[\d.,]+)?(?:\s?(?!to\b|and\b|or\b)(?P<after>{_UNIT_OF_EI}))?"
+    r"(?P<more>\s*(?:[-\u2013\u2014/;]|\.\.+|,\s|\bto\b|\band\b|\bor\b)\s*[\d.,]+"
+    r"(?:\s*(?P<last>[mu]?ev|[tg]hz|cm|1/cm)\b)?)?"
+)
+_NO_UNIT = frozenset("k a aa å angstrom angstroms nm km m hz khz s ms us j t c".split())
 
 
 class Label(NamedTuple):
@@ -91,10 +139,51 @@ def require_factor(unit, axis):
 
 
 def units_in(text, axis):
-    """Return the units of an axis that a text speaks of, each once."""
-    plain = _spelled(text)
-    found = [factor(word, axis) and word for word in _WORDS[axis].findall(plain)]
-    return list({factor(word, axis): word for word in found if word}.values())
+    """Return the units of an axis that a text says it has, each once.
+
+    Such as "energy in meV", "E (meV)" or "unit of Q: 1/nm"; a unit alone, or that of a
+    resolution or an incident energy, is none of the axis.
+    """
+    found = {}
+    for line in _spelled(text).split("\n"):
+        for pattern in _STATED[axis]:
+            for each in pattern.finditer(line):
+                if _OTHER.search(line[: each.start()]):
+                    continue
+                word = _WORDS[axis].search(line, each.start())[0]
+                if factor(word, axis):
+                    found.setdefault(factor(word, axis), word)
+    return list(found.values())
+
+
+def incident_energy_in(text, decimal="."):
+    """Return the one incident energy that a text tells, in meV, or None."""
+    found = {
+        value
+        for line in _spelled(text).split("\n")
+        for each in _EI.finditer(line)
+        if (value := _energy_of(each, decimal)) is not None
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _energy_of(found, decimal):
+    """Return an energy in meV, None of several, of none or in an unknown unit."""
+    value, unit = found["value"], None
+    for name in ("before", "in", "after"):
+        word = found[name]
+        if word and factor(word, "energy"):
+            unit = word
+        elif word and (name != "after" or word in _NO_UNIT):
+            return None
+    if not (found["sign"] or unit):
+        return None
+    if found["more"] and (found["last"] or not found["after"]):
+        return None
+    if "," in value and decimal != ",":
+        return None
+    energy = float(value.replace(",", ".")) * (factor(unit, "energy") if unit else 1.0)
+    return energy if 0 < energy < math.inf else None
 
 
 def split_labels(line, n_columns, delimiter):

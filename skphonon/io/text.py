@@ -7,8 +7,6 @@ its axes are given. Energy transfer is positive where the neutron loses energy: 
 does not tell.
 """
 
-import re
-
 import numpy as np
 
 from skphonon._warnings import warn_user
@@ -17,6 +15,7 @@ from skphonon.io._kinds import identify, require_kind
 from skphonon.io._labels import (
     Label,
     factor,
+    incident_energy_in,
     require_factor,
     units_in,
 )
@@ -31,11 +30,6 @@ from skphonon.io._text_layouts import (
 __all__ = ["read_text"]
 
 _HEADER = 100  # lines that are kept
-_EI = re.compile(
-    r"\b(?:ei|e_i|incident[ _]energy)\b[^0-9a-z]{0,9}(?:\(mev\)|in mev)?[^0-9a-z]{0,4}"
-    r"(\d+(?:\.\d+)?)(\s*mev\b)?",
-    re.IGNORECASE,
-)
 
 
 def read_text(
@@ -155,7 +149,11 @@ def read_text(
         found.energy * factors["energy"],
         found.intensity,
         error,
-        incident_energy=_incident_energy(text, incident_energy),
+        incident_energy=(
+            incident_energy_in(text, table.dialect.decimal)
+            if incident_energy is None
+            else incident_energy
+        ),
         temperature=temperature,
         quantity=quantity or said.quantity,
         units=units or said.unit or _counts(said.text),
@@ -192,7 +190,7 @@ def _errors_of(found, path, error_path, rows, q, energy):
 
 def _factors(path, found, text, energy_unit, q_unit, given):
     """Return what the units of both axes are in meV and 1/Angstrom."""
-    text, factors = _EI.sub("", text), {}
+    factors = {}
     wavevectors = found.q.ndim == 2
     for name, unit, known in zip(AXES, (energy_unit, q_unit), given, strict=True):
         if known is not None or (name == "q" and wavevectors):
@@ -221,13 +219,6 @@ def _factors(path, found, text, energy_unit, q_unit, given):
         else:
             factors[name] = here
     return factors
-
-
-def _incident_energy(text, given):
-    found = {float(value) for value, _ in _EI.findall(text)}
-    if given is None and len(found) == 1 and 0 < min(found):
-        return min(found)
-    return given
 
 
 def _counts(name):

@@ -149,6 +149,72 @@ def test_the_unit_of_the_incident_energy_is_not_that_of_the_axis(path):
         read_text(path)
 
 
+@pytest.mark.parametrize(
+    "comment",
+    ["resolution 30 ueV", "energy resolution in ueV", "incident energy in meV",
+     "Gap at 3 THz", "E from 0 to 50 meV", "E_f (meV) 14", "S(Q,E) in 1/meV"],
+)  # fmt: skip
+def test_a_unit_of_something_else_is_not_that_of_the_energies(path, comment):
+    write_points(path, ROWS, f"# {comment}\n# Q (1/A) E I err")
+    with pytest.raises(ValueError, match="The unit of energy in"):
+        read_text(path)
+    check(read_text(path, energy_unit="meV"))
+    write_points(path, ROWS, f"# {comment}\n# Q (1/A) E (meV) I err")
+    check(read_text(path))
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["energy in meV", "Energies are in meV", "hw (meV)", "DeltaE/meV",
+     "energy unit: meV", "Unit of energy transfer = meV", "E, meV"],
+)  # fmt: skip
+def test_a_comment_tells_the_unit_of_the_energies(path, comment):
+    write_points(path, ROWS, f"# resolution 30 ueV\n# {comment}\n# Q (1/A) E I err")
+    check(read_text(path))
+
+
+@pytest.mark.parametrize(
+    ("comment", "expected"),
+    [
+        ("Ei = 50.5 meV", 50.5),
+        ("Ei=50", 50),
+        ("E_i: 1.2e2 meV", 120),
+        ("Incident energy (meV) 50", 50),
+        ("incident energy in ueV = 25000", 25),
+        ("Ei = 50000 µeV, 300 Hz", 50),
+        ("Ei = 12 THz", 12 * MEV_PER_THZ),
+        ("Ei = 0.05 eV", 50),
+        ("Ei = 400 1/cm", 400 * MEV_PER_INVERSE_CM),
+        ("Ei = 400 cm^-1", 400 * MEV_PER_INVERSE_CM),
+        ("Ei = 50 ± 0.5 meV", 50),
+        ("Ei = 20-60 meV", None),
+        ("Ei = 20 - 60 meV", None),
+        ("Ei = 20 to 60 meV", None),
+        ("Ei = 20 to 60", None),
+        ("Ei = 25, 50 meV", None),
+        ("Ei = 25 meV and 50 meV", None),
+        ("Ei - 12", None),
+        ("column Ei 3", None),
+        ("Ei = 4 A", None),
+        ("Ei = 50,5 meV", None),
+        ("Ei = -5", None),
+    ],
+)
+def test_incident_energy_of_a_comment(path, comment, expected):
+    rows = [[1.0, 2.0, 3.0], [1.5, 2.0, 4.0]]
+    write_points(path, rows, f"# {comment}\n# Q (1/A) E (meV) I")
+    if expected is None:
+        assert read_text(path).incident_energy is None
+    else:
+        assert_allclose(read_text(path).incident_energy, expected)
+
+
+def test_incident_energy_with_a_decimal_comma(path):
+    write_points(path, ROWS, "# Ei = 50,5 meV\n" + HEADER, decimal=",")
+    assert read_text(path).incident_energy == 50.5
+    assert read_text(path, incident_energy=60.0).incident_energy == 60
+
+
 @pytest.mark.parametrize("order", [[3, 1, 0, 2], [1, 0, 2, 3]])
 def test_columns_in_any_order_and_among_others(path, order):
     rows = np.column_stack([ROWS, np.arange(len(ROWS))])[:, [*order, 4]]
