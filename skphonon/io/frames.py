@@ -259,7 +259,11 @@ def _from_image(frame, told):
         label("" if each.name is None else each.name)
         for each in (frame.index, frame.columns)
     ]
-    if "energy" == named[1].meaning or named[0].meaning == "q":
+    places = [
+        _is_place(*each)
+        for each in zip((frame.index, frame.columns), named, strict=True)
+    ]
+    if "energy" == named[1].meaning or (places[0] and not places[1]):
         turned, frame, named = True, frame.T, named[::-1]
     if isinstance(frame.index, pd.MultiIndex) and turned:
         raise ValueError(f"{_WHERE} must have energies on one level of an axis.")
@@ -280,6 +284,13 @@ def _from_image(frame, told):
     scale = 1.0 if axis == _ANGLE or q.ndim > 1 else _factor(named[1], "q")
     energy = energy * _factor(named[0], "energy")
     return _measurement(q * scale, energy, image, columns=axis, told=told)
+
+
+def _is_place(levels, said):
+    """Tell whether an axis of a frame is one of Q, of angles or of wavevectors."""
+    return (
+        said.meaning == "q" or said.text == _ANGLE or isinstance(levels, pd.MultiIndex)
+    )
 
 
 def _measurement(q, energy, intensity, error=None, *, columns, told):

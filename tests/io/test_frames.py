@@ -108,6 +108,21 @@ def test_names_and_units_of_other_people():
     assert_array_equal(from_pandas(plain).grid.energy, [5, 10])
 
 
+def test_an_index_of_angles_or_wavevectors_is_no_energy():
+    values = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    angles = pd.Index([10.0, 20.0, 30.0], name="two_theta")
+    found = from_pandas(
+        pd.DataFrame(values, index=angles, columns=[5.0, 8.0]), incident_energy=25.0
+    )
+    assert_array_equal(found.grid.energy, [5, 8])
+    assert_array_equal(found.grid.axes()[1], angles)
+    assert_array_equal(found.data, [[1, 3, 5, 2, 4, 6]])
+    hkl = pd.MultiIndex.from_arrays(np.eye(3), names=list("hkl"))
+    found = from_pandas(pd.DataFrame(values, index=hkl, columns=[5.0, 8.0]))
+    assert_array_equal(found.grid.energy, [5, 8])
+    assert_array_equal(found.grid.wavevectors, np.eye(3))
+
+
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
