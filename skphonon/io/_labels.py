@@ -4,15 +4,20 @@ import math
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 
 __all__ = [
     "Label",
+    "deviations",
     "factor",
     "incident_energy_in",
     "label",
+    "monitor_beside",
     "require_factor",
     "split_labels",
+    "undivided",
     "units_in",
 ]
 
@@ -33,8 +38,16 @@ _NAMES = {
     "data value counts cts cnts count chi chi'' chi\" χ'' χ\" χ chi(qe) chi(qw) "
     "chi''(qe) chi''(qw) χ''(qe) χ''(qω)",
     "error": "error err errors sigma std stderr dy di ds uncertainty errorbar stddev "
-    "sd e(i) interror intensityerror errorintensity signalerror sigmai serr",
+    "sd e(i) interror intensityerror errorintensity signalerror sigmai serr "
+    "error% err% errors% sigma% %error %err variance var variances err^2 err2 err² "
+    "error^2 error2 error² sigma^2 sigma2 sigma² \u03c3^2 \u03c32 \u03c3² std^2 std2 std² di^2 di2 "
+    "dy^2 dy2 ds^2 ds2",
 }
+_VARIANCE = re.compile(r"var(?:iances?)?|.*(?:\^2|[^\d^]2|²)")
+_SHARES = {"%": 0.01, "percent": 0.01, "percents": 0.01, "pct": 0.01, "rel": 1.0,
+           "relative": 1.0}  # fmt: skip
+_COUNTS = frozenset("counts cts cnts count".split())
+_MONITOR = re.compile(r"mon(?:itor)?s?(?:counts?|cts|cnts)?\d?")
 _MEANING = {
     name: meaning for meaning, names in _NAMES.items() for name in names.split()
 }
@@ -91,7 +104,10 @@ _NO_UNIT = frozenset("k a aa å angstrom angstroms nm km m hz khz s ms us j t c"
 
 
 class Label(NamedTuple):
-    """Meaning, unit and quantity of a column, None where it is not said."""
+    """Meaning, unit and quantity of a column, None where it is not said.
+
+    The quantity of an error is "variance" if it is one.
+    """
 
     meaning: str | None
     unit: str | None
@@ -122,7 +138,38 @@ def label(text) -> Label:
             quantity = "chi"
         elif plain.startswith(("s(", "sq")):
             quantity = "sqe"
+    elif meaning == "error":
+        if _VARIANCE.fullmatch(plain) and not re.search(r"[\s_]2", name):
+            quantity = "variance"
+        elif "%" in plain:
+            unit = "%"
     return Label(meaning, unit, quantity, text)
+
+
+def deviations(said, error, intensity):
+    """Return standard deviations of a column of errors, variances or shares."""
+    if said.quantity == "variance":
+        return np.sqrt(np.where(error >= 0, error, np.nan))
+    share = _SHARES.get(re.sub(r"[\s.]+", "", (said.unit or "").lower()))
+    return error if share is None else share * error * np.abs(intensity)
+
+
+def monitor_beside(names, intensity):
+    """Return the name of a column of a monitor beside counts, None without both."""
+    name = _BRACKET.sub(r"\1", intensity)
+    if _plain(name) not in _COUNTS:
+        return None
+    plain = ((each, _plain(_BRACKET.sub(r"\1", each))) for each in names)
+    return next((each for each, name in plain if _MONITOR.fullmatch(name)), None)
+
+
+def undivided(where, monitor, intensity):
+    """Return the message of counts that stand beside those of a monitor."""
+    return (
+        f"Intensities of {where} must be in proportion to S(Q, E), and the counts in "
+        f"{intensity!r} were not divided by {monitor!r}. Divide both counts and errors "
+        "by it first if it differs from point to point, or leave out that column."
+    )
 
 
 def factor(unit, axis):

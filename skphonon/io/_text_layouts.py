@@ -4,7 +4,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skphonon.io._labels import Label, factor, label, split_labels
+from skphonon._warnings import warn_user
+from skphonon.instrument.measurement import MeasurementWarning
+from skphonon.io._labels import (
+    Label,
+    deviations,
+    factor,
+    label,
+    monitor_beside,
+    split_labels,
+    undivided,
+)
 from skphonon.io._points import image_of
 from skphonon.io._tables import refuse_axis_above, refuse_lost_rows
 
@@ -55,7 +65,12 @@ def column_labels(path, table, columns):
             units = table.header[place + 1 : place + 2]
             named = _with_units(named, units, table)
             _require_alike(path, table, named)
-            return _by_meaning(path, named)
+            found = _by_meaning(path, named)
+            counts = found["intensity"][1].text
+            monitor = monitor_beside([each.text for each in named], counts)
+            if monitor:
+                warn_user(undivided(path, monitor, counts), MeasurementWarning)
+            return found
     refuse_lost_rows(path, table)
     return None
 
@@ -166,6 +181,8 @@ def read_points(path, table, labels, q, energy):
         places = np.stack([column(name) for name in "hkl"], axis=1)
     names = ["intensity", "error"] if "error" in labels else ["intensity"]
     values = [column(name) for name in names]
+    if len(values) > 1:
+        values[1] = deviations(labels["error"][1], values[1], values[0])
     finite = np.isfinite(places).reshape(len(places), -1).all(axis=1)
     placed = np.isfinite(column("energy")) & finite
     if (~placed & np.isfinite(values[0])).any() or not placed.any():

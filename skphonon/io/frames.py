@@ -3,9 +3,21 @@
 import numpy as np
 import pandas as pd
 
+from skphonon._warnings import warn_user
 from skphonon.instrument import AngleGrid
-from skphonon.instrument.measurement import Measurement, require_grid
-from skphonon.io._labels import Label, factor, label
+from skphonon.instrument.measurement import (
+    Measurement,
+    MeasurementWarning,
+    require_grid,
+)
+from skphonon.io._labels import (
+    Label,
+    deviations,
+    factor,
+    label,
+    monitor_beside,
+    undivided,
+)
 from skphonon.io._points import image_of
 
 __all__ = ["from_pandas", "to_pandas"]
@@ -120,6 +132,11 @@ def from_pandas(
         If a column is missing or in an unknown unit, a point appears twice, or the
         points form no grid.
 
+    Warns
+    -----
+    MeasurementWarning
+        If counts stand beside those of a monitor, by which they were not divided.
+
     See Also
     --------
     to_pandas : The reverse.
@@ -155,6 +172,10 @@ def from_pandas(
     columns = _by_meaning(frame)
     if "intensity" not in columns:
         return _from_image(frame, told)
+    counts = columns["intensity"][1].text
+    monitor = monitor_beside([str(each) for each in frame.columns], counts)
+    if monitor:
+        warn_user(undivided("the table", monitor, counts), MeasurementWarning)
     return _from_rows(columns, told)
 
 
@@ -240,7 +261,10 @@ def _from_rows(columns, told):
         q = columns[axis][0] * scale
     if not (np.isfinite(q).all() and np.isfinite(energy).all()):
         raise ValueError(f"{_WHERE} must have finite Q and energies. Drop other rows.")
-    values = [columns[name][0] for name in ("intensity", "error") if name in columns]
+    values = [columns["intensity"][0]]
+    if "error" in columns:
+        error, of_error = columns["error"]
+        values.append(deviations(of_error, error, values[0]))
     if not len(energy):
         raise ValueError(f"{_WHERE} must have rows, got none.")
     spectrum = None

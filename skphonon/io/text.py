@@ -60,7 +60,8 @@ def read_text(
         The text.
     columns : sequence of str, default=None
         Meaning of each column of a table of points: "q" or "h", "k" and "l",
-        "energy", "intensity", "error", and None where it does not matter. None finds it
+        "energy", "intensity", "error" (or "variance", or "error (%)" of a share of the
+        intensity), and None where it does not matter. None finds it
         in the line above the numbers, such as ``# |Q| (1/A), E (meV), S(Q,E), error``.
     rows : {"energy", "q"}, default=None
         Axis down the first column of an image. None finds it in the cell above that,
@@ -106,8 +107,9 @@ def read_text(
     Warns
     -----
     MeasurementWarning
-        If a unit given is another than that in the text, or intensities lie where no
-        neutron of the incident energy can arrive.
+        If a unit given is another than that in the text, counts stand beside those of
+        a monitor, by which they were not divided, or intensities lie where no neutron
+        of the incident energy can arrive.
 
     See Also
     --------

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skphonon import CrystalGrid, Measurement, PathGrid, SpectrumGrid
-from skphonon.instrument import AngleGrid
+from skphonon.instrument import AngleGrid, MeasurementWarning
 from skphonon.io.frames import from_pandas, to_pandas
 from skphonon.physics.constants import MEV_PER_THZ
 
@@ -106,6 +106,15 @@ def test_names_and_units_of_other_people():
     assert from_pandas(image.T).grid == found.grid
     plain = pd.DataFrame([[1, 2, 3], [4, 5, 6]], index=[5, 10], columns=[1, 2, 3])
     assert_array_equal(from_pandas(plain).grid.energy, [5, 10])
+
+
+def test_variances_shares_and_monitors():
+    table = {"q": [1, 2], "E": [5, 5], "counts": [4.0, 8.0]}
+    for name, values in (("variance", [4, 16]), ("error (%)", [50, 50])):
+        found = from_pandas(pd.DataFrame({**table, name: values}))
+        assert_array_equal(found.error, [[2, 4]])
+    with pytest.warns(MeasurementWarning, match="not divided by 'monitor'"):
+        from_pandas(pd.DataFrame({**table, "monitor": [10, 20]}))
 
 
 def test_an_index_of_angles_or_wavevectors_is_no_energy():

@@ -265,6 +265,49 @@ def test_blocks_comments_and_a_delimiter_at_the_end(path):
     check(read_text(path))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "variance",
+        "var",
+        "\u03c3^2",
+        "err^2",
+        "sigma2",
+        "Sigma^2",
+        "error²",
+        "Variance (counts^2)",
+    ],
+)
+def test_variances_become_errors(path, name):
+    rows = ROWS.copy()
+    rows[:, 3] **= 2
+    write_points(path, rows, f"Q (1/A),E (meV),I,{name}", delimiter=",")
+    check(read_text(path))
+    write_points(path, rows, "")
+    check(read_text(path, columns=["Q (1/A)", "E (meV)", "intensity", name]))
+
+
+@pytest.mark.parametrize("name", ["error (%)", "err [%]", "sigma in percent", "error%"])
+def test_errors_in_percent(path, name):
+    rows = ROWS.copy()
+    rows[:, 3] *= 100 / rows[:, 2]
+    write_points(path, rows, f"Q (1/A),E (meV),I,{name}", delimiter=",")
+    check(read_text(path))
+    write_points(path, rows, "Q E I err\n1/A meV counts %")
+    check(read_text(path))
+
+
+@pytest.mark.parametrize("name", ["monitor", "Mon", "monitor_1", "Monitor (counts)"])
+def test_counts_that_no_monitor_divides_are_said(path, name):
+    rows = np.column_stack([ROWS, np.full(len(ROWS), 1e4)])
+    write_points(path, rows, f"Q (1/A),E (meV),counts,err,{name}", delimiter=",")
+    with pytest.warns(MeasurementWarning, match="were not divided by '[mM]on"):
+        check(read_text(path))
+    check(read_text(path, columns=["Q (1/A)", "E (meV)", "counts", "err", None]))
+    write_points(path, rows, f"Q (1/A),E (meV),S(Q E),err,{name}", delimiter=",")
+    check(read_text(path))
+
+
 def test_zero_errors_are_none(path):
     write_points(path, ROWS * [1, 1, 1, 0], HEADER)
     assert np.isnan(read_text(path).error).all()
