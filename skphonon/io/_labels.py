@@ -40,7 +40,8 @@ _NAMES = {
     "error": "error err errors sigma std stderr dy di ds uncertainty errorbar stddev "
     "sd e(i) interror intensityerror errorintensity signalerror sigmai serr "
     "error% err% errors% sigma% %error %err variance var variances err^2 err2 err² "
-    "error^2 error2 error² sigma^2 sigma2 sigma² \u03c3^2 \u03c32 \u03c3² std^2 std2 std² di^2 di2 "
+    "error^2 error2 error² sigma^2 sigma2 sigma² \u03c3^2 \u03c32 \u03c3² "
+    "std^2 std2 std² di^2 di2 "
     "dy^2 dy2 ds^2 ds2",
 }
 _VARIANCE = re.compile(r"var(?:iances?)?|.*(?:\^2|[^\d^]2|²)")
