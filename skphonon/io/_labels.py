@@ -95,9 +95,11 @@ _NUMBER_OF_EI = r"[+-]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?"
 _UNIT_OF_EI = r"1\s?/\s?cm|cm\s?\^?[-{(]*1[})]*|[^\W\d]+"
 _EI = re.compile(
     r"(?<![^\W_])(?:ei|e_i|e_?\{i\}|(?:incident|incoming|initial)(?:[ _]neutron)?[ _]"
-    rf"energy)(?:\s*[(\[]\s*(?P<before>[^)\]]+)[)\]]|(?:\s+in\s+|_)(?P<in>{_UNIT_OF_EI}))?"
+    r"energy)(?:\s*[(\[]\s*(?P<before>[^)\]]{1,20})[)\]]"
+    rf"|(?:\s+in\s+|_)(?P<in>{_UNIT_OF_EI}))?"
     rf"\s*(?P<sign>[:=]|\bis\b|\bof\b)?\s*(?P<value>{_NUMBER_OF_EI})(?![\d.,]*\d)"
-    rf"(?:\s*(?:±|\+/-|\+-)\s*[\d.,]+)?(?:\s?(?!to\b|and\b|or\b)(?P<after>{_UNIT_OF_EI}))?"
+    rf"(?:\s*(?:±|\+/-|\+-)\s*[\d.,]+)?"
+    rf"(?:\s?(?!to\b|and\b|or\b)(?P<after>{_UNIT_OF_EI}))?"
     r"(?P<more>\s*(?:[-\u2013\u2014/;]|\.\.+|,\s|\bto\b|\band\b|\bor\b)\s*[\d.,]+"
     r"(?:\s*(?P<last>[mu]?ev|[tg]hz|cm|1/cm)\b)?)?"
 )
@@ -192,15 +194,16 @@ def units_in(text, axis):
     Such as "energy in meV", "E (meV)" or "unit of Q: 1/nm"; a unit alone, or that of a
     resolution or an incident energy, is none of the axis.
     """
-    found = {}
-    for line in _spelled(text).split("\n"):
+    found: dict[float, str] = {}
+    for line in _lines_of(text):
         for pattern in _STATED[axis]:
             for each in pattern.finditer(line):
-                if _OTHER.search(line[: each.start()]):
+                if _OTHER.search(line[max(0, each.start() - 60) : each.start()]):
                     continue
-                word = _WORDS[axis].search(line, each.start())[0]
-                if factor(word, axis):
-                    found.setdefault(factor(word, axis), word)
+                for word in _WORDS[axis].findall(each[0])[-1:]:
+                    known = factor(word, axis)
+                    if known:
+                        found.setdefault(known, word)
     return list(found.values())
 
 
@@ -208,7 +211,7 @@ def incident_energy_in(text, decimal="."):
     """Return the one incident energy that a text tells, in meV, or None."""
     found = {
         value
-        for line in _spelled(text).split("\n")
+        for line in _lines_of(text)
         for each in _EI.finditer(line)
         if (value := _energy_of(each, decimal)) is not None
     }
@@ -267,6 +270,12 @@ def _spelled(text):
                      ("\\", "")):  # fmt: skip
         text = text.replace(old, new)
     return text.lower()
+
+
+def _lines_of(text):
+    """Return lines in few spellings, without runs of white space or a long end."""
+    lines = (line[:_LONGEST] for line in text.split("\n"))
+    return [" ".join(_spelled(line).split()) for line in lines]
 
 
 def _plain_unit(unit):

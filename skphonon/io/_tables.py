@@ -27,6 +27,7 @@ _INLINE = re.compile(r"\s[#%!].*")  # but not in 1.#QNAN
 _HEAD_LINES, _HEAD_CHARACTERS = 200, 1 << 20  # that tell the dialect
 _HEADER_LINES = 10_000  # at most
 _SEEN = 500  # cells of a row, that tell whether it is one
+_KEPT = 4096  # characters of a comment among rows
 _LARGEST = 1e100  # of a number; beyond are signs of missing ones
 _LONGEST = 1 << 22  # characters of a line
 _NUMBER = re.compile(
@@ -271,7 +272,7 @@ def _rows(path, first, dialect, comments=None):
             continue
         if is_comment(line, dialect):
             if comments is not None and len(comments) < _HEADER_LINES:
-                comments.setdefault(bare(line), number)
+                comments.setdefault(bare(line[:_KEPT]), number)
             continue
         if "#" in line or "%" in line or "!" in line:
             line = _INLINE.sub("", line)

@@ -142,6 +142,7 @@ def read_text(
         found = read_points(path, table, labels, q, energy)
     text = "\n".join(table.header)
     factors = _factors(path, found, text, energy_unit, q_unit, (energy, q))
+    _require_same_units(path, table, factors, (energy_unit, q_unit), (energy, q))
     error = found.error
     if error_path is not None:
         error = _errors_of(found, path, error_path, rows, q, energy)
@@ -221,6 +222,23 @@ def _factors(path, found, text, energy_unit, q_unit, given):
         else:
             factors[name] = here
     return factors
+
+
+def _require_same_units(path, table, factors, units, given):
+    """Refuse comments among the rows that tell another unit than those above."""
+    for name, unit, known in zip(AXES, units, given, strict=True):
+        for number, line in table.between if unit is None and known is None else ():
+            others = [
+                each
+                for each in units_in(line, name)
+                if factor(each, name) != factors[name]
+            ]
+            if others:
+                raise ValueError(
+                    f"{path} must have {name} in one unit, got {others[0]!r} in line "
+                    f"{number} and another one above. Read each block from a text of "
+                    f"its own, or pass {name}_unit if all are in one."
+                )
 
 
 def _counts(name):

@@ -557,6 +557,24 @@ def test_other_columns_of_a_later_block(path, names):
     check(read_text(path))
 
 
+def test_another_unit_of_a_later_block(path):
+    write_points(path, ROWS, HEADER)
+    lines = path.read_text().splitlines()
+    lines[4:4] = ["# resolution 30 ueV", "# energy in THz"]
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="energy in one unit, got 'thz' in line 6"):
+        read_text(path)
+    check(read_text(path, energy_unit="meV"))
+
+
+@pytest.mark.parametrize("part", ["Ei ", "E (meV) ", "ei (", "Ei" + " " * 4000, "E "])
+def test_a_long_comment_is_no_trouble(path, part):
+    line = (part * (2_000_000 // len(part)))[:2_000_000]
+    write_points(path, ROWS, f"# {line}\n{HEADER}")
+    path.write_text(path.read_text() + f"# {line}\n")
+    check(read_text(path))
+
+
 def test_a_line_without_end(path):
     path.write_text("1 2 3\n" + "1 " * (1 << 21))
     with pytest.raises(ValueError, match="lines of less than 4194304 characters"):
