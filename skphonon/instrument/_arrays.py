@@ -180,6 +180,13 @@ def _fit(
             first, second = (columns, rows) if each.turned else (rows, columns)
             if _same(first, energy) and _same(second, q):
                 return each
+    if any(each.edges != fits[0].edges for each in fits):
+        raise ValueError(
+            f"The shape of intensity must tell which axis holds borders of bins, got "
+            f"{shape} with {len(energy)} energies and {len(q)} momentum transfers or "
+            "angles, which fits in two ways. Give centres of bins, (x[1:] + x[:-1]) / "
+            "2 of borders x, for both."
+        )
     return fits[0]
 
 

@@ -143,7 +143,7 @@ class DetectorMeasurement(Measurement):
 
 def _warn_above_incident_energy(run: DetectorMeasurement) -> None:
     """Warn of intensity at energies that no neutron has to lose."""
-    incident, edges = run.incident_energy, run.energy_edges
+    incident, edges = run.incident_energy or np.inf, run.energy_edges
     above = (edges[1:] + edges[:-1]) / 2 > incident
     if not above.any():
         return

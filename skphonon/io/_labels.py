@@ -1,11 +1,25 @@
 """Names and units of columns and axes, in the spellings that files have."""
 
+import math
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 
-__all__ = ["Label", "factor", "label", "require_factor", "split_labels", "units_in"]
+__all__ = [
+    "Label",
+    "deviations",
+    "factor",
+    "incident_energy_in",
+    "label",
+    "monitor_beside",
+    "require_factor",
+    "split_labels",
+    "undivided",
+    "units_in",
+]
 
 _ENERGY = {"mev": 1.0, "uev": 1e-3, "ev": 1e3, "thz": MEV_PER_THZ,
            "ghz": 1e-3 * MEV_PER_THZ, "cm-1": MEV_PER_INVERSE_CM}  # fmt: skip
@@ -24,8 +38,17 @@ _NAMES = {
     "data value counts cts cnts count chi chi'' chi\" χ'' χ\" χ chi(qe) chi(qw) "
     "chi''(qe) chi''(qw) χ''(qe) χ''(qω)",
     "error": "error err errors sigma std stderr dy di ds uncertainty errorbar stddev "
-    "sd e(i) interror intensityerror errorintensity signalerror sigmai serr",
+    "sd e(i) interror intensityerror errorintensity signalerror sigmai serr "
+    "error% err% errors% sigma% %error %err variance var variances err^2 err2 err² "
+    "error^2 error2 error² sigma^2 sigma2 sigma² \u03c3^2 \u03c32 \u03c3² "
+    "std^2 std2 std² di^2 di2 "
+    "dy^2 dy2 ds^2 ds2",
 }
+_VARIANCE = re.compile(r"var(?:iances?)?|.*(?:\^2|[^\d^]2|²)")
+_SHARES = {"%": 0.01, "percent": 0.01, "percents": 0.01, "pct": 0.01, "rel": 1.0,
+           "relative": 1.0}  # fmt: skip
+_COUNTS = frozenset("counts cts cnts count".split())
+_MONITOR = re.compile(r"mon(?:itor)?s?(?:counts?|cts|cnts)?\d?")
 _MEANING = {
     name: meaning for meaning, names in _NAMES.items() for name in names.split()
 }
@@ -42,8 +65,52 @@ _WORDS = {
 }
 
 
+_SPOKEN = {
+    "energy": r"energ(?:y|ies)(?:[ _]?(?:transfers?|loss(?:es)?))?|(?:delta|δ)[ _]?e"
+    r"|en?|et|[hħℏ]?[ _]?(?:bar)?[ _]?[wω]|[hħℏ]?[ _]?(?:bar)?[ _]?omega"
+    r"|freq(?:uency|uencies)?|wavenumbers?",
+    "q": r"[|]?q(?:[_ ]?mod|mod|abs|mag)?[|]?|mod[ _]?q|[|]q[|]"
+    r"|momentum(?:[ _]transfers?)?|wave[ _-]?vector(?:s|[ _]transfers?)?",
+}
+_STATED = {
+    axis: [
+        re.compile(
+            rf"(?<![^\W_])(?:{names})(?:[ _](?:axis|values?|column))?"
+            rf"(?:\s+(?:is|are|was|were)(?:\s+given)?)?"
+            rf"(?:\s*[(\[{{/:=,]\s*|[\s_]+in\s+|[\s_]+|[\s_]*units?\s*(?:is|are)?\s*[:=]?\s*)"
+            rf"(?:in\s+|units?\s+of\s+)?(?:{_WORDS[axis].pattern})"
+        ),
+        re.compile(
+            rf"units?\s+(?:of|for)\s+(?:the\s+)?(?:{names})(?![^\W_])"
+            rf"(?:\s+(?:is|are|was|were))?\s*[:=]?\s*(?:{_WORDS[axis].pattern})"
+        ),
+    ]
+    for axis, names in _SPOKEN.items()
+}
+_OTHER = re.compile(
+    r"(?:incident|incoming|initial|final|fixed|neutron|elastic|resolution|width|fwhm"
+    r"|step|bin|zero|gap|debye|cut-?off)(?:\s+(?:of|in|the|neutron))*[\s_]*$"
+)
+_NUMBER_OF_EI = r"[+-]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?"
+_UNIT_OF_EI = r"1\s?/\s?cm|cm\s?\^?[-{(]*1[})]*|[^\W\d]+"
+_EI = re.compile(
+    r"(?<![^\W_])(?:ei|e_i|e_?\{i\}|(?:incident|incoming|initial)(?:[ _]neutron)?[ _]"
+    r"energy)(?:\s*[(\[]\s*(?P<before>[^)\]]{1,20})[)\]]"
+    rf"|(?:\s+in\s+|_)(?P<in>{_UNIT_OF_EI}))?"
+    rf"\s*(?P<sign>[:=]|\bis\b|\bof\b)?\s*(?P<value>{_NUMBER_OF_EI})(?![\d.,]*\d)"
+    rf"(?:\s*(?:±|\+/-|\+-)\s*[\d.,]+)?"
+    rf"(?:\s?(?!to\b|and\b|or\b)(?P<after>{_UNIT_OF_EI}))?"
+    r"(?P<more>\s*(?:[-\u2013\u2014/;]|\.\.+|,\s|\bto\b|\band\b|\bor\b)\s*[\d.,]+"
+    r"(?:\s*(?P<last>[mu]?ev|[tg]hz|cm|1/cm)\b)?)?"
+)
+_NO_UNIT = frozenset("k a aa å angstrom angstroms nm km m hz khz s ms us j t c".split())
+
+
 class Label(NamedTuple):
-    """Meaning, unit and quantity of a column, None where it is not said."""
+    """Meaning, unit and quantity of a column, None where it is not said.
+
+    The quantity of an error is "variance" if it is one.
+    """
 
     meaning: str | None
     unit: str | None
@@ -74,7 +141,38 @@ def label(text) -> Label:
             quantity = "chi"
         elif plain.startswith(("s(", "sq")):
             quantity = "sqe"
+    elif meaning == "error":
+        if _VARIANCE.fullmatch(plain) and not re.search(r"[\s_]2", name):
+            quantity = "variance"
+        elif "%" in plain:
+            unit = "%"
     return Label(meaning, unit, quantity, text)
+
+
+def deviations(said, error, intensity):
+    """Return standard deviations of a column of errors, variances or shares."""
+    if said.quantity == "variance":
+        return np.sqrt(np.where(error >= 0, error, np.nan))
+    share = _SHARES.get(re.sub(r"[\s.]+", "", (said.unit or "").lower()))
+    return error if share is None else share * error * np.abs(intensity)
+
+
+def monitor_beside(names, intensity):
+    """Return the name of a column of a monitor beside counts, None without both."""
+    name = _BRACKET.sub(r"\1", intensity)
+    if _plain(name) not in _COUNTS:
+        return None
+    plain = ((each, _plain(_BRACKET.sub(r"\1", each))) for each in names)
+    return next((each for each, name in plain if _MONITOR.fullmatch(name)), None)
+
+
+def undivided(where, monitor, intensity):
+    """Return the message of counts that stand beside those of a monitor."""
+    return (
+        f"Intensities of {where} must be in proportion to S(Q, E), and the counts in "
+        f"{intensity!r} were not divided by {monitor!r}. Divide both counts and errors "
+        "by it first if it differs from point to point, or leave out that column."
+    )
 
 
 def factor(unit, axis):
@@ -91,10 +189,52 @@ def require_factor(unit, axis):
 
 
 def units_in(text, axis):
-    """Return the units of an axis that a text speaks of, each once."""
-    plain = _spelled(text)
-    found = [factor(word, axis) and word for word in _WORDS[axis].findall(plain)]
-    return list({factor(word, axis): word for word in found if word}.values())
+    """Return the units of an axis that a text says it has, each once.
+
+    Such as "energy in meV", "E (meV)" or "unit of Q: 1/nm"; a unit alone, or that of a
+    resolution or an incident energy, is none of the axis.
+    """
+    found: dict[float, str] = {}
+    for line in _lines_of(text):
+        for pattern in _STATED[axis]:
+            for each in pattern.finditer(line):
+                if _OTHER.search(line[max(0, each.start() - 60) : each.start()]):
+                    continue
+                for word in _WORDS[axis].findall(each[0])[-1:]:
+                    known = factor(word, axis)
+                    if known:
+                        found.setdefault(known, word)
+    return list(found.values())
+
+
+def incident_energy_in(text, decimal="."):
+    """Return the one incident energy that a text tells, in meV, or None."""
+    found = {
+        value
+        for line in _lines_of(text)
+        for each in _EI.finditer(line)
+        if (value := _energy_of(each, decimal)) is not None
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _energy_of(found, decimal):
+    """Return an energy in meV, None of several, of none or in an unknown unit."""
+    value, unit = found["value"], None
+    for name in ("before", "in", "after"):
+        word = found[name]
+        if word and factor(word, "energy"):
+            unit = word
+        elif word and (name != "after" or word in _NO_UNIT):
+            return None
+    if not (found["sign"] or unit):
+        return None
+    if found["more"] and (found["last"] or not found["after"]):
+        return None
+    if "," in value and decimal != ",":
+        return None
+    energy = float(value.replace(",", ".")) * (factor(unit, "energy") if unit else 1.0)
+    return energy if 0 < energy < math.inf else None
 
 
 def split_labels(line, n_columns, delimiter):
@@ -130,6 +270,12 @@ def _spelled(text):
                      ("\\", "")):  # fmt: skip
         text = text.replace(old, new)
     return text.lower()
+
+
+def _lines_of(text):
+    """Return lines in few spellings, without runs of white space or a long end."""
+    lines = (line[:_LONGEST] for line in text.split("\n"))
+    return [" ".join(_spelled(line).split()) for line in lines]
 
 
 def _plain_unit(unit):

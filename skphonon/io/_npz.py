@@ -161,6 +161,11 @@ class _Arrays:
             raise ValueError(
                 f"{self._path}: {there[0]} must hold numbers, got type {array.dtype}."
             )
+        if 8 * array.size > self._room:
+            raise ValueError(
+                f"{self._path}: {there[0]} must hold at most {self._room // 8} numbers, "
+                f"got {array.size}."
+            )
         return array.astype(float)
 
     def unused(self):

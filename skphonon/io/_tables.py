@@ -13,9 +13,12 @@ __all__ = [
     "COMMENTS",
     "Dialect",
     "Table",
+    "bare",
     "is_row",
     "numbers",
     "read_table",
+    "refuse_axis_above",
+    "refuse_lost_rows",
     "text_lines",
 ]
 
@@ -24,11 +27,14 @@ _INLINE = re.compile(r"\s[#%!].*")  # but not in 1.#QNAN
 _HEAD_LINES, _HEAD_CHARACTERS = 200, 1 << 20  # that tell the dialect
 _HEADER_LINES = 10_000  # at most
 _SEEN = 500  # cells of a row, that tell whether it is one
+_KEPT = 4096  # characters of a comment among rows
 _LARGEST = 1e100  # of a number; beyond are signs of missing ones
 _LONGEST = 1 << 22  # characters of a line
 _NUMBER = re.compile(
     r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d{1,4}|(?P<bare>[-+]\d{3}))?"
 )
+_BEGINS = re.compile(r"[<>~≈=(]?\s*[-+]?[.,]?\d")  # of what may be a number
+_UNIT = re.compile(r"10?\s*/\s*[^\W\d]")  # such as 1/A
 _MISSING = frozenset(
     ("", "nan", "-nan", "+nan", "na", "n/a", "none", "null", "-", "--", "---", "inf",
      "+inf", "-inf", "infinity", "-infinity", "1.#qnan", "1.#inf", "-1.#ind")
@@ -50,6 +56,9 @@ class Table(NamedTuple):
     dialect: Dialect
     across: np.ndarray | None  # axis above the columns but the first, if there is one
     corner: str  # text beside that axis
+    places: list[tuple[int, bool]]  # number of each line above; whether it is a comment
+    across_line: int | None  # number of that axis, None also in a comment
+    between: list[tuple[int, str]]  # comments among the rows, those of one text once
 
 
 _DIALECTS = [
@@ -65,18 +74,70 @@ def read_table(path) -> Table:
     """Return the numbers of a text; ValueError if rows are none or unequal."""
     path = Path(path)
     dialect, header, width = _layout(path)
-    lines = [line for line in header if line.strip()]
-    across, corner = None, ""
-    if lines:
-        across, corner = _axis_above(lines[-1], dialect, width)
+    numbered = [(n, line) for n, line in enumerate(header, 1) if line.strip()]
+    across, corner, across_line = None, "", None
+    if numbered:
+        across, corner = _axis_above(numbered[-1][1], dialect, width)
     if across is not None:
-        del lines[-1]
+        number, line = numbered.pop()
+        across_line = None if is_comment(line, dialect) else number
     first = len(header)
-    values = _quickly(path, first, dialect, width)
+    between: dict[str, int] = {}
+    values = _quickly(path, first, dialect, width, between)
     if values is None:
-        values = _with_care(path, first, dialect, width)
-    lines = [line.strip().lstrip(COMMENTS + ";").strip() for line in lines]
-    return Table(values, lines, dialect, across, corner)
+        values = _with_care(path, first, dialect, width, between)
+    return Table(
+        values,
+        [bare(line) for _, line in numbered],
+        dialect,
+        across,
+        corner,
+        [(number, is_comment(line, dialect)) for number, line in numbered],
+        across_line,
+        sorted((number, line) for line, number in between.items()),
+    )
+
+
+def refuse_lost_rows(path, table, names=None):
+    """Refuse lines above the first row that may be rows with an odd number.
+
+    `names` is the place in the header of the names of columns; below it no number may
+    stand outside a comment, elsewhere no line of numbers.
+    """
+    begin, needed = (0, 0.5) if names is None else (names + 1, 0.0)
+    for (number, comment), line in zip(
+        table.places[begin:], table.header[begin:], strict=True
+    ):
+        found = cells(line, table.dialect)
+        odd = sum(_near_number(cell, table.dialect) for cell in found)
+        if not comment and len(found) > 1 and odd > needed * len(found):
+            raise ValueError(_not_a_row(path, number, line))
+
+
+def refuse_axis_above(path, table):
+    """Refuse a line above the rows of points that would be the axis of an image."""
+    if table.across_line is not None:
+        line = next(islice(text_lines(path), table.across_line - 1, None))
+        raise ValueError(_not_a_row(path, table.across_line, line))
+
+
+def _not_a_row(path, number, line):
+    return (
+        f"{path} must hold numbers in line {number}, got {line.strip()[:60]!r}. Begin "
+        "what is no row with #, or cut it off."
+    )
+
+
+def _near_number(cell, dialect):
+    """Tell whether a cell is a number, or begins as one and is no unit."""
+    if _value(cell, dialect.decimal) is not None:
+        return bool(cell)
+    return bool(_BEGINS.match(cell)) and not _UNIT.match(cell)
+
+
+def bare(line):
+    """Return a line without the signs of comments."""
+    return line.strip().lstrip(COMMENTS + ";").strip()
 
 
 def text_lines(path):
@@ -216,10 +277,14 @@ def _axis_above(line, dialect, width):
     return None, ""
 
 
-def _rows(path, first, dialect):
-    """Yield number and text of lines with numbers, without comments."""
+def _rows(path, first, dialect, comments=None):
+    """Yield number and text of lines with numbers, and keep comments with words."""
     for number, line in enumerate(text_lines(path), 1):
-        if number <= first or is_comment(line, dialect):
+        if number <= first:
+            continue
+        if is_comment(line, dialect):
+            if comments is not None and len(comments) < _HEADER_LINES:
+                comments.setdefault(bare(line[:_KEPT]), number)
             continue
         if "#" in line or "%" in line or "!" in line:
             line = _INLINE.sub("", line)
@@ -228,11 +293,13 @@ def _rows(path, first, dialect):
         yield number, line
 
 
-def _quickly(path, first, dialect, width):
+def _quickly(path, first, dialect, width, comments):
     """Return the numbers of rows without a missing one, None of others."""
     if dialect.delimiter == dialect.decimal:
         return None
-    rows = (_plainly(line, dialect) for _, line in _rows(path, first, dialect))
+    rows = (
+        _plainly(line, dialect) for _, line in _rows(path, first, dialect, comments)
+    )
     try:
         values = np.loadtxt(
             rows, delimiter=dialect.delimiter, comments=None, ndmin=2, dtype=float
@@ -257,21 +324,18 @@ def _plainly(line, dialect):
     return line.rstrip("\r\n ")
 
 
-def _with_care(path, first, dialect, width):
+def _with_care(path, first, dialect, width, comments):
     """Return the numbers of rows, and name the line that is none."""
     found = array("d")
     trailing = 0
-    for number, line in _rows(path, first, dialect):
+    for number, line in _rows(path, first, dialect, comments):
         values = numbers(line, dialect)
         if values is None and not any(cells(line, dialect)):
             continue
         if values is None:
             values = _missing_row(line, dialect)
         if values is None:
-            raise ValueError(
-                f"{path} must hold numbers in line {number}, got "
-                f"{line.strip()[:60]!r}. Begin what is no row with #, or cut it off."
-            )
+            raise ValueError(_not_a_row(path, number, line))
         if len(values) != width:
             raise ValueError(
                 f"{path} must hold {width} numbers in line {number}, as in those "

@@ -4,8 +4,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skphonon.io._labels import Label, label, split_labels
+from skphonon._warnings import warn_user
+from skphonon.instrument.measurement import MeasurementWarning
+from skphonon.io._labels import (
+    Label,
+    deviations,
+    factor,
+    label,
+    monitor_beside,
+    split_labels,
+    undivided,
+)
 from skphonon.io._points import image_of
+from skphonon.io._tables import refuse_axis_above, refuse_lost_rows
 
 __all__ = ["AXES", "READER", "Found", "column_labels", "read_image", "read_points"]
 
@@ -44,15 +55,66 @@ def column_labels(path, table, columns):
                 "columns must be q (or h, k and l), energy, intensity, error or None, "
                 f"got {', '.join(unknown)}."
             )
+        refuse_lost_rows(path, table)
+        refuse_axis_above(path, table)
         return _by_meaning(path, named)
     for place in range(len(table.header) - 1, -1, -1):
-        found = split_labels(table.header[place], n_columns, table.dialect.delimiter)
-        named = [label(each) for each in found or ()]
-        meanings = {each.meaning for each in named}
-        if "intensity" in meanings and meanings & {"energy", "q", "h"}:
+        named = _names_in(table.header[place], table)
+        if named:
+            refuse_lost_rows(path, table, place)
+            refuse_axis_above(path, table)
             units = table.header[place + 1 : place + 2]
-            return _by_meaning(path, _with_units(named, units, table))
+            named = _with_units(named, units, table)
+            _require_alike(path, table, named)
+            found = _by_meaning(path, named)
+            counts = found["intensity"][1].text
+            monitor = monitor_beside([each.text for each in named], counts)
+            if monitor:
+                warn_user(undivided(path, monitor, counts), MeasurementWarning)
+            return found
+    refuse_lost_rows(path, table)
     return None
+
+
+def _names_in(line, table):
+    """Return the labels of a line that names the columns, None of another one."""
+    found = split_labels(line, table.values.shape[1], table.dialect.delimiter)
+    if found and found[:3] == ["X", "Y", "E"]:
+        if found[3:] in ([], ["DX"]):  # as Mantid writes a cut, E being the error
+            unknown = [Label(None, None, None, each) for each in found]
+            intensity, error = label("Y"), label("error")._replace(text="E")
+            return [unknown[0], intensity, error, *unknown[3:]]
+    named = [label(each) for each in found or ()]
+    meanings = {each.meaning for each in named}
+    if "intensity" in meanings and meanings & {"energy", "q", "h"}:
+        return named
+    return None
+
+
+def _require_alike(path, table, named):
+    """Refuse names of columns among the rows that are others than those above."""
+    told = [(each.meaning, _known_unit(each)) for each in named]
+    after = {number: line for number, line in table.between}
+    for number, line in table.between:
+        again = _names_in(line, table)
+        if not again:
+            continue
+        units = [after[number + 1]] if number + 1 in after else []
+        again = _with_units(again, units, table)
+        for (meaning, unit), each in zip(told, again, strict=True):
+            here = _known_unit(each)
+            if each.meaning != meaning or (here != unit and each.unit):
+                raise ValueError(
+                    f"{path} must have the same columns in all rows, got {line[:80]!r} "
+                    f"in line {number}, and other names or units above the first row. "
+                    "Read each block from a text of its own."
+                )
+
+
+def _known_unit(said):
+    if said.meaning not in AXES or said.unit is None:
+        return None
+    return factor(said.unit, said.meaning)
 
 
 def _with_units(named, lines, table):
@@ -120,6 +182,8 @@ def read_points(path, table, labels, q, energy):
         places = np.stack([column(name) for name in "hkl"], axis=1)
     names = ["intensity", "error"] if "error" in labels else ["intensity"]
     values = [column(name) for name in names]
+    if len(values) > 1:
+        values[1] = deviations(labels["error"][1], values[1], values[0])
     finite = np.isfinite(places).reshape(len(places), -1).all(axis=1)
     placed = np.isfinite(column("energy")) & finite
     if (~placed & np.isfinite(values[0])).any() or not placed.any():

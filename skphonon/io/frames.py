@@ -3,9 +3,21 @@
 import numpy as np
 import pandas as pd
 
+from skphonon._warnings import warn_user
 from skphonon.instrument import AngleGrid
-from skphonon.instrument.measurement import Measurement, require_grid
-from skphonon.io._labels import Label, factor, label
+from skphonon.instrument.measurement import (
+    Measurement,
+    MeasurementWarning,
+    require_grid,
+)
+from skphonon.io._labels import (
+    Label,
+    deviations,
+    factor,
+    label,
+    monitor_beside,
+    undivided,
+)
 from skphonon.io._points import image_of
 
 __all__ = ["from_pandas", "to_pandas"]
@@ -121,6 +133,11 @@ def from_pandas(
         If a column is missing or in an unknown unit, a point appears twice, or the
         points form no grid.
 
+    Warns
+    -----
+    MeasurementWarning
+        If counts stand beside those of a monitor, by which they were not divided.
+
     See Also
     --------
     to_pandas : The reverse.
@@ -156,6 +173,10 @@ def from_pandas(
     columns = _by_meaning(frame)
     if "intensity" not in columns:
         return _from_image(frame, told)
+    counts = columns["intensity"][1].text
+    monitor = monitor_beside([str(each) for each in frame.columns], counts)
+    if monitor:
+        warn_user(undivided("the table", monitor, counts), MeasurementWarning)
     return _from_rows(columns, told)
 
 
@@ -241,7 +262,10 @@ def _from_rows(columns, told):
         q = columns[axis][0] * scale
     if not (np.isfinite(q).all() and np.isfinite(energy).all()):
         raise ValueError(f"{_WHERE} must have finite Q and energies. Drop other rows.")
-    values = [columns[name][0] for name in ("intensity", "error") if name in columns]
+    values = [columns["intensity"][0]]
+    if "error" in columns:
+        error, of_error = columns["error"]
+        values.append(deviations(of_error, error, values[0]))
     if not len(energy):
         raise ValueError(f"{_WHERE} must have rows, got none.")
     spectrum = None
@@ -260,7 +284,11 @@ def _from_image(frame, told):
         label("" if each.name is None else each.name)
         for each in (frame.index, frame.columns)
     ]
-    if "energy" == named[1].meaning or named[0].meaning == "q":
+    places = [
+        _is_place(*each)
+        for each in zip((frame.index, frame.columns), named, strict=True)
+    ]
+    if "energy" == named[1].meaning or (places[0] and not places[1]):
         turned, frame, named = True, frame.T, named[::-1]
     if isinstance(frame.index, pd.MultiIndex) and turned:
         raise ValueError(f"{_WHERE} must have energies on one level of an axis.")
@@ -281,6 +309,13 @@ def _from_image(frame, told):
     scale = 1.0 if axis == _ANGLE or q.ndim > 1 else _factor(named[1], "q")
     energy = energy * _factor(named[0], "energy")
     return _measurement(q * scale, energy, image, columns=axis, told=told)
+
+
+def _is_place(levels, said):
+    """Tell whether an axis of a frame is one of Q, of angles or of wavevectors."""
+    return (
+        said.meaning == "q" or said.text == _ANGLE or isinstance(levels, pd.MultiIndex)
+    )
 
 
 def _measurement(q, energy, intensity, error=None, *, columns, told):

@@ -8,6 +8,7 @@ does not tell.
 """
 
 import re
+import numpy as np
 
 from skphonon._warnings import warn_user
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
@@ -15,6 +16,7 @@ from skphonon.io._kinds import identify, require_kind
 from skphonon.io._labels import (
     Label,
     factor,
+    incident_energy_in,
     require_factor,
     units_in,
 )
@@ -42,11 +44,6 @@ _T = re.compile(
     r"(\d+(?:\.\d+)?)(?![\w.]*[\d.eE])"
 )
 _KELVIN = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*K\b")
-_EI = re.compile(
-    r"\b(?:ei|e_i|incident[ _]energy)\b[^0-9a-z]{0,9}(?:\(mev\)|in mev)?[^0-9a-z]{0,4}"
-    r"(\d+(?:\.\d+)?)(\s*mev\b)?",
-    re.IGNORECASE,
-)
 
 
 def read_text(
@@ -80,7 +77,8 @@ def read_text(
         The text.
     columns : sequence of str, default=None
         Meaning of each column of a table of points: "q" or "h", "k" and "l",
-        "energy", "intensity", "error", and None where it does not matter. None finds it
+        "energy", "intensity", "error" (or "variance", or "error (%)" of a share of the
+        intensity), and None where it does not matter. None finds it
         in the line above the numbers, such as ``# |Q| (1/A), E (meV), S(Q,E), error``.
     rows : {"energy", "q"}, default=None
         Axis down the first column of an image. None finds it in the cell above that,
@@ -105,7 +103,8 @@ def read_text(
     units : str, default=None
         Units of the intensities. None finds them in the name of the column.
     error_path : str or path-like, default=None
-        Text of the same form with the standard deviations of an image.
+        Text of the same form with the standard deviations of an image. Its axes, if
+        it has any, may be in another order, but must have the same values.
 
     Returns
     -------
@@ -126,8 +125,9 @@ def read_text(
     Warns
     -----
     MeasurementWarning
-        If a unit given is another than that in the text, or intensities lie where no
-        neutron of the incident energy can arrive.
+        If a unit given is another than that in the text, counts stand beside those of
+        a monitor, by which they were not divided, or intensities lie where no neutron
+        of the incident energy can arrive.
 
     See Also
     --------
@@ -161,18 +161,21 @@ def read_text(
     text = "\n".join(table.header)
     own = any(_is_own(line, table.dialect.delimiter) for line in table.header)
     factors = _factors(path, found, text, (energy_unit, q_unit), (energy, q), own)
+    _require_same_units(path, table, factors, (energy_unit, q_unit), (energy, q))
     error = found.error
     if error_path is not None:
-        error = read_image(
-            error_path, read_table(error_path), rows, q, energy
-        ).intensity
+        error = _errors_of(found, path, error_path, rows, q, energy)
     said = found.labels.get("intensity", Label(None, None, None, ""))
     return Measurement.from_arrays(
         found.q * factors["q"],
         found.energy * factors["energy"],
         found.intensity,
         error,
-        incident_energy=_incident_energy(text, incident_energy),
+        incident_energy=(
+            incident_energy_in(text, table.dialect.decimal)
+            if incident_energy is None
+            else incident_energy
+        ),
         temperature=_temperature(text, temperature),
         quantity=quantity or said.quantity,
         units=units or said.unit or _counts(said.text),
@@ -181,12 +184,35 @@ def read_text(
     )
 
 
+def _errors_of(found, path, error_path, rows, q, energy):
+    """Return the image of errors in the order of that of intensities."""
+    errors = read_image(error_path, read_table(error_path), rows, q, energy)
+    image = errors.intensity
+    if q is not None and energy is not None:  # neither text has axes
+        return image
+    for place, name in enumerate(AXES):
+        wanted, got = getattr(found, name), getattr(errors, name)
+        alike = wanted.ndim == 1 and wanted.shape == got.shape
+        order, other = np.argsort(wanted, axis=0), np.argsort(got, axis=0)
+        if not alike or not np.allclose(
+            wanted[order], got[other], rtol=1e-5, atol=1e-9
+        ):
+            raise ValueError(
+                f"{error_path} must have the axes of {path}, got {len(got)} values of "
+                f"{name} from {np.min(got):g} to {np.max(got):g}, not {len(wanted)} "
+                f"from {np.min(wanted):g} to {np.max(wanted):g}, or others between. "
+                "Write both texts with the same axes in the same units."
+            )
+        image = np.take(image, other[np.argsort(order)], place)
+    return image
+
+
 # Units and settings
 
 
 def _factors(path, found, text, units, given, own):
     """Return what the units of both axes are in meV and 1/Angstrom."""
-    text, factors = _EI.sub("", text), {}
+    factors = {}
     wavevectors = found.q.ndim == 2
     for name, unit, known in zip(AXES, units, given, strict=True):
         if known is not None or (name == "q" and wavevectors):
@@ -233,11 +259,21 @@ def _temperature(text, given):
     return min(every) if given is None and found and len(every) == 1 else given
 
 
-def _incident_energy(text, given):
-    found = {float(value) for value, _ in _EI.findall(text)}
-    if given is None and len(found) == 1 and 0 < min(found):
-        return min(found)
-    return given
+def _require_same_units(path, table, factors, units, given):
+    """Refuse comments among the rows that tell another unit than those above."""
+    for name, unit, known in zip(AXES, units, given, strict=True):
+        for number, line in table.between if unit is None and known is None else ():
+            others = [
+                each
+                for each in units_in(line, name)
+                if factor(each, name) != factors[name]
+            ]
+            if others:
+                raise ValueError(
+                    f"{path} must have {name} in one unit, got {others[0]!r} in line "
+                    f"{number} and another one above. Read each block from a text of "
+                    f"its own, or pass {name}_unit if all are in one."
+                )
 
 
 def _counts(name):

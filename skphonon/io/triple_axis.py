@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from skphonon._warnings import warn_user
 from skphonon.instrument import PathGrid
@@ -245,11 +246,12 @@ def _together(points, tolerance):
     Members of a group lie within the tolerance of its first one.
     """
     number = np.full(len(points), -1)
-    for first in range(len(points)):
+    tree, groups = cKDTree(points), 0
+    for first, point in enumerate(points):
         if number[first] < 0:
-            near = np.abs(points[first:] - points[first]).max(axis=1) <= tolerance
-            fresh = np.flatnonzero(near & (number[first:] < 0)) + first
-            number[fresh] = number.max() + 1
+            near = np.array(tree.query_ball_point(point, tolerance, p=np.inf))
+            number[near[number[near] < 0]] = groups
+            groups += 1
     return number
 
 

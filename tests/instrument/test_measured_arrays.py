@@ -103,6 +103,18 @@ def test_labels_of_a_frame_tell_a_square_image():
     assert_array_equal(Measurement.from_arrays(q, energy, named).data, found.data)
 
 
+@pytest.mark.parametrize("shape", [(5, 4), (4, 5)])
+def test_borders_that_fit_in_two_ways_are_refused(shape):
+    axis, image = np.arange(1.0, 6.0), np.ones(shape)
+    with pytest.raises(ValueError, match=r"fits in two ways. Give centres of bins"):
+        Measurement.from_arrays(axis, axis * 2, image)
+    centres = (axis[1:] + axis[:-1]) / 2
+    found = Measurement.from_arrays(centres, axis * 2, image)
+    assert found.grid.shape == (5, 4)
+    frame = pd.DataFrame(np.ones((5, 5)), index=axis, columns=axis * 2)
+    assert Measurement.from_arrays(axis, axis * 2, frame).grid.shape == (5, 5)
+
+
 def test_a_square_image_is_held_against_the_kinematic_limit():
     q = np.linspace(0.1, 12, ENERGY.size)
     seen = SpectrumGrid(ENERGY, q, incident_energy=50.0, two_theta=(3, 136)).mask

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skphonon import CrystalGrid, Measurement, PathGrid, SpectrumGrid
-from skphonon.instrument import AngleGrid
+from skphonon.instrument import AngleGrid, MeasurementWarning
 from skphonon.io.frames import from_pandas, to_pandas
 from skphonon.physics.constants import MEV_PER_THZ
 
@@ -106,6 +106,30 @@ def test_names_and_units_of_other_people():
     assert from_pandas(image.T).grid == found.grid
     plain = pd.DataFrame([[1, 2, 3], [4, 5, 6]], index=[5, 10], columns=[1, 2, 3])
     assert_array_equal(from_pandas(plain).grid.energy, [5, 10])
+
+
+def test_variances_shares_and_monitors():
+    table = {"q": [1, 2], "E": [5, 5], "counts": [4.0, 8.0]}
+    for name, values in (("variance", [4, 16]), ("error (%)", [50, 50])):
+        found = from_pandas(pd.DataFrame({**table, name: values}))
+        assert_array_equal(found.error, [[2, 4]])
+    with pytest.warns(MeasurementWarning, match="not divided by 'monitor'"):
+        from_pandas(pd.DataFrame({**table, "monitor": [10, 20]}))
+
+
+def test_an_index_of_angles_or_wavevectors_is_no_energy():
+    values = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    angles = pd.Index([10.0, 20.0, 30.0], name="two_theta")
+    found = from_pandas(
+        pd.DataFrame(values, index=angles, columns=[5.0, 8.0]), incident_energy=25.0
+    )
+    assert_array_equal(found.grid.energy, [5, 8])
+    assert_array_equal(found.grid.axes()[1], angles)
+    assert_array_equal(found.data, [[1, 3, 5, 2, 4, 6]])
+    hkl = pd.MultiIndex.from_arrays(np.eye(3), names=list("hkl"))
+    found = from_pandas(pd.DataFrame(values, index=hkl, columns=[5.0, 8.0]))
+    assert_array_equal(found.grid.energy, [5, 8])
+    assert_array_equal(found.grid.wavevectors, np.eye(3))
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_workbooks_of_excel(tmp_path, names, key):
             file.writestr(name, "<xml/>")
     assert identify(path).key == key
     if key == "xlsx":
-        with pytest.raises(ValueError, match="an Excel workbook. Save it as CSV"):
+        with pytest.raises(ValueError, match=r"an Excel workbook\. Save it as CSV"):
             read_arrays(path)
 
 

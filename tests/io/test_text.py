@@ -154,6 +154,72 @@ def test_the_unit_of_the_incident_energy_is_not_that_of_the_axis(path):
         read_text(path)
 
 
+@pytest.mark.parametrize(
+    "comment",
+    ["resolution 30 ueV", "energy resolution in ueV", "incident energy in meV",
+     "Gap at 3 THz", "E from 0 to 50 meV", "E_f (meV) 14", "S(Q,E) in 1/meV"],
+)  # fmt: skip
+def test_a_unit_of_something_else_is_not_that_of_the_energies(path, comment):
+    write_points(path, ROWS, f"# {comment}\n# Q (1/A) E I err")
+    with pytest.raises(ValueError, match="The unit of energy in"):
+        read_text(path)
+    check(read_text(path, energy_unit="meV"))
+    write_points(path, ROWS, f"# {comment}\n# Q (1/A) E (meV) I err")
+    check(read_text(path))
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["energy in meV", "Energies are in meV", "hw (meV)", "DeltaE/meV",
+     "energy unit: meV", "Unit of energy transfer = meV", "E, meV"],
+)  # fmt: skip
+def test_a_comment_tells_the_unit_of_the_energies(path, comment):
+    write_points(path, ROWS, f"# resolution 30 ueV\n# {comment}\n# Q (1/A) E I err")
+    check(read_text(path))
+
+
+@pytest.mark.parametrize(
+    ("comment", "expected"),
+    [
+        ("Ei = 50.5 meV", 50.5),
+        ("Ei=50", 50),
+        ("E_i: 1.2e2 meV", 120),
+        ("Incident energy (meV) 50", 50),
+        ("incident energy in ueV = 25000", 25),
+        ("Ei = 50000 µeV, 300 Hz", 50),
+        ("Ei = 12 THz", 12 * MEV_PER_THZ),
+        ("Ei = 0.05 eV", 50),
+        ("Ei = 400 1/cm", 400 * MEV_PER_INVERSE_CM),
+        ("Ei = 400 cm^-1", 400 * MEV_PER_INVERSE_CM),
+        ("Ei = 50 ± 0.5 meV", 50),
+        ("Ei = 20-60 meV", None),
+        ("Ei = 20 - 60 meV", None),
+        ("Ei = 20 to 60 meV", None),
+        ("Ei = 20 to 60", None),
+        ("Ei = 25, 50 meV", None),
+        ("Ei = 25 meV and 50 meV", None),
+        ("Ei - 12", None),
+        ("column Ei 3", None),
+        ("Ei = 4 A", None),
+        ("Ei = 50,5 meV", None),
+        ("Ei = -5", None),
+    ],
+)
+def test_incident_energy_of_a_comment(path, comment, expected):
+    rows = [[1.0, 2.0, 3.0], [1.5, 2.0, 4.0]]
+    write_points(path, rows, f"# {comment}\n# Q (1/A) E (meV) I")
+    if expected is None:
+        assert read_text(path).incident_energy is None
+    else:
+        assert_allclose(read_text(path).incident_energy, expected)
+
+
+def test_incident_energy_with_a_decimal_comma(path):
+    write_points(path, ROWS, "# Ei = 50,5 meV\n" + HEADER, decimal=",")
+    assert read_text(path).incident_energy == 50.5
+    assert read_text(path, incident_energy=60.0).incident_energy == 60
+
+
 @pytest.mark.parametrize("order", [[3, 1, 0, 2], [1, 0, 2, 3]])
 def test_columns_in_any_order_and_among_others(path, order):
     rows = np.column_stack([ROWS, np.arange(len(ROWS))])[:, [*order, 4]]
@@ -201,6 +267,49 @@ def test_blocks_comments_and_a_delimiter_at_the_end(path):
     check(read_text(path))
     lines[6] = lines[6].rstrip(",") + " # odd"
     path.write_text("\n".join(line.rstrip(",") for line in lines))
+    check(read_text(path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "variance",
+        "var",
+        "\u03c3^2",
+        "err^2",
+        "sigma2",
+        "Sigma^2",
+        "error²",
+        "Variance (counts^2)",
+    ],
+)
+def test_variances_become_errors(path, name):
+    rows = ROWS.copy()
+    rows[:, 3] **= 2
+    write_points(path, rows, f"Q (1/A),E (meV),I,{name}", delimiter=",")
+    check(read_text(path))
+    write_points(path, rows, "")
+    check(read_text(path, columns=["Q (1/A)", "E (meV)", "intensity", name]))
+
+
+@pytest.mark.parametrize("name", ["error (%)", "err [%]", "sigma in percent", "error%"])
+def test_errors_in_percent(path, name):
+    rows = ROWS.copy()
+    rows[:, 3] *= 100 / rows[:, 2]
+    write_points(path, rows, f"Q (1/A),E (meV),I,{name}", delimiter=",")
+    check(read_text(path))
+    write_points(path, rows, "Q E I err\n1/A meV counts %")
+    check(read_text(path))
+
+
+@pytest.mark.parametrize("name", ["monitor", "Mon", "monitor_1", "Monitor (counts)"])
+def test_counts_that_no_monitor_divides_are_said(path, name):
+    rows = np.column_stack([ROWS, np.full(len(ROWS), 1e4)])
+    write_points(path, rows, f"Q (1/A),E (meV),counts,err,{name}", delimiter=",")
+    with pytest.warns(MeasurementWarning, match="were not divided by '[mM]on"):
+        check(read_text(path))
+    check(read_text(path, columns=["Q (1/A)", "E (meV)", "counts", "err", None]))
+    write_points(path, rows, f"Q (1/A),E (meV),S(Q E),err,{name}", delimiter=",")
     check(read_text(path))
 
 
@@ -310,6 +419,21 @@ def test_an_image_without_axes(path, tmp_path):
     assert_array_equal(found.data, [[1, 2, 3, 4, 5, 6]])
 
 
+def test_the_axes_of_errors_are_heeded(path, tmp_path):
+    units = {"energy_unit": "meV", "q_unit": "1/A", "error_path": tmp_path / "e.txt"}
+    write_image(path, ENERGY, Q, IMAGE, corner="energy")
+    order = [3, 0, 4, 1, 2]
+    write_image(tmp_path / "e.txt", Q[::-1], ENERGY[order], ERROR[order, ::-1].T,
+                corner="q")  # fmt: skip
+    check(read_text(path, **units))
+    for energy, q in ((ENERGY + 1, Q), (ENERGY, Q * 1.01), (ENERGY[:-1], Q)):
+        write_image(
+            tmp_path / "e.txt", energy, q, ERROR[: len(energy)], corner="energy"
+        )
+        with pytest.raises(ValueError, match=r"e\.txt must have the axes of .*a\.txt"):
+            read_text(path, **units)
+
+
 def test_published_spin_waves(data_folder):
     """An image without axes, 121 energies at 217 points of a path."""
     folder = data_folder / "la2nio4"
@@ -377,6 +501,83 @@ def test_what_is_refused(path, content, given, message):
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
         read_text(path, **given)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["1 5 <0.1 0.1", "1.0* 5 2 0.1", "0x10 5 2 0.1", "1 5 0.1", "1 5 2 0.1 3",
+     "a 5 2 0.1", "1 5 2 0.1f", "1 5 n.d. 0.1"],
+)  # fmt: skip
+@pytest.mark.parametrize("header", [HEADER, "q energy I err\n1/A meV arb.u. arb.u."])
+def test_no_row_is_lost_above_the_first_good_one(path, row, header):
+    rows = "1 6 2 0.1\n2 5 3 0.1\n2 6 4 0.1\n"
+    path.write_text(f"{header}\n# a comment of 3 words\n{row}\n{rows}")
+    line = header.count("\n") + 3
+    with pytest.raises(ValueError, match=rf"in line {line}, .*Begin"):
+        read_text(path)
+    if row[0] == "a":
+        return
+    path.write_text(f"{row}\n{rows}")
+    with pytest.raises(ValueError, match=r"line 1, got .*Begin what is no row with #"):
+        read_text(path, columns=["Q (1/A)", "E (meV)", "I", "err"])
+
+
+def test_no_row_of_an_image_is_lost(path):
+    path.write_text("E\\Q,0.5,1,1.5\n-1,<2,3,4\n1,2,3,4\n2,3,4,5\n")
+    for rows in (None, "energy"):
+        with pytest.raises(ValueError, match=r"line [12], got .*Begin what is no row"):
+            read_text(path, rows=rows, energy_unit="meV", q_unit="1/A")
+
+
+def test_words_above_the_names_are_no_rows(path):
+    write_points(path, ROWS, "Sample 3 at 300 K\n10 scans\nq (1/A) E (meV) I err")
+    check(read_text(path))
+
+
+@pytest.mark.parametrize("more", ["", " , DX"])
+def test_a_cut_of_mantid(path, more):
+    rows = np.array([[1.0, 5.0, 0.5, 0.0], [2.0, 6.0, 0.7, 0.0], [3.0, 4.0, 0.6, 0.0]])
+    names = f"# X , Y , E{more}"
+    write_points(path, rows if more else rows[:, :3], names, delimiter=",")
+    with pytest.raises(ValueError, match=r"column of energy, got 'Y', 'E' .*columns"):
+        read_text(path, q=1.5)
+    columns = ["E (meV)", "intensity", "error", *([None] if more else [])]
+    found = read_text(path, q=1.5, columns=columns)
+    assert_array_equal(found.data, [[5, 6, 4]])
+    assert_array_equal(found.error, [[0.5, 0.7, 0.6]])
+
+
+@pytest.mark.parametrize(
+    "names", ["# E (meV)  |Q| (1/A)  S(Q,E)  error", "# |Q| (1/A)  E (THz)  S  error"]
+)
+def test_other_columns_of_a_later_block(path, names):
+    write_points(path, ROWS, HEADER)
+    lines = path.read_text().splitlines()
+    lines[4:4] = [names]
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"same columns in all rows, got .* in line 5"):
+        read_text(path)
+    lines[4] = HEADER
+    path.write_text("\n".join(lines))
+    check(read_text(path))
+
+
+def test_another_unit_of_a_later_block(path):
+    write_points(path, ROWS, HEADER)
+    lines = path.read_text().splitlines()
+    lines[4:4] = ["# resolution 30 ueV", "# energy in THz"]
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="energy in one unit, got 'thz' in line 6"):
+        read_text(path)
+    check(read_text(path, energy_unit="meV"))
+
+
+@pytest.mark.parametrize("part", ["Ei ", "E (meV) ", "ei (", "Ei" + " " * 4000, "E "])
+def test_a_long_comment_is_no_trouble(path, part):
+    line = (part * (2_000_000 // len(part)))[:2_000_000]
+    write_points(path, ROWS, f"# {line}\n{HEADER}")
+    path.write_text(path.read_text() + f"# {line}\n")
+    check(read_text(path))
 
 
 def test_a_line_without_end(path):

@@ -11,7 +11,7 @@ from skphonon import SingleCrystalSimulator
 from skphonon.instrument import MeasurementWarning
 from skphonon.instrument.measurement import simulator_settings
 from skphonon.io import read_arrays, write_arrays
-from skphonon.io.triple_axis import read_triple_axis
+from skphonon.io.triple_axis import _together, read_triple_axis
 from skphonon.physics.constants import MEV_PER_THZ, NEUTRON_HBAR2_OVER_2M
 
 ENERGY = np.arange(2.0, 7.0)
@@ -113,6 +113,20 @@ def test_points_measured_twice_are_added(tmp_path):
     assert apart.grid.shape == (5, 2)
     apart = read_triple_axis(paths, energy_tolerance=0.01)
     assert apart.grid.shape == (10, 1)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.004, 0.02])
+def test_groups_are_about_their_first_point(tolerance):
+    """As a plain loop finds them."""
+    points = np.random.default_rng(0).uniform(0, 0.1, (400, 3)).round(3)
+    firsts, expected = [], []
+    for point in points:
+        near = [np.abs(point - each).max() <= tolerance for each in firsts]
+        if not any(near):
+            firsts.append(point)
+            near.append(True)
+        expected.append(near.index(True))
+    assert_array_equal(_together(points, tolerance), expected)
 
 
 def test_small_steps_that_are_swallowed_are_said(tmp_path):
