@@ -239,11 +239,12 @@ def _energy_of(found, decimal):
 
 def split_labels(line, n_columns, delimiter):
     """Return a line as that many labels, None if it is of another number."""
-    line = line.strip()
+    line = line.strip(" \r\n")
     if len(line) > _LONGEST:
         return None
     ways = [delimiter] if delimiter else []
     for way in (*ways, "\t", ";", r",(?![^(\[]*[)\]])", r"\s{2,}", None, r"\s+"):
+        line = line if way == delimiter else line.strip()
         if way is None:  # a name with its unit in brackets
             found = re.findall(r"[^\s(\[]\S*(?:\s+[(\[][^)\]]*[)\]])*", line)
         elif len(way) == 1 and way in ",;\t":

@@ -163,8 +163,8 @@ class _Arrays:
             )
         if 8 * array.size > self._room:
             raise ValueError(
-                f"{self._path}: {there[0]} must hold at most {self._room // 8} numbers, "
-                f"got {array.size}."
+                f"{self._path}: {there[0]} must hold at most {self._room // 8} "
+                f"numbers, got {array.size}."
             )
         return array.astype(float)
 

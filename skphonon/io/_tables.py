@@ -137,7 +137,8 @@ def _near_number(cell, dialect):
 
 def bare(line):
     """Return a line without the signs of comments."""
-    return line.strip().lstrip(COMMENTS + ";").strip()
+    # tabs stay: the first name of a column may be empty
+    return line.strip(" \r\n").lstrip(COMMENTS + ";").strip(" \r\n")
 
 
 def text_lines(path):
@@ -192,7 +193,14 @@ def cells(line, dialect):
         parts = _quoted_cells(line, dialect.delimiter)
     else:
         parts = line.split(dialect.delimiter)
-    return [part.strip().strip("\"'").strip() for part in parts]
+    return [_unquoted(part.strip()) for part in parts]
+
+
+def _unquoted(cell):
+    """Return what stands between quotes; a quote at one end is part of a cell."""
+    if len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'":
+        return cell[1:-1].strip()
+    return cell
 
 
 def _quoted_cells(line, delimiter):

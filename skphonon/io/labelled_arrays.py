@@ -211,7 +211,7 @@ def from_scipp(
             told[each] = _told(sc, array, each, unit)
     for each in _TEXTS:
         coord = array.coords.get(each)
-        if not told[each] and coord is not None and coord.dtype == "string":
+        if not told[each] and coord is not None and str(coord.dtype) == "string":
             told[each] = None if coord.dims else coord.value
     angles = {_ANGLE: places} if name == _ANGLE else {}
     return Measurement.from_arrays(

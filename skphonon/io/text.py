@@ -8,6 +8,7 @@ does not tell.
 """
 
 import re
+
 import numpy as np
 
 from skphonon._warnings import warn_user

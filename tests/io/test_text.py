@@ -615,7 +615,7 @@ def test_the_own_table_is_in_own_units(path, index):
     check(read_text(path))
     to_pandas(original.replace(error=None)).to_csv(path, index=index, sep="\t")
     check(read_text(path), error=False)
-    path.write_text("# THz\n" + path.read_text())
+    path.write_text("# energy in THz\n" + path.read_text())
     assert_allclose(read_text(path).grid.energy, ENERGY * MEV_PER_THZ)
 
 
