@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 _REACH = 2.5  # widths on either side that are fitted
 _ROUNDS = 4
 _ROUNDING = 1e-9  # of intensities
+_MIXED = 1e-3  # share of a parameter in a combination that nothing tells
 _SEEN = 5.0  # standard errors that the area of a line must have
 _SEARCHED = 0.12  # share of the incident energy on either side of zero
 _SEARCHED_MEV = 10.0  # where that is not known
@@ -283,15 +284,56 @@ def _fit(
     )
     n_free = len(y) - 4
     chi2 = float((found.fun**2).sum()) / max(n_free, 1)
-    inverse = np.linalg.pinv(found.jac.T @ found.jac)
     factor = max(chi2, 1.0) if known else chi2
-    std = np.sqrt(np.abs(np.diag(inverse)) * factor) if n_free else np.full(4, np.inf)
+    std = np.full(4, np.inf)
+    if n_free:
+        std = _errors(found.jac) * np.sqrt(factor)
     area, zero, log_width, base = (float(each) for each in found.x)
     width = float(np.exp(log_width))
+    step = float(np.median(highs - lows))
+    zero_std, width_std = _with_bins(std[1], width, width * std[2], step)
     return ElasticFit(
-        zero, std[1], width, width * std[2], area, std[0], base, np.nan,
+        zero, zero_std, width, width_std, area, std[0], base, np.nan,
         chi2 if known else np.nan,
     )  # fmt: skip
+
+
+def _errors(jacobian: Array) -> Array:
+    """Return standard errors, infinite where nothing tells of a parameter."""
+    size = np.sqrt((jacobian**2).sum(axis=0))
+    told = size > 0
+    std = np.full(len(size), np.inf)
+    if not told.any():
+        return std
+    _, stretch, directions = np.linalg.svd(jacobian[:, told] / size[told])
+    stretch = np.pad(stretch, (0, len(directions) - len(stretch)))
+    known = stretch > _ROUNDING * stretch[0]
+    inverse = np.where(known, 1 / np.where(known, stretch, 1.0), 0.0)
+    own = np.sqrt(((directions * inverse[:, None]) ** 2).sum(axis=0))
+    unknown = (np.abs(directions[~known]) > _MIXED).any(axis=0)
+    std[told] = np.where(unknown, np.inf, own / size[told])
+    return std
+
+
+def _with_bins(
+    zero_std: float, width: float, width_std: float, step: float
+) -> tuple[float, float]:
+    r"""Return errors of place and width that hold what wide bins hide.
+
+    The mean of a Gaussian in bins of width h wavers with its place in the bin by about
+    :math:`h e^{-2 \pi^2 \sigma^2 / h^2}`, and a line within one bin may lie anywhere. Below
+    half a bin, wide and narrow lines with few neighbours that count look alike.
+    """
+    narrow = max(width - 2 * width_std, 0.0) if np.isfinite(width_std) else 0.0
+    anywhere = step / np.sqrt(12)
+    hidden = anywhere * np.exp(-2 * (np.pi * narrow / step) ** 2)
+    if narrow < step / 2:
+        hidden = max(hidden, anywhere / 3)
+    if not np.isfinite(zero_std):
+        zero_std = anywhere
+    if not np.isfinite(width_std):
+        width_std = anywhere
+    return float(np.hypot(zero_std, hidden)), float(np.hypot(width_std, hidden))
 
 
 def _highest(centre: Array, values: Array, fit: ElasticFit) -> float:
