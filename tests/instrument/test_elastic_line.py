@@ -37,3 +37,23 @@ def test_a_line_within_one_bin():
         fit = fit_elastic_line(edges + 0.75, *line, 7.2)
         assert abs(fit.zero) < 2 * fit.zero_std
         assert fit.zero_std > 0.1
+
+
+@pytest.mark.parametrize("slope", [0.002, 0.005, 0.02])
+@pytest.mark.parametrize("zero", [0.0, 0.4])
+def test_phonons_on_one_side_do_not_move_the_zero(slope, zero):
+    for seed in range(6):
+        line = counted_line(seed, width=1.2, step=0.5, zero=zero, slope=slope)
+        fit = fit_elastic_line(*line, 7.2)
+        assert abs(fit.zero - zero) < 3.5 * fit.zero_std
+        assert abs(fit.zero - zero) < 0.1
+        assert fit.zero_std < 0.15
+
+
+def test_a_constant_background_costs_no_precision():
+    fits = [
+        fit_elastic_line(*counted_line(seed, width=1.2, step=0.5), 7.2)
+        for seed in range(20)
+    ]
+    assert np.median([fit.zero_std for fit in fits]) < 0.016
+    assert 0.5 < np.std([fit.zero / fit.zero_std for fit in fits]) < 1.4
