@@ -1,13 +1,14 @@
 r"""The elastic line: at which energy the data have their zero, and how wide it is.
 
 A Gaussian of standard deviation :math:`\sigma` about :math:`E_0`, collected in the bins
-of the measurement, with a constant beneath it, is fitted within 2.5 widths of its
-centre. So the width of bins is not part of :math:`\sigma`, as it is none of the
+of the measurement, with a background beneath it, is fitted within 2.5 widths of its
+centre. The background is constant, or has a slope on either side where that is much
+more likely, as with phonons on one side; its error holds by how much that moves it. So the width of bins is not part of :math:`\sigma`, as it is none of the
 `energy_resolution` of simulators. Lines of pulsed sources have a tail; the Gaussian
 follows the core.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,10 @@ Array = NDArray[np.float64]
 _REACH = 2.5  # widths on either side that are fitted
 _ROUNDS = 4
 _ROUNDING = 1e-9  # of intensities
+_SLOPED = 9  # bins, for slopes of the background
+_DECISIVE = 10.0  # fall of chi squared with two slopes that speaks for them
+_POSSIBLE = 3.0  # the same where they cannot be excluded
+_MIXED = 1e-3  # share of a parameter in a combination that nothing tells
 _SEEN = 5.0  # standard errors that the area of a line must have
 _SEARCHED = 0.12  # share of the incident energy on either side of zero
 _SEARCHED_MEV = 10.0  # where that is not known
@@ -40,11 +45,13 @@ class ElasticFit(NamedTuple):
     area, area_std : float
         Integral over energy and its error, in the unit of the data times meV.
     background : float
-        Constant beneath the line.
+        Beneath the centre of the line.
     maximum : float
         Energy of the highest point of a parabola through the three highest bins.
     reduced_chi2 : float
         Of the fit; NaN without errors in the data.
+    slopes : tuple of float
+        Of the background below and above the line, where it has any.
     """
 
     zero: float
@@ -56,6 +63,7 @@ class ElasticFit(NamedTuple):
     background: float
     maximum: float
     reduced_chi2: float
+    slopes: tuple[float, float] = (0.0, 0.0)
 
     @property
     def seen(self) -> bool:
@@ -76,7 +84,11 @@ class ElasticFit(NamedTuple):
             In the unit of the data.
         """
         kernel = bin_kernel(edges, [self.zero], [self.width])[:, 0]
-        return self.area * kernel + self.background
+        reach = _REACH * self.width
+        away = np.clip((edges[1:] + edges[:-1]) / 2 - self.zero, -reach, reach)
+        below, above = self.slopes
+        beneath = self.background + np.where(away < 0, below, above) * away
+        return self.area * kernel + beneath
 
 
 _NOTHING = ElasticFit(*[np.nan] * 9)
@@ -268,30 +280,95 @@ def _fit(
     if known:
         sigma = np.maximum(error[inside], _ROUNDING * largest)
 
-    def residual(p: Array) -> Array:
-        borders = np.stack([lows, highs], axis=-1)
-        line = bin_kernel(borders, [p[1]], [np.exp(p[2])])[:, 0, 0]
-        return (p[0] * line + p[3] - y) / sigma
-
     area, zero, width, base = start
-    found = least_squares(
-        residual,
-        [area, zero, np.log(width), base],
-        x_scale=[max(abs(area), 1e-300), width, 1.0, max(abs(base), largest)],
-        method="trf",
-        max_nfev=200,
-    )
-    n_free = len(y) - 4
-    chi2 = float((found.fun**2).sum()) / max(n_free, 1)
-    inverse = np.linalg.pinv(found.jac.T @ found.jac)
-    factor = max(chi2, 1.0) if known else chi2
-    std = np.sqrt(np.abs(np.diag(inverse)) * factor) if n_free else np.full(4, np.inf)
-    area, zero, log_width, base = (float(each) for each in found.x)
+    borders = np.stack([lows, highs], axis=-1)
+    middle = (lows + highs) / 2
+
+    def residual(p: Array) -> Array:
+        line = bin_kernel(borders, [p[1]], [np.exp(p[2])])[:, 0, 0]
+        beneath = p[3]
+        if len(p) > 4:
+            away = middle - p[1]
+            beneath = p[3] + np.where(away < 0, p[4], p[5]) * away
+        return (p[0] * line + beneath - y) / sigma
+
+    def fitted(begin: Array, scale: Array) -> Any:
+        return least_squares(residual, begin, x_scale=scale, method="trf", max_nfev=200)
+
+    scale = np.array([max(abs(area), 1e-300), width, 1.0, max(abs(base), largest)])
+    found = fitted(np.array([area, zero, np.log(width), base]), scale)
+    std, chi2 = _told(found, known)
+    values, slopes, moved = found.x, (0.0, 0.0), 0.0
+    if len(y) >= _SLOPED:
+        steep = float(largest / width)
+        sloped = fitted(np.pad(found.x, (0, 2)), np.append(scale, [steep, steep]))
+        of_sloped, rest = _told(sloped, known)
+        # what noise alone moves between two fits of the same data is in their errors
+        noise = max(of_sloped[1] ** 2 - std[1] ** 2, 0.0)
+        moved = np.sqrt(max((sloped.x[1] - found.x[1]) ** 2 - noise, 0.0))
+        gain = 2 * (found.cost - sloped.cost) / (max(rest, 1.0) if known else rest)
+        if gain < _POSSIBLE:
+            moved = 0.0
+        elif gain > _DECISIVE and np.isfinite(of_sloped[1]):
+            std, chi2, moved = of_sloped[:4], rest, moved / 2
+            values, slopes = sloped.x[:4], (float(sloped.x[4]), float(sloped.x[5]))
+    area, zero, log_width, base = (float(each) for each in values)
     width = float(np.exp(log_width))
+    step = float(np.median(highs - lows))
+    zero_std, width_std = _with_bins(std[1], width, width * std[2], step)
     return ElasticFit(
-        zero, std[1], width, width * std[2], area, std[0], base, np.nan,
-        chi2 if known else np.nan,
+        zero, float(np.hypot(zero_std, moved)), width, width_std, area, std[0], base,
+        np.nan, chi2 if known else np.nan, slopes,
     )  # fmt: skip
+
+
+def _told(found: Any, known: bool) -> tuple[Array, float]:
+    """Return standard errors of a fit and its reduced chi squared."""
+    n_points, n_terms = found.jac.shape
+    n_free = n_points - n_terms
+    chi2 = 2 * float(found.cost) / max(n_free, 1)
+    if not n_free:
+        return np.full(n_terms, np.inf), chi2
+    factor = max(chi2, 1.0) if known else chi2
+    return _errors(found.jac) * np.sqrt(factor), chi2
+
+
+def _errors(jacobian: Array) -> Array:
+    """Return standard errors, infinite where nothing tells of a parameter."""
+    size = np.sqrt((jacobian**2).sum(axis=0))
+    told = size > 0
+    std = np.full(len(size), np.inf)
+    if not told.any():
+        return std
+    _, stretch, directions = np.linalg.svd(jacobian[:, told] / size[told])
+    stretch = np.pad(stretch, (0, len(directions) - len(stretch)))
+    known = stretch > _ROUNDING * stretch[0]
+    inverse = np.where(known, 1 / np.where(known, stretch, 1.0), 0.0)
+    own = np.sqrt(((directions * inverse[:, None]) ** 2).sum(axis=0))
+    unknown = (np.abs(directions[~known]) > _MIXED).any(axis=0)
+    std[told] = np.where(unknown, np.inf, own / size[told])
+    return std
+
+
+def _with_bins(
+    zero_std: float, width: float, width_std: float, step: float
+) -> tuple[float, float]:
+    r"""Return errors of place and width that hold what wide bins hide.
+
+    The mean of a Gaussian in bins of width h wavers with its place in the bin by about
+    :math:`h e^{-2 \pi^2 \sigma^2 / h^2}`, and a line within one bin may lie anywhere.
+    Wide and narrow lines look alike below half a bin, where few bins count.
+    """
+    narrow = max(width - 2 * width_std, 0.0) if np.isfinite(width_std) else 0.0
+    anywhere = step / np.sqrt(12)
+    hidden = anywhere * np.exp(-2 * (np.pi * narrow / step) ** 2)
+    if narrow < step / 2:
+        hidden = max(hidden, anywhere / 3)
+    if not np.isfinite(zero_std):
+        zero_std = anywhere
+    if not np.isfinite(width_std):
+        width_std = anywhere
+    return float(np.hypot(zero_std, hidden)), float(np.hypot(width_std, hidden))
 
 
 def _highest(centre: Array, values: Array, fit: ElasticFit) -> float:
