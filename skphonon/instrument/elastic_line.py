@@ -3,7 +3,8 @@ r"""The elastic line: at which energy the data have their zero, and how wide it 
 A Gaussian of standard deviation :math:`\sigma` about :math:`E_0`, collected in the bins
 of the measurement, with a background beneath it, is fitted within 2.5 widths of its
 centre. The background is constant, or has a slope on either side where that is much
-more likely, as with phonons on one side; its error holds by how much that moves it. So the width of bins is not part of :math:`\sigma`, as it is none of the
+more likely, as with phonons on one side; its error holds by how much that moves it. So
+the width of bins is not part of :math:`\sigma`, as it is none of the
 `energy_resolution` of simulators. Lines of pulsed sources have a tail; the Gaussian
 follows the core.
 """
@@ -91,7 +92,8 @@ class ElasticFit(NamedTuple):
         return self.area * kernel + beneath
 
 
-_NOTHING = ElasticFit(*[np.nan] * 9)
+_NAN = np.nan
+_NOTHING = ElasticFit(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN)
 
 
 def require_elastic_line(
