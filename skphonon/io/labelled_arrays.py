@@ -291,6 +291,12 @@ def _places(sc, array, dim):
             "array must have the coordinates h, k and l along one dimension, got "
             f"{', '.join(array.coords)}."
         )
+    for part, name in zip(parts, "hkl", strict=True):
+        if part.unit not in (None, sc.units.one):
+            raise ValueError(
+                f"The coordinate {name} must be in r.l.u., which have no unit, got "
+                f"{part.unit}. Divide it by the reciprocal lattice vectors."
+            )
     return "q", np.stack([part.values for part in parts], axis=1).astype(float)
 
 

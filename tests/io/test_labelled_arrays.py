@@ -151,3 +151,18 @@ def test_the_extra_is_named(monkeypatch, call, name):
     monkeypatch.setitem(sys.modules, "scipp", None)
     with pytest.raises(ImportError, match=rf"{name} needs scipp: .*skphonon\[scipp\]"):
         call()
+
+
+def test_wavevectors_have_no_unit():
+    array = sc.DataArray(
+        sc.array(dims=["energy", "point"], values=np.ones((2, 2))),
+        coords={
+            "energy": sc.array(dims=["energy"], values=[1.0, 2.0], unit="meV"),
+            **{
+                name: sc.array(dims=["point"], values=[0.0, 1.0], unit="1/angstrom")
+                for name in "hkl"
+            },
+        },
+    )
+    with pytest.raises(ValueError, match=r"h must be in r\.l\.u\., which have no unit"):
+        from_scipp(array)
