@@ -153,7 +153,7 @@ def test_the_extra_is_named(monkeypatch, call, name):
         call()
 
 
-def test_wavevectors_have_no_unit():
+def test_wavevectors_have_no_unit(sc):
     array = sc.DataArray(
         sc.array(dims=["energy", "point"], values=np.ones((2, 2))),
         coords={
