@@ -95,7 +95,7 @@ class Calibration:
     >>> grid = SpectrumGrid(energy, q, incident_energy=60.0)
     >>> measured = Measurement(grid.to_rows(line), grid, quantity="sqe")
     >>> print(calibrate(measured, banks=1, resolution="constant"))
-    Elastic line (meV): centre 0.30..., highest at 0.30..., standard deviation ...
+    Elastic line (meV): centre 0.29999..., highest at 0.304..., standard deviation ...
     Bragg lines: 0 found, 0 of the sample
     Applied: energy_zero.
     """

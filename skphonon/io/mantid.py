@@ -256,7 +256,8 @@ def _own_normalization(entry):
     if number not in range(len(_NORMALIZATIONS)):
         raise ValueError(
             f"{place(entry, 'visual_normalization')} must be 0, 1 or 2, got "
-            f"{number:g}. Pass normalization, one of {', '.join(_NORMALIZATIONS)}."
+            f"{number:g}. Pass normalization, one of {', '.join(_NORMALIZATIONS)}, to "
+            "read_mdhisto."
         )
     return _NORMALIZATIONS[int(number)]
 

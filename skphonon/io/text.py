@@ -152,6 +152,8 @@ def read_text(
     if identify(path).key != "text":  # of which a reader that is called makes more
         require_kind(path, "table")
     table = read_table(path)
+    text = "\n".join(table.header)
+    own = any(_is_own(line, table.dialect.delimiter, path) for line in table.header)
     if rows not in (None, *AXES):
         raise ValueError(f"rows must be energy or q, got {rows!r}.")
     labels = column_labels(path, table, columns)
@@ -159,8 +161,6 @@ def read_text(
         found = read_image(path, table, rows, q, energy)
     else:
         found = read_points(path, table, labels, q, energy)
-    text = "\n".join(table.header)
-    own = any(_is_own(line, table.dialect.delimiter) for line in table.header)
     factors = _factors(path, found, text, (energy_unit, q_unit), (energy, q), own)
     _require_same_units(path, table, factors, (energy_unit, q_unit), (energy, q))
     error = found.error
@@ -213,7 +213,7 @@ def _errors_of(found, path, error_path, rows, q, energy):
 
 def _factors(path, found, text, units, given, own):
     """Return what the units of both axes are in meV and 1/Angstrom."""
-    factors = {}
+    factors, unknown = {}, {}
     wavevectors = found.q.ndim == 2
     for name, unit, known in zip(AXES, units, given, strict=True):
         if known is not None or (name == "q" and wavevectors):
@@ -235,22 +235,31 @@ def _factors(path, found, text, units, given, own):
         elif here is None and said is None and own:
             factors[name] = 1.0
         elif here is None:
-            what = f"got {said!r}" if said else "and it does not tell"
-            raise ValueError(
-                f"The unit of {name} in {path} must be known, {what}. Read it with "
-                f"{READER}(path, {name}_unit={_UNITS[name]!r}), or whatever it is."
-            )
+            unknown[name] = f", got {said!r}" if said else ""
         else:
             factors[name] = here
+    if unknown:
+        what = " and ".join(f"of {name}{said}" for name, said in unknown.items())
+        how = ", ".join(f"{name}_unit={_UNITS[name]!r}" for name in unknown)
+        raise ValueError(
+            f"The text {path} must tell the unit {what}. If it is the usual one, read "
+            f"it with {READER}(path, {how})."
+        )
     return factors
 
 
-def _is_own(line, delimiter):
+def _is_own(line, delimiter, path):
     """Tell whether a line has the names of columns that to_pandas gives."""
     if delimiter is None:
         return False
     found = [cell.strip().strip('"') for cell in line.split(delimiter)]
-    return found[not found[0] :] in _OWN  # perhaps after an index without a name
+    found = found[not found[0] :]  # perhaps after an index without a name
+    if found[:1] == ["spectrum"] and found[1:] in _OWN:
+        raise ValueError(
+            f"{path} must hold one spectrum, got a table of several, with a column "
+            "'spectrum'. Read it with skphonon.io.from_pandas(pandas.read_csv(path))."
+        )
+    return found in _OWN
 
 
 def _temperature(text, given):

@@ -211,7 +211,7 @@ def _counted(scans, counts, normalization):
         other = _NORMALIZATIONS[normalization == "monitor"]
         raise ValueError(
             f"Scans such as {scans[0].path} must have {normalization} above 0, got "
-            f"none. Pass normalization={other!r}."
+            f"none. Pass normalization={other!r} to read_triple_axis."
         )
     return found
 

@@ -9,7 +9,7 @@ from tables_files import points, write_image, write_points
 from skphonon import PathGrid, SpectrumGrid, read
 from skphonon.instrument import Measurement, MeasurementWarning
 from skphonon.io._kinds import identify
-from skphonon.io.frames import to_pandas
+from skphonon.io.frames import from_pandas, to_pandas
 from skphonon.io.text import read_text
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 
@@ -125,7 +125,9 @@ def test_units_are_converted(path, energy_unit, q_unit, factors, given):
     rows = ROWS / [factors[1], factors[0], 1, 1]
     write_points(path, rows, "q, E, I, error" if given else header, delimiter=",")
     if given:
-        with pytest.raises(ValueError, match=r"unit of energy in .*a\.txt must be kno"):
+        with pytest.raises(
+            ValueError, match=r"a\.txt must tell the unit of energy and of q\."
+        ):
             read_text(path)
         check(read_text(path, energy_unit=energy_unit, q_unit=q_unit))
     else:
@@ -150,7 +152,10 @@ def test_another_unit_than_in_the_text_is_said(path):
 
 def test_the_unit_of_the_incident_energy_is_not_that_of_the_axis(path):
     write_points(path, ROWS, "# Ei = 25 meV\n# q (1/A)  E  I  error")
-    with pytest.raises(ValueError, match="The unit of energy in"):
+    with pytest.raises(
+        ValueError,
+        match=r"must tell the unit of energy\. If .*\(path, energy_unit='meV'\)",
+    ):
         read_text(path)
 
 
@@ -161,7 +166,7 @@ def test_the_unit_of_the_incident_energy_is_not_that_of_the_axis(path):
 )  # fmt: skip
 def test_a_unit_of_something_else_is_not_that_of_the_energies(path, comment):
     write_points(path, ROWS, f"# {comment}\n# Q (1/A) E I err")
-    with pytest.raises(ValueError, match="The unit of energy in"):
+    with pytest.raises(ValueError, match="must tell the unit of energy"):
         read_text(path)
     check(read_text(path, energy_unit="meV"))
     write_points(path, ROWS, f"# {comment}\n# Q (1/A) E (meV) I err")
@@ -484,7 +489,8 @@ def text(*lines):
         (text("E I", "2 3", "3 4"), {"q": [1, 2]}, r"one number, .* got shape \(2,\)"),
         (text(",1,2,3", "2,3,4,5", "3,4,5,6"), {"energy_unit": "K", "rows": "q"},
          "energy_unit must be meV, ueV, eV, THz, GHz or 1/cm, got 'K'"),
-        (text("q (rlu) E (meV) I", "1 2 3", "1 3 4"), {}, "unit of q .* got 'rlu'"),
+        (text("q (rlu) E (meV) I", "1 2 3", "1 3 4"), {},
+         "must tell the unit of q, got 'rlu'"),
         (text("q E I", "-1 2 3", "1 3 4"), {"energy_unit": "meV", "q_unit": "1/A"},
          "q must not be negative"),
         (text("# Q E", "a 2 3", "b 3 4"), {}, "must hold rows of numbers, .* '# Q E'"),
@@ -617,6 +623,16 @@ def test_the_own_table_is_in_own_units(path, index):
     check(read_text(path), error=False)
     path.write_text("# energy in THz\n" + path.read_text())
     assert_allclose(read_text(path).grid.energy, ENERGY * MEV_PER_THZ)
+
+
+def test_several_spectra_in_a_table(path):
+    one = measured()
+    several = Measurement(np.tile(one.data, (2, 1)), one.grid)
+    to_pandas(several).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"one spectrum, got .*from_pandas\(pandas\."):
+        read(path)
+    found = from_pandas(pd.read_csv(path))
+    assert_array_equal(found.data, several.data)
 
 
 def test_another_order_tells_no_units(path):
