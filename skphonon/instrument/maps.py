@@ -294,10 +294,6 @@ def _volume(grid: Any, data: Array) -> tuple[Array, Array, str]:
     axes = [np.atleast_1d(axis) for axis in (grid.h, grid.k, grid.l)]
     along = int(np.argmax([len(axis) for axis in axes]))
     others = tuple(n + 1 for n in range(3) if n != along)
-    seen = np.isfinite(volume)
-    total = np.where(seen, volume, 0.0).sum(axis=others)
-    count = seen.sum(axis=others)
-    image = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     held = [
         f"{'hkl'[n]} {axes[n][0]:.3g}"
         + (f" to {axes[n][-1]:.3g}" if len(axes[n]) > 1 else "")
@@ -305,7 +301,7 @@ def _volume(grid: Any, data: Array) -> tuple[Array, Array, str]:
         if n != along
     ]
     label = f"along {_direction(grid, along)} (r.l.u.), mean over {', '.join(held)}"
-    return image, _borders(axes[along]), label
+    return _mean(volume, others), _borders(axes[along]), label
 
 
 def _plane(grid: Any, data: Array, energy: Array, title: str) -> Map:
@@ -314,20 +310,26 @@ def _plane(grid: Any, data: Array, energy: Array, title: str) -> Map:
     axes = [np.atleast_1d(axis) for axis in (grid.h, grid.k, grid.l)]
     down, across = sorted(np.argsort([-len(axis) for axis in axes], kind="stable")[:2])
     (third,) = {0, 1, 2} - {int(down), int(across)}
-    seen = np.isfinite(volume)
-    total = np.where(seen, volume, 0.0).sum(axis=third)
-    count = seen.sum(axis=third)
-    image = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     labels = [f"along {_direction(grid, n)} (r.l.u.)" for n in (down, across)]
     more = f"{energy[0]:.4g} to {energy[-1]:.4g} meV"
     return Map(
-        image,
+        _mean(volume, third),
         _borders(axes[down]),
         _borders(axes[across]),
         labels[1],
         f"{title}, {more}" if title else more,
         rows=labels[0],
     )
+
+
+def _mean(values: Array, axis: int | tuple[int, ...]) -> Array:
+    """Return the mean of what was measured, NaN where nothing was."""
+    seen = np.isfinite(values)
+    return _ratio(np.where(seen, values, 0.0).sum(axis=axis), seen.sum(axis=axis))
+
+
+def _ratio(total: Array, count: NDArray) -> Array:
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _direction(grid: Any, number: int) -> str:
@@ -347,7 +349,7 @@ def _detector_map(measurement: Any) -> Map:
     seen = np.isfinite(data) & placed[:, None]
     np.add.at(total, place, np.where(seen, data, 0.0))
     np.add.at(count, place, seen)
-    image = np.where(count > 0, total / np.maximum(count, 1), np.nan).T
+    image = _ratio(total, count).T
     edges = np.asarray(measurement.energy_edges)
     label = "scattering angle (degree), mean over detectors"
     return Map(image, edges, columns, label, _title(measurement))
