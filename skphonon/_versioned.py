@@ -26,6 +26,7 @@ __all__ = [
     "Immutable",
     "VersionMismatchWarning",
     "VersionedEstimator",
+    "frozen",
     "immutable",
     "parameter_names",
     "read_only",
@@ -227,9 +228,14 @@ def read_only(values: ArrayLike, dtype: Any = float) -> NDArray:
     """Return values as an array that nobody can write into, a copy unless ours."""
     array = np.asarray(values, dtype=dtype)
     if _OURS.get(id(array)) is not array:  # others may hold a view, and write into it
-        array = np.array(array)
-        array.flags.writeable = False
-        _OURS[id(array)] = array
+        array = frozen(np.array(array))
+    return array
+
+
+def frozen(array: NDArray) -> NDArray:
+    """Close an array that its maker gives up; `read_only` then makes no copy of it."""
+    array.flags.writeable = False
+    _OURS[id(array)] = array
     return array
 
 

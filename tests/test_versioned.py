@@ -14,6 +14,7 @@ import skphonon._versioned as persistence
 from skphonon._versioned import (
     Immutable,
     VersionedEstimator,
+    frozen,
     immutable,
     read_only,
 )
@@ -166,3 +167,10 @@ def test_a_parameter_within_one_cannot_be_set():
     with pytest.raises(ValueError, match="a Fixed does not change"):
         Toy().set_params(size=Fixed([1.0]), size__values=[2.0])
     assert repr(toy) == "Toy(size=Fixed(values=[1.]))"
+
+
+def test_what_its_maker_gives_up_is_not_copied():
+    fresh = frozen(np.arange(3.0))
+    assert read_only(fresh) is fresh
+    with pytest.raises(ValueError, match="read-only"):
+        fresh[0] = 1.0

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skphonon._versioned import frozen
 from skphonon._warnings import warn_user
 from skphonon.instrument import AngleGrid, SpectrumGrid
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
@@ -87,8 +88,7 @@ def _row(image, kept):
     """Return an image as one row, read-only so that nobody copies it."""
     row = np.full((1, image.size), np.nan)
     np.copyto(row.reshape(image.shape), image, where=kept)
-    row.flags.writeable = False
-    return row
+    return frozen(row)
 
 
 def _rising(axis, data, error, number):

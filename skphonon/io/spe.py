@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skphonon._versioned import frozen
 from skphonon.instrument import DetectorMeasurement
 from skphonon.io._detector_tables import read_detectors
 from skphonon.io._images import Axis, measured_image
@@ -141,10 +142,9 @@ def read_spe(
     masked = ~np.isfinite(data) | (data <= _MASKED)
     data[masked] = errors[masked] = np.nan
     errors[errors < 0] = np.nan
-    data.flags.writeable = errors.flags.writeable = False  # no copies are made of them
     return DetectorMeasurement(
-        data,
-        error=errors,
+        frozen(data),
+        error=frozen(errors),
         energy_edges=energy,
         psi=psi,
         ki_over_kf_scaling=ki_over_kf_scaling,
