@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,10 +9,24 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation
 
 from skphonon._validation import positive_number
-from skphonon._versioned import Immutable, immutable, read_only
+from skphonon._versioned import Immutable, immutable
 from skphonon._warnings import warn_user
 from skphonon.instrument._advice import MeasurementWarning
 from skphonon.instrument._arrays import laid_out
+from skphonon.instrument._conditions import (
+    details_of,
+    errors_of,
+    frozen,
+    quantity_of,
+    rows_of,
+    shape_of,
+    temperature_of,
+    text_of,
+    told,
+    told_detail,
+    told_errors,
+    told_range,
+)
 from skphonon.instrument._pixels import TRANSPOSED
 from skphonon.physics.scattering import kinematic_mask
 
@@ -31,7 +44,6 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-_QUANTITIES = ("sqe", "chi")
 _ASKED = (
     "quantity",
     "temperature",
@@ -126,7 +138,7 @@ class Measurement(Immutable):
         _warn_beyond_the_limit(self)
 
     def _settle(self) -> None:
-        data = _rows(self.data, "data")
+        data = rows_of(self.data, "data")
         if np.isinf(data).any():
             raise ValueError(
                 "data must be finite, or NaN where nothing was measured, got "
@@ -143,13 +155,13 @@ class Measurement(Immutable):
                 resolution, "energy_resolution", "meV", or_zero=True
             )
         self._keep(
-            error=None if self.error is None else _errors(self.error, data),
-            quantity=_quantity(self.quantity),
-            units=_text(self.units, "units"),
+            error=None if self.error is None else errors_of(self.error, data),
+            quantity=quantity_of(self.quantity),
+            units=text_of(self.units, "units"),
             incident_energy=positive_number(incident, "incident_energy", "meV"),
-            temperature=_temperature(self.temperature, len(self)),
+            temperature=temperature_of(self.temperature, len(self)),
             energy_resolution=resolution,
-            details=_frozen(_details(self.details)),
+            details=frozen(details_of(self.details)),
         )
 
     def _settle_layout(self, data: Array) -> None:
@@ -224,8 +236,9 @@ class Measurement(Immutable):
         Raises
         ------
         ValueError
-            If shapes do not fit together, a value of an axis is not finite or appears
-            twice, or nothing was measured.
+            If shapes do not fit together, or fit in two ways (two axes of borders of
+            which either order gives the image), a value of an axis is not finite or
+            appears twice, or nothing was measured.
 
         Warns
         -----
@@ -308,10 +321,10 @@ class Measurement(Immutable):
 
         facts = {
             **self._layout(),
-            "errors": "none" if self.error is None else _typical_error(self),
-            **{name: _told(getattr(self, name), unit) for name, unit in _FACTS.items()},
+            "errors": "none" if self.error is None else told_errors(self),
+            **{name: told(getattr(self, name), unit) for name, unit in _FACTS.items()},
             **{
-                name: _shown(self.details[name])
+                name: told_detail(self.details[name])
                 for name in _TOLD_DETAILS
                 if self.details.get(name)
             },
@@ -325,14 +338,14 @@ class Measurement(Immutable):
         measured = np.isfinite(self.data).mean()
         facts = {
             "spectra": str(len(self)),
-            "pixels": f"{' x '.join(map(str, _shape(grid)))} ({type(grid).__name__})",
+            "pixels": f"{' x '.join(map(str, shape_of(grid)))} ({type(grid).__name__})",
             "measured": f"{measured:.0%} of the pixels",
-            "energy": _range(grid.energy, "meV"),
+            "energy": told_range(grid.energy, "meV"),
         }
         for name, unit in _AXES.items():
             axis = getattr(grid, name, None)
             if axis is not None and not isinstance(axis, tuple):  # no pair of limits
-                facts[name] = _range(axis, unit)
+                facts[name] = told_range(axis, unit)
         return facts
 
     def _repr_html_(self) -> str:
@@ -422,118 +435,6 @@ def require_grid(measurement: Measurement) -> None:
             f"The measurement{whose} must have a grid, got intensities by detector. "
             "Rebin it with reduce_powder or reduce_crystal first."
         )
-
-
-def _told(value: Any, unit: str) -> str:
-    if value is None:
-        return "not known"
-    if callable(value):
-        return f"a function, {value!r}" if len(repr(value)) < 80 else "a function"
-    if isinstance(value, str):
-        return value
-    numbers = np.unique(np.asarray(value, dtype=float))
-    ends = "" if len(numbers) == 1 else f" to {numbers[-1]:.5g}"
-    return f"{numbers[0]:.5g}{ends} {unit}"
-
-
-def _shown(detail: Any) -> str:
-    """Tell a detail, or what was applied of a calibration."""
-    if isinstance(detail, Mapping):
-        return str(detail.get("applied") or "nothing applied")
-    return str(detail)
-
-
-def _range(axis: ArrayLike, unit: str) -> str:
-    values = np.atleast_1d(np.asarray(axis, dtype=float))
-    if len(values) == 1:
-        return f"{values[0]:.5g} {unit}"
-    return f"{values[0]:.5g} to {values[-1]:.5g} {unit}, {len(values)} bins"
-
-
-def _shape(grid: Any) -> tuple[int, ...]:
-    return getattr(grid, "volume_shape", grid.shape)
-
-
-def _typical_error(measurement: Measurement) -> str:
-    """Tell the size of the errors beside that of the intensities."""
-    error, data = np.asarray(measurement.error), np.asarray(measurement.data)
-    both = np.isfinite(error) & np.isfinite(data)
-    if not both.any():
-        return "none that is finite"
-    mean_square = float(np.mean(data[both] ** 2))
-    if mean_square == 0:
-        return "known; all intensities are 0"
-    share = float(np.mean(error[both] ** 2)) / mean_square
-    return f"known; noise is {share:.2g} of the mean square of the intensities"
-
-
-def _rows(values: ArrayLike, name: str) -> Array:
-    rows = np.atleast_2d(np.asarray(values, dtype=float))
-    if rows.ndim != 2:
-        raise ValueError(
-            f"{name} must have one spectrum a row, got shape {rows.shape}. Turn images "
-            "into rows with grid.to_rows."
-        )
-    return read_only(rows)
-
-
-def _errors(values: ArrayLike, data: Array) -> Array:
-    error = _rows(values, "error")
-    if error.shape != data.shape:
-        raise ValueError(
-            f"error must have the shape of data, {data.shape}, got {error.shape}."
-        )
-    if (error < 0).any():
-        raise ValueError(
-            f"error must not be negative, got {np.nanmin(error):g}. It holds standard "
-            "deviations."
-        )
-    return error
-
-
-def _details(values: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if values is not None and not isinstance(values, Mapping):
-        raise ValueError(
-            f"details must be a mapping from names, got {type(values).__name__}."
-        )
-    return values or {}
-
-
-def _quantity(value: str | None) -> str | None:
-    if value is not None and not (isinstance(value, str) and value in _QUANTITIES):
-        raise ValueError(
-            f"quantity must be one of {', '.join(_QUANTITIES)} or None, got {value!r}."
-        )
-    return value
-
-
-def _text(value: Any, name: str) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"{name} must be a text or None, got {value!r}.")
-    return value or None
-
-
-def _frozen(value: Any) -> Any:
-    """Return details that nobody can write into."""
-    if isinstance(value, Mapping):
-        return MappingProxyType({name: _frozen(each) for name, each in value.items()})
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return read_only(value, None)
-    return value
-
-
-def _temperature(value: ArrayLike | None, n_spectra: int) -> float | Array | None:
-    if value is None:
-        return None
-    values = np.asarray(value, dtype=float)
-    if values.shape not in ((), (n_spectra,)):
-        raise ValueError(
-            f"temperature must be a number or one for each of {n_spectra} spectra, got "
-            f"shape {values.shape}."
-        )
-    if not ((values >= 0) & (values < np.inf)).all():
-        raise ValueError(f"temperature must be at least 0 K, got {value!r}.")
-    return read_only(values) if values.ndim else float(values)
 
 
 def _warn_beyond_the_limit(measurement: Measurement) -> None:

@@ -142,6 +142,7 @@ def test_it_is_pickled(measured):
         ({"incident_energy": "50"}, "incident_energy must be a positive number"),
         ({"temperature": -1}, "temperature must be at least 0 K, got -1"),
         ({"temperature": np.nan}, "temperature must be at least 0 K"),
+        ({"temperature": "5 K"}, "temperature must be a number in K, .* got '5 K'"),
         ({"temperature": [1, 2, 3]}, r"one for each of 2 spectra, got shape \(3,\)"),
         ({"energy_resolution": -0.1}, "energy_resolution must be a positive number"),
         ({"energy_resolution": True}, "energy_resolution must be a positive number"),
