@@ -80,7 +80,8 @@ def read_dave(
         :class:`~skphonon.instrument.AngleGrid`. NaN where the file has NaN, or
         intensity and error are both 0 in a bin of :math:`|Q|`, or at all energies of an
         angle; errors also where they are 0. The sign of the
-        energy is that of the file. Energies from `incident_energy` on are left out.
+        energy is that of the file. Energies from `incident_energy` on are left out,
+        with a warning if intensities stand there.
         `details` holds the headings of the axes, `labels`, and `comments`, the lines
         behind the last group, in which programs tell of themselves.
 
@@ -95,8 +96,9 @@ def read_dave(
     Warns
     -----
     MeasurementWarning
-        If bins are so uneven that the grid has other borders, or intensities lie where
-        no neutron of `incident_energy` can arrive.
+        If bins are so uneven that the grid has other borders, intensities lie where no
+        neutron of `incident_energy` can arrive, or some were left out from this energy
+        on.
 
     See Also
     --------
