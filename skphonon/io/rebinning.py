@@ -365,8 +365,8 @@ def _own_angles(measured):
     widths = run.polar_width[counting & (run.polar_width > 0)]
     if not len(widths):
         raise ValueError(
-            "Some detector with an angle must have a polar_width to tell bins, got none. "
-            "Pass an AngleGrid."
+            "Some detector at an angle must have a polar_width to tell bins, got "
+            "none. Pass an AngleGrid."
         )
     near, far = (each[counting] for each in angular_spans(run.polar, run.polar_width))
     step, low = np.median(widths), near.min()
