@@ -217,11 +217,12 @@ def map_of(measurement: "Measurement") -> Map | Scans:
     title, energy = _title(measurement), _borders(grid.energy, known.get("energy"))
     if hasattr(grid, "volume_shape"):
         if len(grid.energy) == 1 and sum(n > 1 for n in grid.volume_shape) > 1:
-            return _plane(grid, measurement.data, energy, title)
-        image, columns, label = _volume(grid, measurement.data)
+            return _plane(grid, measurement.data, energy, title, known)
+        image, columns, label = _volume(grid, measurement.data, known)
         return Map(image, energy, columns, label, title)
     image = grid.to_image(measurement.data)[0]
-    columns = _borders(grid.axes()[1])
+    name = next((name for name in ("q", "two_theta") if hasattr(grid, name)), "")
+    columns = _borders(grid.axes()[1], known.get(name))
     if hasattr(grid, "q"):
         limits = _limits(energy, measurement.incident_energy, grid.two_theta)
         return Map(image, energy, columns, r"$|Q|$ (1/Å)", title, limits)
@@ -291,7 +292,10 @@ def _title(measurement: "Measurement") -> str:
 
 def _borders(centres: Array, known: Array | None = None) -> Array:
     if known is not None and len(known) == len(centres) + 1:
-        return np.asarray(known, dtype=float)
+        edges = np.asarray(known, dtype=float)
+        # not those of an axis that the grid no longer has
+        if ((edges[:-1] < centres) & (centres < edges[1:])).all():
+            return edges
     if len(centres) == 1:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
     return bin_edges(np.asarray(centres, dtype=float))
@@ -310,23 +314,28 @@ def _limits(
     )
 
 
-def _volume(grid: Any, data: Array) -> tuple[Array, Array, str]:
+def _volume(
+    grid: Any, data: Array, known: dict[str, Array]
+) -> tuple[Array, Array, str]:
     """Return a mean over all wavevectors but along the longest axis."""
     volume = grid.to_volumes(data)[0]
     axes = [np.atleast_1d(axis) for axis in (grid.h, grid.k, grid.l)]
     along = int(np.argmax([len(axis) for axis in axes]))
     others = tuple(n + 1 for n in range(3) if n != along)
-    held = [
-        f"{'hkl'[n]} {axes[n][0]:.3g}"
-        + (f" to {axes[n][-1]:.3g}" if len(axes[n]) > 1 else "")
-        for n in range(3)
-        if n != along
-    ]
+    held = []
+    for n, name in enumerate("hkl"):
+        ends = _borders(axes[n], known.get(name)) if name in known else axes[n]
+        more = f" to {ends[-1]:.3g}" if len(ends) > 1 else ""
+        if n != along:
+            held.append(f"{name} {ends[0]:.3g}{more}")
     label = f"along {_direction(grid, along)} (r.l.u.), mean over {', '.join(held)}"
-    return _mean(volume, others), _borders(axes[along]), label
+    columns = _borders(axes[along], known.get("hkl"[along]))
+    return _mean(volume, others), columns, label
 
 
-def _plane(grid: Any, data: Array, energy: Array, title: str) -> Map:
+def _plane(
+    grid: Any, data: Array, energy: Array, title: str, known: dict[str, Array]
+) -> Map:
     """Return the map of the two longest axes of one energy, a mean over the third."""
     volume = grid.to_volumes(data)[0, 0]
     axes = [np.atleast_1d(axis) for axis in (grid.h, grid.k, grid.l)]
@@ -336,8 +345,8 @@ def _plane(grid: Any, data: Array, energy: Array, title: str) -> Map:
     more = f"{energy[0]:.4g} to {energy[-1]:.4g} meV"
     return Map(
         _mean(volume, third),
-        _borders(axes[down]),
-        _borders(axes[across]),
+        _borders(axes[down], known.get("hkl"[down])),
+        _borders(axes[across], known.get("hkl"[across])),
         labels[1],
         f"{title}, {more}" if title else more,
         rows=labels[0],

@@ -101,6 +101,39 @@ def test_other_grids(grid, label, borders):
     assert drawn.image.shape == grid.shape
 
 
+def test_borders_that_are_known_are_those_of_the_map():
+    """Uneven bins, of which centres do not tell the borders."""
+    edges = {
+        "energy": np.array([0.0, 4, 10]),
+        "h": np.array([-0.1, 0.1]),
+        "k": np.array([0.0, 0.2, 1.0, 1.2]),
+        "l": np.array([1.0, 2.0, 5.0]),
+        "q": np.array([0.0, 0.2, 1.0, 1.2]),
+        "two_theta": np.array([0.0, 2, 10, 12]),
+    }
+    energy, h, k, l, q, angles = (  # noqa: E741
+        (each[1:] + each[:-1]) / 2 for each in edges.values()
+    )
+
+    def drawn(grid):
+        details = {"edges": edges}
+        return map_of(Measurement(np.ones(grid.n_pixels), grid, details=details))
+
+    volume = drawn(CrystalGrid(energy, h, k, l))
+    assert_allclose(volume.energy, edges["energy"])
+    assert_allclose(volume.columns, edges["k"])
+    assert volume.label.endswith("mean over h -0.1 to 0.1, l 1 to 5")
+    plane = drawn(CrystalGrid(energy[:1], h, k, l))
+    assert_allclose(plane.energy, edges["k"])
+    assert_allclose(plane.columns, edges["l"])
+    assert_allclose(drawn(SpectrumGrid(energy, q)).columns, edges["q"])
+    angles = AngleGrid(energy, angles, incident_energy=50.0)
+    assert_allclose(drawn(angles).columns, edges["two_theta"])
+    # borders of an axis that another one has replaced
+    moved = drawn(SpectrumGrid(energy, q + 1))
+    assert_allclose(moved.columns, [0.85, 1.35, 1.85, 2.35])
+
+
 def scanned(grid, points, **settings):
     """Return a measurement of points (energy, column), intensities 1, 2, ..."""
     image = np.full(grid.shape, np.nan)
