@@ -138,6 +138,18 @@ def test_groups_that_are_not_named(tmp_path, numbers):
     assert_allclose(read_dave(path).grid.q, 0.1 * Q)
 
 
+@pytest.mark.parametrize(
+    "label",
+    ["Q^2", "|Q|^2 (1/Angstrom^2)", "Q**2 (1/Angstroms)", "Q2", "Q² (A^-2)",
+     "Momentum transfer squared (1/Angstrom)", "Q squared"],
+)  # fmt: skip
+def test_squares_of_momentum_are_no_momenta(tmp_path, numbers, label):
+    path = write_grp(tmp_path / "a.grp", *numbers, ENERGY, Q, group_label=label)
+    with pytest.raises(ValueError, match="must be of Q, got those of its square, '"):
+        read_dave(path)
+    assert_allclose(read_dave(path, axis="q").grid.q, Q)
+
+
 def test_what_is_not_told_is_asked_for(tmp_path, numbers):
     for label in ("energy transfer", "energy transfer (furlong)"):
         path = write_grp(tmp_path / "a.grp", *numbers, ENERGY, Q, energy_label=label)
