@@ -17,6 +17,9 @@ GRIDS = {
     "powder": SpectrumGrid(ENERGY, Q, incident_energy=50.0, mask=MASK),
     "angles": AngleGrid(ENERGY, [3.0, 90.5], incident_energy=50.0, mask=MASK),
     "path": PathGrid(ENERGY, HKL, mask=MASK),
+}
+WITH_CRYSTAL = {
+    **GRIDS,
     "crystal": CrystalGrid(
         ENERGY,
         [0.0, 1 / 3],
@@ -42,10 +45,10 @@ def measured(grid, n_spectra=1):
     return Measurement(X, grid, error=1 + X / 10, temperature=temperature, **SETTINGS)
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", WITH_CRYSTAL)
 @pytest.mark.parametrize("n_spectra", [1, 3])
 def test_there_and_back(name, n_spectra):
-    original = measured(GRIDS[name], n_spectra)
+    original = measured(WITH_CRYSTAL[name], n_spectra)
     frame = to_pandas(original)
     assert len(frame) == n_spectra * 6
     assert from_pandas(frame) == original
@@ -56,9 +59,9 @@ def test_there_and_back(name, n_spectra):
     assert from_pandas(frame.set_index(columns)) == original
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", WITH_CRYSTAL)
 def test_images_there_and_back(name):
-    original = measured(GRIDS[name])
+    original = measured(WITH_CRYSTAL[name])
     image = to_pandas(original, pivot="intensity")
     assert image.shape == (3, 2)
     for frame in (image, image.T) if name == "powder" else (image,):
@@ -66,7 +69,7 @@ def test_images_there_and_back(name):
         assert found == original.replace(error=None)
     assert_array_equal(to_pandas(original, pivot="error"), 1 + image / 10)
     with pytest.raises(ValueError, match="spectrum with intensity, got 2 spectra"):
-        to_pandas(measured(GRIDS[name], 2), pivot="intensity")
+        to_pandas(measured(WITH_CRYSTAL[name], 2), pivot="intensity")
     with pytest.raises(ValueError, match="of one spectrum with error, got no errors"):
         to_pandas(found, pivot="error")
     with pytest.raises(ValueError, match="pivot must be intensity, error or None"):
