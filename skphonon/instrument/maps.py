@@ -2,7 +2,8 @@ r"""Pictures of measurements: intensity over energy transfer and momentum transf
 
 A map of a powder has \|Q\| or the scattering angle along x; of a path, the numbers of
 its wavevectors; of a single crystal, the longest of its axes, averaged over the others;
-of detectors, the scattering angle, averaged over detectors at about the same one.
+of detectors, the scattering angle, averaged over detectors at about the same one. Scans
+of points are curves and no maps.
 """
 
 import base64
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from skphonon._figures import Display, many_axes
 from skphonon.instrument._pixels import bin_edges
+from skphonon.instrument._scan_curves import Scans, draw_scans, scans_of
 from skphonon.physics.scattering import momentum_transfer
 
 if TYPE_CHECKING:
@@ -51,10 +53,16 @@ class SpectrumMapDisplay(Display):
     Pixels that were not measured are grey. Where the incident energy is known, dashed
     lines show the kinematic limit: no neutron arrives beyond it.
 
+    Scans of a triple-axis spectrometer, up to ten of one kind, are drawn as points with
+    error bars, each in a colour of its own: at constant Q over the energy transfer,
+    else over the index h, k or l that changes or, if several do, over the distance from
+    the first point in r.l.u.
+
     Parameters
     ----------
-    data : list of Map
-        Image, borders of the bins of energy and columns, label and title of each map.
+    data : list of Map or Scans
+        Image, borders of the bins of energy and columns, label and title of each map;
+        or curves (x, intensity, error and name), labels and title of scans.
 
     See Also
     --------
@@ -77,7 +85,7 @@ class SpectrumMapDisplay(Display):
         measurements: "Measurement | Iterable[Measurement]",
         titles: Sequence[str] | None = None,
     ) -> Self:
-        """Make a map of each spectrum of one or several measurements.
+        """Make a map, or curves of scans, of each spectrum of measurements.
 
         Parameters
         ----------
@@ -129,16 +137,17 @@ class SpectrumMapDisplay(Display):
         axes : matplotlib Axes or array of Axes, default=None
             One for each map; None makes a figure.
         log : bool, default=False
-            Whether colours are logarithmic. Intensities below `vmin`, and those that
-            are not positive, have the colour of `vmin`.
+            Whether colours, or intensities of scans, are logarithmic. Intensities below
+            `vmin`, and those that are not positive, have the colour of `vmin`.
         vmin, vmax : float, default=None
-            Ends of the colours. None takes 0 (a thousandth of `vmax` if `log`; the
-            first percentile where more than that is negative) and the intensity which
-            99 % of the pixels do not exceed.
+            Ends of the colours, or of the intensities of scans. None shows all points
+            of scans, and takes for maps 0 (a thousandth of `vmax` if `log`; the first
+            percentile where more than that is negative) and the intensity which 99 % of
+            the pixels do not exceed.
         limits : bool, default=True
             Whether to draw the kinematic limit.
         mesh_kw : dict, default=None
-            Options for `Axes.pcolormesh`.
+            Options for `Axes.pcolormesh`, which draws maps.
 
         Returns
         -------
@@ -151,13 +160,25 @@ class SpectrumMapDisplay(Display):
             If `axes` are too many or too few, or a logarithm has nothing positive to
             show.
         """
-        norm = _norm([each.image for each in self.data], log, vmin, vmax)
+        shown = [
+            np.concatenate([curve.intensity for curve in each.curves])
+            if isinstance(each, Scans)
+            else each.image
+            for each in self.data
+        ]
+        norm, drawn = _norm(shown, log, vmin, vmax), []
         self.figure_, self.axes_ = many_axes(
             axes, len(self.data), n_columns=3, size=_SIZE
         )
         for ax, each in zip(self.axes_, self.data, strict=True):
-            drawn = _draw(ax, each, norm, limits=limits, mesh_kw=mesh_kw or {})
-        self.figure_.colorbar(drawn, ax=list(self.axes_), label="intensity")
+            if isinstance(each, Scans):
+                draw_scans(ax, each, log=log, low=vmin, high=vmax)
+            else:
+                drawn.append(
+                    _draw(ax, each, norm, limits=limits, mesh_kw=mesh_kw or {})
+                )
+        if drawn:
+            self.figure_.colorbar(drawn[-1], ax=list(self.axes_), label="intensity")
         return self
 
 
@@ -187,8 +208,8 @@ def html_of(measurement: "Measurement") -> str:
     )
 
 
-def map_of(measurement: "Measurement") -> Map:
-    """Return the map of a measurement of one spectrum."""
+def map_of(measurement: "Measurement") -> Map | Scans:
+    """Return the map, or the scans, of a measurement of one spectrum."""
     if measurement.grid is None:
         return _detector_map(measurement)
     grid = measurement.grid
@@ -196,17 +217,19 @@ def map_of(measurement: "Measurement") -> Map:
     title, energy = _title(measurement), _borders(grid.energy, known.get("energy"))
     if hasattr(grid, "volume_shape"):
         if len(grid.energy) == 1 and sum(n > 1 for n in grid.volume_shape) > 1:
-            return _plane(grid, measurement.data, energy, title)
-        image, columns, label = _volume(grid, measurement.data)
+            return _plane(grid, measurement.data, energy, title, known)
+        image, columns, label = _volume(grid, measurement.data, known)
         return Map(image, energy, columns, label, title)
     image = grid.to_image(measurement.data)[0]
-    columns = _borders(grid.axes()[1])
+    name = next((name for name in ("q", "two_theta") if hasattr(grid, name)), "")
+    columns = _borders(grid.axes()[1], known.get(name))
     if hasattr(grid, "q"):
         limits = _limits(energy, measurement.incident_energy, grid.two_theta)
         return Map(image, energy, columns, r"$|Q|$ (1/Å)", title, limits)
     if hasattr(grid, "two_theta"):
         return Map(image, energy, columns, "scattering angle (degree)", title)
-    return Map(image, energy, columns, "number of the wavevector", title)
+    scans = scans_of(measurement, title)
+    return scans or Map(image, energy, columns, "number of the wavevector", title)
 
 
 def _draw(ax: Any, drawn: Map, norm: Any, *, limits: bool, mesh_kw: dict) -> Any:
@@ -269,7 +292,10 @@ def _title(measurement: "Measurement") -> str:
 
 def _borders(centres: Array, known: Array | None = None) -> Array:
     if known is not None and len(known) == len(centres) + 1:
-        return np.asarray(known, dtype=float)
+        edges = np.asarray(known, dtype=float)
+        # not those of an axis that the grid no longer has
+        if ((edges[:-1] < centres) & (centres < edges[1:])).all():
+            return edges
     if len(centres) == 1:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
     return bin_edges(np.asarray(centres, dtype=float))
@@ -288,23 +314,28 @@ def _limits(
     )
 
 
-def _volume(grid: Any, data: Array) -> tuple[Array, Array, str]:
+def _volume(
+    grid: Any, data: Array, known: dict[str, Array]
+) -> tuple[Array, Array, str]:
     """Return a mean over all wavevectors but along the longest axis."""
     volume = grid.to_volumes(data)[0]
     axes = [np.atleast_1d(axis) for axis in (grid.h, grid.k, grid.l)]
     along = int(np.argmax([len(axis) for axis in axes]))
     others = tuple(n + 1 for n in range(3) if n != along)
-    held = [
-        f"{'hkl'[n]} {axes[n][0]:.3g}"
-        + (f" to {axes[n][-1]:.3g}" if len(axes[n]) > 1 else "")
-        for n in range(3)
-        if n != along
-    ]
+    held = []
+    for n, name in enumerate("hkl"):
+        ends = _borders(axes[n], known.get(name)) if name in known else axes[n]
+        more = f" to {ends[-1]:.3g}" if len(ends) > 1 else ""
+        if n != along:
+            held.append(f"{name} {ends[0]:.3g}{more}")
     label = f"along {_direction(grid, along)} (r.l.u.), mean over {', '.join(held)}"
-    return _mean(volume, others), _borders(axes[along]), label
+    columns = _borders(axes[along], known.get("hkl"[along]))
+    return _mean(volume, others), columns, label
 
 
-def _plane(grid: Any, data: Array, energy: Array, title: str) -> Map:
+def _plane(
+    grid: Any, data: Array, energy: Array, title: str, known: dict[str, Array]
+) -> Map:
     """Return the map of the two longest axes of one energy, a mean over the third."""
     volume = grid.to_volumes(data)[0, 0]
     axes = [np.atleast_1d(axis) for axis in (grid.h, grid.k, grid.l)]
@@ -314,8 +345,8 @@ def _plane(grid: Any, data: Array, energy: Array, title: str) -> Map:
     more = f"{energy[0]:.4g} to {energy[-1]:.4g} meV"
     return Map(
         _mean(volume, third),
-        _borders(axes[down]),
-        _borders(axes[across]),
+        _borders(axes[down], known.get("hkl"[down])),
+        _borders(axes[across], known.get("hkl"[across])),
         labels[1],
         f"{title}, {more}" if title else more,
         rows=labels[0],

@@ -15,7 +15,15 @@ from skphonon.instrument.detectors import DetectorMeasurement
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.physics.scattering import final_energy
 
-__all__ = ["WEIGHTS", "Runs", "Sums", "averages", "detector_weights", "intensities"]
+__all__ = [
+    "WEIGHTS",
+    "Runs",
+    "Sums",
+    "angular_spans",
+    "averages",
+    "detector_weights",
+    "intensities",
+]
 
 WEIGHTS = ("solid_angle", "counting", "uniform")
 
@@ -160,8 +168,8 @@ def detector_weights(run, weights, odd_widths):
     if weights == "counting":
         return _neutrons_per_intensity(run)
     counting = np.isfinite(run.data).any(axis=1)
-    solid_angle = np.abs(np.sin(np.deg2rad(np.nan_to_num(run.polar))))
-    without, wide = np.zeros((2, len(solid_angle)), dtype=bool)
+    widths = {}
+    without, wide = np.zeros((2, len(run.polar)), dtype=bool)
     for name, most in _MOST.items():
         width = np.nan_to_num(getattr(run, name))
         known = width > 0
@@ -173,11 +181,24 @@ def detector_weights(run, weights, odd_widths):
         without |= ~known
         wide |= width > most
         width = np.where(known, width, np.median(width[known]))
-        solid_angle *= np.deg2rad(np.minimum(width, most))
+        widths[name] = np.minimum(width, most)
     for key, odd in (("none", without), ("wide", wide)):
         if number := int((odd & counting).sum()):
             odd_widths[key] = odd_widths.get(key, 0) + number
-    return solid_angle
+    # cos(near) - cos(far): a part of a ring, or of a cap about the beam
+    near, far = np.deg2rad(angular_spans(run.polar, widths["polar_width"]))
+    ring = 2 * np.sin((far + near) / 2) * np.sin((far - near) / 2)
+    return ring * np.deg2rad(widths["azimuthal_width"])
+
+
+def angular_spans(polar, width):
+    """Return the smallest and the largest scattering angle of detectors, in degrees.
+
+    A negative angle is one on the other side, and none spans less than nothing.
+    """
+    half = np.maximum(np.nan_to_num(width), 0.0) / 2
+    angle = np.abs(np.nan_to_num(polar))
+    return np.clip(angle - half, 0, 180), np.clip(angle + half, 0, 180)
 
 
 def _neutrons_per_intensity(run):

@@ -39,7 +39,8 @@ def measured_image(data, error, energy, across, place, **settings):
     Nothing was measured where data are not finite or masked. In bins of |Q| neither
     where they are 0 with an error of 0: no detector came there. A detector that
     counted nothing at one energy measured that, but one that never did is dead.
-    Energies at and above the incident one are left out.
+    Energies at and above the incident one are left out, with a warning if intensities
+    stand there.
     """
     settings = dict(settings)
     energy, data, error = _rising(energy, data, error, 0)
@@ -52,6 +53,7 @@ def measured_image(data, error, energy, across, place, **settings):
                 f"{incident!r}."
             )
         below = int((energy.centres(len(data)) < incident).sum())
+        _warn_of_left_out(data[below:], incident, place)
         energy = energy.bins(len(data), below)
         data, error = data[:below], error[:below]
     empty = (data == 0) & (error == 0)
@@ -97,6 +99,19 @@ def _rising(axis, data, error, number):
         axis = axis._replace(values=axis.values[::-1])
         data, error = np.flip(data, number), np.flip(error, number)
     return axis, data, error
+
+
+def _warn_of_left_out(data, incident, place):
+    """Say how many bins of energy hold what no neutron can have left."""
+    counted = np.isfinite(data) & (data != 0) & (data > _MASKED)
+    if n_bins := int(counted.any(axis=1).sum()):
+        warn_user(
+            f"{place} holds intensities in {n_bins} "
+            f"{'bins' if n_bins > 1 else 'bin'} of energy transfer at or above "
+            f"incident_energy={incident:g} meV, which no neutron can lose: they were "
+            "left out. Check incident_energy, in meV.",
+            MeasurementWarning,
+        )
 
 
 def _warn_of_uneven(edges, grid, place):

@@ -7,9 +7,16 @@ parameters of that class, those that are None left out; ``data`` and optionally
 ``errors``, of shape (n_samples, n_energy, n_q) or, for a crystal, (n_samples, n_energy,
 n_h, n_k, n_l), NaN where nothing was measured; optionally ``temperature``, one number
 or one a sample, and the numbers ``incident_energy`` and ``energy_resolution``; in the
-group ``details`` anything else: numbers, texts, arrays and groups of these. In version
-2 there are neither ``units`` nor an AngleGrid, in version 1 also neither the two
-numbers nor ``quantity``, ``source`` and ``details``.
+group ``details`` anything else: numbers, texts, arrays and groups of these.
+
+Intensities by detector have ``version`` 4 and ``grid`` = "detectors", and no group
+``grid``: ``data`` and ``errors`` are of shape (n_detectors, n_energy), and the group
+``detectors`` holds ``energy_edges``, ``polar``, ``azimuthal``, ``polar_width`` and
+``azimuthal_width`` of a DetectorMeasurement, and optionally ``psi`` and
+``ki_over_kf_scaling``, 1 or 0. All else is as above.
+
+In version 2 there are neither ``units`` nor an AngleGrid, in version 1 also neither the
+two numbers nor ``quantity``, ``source`` and ``details``.
 
 Arrays of NumPy under names, ``.npz``, are read as well.
 """
@@ -19,18 +26,21 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from skphonon._files import write_whole
 from skphonon._warnings import warn_user
-from skphonon.instrument import AngleGrid, CrystalGrid, PathGrid, SpectrumGrid
-from skphonon.instrument.measurement import (
-    Measurement,
-    MeasurementWarning,
-    require_grid,
+from skphonon.instrument import (
+    AngleGrid,
+    CrystalGrid,
+    DetectorMeasurement,
+    PathGrid,
+    SpectrumGrid,
 )
+from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.io._hdf5 import (
     attribute,
     check_units,
@@ -39,6 +49,7 @@ from skphonon.io._hdf5 import (
     names,
     place,
     read_array,
+    read_number,
     read_text,
 )
 from skphonon.io._kinds import FORMAT, identify, open_as
@@ -46,7 +57,10 @@ from skphonon.io._npz import read_npz
 
 __all__ = ["read_arrays", "write_arrays"]
 
-_VERSION, _VERSIONS = 3, ("1", "2", "3")  # written, read
+_VERSION, _VERSIONS = 3, ("1", "2", "3", "4")  # written, read
+_DETECTORS, _VERSION_OF_DETECTORS = "detectors", 4
+_ANGLES = ("polar", "azimuthal", "polar_width", "azimuthal_width")
+_OPTIONAL = ("psi", "ki_over_kf_scaling")
 _REQUIRED = {
     SpectrumGrid: ("energy", "q"),
     AngleGrid: ("energy", "two_theta"),
@@ -55,6 +69,8 @@ _REQUIRED = {
 }
 _UNITS = {
     "energy": "meV",
+    "energy_edges": "meV",
+    **dict.fromkeys(_ANGLES, "degree"),
     "incident_energy": "meV",
     "q": "1/angstrom",
     "wavevectors": "r.l.u.",
@@ -82,8 +98,8 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
     path : str or path-like
         The file; what is there is replaced.
     X : Measurement, or array-like of shape (n_samples, n_pixels) or (n_pixels,)
-        A measurement, which is kept as a whole, or spectra, one a row; NaN where
-        nothing was measured.
+        A measurement, which is kept as a whole, also one by detector; or spectra, one a
+        row; NaN where nothing was measured.
     grid : SpectrumGrid, AngleGrid, CrystalGrid or PathGrid, default=None
         Pixels of spectra; a measurement has its own.
     errors : array-like of the shape of `X`, default=None
@@ -97,7 +113,7 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
         If the path is none, the grid is of another class or missing, or something is
         given beside a measurement.
     ValueError
-        If shapes do not fit together, or the measurement has no grid yet.
+        If shapes do not fit together.
     OSError
         If the file cannot be written; one that was there before stays.
 
@@ -144,8 +160,8 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
             "A measurement must be all that is given, as it has a grid, errors and a "
             "temperature. Change it with replace."
         )
-    require_grid(X)
-    _check_class(X.grid)
+    if not isinstance(X, DetectorMeasurement):
+        _check_class(X.grid)
     image = io.BytesIO()
     with h5py.File(image, "w") as file:
         _write_measurement(file, X)
@@ -171,7 +187,7 @@ def read_arrays(path):
 
     Returns
     -------
-    Measurement
+    Measurement or DetectorMeasurement
         All that was written. What is not in the file is None; a mask of the grid, if
         none is there, is not made up from NaN. The `source` is that in the file or,
         without one, the path.
@@ -202,8 +218,8 @@ def read_arrays(path):
     if identify(path).key == "npz":
         return read_npz(path)
     with open_as(path, "arrays") as file:
-        grid_class = _grid_class(file)
-        grid, shape = _read_grid(child_group(file, "grid"), grid_class)
+        make, own = _layout(file)
+        shape = own.pop("shape")
         data = _rows(read_array(file, "data", (None, *shape)))
         error, details = None, {}
         if find(file, "errors") is not None:
@@ -218,9 +234,7 @@ def read_arrays(path):
         texts = {name: attribute(file, "", name) for name in _TEXTS}
         texts["source"] = texts["source"] or str(path)
         try:
-            return Measurement(
-                data, grid, error=error, details=details, **texts, **known
-            )
+            return make(data, error=error, details=details, **own, **texts, **known)
         except ValueError as fault:
             raise ValueError(f"{place(file)}: {fault}") from fault
 
@@ -235,21 +249,27 @@ def _check_class(grid):
 
 def _write_measurement(file, measured):
     grid = measured.grid
+    name = _DETECTORS if grid is None else type(grid).__name__
     file.attrs.update(
         {
             "format": np.bytes_(FORMAT),
-            "version": _VERSION,
-            "grid": np.bytes_(type(grid).__name__),
+            "version": _VERSION_OF_DETECTORS if grid is None else _VERSION,
+            "grid": np.bytes_(name),
         }
     )
     for name in _TEXTS:
         text = getattr(measured, name)
         if text:
             file.attrs[name] = np.bytes_(text.encode())
-    _write_grid(file.create_group("grid"), grid)
+    if grid is None:
+        _write_detectors(file.create_group(_DETECTORS), measured)
+    else:
+        _write_grid(file.create_group("grid"), grid)
     for name, rows in (("data", measured.data), ("errors", measured.error)):
         if rows is not None:
-            images = grid.to_image(rows).reshape(len(rows), *_image_shape(grid))
+            images = rows
+            if grid is not None:
+                images = grid.to_image(rows).reshape(len(rows), *_image_shape(grid))
             file.create_dataset(name, data=images, compression="gzip", shuffle=True)
     lost = []
     for name in ("temperature", "incident_energy", "energy_resolution"):
@@ -318,6 +338,13 @@ def _write_grid(group, grid):
             _write(group, name, np.asarray(value, dtype=float))
 
 
+def _write_detectors(group, run):
+    for name in ("energy_edges", *_ANGLES, *_OPTIONAL):
+        value = getattr(run, name)
+        if value is not None:
+            _write(group, name, np.asarray(value, dtype=float))
+
+
 def _write(group, name, value):
     group[name] = value
     if name in _UNITS:
@@ -345,6 +372,39 @@ def _value(array):
     return array if array.ndim else array.item()
 
 
+def _layout(file):
+    """Return the class of a measurement, settings of its own, and a row's shape."""
+    grid_class = _grid_class(file)
+    if grid_class is None:
+        return DetectorMeasurement, _read_detectors(child_group(file, _DETECTORS))
+    grid, shape = _read_grid(child_group(file, "grid"), grid_class)
+    return Measurement, {"grid": grid, "shape": shape}
+
+
+def _read_detectors(group):
+    unknown = set(names(group)) - {"energy_edges", *_ANGLES, *_OPTIONAL}
+    if unknown:
+        raise ValueError(
+            f"{place(group)} must hold parameters of DetectorMeasurement only, got "
+            f"{', '.join(sorted(unknown))}."
+        )
+    own: dict[str, Any] = {
+        name: _read(group, name) for name in ("energy_edges", *_ANGLES)
+    }
+    own["shape"] = (max(np.size(own["energy_edges"]) - 1, 0),)
+    for name in _OPTIONAL:
+        if find(group, name) is not None:
+            own[name] = read_number(group, name)
+    scaled = own.get("ki_over_kf_scaling")
+    if scaled not in (None, 0, 1):
+        raise ValueError(
+            f"{place(group, 'ki_over_kf_scaling')} must be 1 or 0, got {scaled:g}."
+        )
+    if scaled is not None:
+        own["ki_over_kf_scaling"] = bool(scaled)
+    return own
+
+
 def _grid_class(file):
     version, name = (attribute(file, "", key) for key in ("version", "grid"))
     if version not in _VERSIONS:
@@ -353,10 +413,12 @@ def _grid_class(file):
             f"got {version!r}. A newer skphonon may read it."
         )
     classes = {grid.__name__: grid for grid in _REQUIRED}
+    if name == _DETECTORS:
+        return None
     if name not in classes:
         raise ValueError(
-            f"{place(file)} must have an attribute grid, one of {', '.join(classes)}; "
-            f"got {name!r}."
+            f"{place(file)} must have an attribute grid, one of "
+            f"{', '.join((*classes, _DETECTORS))}; got {name!r}."
         )
     return classes[name]
 

@@ -40,6 +40,7 @@ _ACROSS = {  # words that tell what groups are
     r"(scattering|detector)?\s*angles?\b|(2|two)[-_ ]?theta|phi\b|.*\bdeg(rees?)?\b":
         "two_theta",
 }  # fmt: skip
+_SQUARE = re.compile(r"\|?q\|? ?(\^|\*\*)? ?2\b|.*²|.*\bsquared?\b")
 _COMMENTS = 100  # lines at most
 _HEADING = 200  # characters at most
 # of headings with single spaces
@@ -80,7 +81,8 @@ def read_dave(
         :class:`~skphonon.instrument.AngleGrid`. NaN where the file has NaN, or
         intensity and error are both 0 in a bin of :math:`|Q|`, or at all energies of an
         angle; errors also where they are 0. The sign of the
-        energy is that of the file. Energies from `incident_energy` on are left out.
+        energy is that of the file. Energies from `incident_energy` on are left out,
+        with a warning if intensities stand there.
         `details` holds the headings of the axes, `labels`, and `comments`, the lines
         behind the last group, in which programs tell of themselves.
 
@@ -89,14 +91,16 @@ def read_dave(
     OSError
         If the file is missing.
     ValueError
-        If it is no group file, damaged or cut off, holds no intensities, or does not
-        tell a unit or the meaning of its groups: the message names the argument.
+        If it is no group file, damaged or cut off, holds no intensities, does not
+        tell a unit or the meaning of its groups (the message names the argument), or
+        has groups of Q^2.
 
     Warns
     -----
     MeasurementWarning
-        If bins are so uneven that the grid has other borders, or intensities lie where
-        no neutron of `incident_energy` can arrive.
+        If bins are so uneven that the grid has other borders, intensities lie where no
+        neutron of `incident_energy` can arrive, or some were left out from this energy
+        on.
 
     See Also
     --------
@@ -214,6 +218,12 @@ def _meaning(path, label, unit, wanted):
     """Return what groups are, "q" or "two_theta", and the size of their unit."""
     named = [name for words, name in _ACROSS.items() if re.match(words, label)]
     name = wanted or (named[0] if named else None)
+    if not wanted and _SQUARE.match(label):
+        raise ValueError(
+            f"The groups of {path} must be of Q, got those of its square, {label!r}. "
+            "Write their roots into the file, in 1/Angstrom, and Q as their heading; "
+            "or pass axis='q' to read_dave if they are Q already."
+        )
     if name is None:
         for each, units in _UNITS.items():
             if unit and unit in units:

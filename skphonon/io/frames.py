@@ -1,10 +1,12 @@
 """Measurements as tables of pandas, and back."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from skphonon._warnings import warn_user
-from skphonon.instrument import AngleGrid
+from skphonon.instrument import AngleGrid, CrystalGrid
 from skphonon.instrument.measurement import (
     Measurement,
     MeasurementWarning,
@@ -18,13 +20,16 @@ from skphonon.io._labels import (
     monitor_beside,
     undivided,
 )
-from skphonon.io._points import image_of
+from skphonon.io._points import axis_of, image_of
 
 __all__ = ["from_pandas", "to_pandas"]
 
 _TOLD = ("quantity", "units", "incident_energy", "temperature", "energy_resolution",
          "source")  # fmt: skip
 _ANGLE, _SPECTRUM = "two_theta", "spectrum"
+_REPEAT = "repeat"  # number of a wavevector among equal ones
+_CRYSTAL = "crystal_grid"  # in attrs
+_SAME = 1e-4  # of the step of an axis: rounding
 _WHERE = "The table"
 
 
@@ -45,7 +50,9 @@ def to_pandas(measurement, *, pivot=None):
         With the columns ``spectrum`` (its number, if there are several), ``energy`` in
         meV, ``q`` in 1/Angstrom (or ``h``, ``k`` and ``l`` in r.l.u., or ``two_theta``
         in degrees), ``intensity`` and, if there are any, ``error``; NaN where nothing
-        was measured. The other facts are in its ``attrs``.
+        was measured. If wavevectors of a path are repeated, ``repeat`` numbers equal
+        ones from 0. The other facts are in its ``attrs``, among them the axes of a
+        crystal, its lattice and how it was turned.
 
     Raises
     ------
@@ -86,6 +93,12 @@ def to_pandas(measurement, *, pivot=None):
             if value is not None
         }
     )
+    if isinstance(measurement.grid, CrystalGrid):
+        frame.attrs[_CRYSTAL] = {
+            name: np.asarray(value).tolist()
+            for name, value in measurement.grid.settings().items()
+            if value is not None and name not in ("energy", "mask")
+        }
     return frame
 
 
@@ -123,7 +136,10 @@ def from_pandas(
     -------
     Measurement
         On a :class:`SpectrumGrid`, :class:`AngleGrid` or, for h, k and l, a
-        :class:`PathGrid`.
+        :class:`PathGrid`. Points of a crystal that :func:`to_pandas` made a table of
+        are on a :class:`CrystalGrid` again, as long as ``frame.attrs`` is kept and no
+        other points were added. Rows that have the same wavevector and energy are told
+        apart by a column ``repeat``.
 
     Raises
     ------
@@ -170,6 +186,7 @@ def from_pandas(
         name: frame.attrs.get(name) if value is None else value
         for name, value in given.items()
     }
+    told[_CRYSTAL] = frame.attrs.get(_CRYSTAL)
     columns = _by_meaning(frame)
     if "intensity" not in columns:
         return _from_image(frame, told)
@@ -184,6 +201,9 @@ def _rows(measurement):
     grid, n_spectra = measurement.grid, len(measurement)
     energy, _ = grid.axes()
     places = _places(grid)
+    if hasattr(grid, "wavevectors"):
+        repeat = _repeats(grid.wavevectors)
+        places |= {_REPEAT: repeat} if repeat.any() else {}
     columns = {}
     if n_spectra > 1:
         columns[_SPECTRUM] = np.repeat(np.arange(n_spectra), grid.n_pixels)
@@ -225,6 +245,20 @@ def _places(grid):
     return {_ANGLE if isinstance(grid, AngleGrid) else "q": columns}
 
 
+def _repeats(wavevectors):
+    """Return how many equal wavevectors stand before each, as rows tell them apart."""
+    places = np.stack([axis_of(part)[1] for part in wavevectors.T], axis=1)
+    _, which, counts = np.unique(
+        places, axis=0, return_inverse=True, return_counts=True
+    )
+    order = np.argsort(which.ravel(), kind="stable")
+    repeat = np.empty(len(order), dtype=int)
+    repeat[order] = np.arange(len(order)) - np.repeat(
+        np.cumsum(counts) - counts, counts
+    )
+    return repeat
+
+
 def _by_meaning(frame):
     """Return the columns and levels of the index that mean something, with labels."""
     named = {name: frame[name] for name in frame.columns if isinstance(name, str)}
@@ -234,7 +268,10 @@ def _by_meaning(frame):
     found: dict[str, tuple[np.ndarray, Label]] = {}
     for name, values in named.items():
         said = label(name)
-        meaning = name if name in (_ANGLE, _SPECTRUM) else said.meaning
+        own = name in (_ANGLE, _SPECTRUM) or (
+            name == _REPEAT and np.asarray(values).dtype.kind in "iuf"
+        )
+        meaning = name if own else said.meaning
         if meaning in found:
             raise ValueError(
                 f"{_WHERE} must have one column of {meaning}, got "
@@ -256,7 +293,8 @@ def _from_rows(columns, told):
         )
     energy = columns["energy"][0] * _factor(columns["energy"][1], "energy")
     if wavevector:
-        q = np.stack([columns[name][0] for name in "hkl"], axis=1)
+        named = [*"hkl", _REPEAT] if _REPEAT in columns else "hkl"
+        q = np.stack([columns[name][0] for name in named], axis=1)
     else:
         scale = _factor(columns[axis][1], "q") if axis == "q" else 1.0
         q = columns[axis][0] * scale
@@ -271,11 +309,12 @@ def _from_rows(columns, told):
     spectrum = None
     if _SPECTRUM in columns:
         _, spectrum = np.unique(columns[_SPECTRUM][0], return_inverse=True)
-    *axes, images = image_of(q, energy, values, _WHERE, spectrum)
+    q, energy, images = image_of(q, energy, values, _WHERE, spectrum)
+    q = q[:, :3] if wavevector else q
     said = columns["intensity"][1]
     told["quantity"] = told["quantity"] or said.quantity
     told["units"] = told["units"] or said.unit
-    return _measurement(*axes, *images, columns=axis or "q", told=told)
+    return _measurement(q, energy, *images, columns=axis or "q", told=told)
 
 
 def _from_image(frame, told):
@@ -320,9 +359,38 @@ def _is_place(levels, said):
 
 def _measurement(q, energy, intensity, error=None, *, columns, told):
     angles = {_ANGLE: q} if columns == _ANGLE else {}
-    return Measurement.from_arrays(
+    crystal = told.pop(_CRYSTAL, None)
+    measured = Measurement.from_arrays(
         None if angles else q, energy, intensity, error, **angles, **told
     )
+    if np.ndim(q) == 2 and isinstance(crystal, Mapping):
+        return _on_crystal(measured, crystal)
+    return measured
+
+
+def _on_crystal(measured, axes):
+    """Return the points of a path on the grid of a crystal, if they all lie there."""
+    path = measured.grid
+    grid = CrystalGrid(path.energy, **axes)
+    steps = path.wavevectors @ np.linalg.inv(grid.directions())
+    place, shape = np.zeros(len(steps), dtype=np.intp), grid.volume_shape[1:]
+    for part, name in zip(steps.T, "hkl", strict=True):
+        centres = np.atleast_1d(getattr(grid, name))
+        nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, part)
+        size = np.diff(centres).min() if len(centres) > 1 else 1.0
+        if (np.abs(part - centres[nearest]) > _SAME * size).any():
+            return measured
+        place = place * len(centres) + nearest
+    if len(np.unique(place)) < len(place):
+        return measured
+    changes = {}
+    for name, rows in (("data", measured.data), ("error", measured.error)):
+        if rows is not None:
+            images = np.full((len(rows), len(path.energy), np.prod(shape)), np.nan)
+            images[..., place] = path.to_image(rows)
+            changes[name] = images.reshape(len(rows), -1)
+    mask = np.isfinite(changes["data"]).any(axis=0).reshape(grid.shape)
+    return measured.replace(grid=grid.replace(mask=mask), **changes)
 
 
 def _factor(said: Label, axis):

@@ -93,7 +93,8 @@ def read_processed(path, *, incident_energy=None, temperature_log="SampleTemp"):
     -----
     MeasurementWarning
         If the temperature moved by more than 2 K or 5 % in 95 % of the time; bins are
-        so uneven that the grid has other borders; momentum transfers are those of
+        so uneven that the grid has other borders; intensities at energies from the
+        incident one on were left out of a grid; momentum transfers are those of
         elastic scattering; only the incident energy asked for is known; or spectra of a
         crystal are of detectors on several sides of the beam.
 

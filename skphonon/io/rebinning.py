@@ -17,7 +17,14 @@ import numpy as np
 from skphonon.instrument.angle_grid import AngleGrid
 from skphonon.instrument.crystal_grid import CrystalGrid
 from skphonon.instrument.grid import SpectrumGrid, energy_edges
-from skphonon.io._averages import Runs, Sums, averages, detector_weights, intensities
+from skphonon.io._averages import (
+    Runs,
+    Sums,
+    angular_spans,
+    averages,
+    detector_weights,
+    intensities,
+)
 from skphonon.io._overlaps import in_angles, in_centres, in_moduli, pieces, whole
 from skphonon.io._voxels import in_voxels
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
@@ -128,7 +135,8 @@ def reduce_powder(
 
     def shares_of(run):
         incident = run.incident_energy
-        near, far = (np.cos(np.deg2rad(angle)) for angle in _spans(run))
+        spans = angular_spans(run.polar, run.polar_width)
+        near, far = (np.cos(np.deg2rad(angle)) for angle in spans)
         squares = q_edges**2 * (NEUTRON_HBAR2_OVER_2M / incident)
 
         def shares(piece):
@@ -213,9 +221,9 @@ def reduce_angles(
 
     def shares_of(run):
         if overlap == "centres":
-            split = list(in_centres(_angle(run), borders))
+            split = list(in_centres(np.abs(np.nan_to_num(run.polar)), borders))
         else:
-            near, far = _spans(run)
+            near, far = angular_spans(run.polar, run.polar_width)
             split = list(in_angles(near, far, borders))
         return lambda piece: split
 
@@ -353,14 +361,14 @@ def _own_angles(measured):
     run = next(runs, None)
     if run is None:
         raise ValueError("Some run must be given, got none.")
-    counting = np.isfinite(run.data).any(axis=1)
+    counting = np.isfinite(run.data).any(axis=1) & np.isfinite(run.polar)
     widths = run.polar_width[counting & (run.polar_width > 0)]
     if not len(widths):
         raise ValueError(
-            "Some detector must have a polar_width to tell bins of angle, got none. "
-            "Pass an AngleGrid."
+            "Some detector at an angle must have a polar_width to tell bins, got "
+            "none. Pass an AngleGrid."
         )
-    near, far = (each[counting] for each in _spans(run))
+    near, far = (each[counting] for each in angular_spans(run.polar, run.polar_width))
     step, low = np.median(widths), near.min()
     n_angles = max(int(np.ceil((far.max() - low) / step - _ROUNDING)), 2)
     edges = run.energy_edges
@@ -371,15 +379,3 @@ def _own_angles(measured):
         incident_energy=run.incident_energy,
     )
     return grid, chain([run], runs)
-
-
-def _angle(run):
-    """Return scattering angles: a negative one is one on the other side."""
-    return np.abs(np.nan_to_num(run.polar))
-
-
-def _spans(run):
-    """Return the smallest and the largest angle of detectors, in degrees."""
-    half = np.maximum(np.nan_to_num(run.polar_width), 0.0) / 2
-    angle = _angle(run)
-    return np.clip(angle - half, 0, 180), np.clip(angle + half, 0, 180)

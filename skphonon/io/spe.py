@@ -87,6 +87,13 @@ def read_spe(
         If one is of another kind, damaged or cut off, the numbers of spectra differ,
         or it is not said where the detectors are or what the incident energy is.
 
+    Warns
+    -----
+    MeasurementWarning
+        If intensities lie at energies from `incident_energy` on, which are left out
+        without `detectors`; bins are so uneven that the grid has other borders; or
+        intensities lie where no neutron can arrive.
+
     See Also
     --------
     skphonon.io.read_nxspe : Read files that hold all of this.

@@ -92,7 +92,6 @@ def test_a_cut_at_one_energy_is_a_plane():
             "scattering angle (degree)",
             [5.0, 35.0],
         ),
-        (PathGrid(ENERGY, [[1.0, 0, 0]]), "number of the wavevector", [-0.5, 0.5]),
     ],
 )
 def test_other_grids(grid, label, borders):
@@ -100,6 +99,128 @@ def test_other_grids(grid, label, borders):
     assert drawn.label == label
     assert_allclose(drawn.columns[[0, -1]], borders)
     assert drawn.image.shape == grid.shape
+
+
+def test_borders_that_are_known_are_those_of_the_map():
+    """Uneven bins, of which centres do not tell the borders."""
+    edges = {
+        "energy": np.array([0.0, 4, 10]),
+        "h": np.array([-0.1, 0.1]),
+        "k": np.array([0.0, 0.2, 1.0, 1.2]),
+        "l": np.array([1.0, 2.0, 5.0]),
+        "q": np.array([0.0, 0.2, 1.0, 1.2]),
+        "two_theta": np.array([0.0, 2, 10, 12]),
+    }
+    energy, h, k, l, q, angles = (  # noqa: E741
+        (each[1:] + each[:-1]) / 2 for each in edges.values()
+    )
+
+    def drawn(grid):
+        details = {"edges": edges}
+        return map_of(Measurement(np.ones(grid.n_pixels), grid, details=details))
+
+    volume = drawn(CrystalGrid(energy, h, k, l))
+    assert_allclose(volume.energy, edges["energy"])
+    assert_allclose(volume.columns, edges["k"])
+    assert volume.label.endswith("mean over h -0.1 to 0.1, l 1 to 5")
+    plane = drawn(CrystalGrid(energy[:1], h, k, l))
+    assert_allclose(plane.energy, edges["k"])
+    assert_allclose(plane.columns, edges["l"])
+    assert_allclose(drawn(SpectrumGrid(energy, q)).columns, edges["q"])
+    angles = AngleGrid(energy, angles, incident_energy=50.0)
+    assert_allclose(drawn(angles).columns, edges["two_theta"])
+    # borders of an axis that another one has replaced
+    moved = drawn(SpectrumGrid(energy, q + 1))
+    assert_allclose(moved.columns, [0.85, 1.35, 1.85, 2.35])
+
+
+def scanned(grid, points, **settings):
+    """Return a measurement of points (energy, column), intensities 1, 2, ..."""
+    image = np.full(grid.shape, np.nan)
+    image[tuple(np.transpose(points))] = np.arange(1.0, len(points) + 1)
+    return Measurement(grid.to_rows(image), grid, **settings)
+
+
+def test_scans_at_constant_q_are_curves_over_energy():
+    grid = PathGrid(ENERGY, [[1.0, 0, 0.5]])
+    error = np.where(ENERGY > 5, 0.1, np.nan)
+    one = Measurement(ENERGY**2, grid, error=error, units="counts per 9 s")
+    drawn = map_of(one)
+    assert (drawn.label, drawn.rows) == (
+        "energy transfer (meV)", "intensity (counts per 9 s)",
+    )  # fmt: skip
+    (curve,) = drawn.curves
+    assert curve.name == "(1, 0, 0.5)"
+    assert_allclose(curve.x, ENERGY)
+    assert_allclose(curve.intensity, ENERGY**2)
+    assert_allclose(curve.error, error)
+    # two that share some of their energies
+    points = [(0, 0), (2, 0), (4, 0), (1, 1), (2, 1), (3, 1), (7, 1)]
+    two = map_of(scanned(PathGrid(ENERGY, [[1.0, 0, 0], [1.1, 0, 0]]), points))
+    assert [each.name for each in two.curves] == ["(1, 0, 0)", "(1.1, 0, 0)"]
+    assert_allclose(two.curves[1].x, ENERGY[[1, 2, 3, 7]])
+    assert_allclose(two.curves[1].intensity, [4, 5, 6, 7])
+
+
+@pytest.mark.parametrize(
+    ("step", "label", "names"),
+    [
+        ([0, 0.1, 0], "k (r.l.u.)", ["(1, k, 2), 5 meV", "(1, k, 2), 10 meV"]),
+        (
+            [0.1, 0.1, 0],
+            "distance along the scan (r.l.u.)",
+            [f"(1, 0, 2) to (1.5, 0.5, 2), {energy} meV" for energy in (5, 10)],
+        ),
+    ],
+)
+def test_scans_at_constant_energy_are_curves_over_q(step, label, names):
+    path = np.array([1.0, 0, 2]) + np.arange(6)[:, None] * step
+    path += np.random.RandomState(0).uniform(-1e-5, 1e-5, path.shape)  # of motors
+    points = [(row, column) for row in (0, 1) for column in range(6)]
+    # an energy between them that nobody measured
+    drawn = map_of(scanned(PathGrid(ENERGY, path), points))
+    assert drawn.label == label
+    assert [each.name for each in drawn.curves] == names
+    assert_allclose(drawn.curves[1].x, np.linalg.norm(step) * np.arange(6.0), atol=1e-4)
+    assert_allclose(drawn.curves[1].intensity, np.arange(7.0, 13))
+
+
+def test_scans_in_which_all_changes_are_one_curve():
+    path = np.array([[0.9, 0, 0], [1.0, 0, 0], [1.0, 0.1, 0], [1.0, 0.2, 0]])
+    drawn = map_of(scanned(PathGrid(ENERGY[:4], path), [(n, n) for n in range(4)]))
+    (curve,) = drawn.curves
+    assert_allclose(curve.x, [0, 0.1, 0.2, 0.3])  # along both parts
+    assert curve.name == "(0.9, 0, 0) to (1, 0.2, 0), 5 to 20 meV"
+
+
+def test_what_is_no_scan_stays_a_map():
+    path = np.linspace([1, 0, 0], [1, 1, 0], 12)
+    grid = PathGrid(ENERGY, path)
+    cross = [(3, n) for n in range(12)] + [(n, 5) for n in range(8) if n != 3]
+    for points in (cross, [(n % 8, m) for m in range(12) for n in range(5)]):
+        drawn = map_of(scanned(grid, points))
+        assert drawn.label == "number of the wavevector"
+    full = Measurement(np.ones(24), PathGrid(ENERGY, np.eye(3)))
+    assert map_of(full).label == "number of the wavevector"
+    # the same columns, if a file says that scans measured them
+    scans = map_of(full.replace(details={"scans": {"1": {"file": "a"}}}))
+    assert len(scans.curves) == 3
+
+
+def test_scans_are_drawn_beside_maps(powder):
+    grid = PathGrid(ENERGY, [[1.0, 0, 0]])
+    one = Measurement(ENERGY - 5, grid, error=np.ones(8), temperature=10.0)
+    display = SpectrumMapDisplay.from_measurements([powder[0], one])
+    _, ax = display.plot(vmin=-1.0, vmax=50.0).axes_
+    assert ax.get_ylim() == (-1, 50)
+    assert (ax.get_xlabel(), ax.get_title()) == ("energy transfer (meV)", "10 K")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["(1, 0, 0)"]
+    (ax,) = one.plot(log=True).axes_
+    assert ax.get_yscale() == "log"
+    assert len(ax.figure.axes) == 1  # no colours
+    assert "data:image/png" in one._repr_html_()
+    with pytest.raises(ValueError, match="positive intensities, got none"):
+        one.replace(data=-one.data - 1).plot(log=True)
 
 
 def test_detectors_of_one_angle_are_averaged():

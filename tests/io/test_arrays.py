@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 
 from skphonon import CrystalGrid, Measurement, PathGrid, SpectrumGrid
 from skphonon.instrument import AngleGrid, DetectorMeasurement, MeasurementWarning
-from skphonon.io import read_arrays, write_arrays
+from skphonon.io import read, read_arrays, write_arrays
 
 ENERGY, Q = np.array([10.0, 12.5, 20.0]), np.array([0.1, 0.7])
 MASK = np.array([[True, False], [True, True], [False, True]])
@@ -42,6 +42,21 @@ def spectra(grid, n_samples=3):
     images = np.random.RandomState(0).normal(size=(n_samples, *grid.shape)) / 3
     images[1, 0, 0] = np.nan
     return images.reshape(n_samples, -1)
+
+
+def replace(name, value, units=None):
+    def change(file):
+        del file[name]
+        if value is not None:
+            file[name] = value
+        if units:
+            file[name].attrs["units"] = units
+
+    return change
+
+
+def mark(name, value):
+    return lambda file: file.attrs.__setitem__(name, value)
 
 
 @pytest.fixture(params=GRIDS)
@@ -131,14 +146,98 @@ def test_a_measurement_is_all_that_is_given(tmp_path):
         write_arrays(path, measured.data)
     with pytest.raises(TypeError, match=r"path must be .* comes first.* got Measure"):
         write_arrays(measured, path)
-    one = np.ones(1)
-    run = DetectorMeasurement(
-        [one], incident_energy=50.0, energy_edges=[0, 1], polar=one, azimuthal=one,
-        polar_width=one, azimuthal_width=one,
-    )  # fmt: skip
-    with pytest.raises(ValueError, match="Rebin it with reduce_powder or"):
-        write_arrays(path, run)
     assert not path.exists()
+
+
+def detectors(**changed):
+    rng = np.random.RandomState(0)
+    data = rng.uniform(size=(3, 4))
+    data[1] = np.nan
+    return DetectorMeasurement(
+        **{
+            "data": data,
+            "error": data / 10,
+            "incident_energy": 50.0,
+            "energy_edges": [-5.0, 0.0, 10.0, 20.5, 31],
+            "polar": [3.0, 10.5, np.nan],
+            "azimuthal": [-170.0, 0, 1 / 3],
+            "polar_width": [1.0, 0, 2],
+            "azimuthal_width": [360.0, 2, 2],
+            "psi": 12.5,
+            "ki_over_kf_scaling": False,
+            "quantity": "sqe",
+            "units": "1/meV",
+            "temperature": 5.0,
+            "energy_resolution": 1.25,
+            "source": "a.nxspe",
+            "details": {"run": 3.0, "calibration": {"offset": np.arange(3.0)}},
+            **changed,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"error": None, "psi": None, "ki_over_kf_scaling": None, "details": {}},
+        {"ki_over_kf_scaling": True, "temperature": None, "quantity": None},
+    ],
+)
+def test_detectors_come_back_whole(tmp_path, changed):
+    run, path = detectors(**changed), tmp_path / "a.h5"
+    write_arrays(path, run)
+    found = read(path)
+    assert isinstance(found, DetectorMeasurement)
+    written = run.settings()
+    assert found.settings().keys() == written.keys()
+    for name, value in written.items():
+        if name != "details":
+            assert_array_equal(getattr(found, name), value)
+            assert type(getattr(found, name)) is type(value)
+    if run.details:
+        assert found.details["run"] == 3
+        assert_array_equal(found.details["calibration"]["offset"], np.arange(3))
+    with pytest.raises(TypeError, match="measurement must be all that is given"):
+        write_arrays(path, run, temperature=3.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (replace("detectors/polar", [1.0]), r"a\.h5: polar must have shape"),
+        (replace("detectors/polar", None), "/detectors/polar must be a d"),
+        (
+            replace("detectors/polar", np.ones(3), "rad"),
+            "/detectors/polar must be .* degree, got units 'rad'",
+        ),
+        (
+            replace("detectors/energy_edges", np.arange(4.0)),
+            r"/data must have shape \(any, 3\), got \(3, 4\)",
+        ),
+        (
+            replace("detectors/energy_edges", -np.arange(5.0)),
+            r"a\.h5: energy_edges must be increasing",
+        ),
+        (
+            replace("detectors/ki_over_kf_scaling", 2.0),
+            "ki_over_kf_scaling must be 1 or 0, got 2",
+        ),
+        (replace("incident_energy", None), "must be known in meV, got N"),
+        (
+            lambda f: f["detectors"].create_group("q"),
+            "DetectorMeasurement only, got q",
+        ),
+        (replace("detectors", None), "/detectors must be a group, found"),
+    ],
+)
+def test_malformed_files_of_detectors_are_named(tmp_path, change, message):
+    path = tmp_path / "a.h5"
+    write_arrays(path, detectors())
+    with h5py.File(path, "a") as file:
+        change(file)
+    with pytest.raises(ValueError, match=message):
+        read_arrays(path)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -217,29 +316,14 @@ def test_what_does_not_fit_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def replace(name, value, units=None):
-    def change(file):
-        del file[name]
-        if value is not None:
-            file[name] = value
-        if units:
-            file[name].attrs["units"] = units
-
-    return change
-
-
-def mark(name, value):
-    return lambda file: file.attrs.__setitem__(name, value)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (mark("format", "other"), r"a\.h5 must be .* the attribute format 'skphonon"),
-        (mark("version", 4), "version 1 or 2 or 3, got '4'. A newer skphonon"),
+        (mark("version", 5), "version 1 or 2 or 3 or 4, got '5'. A newer skphonon"),
         (
             mark("grid", "Grid"),
-            "one of SpectrumGrid, AngleGrid, CrystalGrid, PathGrid; got 'Grid'",
+            "one of SpectrumGrid, AngleGrid, CrystalGrid, PathGrid, detectors; got",
         ),
         (replace("grid", None), r"a\.h5: /grid must be a group, found none"),
         (replace("grid/q", None), "/grid/q must be a dataset, found none"),

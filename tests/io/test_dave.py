@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from spe_files import write_grp
 
-from skphonon.instrument import AngleGrid
+from skphonon.instrument import AngleGrid, MeasurementWarning
 from skphonon.io.dave import read_dave
 
 ENERGY, Q = np.array([-1.0, 0.0, 1.0, 2.0]), np.array([0.5, 1.0, 1.5])
@@ -102,11 +102,22 @@ def test_groups_of_angle(tmp_path, numbers, label):
         ValueError, match=r"scattering angles, .*incident_energy=\.\.\."
     ):
         read_dave(path)
-    measured = read_dave(path, incident_energy=1.5)
+    with pytest.warns(MeasurementWarning, match=r"1 bin of .*_energy=1.5 meV"):
+        measured = read_dave(path, incident_energy=1.5)
     assert isinstance(measured.grid, AngleGrid)
     assert_allclose(measured.grid.two_theta, angles)
     assert_allclose(measured.grid.energy, ENERGY[:3])  # below the incident energy
     assert_allclose(measured.grid.to_image(measured.data)[0], numbers[0].T[:3])
+
+
+@pytest.mark.parametrize("empty", [0.0, np.nan, -1e30])
+def test_nothing_above_the_incident_energy_is_left_out_in_silence(
+    tmp_path, numbers, empty
+):
+    data, errors = (each.copy() for each in numbers)
+    data[:, 3] = empty
+    path = write_grp(tmp_path / "a.grp", data, errors, ENERGY, Q)
+    assert_allclose(read_dave(path, incident_energy=2.0).grid.energy, ENERGY[:3])
 
 
 def test_axes_that_fall(tmp_path, numbers):
@@ -125,6 +136,18 @@ def test_groups_that_are_not_named(tmp_path, numbers):
         assert_allclose(read_dave(path, axis="q").grid.q, Q)
     path = write_grp(tmp_path / "a.grp", *numbers, ENERGY, Q, group_label="(1/nm)")
     assert_allclose(read_dave(path).grid.q, 0.1 * Q)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["Q^2", "|Q|^2 (1/Angstrom^2)", "Q**2 (1/Angstroms)", "Q2", "Q² (A^-2)",
+     "Momentum transfer squared (1/Angstrom)", "Q squared"],
+)  # fmt: skip
+def test_squares_of_momentum_are_no_momenta(tmp_path, numbers, label):
+    path = write_grp(tmp_path / "a.grp", *numbers, ENERGY, Q, group_label=label)
+    with pytest.raises(ValueError, match="must be of Q, got those of its square, '"):
+        read_dave(path)
+    assert_allclose(read_dave(path, axis="q").grid.q, Q)
 
 
 def test_what_is_not_told_is_asked_for(tmp_path, numbers):

@@ -18,6 +18,21 @@ GRIDS = {
     "angles": AngleGrid(ENERGY, [3.0, 90.5], incident_energy=50.0, mask=MASK),
     "path": PathGrid(ENERGY, HKL, mask=MASK),
 }
+WITH_CRYSTAL = {
+    **GRIDS,
+    "crystal": CrystalGrid(
+        ENERGY,
+        [0.0, 1 / 3],
+        0.5,
+        0.0,
+        mask=MASK,
+        psi=[0.0, 30.0],
+        incident_energy=50.0,
+        lattice=5.658 * np.eye(3),
+        v=(1, 2, 0),
+        projection=[[1, 1, 0], [1, -1, 0], [0, 0, 1]],
+    ),
+}
 SETTINGS = {"quantity": "sqe", "units": "1/meV", "source": "a.nxs"}
 
 
@@ -30,10 +45,10 @@ def measured(grid, n_spectra=1):
     return Measurement(X, grid, error=1 + X / 10, temperature=temperature, **SETTINGS)
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", WITH_CRYSTAL)
 @pytest.mark.parametrize("n_spectra", [1, 3])
 def test_there_and_back(name, n_spectra):
-    original = measured(GRIDS[name], n_spectra)
+    original = measured(WITH_CRYSTAL[name], n_spectra)
     frame = to_pandas(original)
     assert len(frame) == n_spectra * 6
     assert from_pandas(frame) == original
@@ -44,9 +59,9 @@ def test_there_and_back(name, n_spectra):
     assert from_pandas(frame.set_index(columns)) == original
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", WITH_CRYSTAL)
 def test_images_there_and_back(name):
-    original = measured(GRIDS[name])
+    original = measured(WITH_CRYSTAL[name])
     image = to_pandas(original, pivot="intensity")
     assert image.shape == (3, 2)
     for frame in (image, image.T) if name == "powder" else (image,):
@@ -54,7 +69,7 @@ def test_images_there_and_back(name):
         assert found == original.replace(error=None)
     assert_array_equal(to_pandas(original, pivot="error"), 1 + image / 10)
     with pytest.raises(ValueError, match="spectrum with intensity, got 2 spectra"):
-        to_pandas(measured(GRIDS[name], 2), pivot="intensity")
+        to_pandas(measured(WITH_CRYSTAL[name], 2), pivot="intensity")
     with pytest.raises(ValueError, match="of one spectrum with error, got no errors"):
         to_pandas(found, pivot="error")
     with pytest.raises(ValueError, match="pivot must be intensity, error or None"):
@@ -69,11 +84,42 @@ def test_spectra_of_other_points():
     assert_array_equal(found.data, expected)
 
 
-def test_a_crystal_becomes_a_path():
-    grid = CrystalGrid([1.0, 2.0], [0, 0.5], 0.0, [1.0, 2.0])
-    found = from_pandas(to_pandas(Measurement(np.arange(8.0), grid)))
+def test_points_of_a_crystal_in_any_order():
+    grid = CrystalGrid([1.0, 2.0], [0, 0.5], 0.0, [1.0, 2.0, 4.0])
+    measured = Measurement(np.arange(12.0), grid, error=np.ones(12))
+    frame = to_pandas(measured)
+    shuffled = frame.sample(frac=1, random_state=0)
+    found = from_pandas(shuffled)
+    assert_array_equal(found.data, measured.data)
+    assert found.grid == grid.replace(mask=np.ones((2, 6), dtype=bool))
+    some = from_pandas(shuffled.drop(index=[3, 4]))  # as a mask
+    assert_array_equal(some.grid.mask.ravel(), [True] * 3 + [False] * 2 + [True] * 7)
+    assert_array_equal(np.isfinite(some.error), np.isfinite(some.data))
+    # elsewhere, or by somebody who does not say that they are of a crystal
+    frame.loc[4, "l"] = 3.0
+    assert isinstance(from_pandas(frame).grid, PathGrid)
+    plain = pd.DataFrame(to_pandas(measured).to_numpy(), columns=frame.columns)
+    found = from_pandas(plain)
     assert_array_equal(found.grid.wavevectors, grid.wavevectors)
-    assert_array_equal(found.data, [np.arange(8)])
+    assert_array_equal(found.data, measured.data)
+
+
+@pytest.mark.parametrize("n_spectra", [1, 2])
+def test_wavevectors_that_are_repeated(n_spectra):
+    path = [[1.0, 0, 0], [0.5, 0, 0], [1, 0, 0], [1 + 1e-9, 0, 0], [0.5, 0, 0]]
+    grid = PathGrid(ENERGY, path, mask=np.ones((3, 5), dtype=bool))
+    data = np.arange(15.0) + np.arange(n_spectra)[:, None]
+    original = Measurement(data, grid, **SETTINGS)
+    frame = to_pandas(original)
+    assert frame["repeat"].tolist() == n_spectra * 3 * [0, 0, 1, 2, 1]
+    assert from_pandas(frame) == original
+    if n_spectra == 1:
+        assert from_pandas(to_pandas(original, pivot="intensity")) == original
+    with pytest.raises(ValueError, match="must tell each point once"):
+        from_pandas(frame.drop(columns="repeat"))
+    # a column of that name that numbers nothing
+    named = to_pandas(measured(GRIDS["path"])).assign(repeat="no")
+    assert from_pandas(named) == measured(GRIDS["path"])
 
 
 def test_what_is_given_comes_before_what_the_table_says():

@@ -294,7 +294,8 @@ def test_scattering_angles(tmp_path):
     write_processed(tmp_path / "a.nxs", ones, ones, EDGES, angles, **settings)
     with pytest.raises(ValueError, match="must tell the incident energy"):
         read_processed(tmp_path / "a.nxs")
-    measured = read_processed(tmp_path / "a.nxs", incident_energy=30.0)
+    with pytest.warns(MeasurementWarning, match=r"2 bins of .*=30 meV, .* left out"):
+        measured = read_processed(tmp_path / "a.nxs", incident_energy=30.0)
     assert isinstance(measured.grid, AngleGrid)
     assert_allclose(measured.grid.two_theta, angles)
     assert measured.grid.energy[-1] == 27.5  # below the incident energy

@@ -165,10 +165,31 @@ def test_sums_over_a_grid_that_covers_all_are_those_of_detectors(overlap, weight
         expected = [len(run.polar) * widths.sum(), (run.data * widths).sum()]
         assert_allclose(totals[0], expected, rtol=1e-12)
     if weights == "solid_angle":
-        angle = np.sin(np.deg2rad(run.polar)) * np.deg2rad(run.polar_width)
-        angle = angle * np.deg2rad(run.azimuthal_width)
+        # rings: sin(polar) times the width is more than these by 1e-4
+        ends = run.polar + np.outer([-0.5, 0.5], run.polar_width)
+        near, far = np.cos(np.deg2rad(ends))
+        angle = (near - far) * np.deg2rad(run.azimuthal_width)
         expected = [angle.sum() * widths.sum(), angle @ run.data @ widths]
         assert_allclose(totals[0], expected, rtol=1e-12)
+
+
+def test_a_detector_in_the_beam_spans_a_cap():
+    """Discs about the beam of 2 degrees, two in halves and one whole, weigh alike."""
+    edges = np.array([0.0, 4.0, 8.0])
+    half, whole = (
+        measured(
+            n, 1, edges, polar=np.full(n, polar), polar_width=np.full(n, width),
+            azimuthal_width=np.full(n, 360.0 / n), data=np.ones((n, 2)),
+            error=np.ones((n, 2)),
+        )
+        for n, polar, width in ((2, 1.0, 2.0), (1, 0.0, 4.0))
+    )  # fmt: skip
+    grid = AngleGrid([2.0, 6.0], [5.0, 15.0], incident_energy=EI)
+    sums = [
+        np.nansum(reduce_angles(run, grid).details["weights"]) for run in (half, whole)
+    ]
+    cap = 2 * np.pi * (1 - np.cos(np.deg2rad(2.0)))
+    assert_allclose(sums, cap * 8.0, rtol=1e-9)  # over 8 meV
 
 
 def test_centres_go_where_they_lie():
@@ -475,6 +496,16 @@ def test_angles_of_several_runs_and_of_none():
         reduce_angles(run.replace(polar_width=0 * run.polar))
     with pytest.raises(TypeError, match=r"DetectorMeasurement, .* got Measurement"):
         reduce_angles(reduce_angles(run))
+
+
+def test_detectors_at_no_angle_widen_no_grid():
+    run = measured(20, 1, np.arange(0.0, 40, 2.0), polar_width=np.full(20, 7.475))
+    polar = run.polar.copy()
+    polar[:3] = np.nan
+    reduced = reduce_angles(run.replace(polar=polar))
+    assert_allclose(reduced.grid.two_theta, run.polar[3:])
+    with pytest.raises(ValueError, match=r"have a polar_width .* Pass an AngleGrid"):
+        reduce_angles(run.replace(polar=np.full(20, np.nan)))
 
 
 def test_simulated_angles_come_back_in_both_kinds_of_bins(aluminium):

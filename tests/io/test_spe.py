@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from spe_files import write_par, write_phx, write_spe
 
 from skphonon import SpectrumGrid, read_nxspe, reduce_powder
-from skphonon.instrument import AngleGrid, DetectorMeasurement
+from skphonon.instrument import AngleGrid, DetectorMeasurement, MeasurementWarning
 from skphonon.io.spe import read_spe
 
 EDGES = np.arange(-10.0, 45.0, 5)
@@ -196,7 +196,8 @@ def test_angles_that_no_momentum_can_be(tmp_path):
     angles = np.linspace(5.0, 95, 7)
     ones = np.ones((6, N_ENERGY))
     path = write_spe(tmp_path / "a.spe", ones, ones, EDGES, angles)
-    measured = read_spe(path, incident_energy=30.0, ki_over_kf_scaling=False)
+    with pytest.warns(MeasurementWarning, match=r"2 bins of .*=30 meV, .* left out"):
+        measured = read_spe(path, incident_energy=30.0, ki_over_kf_scaling=False)
     assert_allclose(measured.grid.two_theta, (angles[1:] + angles[:-1]) / 2)
     assert measured.details["grid"] == "two_theta"
     energy = measured.grid.energy  # only those below the incident energy
