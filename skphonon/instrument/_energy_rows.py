@@ -172,7 +172,8 @@ def _solid_angles(two_theta: Array, width: Array, azimuthal: Array) -> Array:
         return np.ones(len(two_theta))
     # widths about the beam are those of a ring at small angles: never more than that
     around = np.minimum(azimuthal, 360.0)
-    solid = np.sin(np.deg2rad(np.nan_to_num(two_theta))) * width * around
+    middle, half = np.deg2rad([np.nan_to_num(two_theta), width / 2])
+    solid = np.sin(middle) * np.sin(half) * around
     sound = solid > 0
     if not sound.any():
         return np.ones(len(two_theta))

@@ -288,7 +288,7 @@ class Measurement(Immutable):
         )
 
     def plot(self, axes: Any = None, **options: Any) -> "SpectrumMapDisplay":
-        """Draw a map of each spectrum, side by side.
+        """Draw a map of each spectrum, side by side; scans of points as curves.
 
         Parameters
         ----------

@@ -9,7 +9,7 @@ from skphonon._warnings import warn_user
 from skphonon.instrument import AngleGrid, SpectrumGrid
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 
-__all__ = ["Axis", "measured_image"]
+__all__ = ["Axis", "measured_image", "warn_of_left_out"]
 
 _UNEVEN = 0.01  # of a bin: how far borders may lie from halfway between centres
 _MASKED = -1e10  # and below
@@ -53,7 +53,7 @@ def measured_image(data, error, energy, across, place, **settings):
                 f"{incident!r}."
             )
         below = int((energy.centres(len(data)) < incident).sum())
-        _warn_of_left_out(data[below:], incident, place)
+        warn_of_left_out(data[below:], incident, place)
         energy = energy.bins(len(data), below)
         data, error = data[:below], error[:below]
     empty = (data == 0) & (error == 0)
@@ -101,10 +101,10 @@ def _rising(axis, data, error, number):
     return axis, data, error
 
 
-def _warn_of_left_out(data, incident, place):
-    """Say how many bins of energy hold what no neutron can have left."""
+def warn_of_left_out(data, incident, place):
+    """Say how many bins of energy, the first axis, hold what no neutron can lose."""
     counted = np.isfinite(data) & (data != 0) & (data > _MASKED)
-    if n_bins := int(counted.any(axis=1).sum()):
+    if n_bins := int(counted.any(axis=tuple(range(1, data.ndim))).sum()):
         warn_user(
             f"{place} holds intensities in {n_bins} "
             f"{'bins' if n_bins > 1 else 'bin'} of energy transfer at or above "

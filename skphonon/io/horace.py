@@ -15,6 +15,7 @@ from skphonon.io._horace_blocks import read_blocks
 from skphonon.io._horace_bytes import Cursor, open_bytes
 from skphonon.io._horace_cut import PIXEL, lattice_vectors, pixels_to_hkl
 from skphonon.io._horace_old import read_old
+from skphonon.io._images import warn_of_left_out
 from skphonon.io._kinds import require_kind
 
 __all__ = ["read_horace"]
@@ -84,7 +85,8 @@ def read_horace(path, *, pixels=False):
     -----
     MeasurementWarning
         If pixels and bins contradict each other, or axes and their projection; or if a
-        sphere was only measured in part.
+        sphere was only measured in part, or intensities lie at energies above the
+        incident one, which are left out.
 
     Notes
     -----
@@ -250,6 +252,7 @@ def _lay_out(path, cut, edges, incident, orientation):
                 f"{path} must have energy transfers below the incident energy, "
                 f"{incident:g} meV, got {edges[0].min():g} to {edges[0].max():g} meV."
             )
+        warn_of_left_out(images[0][last:], incident, path)
         edges[0], images = edges[0][: last + 1], [image[:last] for image in images]
     mask = np.isfinite(images[0]).reshape(len(edges[0]) - 1, -1)
     if not mask.any():

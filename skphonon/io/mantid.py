@@ -25,6 +25,7 @@ from skphonon.io._hdf5 import (
     read_array,
     read_number,
 )
+from skphonon.io._images import warn_of_left_out
 from skphonon.io._kinds import open_as
 from skphonon.io._logs import TEMPERATURE, log_in_time
 from skphonon.io._mantid_crystal import axes_in_crystal
@@ -111,7 +112,8 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
     Warns
     -----
     MeasurementWarning
-        If the temperature moved by more than 2 K or 5 % in 95 % of the time.
+        If the temperature moved by more than 2 K or 5 % in 95 % of the time, or
+        intensities lie at energies above the incident one, which are left out.
 
     Notes
     -----
@@ -150,6 +152,7 @@ def read_mdhisto(path, *, normalization="file", temperature_log="SampleTemp"):
         images = {name: np.flip(image, (1, 2, 3)) for name, image in images.items()}
     if incident is not None:
         last = int(np.sum(_centres(edges[0]) <= incident))
+        warn_of_left_out(images["data"][last:], incident, path)
         edges[0] = edges[0][: last + 1]
         images = {name: image[:last] for name, image in images.items()}
     mask = np.isfinite(images["data"]).reshape(len(edges[0]) - 1, -1)
