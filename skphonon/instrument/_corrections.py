@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, t
 
+from skphonon.instrument._whole_pattern import WholeFit
 from skphonon.instrument.angle_grid import AngleGrid
 from skphonon.instrument.bragg import BraggLine, Pattern
 from skphonon.instrument.detectors import DetectorMeasurement
@@ -26,6 +27,9 @@ _STRONGEST = 6  # lines, most of which must be of the sample
 _CONVINCING = 0.6  # share of them
 _BY_CHANCE = 0.01  # probability that a wrong crystal finds as many lines
 _TRIES = 20  # scales and offsets that the search takes its best from, independent
+_AGREE = 11.8  # chi squared of two terms, at three standard errors
+_WORSE = 4.0  # by which it may exceed that of no correction
+_CLEAR = 4.0  # standard errors for terms of the whole pattern alone
 _FEWEST = 5  # lines that must tell of |Q|
 _CHANGES = (
     "energy_zero",
@@ -117,6 +121,23 @@ def cautious_moduli(
         moduli._replace(scale_std=scale_std, terms_std=(first, second)),
         not (few or coarse),
     )
+
+
+def confirmed_moduli(
+    moduli: ModuliFit, whole: WholeFit | None, terms: Sequence[str]
+) -> ModuliFit:
+    """Return the fit to lines, or where the whole pattern speaks against it, of that.
+
+    Lines that overlap are not where the search finds them.
+    """
+    if whole is None:
+        return moduli
+    found = whole.distance(moduli.terms, moduli.terms_std)
+    nothing = whole.distance((1.0, 0.0), moduli.terms_std)
+    if found <= min(_AGREE, nothing + _WORSE):
+        return moduli
+    model, values, std = whole.model(terms, _CLEAR)
+    return moduli._replace(model=model, terms=values, terms_std=std)
 
 
 def small_sample(n_values: int, n_terms: int) -> float:
