@@ -205,7 +205,11 @@ def corrected_measurement(
         moved = grid.replace(
             energy=grid.energy - shift, q=(grid.q - offset) / scale, mask=grid.mask
         )
-        return measurement.replace(grid=moved), tuple(applied)
+        details = _moved_edges(
+            measurement.details,
+            {"energy": (shift, 1.0), "q": (offset, scale)},
+        )
+        return measurement.replace(grid=moved, details=details), tuple(applied)
     names = {"scale": "incident_energy", "offset": "two_theta"}
     applied += [names[name] for name in model]
     incident = float(measurement.incident_energy or np.nan) / scale**2
@@ -223,11 +227,29 @@ def corrected_measurement(
             mask=grid.mask & ~masked,
         )
         changes["grid"] = moved
+        changes["details"] = _moved_edges(
+            measurement.details, {"energy": (shift, 1.0), "two_theta": (angle, 1.0)}
+        )
         for name in ("data", "error"):
             if getattr(measurement, name) is not None:
                 image = grid.to_image(getattr(measurement, name))
                 changes[name] = moved.to_rows(image)
     return measurement.replace(**changes), tuple(applied)
+
+
+def _moved_edges(
+    details: Mapping[str, Any], moves: Mapping[str, tuple[float, float]]
+) -> dict[str, Any]:
+    """Return details with borders of bins less an offset, by a factor, as centres."""
+    edges = details.get("edges")
+    if not isinstance(edges, Mapping):
+        return dict(details)
+    moved = {
+        name: (np.asarray(edges[name]) - offset) / factor
+        for name, (offset, factor) in moves.items()
+        if name in edges
+    }
+    return {**details, "edges": {**edges, **moved}}
 
 
 def _of_detectors(

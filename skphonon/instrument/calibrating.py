@@ -237,7 +237,7 @@ def calibrate(
     return Calibration(
         measurement=calibrated.replace(
             energy_resolution=function,
-            details=recorded(measurement, applied, numbers),
+            details=recorded(calibrated, applied, numbers),
         ),
         elastic=elastic_table(rows, of_banks, fits),
         elastic_line=line_table(rows, mean, error, overall),
