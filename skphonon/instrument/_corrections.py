@@ -126,7 +126,7 @@ def cautious_moduli(
 def confirmed_moduli(
     moduli: ModuliFit, whole: WholeFit | None, terms: Sequence[str]
 ) -> ModuliFit:
-    """Return the fit to lines, or where the whole pattern speaks against it, of that.
+    """Return the fit to lines, or where the whole pattern tells better, of that.
 
     Lines that overlap are not where the search finds them.
     """
@@ -134,9 +134,11 @@ def confirmed_moduli(
         return moduli
     found = whole.distance(moduli.terms, moduli.terms_std)
     nothing = whole.distance((1.0, 0.0), moduli.terms_std)
-    if found <= min(_AGREE, nothing + _WORSE):
-        return moduli
     model, values, std = whole.model(terms, _CLEAR)
+    agrees = found <= min(_AGREE, nothing + _WORSE)
+    surer = model == moduli.model and (np.array(std) <= moduli.terms_std).all()
+    if agrees and not surer:
+        return moduli
     return moduli._replace(model=model, terms=values, terms_std=std)
 
 

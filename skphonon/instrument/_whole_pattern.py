@@ -28,7 +28,7 @@ _REACH = 4.0  # widths beyond the pattern at which reflections still count
 _SAME = 0.25  # widths within which reflections are one
 _WEAK = 2e-3  # of the strongest reflection: left out
 _KNOTS = 8  # of the background
-_MOST = 500  # reflections
+_MOST = 200  # reflections, from the first on
 _ROUNDS = 5  # of errors and fit
 _MOVED = 0.05  # scale and offset within which the fit stays about its start
 _NOTHING = (1.0, 0.0)  # scale and offset of what needs no calibration
@@ -130,7 +130,7 @@ def fit_whole_pattern(
         None where the pattern has too few points.
     """
     problem = _problem(pattern, reflections, lines, mine, k)
-    if len(problem.q) < 3 * _KNOTS or not 0 < len(problem.tau) <= _MOST:
+    if len(problem.q) < 3 * _KNOTS or not len(problem.tau):
         return None
     # logarithms of the width in the middle, and at the end
     ends = width_trend(lines)(problem.q[[len(problem.q) // 2, -1]])
@@ -177,6 +177,9 @@ def _problem(
     kept = (tau > pattern.q[0] - reach) & (tau < pattern.q[-1] + reach)
     tau, strength, reach = tau[kept], strength[kept], reach[kept]
     inside = pattern.q > (tau - reach).min(initial=np.inf)
+    if len(tau) > _MOST:
+        inside &= pattern.q < tau[_MOST] - reach[_MOST]
+        tau, strength = tau[:_MOST], strength[:_MOST]
     q, y, error, span = (x[inside] for x in (pattern.q, *pattern[2:4], pattern.span))
     if not len(q):
         return _Problem(q, span, y, error, tau, strength, q[:, None], k)
@@ -210,7 +213,7 @@ def _joined(
     x = np.linspace(0.0, q.max(initial=0.0), 2000)
     widths = np.interp(q, x, np.cumsum(x[1] / trend(x)))  # from 0 to there
     _, group = np.unique(np.floor(widths / _SAME), return_inverse=True)
-    total = np.bincount(group, intensity)
+    total: Array = np.bincount(group, intensity).astype(float)
     return np.bincount(group, intensity * q) / total, total
 
 
