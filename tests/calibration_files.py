@@ -45,12 +45,14 @@ def counted(
     seed=0,
     edges=None,
     step=0.3,
+    spread=None,
 ):
     """Return what detectors count, as a file would hold it.
 
     Detectors stand at angles less `offset` (degrees) than the file says, and neutrons
     come with `true_energy`; elastic lines are at `zero` with the standard deviation
-    `width`. `lines` and `can` are |Q| and strength of Bragg reflections.
+    `width`. `lines` and `can` are |Q| and strength of Bragg reflections, `spread` the
+    standard deviation of these in 1/Angstrom as a function of |Q|.
     """
     random = np.random.default_rng(seed)
     angle = np.arange(8.0, 134.0, step)
@@ -66,6 +68,7 @@ def counted(
     for (q, number), share in ((lines, 1.0), (can or ([], []), can_share)):
         for tau, n in zip(q, number, strict=True):
             sigma = 0.016 * np.sqrt(1 + (0.1 * tau) ** 2) * k / 5.4
+            sigma = sigma if spread is None else spread(tau)
             part = ndtr((high - tau) / sigma) - ndtr((low - tau) / sigma)
             strength += share * n / tau**2 * part / (high - low)
     shape = np.diff(ndtr((energy - zero) / width)) / np.diff(energy)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, t
 
+from skphonon.instrument._whole_pattern import WholeFit
 from skphonon.instrument.angle_grid import AngleGrid
 from skphonon.instrument.bragg import BraggLine, Pattern
 from skphonon.instrument.detectors import DetectorMeasurement
@@ -26,6 +27,9 @@ _STRONGEST = 6  # lines, most of which must be of the sample
 _CONVINCING = 0.6  # share of them
 _BY_CHANCE = 0.01  # probability that a wrong crystal finds as many lines
 _TRIES = 20  # scales and offsets that the search takes its best from, independent
+_AGREE = 11.8  # chi squared of two terms, at three standard errors
+_WORSE = 4.0  # by which it may exceed that of no correction
+_CLEAR = 4.0  # standard errors for terms of the whole pattern alone
 _FEWEST = 5  # lines that must tell of |Q|
 _CHANGES = (
     "energy_zero",
@@ -119,6 +123,25 @@ def cautious_moduli(
     )
 
 
+def confirmed_moduli(
+    moduli: ModuliFit, whole: WholeFit | None, terms: Sequence[str]
+) -> ModuliFit:
+    """Return the fit to lines, or where the whole pattern tells better, of that.
+
+    Lines that overlap are not where the search finds them.
+    """
+    if whole is None:
+        return moduli
+    found = whole.distance(moduli.terms, moduli.terms_std)
+    nothing = whole.distance((1.0, 0.0), moduli.terms_std)
+    model, values, std = whole.model(terms, _CLEAR)
+    agrees = found <= min(_AGREE, nothing + _WORSE)
+    surer = model == moduli.model and (np.array(std) <= moduli.terms_std).all()
+    if agrees and not surer:
+        return moduli
+    return moduli._replace(model=model, terms=values, terms_std=std)
+
+
 def small_sample(n_values: int, n_terms: int) -> float:
     """Return how much wider the interval of Student's t is than that of a Gaussian."""
     return float(t.ppf(0.8413, max(n_values - n_terms, 1)))
@@ -184,7 +207,11 @@ def corrected_measurement(
         moved = grid.replace(
             energy=grid.energy - shift, q=(grid.q - offset) / scale, mask=grid.mask
         )
-        return measurement.replace(grid=moved), tuple(applied)
+        details = _moved_edges(
+            measurement.details,
+            {"energy": (shift, 1.0), "q": (offset, scale)},
+        )
+        return measurement.replace(grid=moved, details=details), tuple(applied)
     names = {"scale": "incident_energy", "offset": "two_theta"}
     applied += [names[name] for name in model]
     incident = float(measurement.incident_energy or np.nan) / scale**2
@@ -202,11 +229,29 @@ def corrected_measurement(
             mask=grid.mask & ~masked,
         )
         changes["grid"] = moved
+        changes["details"] = _moved_edges(
+            measurement.details, {"energy": (shift, 1.0), "two_theta": (angle, 1.0)}
+        )
         for name in ("data", "error"):
             if getattr(measurement, name) is not None:
                 image = grid.to_image(getattr(measurement, name))
                 changes[name] = moved.to_rows(image)
     return measurement.replace(**changes), tuple(applied)
+
+
+def _moved_edges(
+    details: Mapping[str, Any], moves: Mapping[str, tuple[float, float]]
+) -> dict[str, Any]:
+    """Return details with borders of bins less an offset, by a factor, as centres."""
+    edges = details.get("edges")
+    if not isinstance(edges, Mapping):
+        return dict(details)
+    moved = {
+        name: (np.asarray(edges[name]) - offset) / factor
+        for name, (offset, factor) in moves.items()
+        if name in edges
+    }
+    return {**details, "edges": {**edges, **moved}}
 
 
 def _of_detectors(

@@ -29,6 +29,7 @@ from skphonon.instrument._corrections import (
     agreement_of,
     bin_error,
     cautious_moduli,
+    confirmed_moduli,
     corrected_measurement,
     possible_moduli,
     recorded,
@@ -37,7 +38,14 @@ from skphonon.instrument._corrections import (
 from skphonon.instrument._crystals import atoms_of, cell_lengths
 from skphonon.instrument._energy_rows import EnergyRows, energy_rows, wavenumber
 from skphonon.instrument._excess import mean_with_excess
-from skphonon.instrument.bragg import BraggLine, Pattern, find_lines, pattern_of
+from skphonon.instrument._whole_pattern import fit_whole_pattern
+from skphonon.instrument.bragg import (
+    BraggLine,
+    Pattern,
+    find_lines,
+    pattern_of,
+    width_trend,
+)
 from skphonon.instrument.calibration_report import Calibration
 from skphonon.instrument.detector_faults import (
     DetectorFault,
@@ -229,7 +237,7 @@ def calibrate(
     return Calibration(
         measurement=calibrated.replace(
             energy_resolution=function,
-            details=recorded(measurement, applied, numbers),
+            details=recorded(calibrated, applied, numbers),
         ),
         elastic=elastic_table(rows, of_banks, fits),
         elastic_line=line_table(rows, mean, error, overall),
@@ -345,6 +353,14 @@ def _of_the_sample(
     if not agreement.convinces and not coarse:
         return None, None, 0.0, [_disagreement(agreement)]
     if enough:
+        beyond = pattern.q[-1] + 4 * float(width_trend(lines)(pattern.q[-1]))
+        reflections = powder_reflections(
+            lattice, positions, symbols, 1.03 * beyond, values=values
+        )
+        whole = fit_whole_pattern(
+            pattern, reflections, lines, moduli.reflection >= 0, moduli.terms, k
+        )
+        moduli = confirmed_moduli(moduli, whole, terms)
         return expected, moduli, coarse, _doubts(moduli, lattice, incident, k)
     step = float(np.median(np.diff(pattern.q)))
     text = (

@@ -233,6 +233,38 @@ def test_bins_of_angles():
     ).all()
 
 
+@pytest.mark.parametrize("across", ["q", "two_theta"])
+def test_borders_of_bins_move_as_their_centres(across):
+    run = counted(zero=0.3, true_energy=60 / 1.004**2, offset=-0.15)
+    energy, q = np.arange(-15, 40, 0.5), np.arange(1.0, 9.6, 0.02)
+    image, error, columns = run.data.T, run.error.T, np.append(run.polar, 134.0) - 0.15
+    energy_edges = run.energy_edges
+    if across == "q":
+        rebinned = reduce_powder(run, SpectrumGrid(energy, q))
+        image = rebinned.grid.to_image(rebinned.data)[0]
+        error = rebinned.grid.to_image(rebinned.error)[0]
+        columns = np.append(q, q[-1] + 0.02) - 0.01
+        energy_edges = np.append(energy, energy[-1] + 0.5) - 0.25
+    measured = Measurement.from_arrays(
+        energy=energy_edges,
+        intensity=image,
+        error=error,
+        incident_energy=60.0,
+        **{"q": None, across: columns},
+    )
+    before = measured.details["edges"]
+    found = found_in(measured)
+    after = found.measurement.details["edges"]
+    assert "energy_zero" in found.applied
+    assert len(found.applied) > 1
+    assert_allclose(after["energy"], before["energy"] - found.energy_zero, rtol=1e-12)
+    for name in ("energy", across):
+        middle = (after[name][1:] + after[name][:-1]) / 2
+        assert_allclose(middle, getattr(found.measurement.grid, name), atol=1e-9)
+        assert_array_equal(measured.details["edges"][name], before[name])
+    assert abs(after[across] - before[across]).max() > 0.005
+
+
 def test_without_errors():
     measured = counted(zero=0.35, true_energy=60 / 1.0045**2).replace(error=None)
     found = found_in(measured)
