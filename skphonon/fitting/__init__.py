@@ -8,6 +8,7 @@ from skphonon.fitting.covariance import inverse_information, one_sided, sandwich
 from skphonon.fitting.damping import Damping
 from skphonon.fitting.descent import Descent, descend
 from skphonon.fitting.expansion import Expansion, of_residuals, with_prior
+from skphonon.fitting.knowledge import Knowledge, normal_rows
 from skphonon.fitting.multistart import distinct, judged, most_promising
 from skphonon.fitting.projection import (
     Projection,
@@ -22,6 +23,7 @@ __all__ = [
     "Damping",
     "Descent",
     "Expansion",
+    "Knowledge",
     "Projection",
     "descend",
     "distinct",
@@ -31,6 +33,7 @@ __all__ = [
     "most_promising",
     "nonnegative",
     "nonnegative_counts",
+    "normal_rows",
     "normal_size",
     "of_residuals",
     "one_sided",

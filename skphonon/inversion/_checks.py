@@ -16,7 +16,6 @@ __all__ = [
     "check_pixel_errors",
     "check_prior",
     "nuisance_bounds",
-    "prior_rows",
 ]
 
 
@@ -116,13 +115,6 @@ def check_prior(prior, names):
         f"{', '.join(bad)}. To hold a parameter fast give a small one, such as a "
         "thousandth of it."
     )
-
-
-def prior_rows(mean, covariance, n_extra):
-    """Return means, and a root of the information, of parameters and n_extra others."""
-    root = np.linalg.cholesky(np.linalg.inv(covariance))
-    root = np.vstack([root, np.zeros((n_extra, len(mean)))])
-    return np.append(mean, np.zeros(n_extra)), root
 
 
 def check_errors(errors, shape):

@@ -7,12 +7,12 @@ from scipy.optimize import OptimizeResult
 
 from skphonon.fitting import (
     LOSSES,
+    Knowledge,
     descend,
     judged,
     normal_size,
     of_residuals,
     one_sided,
-    with_prior,
 )
 from skphonon.fitting import most_promising as lowest
 from skphonon.instrument.noise import PoissonNoise, noise_of_differences
@@ -36,7 +36,7 @@ class Task(NamedTuple):
 
     steps: np.ndarray  # (n_parameters,), the size of a change
     bounds: np.ndarray  # (2, n_parameters)
-    prior: tuple | None  # means, and a matrix L with L L^T the information before
+    prior: Knowledge | None
     errors_given: bool  # whether weighted residuals are in standard deviations
     counts: bool  # whether errors are those of the counts that a fit expects
     n_constants: int  # of the parameters; the others are nuisances
@@ -93,7 +93,7 @@ def minimise(problem, start, task):
         likelihood = PoissonNoise().deviance(problem.spectra, expected)
     return OptimizeResult(
         x=x,
-        fun=likelihood + _prior_rows(task, x) @ _prior_rows(task, x),
+        fun=likelihood + _known_before(task, x),
         problem=problem,
         evaluation=evaluation,
         residual=residual,
@@ -108,10 +108,9 @@ def _search(problem, start, task, first):
     """Descend from a start; return how it went, and the Evaluation at the end."""
     prior, tolerance = None, task.tolerance
     if task.prior is not None and (task.errors_given or not first):
-        mean, root = task.prior
-        prior = mean, root @ root.T / problem.unit**2
+        prior = task.prior
         # a prior may be narrower than any tolerance that suits data
-        steepness = np.linalg.norm(root, axis=1) * task.steps
+        steepness = np.linalg.norm(prior.rows(start)[1], axis=0) * task.steps
         tolerance = np.minimum(tolerance, _SHARE / np.maximum(steepness, _SHARE))
 
     def objective(rows, which):
@@ -119,7 +118,7 @@ def _search(problem, start, task, first):
         details = tuple(np.asarray(each)[None] for each in evaluation)
         residual, derivative, *_ = details
         found = of_residuals(residual, derivative, details=details)
-        return found if prior is None else with_prior(found, rows, *prior)
+        return found if prior is None else prior.added(found, rows, problem.unit)
 
     end = descend(
         objective,
@@ -181,8 +180,9 @@ def _covariance(x, task, derivative, residual, pieces):
     before = np.zeros((x.size,) * 2)
     gradient = derivative.T @ residual
     if task.prior is not None:
-        before += task.prior[1] @ task.prior[1].T
-        gradient = gradient + task.prior[1] @ _prior_rows(task, x)
+        off, slopes = task.prior.rows(x)
+        before += slopes.T @ slopes
+        gradient = gradient + slopes.T @ off
 
     def solve():
         inverse = covariance_of(derivative, residual, None, before)
@@ -226,12 +226,11 @@ def _over_neighbours(result, images, n_free):
     return scaled @ scaled / n_free, effective_number(scaled, None)
 
 
-def _prior_rows(task, x):
-    """Return what stands for the prior among weighted residuals."""
+def _known_before(task, x):
+    """Return the sum of squares that stands for the prior."""
     if task.prior is None:
-        return np.zeros(0)
-    mean, root = task.prior
-    return (x - mean) @ root
+        return 0.0
+    return np.square(task.prior.rows(x)[0]).sum()
 
 
 def _expected(problem, evaluation):

@@ -116,7 +116,7 @@ def _shift(found, task, finer):
     change = problem.compare(contributions, no_slopes).residual[0] - evaluation.residual
     rows = evaluation.derivative
     if task.prior is not None:
-        rows = np.vstack([rows, task.prior[1].T / problem.unit])
+        rows = np.vstack([rows, task.prior.rows(found.x)[1] / problem.unit])
         change = np.append(change, np.zeros(len(rows) - len(change)))
     free = found.at_bound == 0
     sizes = np.linalg.norm(rows, axis=0)

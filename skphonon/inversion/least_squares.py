@@ -14,7 +14,7 @@ from skphonon._validation import (
     positive,
 )
 from skphonon._warnings import warn_user
-from skphonon.fitting import LOSSES
+from skphonon.fitting import LOSSES, Knowledge, normal_rows
 from skphonon.inversion._base import Inverter
 from skphonon.inversion._checks import (
     check_background,
@@ -25,7 +25,6 @@ from skphonon.inversion._checks import (
     check_normalized,
     check_prior,
     nuisance_bounds,
-    prior_rows,
 )
 from skphonon.inversion._fitting import Task
 from skphonon.inversion._goodness import (
@@ -529,7 +528,7 @@ class LeastSquaresInverter(Inverter):
         if self.prior is not None:
             check_prior(self.prior, names)
             mean, covariance = mean_and_covariance(self.prior, names)
-            self._prior = prior_rows(mean, covariance, len(self._nuisance))
+            self._prior = Knowledge([normal_rows(mean, covariance)], len(mean))
             self._prior_std = np.sqrt(np.diag(covariance))
         check_background(self.background, len(parts[0].axes), self.n_features_in_)
         check_contributions(self.contributions, names)
