@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from skphonon.instrument._excess import mean_with_excess
 from skphonon.instrument.bragg import BraggLine, Pattern
 from skphonon.instrument.phases import expected_lines
+from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
+from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.physics.reflections import Reflections, powder_reflections
 
-__all__ = ["HOLDERS", "FoundHolder", "Holder", "find_holders"]
+__all__ = ["HOLDERS", "FoundHolder", "Holder", "find_holders", "holder_model"]
 
 Array = NDArray[np.float64]
 
@@ -73,6 +75,68 @@ HOLDERS = (
     Holder("ferritic steel (bcc iron)", "Fe", _BODY, 2.8665, (2.855, 2.90)),
     Holder("vanadium", "V", _BODY, 3.0240, (3.01, 3.06)),
 )
+
+
+# Born-von Karman constants in N/m at 300 K, in the order of the parameters of a model:
+# eight shells of aluminium (G. Gilat and R. M. Nicklow, Phys. Rev. 143, 487 (1966),
+# doi:10.1103/PhysRev.143.487), six of copper (E. C. Svensson, B. N. Brockhouse and
+# J. M. Rowe, Phys. Rev. 155, 619 (1967), doi:10.1103/PhysRev.155.619).
+# fmt: off
+_PHONONS = {
+    "aluminium": (
+        9.808, -1.616, 11.424, 2.494, -0.515, -0.439, -0.167, -0.182, -0.091, 0.027,
+        0.465, -0.438, 0.518, 0.141, 0.094, 0.141, 0.076, -0.061, -0.049, -0.065,
+        -0.074, 0.019, 0.009, 0.006, -0.756, -0.063,
+    ),
+    "copper": (
+        13.102, -1.417, 14.82, 0.361, -0.238, 0.642, 0.315, 0.385, 0.19, 0.104, -0.284,
+        0.396, -0.137, 0.009, -0.016, -0.055, -0.138, -0.232,
+    ),
+}
+# fmt: on
+
+
+def holder_model(name: str) -> ForceConstantModel:
+    """Return the crystal of a sample holder, with its published force constants.
+
+    Parameters
+    ----------
+    name : {"aluminium", "copper"}
+        The material. Vanadium scatters without coherence, and nobody published
+        constants of steels.
+
+    Returns
+    -------
+    ForceConstantModel
+        At 300 K, on the primitive cell.
+
+    Raises
+    ------
+    ValueError
+        If the constants of the material are not known.
+
+    Examples
+    --------
+    >>> from skphonon.instrument.holders import holder_model
+    >>> can = holder_model("aluminium")
+    >>> can.frequencies(can.reference, [[0.5, 0.5, 0.0]]).round(1)  # X point
+    array([[[23.8, 23.8, 39.1]]])
+    """
+    known = {each.name: each for each in HOLDERS if each.name in _PHONONS}
+    if name not in known:
+        raise ValueError(
+            f"The material of a holder must be {' or '.join(known)}, got {name!r}. "
+            "Make a ForceConstantModel of any other one."
+        )
+    holder, values = known[name], np.array(_PHONONS[name])
+    cell = holder.lattice_parameter / 2 * (np.ones((3, 3)) - np.eye(3))
+    n_shells = 8 if name == "aluminium" else 6
+    return ForceConstantModel(
+        cell,
+        holder.symbol,
+        EV_PER_A2_PER_NEWTON_PER_METRE * values,
+        n_shells=n_shells,
+    )
 
 
 class FoundHolder(NamedTuple):

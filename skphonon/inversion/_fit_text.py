@@ -1,0 +1,105 @@
+"""The report of a fit, as text."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from skphonon.inversion.fit import SpectrumFit
+
+__all__ = ["report_of"]
+
+_MOST = 12  # correlations that are told
+
+
+def report_of(fit: "SpectrumFit", min_correlation: float) -> str:
+    """Return statistics, values, correlations and verdict."""
+    frame = fit.to_frame()
+    lines = ["[[Fit]]", *_statistics(fit)]
+    unit = " (eV/Angstrom^2)" if hasattr(fit.model, "bond_tensors") else ""
+    constants = frame[frame["kind"] == "constant"]
+    lines += [f"[[Constants]]{unit}", *_values(constants)]
+    for kind, title in (
+        ("nuisance", "Fitted along"),
+        ("weight", "Weights"),
+        ("background", "Background"),
+    ):
+        own = frame[frame["kind"] == kind]
+        if len(own):
+            lines += [f"[[{title}]]", *_values(own)]
+    lines += _correlations(fit, min_correlation)
+    return "\n".join(lines)
+
+
+def _statistics(fit):
+    seen = int(np.isfinite(fit.residual).sum())
+    figures = fit.figures
+    told = {
+        "pixels": str(seen),
+        "constants": str(len(fit.parameters)),
+        "simulations": str(figures.get("n_evaluations", "not known")),
+        "chi^2 per degree of freedom": f"{figures.get('reduced_chi2', np.nan):.4g}",
+        "NMSE": f"{figures.get('loss', np.nan):.4g}",
+    }
+    if not figures.get("converged", True):
+        told["converged"] = "no: do not use the values"
+    if fit.prior is not None:
+        mean, covariance = fit.prior
+        off = fit.parameters - mean
+        pull = off @ np.linalg.solve(covariance, off)
+        told["pull of the prior (chi^2)"] = f"{pull:.3g} of {len(off)} constants"
+    width = max(map(len, told))
+    return [f"    {name.ljust(width)} = {value}" for name, value in told.items()]
+
+
+def _values(frame):
+    width = max(map(len, frame.index)) + 1
+    return [
+        f"    {(name + ':').ljust(width)} {_value(row)}{_beside(row)}"
+        for name, row in frame.iterrows()
+    ]
+
+
+def _value(row):
+    value, std = row["value"], row["std"]
+    if not np.isfinite(std):
+        known = "" if np.isnan(std) else " +/- infinity (not determined)"
+        return f"{value:.5g}{known}"
+    share = f" ({abs(std / value):.1%})" if value else ""
+    digits = 0 if std == 0 else max(1 - int(np.floor(np.log10(std))), 0)
+    return f"{value:.{digits}f} +/- {std:.{digits}f}{share}"
+
+
+def _beside(row):
+    told = []
+    if np.isfinite(row.get("start", np.nan)):
+        told.append(f"start {row['start']:.4g}")
+    if np.isfinite(row["prior"]):
+        told.append(
+            f"prior {row['prior']:.4g} +/- {row['prior_std']:.2g}, moved "
+            f"{row['pull']:+.1f}"
+        )
+    if row["at_bound"]:
+        told.append(f"at its {'upper' if row['at_bound'] > 0 else 'lower'} bound")
+    return f"  [{'; '.join(told)}]" if told else ""
+
+
+def _correlations(fit, least):
+    std, names = fit.std, fit.parameter_names
+    known = np.isfinite(std) & (std > 0)
+    matrix = np.zeros_like(fit.covariance)
+    matrix[np.ix_(known, known)] = fit.covariance[np.ix_(known, known)] / np.outer(
+        std[known], std[known]
+    )
+    first, second = np.triu_indices(len(names), 1)
+    values = matrix[first, second]
+    order = np.argsort(-np.abs(values))
+    told = [i for i in order if abs(values[i]) >= least]
+    lines = [
+        f"    C({names[first[i]]}, {names[second[i]]}) = {values[i]:+.2f}"
+        for i in told[:_MOST]
+    ]
+    if len(told) > _MOST:
+        lines.append(f"    and {len(told) - _MOST} more")
+    title = f"[[Correlations]] (unreported are below {least:g})"
+    return [title, *lines] if lines else []

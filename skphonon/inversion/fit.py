@@ -1,0 +1,294 @@
+"""The fit of one spectrum as an object that explains itself."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from skphonon._validation import parameter_rows
+from skphonon.instrument import Measurement
+
+if TYPE_CHECKING:
+    from skphonon.instrument.maps import SpectrumMapDisplay
+
+__all__ = ["SpectrumFit"]
+
+Array = NDArray[np.float64]
+
+_STEP = 1e-4  # of the scale of a parameter, in derivatives of energies
+_TOLD = 0.5  # correlations from which on a report tells them
+_MOST_TOLD = 20
+_ENERGY = 0.05  # meV: modes that are closer have one energy
+
+
+class SpectrumFit:
+    r"""What a fit found for one spectrum, and how far to trust it.
+
+    Made by ``LeastSquaresInverter.fits_`` after `predict`; a notebook shows its report.
+    Displays that take draws of constants, such as
+    :class:`~skphonon.inspection.PhononBandsDisplay`, take a fit in their place.
+
+    Parameters
+    ----------
+    parameter_names : sequence of str
+        Names of the constants.
+    parameters : array-like of shape (n_parameters,)
+        Fitted constants, eV/Angstrom^2 where the simulator has a model of a crystal.
+    covariance : array-like of shape (n_parameters, n_parameters)
+        Theirs, all else that was fitted left open.
+    start : array-like of shape (n_parameters,)
+        Where the search began.
+    nuisance : Series
+        Values that were fitted along, by name; ``"name std"`` is a standard deviation.
+    at_bound : Series
+        -1 at a lower bound, 1 at an upper one, otherwise 0.
+    spectrum, residual : array-like of shape (n_pixels,)
+        What was measured, and what the fit leaves of it; NaN where not compared.
+    figures : mapping
+        Figures of merit: ``"loss"`` (NMSE), ``"reduced_chi2"``, ``"n_evaluations"``,
+        ``"converged"``.
+    simulator : object, default=None
+        What was fitted.
+    prior : pair of array-like, default=None
+        Means and covariance of the constants before.
+
+    Attributes
+    ----------
+    std : ndarray of shape (n_parameters,)
+        Standard deviations of the constants.
+    model : object or None
+        Model of the simulator.
+    verdict_ : Verdict
+        What is wrong with the fit, if anything, with the most likely cause.
+    """
+
+    def __init__(
+        self,
+        parameter_names: Any,
+        parameters: ArrayLike,
+        covariance: ArrayLike,
+        *,
+        start: ArrayLike,
+        nuisance: pd.Series,
+        at_bound: pd.Series,
+        spectrum: ArrayLike,
+        residual: ArrayLike,
+        figures: Mapping[str, Any],
+        simulator: Any = None,
+        prior: Any = None,
+    ) -> None:
+        self.parameter_names = list(parameter_names)
+        self.parameters = np.asarray(parameters, dtype=float)
+        self.covariance = np.asarray(covariance, dtype=float)
+        self.start = np.asarray(start, dtype=float)
+        self.nuisance = nuisance
+        self.at_bound = at_bound
+        self.spectrum = np.asarray(spectrum, dtype=float)
+        self.residual = np.asarray(residual, dtype=float)
+        self.figures = dict(figures)
+        self.simulator = simulator
+        self.prior = prior
+
+    @property
+    def std(self) -> Array:
+        """Standard deviations of the constants."""
+        deviations: Array = np.sqrt(np.diag(self.covariance))
+        return deviations
+
+    @property
+    def model(self) -> Any:
+        """Model of the simulator, None where it has none."""
+        return getattr(self.simulator, "model", None)
+
+    @property
+    def pull(self) -> Array | None:
+        """By how many standard deviations of the prior constants moved, or None."""
+        if self.prior is None:
+            return None
+        mean, covariance = self.prior
+        moved: Array = (self.parameters - mean) / np.sqrt(np.diag(covariance))
+        return moved
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return all that was fitted, a value a row.
+
+        Returns
+        -------
+        DataFrame
+            Index: names. Columns: `kind` ("constant", "nuisance", "weight" or
+            "background"), `value`, `std`, `start`, `prior`, `prior_std`, `pull` (moved
+            from the prior, in its standard deviations) and `at_bound`; NaN where there
+            is none.
+        """
+        frame = pd.DataFrame(
+            {
+                "kind": "constant",
+                "value": self.parameters,
+                "std": self.std,
+                "start": self.start,
+            },
+            index=self.parameter_names,
+        )
+        if self.prior is not None:
+            mean, covariance = self.prior
+            frame["prior"], frame["prior_std"] = mean, np.sqrt(np.diag(covariance))
+            frame["pull"] = self.pull
+        known = self.nuisance
+        names = [name for name in known.index if f"{name[:-4]} std" != name]
+        beside = pd.DataFrame(
+            {
+                "kind": [self._kind(name) for name in names],
+                "value": [known[name] for name in names],
+                "std": [known.get(f"{name} std", np.nan) for name in names],
+            },
+            index=names,
+        )
+        frame = pd.concat([frame, beside])
+        for name in ("prior", "prior_std", "pull"):
+            if name not in frame:
+                frame[name] = np.nan
+        frame["at_bound"] = self.at_bound.reindex(frame.index).fillna(0).astype(int)
+        return frame
+
+    def fit_report(self, *, min_correlation: float = _TOLD) -> str:
+        """Return all about the fit as a text.
+
+        Parameters
+        ----------
+        min_correlation : float, default=0.5
+            Correlations below are left out.
+
+        Returns
+        -------
+        str
+            Statistics, constants, values fitted along, correlations and the verdict.
+        """
+        from skphonon.inversion._fit_text import report_of
+
+        return report_of(self, min_correlation)
+
+    def energies(self, qpoints: ArrayLike) -> pd.DataFrame:
+        """Return phonon energies with their standard deviations.
+
+        Parameters
+        ----------
+        qpoints : array-like of shape (n_points, 3) or (3,)
+            Wavevectors in units of the reciprocal lattice of the model.
+
+        Returns
+        -------
+        DataFrame
+            Columns `q1`, `q2`, `q3`, `mode` (from the lowest energy up), `energy` and
+            `std` in meV; modes of one energy share its standard deviation.
+
+        Raises
+        ------
+        ValueError
+            If the simulator has no model of a crystal, or wavevectors have another
+            shape.
+        """
+        points = np.atleast_2d(np.asarray(qpoints, dtype=float))
+        energies, slopes = self._with_slopes(points)
+        std = np.sqrt(np.einsum("pmi,ij,pmj->pm", slopes, self.covariance, slopes))
+        frame = pd.DataFrame(
+            np.repeat(points, energies.shape[1], axis=0), columns=["q1", "q2", "q3"]
+        )
+        frame["mode"] = np.tile(np.arange(energies.shape[1]), len(points))
+        frame["energy"], frame["std"] = energies.ravel(), std.ravel()
+        return frame
+
+    def to_phonopy(self) -> Any:
+        """Return a phonopy object with the fitted constants.
+
+        Returns
+        -------
+        phonopy.Phonopy
+            See :meth:`skphonon.ForceConstantModel.to_phonopy`.
+
+        Raises
+        ------
+        ValueError
+            If the simulator has no model of a crystal.
+        """
+        return self._crystal().to_phonopy(self.parameters)
+
+    def plot(self, axes: Any = None, **options: Any) -> "SpectrumMapDisplay":
+        """Draw measured, fitted and residual maps side by side.
+
+        Parameters
+        ----------
+        axes : array of 3 matplotlib Axes, default=None
+            None makes a figure.
+        **options : dict
+            As of :meth:`skphonon.inspection.SpectrumMapDisplay.plot`.
+
+        Returns
+        -------
+        SpectrumMapDisplay
+            The display.
+
+        Raises
+        ------
+        ValueError
+            If the simulator has no grid.
+        """
+        from skphonon.instrument.maps import SpectrumMapDisplay
+
+        grid = getattr(self.simulator, "grid", None)
+        if grid is None:
+            raise ValueError(
+                "A map needs a simulator with a grid, got "
+                f"{type(self.simulator).__name__}. Draw spectrum and residual yourself."
+            )
+        images = {
+            "measured": self.spectrum,
+            "fitted": self.spectrum - self.residual,
+            "measured less fitted": self.residual,
+        }
+        shown = [Measurement(image, grid) for image in images.values()]
+        display = SpectrumMapDisplay.from_measurements(shown, list(images))
+        return display.plot(axes, **options)
+
+    def __repr__(self) -> str:
+        chi2 = self.figures.get("reduced_chi2", np.nan)
+        return (
+            f"{type(self).__name__}({len(self.parameters)} constants, chi^2 per degree "
+            f"of freedom {chi2:.3g})"
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(self.fit_report())}</pre>"
+
+    def _crystal(self) -> Any:
+        if not hasattr(self.model, "frequencies"):
+            raise ValueError(
+                "Energies need a simulator with a model of a crystal, got "
+                f"{type(self.simulator).__name__}."
+            )
+        return self.model
+
+    def _with_slopes(self, points: Array) -> tuple[Array, Array]:
+        """Return energies (n_points, n_modes), and slopes with one axis more."""
+        model, names = self._crystal(), self.parameter_names
+        best = parameter_rows(self.parameters, names)
+        scales = np.maximum(np.abs(self.parameters), np.nan_to_num(self.std))
+        steps = np.diag(_STEP * np.where(scales > 0, scales, 1.0))
+        rows = np.concatenate([best, best + steps, best - steps])
+        found = np.sort(model.frequencies(rows, points), axis=2)
+        energies, (up, down) = found[0], np.split(found[1:], 2)
+        slopes = (up - down) / (2 * np.diag(steps)[:, None, None])
+        slopes = np.moveaxis(slopes, 0, 2)
+        for energy, slope in zip(energies, slopes, strict=True):
+            cuts = np.flatnonzero(np.diff(energy) > _ENERGY) + 1
+            for modes in np.split(np.arange(len(energy)), cuts):
+                slope[modes] = slope[modes].mean(axis=0)
+        return energies, slopes
+
+    def _kind(self, name: str) -> str:
+        if name.partition(" (")[0] in getattr(self.simulator, "nuisance_names", ()):
+            return "nuisance"
+        return "background" if name.startswith("background") else "weight"
