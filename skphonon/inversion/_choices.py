@@ -77,7 +77,7 @@ def spread_of_choices(
         kinds.append([("higher order of the background", *_step(more, everything))])
     for name, (slopes, information) in others.items():
         kinds.append([(name, *_step(linear, everything, slopes, information))])
-    root: Array = np.linalg.cholesky(covariance)
+    root = np.asarray(np.linalg.cholesky(covariance), dtype=float)
     for kind in kinds:
         for name, moved, wider in kind:
             shift = moved - best
