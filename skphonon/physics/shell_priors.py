@@ -35,7 +35,7 @@ __all__ = ["ShellPrior"]
 
 Array = NDArray[np.float64]
 
-_SOFT = 0.1  # of the highest energy: lower ones count as this
+_SOFT = 0.02  # of the highest energy: lower ones count as this
 _ALIKE = 1e-6  # of the largest squared energy: modes of one energy
 
 
@@ -53,15 +53,14 @@ class ShellPrior(Immutable):
 
     .. math::
         \langle \mathrm{tr}(\delta K_s^T\, \delta K_s) \rangle / 3 = (w\, k_s)^2,
-        \qquad k_s = \max(|K_s|,\ k_1 \min(1, d_s / d_1)^{-n})
+        \qquad k_s = \max(|K_s|,\ k_1 \min(1, (d_1 / d_s)^n))
 
     where :math:`|K_s|` is the size of its own tensor, :math:`d_s` its distance, and
     :math:`k_1, d_1` are those of the strongest shell. The tensors that symmetry allows
-    share it equally. So shells that a model does not have, or has as zeros, get widths
-    that fall with distance: use ``model.extended(n_shells)``.
+    share it equally. So shells of zeros, as ``model.extended(n_shells)`` adds them, get
+    widths that fall with distance.
 
-    It is a `prior` of :class:`~skphonon.inversion.LeastSquaresInverter`. Use
-    :class:`ForceConstantPrior` where there are several calculations.
+    It is a `prior` of :class:`~skphonon.inversion.LeastSquaresInverter`.
 
     Parameters
     ----------
@@ -78,14 +77,10 @@ class ShellPrior(Immutable):
         a bond and across it make a tensor of two springs, longitudinal and transverse;
         a value below 1 says that tensors are near this form, as in simple metals.
     energies : float, default=None
-        Standard deviation of phonon energies in units of the energies, root mean square
-        over zone and modes, 0.05 where they are known to 5 %. Deviations of the
-        constants are then correlated such that energies deviate by no more: the
-        covariance becomes :math:`(C^{-1} + \lambda M)^{-1}`, in which
-        :math:`\delta p^T M\, \delta p` is the mean square of the relative changes of
-        energies. Of all distributions with that deviation, it is the closest to that of
-        C (least relative entropy). Energies below a tenth of the highest count as a
-        tenth. None, or a value larger than what C gives: C stays as it is.
+        Standard deviation of phonon energies by the independent part, relative, as the
+        root mean square over zone and modes: 0.05 where they are known to 5 %, but for
+        the common factor, which adds c / 2. See Notes. None leaves D as it is, and so
+        does a value that D does not reach.
     mesh : int, tuple of three int or ZoneMesh, default=4
         Points along each reciprocal axis at which `energies` holds.
 
@@ -101,6 +96,33 @@ class ShellPrior(Immutable):
     See Also
     --------
     ForceConstantModel.extended : More shells for a model.
+    ForceConstantPrior : Makes one of several calculations.
+
+    Notes
+    -----
+    The defaults of `independent` and `decay` were chosen by 36 sets of published
+    constants of elements and 6 calculations of crystals. Of the constants beyond 1.2
+    times the distance of the strongest shell, 77 % lie within one standard deviation of
+    zero and 92 % within two, each crystal with the same weight: 88 and 96 % in fcc
+    metals, 79 and 95 % in bcc ones, 52 and 79 % in hexagonal ones, 70 and 100 % in
+    silicon. Constants of ionic crystals fall more slowly: 58 and 65 % in
+    NaCl, 49 and 75 % in quartz. Take twice `independent` there. With ``decay=3`` it
+    takes ``independent=0.35`` for the same shares.
+
+    Where constants are only that uncertain, energies may be more so than they are
+    known to be, and many sets describe no stable crystal: soft modes are small
+    differences of large constants. `energies` takes
+    :math:`(D^{-1} + \lambda F)^{-1}` for D, with :math:`\lambda` such that energies
+    deviate as much as it says, to first order. The quadratic form F is the mean square
+    of the relative changes of the dynamical matrices between modes i, j with the
+    energies E:
+
+    .. math::
+        \delta p^T F\, \delta p = \Big\langle \frac1{n} \sum_{ij}
+        \Big|\frac{e_i^\dagger\,\delta D(q)\,e_j}{2 E_i E_j}\Big|^2 \Big\rangle_q
+
+    Terms of one energy alone are the relative changes of energies, the others those of
+    eigenvectors. Energies below 2 % of the highest count as 2 %.
 
     Examples
     --------
@@ -109,10 +131,13 @@ class ShellPrior(Immutable):
     >>> model = load_aluminium_model().extended(3)
     >>> prior = ShellPrior(model)
     >>> std = prior.covariance_.diagonal() ** 0.5
-    >>> dict(zip(model.parameter_names, std.round(2).tolist()))
-    {}
+    >>> std.round(2)  # of 1XX, 1ZZ, 1XY, 2XX, 2YY, 3XX, 3YY, 3XY, 3YZ
+    array([0.19, 0.2 , 0.19, 0.1 , 0.07, 0.04, 0.03, 0.02, 0.03])
     >>> prior.energy_deviations([[0.5, 0.5, 0.0]]).round(1)  # meV, X point
-    array([])
+    array([[7.4, 7.4, 6.1]])
+    >>> prior = prior.replace(energies=0.05, common=0.0)
+    >>> prior.energy_deviations([[0.5, 0.5, 0.0]]).round(1)
+    array([[1.8, 1.8, 2.4]])
     """
 
     model: "ForceConstantModel"
@@ -160,10 +185,10 @@ class ShellPrior(Immutable):
     def covariance_(self) -> Array:
         """Covariance of the distribution, shape (n_parameters, n_parameters)."""
         covariance = _inverse(self._precision())
-        covariance += self.common**2 * np.outer(self.mean_, self.mean_)
         if self.energies is not None:
             changes = _mean_square_changes(self.model, self.mesh)
             covariance = _held(covariance, changes, self.energies**2)
+        covariance = covariance + self.common**2 * np.outer(self.mean_, self.mean_)
         return frozen(covariance)
 
     def sample(
@@ -212,18 +237,19 @@ class ShellPrior(Immutable):
         -------
         ndarray of shape (n_points, 3 * n_atoms)
             Standard deviations in meV, in the order of `frequencies`. Modes of one
-            energy share theirs, as a root mean square. Below a tenth of the highest
-            energy they are bounds from below.
+            energy share theirs, as a root mean square. They are too small below
+            2 % of the highest energy.
         """
         wavevectors = np.asarray(qpoints, dtype=float) @ self.model.reciprocal_lattice()
         found = list(_responses(self.model, wavevectors))
-        softest = _SOFT**2 * max(squares.max() for squares, _ in found)
+        softest = _SOFT**2 * max(squares.max() for squares, *_ in found)
         deviations = []
-        for squares, changes in found:
-            spread = np.tensordot(self.covariance_, changes, axes=1)
-            variances = np.einsum("pij,pij->i", spread, changes.conj()).real
-            size = 4 * np.maximum(squares, softest)
-            deviations.append(np.sqrt(np.maximum(variances, 0) / size))
+        for squares, changes, alike in found:
+            rows = changes * alike
+            spread = np.tensordot(self.covariance_, rows, axes=1)
+            variances = np.einsum("pij,pij->i", spread, rows.conj()).real
+            sizes = 4 * np.maximum(squares, softest)
+            deviations.append(np.sqrt(np.maximum(variances, 0) / sizes))
         return np.array(deviations)
 
     def _precision(self) -> Array:
@@ -282,48 +308,55 @@ def _inverse(precision: Array) -> Array:
 
 def _responses(
     model: "ForceConstantModel", wavevectors: Array
-) -> Iterator[tuple[Array, NDArray]]:
-    """Yield squared energies of a point, and their changes with the parameters.
+) -> Iterator[tuple[Array, NDArray, NDArray[np.bool_]]]:
+    """Yield squared energies, changes with the parameters, and which are of energies.
 
-    Changes are matrices between modes of one energy, whose eigenvalues are the changes:
-    (n_parameters, n_modes, n_modes). Sums of squares do not depend on the choice of
-    the modes then.
+    Changes are those of the dynamical matrix of a point between its modes,
+    (n_parameters, n_modes, n_modes). Between modes of one energy, to which the last
+    array is true, their eigenvalues are the changes of squared energies.
     """
     matrices = model.dynamical_matrices(reference_row(model)[None], wavevectors)[0]
     for wavevector, matrix in zip(wavevectors, matrices, strict=True):
         squares, modes = np.linalg.eigh(matrix)
         basis = model.dynamical_matrix_basis(wavevector[None])[:, 0]
-        changes = modes.conj().T @ basis @ modes
         apart = np.abs(squares[:, None] - squares)
-        changes[:, apart > _ALIKE * np.abs(squares).max()] = 0.0
-        yield squares, changes
+        alike = apart < _ALIKE * np.abs(squares).max()
+        yield squares, modes.conj().T @ basis @ modes, alike
 
 
-def _mean_square_changes(model: "ForceConstantModel", mesh: Any) -> Array:
-    """Mean square of relative changes of energies, a quadratic form in constants."""
+def _mean_square_changes(model: "ForceConstantModel", mesh: Any) -> tuple[Array, Array]:
+    """Mean squares of relative changes of energies, and of them and of modes.
+
+    Quadratic forms in the constants. With energies E of the modes, changes of the
+    dynamical matrix between them are divided by 2 E E'.
+    """
     wavevectors, shares = resolving_points(model, as_mesh(mesh))
     found = list(_responses(model, wavevectors))
-    softest = _SOFT**2 * max(squares.max() for squares, _ in found)
-    total: Any = 0.0
-    for (squares, changes), share in zip(found, shares, strict=True):
-        relative = changes / (2 * np.maximum(squares, softest))[:, None]
-        rows = relative.reshape(len(relative), -1)
-        rows = rows[:, rows.any(axis=0)]
-        total = total + share / len(squares) * (rows @ rows.conj().T).real
-    return total
+    softest = _SOFT * max(squares.max() for squares, *_ in found) ** 0.5
+    forms: Any = [0.0, 0.0]
+    for (squares, changes, alike), share in zip(found, shares, strict=True):
+        sizes = np.maximum(np.sqrt(np.maximum(squares, 0.0)), softest)
+        changes = changes / (2 * np.outer(sizes, sizes))
+        for number, chosen in enumerate((alike, np.ones_like(alike))):
+            rows = changes[:, chosen]
+            products = (rows @ rows.conj().T).real
+            forms[number] = forms[number] + share / len(squares) * products
+    return forms[0], forms[1]
 
 
-def _held(covariance: Array, form: Array, largest: float) -> Array:
-    """Return the closest covariance with which a quadratic form has a mean."""
+def _held(covariance: Array, forms: tuple[Array, Array], largest: float) -> Array:
+    """Return a covariance that one form narrows until the other has a given mean."""
     root = np.linalg.cholesky(covariance)
-    sizes, axes = np.linalg.eigh(root.T @ form @ root)
+    measured, narrowing = (root.T @ form @ root for form in forms)
+    sizes, axes = np.linalg.eigh(narrowing)
     sizes = np.maximum(sizes, 0.0)
-    if sizes.sum() <= largest:
+    means = np.einsum("ki,kl,li->i", axes, measured, axes)
+    if means.sum() <= largest:
         return covariance
 
     def excess(factor: float) -> float:
-        return float((sizes / (1 + factor * sizes)).sum() - largest)
+        return float((means / (1 + factor * sizes)).sum() - largest)
 
-    factor = brentq(excess, 0.0, len(sizes) / largest)
+    factor = brentq(excess, 0.0, len(sizes) / largest)  # no mean exceeds its size
     root = root @ axes / np.sqrt(1 + factor * sizes)
     return root @ root.T

@@ -5,12 +5,12 @@ crystals are 36 elements of Born-von Karman tables, fitted to measured dispersio
 phonopy calculations. Distances and sizes are in units of those of the strongest shell;
 the size of a shell is the root mean square of its tensor over three directions.
 
-The first table is of sizes by distance. The second takes all that is known of a crystal
-to be its shells up to 1.2 times the distance of the strongest, and counts which share
-of the constants beyond (elements of tensors) lies within one and two standard deviations of `ShellPrior`, by `decay` and
-`independent`. Each crystal has the same weight. A normal distribution has 0.68 and
-0.95. The likelihood is the mean logarithm of the density of a constant. The last tables
-are of kinds of crystals and single ones, with the default values.
+The first table is of sizes by distance. The second takes shells up to 1.2 times the
+distance of the strongest as known. It counts which share of the constants beyond them
+(elements of tensors) lies within one and two standard deviations of `ShellPrior`, by
+`decay` and `independent`. Each crystal has the same weight. A normal distribution has
+0.68 and 0.95. The likelihood is the mean logarithm of the density of a constant. The
+last tables are of kinds of crystals and single ones, with the default values.
 """
 
 import inspect
