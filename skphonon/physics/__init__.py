@@ -8,6 +8,7 @@ from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.physics.phonopy_io import write_phonopy_files
 from skphonon.physics.priors import ForceConstantPrior
 from skphonon.physics.reduction import Reduction
+from skphonon.physics.shell_priors import ShellPrior
 from skphonon.physics.spin_waves import SpinWaveModel
 from skphonon.physics.stability import UnstableCrystalWarning
 from skphonon.physics.zone import ZoneMesh
@@ -16,6 +17,7 @@ __all__ = [
     "ForceConstantModel",
     "ForceConstantPrior",
     "Reduction",
+    "ShellPrior",
     "SpinWaveModel",
     "UnstableCrystalWarning",
     "ZoneMesh",

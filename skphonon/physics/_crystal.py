@@ -122,6 +122,11 @@ def pair_labels(shells: Sequence[symmetry.Shell], symbols: list[str]) -> list[st
     return [f" {labels[i]}-{labels[j]}" for i, j in pairs]
 
 
+def element_names(crystal: Crystal) -> list[str]:
+    """Return the name of every element of every shell, parameter or not."""
+    return _names(crystal.shells, crystal.symbols)
+
+
 def laue_class(group: symmetry.SpaceGroup) -> Integers:
     """Return the number of one of each rotation of a group and its negatives."""
     # numbers of negatives follow those of the group

@@ -2,7 +2,8 @@
 
 A prior is a normal distribution: a mean and a covariance, in eV/Angstrom^2 and its
 square (:func:`mean_and_covariance` says in which forms it may be given).
-:class:`ForceConstantPrior` makes one of several calculations, a reduction to principal
+:class:`ForceConstantPrior` makes one of several calculations,
+:class:`~skphonon.physics.ShellPrior` one of a single model, a reduction to principal
 directions has one of its parameters. Where nothing of that kind is known,
 :func:`parameter_scales` tells how large each constant is by its reference value. That
 is the scale of a single constant; the independent part of a `ForceConstantPrior` is in
@@ -24,6 +25,7 @@ from skphonon._versioned import VersionedEstimator
 
 __all__ = [
     "ForceConstantPrior",
+    "draw",
     "mean_and_covariance",
     "parameter_scales",
     "shell_numbers",
@@ -125,6 +127,36 @@ def parameter_scales(values: ArrayLike, names: Sequence[str]) -> Array:
     directions = [bool(_DIRECTION.fullmatch(name)) for name in names]
     scales[np.array(directions, dtype=bool)] = 1.0
     return scales
+
+
+def draw(
+    prior: Any,
+    model: Any,
+    n_samples: int,
+    widen: float,
+    stable: bool,
+    random_state: Any,
+) -> Array:
+    """Draw parameter sets of a model from a prior with mean_ and covariance_."""
+    if not widen >= 0:
+        raise ValueError(f"widen must not be negative, got {widen}.")
+    rng = check_random_state(random_state)
+    variances, axes = np.linalg.eigh(prior.covariance_)
+    root = widen * axes * np.sqrt(np.maximum(variances, 0))
+    mean, sets, n_kept, n_drawn = prior.mean_, [], 0, 0
+    while n_kept < n_samples:
+        normal = rng.standard_normal((_BLOCK, len(mean)))
+        drawn = mean + normal @ root.T
+        if stable:
+            drawn = drawn[model.is_stable(drawn)]
+        sets.append(drawn)
+        n_kept, n_drawn = n_kept + len(drawn), n_drawn + _BLOCK
+        if n_kept < _RAREST * n_drawn:
+            raise ValueError(
+                f"Hardly any draw is a stable crystal: {n_kept} of {n_drawn}. "
+                "Widen less, lower common or independent, or set stable=False."
+            )
+    return np.concatenate([np.empty((0, len(mean))), *sets])[:n_samples]
 
 
 class ForceConstantPrior(VersionedEstimator):
@@ -275,25 +307,7 @@ class ForceConstantPrior(VersionedEstimator):
         ValueError
             If hardly any set is stable, or `widen` is negative.
         """
-        if not widen >= 0:
-            raise ValueError(f"widen must not be negative, got {widen}.")
-        rng = check_random_state(random_state)
-        variances, axes = np.linalg.eigh(self.covariance_)
-        root = widen * axes * np.sqrt(np.maximum(variances, 0))
-        mean, sets, n_kept, n_drawn = self.mean_, [], 0, 0
-        while n_kept < n_samples:
-            normal = rng.standard_normal((_BLOCK, len(mean)))
-            drawn = mean + normal @ root.T
-            if stable:
-                drawn = drawn[self.model.is_stable(drawn)]
-            sets.append(drawn)
-            n_kept, n_drawn = n_kept + len(drawn), n_drawn + _BLOCK
-            if n_kept < _RAREST * n_drawn:
-                raise ValueError(
-                    f"Hardly any draw is a stable crystal: {n_kept} of {n_drawn}. "
-                    "Widen less, lower common or independent, or set stable=False."
-                )
-        return np.concatenate([np.empty((0, len(mean))), *sets])[:n_samples]
+        return draw(self, self.model, n_samples, widen, stable, random_state)
 
     def learn_softening(
         self, qpoints: ArrayLike, energies: ArrayLike

@@ -31,12 +31,12 @@ from skphonon.physics.priors import shell_numbers
 
 if TYPE_CHECKING:
     from skphonon.physics._crystal import Crystal
-    from skphonon.physics.force_constants import ForceConstantModel
+    from skphonon.physics._shell_crystal import ShellCrystal
 
 __all__ = ["Reduction"]
 
 Array = NDArray[np.float64]
-Model = TypeVar("Model", bound="ForceConstantModel")
+Model = TypeVar("Model", bound="ShellCrystal")
 
 _EXACT = 1e-6  # of the constants: what a reference may change by
 _SINGULAR = 1e-8  # of the largest singular value of columns of unit length
@@ -109,7 +109,7 @@ class Reduction(Immutable):
 
 
 def reduction_of(
-    model: "ForceConstantModel",
+    model: "ShellCrystal",
     by: str | Mapping | None,
     n_shells: int | None,
     others: str,
@@ -268,7 +268,7 @@ def _composed(first: Reduction, second: Reduction) -> Reduction:
     )
 
 
-def _springs(model: "ForceConstantModel", n_shells: int | None) -> Reduction:
+def _springs(model: "ShellCrystal", n_shells: int | None) -> Reduction:
     """Longitudinal and transverse spring of each shell; what is farther scales."""
     if model.reduction is not None:
         raise ValueError(
@@ -307,7 +307,7 @@ def _springs(model: "ForceConstantModel", n_shells: int | None) -> Reduction:
     return _with_column(near, names, "rest", reference_row(model) * beyond)
 
 
-def _groups(model: "ForceConstantModel", groups: Any, others: str) -> Reduction:
+def _groups(model: "ShellCrystal", groups: Any, others: str) -> Reduction:
     """Factors of groups of constants; other constants are free or scale together."""
     if not isinstance(groups, Mapping) or not groups:
         raise ValueError(
@@ -365,7 +365,7 @@ def _places(group: str, members: Any, names: list[str]) -> list[int]:
 
 
 def _linear_map(
-    model: "ForceConstantModel",
+    model: "ShellCrystal",
     matrix: Any,
     names: str | Sequence[str] | None,
     origin: ArrayLike | None,
@@ -388,7 +388,7 @@ def _linear_map(
 
 
 def _directions(
-    model: "ForceConstantModel",
+    model: "ShellCrystal",
     covariance: ArrayLike | None,
     samples: ArrayLike | None,
     n_components: float | None,
@@ -408,7 +408,7 @@ def _directions(
     )
 
 
-def _origin(model: "ForceConstantModel", origin: ArrayLike) -> Array:
+def _origin(model: "ShellCrystal", origin: ArrayLike) -> Array:
     """Return the constants that scale together, a column of the map."""
     row = parameter_rows(origin, model.parameter_names)
     if len(row) != 1 or not row.any():
