@@ -8,7 +8,6 @@ from sklearn.utils.validation import check_array
 __all__ = [
     "check_background",
     "check_bounds",
-    "check_contributions",
     "check_counts",
     "check_errors",
     "check_intensities",
@@ -49,17 +48,6 @@ def check_background(given, n_axes, n_pixels):
             f"background must be a degree, {n_axes} degrees for as many axes, or "
             f"terms of shape (n_terms, {n_pixels}); got {given!r}."
         )
-
-
-def check_contributions(contributions, expected):
-    """Refuse simulators of other parameters."""
-    for other in contributions:
-        names = list(getattr(other, "parameter_names", expected))
-        if names != expected:
-            raise ValueError(
-                "contributions must be simulators of the same parameters, "
-                f"{', '.join(expected)}; one has {', '.join(names)}."
-            )
 
 
 def check_normalized(background, contributions, loss, parts):

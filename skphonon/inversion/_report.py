@@ -10,12 +10,19 @@ from skphonon.inversion._errors import directions_of
 __all__ = ["no_fit", "summary"]
 
 
-def no_fit(x, n_pixels, weights_shape, message):
-    """Return NaN for all that is not known where there is no fit."""
+def no_fit(x, n_pixels, shape, message):
+    """Return NaN for all that is not known where there is no fit.
+
+    The shape is the number of parts, of contributions and of terms of the background.
+    """
+    n_parts, n_contributions, n_terms = shape
     return OptimizeResult(
         x=x,
         covariance=np.full((x.size, x.size), np.nan),
-        weights=np.full(weights_shape, np.nan),
+        weights=np.full((n_parts, n_contributions + n_terms), np.nan),
+        weight_std=np.full((n_parts, n_contributions), np.nan),
+        shares=np.full((n_parts, n_contributions + 1), np.nan),
+        distinctness=np.full((n_parts, n_contributions), np.nan),
         row=np.full(n_pixels, np.nan),
         loss=np.nan,
         at_bound=np.zeros(x.size, dtype=int),
@@ -29,17 +36,22 @@ def no_fit(x, n_pixels, weights_shape, message):
     )
 
 
-def summary(results, names, nuisances, parts, n_contributions, spread):
-    """Return the Bunch of `LeastSquaresInverter.invert`."""
+def summary(results, names, nuisances, parts, contributions, spread):
+    """Return the Bunch of `LeastSquaresInverter.invert`.
+
+    Names are of parameters, of nuisances and of contributions.
+    """
     n = len(names)
     covariance = np.stack([r.covariance[:n, :n] for r in results])
     return Bunch(
         parameters=np.array([r.x[:n] for r in results]),
         std=np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
         covariance=covariance,
-        nuisance=_nuisance_table(results, n, nuisances, parts, n_contributions),
+        nuisance=_nuisance_table(results, n, nuisances, parts, contributions),
         residual=np.stack([r.row for r in results]),
-        at_bound=_at_bound_table(results, names, nuisances, parts, n_contributions),
+        shares=_table("shares", results, parts, ["sample", *contributions, "background"]),
+        distinctness=_table("distinctness", results, parts, ["", *contributions]),
+        at_bound=_at_bound_table(results, names, nuisances, parts, contributions),
         reduced_chi2=np.array([r.reduced_chi2 for r in results]),
         n_effective=np.array([r.n_effective for r in results]),
         mesh_bias=np.stack([r.mesh_bias[:n] for r in results]),
@@ -51,23 +63,26 @@ def summary(results, names, nuisances, parts, n_contributions, spread):
     )
 
 
-def _at_bound_table(results, names, nuisances, parts, n_contributions):
+def _at_bound_table(results, names, nuisances, parts, contributions):
     """Return where what was searched for, and weights of contributions, ended."""
     columns = [*names, *nuisances]
     rows = [r.at_bound for r in results]
     table = pd.DataFrame(np.array(rows), columns=columns)
     for i, part in enumerate(parts):
-        for j in range(n_contributions):
-            nothing = np.array([r.weights[i, 1 + j] == 0 for r in results])
-            table[part.label(f"contribution {j + 1}")] = -nothing.astype(int)
+        for j, name in enumerate(contributions, 1):
+            nothing = np.array([r.weights[i, j] == 0 for r in results])
+            table[part.label(name)] = -nothing.astype(int)
     return table
 
 
-def _nuisance_table(results, n, nuisances, parts, n_contributions):
+def _nuisance_table(results, n, nuisances, parts, contributions):
     """Return values of nuisances, contributions and backgrounds by name."""
     weights = np.stack([r.weights for r in results])
-    linear = ["scale", *(f"contribution {i + 1}" for i in range(n_contributions))]
-    linear += [f"background {i}" for i in range(weights.shape[2] - len(linear))]
+    free = ["scale", *contributions]
+    linear = [
+        *free,
+        *(f"background {i}" for i in range(weights.shape[2] - len(free))),
+    ]
     columns: dict = {
         name: [r.x[n + i] for r in results] for i, name in enumerate(nuisances)
     }
@@ -77,4 +92,19 @@ def _nuisance_table(results, n, nuisances, parts, n_contributions):
     for i, name in enumerate(nuisances):
         variance = [r.covariance[n + i, n + i] for r in results]
         columns[f"{name} std"] = np.sqrt(variance)
+    for i, part in enumerate(parts):
+        for j, name in enumerate(free):
+            std = [r.weight_std[i, j] for r in results]
+            columns[f"{part.label(name)} std"] = std
     return pd.DataFrame(columns)
+
+
+def _table(key, results, parts, names):
+    """Return what each part of each result has for some names, where they have one."""
+    columns = {
+        part.label(name): [r[key][i, j] for r in results]
+        for i, part in enumerate(parts)
+        for j, name in enumerate(names)
+        if name
+    }
+    return pd.DataFrame(columns, index=range(len(results)))

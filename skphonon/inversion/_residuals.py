@@ -132,6 +132,48 @@ class Problem:
             np.full(len(lost), sum(n_fitted)),
         )
 
+    def linearised(self, evaluation):
+        """Return the part of the model that is linear about the latest simulation.
+
+        Returns
+        -------
+        columns : ndarray of shape (n_pixels, n_parts * n_contributions)
+            Contributions of each part, weighted, less what its background explains.
+        slopes : ndarray of shape (n_pixels, n_parameters)
+            Derivatives at the weights of an Evaluation, likewise.
+        sizes : ndarray of shape (n_parts * n_contributions,)
+            Length of the columns with what the background explains.
+        """
+        contributions, derivatives = self._seen[1]
+        n = len(contributions)
+        columns = np.zeros((len(self.spectra), len(self.parts) * n))
+        slopes = np.zeros((len(self.spectra), derivatives.shape[2]))
+        sizes = np.zeros(len(self.parts) * n)
+        for i, part in enumerate(self.parts):
+            weight, weights = self.weight[part, None], evaluation.weights[i, :n]
+            if not weight.size:
+                continue
+            own, background = slice(i * n, (i + 1) * n), self._projections[i]
+            given = contributions[:, part].T * weight
+            change = np.einsum("k,knp->np", weights, derivatives[:, part]) * weight
+            sizes[own] = np.linalg.norm(given, axis=0)
+            columns[part, own] = background.rest(given)
+            slopes[part] = background.rest(change)
+        return columns, slopes, sizes
+
+    def intensities(self, evaluation):
+        """Return the summed intensity of each contribution and of the background.
+
+        An array of shape (n_parts, n_contributions + 1).
+        """
+        contributions, _ = self._seen[1]
+        n, found = len(contributions), []
+        for i, part in enumerate(self.parts):
+            weights, terms = evaluation.weights[i], self.backgrounds[i]
+            of_each = weights[:n] * contributions[:, part].sum(axis=1)
+            found.append([*of_each, terms.sum(axis=0) @ weights[n:]])
+        return np.array(found)
+
     def _contrast(self, part):
         """Return the weighted sum of squares about the mean."""
         square, spectrum = self.weight[part] ** 2, self.spectra[part]

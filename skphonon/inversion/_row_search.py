@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import OptimizeResult
 
+from skphonon.inversion._amplitudes import of_weights
 from skphonon.inversion._fitting import Task, error_bars, minimise, most_promising
 from skphonon.inversion._model import Model
 from skphonon.inversion._report import no_fit
@@ -15,6 +16,9 @@ from skphonon.inversion._residuals import Problem
 from skphonon.inversion._stages import best_fit
 
 __all__ = ["RowSearch"]
+
+_REWEIGHTED = 4  # times at most, as errors of contributions depend on their weights
+_SETTLED = 0.01  # of the error of a weight
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,45 @@ class RowSearch:
 
     def __call__(self, spectra, pixels, start, errors=None):
         """Return the best fit of one row from all its starts."""
+        noisy = self._noisy()
+        if errors is None or not noisy:
+            return self._fit(spectra, pixels, start, errors)
+        # the error of what is subtracted counts as often as it is subtracted
+        total = self._with_errors_of(noisy, errors, None)
+        found = self._fit(spectra, pixels, start, total)
+        for _ in range(_REWEIGHTED):
+            weights, n_done = found.weights, [found.nit, found.nfev]
+            if not np.isfinite(found.loss):
+                break
+            total = self._with_errors_of(noisy, errors, weights)
+            found = self._fit(spectra, pixels, found.x, total, goes_on=True)
+            found.nit, found.nfev = found.nit + n_done[0], found.nfev + n_done[1]
+            numbers = [number for number, _ in noisy]
+            moved = np.abs(found.weights - weights)[:, numbers]
+            allowed = _SETTLED * found.weight_std[:, numbers]
+            if not (moved > np.nan_to_num(allowed)).any():
+                break
+        return found
+
+    def _noisy(self):
+        """Return numbers and errors of contributions that were measured."""
+        return [
+            (number, source.error)
+            for number, source in enumerate(self.model)
+            if getattr(source, "error", None) is not None
+        ]
+
+    def _with_errors_of(self, noisy, errors, weights):
+        """Return errors of pixels with those of contributions; NaN where not known."""
+        variance = errors**2
+        for number, error in noisy:
+            for i, part in enumerate(self.parts):
+                weight = 0.0 if weights is None else np.nan_to_num(weights[i, number])
+                variance[part.pixels] += (weight * error[part.pixels]) ** 2
+        return np.sqrt(variance)
+
+    def _fit(self, spectra, pixels, start, errors, goes_on=False):
+        """Return the best fit; one that goes on does so from a start with nuisances."""
         if errors is not None:
             spectra = spectra[np.isfinite(errors[pixels])]
             pixels = pixels & np.isfinite(errors)
@@ -52,7 +95,7 @@ class RowSearch:
             (part.shape, np.flatnonzero(mask))
             for part, mask in zip(parts, seen, strict=True)
         ]
-        starts = self._starts(start, problem, pixels)
+        starts = start[None] if goes_on else self._starts(start, problem, pixels)
         found = best_fit(
             partial(self._search, problem, pixels),
             starts,
@@ -62,12 +105,13 @@ class RowSearch:
         )
         if not np.isfinite(found.fun):
             n_terms = 0 if scale == "normalized" else len(self.terms[0])
-            shape = len(parts), len(self.model.simulators) + n_terms
+            shape = len(parts), len(self.model.sources), n_terms
             return no_fit(starts[0], len(pixels), shape, found.message)
         row = np.full(len(pixels), np.nan)
         row[pixels] = -found.residual
         residual, _, weights, _ = found.evaluation
         found.update(row=row, loss=residual @ residual, weights=weights)
+        found.update(of_weights(found, self.task, images, self.correlated))
         return found
 
     def _starts(self, start, problem, pixels):

@@ -16,29 +16,23 @@ from skphonon._validation import (
 from skphonon._warnings import warn_user
 from skphonon.fitting import LOSSES, Knowledge, normal_rows
 from skphonon.inversion._base import Inverter
+from skphonon.inversion._beside import contribution_names, sources_of
 from skphonon.inversion._checks import (
     check_background,
     check_bounds,
-    check_contributions,
     check_counts,
     check_errors,
     check_normalized,
     check_prior,
     nuisance_bounds,
 )
+from skphonon.inversion._fit_warnings import not_fitted_along, warn_of_fits
 from skphonon.inversion._fitting import Task
-from skphonon.inversion._goodness import (
-    IdentifiabilityWarning,
-    are_misfits,
-    warn_of_bounds,
-    warn_of_meshes,
-    warn_of_misfits,
-    warn_of_undetermined,
-)
+from skphonon.inversion._goodness import IdentifiabilityWarning, warn_of_undetermined
 from skphonon.inversion._model import Model, background_terms, parts_of
 from skphonon.inversion._report import summary
 from skphonon.inversion._row_search import RowSearch
-from skphonon.inversion._stages import COARSE, SMALL_BIAS
+from skphonon.inversion._stages import COARSE
 from skphonon.metrics import SCALES
 from skphonon.physics.priors import mean_and_covariance
 from skphonon.physics.stability import searching
@@ -46,18 +40,6 @@ from skphonon.physics.stability import searching
 __all__ = ["IdentifiabilityWarning", "LeastSquaresInverter"]
 
 
-_BOUND = (
-    "Error bars are one-sided there, and all others take the bound for true. Widen it "
-    "unless it is a limit of nature; if it is one, quote a limit and not a value."
-)
-_EMULATED = "The emulator knows nothing beyond: train it on a wider range of y."
-_MEANING = {
-    "residual": "error bars tell how far residuals as they are move the parameters, "
-    "not how far a wrong model does.",
-    "noise": "error bars, which take the model to be right, are too small.",
-}
-
-_SHOWN = 4  # nuisances that a warning names
 _UNSTABLE = ", and error bars do not hold. Give bounds or a prior"
 
 
@@ -249,11 +231,13 @@ class LeastSquaresInverter(Inverter):
     (array([[15.03,  3.9 ]]), array([[0.01, 0.02]]))
     """
 
+    _transient = ("_sources",)
+
     _parameter_constraints = {
         "simulator": [HasMethods(["simulate"]), HasMethods(["fit", "predict"]), None],
         "nuisance": [dict, None],
         "background": [at_least(0), "array-like", None],
-        "contributions": [list, tuple],
+        "contributions": [list, tuple, dict],
         "scale": [StrOptions({*SCALES, "absolute"})],
         "bounds": ["array-like", None],
         "prior": [list, tuple, HasMethods(["sample"]), None],
@@ -427,6 +411,11 @@ class LeastSquaresInverter(Inverter):
         return self._read("reduced_chi2")
 
     @property
+    def shares_(self):
+        """Shares of the intensity that contributions took in the last `predict`."""
+        return self._read("shares")
+
+    @property
     def identifiable_(self):
         """Combinations of parameters that spectra of the last `predict` determine."""
         return self._read("identifiable")
@@ -468,7 +457,7 @@ class LeastSquaresInverter(Inverter):
             self._parameter_names(self.start_.size),
             list(self._nuisance),
             parts,
-            len(self.contributions),
+            contribution_names(self.contributions, ()),
             self.steps_ if self.prior is None else self._prior_std,
         )
 
@@ -477,38 +466,18 @@ class LeastSquaresInverter(Inverter):
 
     def _warn_of_fits(self, result, noise_known):
         """Warn of what ended at a bound, and of what the model does not describe."""
-        bounds = self._task(noise_known).bounds
-        others = result.at_bound.shape[1] - bounds.shape[1]
-        bounds = np.hstack([bounds, np.outer([0.0, np.inf], np.ones(others))])
-        warn_of_bounds(result.at_bound, bounds, _EMULATED if self._emulates else _BOUND)
-        misfits = result.converged & are_misfits(
-            result.reduced_chi2, result.n_effective, result.loss, noise_known
-        )
-        warn_of_misfits(
-            result.reduced_chi2,
-            misfits,
-            noise_known,
-            _MEANING["residual" if self.errors == "residual" else "noise"],
-            self._not_fitted_along(),
+        warn_of_fits(
+            result,
+            self._parameter_names(self.start_.size),
+            self._task(noise_known).bounds,
+            noise_known=noise_known,
+            errors=self.errors,
+            emulates=self._emulates,
+            unused=not_fitted_along(
+                self.simulator_, self._nuisance, self.background, self.scale
+            ),
         )
         self._warn_of_unstable(result.parameters, _UNSTABLE, IdentifiabilityWarning)
-        names = self._parameter_names(self.start_.size)
-        warn_of_meshes(result.mesh_bias, names, SMALL_BIAS)
-
-    def _not_fitted_along(self):
-        """Return the arguments that would fit more along, with what they can take."""
-        known = getattr(self.simulator_, "nuisance_names", ())
-        left = [name for name in known if name not in self._nuisance]
-        left = list(dict.fromkeys(name.partition(" (")[0] for name in left))
-        found = []
-        if left:
-            some = ", ".join(left[:_SHOWN]) + ", ..." * (len(left) > _SHOWN)
-            found.append(f"nuisance ({some})")
-        if self.background is None or np.array_equal(self.background, 0):
-            higher = "a higher degree of " if self.background is not None else ""
-            and_scale = self.scale == "normalized"
-            found.append(f"{higher}background" + and_scale * " and scale='fitted'")
-        return found
 
     def _prepare(self):
         """Check what is fitted, and where from, against simulator and data."""
@@ -531,7 +500,8 @@ class LeastSquaresInverter(Inverter):
             self._prior = Knowledge([normal_rows(mean, covariance)], len(mean))
             self._prior_std = np.sqrt(np.diag(covariance))
         check_background(self.background, len(parts[0].axes), self.n_features_in_)
-        check_contributions(self.contributions, names)
+        contribution_names(self.contributions, [*names, *self._nuisance])
+        self._sources = self._make_sources()
         if not self._emulates and not hasattr(self.simulator_, "jacobian"):
             warn_user(
                 f"{type(self.simulator_).__name__} has no method jacobian: derivatives "
@@ -556,7 +526,18 @@ class LeastSquaresInverter(Inverter):
         )
 
     def _model(self, steps):
-        return Model([self.simulator_, *self.contributions], self._nuisance, steps)
+        # a pickle leaves them out, and they are cheap to make again
+        sources = getattr(self, "_sources", None) or self._make_sources()
+        return Model(sources, self._nuisance, steps)
+
+    def _make_sources(self):
+        return sources_of(
+            self.simulator_,
+            self.contributions,
+            self._parameter_names(self.start_.size),
+            self._nuisance,
+            self.n_features_in_,
+        )
 
     def _simulate(self, parameters):
         """As a search begins, so that what is prepared serves both."""
@@ -564,7 +545,10 @@ class LeastSquaresInverter(Inverter):
         rows = [self._with_nuisances(start, task.bounds) for start in parameters]
         model = self._model(task.steps)
         model = model.loosened(COARSE, rows[0]) or model
-        return model.simulate(np.array(rows))[:, 0]
+        spectra = model.simulate(np.array(rows))
+        # what a contribution does not tell is not compared
+        told = np.isfinite(spectra[:, 1:]).all(axis=1)
+        return np.where(told, spectra[:, 0], np.nan)
 
     def _candidates(self, task, model):
         """Return sets of parameters about the start and their simulations, or None.

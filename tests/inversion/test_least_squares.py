@@ -252,7 +252,7 @@ def test_counts_are_fitted_by_the_likelihood_of_poisson(truth):
             expected = p[3] * Peaks().simulate([p[:3]])[0, seen] + p[4]
             return (expected - counts * np.log(np.maximum(expected, 1e-9))).sum()
 
-        start = [*truth[row], *inverter.nuisance_.iloc[row]]
+        start = [*truth[row], *inverter.nuisance_.loc[row, ["scale", "background 0"]]]
         best = minimize(unlikely, start, method="Nelder-Mead", options={"xatol": 1e-6})
         assert_allclose(found[row], best.x[:3], rtol=2e-4)  # of the simplex
 

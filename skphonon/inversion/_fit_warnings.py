@@ -1,0 +1,84 @@
+"""All that a fit has to warn of, once its results are there."""
+
+import numpy as np
+
+from skphonon._warnings import warn_user
+from skphonon.inversion._goodness import (
+    IdentifiabilityWarning,
+    are_misfits,
+    warn_of_bounds,
+    warn_of_meshes,
+    warn_of_misfits,
+)
+from skphonon.inversion._stages import SMALL_BIAS
+
+__all__ = ["not_fitted_along", "warn_of_fits"]
+
+_BOUND = (
+    "Error bars are one-sided there, and all others take the bound for true. Widen it "
+    "unless it is a limit of nature; if it is one, quote a limit and not a value."
+)
+_EMULATED = "The emulator knows nothing beyond: train it on a wider range of y."
+_MEANING = {
+    "residual": "error bars tell how far residuals as they are move the parameters, "
+    "not how far a wrong model does.",
+    "noise": "error bars, which take the model to be right, are too small.",
+}
+_SHOWN = 4  # nuisances that a warning names
+_ALIKE = 0.03  # of the length of a contribution: see tests/inversion/test_beside.py
+
+
+def warn_of_fits(result, names, bounds, *, noise_known, errors, emulates, unused):
+    """Warn of what ended at a bound, and of what the model does not describe."""
+    others = result.at_bound.shape[1] - bounds.shape[1]
+    bounds = np.hstack([bounds, np.outer([0.0, np.inf], np.ones(others))])
+    warn_of_bounds(result.at_bound, bounds, _EMULATED if emulates else _BOUND)
+    misfits = result.converged & are_misfits(
+        result.reduced_chi2, result.n_effective, result.loss, noise_known
+    )
+    warn_of_misfits(
+        result.reduced_chi2,
+        misfits,
+        noise_known,
+        _MEANING["residual" if errors == "residual" else "noise"],
+        unused,
+    )
+    warn_of_meshes(result.mesh_bias, names, SMALL_BIAS)
+    warn_of_likeness(result.distinctness)
+
+
+def not_fitted_along(simulator, nuisance, background, scale):
+    """Return the arguments that would fit more along, with what they can take."""
+    known = getattr(simulator, "nuisance_names", ())
+    left = [name for name in known if name not in nuisance]
+    left = list(dict.fromkeys(name.partition(" (")[0] for name in left))
+    found = []
+    if left:
+        some = ", ".join(left[:_SHOWN]) + ", ..." * (len(left) > _SHOWN)
+        found.append(f"nuisance ({some})")
+    if background is None or np.array_equal(background, 0):
+        higher = "a higher degree of " if background is not None else ""
+        and_scale = scale == "normalized"
+        found.append(f"{higher}background" + and_scale * " and scale='fitted'")
+    return found
+
+
+def warn_of_likeness(distinctness):
+    """Warn of contributions that the sample can imitate."""
+    for name in distinctness:
+        column = distinctness[name].to_numpy()
+        alike = column < _ALIKE
+        if not alike.any():
+            continue
+        where = ""
+        if len(column) > 1:
+            where = f" in {alike.sum()} of {len(column)} spectra"
+        warn_user(
+            f"The contribution {name!r} cannot be told from the sample{where}: a "
+            "change of scale, parameters, nuisances and background imitates all of it "
+            f"but {column[alike].min():.1%}. Its weight, and the parameters as far as "
+            "they depend on it, are those of the noise and of small faults of the "
+            "model. Subtract it with a weight that is known, measure in another can, "
+            "or leave it out.",
+            IdentifiabilityWarning,
+        )
