@@ -63,7 +63,8 @@ def _std(found, task, images, correlated, slopes, columns):
         scale = np.sqrt(max(residual @ residual / n_free, np.finfo(float).tiny))
     before = np.zeros((n + columns.shape[1],) * 2)
     if task.prior is not None:
-        before[:n, :n] = task.prior[1] @ task.prior[1].T
+        known = task.prior.rows(found.x)[1]
+        before[:n, :n] = known.T @ known
     width = np.diff(task.bounds, axis=0)[0]
     before[np.diag_indices(n)] += np.where(found.at_bound != 0, width**-2.0, 0.0)
     pieces = list(zip(problem.parts, images, strict=True)) if correlated else None

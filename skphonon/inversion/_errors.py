@@ -18,6 +18,7 @@ from scipy.fft import irfftn, next_fast_len, rfftn
 from skphonon.fitting import inverse_information
 
 __all__ = [
+    "alike_pixels",
     "correlation_lengths",
     "covariance_of",
     "directions_of",
@@ -47,12 +48,40 @@ def covariance_of(derivative, residual, pieces, prior=None):
     return inverse_information(information, middle)
 
 
+def alike_pixels(residual, image):
+    """Return how many pixels of one spectrum count as one, for they err alike.
+
+    The variance of a mean over residuals, times their number, over their own variance.
+    """
+    if not residual.any():
+        return 1.0
+    kernel, _, _ = _correlations(residual, image)
+    return float(max(kernel.sum() / kernel.flat[0], 1.0))
+
+
 def _scatter(derivative, residual, image):
     """Return the covariance of J^T r, and the number of independent pixels."""
     shape, positions = image
     n_pixels, n_parameters = derivative.shape
     if not residual.any():
         return np.zeros((n_parameters, n_parameters)), n_pixels
+    kernel, padded, axes = _correlations(residual, image)
+    planes = np.zeros((n_parameters, int(np.prod(shape))))
+    planes[:, positions] = derivative.T
+    blurred = irfftn(
+        rfftn(planes.reshape(-1, *shape), padded, axes)
+        * rfftn(kernel, padded, tuple(range(len(shape)))),
+        padded,
+        axes,
+    )[(slice(None), *(slice(n) for n in shape))]
+    middle = blurred.reshape(n_parameters, -1)[:, positions] @ derivative
+    alike = max(kernel.sum() / kernel.flat[0], 1)
+    return (middle + middle.T) / 2, n_pixels / alike
+
+
+def _correlations(residual, image):
+    """Return the mean product of residuals at each distance, faded, and its layout."""
+    shape, positions = image
     plane = np.zeros((2, int(np.prod(shape))))
     plane[0, positions], plane[1, positions] = residual, 1.0
     # the sums over pairs of pixels at each distance, zeros around against wrapping
@@ -65,17 +94,7 @@ def _scatter(derivative, residual, image):
         lag = np.abs(np.fft.fftfreq(padded[axis], 1 / padded[axis]))
         fade = np.clip(1 - lag / (2 * length + 2), 0, None) * (lag <= length)
         kernel = np.moveaxis(np.moveaxis(kernel, axis, -1) * fade, -1, axis)
-    planes = np.zeros((n_parameters, int(np.prod(shape))))
-    planes[:, positions] = derivative.T
-    blurred = irfftn(
-        rfftn(planes.reshape(-1, *shape), padded, axes)
-        * rfftn(kernel, padded, tuple(range(len(shape)))),
-        padded,
-        axes,
-    )[(slice(None), *(slice(n) for n in shape))]
-    middle = blurred.reshape(n_parameters, -1)[:, positions] @ derivative
-    alike = max(kernel.sum() / kernel.flat[0], 1)
-    return (middle + middle.T) / 2, n_pixels / alike
+    return kernel, padded, axes
 
 
 def correlation_lengths(residual, image):

@@ -44,6 +44,9 @@ class Problem:
         Of each residual; None: all equal.
     free_scale : bool, default=True
         Whether the first contribution has a weight of its own, or 1.
+    share : ndarray of shape (n_pixels,), default=None
+        Share of a pixel that counts for itself, beside others that err alike, as far
+        as `weight` heeds it; None: all of it.
 
     Attributes
     ----------
@@ -55,18 +58,26 @@ class Problem:
     """
 
     def __init__(
-        self, spectra, model, backgrounds, parts=None, weight=None, free_scale=True
+        self,
+        spectra,
+        model,
+        backgrounds,
+        parts=None,
+        weight=None,
+        free_scale=True,
+        share=None,
     ):
         self.model, self.backgrounds, self.free_scale = model, backgrounds, free_scale
         self.spectra = spectra
         self.parts = [slice(0, len(spectra))] if parts is None else parts
         self.weight = np.ones(len(spectra)) if weight is None else weight
+        self.share = np.ones(len(spectra)) if share is None else share
         self.unit = np.sqrt(sum(self._contrast(part) for part in self.parts))
         self.n_evaluations = 0
         self._seen: tuple | None = None  # parameters and what was simulated
         self._projections = None  # of the backgrounds, made once
 
-    def reweighted(self, weight):
+    def reweighted(self, weight, share=None):
         """Return the same problem with other weights."""
         problem = Problem(
             self.spectra,
@@ -75,6 +86,7 @@ class Problem:
             self.parts,
             weight,
             self.free_scale,
+            share,
         )
         problem.n_evaluations, problem._seen = self.n_evaluations, self._seen
         return problem
@@ -88,6 +100,7 @@ class Problem:
             self.parts,
             self.weight,
             self.free_scale,
+            self.share,
         )
 
     def __call__(self, parameters):
@@ -160,6 +173,34 @@ class Problem:
             columns[part, own] = background.rest(given)
             slopes[part] = background.rest(change)
         return columns, slopes, sizes
+
+    def linear_parts(self, evaluation):
+        """Return what a fit about the latest simulation is a linear function of.
+
+        Returns
+        -------
+        target : ndarray of shape (n_pixels,)
+            Weighted spectra less what has no weight of its own.
+        columns : ndarray of shape (n_pixels, n_columns)
+            Weighted contributions and terms of backgrounds, each of one part.
+        slopes : ndarray of shape (n_pixels, n_parameters)
+            Weighted derivatives at the weights of an Evaluation.
+        """
+        contributions, derivatives = self._seen[1]
+        n, fixed = len(contributions), 0 if self.free_scale else 1
+        target, slopes = self.spectra * self.weight, np.zeros(derivatives.shape[1:])
+        columns = []
+        for i, part in enumerate(self.parts):
+            weight, weights = self.weight[part, None], evaluation.weights[i, :n]
+            given = contributions[:, part].T * weight
+            change = np.einsum("k,knp->np", np.nan_to_num(weights), derivatives[:, part])
+            slopes[part] = change * weight
+            if fixed:
+                target[part] -= given[:, 0]
+            own = np.hstack([given[:, fixed:], self.backgrounds[i] * weight])
+            columns.append(np.zeros((len(target), own.shape[1])))
+            columns[-1][part] = own
+        return target, np.hstack(columns), slopes
 
     def intensities(self, evaluation):
         """Return the summed intensity of each contribution and of the background.

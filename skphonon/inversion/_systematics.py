@@ -1,0 +1,141 @@
+"""What other choices of the analysis of a row add to its error bars."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from skphonon.instrument.background import terms_on_axes
+from skphonon.inversion._choices import Linear, spread_of_choices
+from skphonon.physics.priors import shell_numbers
+from skphonon.physics.shell_priors import ShellPrior
+
+__all__ = ["add_choices", "linear_fit"]
+
+_MORE_SHELLS = 2
+_HIGHER = 2  # by which the degree of a background may be too low
+_AXES = {"energy": "energies", "q": "|Q|", "two_theta": "angles"}
+
+
+def linear_fit(found, task):
+    """Return a fit about its end, in units of the noise, and the noise of weights 1."""
+    problem = found.problem
+    evaluation = problem(found.x)
+    target, columns, slopes = problem.linear_parts(evaluation)
+    scale = 1.0
+    if not task.errors_given:
+        residual = evaluation.residual * problem.unit
+        n_free = max(residual.size - found.x.size - evaluation.n_fitted, 1)
+        scale = np.sqrt(max(residual @ residual / n_free, np.finfo(float).tiny))
+    n = found.x.size
+    before = np.zeros(0), np.zeros((0, n))
+    if task.prior is not None:
+        before = task.prior.rows(found.x)
+    return Linear(target / scale, columns / scale, slopes / scale, before), scale
+
+
+def add_choices(found, task, model, parts, background):
+    """Add to the covariance of a result, and keep what each choice would move."""
+    if found.problem.backgrounds is None:  # spectra that are normalised
+        return
+    linear, scale = linear_fit(found, task)
+    free = np.flatnonzero((found.at_bound == 0) & linear.slopes.any(axis=0))
+    if not free.size:
+        return
+    off, rows = linear.before
+    held = linear._replace(slopes=linear.slopes[:, free], before=(off, rows[:, free]))
+    weight = found.problem.weight / scale
+    others = _of_more_shells(found, task, model, weight)
+    added, choices = spread_of_choices(
+        held,
+        _ranks(found, parts),
+        _more_terms(found, parts, background) * weight[:, None],
+        others,
+    )
+    covariance = found.covariance.copy()
+    covariance[np.ix_(free, free)] += added
+    std = np.sqrt(np.diag(found.covariance))[free]
+    shifts = np.zeros((len(choices), found.x.size))
+    for row, choice in zip(shifts, choices, strict=True):
+        row[free] = choice.shift / np.where(std > 0, std, np.inf)
+    found.covariance = covariance
+    found.choices = pd.DataFrame(shifts, index=[each.name for each in choices])
+
+
+def _ranks(found, parts):
+    """Return, by name of an axis, which share of its spectrum is below each pixel."""
+    seen, ranks = found.pixels, {}
+    for part in parts:
+        own = np.flatnonzero(seen[part.pixels])
+        grid = getattr(part.simulator, "grid", None)
+        if not own.size or grid is None or not hasattr(grid, "energy"):
+            continue
+        names = [_AXES["energy"]]
+        names += [_AXES[each] for each in ("q", "two_theta") if _is_axis(grid, each)][:1]
+        places = np.unravel_index(own, part.shape)
+        begin = np.count_nonzero(seen[: part.pixels.start])
+        for name, place in zip(names, places, strict=False):
+            values = ranks.setdefault(name, np.full(np.count_nonzero(seen), 0.5))
+            values[begin : begin + own.size] = (rankdata(place) - 0.5) / own.size
+    return ranks
+
+
+def _is_axis(grid, name):
+    return np.ndim(getattr(grid, name, None)) == 1 and not isinstance(
+        getattr(grid, name), tuple
+    )
+
+
+def _more_terms(found, parts, background):
+    """Return terms of a background of higher degree, (n_pixels, n_terms)."""
+    seen = found.pixels
+    if background is None or np.ndim(background):
+        return np.zeros((np.count_nonzero(seen), 0))
+    blocks = []
+    for part in parts:
+        own = seen[part.pixels]
+        n_fitted = len(terms_on_axes(part.axes, int(background)))
+        terms = terms_on_axes(part.axes, int(background) + _HIGHER)[n_fitted:, own].T
+        begin = np.count_nonzero(seen[: part.pixels.start])
+        block = np.zeros((np.count_nonzero(seen), terms.shape[1]))
+        block[begin : begin + len(terms)] = terms
+        blocks.append(block)
+    return np.hstack(blocks)
+
+
+def _of_more_shells(found, task, model, weight):
+    """Return slopes with constants of further shells, and what is known of these."""
+    simulator: Any = model.sources[0].simulator
+    crystal = getattr(simulator, "model", None)
+    if not hasattr(crystal, "extended") or task.prior is None:
+        return {}
+    names = list(simulator.parameter_names)
+    numbers = shell_numbers(names)
+    if crystal.reduction is not None or not numbers.all() or not np.any(found.x):
+        return {}
+    if crystal.born_charges is not None:  # constants on the supercell are all there is
+        return {}
+    n_shells = int(numbers.max())
+    n = task.n_constants
+    wider = crystal.replace(reference=found.x[:n]).extended(n_shells + _MORE_SHELLS)
+    settings = simulator.get_params(deep=False) | {"model": wider}
+    other = type(simulator)(**settings)
+    nuisances = dict(zip(model.nuisance, found.x[n:], strict=True))
+    new = [i for i, name in enumerate(wider.parameter_names) if name not in names]
+    row = np.zeros(len(wider.parameter_names))
+    old = [wider.parameter_names.index(name) for name in names]
+    row[old] = found.x[:n]
+    options = {"nuisance": {name: [value] for name, value in nuisances.items()}}
+    if hasattr(simulator, "working_ranges"):
+        ranges = simulator.working_ranges(nuisances, model.nuisance)
+        options["nuisance_ranges"] = ranges
+    slopes = other.jacobian(row[None], **options)[0][found.pixels][:, new]
+    scale = found.evaluation.weights[0, 0]
+    covariance = ShellPrior(wider).covariance_[np.ix_(new, new)]
+    return {
+        f"{_MORE_SHELLS} more shells": (
+            slopes * (scale * weight)[:, None],
+            np.linalg.inv(covariance),
+        )
+    }
