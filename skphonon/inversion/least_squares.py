@@ -467,10 +467,13 @@ class LeastSquaresInverter(Inverter):
 
     def _warn_of_fits(self, result, noise_known):
         """Warn of what ended at a bound, and of what the model does not describe."""
+        task = self._task(noise_known)
+        parts = parts_of(self.simulator_, self.n_features_in_)
         warn_of_fits(
             result,
             self._parameter_names(self.start_.size),
-            self._task(noise_known).bounds,
+            task.bounds,
+            [each.alike for _ in parts for each in self._model(task.steps).sources[1:]],
             noise_known=noise_known,
             errors=self.errors,
             emulates=self._emulates,
