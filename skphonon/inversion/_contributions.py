@@ -6,6 +6,7 @@ scatters, or not at all.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ _ALIKE, _ALIKE_OWN = 0.1, 0.03
 class Sample:
     """A simulator of the constants that are fitted."""
 
-    simulator: object
+    simulator: Any
     alike: float = _ALIKE_OWN
 
     def simulate(self, rows, nuisance, sample=None):
@@ -78,7 +79,7 @@ class Sample:
 class OtherCrystal:
     """A simulator of constants that are known, which follows the instrument."""
 
-    simulator: object
+    simulator: Any
     followed: tuple = ()  # nuisances of the instrument, among those of the fit
     known: dict = field(default_factory=dict)  # what was simulated, by their values
     alike: float = _ALIKE
@@ -189,7 +190,7 @@ class FixedRow:
 class FromSample:
     """What follows linearly from the spectrum of the sample, part by part."""
 
-    contribution: object
+    contribution: Any
     parts: list  # pairs of a slice of pixels and its grid
     alike: float = _ALIKE_OWN
 

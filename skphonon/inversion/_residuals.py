@@ -64,7 +64,7 @@ class Problem:
         self.unit = np.sqrt(sum(self._contrast(part) for part in self.parts))
         self.n_evaluations = 0
         self._seen: tuple | None = None  # parameters and what was simulated
-        self._projections = None  # of the backgrounds, made once
+        self._projections: list | None = None  # of the backgrounds, made once
 
     def reweighted(self, weight):
         """Return the same problem with other weights."""
@@ -92,10 +92,7 @@ class Problem:
 
     def __call__(self, parameters):
         """Return the Evaluation at some parameters; the latest simulation is kept."""
-        if self._seen is None or not np.array_equal(self._seen[0], parameters):
-            self.n_evaluations += 1
-            self._seen = np.array(parameters), self.model(parameters)
-        whole = self.compare(*(each[None] for each in self._seen[1]))
+        whole = self.compare(*(each[None] for each in self._simulated(parameters)))
         return Evaluation(*(each[0] for each in whole))
 
     def compare(self, contributions, derivatives):
@@ -111,16 +108,11 @@ class Problem:
         lost = ~np.isfinite(contributions).all(axis=(1, 2))
         if lost.any():
             contributions = np.where(lost[:, None, None], 0.0, contributions)
-        if self._projections is None:
-            self._projections = [
-                Projection(terms * self.weight[part, None])
-                for part, terms in zip(self.parts, self.backgrounds, strict=True)
-            ]
         found = [
             self._project(
                 part, projection, contributions[:, :, part], derivatives[:, :, part]
             )
-            for part, projection in zip(self.parts, self._projections, strict=True)
+            for part, projection in zip(self.parts, self._projected(), strict=True)
         ]
         residual, derivative, weights, n_fitted = zip(*found, strict=True)
         residual = np.concatenate(residual, axis=1) / self.unit
@@ -132,47 +124,64 @@ class Problem:
             np.full(len(lost), sum(n_fitted)),
         )
 
-    def linearised(self, evaluation):
-        """Return the part of the model that is linear about the latest simulation.
+    def linearised(self, parameters, weights):
+        """Return the model as a linear one about some parameters and weights.
 
         Returns
         -------
         columns : ndarray of shape (n_pixels, n_parts * n_contributions)
             Contributions of each part, weighted, less what its background explains.
         slopes : ndarray of shape (n_pixels, n_parameters)
-            Derivatives at the weights of an Evaluation, likewise.
+            Derivatives with the parameters, likewise.
         sizes : ndarray of shape (n_parts * n_contributions,)
             Length of the columns with what the background explains.
         """
-        contributions, derivatives = self._seen[1]
+        contributions, derivatives = self._simulated(parameters)
         n = len(contributions)
         columns = np.zeros((len(self.spectra), len(self.parts) * n))
         slopes = np.zeros((len(self.spectra), derivatives.shape[2]))
         sizes = np.zeros(len(self.parts) * n)
         for i, part in enumerate(self.parts):
-            weight, weights = self.weight[part, None], evaluation.weights[i, :n]
+            weight = self.weight[part, None]
             if not weight.size:
                 continue
-            own, background = slice(i * n, (i + 1) * n), self._projections[i]
+            own, background = slice(i * n, (i + 1) * n), self._projected()[i]
             given = contributions[:, part].T * weight
-            change = np.einsum("k,knp->np", weights, derivatives[:, part]) * weight
+            change = (
+                np.einsum("k,knp->np", weights[i, :n], derivatives[:, part]) * weight
+            )
             sizes[own] = np.linalg.norm(given, axis=0)
             columns[part, own] = background.rest(given)
             slopes[part] = background.rest(change)
         return columns, slopes, sizes
 
-    def intensities(self, evaluation):
+    def intensities(self, parameters, weights):
         """Return the summed intensity of each contribution and of the background.
 
         An array of shape (n_parts, n_contributions + 1).
         """
-        contributions, _ = self._seen[1]
+        contributions, _ = self._simulated(parameters)
         n, found = len(contributions), []
-        for i, part in enumerate(self.parts):
-            weights, terms = evaluation.weights[i], self.backgrounds[i]
-            of_each = weights[:n] * contributions[:, part].sum(axis=1)
-            found.append([*of_each, terms.sum(axis=0) @ weights[n:]])
+        for part, own, terms in zip(self.parts, weights, self.backgrounds, strict=True):
+            of_each = own[:n] * contributions[:, part].sum(axis=1)
+            found.append([*of_each, terms.sum(axis=0) @ own[n:]])
         return np.array(found)
+
+    def _simulated(self, parameters):
+        """Return contributions and derivatives at some parameters, the latest kept."""
+        if self._seen is None or not np.array_equal(self._seen[0], parameters):
+            self.n_evaluations += 1
+            self._seen = np.array(parameters), self.model(parameters)
+        return self._seen[1]
+
+    def _projected(self):
+        """Return what projects out the background of each part, made once."""
+        if self._projections is None:
+            self._projections = [
+                Projection(terms * self.weight[part, None])
+                for part, terms in zip(self.parts, self.backgrounds, strict=True)
+            ]
+        return self._projections
 
     def _contrast(self, part):
         """Return the weighted sum of squares about the mean."""

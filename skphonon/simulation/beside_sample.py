@@ -9,6 +9,7 @@ its tail is seen beside phonons of low energy.
 """
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -152,7 +153,7 @@ class ElasticTail(VersionedEstimator):
             \|Q\| or angle, or all energies are beyond the tail.
         """
         check_parameters(self)
-        grid = getattr(simulator, "grid", None)
+        grid: Any = getattr(simulator, "grid", None)
         require_powder_grid(grid, type(self).__name__)
         edges, energy = energy_edges(grid), grid.axes()[0]
         nearest = np.abs(edges).min() if edges[0] > 0 or edges[-1] < 0 else 0.0

@@ -426,7 +426,11 @@ OTHER = SpectrumGrid(np.arange(4, 42, 2.0), np.arange(2, 9, 0.5), incident_energ
             ValueError,
             "the measurements of the simulator, 1; 'can' has 2",
         ),
-        ({"can": powder(MODEL.replace(reference=None))}, ValueError, "must have reference"),
+        (
+            {"can": powder(MODEL.replace(reference=None))},
+            ValueError,
+            "must have reference",
+        ),
     ],
     ids=str,
 )

@@ -82,7 +82,7 @@ def test_grids_without_a_tail_are_refused(grid, message):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="must have a SpectrumGrid.*got a PathGrid"):
+    with pytest.raises(ValueError, match=r"must have a SpectrumGrid.*got a PathGrid"):
         MultipleScattering().of_sample([[1.0]], PathGrid([2.0], [[1, 0, 0]]))
     with pytest.raises(ValueError, match=r"each of the 12 pixels.*got shape \(1, 3\)"):
         MultipleScattering().of_sample(np.ones((1, 3)), GRID)
