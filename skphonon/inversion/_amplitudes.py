@@ -24,8 +24,7 @@ def of_weights(found, task, images, correlated):
     `weight_std`, `shares` and `distinctness` have a row for each part; columns are
     contributions and, in `shares`, the background.
     """
-    problem = found.problem
-    evaluation = problem(found.x)  # the last step of a search may have been refused
+    problem, every = found.problem, found.evaluation.weights
     if problem.backgrounds is None:
         nothing = np.full((1, 1), np.nan)
         return {
@@ -34,14 +33,14 @@ def of_weights(found, task, images, correlated):
             "distinctness": nothing,
         }
     n_parts = len(problem.parts)
-    columns, slopes, sizes = problem.linearised(evaluation)
-    weights = evaluation.weights[:, : columns.shape[1] // n_parts]
+    columns, slopes, sizes = problem.linearised(found.x, every)
+    weights = every[:, : columns.shape[1] // n_parts]
     std = np.full(weights.size, np.nan)
     free = weights.ravel() > 0
     if not problem.free_scale:
         std.reshape(weights.shape)[:, 0], free.reshape(weights.shape)[:, 0] = 0.0, False
     std[free] = _std(found, task, images, correlated, slopes, columns[:, free])
-    intensities = problem.intensities(evaluation)
+    intensities = problem.intensities(found.x, every)
     measured = np.array([part.stop > part.start for part in problem.parts])[:, None]
     total = intensities.sum(axis=1, keepdims=True)
     shares = np.where(measured & (total != 0), intensities, np.nan)
@@ -59,8 +58,7 @@ def _std(found, task, images, correlated, slopes, columns):
     residual = evaluation.residual * problem.unit
     n, scale = slopes.shape[1], 1.0
     if not task.errors_given:
-        n_free = max(residual.size - n - evaluation.n_fitted, 1)
-        scale = np.sqrt(max(residual @ residual / n_free, np.finfo(float).tiny))
+        scale = problem.noise_scale(evaluation, n)
     before = np.zeros((n + columns.shape[1],) * 2)
     if task.prior is not None:
         known = task.prior.rows(found.x)[1]

@@ -8,9 +8,9 @@ from sklearn.utils.validation import check_array
 __all__ = [
     "check_background",
     "check_bounds",
-    "check_counts",
     "check_errors",
     "check_intensities",
+    "check_noise",
     "check_normalized",
     "check_pixel_errors",
     "check_prior",
@@ -61,8 +61,17 @@ def check_normalized(background, contributions, loss, parts):
         )
 
 
-def check_counts(X):
-    """Refuse negative counts; NaN is not measured."""
+def check_noise(X, errors, kind, scale):
+    """Refuse errors where the fit has its own, and negative counts, NaN aside."""
+    if kind != "poisson":
+        if scale == "normalized":
+            raise ValueError("errors need scale='fitted', got scale='normalized'.")
+        return
+    if errors is not None or scale == "normalized":
+        raise ValueError(
+            "errors='poisson' takes errors from the fit and counts as they are; got "
+            "errors, or scale='normalized'. Use errors='noise' with errors."
+        )
     lowest = np.nanmin(X, initial=0)
     if lowest < 0:
         raise ValueError(

@@ -25,11 +25,15 @@ _MEANING = {
     "noise": "error bars, which take the model to be right, are too small.",
 }
 _SHOWN = 4  # nuisances that a warning names
-_ALIKE = 0.03  # of the length of a contribution: see tests/inversion/test_beside.py
 
 
-def warn_of_fits(result, names, bounds, *, noise_known, errors, emulates, unused):
-    """Warn of what ended at a bound, and of what the model does not describe."""
+def warn_of_fits(
+    result, names, bounds, alike, *, noise_known, errors, emulates, unused
+):
+    """Warn of what ended at a bound, and of what the model does not describe.
+
+    `alike` are limits of the distinctness of each contribution.
+    """
     others = result.at_bound.shape[1] - bounds.shape[1]
     bounds = np.hstack([bounds, np.outer([0.0, np.inf], np.ones(others))])
     warn_of_bounds(result.at_bound, bounds, _EMULATED if emulates else _BOUND)
@@ -44,7 +48,7 @@ def warn_of_fits(result, names, bounds, *, noise_known, errors, emulates, unused
         unused,
     )
     warn_of_meshes(result.mesh_bias, names, SMALL_BIAS)
-    warn_of_likeness(result.distinctness)
+    warn_of_likeness(result.distinctness, alike)
 
 
 def not_fitted_along(simulator, nuisance, background, scale):
@@ -63,22 +67,24 @@ def not_fitted_along(simulator, nuisance, background, scale):
     return found
 
 
-def warn_of_likeness(distinctness):
-    """Warn of contributions that the sample can imitate."""
-    for name in distinctness:
-        column = distinctness[name].to_numpy()
-        alike = column < _ALIKE
-        if not alike.any():
-            continue
-        where = ""
-        if len(column) > 1:
-            where = f" in {alike.sum()} of {len(column)} spectra"
-        warn_user(
-            f"The contribution {name!r} cannot be told from the sample{where}: a "
-            "change of scale, parameters, nuisances and background imitates all of it "
-            f"but {column[alike].min():.1%}. Its weight, and the parameters as far as "
-            "they depend on it, are those of the noise and of small faults of the "
-            "model. Subtract it with a weight that is known, measure in another can, "
-            "or leave it out.",
-            IdentifiabilityWarning,
-        )
+def warn_of_likeness(distinctness, limits):
+    """Warn of contributions that the sample can imitate, all in one warning."""
+    alike = distinctness < limits
+    if not alike.to_numpy().any():
+        return
+    names = [name for name in distinctness if alike[name].any()]
+    one = len(names) == 1
+    told = " and ".join(
+        f"{distinctness[name][alike[name]].min():.1%} of {name!r}" for name in names
+    )
+    n_rows, where = alike.any(axis=1).sum(), ""
+    if len(alike) > 1:
+        where = f" in {n_rows} of {len(alike)} spectra"
+    warn_user(
+        f"The contribution{'' if one else 's'} {', '.join(map(repr, names))} cannot be "
+        f"told from the sample{where}: a change of scale, parameters, nuisances and "
+        f"background imitates all but {told}. Weights, and parameters as far as they "
+        "depend on them, are decided by noise and by small faults of the model. "
+        "Subtract what has a known weight, measure in another can, or leave it out.",
+        IdentifiabilityWarning,
+    )

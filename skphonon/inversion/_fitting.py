@@ -16,7 +16,7 @@ from skphonon.fitting import (
 )
 from skphonon.fitting import most_promising as lowest
 from skphonon.instrument.noise import PoissonNoise, noise_of_differences
-from skphonon.inversion._errors import covariance_of
+from skphonon.inversion._errors import alike_pixels, covariance_of
 from skphonon.inversion._goodness import effective_number
 from skphonon.inversion._residuals import Evaluation
 
@@ -63,9 +63,15 @@ def minimise(problem, start, task):
     if task.counts:
         problem = problem.reweighted(1 / np.sqrt(_expected(problem, problem(x))))
     given, plain = problem.weight, task.loss == "linear"
+    # beside a prior residuals that are alike must not count as if each were another
+    alike = task.prior is not None and problem.images is not None
     # how strong parts are, beside each other and the prior, is known after a round
-    unknown = task.counts or (
-        not task.errors_given and (task.prior is not None or len(problem.parts) > 1)
+    unknown = (
+        task.counts
+        or alike
+        or (
+            not task.errors_given and (task.prior is not None or len(problem.parts) > 1)
+        )
     )
     for round_ in range(_PASSES):
         before = x
@@ -79,15 +85,17 @@ def minimise(problem, start, task):
         if not task.errors_given:
             n_free = max(len(given) - len(x) - evaluation.n_fitted, 1)
             noise = _noise_of(problem, residual * given, n_free, robust=not plain)
+        scaled = residual * given / noise
+        share = _shares(problem, scaled) if alike else np.ones(len(given))
         if not found.success or (plain and not unknown) or (round_ and settled.all()):
             break
-        z = (residual * given / (noise * task.loss_width)) ** 2
-        weight = given / noise * np.sqrt(LOSSES[task.loss](z))
-        problem = problem.reweighted(weight)
+        z = (scaled / task.loss_width) ** 2
+        weight = given / noise * np.sqrt(share * LOSSES[task.loss](z))
+        problem = problem.reweighted(weight, share)
         evaluation = None
     if evaluation is None:
         evaluation = problem(x)
-    likelihood = np.square(residual * given / noise).sum() + 2 * np.log(noise).sum()
+    likelihood = share @ (np.square(scaled) + 2 * np.log(noise))
     if task.counts and np.isfinite(likelihood):
         expected = _expected(problem, evaluation)
         likelihood = PoissonNoise().deviance(problem.spectra, expected)
@@ -154,10 +162,10 @@ def error_bars(result, task, images, correlated):
     problem, (residual, derivative, _, n_fitted) = result.problem, result.evaluation
     residual, derivative = residual * problem.unit, derivative * problem.unit
     n_free = max(residual.size - result.x.size - n_fitted, 1)
-    square = residual @ residual / n_free
+    square = np.square(residual / np.sqrt(problem.share)).sum() / n_free
     scale = 1.0
     if not task.errors_given:
-        scale = np.sqrt(max(square, np.finfo(float).tiny))
+        scale = problem.noise_scale(result.evaluation, result.x.size)
     pieces = list(zip(problem.parts, images, strict=True)) if correlated else None
     covariance, at_bound = _covariance(
         result.x, task, derivative / scale, residual / scale, pieces
@@ -243,6 +251,20 @@ def _expected(problem, evaluation):
         mean = (counts if counts.any() else problem.spectra).mean()
         expected[part] = np.maximum(expected[part], _FEWEST * mean)
     return expected
+
+
+def _shares(problem, scaled):
+    """Return which share of each pixel counts, where residuals are alike or too large.
+
+    Residuals are in standard deviations of what is taken for noise.
+    """
+    share = np.ones(len(scaled))
+    for part, image in zip(problem.parts, problem.images, strict=True):
+        residual = scaled[part]
+        if residual.size and np.isfinite(residual).all():
+            size = max(np.square(residual).mean(), 1.0)
+            share[part] = 1 / (alike_pixels(residual, image) * size)
+    return share
 
 
 def _noise_of(problem, weighted, n_free, robust):

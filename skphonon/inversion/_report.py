@@ -41,7 +41,7 @@ def summary(results, names, nuisances, parts, contributions, spread):
 
     Names are of parameters, of nuisances and of contributions.
     """
-    n = len(names)
+    n, columns = len(names), ["sample", *contributions, "background"]
     covariance = np.stack([r.covariance[:n, :n] for r in results])
     return Bunch(
         parameters=np.array([r.x[:n] for r in results]),
@@ -49,7 +49,7 @@ def summary(results, names, nuisances, parts, contributions, spread):
         covariance=covariance,
         nuisance=_nuisance_table(results, n, nuisances, parts, contributions),
         residual=np.stack([r.row for r in results]),
-        shares=_table("shares", results, parts, ["sample", *contributions, "background"]),
+        shares=_table("shares", results, parts, columns),
         distinctness=_table("distinctness", results, parts, ["", *contributions]),
         at_bound=_at_bound_table(results, names, nuisances, parts, contributions),
         reduced_chi2=np.array([r.reduced_chi2 for r in results]),

@@ -47,6 +47,8 @@ class Problem:
     share : ndarray of shape (n_pixels,), default=None
         Share of a pixel that counts for itself, beside others that err alike, as far
         as `weight` heeds it; None: all of it.
+    images : list of tuple, default=None
+        Of each part the shape of the array that its pixels are of, and their places.
 
     Attributes
     ----------
@@ -66,16 +68,18 @@ class Problem:
         weight=None,
         free_scale=True,
         share=None,
+        images=None,
     ):
         self.model, self.backgrounds, self.free_scale = model, backgrounds, free_scale
         self.spectra = spectra
         self.parts = [slice(0, len(spectra))] if parts is None else parts
         self.weight = np.ones(len(spectra)) if weight is None else weight
         self.share = np.ones(len(spectra)) if share is None else share
+        self.images = images
         self.unit = np.sqrt(sum(self._contrast(part) for part in self.parts))
         self.n_evaluations = 0
         self._seen: tuple | None = None  # parameters and what was simulated
-        self._projections = None  # of the backgrounds, made once
+        self._projections: list | None = None  # of the backgrounds, made once
 
     def reweighted(self, weight, share=None):
         """Return the same problem with other weights."""
@@ -87,6 +91,7 @@ class Problem:
             weight,
             self.free_scale,
             share,
+            self.images,
         )
         problem.n_evaluations, problem._seen = self.n_evaluations, self._seen
         return problem
@@ -101,14 +106,12 @@ class Problem:
             self.weight,
             self.free_scale,
             self.share,
+            self.images,
         )
 
     def __call__(self, parameters):
         """Return the Evaluation at some parameters; the latest simulation is kept."""
-        if self._seen is None or not np.array_equal(self._seen[0], parameters):
-            self.n_evaluations += 1
-            self._seen = np.array(parameters), self.model(parameters)
-        whole = self.compare(*(each[None] for each in self._seen[1]))
+        whole = self.compare(*(each[None] for each in self._simulated(parameters)))
         return Evaluation(*(each[0] for each in whole))
 
     def compare(self, contributions, derivatives):
@@ -124,16 +127,11 @@ class Problem:
         lost = ~np.isfinite(contributions).all(axis=(1, 2))
         if lost.any():
             contributions = np.where(lost[:, None, None], 0.0, contributions)
-        if self._projections is None:
-            self._projections = [
-                Projection(terms * self.weight[part, None])
-                for part, terms in zip(self.parts, self.backgrounds, strict=True)
-            ]
         found = [
             self._project(
                 part, projection, contributions[:, :, part], derivatives[:, :, part]
             )
-            for part, projection in zip(self.parts, self._projections, strict=True)
+            for part, projection in zip(self.parts, self._projected(), strict=True)
         ]
         residual, derivative, weights, n_fitted = zip(*found, strict=True)
         residual = np.concatenate(residual, axis=1) / self.unit
@@ -145,37 +143,39 @@ class Problem:
             np.full(len(lost), sum(n_fitted)),
         )
 
-    def linearised(self, evaluation):
-        """Return the part of the model that is linear about the latest simulation.
+    def linearised(self, parameters, weights):
+        """Return the model as a linear one about some parameters and weights.
 
         Returns
         -------
         columns : ndarray of shape (n_pixels, n_parts * n_contributions)
             Contributions of each part, weighted, less what its background explains.
         slopes : ndarray of shape (n_pixels, n_parameters)
-            Derivatives at the weights of an Evaluation, likewise.
+            Derivatives with the parameters, likewise.
         sizes : ndarray of shape (n_parts * n_contributions,)
             Length of the columns with what the background explains.
         """
-        contributions, derivatives = self._seen[1]
+        contributions, derivatives = self._simulated(parameters)
         n = len(contributions)
         columns = np.zeros((len(self.spectra), len(self.parts) * n))
         slopes = np.zeros((len(self.spectra), derivatives.shape[2]))
         sizes = np.zeros(len(self.parts) * n)
         for i, part in enumerate(self.parts):
-            weight, weights = self.weight[part, None], evaluation.weights[i, :n]
+            weight = self.weight[part, None]
             if not weight.size:
                 continue
-            own, background = slice(i * n, (i + 1) * n), self._projections[i]
+            own, background = slice(i * n, (i + 1) * n), self._projected()[i]
             given = contributions[:, part].T * weight
-            change = np.einsum("k,knp->np", weights, derivatives[:, part]) * weight
+            change = (
+                np.einsum("k,knp->np", weights[i, :n], derivatives[:, part]) * weight
+            )
             sizes[own] = np.linalg.norm(given, axis=0)
             columns[part, own] = background.rest(given)
             slopes[part] = background.rest(change)
         return columns, slopes, sizes
 
-    def linear_parts(self, evaluation):
-        """Return what a fit about the latest simulation is a linear function of.
+    def linear_parts(self, parameters, weights):
+        """Return what a fit is a linear function of, about parameters and weights.
 
         Returns
         -------
@@ -184,36 +184,57 @@ class Problem:
         columns : ndarray of shape (n_pixels, n_columns)
             Weighted contributions and terms of backgrounds, each of one part.
         slopes : ndarray of shape (n_pixels, n_parameters)
-            Weighted derivatives at the weights of an Evaluation.
+            Weighted derivatives with the parameters.
         """
-        contributions, derivatives = self._seen[1]
+        contributions, derivatives = self._simulated(parameters)
         n, fixed = len(contributions), 0 if self.free_scale else 1
         target, slopes = self.spectra * self.weight, np.zeros(derivatives.shape[1:])
         columns = []
         for i, part in enumerate(self.parts):
-            weight, weights = self.weight[part, None], evaluation.weights[i, :n]
+            weight, own = self.weight[part, None], np.nan_to_num(weights[i, :n])
             given = contributions[:, part].T * weight
-            change = np.einsum("k,knp->np", np.nan_to_num(weights), derivatives[:, part])
-            slopes[part] = change * weight
+            slopes[part] = np.einsum("k,knp->np", own, derivatives[:, part]) * weight
             if fixed:
                 target[part] -= given[:, 0]
-            own = np.hstack([given[:, fixed:], self.backgrounds[i] * weight])
-            columns.append(np.zeros((len(target), own.shape[1])))
-            columns[-1][part] = own
+            block = np.hstack([given[:, fixed:], self.backgrounds[i] * weight])
+            columns.append(np.zeros((len(target), block.shape[1])))
+            columns[-1][part] = block
         return target, np.hstack(columns), slopes
 
-    def intensities(self, evaluation):
+    def noise_scale(self, evaluation, n_parameters):
+        """Return the standard deviation of weighted residuals of independent pixels."""
+        residual = evaluation.residual * self.unit
+        n_free = max(residual.size - n_parameters - evaluation.n_fitted, 1)
+        square = residual @ residual / n_free / self.share.mean()
+        return np.sqrt(max(square, np.finfo(float).tiny))
+
+    def intensities(self, parameters, weights):
         """Return the summed intensity of each contribution and of the background.
 
         An array of shape (n_parts, n_contributions + 1).
         """
-        contributions, _ = self._seen[1]
+        contributions, _ = self._simulated(parameters)
         n, found = len(contributions), []
-        for i, part in enumerate(self.parts):
-            weights, terms = evaluation.weights[i], self.backgrounds[i]
-            of_each = weights[:n] * contributions[:, part].sum(axis=1)
-            found.append([*of_each, terms.sum(axis=0) @ weights[n:]])
+        for part, own, terms in zip(self.parts, weights, self.backgrounds, strict=True):
+            of_each = own[:n] * contributions[:, part].sum(axis=1)
+            found.append([*of_each, terms.sum(axis=0) @ own[n:]])
         return np.array(found)
+
+    def _simulated(self, parameters):
+        """Return contributions and derivatives at some parameters, the latest kept."""
+        if self._seen is None or not np.array_equal(self._seen[0], parameters):
+            self.n_evaluations += 1
+            self._seen = np.array(parameters), self.model(parameters)
+        return self._seen[1]
+
+    def _projected(self):
+        """Return what projects out the background of each part, made once."""
+        if self._projections is None:
+            self._projections = [
+                Projection(terms * self.weight[part, None])
+                for part, terms in zip(self.parts, self.backgrounds, strict=True)
+            ]
+        return self._projections
 
     def _contrast(self, part):
         """Return the weighted sum of squares about the mean."""

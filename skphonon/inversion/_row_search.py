@@ -7,15 +7,17 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import OptimizeResult
+from scipy.stats import norm, qmc
 
 from skphonon.inversion._amplitudes import of_weights
 from skphonon.inversion._fitting import Task, error_bars, minimise, most_promising
 from skphonon.inversion._model import Model
 from skphonon.inversion._report import no_fit
 from skphonon.inversion._residuals import Problem
-from skphonon.inversion._stages import best_fit
+from skphonon.inversion._stages import COARSE, best_fit
+from skphonon.physics.stability import searching
 
-__all__ = ["RowSearch"]
+__all__ = ["RowSearch", "candidates_about"]
 
 _REWEIGHTED = 4  # times at most, as errors of contributions depend on their weights
 _SETTLED = 0.01  # of the error of a weight
@@ -83,6 +85,10 @@ class RowSearch:
         scale, parts = self.scale, self.parts
         seen = [pixels[part.pixels] for part in parts]
         ends = np.cumsum([0, *(visible.sum() for visible in seen)])
+        images = [
+            (part.shape, np.flatnonzero(mask))
+            for part, mask in zip(parts, seen, strict=True)
+        ]
         problem = Problem(
             spectra,
             self.model.on(pixels),
@@ -90,11 +96,8 @@ class RowSearch:
             [slice(*pair) for pair in pairwise(ends)],
             None if errors is None else 1 / errors[pixels],
             scale != "absolute",
+            images=images if self.correlated else None,
         )
-        images = [
-            (part.shape, np.flatnonzero(mask))
-            for part, mask in zip(parts, seen, strict=True)
-        ]
         starts = start[None] if goes_on else self._starts(start, problem, pixels)
         found = best_fit(
             partial(self._search, problem, pixels),
@@ -144,3 +147,18 @@ class RowSearch:
             found = result
         found.pixels = pixels
         return found
+
+
+def candidates_about(first, number, task, model, seed):
+    """Return sets of parameters about a start, which is the first, and simulations.
+
+    They have the nuisances of the start, which are then simulated once for all.
+    """
+    n = task.n_constants
+    cube = qmc.LatinHypercube(n, rng=seed)
+    rows = np.tile(first, (number, 1))
+    rows[1:, :n] += task.steps[:n] * norm.ppf(cube.random(number - 1))
+    rows = rows.clip(*task.bounds)
+    model = model.loosened(COARSE, first) or model
+    with searching():
+        return rows, model.simulate(rows)

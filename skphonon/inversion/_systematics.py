@@ -20,15 +20,11 @@ _AXES = {"energy": "energies", "q": "|Q|", "two_theta": "angles"}
 
 def linear_fit(found, task):
     """Return a fit about its end, in units of the noise, and the noise of weights 1."""
-    problem = found.problem
-    evaluation = problem(found.x)
-    target, columns, slopes = problem.linear_parts(evaluation)
-    scale = 1.0
+    problem, evaluation = found.problem, found.evaluation
+    target, columns, slopes = problem.linear_parts(found.x, evaluation.weights)
+    n, scale = found.x.size, 1.0
     if not task.errors_given:
-        residual = evaluation.residual * problem.unit
-        n_free = max(residual.size - found.x.size - evaluation.n_fitted, 1)
-        scale = np.sqrt(max(residual @ residual / n_free, np.finfo(float).tiny))
-    n = found.x.size
+        scale = problem.noise_scale(evaluation, n)
     before = np.zeros(0), np.zeros((0, n))
     if task.prior is not None:
         before = task.prior.rows(found.x)
@@ -72,7 +68,9 @@ def _ranks(found, parts):
         if not own.size or grid is None or not hasattr(grid, "energy"):
             continue
         names = [_AXES["energy"]]
-        names += [_AXES[each] for each in ("q", "two_theta") if _is_axis(grid, each)][:1]
+        names += [_AXES[each] for each in ("q", "two_theta") if _is_axis(grid, each)][
+            :1
+        ]
         places = np.unravel_index(own, part.shape)
         begin = np.count_nonzero(seen[: part.pixels.start])
         for name, place in zip(names, places, strict=False):

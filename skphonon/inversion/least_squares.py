@@ -3,7 +3,6 @@
 from numbers import Integral
 
 import numpy as np
-from scipy.stats import norm, qmc
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,8 +19,8 @@ from skphonon.inversion._beside import contribution_names, sources_of
 from skphonon.inversion._checks import (
     check_background,
     check_bounds,
-    check_counts,
     check_errors,
+    check_noise,
     check_normalized,
     check_prior,
     nuisance_bounds,
@@ -31,11 +30,10 @@ from skphonon.inversion._fitting import Task
 from skphonon.inversion._goodness import IdentifiabilityWarning, warn_of_undetermined
 from skphonon.inversion._model import Model, background_terms, parts_of
 from skphonon.inversion._report import summary
-from skphonon.inversion._row_search import RowSearch
+from skphonon.inversion._row_search import RowSearch, candidates_about
 from skphonon.inversion._stages import COARSE
 from skphonon.metrics import SCALES
 from skphonon.physics.priors import mean_and_covariance
-from skphonon.physics.stability import searching
 
 __all__ = ["IdentifiabilityWarning", "LeastSquaresInverter"]
 
@@ -71,10 +69,13 @@ class LeastSquaresInverter(Inverter):
         without, in the number of the pixel) that is fitted to each spectrum: of all
         axes together or, as a tuple, of each, such as ``(2, 8)`` in energy and \|Q\|;
         or its terms, of shape (n_terms, n_pixels). 0 is a constant.
-    contributions : sequence of simulator, default=()
-        Of the same parameters and grid: what else scatters, each with its own weight,
-        which is not negative. A simulator of one to four phonons beside that of one,
-        for instance, frees the weight of multiphonon scattering.
+    contributions : dict or sequence, default=()
+        What else scatters, by name, each with a weight that is not negative: a
+        simulator of the sample's own constants, or of another crystal at its
+        `reference`; a :class:`~skphonon.instrument.Measurement` of an empty can, or a
+        row of intensities; :class:`~skphonon.simulation.MultipleScattering`;
+        :class:`~skphonon.simulation.ElasticTail`. All are on the grid of the
+        simulator. See Notes.
     scale : {"fitted", "absolute", "normalized"}, default="fitted"
         "absolute" takes spectra to be in the unit of the simulator. "normalized"
         compares spectra that are both normalised, as :func:`skphonon.metrics.nmse`
@@ -138,7 +139,13 @@ class LeastSquaresInverter(Inverter):
         Of the parameters of the last `predict`, what is fitted along left open.
     nuisance_ : DataFrame with n_samples rows
         What was fitted along in the last `predict`: nuisances, weights of the
-        simulator ("scale") and of `contributions`, and terms of the background.
+        simulator ("scale") and of `contributions`, and terms of the background; and
+        standard deviations, as in "scale std", of all but the background.
+    shares_ : DataFrame with n_samples rows
+        Parts of the fitted intensity, summed over the pixels compared, that the sample,
+        each contribution and the background took in the last `predict`; NaN with
+        ``scale="normalized"``. The background may be negative, and others add up to
+        more than 1 then.
     residual_ : ndarray of shape (n_samples, n_pixels)
         Spectra less their fits in the last `predict`, NaN where not compared.
     reduced_chi2_ : ndarray of shape (n_samples,)
@@ -185,8 +192,22 @@ class LeastSquaresInverter(Inverter):
     What would have its optimum beyond a bound ends there. Its standard deviation is
     then the root mean square distance, on the allowed side, of what the data and the
     bound leave possible, and what hangs together with it follows: with no pull beyond,
-    that is what it would be without the bound; the harder the pull, the less. Weights
-    of contributions have no error bar, and at 0 are taken for known.
+    that is what it would be without the bound; the harder the pull, the less. A weight
+    of a contribution that ended at 0 has the standard deviation NaN, and is taken for
+    known by all others. Others have one from the same information as the parameters,
+    and from the same `errors`.
+
+    Of `contributions`, a simulator with the parameters of the sample and an equal model
+    follows its parameters: one of one to four phonons beside that of one, for instance,
+    frees the weight of multiphonon scattering. Other crystals, such as a can, keep
+    their own constants, temperature and lattice, and follow nuisances of the
+    instrument: energies, \|Q\|, angles and resolutions. Pixels that were not measured
+    in the can are not compared. Where `predict` is given errors, those of a measured
+    can are added to them, times its weight, and the fit is repeated until that has
+    settled; without, and with ``errors="poisson"``, they do not count. An
+    `IdentifiabilityWarning` names contributions of which scale, parameters, nuisances
+    and background imitate all but a tenth (3 % for what has the constants of the
+    sample): so it is with a can of the metal of the sample.
 
     `MisfitWarning` comes where `reduced_chi2_` is above 1.1 (1.2 where noise is not
     known), and so far above 1 that a model that is right exceeds it in one of 200
@@ -339,8 +360,9 @@ class LeastSquaresInverter(Inverter):
             If `reduced_chi2_` says that the model does not describe a spectrum (see
             Notes).
         IdentifiabilityWarning
-            If error bars do not hold because the crystal has imaginary frequencies;
-            with ``return_std=True``, if a spectrum does not determine a parameter.
+            If error bars do not hold because the crystal has imaginary frequencies, or
+            a contribution cannot be told from the sample; with ``return_std=True``, if
+            a spectrum does not determine a parameter.
         """
         result = self._invert(X, errors)
         parameters = self._keep(result)
@@ -364,8 +386,10 @@ class LeastSquaresInverter(Inverter):
         -------
         Bunch
             With one row or entry a spectrum: `parameters`, `std`, `covariance`,
-            `nuisance`, `at_bound`, `residual`, `reduced_chi2`, `loss`, `n_iter`,
-            `n_evaluations` and `converged` as the attributes of that name;
+            `nuisance`, `shares`, `at_bound`, `residual`, `reduced_chi2`, `loss`,
+            `n_iter`, `n_evaluations` and `converged` as the attributes of that name;
+            `distinctness`, the part of each contribution that scale, parameters,
+            nuisances and background cannot imitate;
             `n_effective`, of how many normal residuals `reduced_chi2` scatters as much;
             `mesh_bias`, by how many standard deviations a finer mesh would move each
             parameter (NaN where memory does not allow one, 0 where there is no mesh to
@@ -422,20 +446,12 @@ class LeastSquaresInverter(Inverter):
 
     def _invert(self, X, errors):
         check_is_fitted(self)
-        if self.errors == "poisson":
-            if errors is not None or self.scale == "normalized":
-                raise ValueError(
-                    "errors='poisson' takes errors from the fit and counts as they "
-                    "are; got errors, or scale='normalized'. Use errors='noise' with "
-                    "errors."
-                )
-            check_counts(self._validate(X, reset=False)[0])
         of_each: tuple = ()
-        if errors is not None:
-            if self.scale == "normalized":
-                raise ValueError("errors need scale='fitted', got scale='normalized'.")
-            shape = self._validate(X, reset=False)[0].shape
-            of_each = (check_errors(errors, shape),)
+        if errors is not None or self.errors == "poisson":
+            given, _ = self._validate(X, reset=False)
+            check_noise(given, errors, self.errors, self.scale)
+            if errors is not None:
+                of_each = (check_errors(errors, given.shape),)
         parts = parts_of(self.simulator_, self.n_features_in_)
         task = self._task(errors is not None)
         model = self._model(task.steps)
@@ -457,7 +473,7 @@ class LeastSquaresInverter(Inverter):
             self._parameter_names(self.start_.size),
             list(self._nuisance),
             parts,
-            contribution_names(self.contributions, ()),
+            self._contributions,
             self.steps_ if self.prior is None else self._prior_std,
         )
 
@@ -466,10 +482,13 @@ class LeastSquaresInverter(Inverter):
 
     def _warn_of_fits(self, result, noise_known):
         """Warn of what ended at a bound, and of what the model does not describe."""
+        task = self._task(noise_known)
+        parts = parts_of(self.simulator_, self.n_features_in_)
         warn_of_fits(
             result,
             self._parameter_names(self.start_.size),
-            self._task(noise_known).bounds,
+            task.bounds,
+            [each.alike for _ in parts for each in self._model(task.steps).sources[1:]],
             noise_known=noise_known,
             errors=self.errors,
             emulates=self._emulates,
@@ -500,7 +519,8 @@ class LeastSquaresInverter(Inverter):
             self._prior = Knowledge([normal_rows(mean, covariance)], len(mean))
             self._prior_std = np.sqrt(np.diag(covariance))
         check_background(self.background, len(parts[0].axes), self.n_features_in_)
-        contribution_names(self.contributions, [*names, *self._nuisance])
+        taken = [*names, *self._nuisance]
+        self._contributions = contribution_names(self.contributions, taken)
         self._sources = self._make_sources()
         if not self._emulates and not hasattr(self.simulator_, "jacobian"):
             warn_user(
@@ -551,21 +571,11 @@ class LeastSquaresInverter(Inverter):
         return np.where(told, spectra[:, 0], np.nan)
 
     def _candidates(self, task, model):
-        """Return sets of parameters about the start and their simulations, or None.
-
-        They have the nuisances of the start, which are then simulated once for all.
-        """
+        """Return sets of parameters about the start and their simulations, or None."""
         if self.n_candidates == 1 or hasattr(self.initial, "predict"):
             return None
         first = self._with_nuisances(self.start_, task.bounds)
-        n = self.start_.size
-        cube = qmc.LatinHypercube(n, rng=self._seed)
-        rows = np.tile(first, (self.n_candidates, 1))
-        rows[1:, :n] += task.steps[:n] * norm.ppf(cube.random(self.n_candidates - 1))
-        rows = rows.clip(*task.bounds)
-        model = model.loosened(COARSE, first) or model
-        with searching():
-            return rows, model.simulate(rows)
+        return candidates_about(first, self.n_candidates, task, model, self._seed)
 
     def _with_nuisances(self, start, bounds):
         """Return a start with the nuisances that the simulator has by itself."""
