@@ -5,6 +5,9 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils.validation import check_array
 
+from skphonon.fitting import Knowledge, normal_rows
+from skphonon.physics.priors import mean_and_covariance
+
 __all__ = [
     "check_background",
     "check_bounds",
@@ -13,7 +16,7 @@ __all__ = [
     "check_noise",
     "check_normalized",
     "check_pixel_errors",
-    "check_prior",
+    "knowledge_of",
     "nuisance_bounds",
 ]
 
@@ -99,7 +102,52 @@ def check_bounds(given, shape, start):
     return bounds
 
 
-def check_prior(prior, names):
+def knowledge_of(prior, names):
+    """Return what is known of parameters beforehand, and mean and covariance of that.
+
+    A prior is a normal distribution, a sequence of such and of observables, or None.
+    Observables have no mean: where there is nothing else, neither has the prior.
+    """
+    if prior is None:
+        return None, None
+    pieces, moments = [], []
+    for piece in _pieces(prior):
+        if hasattr(piece, "residuals"):
+            own = list(piece.parameter_names)
+            if own != names:
+                raise ValueError(
+                    "Observables of a prior must be of the parameters that are fitted, "
+                    f"{', '.join(names)}, got {type(piece).__name__} of "
+                    f"{', '.join(own)}. Give it the model of the simulator."
+                )
+            pieces.append(piece.residuals)
+            continue
+        _check_widths(piece, names)
+        moments.append(mean_and_covariance(piece, names))
+        pieces.append(normal_rows(*moments[-1]))
+    return Knowledge(pieces, len(names)), _product(moments)
+
+
+def _pieces(prior):
+    """Return the pieces of a prior, which may be one."""
+    if isinstance(prior, list | tuple):
+        whole = [hasattr(each, "residuals") or hasattr(each, "mean_") for each in prior]
+        if any(whole):
+            return prior
+    return [prior]
+
+
+def _product(moments):
+    """Return mean and covariance of what several normal distributions say together."""
+    if len(moments) < 2:
+        return moments[0] if moments else None
+    precisions = [np.linalg.inv(covariance) for _, covariance in moments]
+    covariance = np.linalg.inv(sum(precisions))
+    pairs = zip(precisions, moments, strict=True)
+    return covariance @ sum(each @ mean for each, (mean, _) in pairs), covariance
+
+
+def _check_widths(prior, names):
     """Refuse standard deviations of a prior that are not positive, by name."""
     if hasattr(prior, "mean_"):
         return

@@ -22,6 +22,8 @@ _EMULATED = "The emulator knows nothing beyond: train it on a wider range of y."
 _MEANING = {
     "residual": "error bars tell how far residuals as they are move the parameters, "
     "not how far a wrong model does.",
+    "systematic": "error bars tell how far residuals as they are, and other choices of "
+    "the analysis, move the parameters, not how far a wrong model does.",
     "noise": "error bars, which take the model to be right, are too small.",
 }
 _SHOWN = 4  # nuisances that a warning names
@@ -44,7 +46,7 @@ def warn_of_fits(
         result.reduced_chi2,
         misfits,
         noise_known,
-        _MEANING["residual" if errors == "residual" else "noise"],
+        _MEANING.get(errors, _MEANING["noise"]),
         unused,
     )
     warn_of_meshes(result.mesh_bias, names, SMALL_BIAS)

@@ -56,6 +56,7 @@ def summary(results, names, nuisances, parts, contributions, spread):
         n_effective=np.array([r.n_effective for r in results]),
         mesh_bias=np.stack([r.mesh_bias[:n] for r in results]),
         identifiable=[directions_of(c, names, spread) for c in covariance],
+        choices=[r.get("choices") for r in results],
         loss=np.array([r.loss for r in results]),
         n_iter=np.array([r.nit for r in results]),
         n_evaluations=np.array([r.nfev for r in results]),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult
@@ -15,6 +16,7 @@ from skphonon.inversion._model import Model
 from skphonon.inversion._report import no_fit
 from skphonon.inversion._residuals import Problem
 from skphonon.inversion._stages import COARSE, best_fit
+from skphonon.inversion._systematics import add_choices
 from skphonon.physics.stability import searching
 
 __all__ = ["RowSearch", "candidates_about"]
@@ -37,6 +39,8 @@ class RowSearch:
     scale: str
     n_starts: int
     correlated: bool  # whether residuals tell the covariance themselves
+    background: Any = None  # as given
+    choices: bool = False  # whether other choices of the analysis count
 
     def __call__(self, spectra, pixels, start, errors=None):
         """Return the best fit of one row from all its starts."""
@@ -114,6 +118,8 @@ class RowSearch:
         row[pixels] = -found.residual
         residual, _, weights, _ = found.evaluation
         found.update(row=row, loss=residual @ residual, weights=weights)
+        if self.choices:
+            add_choices(found, self.task, self.model, parts, self.background)
         found.update(of_weights(found, self.task, images, self.correlated))
         return found
 

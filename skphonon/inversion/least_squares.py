@@ -13,7 +13,7 @@ from skphonon._validation import (
     positive,
 )
 from skphonon._warnings import warn_user
-from skphonon.fitting import LOSSES, Knowledge, normal_rows
+from skphonon.fitting import LOSSES
 from skphonon.inversion._base import Inverter
 from skphonon.inversion._beside import contribution_names, sources_of
 from skphonon.inversion._checks import (
@@ -22,7 +22,7 @@ from skphonon.inversion._checks import (
     check_errors,
     check_noise,
     check_normalized,
-    check_prior,
+    knowledge_of,
     nuisance_bounds,
 )
 from skphonon.inversion._fit_warnings import not_fitted_along, warn_of_fits
@@ -33,7 +33,6 @@ from skphonon.inversion._report import summary
 from skphonon.inversion._row_search import RowSearch, candidates_about
 from skphonon.inversion._stages import COARSE
 from skphonon.metrics import SCALES
-from skphonon.physics.priors import mean_and_covariance
 
 __all__ = ["IdentifiabilityWarning", "LeastSquaresInverter"]
 
@@ -83,10 +82,12 @@ class LeastSquaresInverter(Inverter):
     bounds : pair of array-like, default=None
         Least and largest values of the parameters, numbers or arrays of shape
         (n_parameters,). None: infinite; for an emulator, the range of y.
-    prior : ForceConstantPrior or pair of array-like, default=None
+    prior : ShellPrior, ForceConstantPrior, pair of array-like or list, default=None
         What is known of the parameters beforehand: an object with `mean_` and
         `covariance_`, or means of shape (n_parameters,), and standard deviations of
-        that shape or a covariance matrix.
+        that shape or a covariance matrix. A list holds several objects, observables
+        of :mod:`skphonon.inversion.observables` such as measured phonon energies among
+        them. Beside a prior, pixels whose residuals are alike count as one.
     initial : array-like of shape (n_parameters,), regressor or None, default=None
         Where the search starts. A fitted regressor is asked for one start a
         spectrum; wrap it in :class:`sklearn.frozen.FrozenEstimator`, so that `clone`
@@ -104,13 +105,14 @@ class LeastSquaresInverter(Inverter):
         All but "linear" give less weight to residuals above `loss_width`.
     loss_width : float, default=3.0
         In standard deviations of the residuals.
-    errors : {"residual", "noise", "poisson"}, default="residual"
+    errors : {"residual", "systematic", "noise", "poisson"}, default="residual"
         Where the error bars come from: from the residuals as they are, correlated
-        between pixels where the model is wrong; or from noise alone, as if the model
-        were right. "poisson" is for counts, from which nothing was subtracted or
-        divided out: the variance of a pixel is what the fit expects there (2 % of the
-        mean count at least), in rounds until neither changes, so that the fit is the
-        likeliest one for Poisson's distribution.
+        between pixels where the model is wrong; from these and, "systematic", from how
+        far other choices of the analysis would move the parameters (see Notes); or from
+        noise alone, as if the model were right. "poisson" is for counts, from which
+        nothing was subtracted or divided out: the variance of a pixel is what the fit
+        expects there (2 % of the mean count at least), in rounds until neither changes,
+        so that the fit is the likeliest one for Poisson's distribution.
     max_evaluations : int, default=100
         Simulations (with derivatives) after which a search is given up.
     tolerance : float, default=1e-5
@@ -267,7 +269,7 @@ class LeastSquaresInverter(Inverter):
         "n_starts": [at_least(1)],
         "loss": [StrOptions(set(LOSSES))],
         "loss_width": [positive()],
-        "errors": [StrOptions({"residual", "noise", "poisson"})],
+        "errors": [StrOptions({"residual", "systematic", "noise", "poisson"})],
         "max_evaluations": [at_least(1)],
         "tolerance": [positive()],
         "random_state": ["random_state"],
@@ -466,7 +468,9 @@ class LeastSquaresInverter(Inverter):
             seed=self._seed,
             scale=self.scale,
             n_starts=self.n_starts,
-            correlated=self.errors == "residual",
+            correlated=self.errors in ("residual", "systematic"),
+            background=background,
+            choices=self.errors == "systematic",
         )
         return summary(
             self._search_all(search, X, *of_each),
@@ -474,8 +478,14 @@ class LeastSquaresInverter(Inverter):
             list(self._nuisance),
             parts,
             self._contributions,
-            self.steps_ if self.prior is None else self._prior_std,
+            self._spread(),
         )
+
+    def _spread(self):
+        """Return how uncertain parameters were before."""
+        if self._prior_moments is None:
+            return self.steps_
+        return np.sqrt(np.diag(self._prior_moments[1]))
 
     def _knows_noise(self, errors):
         return errors is not None or self.errors == "poisson"
@@ -512,12 +522,7 @@ class LeastSquaresInverter(Inverter):
         if self.bounds is not None:
             start = None if hasattr(self.initial, "predict") else self.start_
             self.bounds_ = check_bounds(self.bounds, self.bounds_.shape, start)
-        self._prior = self._prior_std = None
-        if self.prior is not None:
-            check_prior(self.prior, names)
-            mean, covariance = mean_and_covariance(self.prior, names)
-            self._prior = Knowledge([normal_rows(mean, covariance)], len(mean))
-            self._prior_std = np.sqrt(np.diag(covariance))
+        self._prior, self._prior_moments = knowledge_of(self.prior, names)
         check_background(self.background, len(parts[0].axes), self.n_features_in_)
         taken = [*names, *self._nuisance]
         self._contributions = contribution_names(self.contributions, taken)
