@@ -137,7 +137,7 @@ class ShellPrior(Immutable):
     array([[7.4, 7.4, 6.1]])
     >>> prior = prior.replace(energies=0.05, common=0.0)
     >>> prior.energy_deviations([[0.5, 0.5, 0.0]]).round(1)
-    array([[1.8, 1.8, 2.4]])
+    array([[1.8, 1.8, 2.3]])
     """
 
     model: "ForceConstantModel"
