@@ -154,7 +154,7 @@ def draw(
         if n_kept < _RAREST * n_drawn:
             raise ValueError(
                 f"Hardly any draw is a stable crystal: {n_kept} of {n_drawn}. "
-                "Widen less, lower common or independent, or set stable=False."
+                "Widen less, take a narrower prior, or set stable=False."
             )
     return np.concatenate([np.empty((0, len(mean))), *sets])[:n_samples]
 

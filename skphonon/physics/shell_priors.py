@@ -105,9 +105,10 @@ class ShellPrior(Immutable):
     times the distance of the strongest shell, 77 % lie within one standard deviation of
     zero and 92 % within two, each crystal with the same weight: 88 and 96 % in fcc
     metals, 79 and 95 % in bcc ones, 52 and 79 % in hexagonal ones, 70 and 100 % in
-    silicon. Constants of ionic crystals fall more slowly: 58 and 65 % in
-    NaCl, 49 and 75 % in quartz. Take twice `independent` there. With ``decay=3`` it
-    takes ``independent=0.35`` for the same shares.
+    silicon. Constants of ionic crystals fall more slowly: 58 and 65 % in NaCl, 49 and
+    75 % in quartz. Twice the default of `independent` suits them and hexagonal metals
+    better: 65 and 85 % in NaCl, 75 and 94 % in quartz, 79 and 95 % in the metals. With
+    ``decay=3`` it takes ``independent=0.35`` for the same shares of all.
 
     Where constants are only that uncertain, energies may be more so than they are
     known to be, and many sets describe no stable crystal: soft modes are small
@@ -137,7 +138,7 @@ class ShellPrior(Immutable):
     array([[7.4, 7.4, 6.1]])
     >>> prior = prior.replace(energies=0.05, common=0.0)
     >>> prior.energy_deviations([[0.5, 0.5, 0.0]]).round(1)
-    array([[1.8, 1.8, 2.4]])
+    array([[1.8, 1.8, 2.3]])
     """
 
     model: "ForceConstantModel"
