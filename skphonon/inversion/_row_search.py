@@ -1,7 +1,7 @@
 """The fit of one row of spectra: its pixels, its starts, its searches in stages."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -48,38 +48,63 @@ class RowSearch:
         if errors is None or not noisy:
             return self._fit(spectra, pixels, start, errors)
         # the error of what is subtracted counts as often as it is subtracted
-        total = self._with_errors_of(noisy, errors, None)
-        found = self._fit(spectra, pixels, start, total)
+        found = self._fit(spectra, pixels, start, self._total(noisy, errors, None))
+        numbers = list(noisy)
         for _ in range(_REWEIGHTED):
-            weights, n_done = found.weights, [found.nit, found.nfev]
             if not np.isfinite(found.loss):
                 break
-            total = self._with_errors_of(noisy, errors, weights)
-            found = self._fit(spectra, pixels, found.x, total, goes_on=True)
-            found.nit, found.nfev = found.nit + n_done[0], found.nfev + n_done[1]
-            numbers = [number for number, _ in noisy]
-            moved = np.abs(found.weights - weights)[:, numbers]
+            before = found
+            total = self._total(noisy, errors, before.weights)
+            improved, shift = self._improved(noisy, before, total)
+            found = improved._fit(
+                spectra + shift[pixels], pixels, before.x, total, goes_on=True
+            )
+            found.nit, found.nfev = found.nit + before.nit, found.nfev + before.nfev
+            moved = np.abs(found.weights - before.weights)[:, numbers]
             allowed = _SETTLED * found.weight_std[:, numbers]
             if not (moved > np.nan_to_num(allowed)).any():
                 break
         return found
 
     def _noisy(self):
-        """Return numbers and errors of contributions that were measured."""
-        return [
-            (number, source.error)
+        """Return errors of contributions that were measured, by their numbers."""
+        return {
+            number: source.error
             for number, source in enumerate(self.model)
             if getattr(source, "error", None) is not None
-        ]
+        }
 
-    def _with_errors_of(self, noisy, errors, weights):
+    def _total(self, noisy, errors, weights):
         """Return errors of pixels with those of contributions; NaN where not known."""
         variance = errors**2
-        for number, error in noisy:
-            for i, part in enumerate(self.parts):
-                weight = 0.0 if weights is None else np.nan_to_num(weights[i, number])
-                variance[part.pixels] += (weight * error[part.pixels]) ** 2
+        for number, error in noisy.items():
+            variance += (self._of_pixels(weights, number) * error) ** 2
         return np.sqrt(variance)
+
+    def _of_pixels(self, weights, number):
+        """Return the weight of a contribution at each pixel, 0 where there is none."""
+        found = np.zeros(max(part.pixels.stop for part in self.parts))
+        for i, part in enumerate(self.parts):
+            if weights is not None:
+                found[part.pixels] = np.nan_to_num(weights[i, number])
+        return found
+
+    def _improved(self, noisy, found, total):
+        """Return this with likelier contributions, and a change that keeps residuals.
+
+        Noise in a column makes its weight too small. The likeliest spectrum of a can is
+        not the one measured: it takes the part of the residual that is due to its error
+        (total least squares). The change is added to the spectra.
+        """
+        sources, shift = list(self.model.sources), np.zeros(len(found.row))
+        residual = np.nan_to_num(found.row)
+        for number, error in noisy.items():
+            weight = self._of_pixels(found.weights, number)
+            step = np.nan_to_num(weight * (error / total) ** 2) * residual
+            sources[number] = replace(sources[number], row=sources[number].row + step)
+            shift += weight * step
+        model = Model(sources, self.model.nuisance, self.model.steps)
+        return replace(self, model=model), shift
 
     def _fit(self, spectra, pixels, start, errors, goes_on=False):
         """Return the best fit; one that goes on does so from a start with nuisances."""

@@ -206,7 +206,8 @@ class LeastSquaresInverter(Inverter):
     instrument: energies, \|Q\|, angles and resolutions. Pixels that were not measured
     in the can are not compared. Where `predict` is given errors, those of a measured
     can are added to them, times its weight, and the fit is repeated until that has
-    settled; without, and with ``errors="poisson"``, they do not count. An
+    settled, with the likeliest spectrum of the can (total least squares); without, and
+    with ``errors="poisson"``, they do not count. An
     `IdentifiabilityWarning` names contributions of which scale, parameters, nuisances
     and background imitate all but a tenth (3 % for what has the constants of the
     sample): so it is with a can of the metal of the sample.
