@@ -23,6 +23,8 @@ from skphonon.inversion._residuals import Evaluation
 __all__ = ["Task", "best_of", "error_bars", "minimise", "most_promising"]
 
 _PASSES = 8  # noise and weights depend on the fit, and the fit on them
+_FROZEN = 4  # passes after which pixels that are alike stay so
+_ROUGH = 0.1  # tolerance of the first pass, by which later ones are narrower
 _AT_BOUND, _NEAR = 1e-6, 0.1  # of a step, of an error bar
 _LONGEST = 1.0  # change of a parameter at first, in steps
 _AT_ONCE = 2**20  # pixels of candidates
@@ -63,21 +65,23 @@ def minimise(problem, start, task):
     if task.counts:
         problem = problem.reweighted(1 / np.sqrt(_expected(problem, problem(x))))
     given, plain = problem.weight, task.loss == "linear"
+    known_before = task.prior is not None
     # beside a prior residuals that are alike must not count as if each were another
-    alike = task.prior is not None and problem.images is not None
+    alike = known_before and problem.images is not None
     # how strong parts are, beside each other and the prior, is known after a round
-    unknown = (
-        task.counts
-        or alike
-        or (
-            not task.errors_given and (task.prior is not None or len(problem.parts) > 1)
-        )
-    )
+    estimated = not task.errors_given and (known_before or len(problem.parts) > 1)
+    unknown = task.counts or alike or estimated
+    if known_before and not task.errors_given:
+        problem = _beside_prior(problem, x, given)
+    share = None
     for round_ in range(_PASSES):
-        before = x
-        found, evaluation = _search(problem, x, task, first=round_ == 0)
+        before, rough = x, task
+        if unknown and not task.counts:
+            rough = task._replace(tolerance=max(task.tolerance, _ROUGH ** (round_ + 1)))
+        found, evaluation = _search(problem, x, rough)
         x, nit = found.x, nit + found.nit
         settled = np.abs(x - before) <= 10 * task.tolerance * task.steps
+        settled &= bool(round_) and rough.tolerance == task.tolerance
         residual = evaluation.residual * problem.unit / problem.weight
         if task.counts:
             given = 1 / np.sqrt(_expected(problem, evaluation))
@@ -86,8 +90,9 @@ def minimise(problem, start, task):
             n_free = max(len(given) - len(x) - evaluation.n_fitted, 1)
             noise = _noise_of(problem, residual * given, n_free, robust=not plain)
         scaled = residual * given / noise
-        share = _shares(problem, scaled) if alike else np.ones(len(given))
-        if not found.success or (plain and not unknown) or (round_ and settled.all()):
+        if share is None or (alike and round_ < _FROZEN):
+            share = _shares(problem, scaled) if alike else np.ones(len(given))
+        if not found.success or (plain and not unknown) or settled.all():
             break
         z = (scaled / task.loss_width) ** 2
         weight = given / noise * np.sqrt(share * LOSSES[task.loss](z))
@@ -112,10 +117,19 @@ def minimise(problem, start, task):
     )
 
 
-def _search(problem, start, task, first):
+def _beside_prior(problem, x, given):
+    """Return a problem with weights of the residuals at a start, for want of noise."""
+    residual = problem(x).residual * problem.unit / problem.weight
+    if not np.isfinite(residual).all():
+        return problem
+    noise = _noise_of(problem, residual * given, len(given), robust=False)
+    return problem.reweighted(given / noise)
+
+
+def _search(problem, start, task):
     """Descend from a start; return how it went, and the Evaluation at the end."""
     prior, tolerance = None, task.tolerance
-    if task.prior is not None and (task.errors_given or not first):
+    if task.prior is not None:
         prior = task.prior
         # a prior may be narrower than any tolerance that suits data
         steepness = np.linalg.norm(prior.rows(start)[1], axis=0) * task.steps

@@ -61,7 +61,8 @@ def add_choices(found, task, model, parts, background):
 
 def _ranks(found, parts):
     """Return, by name of an axis, which share of its spectrum is below each pixel."""
-    seen, ranks = found.pixels, {}
+    seen: np.ndarray = found.pixels
+    ranks: dict[str, np.ndarray] = {}
     for part in parts:
         own = np.flatnonzero(seen[part.pixels])
         grid = getattr(part.simulator, "grid", None)
@@ -80,9 +81,8 @@ def _ranks(found, parts):
 
 
 def _is_axis(grid, name):
-    return np.ndim(getattr(grid, name, None)) == 1 and not isinstance(
-        getattr(grid, name), tuple
-    )
+    axis: Any = getattr(grid, name, None)
+    return np.ndim(axis) == 1 and not isinstance(axis, tuple)
 
 
 def _more_terms(found, parts, background):
@@ -105,7 +105,7 @@ def _more_terms(found, parts, background):
 def _of_more_shells(found, task, model, weight):
     """Return slopes with constants of further shells, and what is known of these."""
     simulator: Any = model.sources[0].simulator
-    crystal = getattr(simulator, "model", None)
+    crystal: Any = getattr(simulator, "model", None)
     if not hasattr(crystal, "extended") or task.prior is None:
         return {}
     names = list(simulator.parameter_names)
