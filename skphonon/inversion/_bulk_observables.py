@@ -124,7 +124,9 @@ class ElasticConstants(Observable):
             Their derivatives with the parameters, by central differences.
         """
         stiffness, slopes = _stiffness(self.model, self._row(parameters))
-        rows, columns = np.array([[int(i) - 1 for i in n[1:]] for n in self.constants]).T
+        rows, columns = np.array(
+            [[int(i) - 1 for i in n[1:]] for n in self.constants]
+        ).T
         return stiffness[rows, columns], slopes[rows, columns]
 
 
@@ -171,9 +173,10 @@ class SoundVelocities(Observable):
         values, errors = measured_values(self.velocities, self.std, "velocities")
         directions = np.atleast_2d(np.asarray(self.directions, dtype=float))
         lengths = np.linalg.norm(directions, axis=-1)
-        if directions.shape != (len(values), 3) or not (
-            np.isfinite(lengths) & (lengths > 0)
-        ).all():
+        if (
+            directions.shape != (len(values), 3)
+            or not (np.isfinite(lengths) & (lengths > 0)).all()
+        ):
             raise ValueError(
                 f"directions must be Cartesian, of shape ({len(values)}, 3) and none "
                 f"zero, got shape {directions.shape}. Give one for each velocity."

@@ -1,16 +1,9 @@
-"""Fits of force constants to measured quantities, without any spectrum.
-
-The search begins far away: what the constants may be off by widens the errors of all
-values, and the branches of energies without labels are chosen with that width. It
-shrinks from round to round, in each of which values far off count less (the loss of
-Cauchy). At the end values beyond a number of standard deviations are left out, one
-judged by what all others say of it, until none changes sides: these are the outliers.
-"""
+"""Fits of force constants to measured quantities, without any spectrum."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,52 +13,18 @@ from scipy.stats import chi2 as chi2_distribution
 from skphonon._validation import parameter_rows, reference_row
 from skphonon._versioned import Immutable, immutable
 from skphonon._warnings import warn_user
-from skphonon.fitting import (
-    LOSSES,
-    descend,
-    inverse_information,
-    normal_size,
-    of_residuals,
-    with_prior,
-)
 from skphonon.inversion._goodness import MisfitWarning, warn_of_undetermined
 from skphonon.inversion._observable import Observable
+from skphonon.inversion._observable_search import Search, Stack, finite
 from skphonon.inversion._phonon_energies import PhononEnergies
-from skphonon.physics.priors import mean_and_covariance, parameter_scales
+from skphonon.physics.priors import mean_and_covariance
 
 __all__ = ["ObservablesFit", "fit_observables"]
 
 Array = NDArray[np.float64]
 
-_FACTORS = np.geomspace(0.4, 2.5, 19)  # of the initial constants, that are tried
-_UNSURE = 0.3  # of the scale of a constant: how well initial ones are known
-_ALONG = 0.08  # of energies: what their common factor is judged with
-_SHARES = (1.0, 0.6, 0.35, 0.2, 0.1, 0.05, 0.0, 0.0)  # of that width, by round
-_CAUCHY = 2.0  # standard deviations, at which a value counts half
-_REWEIGHTED = 4  # times in a round
-_STEPS = 4  # of a search with given weights
-_ROUNDS = 20  # of leaving out and taking in
-_MORE_STARTS = 12  # at most, where energies have no labels
-_MOVED = 0.7  # standard deviations of initial constants, from one start to another
-_FEW = 0.1  # share of outliers that a good fit may have
-_FAR = 10.0  # standard deviations, beyond which all is alike
-_LEAST_FREE = 0.05  # share of its variance that a value keeps beside a fit
 _LEVEL = 0.005  # false alarms of a misfit
 _TOLERATED = 1.1  # errors are seldom known better
-
-
-class _Stack(NamedTuple):
-    """Several observables as one."""
-
-    observables: tuple[Observable, ...]
-
-    def residuals(self, row: Array) -> tuple[Array, Array]:
-        found = [each.residuals(row) for each in self.observables]
-        residual, slopes = (np.concatenate(part) for part in zip(*found, strict=True))
-        return residual, slopes
-
-    def settled(self, row: Array, covariance: Array | None) -> "_Stack":
-        return _Stack(tuple(o.settled(row, covariance) for o in self.observables))
 
 
 @immutable
@@ -126,7 +85,7 @@ class ObservablesFit(Immutable):
 
         The pull of the prior is counted in.
         """
-        settled = _Stack(self.observables).settled(self.parameters, _known(self))
+        settled = Stack(self.observables).settled(self.parameters, _known(self))
         residual, _ = settled.residuals(self.parameters)
         total = float((residual[self.inside] ** 2).sum())
         if self.prior is not None:
@@ -179,7 +138,7 @@ class ObservablesFit(Immutable):
         for number, each in enumerate(self.observables):
             own = slice(start, start + each.n_values)
             start = own.stop
-            out = np.flatnonzero(~self.inside[own])
+            out = np.flatnonzero(~self.inside[own]).tolist()
             part = each.table(self.parameters).iloc[out]
             part["deviation"] = self.deviations[own][out]
             part.insert(0, "row", out)
@@ -198,14 +157,16 @@ class ObservablesFit(Immutable):
         unsure = ((slopes @ _known(self)) * slopes).sum(axis=1)
         away = np.abs(energies - observable.energies[row])
         away /= np.sqrt(observable.std[row] ** 2 + unsure)
-        # a branch that is seen is the likelier one
-        away = away + self.limit * ~observable.seen(branches)[row]
-        best = int(away.argmin())
+        given, seen = observable.modes[row], observable.seen(branches)[row]
+        # one that is seen is the likelier
+        likely = np.where(seen, away, away + self.limit)
+        best = int(likely.argmin())
         where = f"branch {best} is at {energies[best]:.2f} meV"
-        given = observable.modes[row]
-        if given >= 0 and away[best] < self.limit:
-            return f"wrong label? {where}"
-        return f"no branch is near: {where}"
+        if away[best] >= self.limit or best == given:
+            return f"no branch is near: {where}"
+        if not seen[best]:
+            return f"{where}, but too weak to be seen at this Q"
+        return f"wrong label? {where}" if given >= 0 else where
 
     def to_frame(self) -> pd.DataFrame:
         """Return the parameters as a table.
@@ -241,7 +202,7 @@ class ObservablesFit(Immutable):
         n_out = int((~self.inside).sum())
         lines = [
             "[[Fit Statistics]]",
-            f"    # values             = {len(self.inside)} ({n_out} outliers left out)",
+            f"    # values             = {len(self.inside)}, {n_out} outliers left out",
             f"    # parameters         = {len(self.parameters)}",
             f"    chi-square           = {self.chi2:.4g}",
             f"    reduced chi-square   = {self.reduced_chi2:.4g} ({self.n_free} free)",
@@ -279,11 +240,7 @@ class ObservablesFit(Immutable):
 
 def _known(fit: ObservablesFit) -> Array:
     """Return the covariance with nothing where it is not determined."""
-    return _finite(fit.covariance)
-
-
-def _finite(covariance: Array) -> Array:
-    return np.where(np.isfinite(covariance), covariance, 0.0)
+    return finite(fit.covariance)
 
 
 def _correlations(
@@ -291,11 +248,11 @@ def _correlations(
 ) -> list[tuple[str, str, float]]:
     std = np.sqrt(np.diag(covariance))
     size = np.where(np.isfinite(std) & (std > 0), std, np.inf)
-    matrix = _finite(covariance) / np.outer(size, size)
+    matrix = finite(covariance) / np.outer(size, size)
     rows, columns = np.triu_indices(len(names), 1)
     found = [
         (names[i], names[j], float(matrix[i, j]))
-        for i, j in zip(rows, columns, strict=True)
+        for i, j in zip(rows.tolist(), columns.tolist(), strict=True)
         if abs(matrix[i, j]) >= least
     ]
     return sorted(found, key=lambda pair: -abs(pair[2]))
@@ -368,7 +325,7 @@ def fit_observables(
     """
     if isinstance(observables, Observable):
         observables = [observables]
-    stack = _Stack(tuple(observables))
+    stack = Stack(tuple(observables))
     names = model.parameter_names
     _check(stack, names)
     known = None if prior is None else mean_and_covariance(prior, names)
@@ -378,17 +335,15 @@ def fit_observables(
         start = parameter_rows(initial, names, "initial")[0]
     else:
         start = reference_row(model) if known is None else known[0]
-    search = _Search(stack, known, limit if robust else np.inf)
+    search = Search(stack, known, limit if robust else np.inf)
     end = search.best(start, initial is None)
-    fit = ObservablesFit(
-        model, stack.observables, *end[:4], prior=known, limit=limit
-    )
+    fit = ObservablesFit(model, stack.observables, *end[:4], prior=known, limit=limit)
     warn_of_undetermined(fit.std[None], names, "The values")
     _warn_of_misfit(fit)
     return fit
 
 
-def _check(stack: _Stack, names: list[str]) -> None:
+def _check(stack: Stack, names: list[str]) -> None:
     if not stack.observables:
         raise ValueError("observables must hold at least one, got none.")
     for each in stack.observables:
@@ -403,129 +358,6 @@ def _check(stack: _Stack, names: list[str]) -> None:
                 f"{', '.join(names)}; got a {type(each).__name__} with "
                 f"{', '.join(each.parameter_names)}. Make it with that model."
             )
-
-
-class _End(NamedTuple):
-    """Where a search ended."""
-
-    parameters: Array
-    covariance: Array
-    inside: NDArray[np.bool_]
-    deviations: Array
-    cost: float  # sum of squares, of outliers that of the limit
-
-    def is_good(self, n_values: int) -> bool:
-        """Tell whether there is no reason to search on."""
-        n_out = n_values - self.inside.sum()
-        level = self.deviations[self.inside] ** 2
-        return n_out <= _FEW * n_values and level.mean() < 1 + 3 * (2 / n_values) ** 0.5
-
-
-class _Search(NamedTuple):
-    """The search for parameters that fit."""
-
-    stack: _Stack
-    prior: tuple[Array, Array] | None
-    limit: float
-
-    def best(self, start: Array, is_known: bool) -> _End:
-        """Return the best end of a search, or of several if branches are chosen."""
-        names = self.stack.observables[0].parameter_names
-        unsure = np.diag((_UNSURE * parameter_scales(start, names)) ** 2)
-        if self.prior is not None and is_known:
-            unsure = self.prior[1]
-        else:
-            start = self._scaled(start)
-        best = self._settled(self._nearby(start, unsure))
-        chooses = self.stack.settled(start, None).observables != self.stack.observables
-        root = np.linalg.cholesky(unsure)
-        rng = np.random.default_rng(0)
-        for number in range(_MORE_STARTS if chooses else 0):
-            if best.is_good(len(best.inside)):
-                break
-            centre = best.parameters if number % 2 else start
-            moved = centre + _MOVED * root @ rng.standard_normal(len(start))
-            end = self._settled(self._nearby(moved, unsure))
-            best = min(best, end, key=lambda each: each.cost)
-        return best
-
-    def _nearby(self, start: Array, unsure: Array) -> Array:
-        """Return parameters near the optimum, from far away."""
-        row = start
-        for share in _SHARES:
-            width = share**2 * unsure
-            settled = self.stack.settled(row, width)
-            for _ in range(_REWEIGHTED):
-                residual, slopes = settled.residuals(row)
-                size = 1 + ((slopes @ width) * slopes).sum(axis=1)
-                weight = np.ones(len(residual))
-                if np.isfinite(self.limit):
-                    weight = LOSSES["cauchy"](residual**2 / size / _CAUCHY**2)
-                row = self._descended(settled, row, weight, _STEPS)
-        return row
-
-    def _scaled(self, start: Array) -> Array:
-        """Return the initial constants times the factor that fits best."""
-        along = (2 * _ALONG) ** 2 * np.outer(start, start)
-        costs = []
-        for factor in _FACTORS:
-            row = factor * start
-            width = factor**2 * along
-            residual, slopes = self.stack.settled(row, width).residuals(row)
-            size = 1 + ((slopes @ width) * slopes).sum(axis=1)
-            cost = np.log1p(residual**2 / size).sum()
-            costs.append(cost if np.isfinite(cost) else np.inf)
-        return _FACTORS[int(np.argmin(costs))] * start
-
-    def _settled(self, row: Array) -> _End:
-        """Leave out what contradicts all other values, until nothing changes."""
-        residual, slopes = self.stack.residuals(row)
-        inside = np.abs(residual) <= self.limit * max(1.0, normal_size(residual))
-        covariance, before = np.zeros((len(row), len(row))), None
-        for _ in range(_ROUNDS):
-            settled = self.stack.settled(row, _finite(covariance))
-            row = self._descended(settled, row, inside.astype(float), 100)
-            residual, slopes = settled.residuals(row)
-            information = slopes[inside].T @ slopes[inside]
-            if self.prior is not None:
-                information += np.linalg.inv(self.prior[1])
-            covariance = inverse_information(information)
-            known = slopes @ np.linalg.pinv(information, hermitian=True)
-            leverage = (known * slopes).sum(axis=1)
-            size = np.where(inside, np.maximum(1 - leverage, _LEAST_FREE), 1 + leverage)
-            deviations = residual / np.sqrt(size)
-            scatter = max(1.0, normal_size(deviations))
-            now = np.abs(deviations) <= self.limit * scatter
-            same = np.array_equal(now, inside)
-            if same and before is not None and np.abs(before - row).max() < 1e-6:
-                break
-            before, inside = row, now if not same else inside
-        cost = float(np.minimum(residual**2, min(self.limit, _FAR) ** 2).sum())
-        return _End(row, covariance, inside, deviations, cost)
-
-    def _descended(
-        self, settled: _Stack, row: Array, weight: Array, max_steps: int
-    ) -> Array:
-        precision = None if self.prior is None else np.linalg.inv(self.prior[1])
-
-        def objective(rows: Array, _: Any) -> Any:
-            found = [settled.residuals(each) for each in rows]
-            residual, slopes = (np.stack(part) for part in zip(*found, strict=True))
-            expansion = of_residuals(residual, slopes, weight)
-            if self.prior is None or precision is None:
-                return expansion
-            return with_prior(expansion, rows, self.prior[0], precision)
-
-        found = descend(
-            objective, row[None], cost_tolerance=1e-9, max_steps=max_steps
-        )
-        if not np.isfinite(found.found.cost[0]):
-            raise ValueError(
-                "The initial constants must describe a stable crystal, as displacements "
-                "and heat capacities need; got an unstable one. Begin elsewhere, with "
-                "initial, or give a prior."
-            )
-        return found.parameters[0]
 
 
 def _warn_of_misfit(fit: ObservablesFit) -> None:

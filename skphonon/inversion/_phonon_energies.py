@@ -157,8 +157,8 @@ class PhononEnergies(Observable):
         if numbers.shape != (n_values,) or not good.all():
             raise ValueError(
                 f"modes must be numbers of branches from 0 to {n_modes - 1}, or None, "
-                f"of {n_values} energies; got {self.modes!r}. Count branches by energy, "
-                "from 0."
+                f"of {n_values} energies; got {self.modes!r}. Count branches by "
+                "energy, from 0."
             )
         acoustic = self._at_centre & (numbers >= 0) & (numbers < _N_ACOUSTIC)
         if acoustic.any():
@@ -403,7 +403,8 @@ class PhononEnergies(Observable):
 
     @cached_property
     def _at_centre(self) -> NDArray[np.bool_]:
-        return (np.abs(self._reduced - self._shifts) < _AT_CENTRE).all(axis=1)
+        away = np.abs(self._reduced - self._shifts).max(axis=1)
+        return np.asarray(away < _AT_CENTRE)
 
     @cached_property
     def _wavevectors(self) -> Array:

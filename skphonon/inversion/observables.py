@@ -4,13 +4,13 @@ Each is a differentiable function of the constants of a model: see :class:`Obser
 for what a new one must offer.
 """
 
-from skphonon.inversion._observable import Observable
 from skphonon.inversion._bulk_observables import (
     ElasticConstants,
     HeatCapacity,
     MeanSquareDisplacement,
     SoundVelocities,
 )
+from skphonon.inversion._observable import Observable
 from skphonon.inversion._observable_fit import ObservablesFit, fit_observables
 from skphonon.inversion._phonon_energies import PhononEnergies
 

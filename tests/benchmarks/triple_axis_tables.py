@@ -39,8 +39,8 @@ def wavevectors(rng):
     """Return half of the wavevectors along symmetry directions, half anywhere."""
     brillouin = rng.integers(0, 3, (N_VALUES, 3))
     centres = brillouin * 2 + (rng.random((N_VALUES, 1)) < 0.5)  # all even or all odd
-    axes = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1]])[rng.integers(0, 3, N_VALUES)]
-    along = rng.uniform(0.15, 1.0, (N_VALUES, 1)) * axes * [1, 1, 1]
+    axes = np.array([[1, 0, 0], [0.75, 0.75, 0], [0.5, 0.5, 0.5]])  # to the boundary
+    along = rng.uniform(0.2, 1, (N_VALUES, 1)) * axes[rng.integers(0, 3, N_VALUES)]
     anywhere = rng.uniform(-1, 1, (N_VALUES, 3))
     within = np.where(np.arange(N_VALUES)[:, None] < N_VALUES // 2, along, anywhere)
     return (centres + within).round(3)
@@ -52,7 +52,9 @@ def table_of(model, rng, labelled):
     every = PhononEnergies(model, hkl, np.ones(len(hkl)), 1.0, lattice=CUBE)
     branches = every.branches(model.reference)
     energies, strengths = branches.found.energies, branches.strengths
-    seen = np.where(strengths > 0.1 * strengths.max(axis=1, keepdims=True), strengths, 0)
+    seen = np.where(
+        strengths > 0.1 * strengths.max(axis=1, keepdims=True), strengths, 0
+    )
     modes = np.array([rng.choice(3, p=share / share.sum()) for share in seen])
     rows = np.arange(len(hkl))
     exact = energies[rows, modes]
@@ -94,7 +96,18 @@ def study(model, kind, n_tables):
         counts["wrong"] += len(wrong)
         counts["named"] += len(named & set(wrong))
         if fit.reduced_chi2 > 1.6 or named != set(wrong):
-            print("  seed", seed, fit.reduced_chi2, named, set(wrong), int((fit.table()["branch"] != table.assigned_modes(model.reference)).sum()))
+            print(
+                "  seed",
+                seed,
+                fit.reduced_chi2,
+                named,
+                set(wrong),
+                int(
+                    (
+                        fit.table()["branch"] != table.assigned_modes(model.reference)
+                    ).sum()
+                ),
+            )
         counts["tables with false names"] += bool(named - set(wrong))
         right = table.assigned_modes(model.reference)
         counts["other branch"] += int((fit.table()["branch"] != right).sum())
