@@ -345,8 +345,9 @@ class PhononEnergies(Observable):
         """
         seen = np.ones(branches.strengths.shape, dtype=bool)
         if self.least_strength is not None:
-            strongest = branches.strengths.max(axis=1, keepdims=True)
-            seen = branches.strengths >= self.least_strength * strongest
+            of_level = branches.strengths * branches.found.near.sum(axis=2)
+            strongest = of_level.max(axis=1, keepdims=True)
+            seen = of_level >= self.least_strength * strongest
         acoustic = np.argsort(np.abs(branches.found.energies), axis=1)[:, :_N_ACOUSTIC]
         rows = np.flatnonzero(self._at_centre)
         seen[rows[:, None], acoustic[rows]] = False

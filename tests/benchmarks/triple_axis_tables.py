@@ -67,7 +67,7 @@ def table_of(model, rng, labelled):
         wrong = rng.choice(np.flatnonzero(apart), N_WRONG, replace=False)
         modes[wrong] = other[wrong]
     elif labelled == "spurious":
-        drawn = rng.uniform(5, 30, (200, len(hkl)))
+        drawn = rng.uniform(0.15, 1.0, (200, len(hkl))) * energies.max()
         away = np.abs(drawn[..., None] - energies).min(axis=2) / (ERROR * drawn)
         some = rng.choice(len(hkl), N_WRONG, replace=False)
         for row in some:
@@ -84,7 +84,7 @@ def study(model, kind, n_tables):
     for seed in range(n_tables):
         rng = np.random.default_rng(seed)
         hkl, energies, std, modes, wrong = table_of(model, rng, kind)
-        start = 0.75 * model.reference * (1 + 0.2 * rng.standard_normal(18))
+        start = 0.75 * model.reference * (1 + 0.2 * rng.standard_normal(len(model.reference)))
         begun = time.perf_counter()
         given = modes if kind == "labels" else None
         table = PhononEnergies(model, hkl, energies, std, modes=given, lattice=CUBE)
