@@ -111,6 +111,26 @@ class Observable(Immutable):
         """
         return self
 
+    def mistaken(
+        self, parameters: ArrayLike, covariance: ArrayLike | None = None
+    ) -> Array:
+        """Return deviations of what the values may have been mistaken for.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2.
+        covariance : array-like of shape (n_parameters, n_parameters), default=None
+            How well these are known; None: exactly.
+
+        Returns
+        -------
+        ndarray of shape (n_values,)
+            Sizes in standard deviations: for an energy with a label that of the
+            nearest other branch. Infinite where there is nothing else.
+        """
+        return np.full(self.n_values, np.inf)
+
     def table(self, parameters: ArrayLike) -> pd.DataFrame:
         """Return measured values beside calculated ones.
 

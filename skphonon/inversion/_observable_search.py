@@ -44,6 +44,8 @@ _MORE_STARTS = 12  # at most, where energies have no labels
 _MOVED = 0.7  # standard deviations of initial constants, from one start to another
 _FEW = 0.1  # share of outliers that a good fit may have
 _FAR = 10.0  # standard deviations, beyond which all is alike
+_MISTAKEN = 0.8  # of the limit, from which on another label is thought of
+_SURER = 9.0  # fall of chi^2 that another label must bring
 _LEAST_FREE = 0.05  # share of its variance that a value keeps beside a fit
 
 
@@ -56,6 +58,9 @@ class Stack(NamedTuple):
         found = [each.residuals(row) for each in self.observables]
         residual, slopes = (np.concatenate(part) for part in zip(*found, strict=True))
         return residual, slopes
+
+    def mistaken(self, row: Array, covariance: Array) -> Array:
+        return np.concatenate([o.mistaken(row, covariance) for o in self.observables])
 
     def settled(self, row: Array, covariance: Array | None) -> "Stack":
         return Stack(tuple(o.settled(row, covariance) for o in self.observables))
@@ -157,14 +162,20 @@ class Search(NamedTuple):
             leverage = (known * slopes).sum(axis=1)
             size = np.where(inside, np.maximum(1 - leverage, _LEAST_FREE), 1 + leverage)
             deviations = residual / np.sqrt(size)
-            scatter = max(1.0, normal_size(deviations))
-            now = np.abs(deviations) <= self.limit * scatter
+            others = self.stack.mistaken(row, finite(covariance))
+            now = self._inside(deviations, others)
             same = np.array_equal(now, inside)
             if same and before is not None and np.abs(before - row).max() < 1e-6:
                 break
             before, inside = row, now if not same else inside
         cost = float(np.minimum(residual**2, min(self.limit, _FAR) ** 2).sum())
         return End(row, covariance, inside, deviations, cost)
+
+    def _inside(self, deviations: Array, others: Array) -> NDArray[np.bool_]:
+        """Tell which values are right, less readily where a label explains one."""
+        size = np.abs(deviations) / max(1.0, normal_size(deviations))
+        mistaken = (size > _MISTAKEN * self.limit) & (size**2 - others**2 > _SURER)
+        return (size <= self.limit) & ~mistaken
 
     def _descended(
         self,

@@ -304,6 +304,30 @@ class PhononEnergies(Observable):
         shares, _ = self._assign(self.branches(parameters), covariance)
         return shares.argmax(axis=1)
 
+    def mistaken(
+        self, parameters: ArrayLike, covariance: ArrayLike | None = None
+    ) -> Array:
+        """Return how far energies with labels are from the nearest other branch.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2.
+        covariance : array-like of shape (n_parameters, n_parameters), default=None
+            How well these are known; None: exactly.
+
+        Returns
+        -------
+        ndarray of shape (n_values,)
+            In standard deviations; infinite for energies without a label.
+        """
+        found = self.branches(parameters).found
+        away = np.abs(found.energies - self.energies[:, None])
+        away /= np.sqrt(self._variances(found, covariance))
+        numbers = np.arange(len(away))
+        away[found.near[numbers, self.modes]] = np.inf
+        return np.where(self.modes == _UNKNOWN, np.inf, away.min(axis=1))
+
     def branches(self, parameters: ArrayLike) -> Branches:
         """Return energies and strengths of all branches at the wavevectors.
 
@@ -358,11 +382,8 @@ class PhononEnergies(Observable):
         self, branches: Branches, covariance: ArrayLike | None
     ) -> tuple[Array, Array]:
         """Return shares of branches (n_values, n_modes) and errors (n_values,)."""
-        energies, slopes = branches.found.energies, branches.found.slopes
-        variance = np.broadcast_to(self.std[:, None] ** 2, energies.shape)
-        if covariance is not None:
-            unsure = (slopes @ np.asarray(covariance, dtype=float) * slopes).sum(axis=2)
-            variance = variance + unsure
+        energies = branches.found.energies
+        variance = self._variances(branches.found, covariance)
         log = -((energies - self.energies[:, None]) ** 2) / (2 * variance)
         log = log - np.log(variance) / 2
         if self.least_strength is not None:
@@ -375,6 +396,14 @@ class PhononEnergies(Observable):
         means = (shares * energies).sum(axis=1, keepdims=True)
         spread = (shares * (energies - means) ** 2).sum(axis=1)
         return shares, np.sqrt(self.std**2 + spread)
+
+    def _variances(self, found: ModeEnergies, covariance: ArrayLike | None) -> Array:
+        """Return those of measured less calculated energies, (n_values, n_modes)."""
+        variances = np.broadcast_to(self.std[:, None] ** 2, found.energies.shape)
+        if covariance is None:
+            return variances
+        spread = found.slopes @ np.asarray(covariance, dtype=float)
+        return variances + (spread * found.slopes).sum(axis=2)
 
     @cached_property
     def _reduced(self) -> Array:
