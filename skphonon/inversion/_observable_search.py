@@ -46,6 +46,10 @@ _FEW = 0.1  # share of outliers that a good fit may have
 _FAR = 10.0  # standard deviations, beyond which all is alike
 _MISTAKEN = 0.8  # of the limit, from which on another label is thought of
 _SURER = 9.0  # fall of chi^2 that another label must bring
+_PROFILED = 8  # directions in which the covariance is checked
+_STIFF = 1e4  # standard deviations^-2, of what is held there
+_WIDEST = 5.0  # by which a covariance is widened at most, in standard deviations
+_PARABOLIC = 1.15  # factors below it are left out
 _LEAST_FREE = 0.05  # share of its variance that a value keeps beside a fit
 
 
@@ -75,8 +79,9 @@ class End(NamedTuple):
     deviations: Array
     cost: float  # sum of squares, of outliers that of the limit
 
-    def is_good(self, n_values: int) -> bool:
+    def is_good(self) -> bool:
         """Tell whether there is no reason to search on."""
+        n_values = len(self.inside)
         n_out = n_values - self.inside.sum()
         level = self.deviations[self.inside] ** 2
         return n_out <= _FEW * n_values and level.mean() < 1 + 3 * (2 / n_values) ** 0.5
@@ -105,13 +110,13 @@ class Search(NamedTuple):
         root = np.linalg.cholesky(unsure)
         rng = np.random.default_rng(0)
         for number in range(_MORE_STARTS if chooses else 0):
-            if best.is_good(len(best.inside)):
+            if best.is_good():
                 break
             centre = best.parameters if number % 2 else start
             moved = centre + _MOVED * root @ rng.standard_normal(len(start))
             end = self._settled(self._nearby(moved, unsure))
             best = min(best, end, key=lambda each: each.cost)
-        return best
+        return best._replace(covariance=self._widened(best))
 
     def _nearby(self, start: Array, unsure: Array) -> Array:
         """Return parameters near the optimum, from far away."""
@@ -170,6 +175,53 @@ class Search(NamedTuple):
             before, inside = row, now if not same else inside
         cost = float(np.minimum(residual**2, min(self.limit, _FAR) ** 2).sum())
         return End(row, covariance, inside, deviations, cost)
+
+    def _widened(self, end: End) -> Array:
+        """Return the covariance, wider where chi^2 rises less than a parabola.
+
+        Energies of few branches leave valleys that are curved. Along the directions
+        that are known least, chi^2 is minimised over all others, at one and two
+        standard deviations to either side.
+        """
+        row, covariance = end.parameters, end.covariance
+        std = np.sqrt(np.diag(covariance))
+        if not np.isfinite(std).all():
+            return covariance
+        settled = self.stack.settled(row, covariance)
+        weight = end.inside.astype(float)
+        values, vectors = np.linalg.eigh(covariance / np.outer(std, std))
+        least = self._chi2(settled, row, weight)
+        factors = np.ones(len(values))
+        for number in range(max(0, len(values) - _PROFILED), len(values)):
+            step = std * vectors[:, number] * values[number] ** 0.5
+            across = vectors[:, number] / std / values[number] ** 0.5
+            stiff = _STIFF * np.outer(across, across)
+            for t in (-2.0, -1.0, 1.0, 2.0):
+                held = self._with_prior(row + t * step, stiff)
+                there = self._descended(settled, row + t * step, weight, _STEPS, held)
+                rise = self._chi2(settled, there, weight) - least
+                moved = across @ (there - row)
+                factor = abs(moved) / max(rise, moved**2 / _WIDEST**2) ** 0.5
+                factors[number] = max(factors[number], factor)
+        wide = np.where(factors > _PARABOLIC, factors, 1.0)
+        root = std[:, None] * vectors * (wide * np.sqrt(values.clip(0)))
+        return root @ root.T
+
+    def _chi2(self, settled: Stack, row: Array, weight: Array) -> float:
+        residual, _ = settled.residuals(row)
+        total = float(weight @ residual**2)
+        if self.prior is None:
+            return total if np.isfinite(total) else np.inf
+        off = row - self.prior[0]
+        return total + float(off @ np.linalg.solve(self.prior[1], off))
+
+    def _with_prior(self, mean: Array, precision: Array) -> tuple[Array, Array]:
+        """Return mean and precision of the prior with another one."""
+        if self.prior is None:
+            return mean, precision
+        own = np.linalg.inv(self.prior[1])
+        both = own + precision
+        return np.linalg.solve(both, own @ self.prior[0] + precision @ mean), both
 
     def _inside(self, deviations: Array, others: Array) -> NDArray[np.bool_]:
         """Tell which values are right, less readily where a label explains one."""
