@@ -46,7 +46,8 @@ _FEW = 0.1  # share of outliers that a good fit may have
 _FAR = 10.0  # standard deviations, beyond which all is alike
 _MISTAKEN = 0.8  # of the limit, from which on another label is thought of
 _SURER = 9.0  # fall of chi^2 that another label must bring
-_PROFILED = 8  # directions in which the covariance is checked
+_PROFILED = 6  # directions in which the covariance is checked
+_AWAY = 1.5  # standard deviations, and how far away
 _STIFF = 1e4  # standard deviations^-2, of what is held there
 _WIDEST = 5.0  # by which a covariance is widened at most, in standard deviations
 _PARABOLIC = 1.15  # factors below it are left out
@@ -180,8 +181,8 @@ class Search(NamedTuple):
         """Return the covariance, wider where chi^2 rises less than a parabola.
 
         Energies of few branches leave valleys that are curved. Along the directions
-        that are known least, chi^2 is minimised over all others, at one and two
-        standard deviations to either side.
+        that are known least, chi^2 is minimised over all others, some standard
+        deviations to either side.
         """
         row, covariance = end.parameters, end.covariance
         std = np.sqrt(np.diag(covariance))
@@ -196,7 +197,7 @@ class Search(NamedTuple):
             step = std * vectors[:, number] * values[number] ** 0.5
             across = vectors[:, number] / std / values[number] ** 0.5
             stiff = _STIFF * np.outer(across, across)
-            for t in (-2.0, -1.0, 1.0, 2.0):
+            for t in (-_AWAY, _AWAY):
                 held = self._with_prior(row + t * step, stiff)
                 there = self._descended(settled, row + t * step, weight, _STEPS, held)
                 rise = self._chi2(settled, there, weight) - least

@@ -256,6 +256,9 @@ class PhononEnergies(Observable):
         slopes : ndarray of shape (n_values, n_parameters)
             Their derivatives with the parameters.
         """
+        if (self.modes != _UNKNOWN).all():
+            found, own = self._found(self._row(parameters)), np.arange(self.n_values)
+            return found.energies[own, self.modes], found.slopes[own, self.modes]
         branches = self.branches(parameters)
         return branches.chosen(self._assign(branches, None)[0])
 
@@ -321,7 +324,7 @@ class PhononEnergies(Observable):
         ndarray of shape (n_values,)
             In standard deviations; infinite for energies without a label.
         """
-        found = self.branches(parameters).found
+        found = self._found(self._row(parameters))
         away = np.abs(found.energies - self.energies[:, None])
         away /= np.sqrt(self._variances(found, covariance))
         numbers = np.arange(len(away))
@@ -342,11 +345,7 @@ class PhononEnergies(Observable):
             `found` with energies and slopes; `strengths` of shape (n_values, n_modes),
             the shares of the structure factor at each wavevector.
         """
-        row = self._row(parameters)
-        matrices = np.tensordot(row, self._basis, axes=1)
-        if self._offset is not None:
-            matrices = matrices + self._offset
-        found = mode_energies(matrices, self._basis)
+        found = self._found(self._row(parameters))
         amplitudes = (self._amplitudes[:, None] @ found.vectors)[:, 0]
         strengths = found.mean_of_degenerate(np.abs(amplitudes) ** 2)
         total = strengths.sum(axis=1, keepdims=True)
@@ -396,6 +395,12 @@ class PhononEnergies(Observable):
         means = (shares * energies).sum(axis=1, keepdims=True)
         spread = (shares * (energies - means) ** 2).sum(axis=1)
         return shares, np.sqrt(self.std**2 + spread)
+
+    def _found(self, row: Array) -> ModeEnergies:
+        matrices = np.tensordot(row, self._basis, axes=1)
+        if self._offset is not None:
+            matrices = matrices + self._offset
+        return mode_energies(matrices, self._basis)
 
     def _variances(self, found: ModeEnergies, covariance: ArrayLike | None) -> Array:
         """Return those of measured less calculated energies, (n_values, n_modes)."""

@@ -74,7 +74,7 @@ def mode_energies(matrices: Matrices, basis: Matrices) -> ModeEnergies:
     """
     eigenvalues, vectors = np.linalg.eigh(matrices)
     energies, near = signed_sqrt(eigenvalues), mode_pairs(eigenvalues).near
-    changes = (vectors.conj() * (basis @ vectors)).real.sum(axis=-2)
+    changes = np.einsum("nka,pnka->pna", vectors.conj(), basis @ vectors).real
     floor = _SOFTEST * max(float(np.abs(energies).max(initial=0.0)), 1e-30)
     slopes = np.moveaxis(changes / (2 * np.maximum(np.abs(energies), floor)), 0, -1)
     return ModeEnergies(

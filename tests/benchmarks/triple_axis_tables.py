@@ -84,7 +84,11 @@ def study(model, kind, n_tables):
     for seed in range(n_tables):
         rng = np.random.default_rng(seed)
         hkl, energies, std, modes, wrong = table_of(model, rng, kind)
-        start = 0.75 * model.reference * (1 + 0.2 * rng.standard_normal(len(model.reference)))
+        start = (
+            0.75
+            * model.reference
+            * (1 + 0.2 * rng.standard_normal(len(model.reference)))
+        )
         begun = time.perf_counter()
         given = modes if kind == "labels" else None
         table = PhononEnergies(model, hkl, energies, std, modes=given, lattice=CUBE)
@@ -95,19 +99,6 @@ def study(model, kind, n_tables):
         chi2.append(fit.reduced_chi2)
         counts["wrong"] += len(wrong)
         counts["named"] += len(named & set(wrong))
-        if fit.reduced_chi2 > 1.6 or named != set(wrong):
-            print(
-                "  seed",
-                seed,
-                fit.reduced_chi2,
-                named,
-                set(wrong),
-                int(
-                    (
-                        fit.table()["branch"] != table.assigned_modes(model.reference)
-                    ).sum()
-                ),
-            )
         counts["tables with false names"] += bool(named - set(wrong))
         right = table.assigned_modes(model.reference)
         counts["other branch"] += int((fit.table()["branch"] != right).sum())
