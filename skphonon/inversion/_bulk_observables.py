@@ -162,6 +162,15 @@ class SoundVelocities(Observable):
         In m/s.
     std : float or array-like of shape (n_values,)
         Standard deviations in m/s.
+
+    Examples
+    --------
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import SoundVelocities
+    >>> model = load_aluminium_model()
+    >>> sound = SoundVelocities(model, [[1, 0, 0]], [2], [6400.0], 100.0)
+    >>> sound.quantities
+    ['v[1, 0, 0] branch 2 (m/s)']
     """
 
     directions: Array
@@ -265,6 +274,15 @@ class MeanSquareDisplacement(Observable):
         Number of the atom in the cell; None is the mean over all atoms.
     mesh : ZoneMesh, int or tuple of three int, default=None
         Mesh of the zone; None finds one at the reference of the model.
+
+    Examples
+    --------
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import MeanSquareDisplacement
+    >>> model = load_aluminium_model()
+    >>> measured = MeanSquareDisplacement(model, 300.0, 0.0102, 0.0003)
+    >>> measured.quantities
+    ['<u_x^2> at 300 K (Angstrom^2)']
     """
 
     temperature: Array
@@ -353,6 +371,15 @@ class HeatCapacity(Observable):
         Standard deviations in the same unit.
     mesh : ZoneMesh, int or tuple of three int, default=None
         Mesh of the zone; None finds one at the reference of the model.
+
+    Examples
+    --------
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import HeatCapacity
+    >>> model = load_aluminium_model()
+    >>> measured = HeatCapacity(model, [100.0, 200.0], [13.0, 21.4], 0.2)
+    >>> measured.n_values
+    2
     """
 
     temperatures: Array

@@ -18,13 +18,23 @@ Array = NDArray[np.float64]
 class Observable(Immutable):
     """Base of quantities with errors that are functions of the constants of a model.
 
-    A subclass keeps what was measured in `measured` and `std`, names the values in
-    `quantities`, and computes them with their derivatives in `calculate`.
+    A subclass tells what was measured by `measured` and `errors`, names the values by
+    `quantities`, and computes them with their derivatives by `calculate`.
 
     Parameters
     ----------
     model : ForceConstantModel
         The crystal.
+
+    Examples
+    --------
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import ElasticConstants
+    >>> model = load_aluminium_model()
+    >>> measured = ElasticConstants(model, {"C44": (28.0, 1.0)})
+    >>> residuals, jacobian = measured.residuals(model.reference)
+    >>> residuals.shape, jacobian.shape
+    ((1,), (1, 5))
     """
 
     model: Any

@@ -40,8 +40,8 @@ class ObservablesFit(Immutable):
     parameters : ndarray of shape (n_parameters,)
         Fitted constants in eV/Angstrom^2.
     covariance : ndarray of shape (n_parameters, n_parameters)
-        Of these, by the errors of the values as given; infinite variances of what is
-        not determined.
+        Of these, by the errors of the values as given, wider where chi^2 rises less
+        than a parabola; infinite variances of what is not determined.
     inside : ndarray of bool of shape (n_values,)
         Which values are no outliers.
     deviations : ndarray of shape (n_values,)
@@ -52,6 +52,17 @@ class ObservablesFit(Immutable):
         Mean and covariance of the prior.
     limit : float, default=4.0
         Deviation beyond which a value is an outlier.
+
+    Examples
+    --------
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import ElasticConstants, fit_observables
+    >>> model = load_aluminium_model()
+    >>> measured = ElasticConstants(model, {"C44": (28.0, 1.0)})
+    >>> prior = (model.reference, 0.1 * abs(model.reference))
+    >>> fit = fit_observables(model, measured, prior=prior)
+    >>> fit.to_frame().columns.tolist()
+    ['value', 'std', 'prior', 'prior_std']
     """
 
     model: Any
@@ -270,7 +281,8 @@ def fit_observables(
     """Fit force constants to measured quantities, without a spectrum.
 
     Least squares with the errors of the values as given. Values that contradict all
-    others, such as energies with a wrong label, are named and left out.
+    others, such as energies with a wrong label, are named and left out. An energy with a
+    label is doubted from 0.8 of the limit on, if another branch explains it.
 
     Parameters
     ----------

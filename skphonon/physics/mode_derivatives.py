@@ -45,15 +45,38 @@ _RADII, _CORE = 8, 2.2  # points around the centre, as for heat capacities elsew
 
 
 class ModeEnergies(NamedTuple):
-    """Energies of phonons at some wavevectors, and how parameters change them."""
+    """Energies of phonons at some wavevectors, and how parameters change them.
 
-    energies: Array  # (n_points, n_modes), meV, ascending; negative where unstable
-    slopes: Array  # (n_points, n_modes, n_parameters), meV per eV/Angstrom^2
-    vectors: Matrices  # (n_points, n_modes, n_modes), modes in columns
-    near: NDArray[np.bool_]  # (n_points, n_modes, n_modes): which modes are degenerate
+    Parameters
+    ----------
+    energies : ndarray of shape (n_points, n_modes)
+        In meV, ascending; negative where unstable.
+    slopes : ndarray of shape (n_points, n_modes, n_parameters)
+        In meV for each eV/Angstrom^2.
+    vectors : ndarray of shape (n_points, n_modes, n_modes)
+        Modes in columns.
+    near : ndarray of bool of shape (n_points, n_modes, n_modes)
+        Which modes are degenerate with which; every mode is with itself.
+    """
+
+    energies: Array
+    slopes: Array
+    vectors: Matrices
+    near: NDArray[np.bool_]
 
     def mean_of_degenerate(self, values: Array) -> Array:
-        """Return values of modes (n_points, n_modes) as means over degenerate ones."""
+        """Return values of modes as means over degenerate ones.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_points, n_modes)
+            One for each mode.
+
+        Returns
+        -------
+        ndarray of shape (n_points, n_modes)
+            The means.
+        """
         return _means(self.near, values[..., None])[..., 0]
 
 
