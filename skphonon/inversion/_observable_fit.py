@@ -281,8 +281,8 @@ def fit_observables(
     """Fit force constants to measured quantities, without a spectrum.
 
     Least squares with the errors of the values as given. Values that contradict all
-    others, such as energies with a wrong label, are named and left out. An energy with a
-    label is doubted from 0.8 of the limit on, if another branch explains it.
+    others, such as energies with a wrong label, are named and left out. An energy with
+    a label is doubted from 0.8 of the limit on, if another branch explains it.
 
     Parameters
     ----------
