@@ -11,13 +11,31 @@ from skphonon.inversion._goodness import (
 )
 from skphonon.inversion.least_squares import LeastSquaresInverter
 from skphonon.inversion.nelder_mead import NelderMeadInverter
+from skphonon.inversion.observables import (
+    ElasticConstants,
+    HeatCapacity,
+    MeanSquareDisplacement,
+    Observable,
+    ObservablesFit,
+    PhononEnergies,
+    SoundVelocities,
+    fit_observables,
+)
 from skphonon.inversion.pixels import PixelInverter
 
 __all__ = [
     "BoundWarning",
+    "ElasticConstants",
+    "HeatCapacity",
     "IdentifiabilityWarning",
     "LeastSquaresInverter",
+    "MeanSquareDisplacement",
     "MisfitWarning",
     "NelderMeadInverter",
+    "Observable",
+    "ObservablesFit",
+    "PhononEnergies",
     "PixelInverter",
+    "SoundVelocities",
+    "fit_observables",
 ]

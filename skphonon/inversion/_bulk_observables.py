@@ -1,0 +1,445 @@
+"""Elastic constants, sound velocities, displacements and heat capacities, with errors.
+
+Derivatives of the elastic constants are central differences, exact to rounding in
+crystals of one atom a cell, where these are linear in the parameters. All others are
+exact, those of sound velocities given those of the elastic constants.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skphonon._validation import reference_row
+from skphonon._versioned import immutable, read_only
+from skphonon.inversion._observable import Observable, measured_values
+from skphonon.physics.elasticity import elastic_constants
+from skphonon.physics.mode_derivatives import (
+    ThermalMeans,
+    heat_capacity_mesh,
+    mode_energies,
+)
+from skphonon.physics.priors import parameter_scales
+from skphonon.physics.zone.convergence import displacement_mesh
+from skphonon.physics.zone.mesh import as_mesh
+
+__all__ = [
+    "ElasticConstants",
+    "HeatCapacity",
+    "MeanSquareDisplacement",
+    "SoundVelocities",
+]
+
+Array = NDArray[np.float64]
+
+_STEP = 1e-4  # of central differences, of the scale of a parameter
+_KG_PER_AMU_A3 = 1660.53906660  # density in kg/m^3 of 1 amu/Angstrom^3
+_VOIGT_INDEX = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+
+
+@immutable
+class ElasticConstants(Observable):
+    """Elastic constants with errors.
+
+    Those of ultrasound are adiabatic, those of the model harmonic at the temperature
+    of its constants: neutrons see the isothermal or "zero sound" ones, which may differ
+    by some per cent. Let the errors say so.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+    constants : mapping of str to (float, float)
+        Value and standard deviation in GPa by name: ``C11`` to ``C66`` in the order of
+        Voigt and the Cartesian axes of the lattice of the model.
+
+    Examples
+    --------
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import ElasticConstants
+    >>> model = load_aluminium_model()
+    >>> measured = ElasticConstants(model, {"C11": (107.0, 2.0), "C44": (28.0, 1.0)})
+    >>> measured.table(model.reference)["quantity"].tolist()
+    ['C11 (GPa)', 'C44 (GPa)']
+    """
+
+    constants: Mapping[str, tuple[float, float]]
+
+    def _settle(self) -> None:
+        given = self.constants
+        if not isinstance(given, Mapping) or not given:
+            raise ValueError(
+                'constants must map names to value and error, as {"C11": (165.7, '
+                f"1.0)}}, got {given!r}."
+            )
+        kept = {}
+        for name, pair in given.items():
+            if not re.fullmatch(r"C[1-6][1-6]", str(name)):
+                raise ValueError(
+                    "constants must be named C11 to C66, two indices of Voigt, got "
+                    f"{name!r}."
+                )
+            if np.shape(pair) != (2,):
+                raise ValueError(
+                    f"{name} must have a value and a standard deviation in GPa, got "
+                    f"{pair!r}."
+                )
+            values, errors = measured_values(pair[0], pair[1], name)
+            kept[str(name)] = (float(values[0]), float(errors[0]))
+        self._keep(constants=MappingProxyType(kept))
+
+    @property
+    def measured(self) -> Array:
+        """Measured values in GPa, shape (n_values,)."""
+        return np.array([value for value, _ in self.constants.values()])
+
+    @property
+    def errors(self) -> Array:
+        """Standard deviations in GPa, shape (n_values,)."""
+        return np.array([error for _, error in self.constants.values()])
+
+    @property
+    def quantities(self) -> list[str]:
+        """Names of the constants."""
+        return [f"{name} (GPa)" for name in self.constants]
+
+    def calculate(self, parameters: ArrayLike) -> tuple[Array, Array]:
+        """Return elastic constants in GPa, and their derivatives.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2.
+
+        Returns
+        -------
+        values : ndarray of shape (n_values,)
+            In GPa.
+        slopes : ndarray of shape (n_values, n_parameters)
+            Their derivatives with the parameters, by central differences.
+        """
+        stiffness, slopes = _stiffness(self.model, self._row(parameters))
+        rows, columns = np.array(
+            [[int(i) - 1 for i in n[1:]] for n in self.constants]
+        ).T
+        return stiffness[rows, columns], slopes[rows, columns]
+
+
+def _stiffness(model: Any, row: Array) -> tuple[Array, Array]:
+    """Return elastic constants (6, 6) in GPa, and derivatives (6, 6, n_parameters)."""
+    steps = _STEP * parameter_scales(row, model.parameter_names)
+    moves = np.diag(steps)
+    found = np.asarray(
+        elastic_constants(model, np.concatenate([row[None], row + moves, row - moves]))
+    )
+    up, down = found[1 : 1 + len(row)], found[1 + len(row) :]
+    return found[0], np.moveaxis((up - down) / (2 * steps[:, None, None]), 0, -1)
+
+
+@immutable
+class SoundVelocities(Observable):
+    r"""Velocities of sound with errors, by the equation of Christoffel.
+
+    .. math:: \rho v^2 u_i = \sum_{jkl} C_{ijkl}\, n_j n_l\, u_k
+
+    with the density of the model, its lattice and masses.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+    directions : array-like of shape (n_values, 3)
+        Cartesian directions n of the waves, of any length.
+    branches : array-like of int of shape (n_values,)
+        Branch of each, 0 to 2 from the slowest to the fastest: 2 is longitudinal, or
+        nearly. Two branches of one velocity count as their mean.
+    velocities : array-like of shape (n_values,)
+        In m/s.
+    std : float or array-like of shape (n_values,)
+        Standard deviations in m/s.
+
+    Examples
+    --------
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import SoundVelocities
+    >>> model = load_aluminium_model()
+    >>> sound = SoundVelocities(model, [[1, 0, 0]], [2], [6400.0], 100.0)
+    >>> sound.quantities
+    ['v[1, 0, 0] branch 2 (m/s)']
+    """
+
+    directions: Array
+    branches: NDArray[np.int_]
+    velocities: Array
+    std: Array
+
+    def _settle(self) -> None:
+        values, errors = measured_values(self.velocities, self.std, "velocities")
+        directions = np.atleast_2d(np.asarray(self.directions, dtype=float))
+        lengths = np.linalg.norm(directions, axis=-1)
+        if (
+            directions.shape != (len(values), 3)
+            or not (np.isfinite(lengths) & (lengths > 0)).all()
+        ):
+            raise ValueError(
+                f"directions must be Cartesian, of shape ({len(values)}, 3) and none "
+                f"zero, got shape {directions.shape}. Give one for each velocity."
+            )
+        branches = np.atleast_1d(np.asarray(self.branches))
+        good = branches.shape == values.shape and np.isin(branches, (0, 1, 2)).all()
+        if not good:
+            raise ValueError(
+                f"branches must be {len(values)} numbers 0, 1 or 2, from the slowest "
+                f"to the fastest wave; got {self.branches!r}."
+            )
+        self._keep(
+            directions=read_only(directions),
+            branches=read_only(branches, int),
+            velocities=values,
+            std=errors,
+        )
+
+    @property
+    def measured(self) -> Array:
+        """Measured velocities in m/s, shape (n_values,)."""
+        return self.velocities
+
+    @property
+    def errors(self) -> Array:
+        """Standard deviations in m/s, shape (n_values,)."""
+        return self.std
+
+    @property
+    def quantities(self) -> list[str]:
+        """Names of the velocities."""
+        return [
+            f"v[{', '.join(f'{x:g}' for x in direction)}] branch {branch} (m/s)"
+            for direction, branch in zip(self.directions, self.branches, strict=True)
+        ]
+
+    def calculate(self, parameters: ArrayLike) -> tuple[Array, Array]:
+        """Return velocities in m/s, and their derivatives.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2.
+
+        Returns
+        -------
+        values : ndarray of shape (n_values,)
+            In m/s; negative where a wave is unstable.
+        slopes : ndarray of shape (n_values, n_parameters)
+            Their derivatives with the parameters.
+        """
+        model = self.model
+        stiffness, changes = _stiffness(model, self._row(parameters))
+        volume = abs(np.linalg.det(model.cell.cell))
+        density = _KG_PER_AMU_A3 * model.atomic_masses.sum() / volume
+        n = self.directions / np.linalg.norm(self.directions, axis=1)[:, None]
+        index = _VOIGT_INDEX
+        tensor = stiffness[index[:, :, None, None], index]
+        slopes = changes[index[:, :, None, None], index]
+        scale = 1e9 / density  # (m/s)^2 of 1 GPa
+        waves = scale * np.einsum("ijkl,nj,nl->nik", tensor, n, n)
+        basis = scale * np.einsum("ijklp,nj,nl->pnik", slopes, n, n)
+        found = mode_energies(waves, basis)
+        own = np.arange(len(n)), self.branches
+        return found.energies[own], found.slopes[own]
+
+
+@immutable
+class MeanSquareDisplacement(Observable):
+    r"""Mean-square displacements with errors, as diffraction gives them.
+
+    The value is :math:`\langle u_x^2 \rangle = U_{iso} = B / 8 \pi^2`, a third of the
+    trace of the tensor of an atom. Derivatives are exact.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+    temperature : float or array-like of shape (n_values,)
+        In K.
+    value : float or array-like of shape (n_values,)
+        In Angstrom^2.
+    std : float or array-like of shape (n_values,)
+        Standard deviations in Angstrom^2.
+    atom : int, default=None
+        Number of the atom in the cell; None is the mean over all atoms.
+    mesh : ZoneMesh, int or tuple of three int, default=None
+        Mesh of the zone; None finds one at the reference of the model.
+
+    Examples
+    --------
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import MeanSquareDisplacement
+    >>> model = load_aluminium_model()
+    >>> measured = MeanSquareDisplacement(model, 300.0, 0.0102, 0.0003)
+    >>> measured.quantities
+    ['<u_x^2> at 300 K (Angstrom^2)']
+    """
+
+    temperature: Array
+    value: Array
+    std: Array
+    _: KW_ONLY
+    atom: int | None = None
+    mesh: Any = None
+
+    def _settle(self) -> None:
+        values, errors = measured_values(self.value, self.std, "value")
+        kelvins = _temperatures(self.temperature, len(values), or_zero=True)
+        n_atoms = self.model.n_atoms
+        if self.atom is not None and self.atom not in range(n_atoms):
+            raise ValueError(
+                f"atom must be a number from 0 to {n_atoms - 1}, of an atom of the "
+                f"cell, or None; got {self.atom!r}."
+            )
+        self._keep(temperature=kelvins, value=values, std=errors)
+
+    @property
+    def measured(self) -> Array:
+        """Measured displacements in Angstrom^2, shape (n_values,)."""
+        return self.value
+
+    @property
+    def errors(self) -> Array:
+        """Standard deviations in Angstrom^2, shape (n_values,)."""
+        return self.std
+
+    @property
+    def quantities(self) -> list[str]:
+        """Names of the displacements."""
+        whose = ""
+        if self.atom is not None and self.model.n_atoms > 1:
+            whose = f" of {self.model.symbols[self.atom]} (atom {self.atom})"
+        return [f"<u_x^2>{whose} at {t:g} K (Angstrom^2)" for t in self.temperature]
+
+    def calculate(self, parameters: ArrayLike) -> tuple[Array, Array]:
+        """Return displacements in Angstrom^2, and their derivatives.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2.
+
+        Returns
+        -------
+        values : ndarray of shape (n_values,)
+            In Angstrom^2; NaN if the crystal is unstable.
+        slopes : ndarray of shape (n_values, n_parameters)
+            Their derivatives with the parameters.
+        """
+        n_atoms = self.model.n_atoms
+        shares = np.full(n_atoms, 1 / n_atoms)
+        if self.atom is not None:
+            shares = np.eye(n_atoms)[self.atom]
+        shares = np.tile(shares, (self.n_values, 1))
+        row = self._row(parameters)
+        return self._means.displacements(row, self.temperature, shares)
+
+    @cached_property
+    def _means(self) -> ThermalMeans:
+        mesh = self.mesh
+        if mesh is None:
+            mesh = displacement_mesh(self.model, float(self.temperature.max()))
+        return ThermalMeans(self.model, as_mesh(mesh))
+
+
+@immutable
+class HeatCapacity(Observable):
+    """Heat capacities at constant volume with errors.
+
+    Measured ones are at constant pressure. Take off the difference of both, some per
+    cent at room temperature, and what electrons add. Derivatives are exact.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+    temperatures : array-like of shape (n_values,)
+        In K, above zero.
+    values : array-like of shape (n_values,)
+        In J/K for a mole of cells of the model.
+    std : float or array-like of shape (n_values,)
+        Standard deviations in the same unit.
+    mesh : ZoneMesh, int or tuple of three int, default=None
+        Mesh of the zone; None finds one at the reference of the model.
+
+    Examples
+    --------
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import HeatCapacity
+    >>> model = load_aluminium_model()
+    >>> measured = HeatCapacity(model, [100.0, 200.0], [13.0, 21.4], 0.2)
+    >>> measured.n_values
+    2
+    """
+
+    temperatures: Array
+    values: Array
+    std: Array
+    _: KW_ONLY
+    mesh: Any = None
+
+    def _settle(self) -> None:
+        values, errors = measured_values(self.values, self.std, "values")
+        kelvins = _temperatures(self.temperatures, len(values))
+        self._keep(temperatures=kelvins, values=values, std=errors)
+
+    @property
+    def measured(self) -> Array:
+        """Measured heat capacities in J/K/mol, shape (n_values,)."""
+        return self.values
+
+    @property
+    def errors(self) -> Array:
+        """Standard deviations in J/K/mol, shape (n_values,)."""
+        return self.std
+
+    @property
+    def quantities(self) -> list[str]:
+        """Names of the heat capacities."""
+        return [f"C_V at {t:g} K (J/K/mol)" for t in self.temperatures]
+
+    def calculate(self, parameters: ArrayLike) -> tuple[Array, Array]:
+        """Return heat capacities in J/K/mol, and their derivatives.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2.
+
+        Returns
+        -------
+        values : ndarray of shape (n_values,)
+            In J/K for a mole of cells; NaN if the crystal is unstable.
+        slopes : ndarray of shape (n_values, n_parameters)
+            Their derivatives with the parameters.
+        """
+        return self._means.heat_capacities(self._row(parameters), self.temperatures)
+
+    @cached_property
+    def _means(self) -> ThermalMeans:
+        mesh = self.mesh
+        if mesh is None:
+            row = reference_row(self.model)
+            mesh = heat_capacity_mesh(self.model, row, self.temperatures)
+        return ThermalMeans(self.model, as_mesh(mesh), cold=True)
+
+
+def _temperatures(given: ArrayLike, n_values: int, *, or_zero: bool = False) -> Array:
+    kelvins = np.asarray(given, dtype=float)
+    good = np.isfinite(kelvins) & ((kelvins > 0) | (or_zero & (kelvins == 0)))
+    if kelvins.shape not in ((), (n_values,)) or not good.all():
+        raise ValueError(
+            f"temperature must be one number or {n_values} numbers in K, finite and "
+            f"{'not negative' if or_zero else 'above zero'}; got {given!r}."
+        )
+    return read_only(np.broadcast_to(kelvins, (n_values,)))
