@@ -27,6 +27,7 @@ from skphonon.instrument._pixels import (
     WavevectorGrid,
     bin_edges,
     energy_axis,
+    independent_vectors,
 )
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
 from skphonon.physics.scattering import final_energy
@@ -151,7 +152,7 @@ class CrystalGrid(WavevectorGrid):
                 raise ValueError(f"{name} must be finite, got {axis}.")
         for name in ("projection", "lattice"):
             if getattr(self, name) is not None:
-                kept[name] = read_only(_independent(name, getattr(self, name)))
+                kept[name] = read_only(independent_vectors(name, getattr(self, name)))
         for name in ("u", "v"):
             kept[name] = read_only(parameter_rows(getattr(self, name), list("hkl"))[0])
         if self.psi is not None and np.ndim(self.psi):
@@ -422,17 +423,3 @@ def _pair(name: str, angles: Any) -> tuple[float, float]:
             f"{angles!r}."
         )
     return tuple(angles)
-
-
-def _independent(name: str, vectors: ArrayLike) -> Array:
-    matrix = np.asarray(vectors, dtype=float)
-    if (
-        matrix.shape != (3, 3)
-        or not np.isfinite(matrix).all()
-        or abs(np.linalg.det(matrix)) <= 1e-9 * np.linalg.norm(matrix, axis=1).prod()
-    ):
-        raise ValueError(
-            f"{name} must hold three independent vectors in rows, shape (3, 3); got "
-            f"{vectors!r}."
-        )
-    return matrix

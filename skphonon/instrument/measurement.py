@@ -23,6 +23,7 @@ from skphonon.instrument._conditions import (
     temperature_of,
     text_of,
     told,
+    told_crystal,
     told_detail,
     told_errors,
     told_range,
@@ -56,7 +57,7 @@ _FACTS = {  # with their units, in the order in which they are told
     "temperature": "K",
     "energy_resolution": "meV",
 }
-_AXES = dict(q="1/Angstrom", two_theta="degree", h="r.l.u.", k="r.l.u.", l="r.l.u.")
+_AXES = {"q": "1/Angstrom", "two_theta": "degree"}
 _TOLD_DETAILS = ("title", "instrument", "run", "calibration")
 _BEYOND = 0.02  # share of pixels with intensity where no neutron can arrive
 
@@ -323,6 +324,7 @@ class Measurement(Immutable):
             **self._layout(),
             "errors": "none" if self.error is None else told_errors(self),
             **{name: told(getattr(self, name), unit) for name, unit in _FACTS.items()},
+            **self._final_energy(),
             **{
                 name: told_detail(self.details[name])
                 for name in _TOLD_DETAILS
@@ -331,6 +333,11 @@ class Measurement(Immutable):
             "source": self.source or "not known",
         }
         return pd.Series(facts, name=type(self).__name__)
+
+    def _final_energy(self) -> dict[str, str]:
+        """Fact of a scan at a fixed final energy."""
+        final = self.details.get("final_energy")
+        return {} if final is None else {"final_energy": told(final, "meV")}
 
     def _layout(self) -> dict[str, str]:
         """Facts of the pixels."""
@@ -346,7 +353,7 @@ class Measurement(Immutable):
             axis = getattr(grid, name, None)
             if axis is not None and not isinstance(axis, tuple):  # no pair of limits
                 facts[name] = told_range(axis, unit)
-        return facts
+        return facts | told_crystal(grid)
 
     def _repr_html_(self) -> str:
         """Return a picture and a table of facts, as notebooks show them."""

@@ -12,6 +12,7 @@ from skphonon.instrument.measurement import (
     MeasurementWarning,
     require_grid,
 )
+from skphonon.io._crystal_axes import axes_of, on_crystal
 from skphonon.io._labels import (
     Label,
     deviations,
@@ -29,7 +30,7 @@ _TOLD = ("quantity", "units", "incident_energy", "temperature", "energy_resoluti
 _ANGLE, _SPECTRUM = "two_theta", "spectrum"
 _REPEAT = "repeat"  # number of a wavevector among equal ones
 _CRYSTAL = "crystal_grid"  # in attrs
-_SAME = 1e-4  # of the step of an axis: rounding
+_LATTICE = "lattice"  # of a path, in attrs
 _WHERE = "The table"
 
 
@@ -51,8 +52,8 @@ def to_pandas(measurement, *, pivot=None):
         meV, ``q`` in 1/Angstrom (or ``h``, ``k`` and ``l`` in r.l.u., or ``two_theta``
         in degrees), ``intensity`` and, if there are any, ``error``; NaN where nothing
         was measured. If wavevectors of a path are repeated, ``repeat`` numbers equal
-        ones from 0. The other facts are in its ``attrs``, among them the axes of a
-        crystal, its lattice and how it was turned.
+        ones from 0. The other facts are in its ``attrs``, among them the lattice of
+        wavevectors, and of a crystal its axes and how it was turned.
 
     Raises
     ------
@@ -94,11 +95,9 @@ def to_pandas(measurement, *, pivot=None):
         }
     )
     if isinstance(measurement.grid, CrystalGrid):
-        frame.attrs[_CRYSTAL] = {
-            name: np.asarray(value).tolist()
-            for name, value in measurement.grid.settings().items()
-            if value is not None and name not in ("energy", "mask")
-        }
+        frame.attrs[_CRYSTAL] = axes_of(measurement.grid)
+    elif getattr(measurement.grid, _LATTICE, None) is not None:
+        frame.attrs[_LATTICE] = measurement.grid.lattice.tolist()
     return frame
 
 
@@ -186,7 +185,7 @@ def from_pandas(
         name: frame.attrs.get(name) if value is None else value
         for name, value in given.items()
     }
-    told[_CRYSTAL] = frame.attrs.get(_CRYSTAL)
+    told |= {name: frame.attrs.get(name) for name in (_CRYSTAL, _LATTICE)}
     columns = _by_meaning(frame)
     if "intensity" not in columns:
         return _from_image(frame, told)
@@ -359,38 +358,15 @@ def _is_place(levels, said):
 
 def _measurement(q, energy, intensity, error=None, *, columns, told):
     angles = {_ANGLE: q} if columns == _ANGLE else {}
-    crystal = told.pop(_CRYSTAL, None)
+    crystal, lattice = (told.pop(name, None) for name in (_CRYSTAL, _LATTICE))
     measured = Measurement.from_arrays(
         None if angles else q, energy, intensity, error, **angles, **told
     )
     if np.ndim(q) == 2 and isinstance(crystal, Mapping):
-        return _on_crystal(measured, crystal)
+        return on_crystal(measured, crystal)
+    if np.ndim(q) == 2 and lattice is not None:
+        return measured.replace(grid=measured.grid.replace(lattice=lattice))
     return measured
-
-
-def _on_crystal(measured, axes):
-    """Return the points of a path on the grid of a crystal, if they all lie there."""
-    path = measured.grid
-    grid = CrystalGrid(path.energy, **axes)
-    steps = path.wavevectors @ np.linalg.inv(grid.directions())
-    place, shape = np.zeros(len(steps), dtype=np.intp), grid.volume_shape[1:]
-    for part, name in zip(steps.T, "hkl", strict=True):
-        centres = np.atleast_1d(getattr(grid, name))
-        nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, part)
-        size = np.diff(centres).min() if len(centres) > 1 else 1.0
-        if (np.abs(part - centres[nearest]) > _SAME * size).any():
-            return measured
-        place = place * len(centres) + nearest
-    if len(np.unique(place)) < len(place):
-        return measured
-    changes = {}
-    for name, rows in (("data", measured.data), ("error", measured.error)):
-        if rows is not None:
-            images = np.full((len(rows), len(path.energy), np.prod(shape)), np.nan)
-            images[..., place] = path.to_image(rows)
-            changes[name] = images.reshape(len(rows), -1)
-    mask = np.isfinite(changes["data"]).any(axis=0).reshape(grid.shape)
-    return measured.replace(grid=grid.replace(mask=mask), **changes)
 
 
 def _factor(said: Label, axis):

@@ -73,7 +73,8 @@ def read_triple_axis(
     -------
     Measurement
         Of one spectrum on a :class:`PathGrid`; wavevectors are in the order in which
-        they were measured. `incident_energy` is that of a fixed one. `quantity` is
+        they were measured, in r.l.u. of its `lattice`, that of the files if they tell
+        it. `incident_energy` is that of a fixed one. `quantity` is
         "sqe" if the final energy was fixed, else None: then the intensities must be
         multiplied by :math:`k_i/k_f` first. In `details` are, if known,
 
@@ -159,7 +160,7 @@ def read_triple_axis(
     to_sqe = final and (normalization == "monitor" or incident)
     return Measurement(
         sums["counts"] * scale,
-        grid.replace(mask=seen.reshape(grid.shape)),
+        grid.replace(mask=seen.reshape(grid.shape), lattice=common.get("lattice")),
         error=np.sqrt(np.maximum(sums["counts"], 1)) * scale,
         quantity="sqe" if to_sqe else None,
         units=f"counts per {reference:g} {_UNITS[normalization]}",

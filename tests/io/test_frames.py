@@ -17,6 +17,7 @@ GRIDS = {
     "powder": SpectrumGrid(ENERGY, Q, incident_energy=50.0, mask=MASK),
     "angles": AngleGrid(ENERGY, [3.0, 90.5], incident_energy=50.0, mask=MASK),
     "path": PathGrid(ENERGY, HKL, mask=MASK),
+    "path of a cell": PathGrid(ENERGY, HKL, lattice=5.4 * np.eye(3), mask=MASK),
 }
 WITH_CRYSTAL = {
     **GRIDS,
