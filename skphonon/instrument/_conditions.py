@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+#: Mark of SPE files and Mantid of what was not measured.
+MARK = -1e30
+
 _QUANTITIES = ("sqe", "chi")
+
+
+def is_marked(values: Array) -> NDArray[np.bool_]:
+    """Tell which values are the mark of what was not measured, also as float32."""
+    return np.abs(values - MARK) <= 1e-6 * abs(MARK)
 
 
 def rows_of(values: ArrayLike, name: str) -> Array:

@@ -117,7 +117,8 @@ class SpectrumGrid(PowderGrid):
             warn_user(
                 f"|Q| up to {self.q[-1]:g} 1/Angstrom with energies up to "
                 f"{highest:g} meV: the axes look exchanged. Pass "
-                "SpectrumGrid(energy, q), energy in meV first.",
+                "SpectrumGrid(energy, q), energy in meV first; in a table or an image, "
+                "name what is energy and what q.",
                 MeasurementWarning,
             )
 

@@ -14,9 +14,11 @@ from skphonon._warnings import warn_user
 from skphonon.instrument._advice import MeasurementWarning
 from skphonon.instrument._arrays import laid_out
 from skphonon.instrument._conditions import (
+    MARK,
     details_of,
     errors_of,
     frozen,
+    is_marked,
     quantity_of,
     rows_of,
     shape_of,
@@ -103,7 +105,8 @@ class Measurement(Immutable):
     Warns
     -----
     MeasurementWarning
-        If intensities lie where no neutron of this incident energy can arrive.
+        If intensities lie where no neutron of this incident energy can arrive, or are
+        -1e30, by which SPE files and Mantid mark what was not measured.
 
     See Also
     --------
@@ -136,6 +139,14 @@ class Measurement(Immutable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if np.fmin.reduce(self.data, axis=None, initial=0.0) < MARK / 10:
+            marked = int(is_marked(self.data).sum())
+            warn_user(
+                f"data must be NaN where nothing was measured, got {MARK:g}, the mark "
+                f"of SPE files and Mantid, in {marked} pixels. Give numpy.where(data "
+                f"> {MARK / 10:g}, data, numpy.nan).",
+                MeasurementWarning,
+            )
         _warn_beyond_the_limit(self)
 
     def _settle(self) -> None:
@@ -213,8 +224,9 @@ class Measurement(Immutable):
             Energy transfer in meV, positive where the neutron loses energy: centres of
             bins, or borders.
         intensity : array-like of shape ([n_spectra,] n_energy, n_q) or transposed
-            One image or more; NaN, infinite or masked where nothing was measured. The
-            index and the columns of a pandas frame tell which axis is which.
+            One image or more; NaN, infinite, masked or -1e30 (with a warning) where
+            nothing was measured. The index and the columns of a pandas frame tell which
+            axis is which.
         error : array-like of the shape of `intensity`, default=None
             Standard deviations. Those of 0, for want of counts, become NaN.
         two_theta : array-like of shape (n_q,) or (n_q + 1,), default=None
@@ -244,7 +256,8 @@ class Measurement(Immutable):
         Warns
         -----
         MeasurementWarning
-            If intensities lie where no neutron of this incident energy can arrive.
+            If intensities lie where no neutron of this incident energy can arrive, or
+            some are -1e30, the mark of SPE files and Mantid.
 
         See Also
         --------

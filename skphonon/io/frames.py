@@ -14,12 +14,14 @@ from skphonon.instrument.measurement import (
 )
 from skphonon.io._crystal_axes import axes_of, on_crystal
 from skphonon.io._labels import (
+    MARK_OF_TABLES,
     Label,
     deviations,
     factor,
     label,
     monitor_beside,
     undivided,
+    unused,
 )
 from skphonon.io._points import axis_of, image_of
 
@@ -48,7 +50,8 @@ def to_pandas(measurement, *, pivot=None):
     Returns
     -------
     pandas.DataFrame
-        With the columns ``spectrum`` (its number, if there are several), ``energy`` in
+        With the index ``pixel``, by which :func:`read_text` knows such a table, and the
+        columns ``spectrum`` (its number, if there are several), ``energy`` in
         meV, ``q`` in 1/Angstrom (or ``h``, ``k`` and ``l`` in r.l.u., or ``two_theta``
         in degrees), ``intensity`` and, if there are any, ``error``; NaN where nothing
         was measured. If wavevectors of a path are repeated, ``repeat`` numbers equal
@@ -70,12 +73,12 @@ def to_pandas(measurement, *, pivot=None):
     >>> from skphonon import Measurement
     >>> from skphonon.io import to_pandas
     >>> measured = Measurement.from_arrays([1.0, 2.0], [5.0, 10.0], [[1, 2], [3, 4]])
-    >>> to_pandas(measured)
-       energy    q  intensity
-    0     5.0  1.0        1.0
-    1     5.0  2.0        2.0
-    2    10.0  1.0        3.0
-    3    10.0  2.0        4.0
+    >>> to_pandas(measured).reset_index()
+       pixel  energy    q  intensity
+    0      0     5.0  1.0        1.0
+    1      1     5.0  2.0        2.0
+    2      2    10.0  1.0        3.0
+    3      3    10.0  2.0        4.0
     >>> to_pandas(measured, pivot="intensity")
     q       1.0  2.0
     energy
@@ -123,8 +126,8 @@ def from_pandas(
     Parameters
     ----------
     frame : pandas.DataFrame
-        The table. Points may be missing and in any order. An image without names of
-        index and columns has energies as index.
+        The table. Points may be missing and in any order. In an image the names of
+        index or columns tell which are energies, or negative values.
     incident_energy : float, default=None
         Energy of the incoming neutrons in meV. This and all others are taken from
         ``frame.attrs`` if they are None and there.
@@ -151,7 +154,8 @@ def from_pandas(
     Warns
     -----
     MeasurementWarning
-        If counts stand beside those of a monitor, by which they were not divided.
+        If counts stand beside those of a monitor, by which they were not divided, or
+        no column is known to hold errors and some are not used.
 
     See Also
     --------
@@ -172,6 +176,11 @@ def from_pandas(
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(
             f"frame must be a DataFrame of pandas, got {type(frame).__name__}."
+            + (
+                " Turn the index into columns with reset_index()."
+                if isinstance(frame, pd.Series)
+                else ""
+            )
         )
     given = {
         "incident_energy": incident_energy,
@@ -193,6 +202,14 @@ def from_pandas(
     monitor = monitor_beside([str(each) for each in frame.columns], counts)
     if monitor:
         warn_user(undivided("the table", monitor, counts), MeasurementWarning)
+    others = [str(name) for name in frame.columns if not label(name).meaning]
+    said = unused(others, columns)
+    if said:
+        warn_user(
+            f"{_WHERE} has {said}. Rename the column of errors to 'error', or drop "
+            "what does not matter.",
+            MeasurementWarning,
+        )
     return _from_rows(columns, told)
 
 
@@ -212,7 +229,8 @@ def _rows(measurement):
     columns["intensity"] = np.ravel(measurement.data)
     if measurement.error is not None:
         columns["error"] = np.ravel(measurement.error)
-    return pd.DataFrame(columns)
+    frame = pd.DataFrame(columns)
+    return frame.rename_axis(index=MARK_OF_TABLES)
 
 
 def _image(measurement, pivot):
@@ -326,6 +344,8 @@ def _from_image(frame, told):
         _is_place(*each)
         for each in zip((frame.index, frame.columns), named, strict=True)
     ]
+    if not any(places) and "energy" not in (each.meaning for each in named):
+        named = _by_sign(frame, named)
     if "energy" == named[1].meaning or (places[0] and not places[1]):
         turned, frame, named = True, frame.T, named[::-1]
     if isinstance(frame.index, pd.MultiIndex) and turned:
@@ -347,6 +367,24 @@ def _from_image(frame, told):
     scale = 1.0 if axis == _ANGLE or q.ndim > 1 else _factor(named[1], "q")
     energy = energy * _factor(named[0], "energy")
     return _measurement(q * scale, energy, image, columns=axis, told=told)
+
+
+def _by_sign(frame, named):
+    """Return labels of an image without names, by the negative values of one axis."""
+    negative = []
+    for axis in (frame.index, frame.columns):
+        try:
+            negative.append(bool((np.asarray(axis, dtype=float) < 0).any()))
+        except (TypeError, ValueError):
+            return named  # no image
+    if negative[0] == negative[1]:
+        raise ValueError(
+            f"{_WHERE} must tell which axis holds energies, got an image without names "
+            "of index and columns. Name them: frame.rename_axis(index='energy', "
+            "columns='q'), or the other way round."
+        )
+    energy = label("energy")
+    return [energy, named[1]] if negative[0] else [named[0], energy]
 
 
 def _is_place(levels, said):

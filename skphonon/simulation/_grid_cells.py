@@ -70,7 +70,8 @@ def warn_of_cell(simulator) -> None:
         return
     multiple, own = cell_multiple(simulator), _cell_of(model)
     if grid.lattice is None:
-        n_cells = len(Symmetry(model.cell).dataset.std_types) / len(model.cell)
+        standard = getattr(Symmetry(model.cell).dataset, "std_types", ())
+        n_cells = len(standard) / len(model.cell)
         if n_cells > 1.5:
             warn_user(
                 "The grid tells no lattice, so that its h, k and l count the "
