@@ -5,6 +5,7 @@ The endings .nxs, .nxspe, .sqw and .h5 are each used for files of several kinds.
 
 import re
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ _NPZ = re.compile(rb"PK\x03\x04.{26}[^/]{1,99}\.npy", re.DOTALL)
 _XLSX = re.compile(
     rb"PK\x03\x04.{26}(?:xl/|\[Content_Types\]\.xml.{0,65536}xl/)", re.DOTALL
 )
+_LISTED, _DEEP = 12, 4  # datasets in a message, groups in one another
 _SEEN = 100  # rows of a text, that tell whether it is a table
 _ROW_OF_DETECTORS = r"[ \t]*[-+.\deE]+(?:[ \t]+[-+.\deE]+){4,6}[ \t]*\n"
 
@@ -82,6 +84,9 @@ _UNPACK = "Unpack it first."
 _BY_ARRAYS = (
     "Read its numbers into arrays, and make a Measurement of them or keep them with "
     "write_arrays."
+)
+_OF_HDF5 = (
+    "Read its datasets with h5py, and pass them to skphonon.Measurement.from_arrays."
 )
 _EVENTS = Kind(
     "mdevents",
@@ -278,5 +283,20 @@ def _by_groups(file):
         return _FORCES
     if "raw_data_1" in here or find(file, "entry/bank1_events"):
         return _RAW
-    listed = ", ".join(here[:8]) + (" ..." if len(here) > 8 else "") or "nothing in it"
-    return Kind("hdf5", f"an HDF5 file of another layout, with {listed}", _BY_ARRAYS)
+    found = list(islice(_datasets(file), _LISTED + 1))
+    listed = ", ".join(found[:_LISTED]) + (" ..." if found[_LISTED:] else "")
+    listed = listed or "nothing in it"
+    return Kind("hdf5", f"an HDF5 file of another layout, with {listed}", _OF_HDF5)
+
+
+def _datasets(group, path="", depth=0):
+    """Yield paths and shapes of datasets, and empty groups, of a file."""
+    for name in names(group):
+        found, here = find(group, name), f"{path}{name}"
+        if isinstance(found, h5py.Group):
+            inner = depth < _DEEP and list(
+                islice(_datasets(found, f"{here}/", depth + 1), _LISTED + 1)
+            )
+            yield from inner or [f"{here}/"]
+        elif isinstance(found, h5py.Dataset):
+            yield f"{here} {found.shape or ''}".strip()

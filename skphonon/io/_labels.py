@@ -41,7 +41,8 @@ _NAMES = {
     "data value counts cts cnts count chi chi'' chi\" χ'' χ\" χ chi(qe) chi(qw) "
     "chi''(qe) chi''(qw) χ''(qe) χ''(qω) imchi imχ",
     "error": "error err errors sigma std stderr dy di ds uncertainty errorbar stddev "
-    "sd e(i) \u03c3 \u03c3i δi deltai deltas unc uncert uncertainties yerr ierr esd sig "
+    "sd e(i) \u03c3 \u03c3i δi deltai deltas unc "
+    "uncert uncertainties yerr ierr esd sig "
     "interror intensityerror errorintensity signalerror sigmai serr "
     "error% err% errors% sigma% %error %err variance var variances err^2 err2 err² "
     "error^2 error2 error² sigma^2 sigma2 sigma² \u03c3^2 \u03c32 \u03c3² "

@@ -165,7 +165,7 @@ def test_what_scipp_saved(tmp_path):
         (
             lambda f: f.create_group("b"),
             "hdf5",
-            "an HDF5 file of another layout, with b",
+            "an HDF5 file of another layout, with b/. Read its datasets with h5py",
         ),
         (lambda f: f.create_group("raw_data_1"), "raw", "raw counts of a spectrometer"),
         (lambda f: f.create_group("entry/bank1_events"), "raw", "raw counts"),
@@ -173,7 +173,11 @@ def test_what_scipp_saved(tmp_path):
         (lambda f: f.create_group("MDEventWorkspace"), "mdevents", "MDNorm or BinMD"),
         (lambda f: f.create_group("MDHistoWorkspace"), "mdhisto", "with read_mdhisto"),
         (lambda f: f.create_group("definition/definition"), "hdf5", "with definition"),
-        (lambda f: f.create_dataset("a/definition", data=[3]), "hdf5", "with a"),
+        (
+            lambda f: f.create_dataset("a/definition", data=[3]),
+            "hdf5",
+            "with a/definition (1,)",
+        ),
         (
             lambda f: f.attrs.__setitem__("format", "skphonon spectra"),
             "arrays",

@@ -754,3 +754,11 @@ def test_the_mark_of_masked_numbers(path):
         found = read_text(path)
     assert len(caught) == 1
     assert np.nanmin(found.data) > -1
+
+
+def test_spectra_of_mantid(path):
+    """As SaveAscii writes several, each after its number."""
+    blocks = ["# X , Y , E", "1", "1,2,3", "2,3,4", "3,4,5", "2", "1,2,3", "2,3,4"]
+    path.write_text("\n".join(blocks))
+    with pytest.raises(ValueError, match=r"line 6, as Mantid's .* SaveNexusProcessed"):
+        read(path)
