@@ -453,7 +453,8 @@ def require_grid(measurement: Measurement) -> None:
         whose = f" of {measurement.source}" if measurement.source else ""
         raise ValueError(
             f"The measurement{whose} must have a grid, got intensities by detector. "
-            "Rebin it with reduce_powder or reduce_crystal first."
+            "Rebin it first, with skphonon.io.reduce_powder or "
+            "skphonon.io.reduce_crystal."
         )
 
 

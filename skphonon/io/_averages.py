@@ -75,8 +75,9 @@ class Runs:
         for run in several:
             if not isinstance(run, DetectorMeasurement):
                 raise TypeError(
-                    "What is rebinned must be a DetectorMeasurement, as read_nxspe "
-                    f"returns, or several; got {type(run).__name__}."
+                    "What is rebinned must be a DetectorMeasurement, as "
+                    "skphonon.io.read_nxspe returns, or several; got "
+                    f"{type(run).__name__}."
                 )
             yield run
 

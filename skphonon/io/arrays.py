@@ -162,8 +162,8 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(
-            "path must be a str or path-like, and comes first: write_arrays(path, X); "
-            f"got {type(path).__name__}."
+            "path must be a str or path-like, and comes first: "
+            f"skphonon.io.write_arrays(path, X); got {type(path).__name__}."
         )
     ending = Path(path).suffix.lower()
     if ending in _OTHERS:
@@ -176,8 +176,8 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
         if grid is None:
             raise TypeError(
                 "X must be a Measurement, or a grid be given with it; got "
-                f"{type(X).__name__} and no grid. Call write_arrays(path, X, grid), "
-                "the path first."
+                f"{type(X).__name__} and no grid. Call "
+                "skphonon.io.write_arrays(path, X, grid), the path first."
             )
         _check_class(grid)
         X = Measurement(X, grid, error=errors, temperature=temperature)

@@ -132,7 +132,7 @@ def read_spe(
         if incident_energy is None and grid != "q":
             raise ValueError(
                 f"The incident energy of {path} must be known, and SPE files do not "
-                "tell it. Pass incident_energy=..., in meV, to read_spe."
+                "tell it. Pass incident_energy=..., in meV, to skphonon.io.read_spe."
             )
         data, errors = _spectra(lines, len(across) - 1, len(energy) - 1)
     settings = {
@@ -238,7 +238,7 @@ def _meaning(path, heading, across, energy, incident_energy):
     raise ValueError(
         f"The scattering angles of the {n_spectra} spectra of {path} must be known, "
         f"and its Phi Grid holds {found}. Pass detectors=..., the .phx or .par file of "
-        "these spectra, to read_spe"
+        "these spectra, to skphonon.io.read_spe"
         + (
             "; or grid='two_theta' or grid='q' if the grid has the borders of these."
             if rising
@@ -269,7 +269,7 @@ def _multiply_by_ki_over_kf(data, errors, energy, settings, path):
     if incident is None:
         raise ValueError(
             f"The incident energy of {path} must be known to multiply by ki/kf. Pass "
-            "incident_energy=..., in meV, to read_spe."
+            "incident_energy=..., in meV, to skphonon.io.read_spe."
         )
     centres = energy.centres(data.shape[1])
     below = centres < incident  # others are left out

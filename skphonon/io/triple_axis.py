@@ -206,13 +206,13 @@ def _counted(scans, counts, normalization):
             raise ValueError(
                 f"Scans such as {scans[0].path} must have finite {name} of at least 0, "
                 f"got {found[name].min():g}. Read tables of corrected counts with "
-                "read_text."
+                "skphonon.io.read_text."
             )
     if not (found[normalization] > 0).any():
         other = _NORMALIZATIONS[normalization == "monitor"]
         raise ValueError(
             f"Scans such as {scans[0].path} must have {normalization} above 0, got "
-            f"none. Pass normalization={other!r} to read_triple_axis."
+            f"none. Pass normalization={other!r} to skphonon.io.read_triple_axis."
         )
     return found
 
