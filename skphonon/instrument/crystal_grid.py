@@ -79,8 +79,9 @@ class CrystalGrid(WavevectorGrid):
         lattice vectors themselves.
     lattice : array-like of shape (3, 3), default=None
         Vectors a, b and c of the cell to which h, k and l refer, in rows, in Angstrom,
-        Cartesian: the axes of the model that is simulated. It may be a conventional
-        cell. None: the cell of that model; coverage needs it.
+        Cartesian: the axes of the model that is simulated, or any others, as for
+        :class:`PathGrid`. It may be a conventional cell. None: the cell of that model;
+        coverage needs it.
     u, v : array-like of shape (3,), default=(1, 0, 0) and (0, 1, 0)
         Wavevectors in r.l.u. At psi = 0 u lies along the beam and v in the horizontal
         plane; u x v points up. Wavevectors of the neutron go from the source to the

@@ -35,22 +35,24 @@ _RESOLUTIONS = {
 }
 
 
-def write_details(group, details, lost):
+def write_details(group, details, lost, depth=0):
     """Write details, and name those that files cannot keep."""
     for name, value in details.items():
         if value is None:
             continue
         if not isinstance(name, str) or not name.strip(".") or "/" in name:
             lost.append(f"details[{name!r}], a name that files have no place for")
-        elif not _write(group, name, value, lost):
+        elif not _write(group, name, value, lost, depth):
             lost.append(f"details[{name!r}], which is {type(value).__name__}")
 
 
-def _write(group, name, value, lost):
+def _write(group, name, value, lost, depth):
     """Write one of details; False of what cannot be kept."""
     packed = {"compression": "gzip", "shuffle": True}
+    if depth == _DEEP and isinstance(value, Mapping | list | tuple):
+        return False
     if isinstance(value, Mapping):
-        write_details(group.create_group(name), value, lost)
+        write_details(group.create_group(name), value, lost, depth + 1)
     elif isinstance(value, str):
         group[name] = np.bytes_(value.encode())
     elif issparse(value):
@@ -63,7 +65,8 @@ def _write(group, name, value, lost):
         _marked(group.create_dataset(name, data=texts), "list")
     elif isinstance(value, list | tuple) and not _are_numbers(value):
         part = _marked(group.create_group(name), "list")
-        write_details(part, {str(n): each for n, each in enumerate(value)}, lost)
+        numbered = {str(n): each for n, each in enumerate(value)}
+        write_details(part, numbered, lost, depth + 1)
     elif _are_numbers(value):
         group.create_dataset(name, data=value, **packed if np.ndim(value) else {})
     else:
@@ -147,12 +150,12 @@ def _read_sparse(group):
 def write_resolution(file, name, resolution):
     """Write a resolution that depends on energy; False of a function."""
     kind = type(resolution).__name__
-    if type(resolution) is not _RESOLUTIONS.get(kind, (None,))[0]:
+    if not isinstance(resolution, PolynomialResolution | TabulatedResolution):
         return False
     group = _marked(file.create_group(name), kind)
     for each in _RESOLUTIONS[kind][1]:
         group[each] = getattr(resolution, each)
-    if kind == "PolynomialResolution":
+    if isinstance(resolution, PolynomialResolution):
         group["width"] = np.bytes_(resolution.kind)
     return True
 

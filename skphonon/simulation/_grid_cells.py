@@ -43,7 +43,7 @@ def cell_multiple(simulator) -> Array:
     multiple = np.rint(lattice @ np.linalg.inv(own))
     if _misfit(lattice, multiple @ own) <= _ALIKE:
         return multiple
-    free = not hasattr(grid, "volume_shape") and isinstance(model, ForceConstantModel)
+    free = isinstance(model, ForceConstantModel)  # whose symmetry is known
     found = _of_any_axes(lattice, own, laue_rotations(model)) if free else []
     if len(found) == 1:
         return found[0]
@@ -69,7 +69,8 @@ def warn_of_cell(simulator) -> None:
     if not (hasattr(grid, "wavevectors") and isinstance(model, ForceConstantModel)):
         return
     multiple, own = cell_multiple(simulator), _cell_of(model)
-    if grid.lattice is None:
+    lattice = getattr(grid, "lattice", None)
+    if lattice is None:
         standard = getattr(Symmetry(model.cell).dataset, "std_types", ())
         n_cells = len(standard) / len(model.cell)
         if n_cells > 1.5:
@@ -83,9 +84,7 @@ def warn_of_cell(simulator) -> None:
                 MeasurementWarning,
             )
         return
-    given, made = (
-        np.linalg.norm(each, axis=1) for each in (grid.lattice, multiple @ own)
-    )
+    given, made = (np.linalg.norm(each, axis=1) for each in (lattice, multiple @ own))
     if (np.abs(given / made - 1) > _NEAR).any():
         warn_user(
             f"The edges of the cell of the grid, {_listed(given)} Angstrom, differ by "

@@ -459,3 +459,13 @@ def test_the_ending_of_another_format_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=r"ending of HDF5, such as \.h5, got"):
         write_arrays(tmp_path / name, spectra(grid), grid)
     assert not list(tmp_path.iterdir())
+
+
+def test_details_too_deep_are_named(tmp_path):
+    """What is written can be read."""
+    grid, path, deep = GRIDS["powder"], tmp_path / "a.h5", {"x": 1}
+    for number in range(5):
+        deep = {"a": [deep]} if number % 2 else {"a": deep}
+    with pytest.warns(MeasurementWarning, match=r"cannot keep details\['\w'\], which"):
+        write_arrays(path, Measurement(spectra(grid), grid, details=deep))
+    assert "a" in read_arrays(path).details

@@ -88,6 +88,8 @@ def test_axes_are_told_by_edges_and_angles(silicon):
     expected = spectra(silicon, PathGrid(ENERGY, POINTS, lattice=cubic))
     found = spectra(silicon, PathGrid(ENERGY, POINTS, lattice=cubic @ turn))
     assert_allclose(found, expected, rtol=1e-8, atol=1e-12)
+    voxel = CrystalGrid(ENERGY, *POINTS[3], lattice=cubic @ turn)
+    assert_allclose(spectra(silicon, voxel), expected[:, [3]], rtol=1e-8, atol=1e-12)
     # a tetragonal cell of half the volume, whose a and b are along the diagonals
     half = np.array([[0.5, -0.5, 0], [0.5, 0.5, 0], [0, 0, 1]])
     points = POINTS @ half.T
