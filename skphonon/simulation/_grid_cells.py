@@ -9,12 +9,12 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from phonopy.structure.symmetry import Symmetry
 
 from skphonon._validation import wavevector_rows
 from skphonon._warnings import warn_user
 from skphonon.instrument.measurement import MeasurementWarning
 from skphonon.physics.force_constants import ForceConstantModel
+from skphonon.physics.symmetry import right_handed
 from skphonon.physics.zone.mesh import laue_rotations
 
 __all__ = ["cell_multiple", "reduced_wavevectors", "warn_of_cell"]
@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 
 _ALIKE = 0.05  # by which a cell of the grid may differ from one of the model, relative
 _NEAR = 0.03  # the same without a word
+_SYMMETRIC = 1e-3  # Angstrom: positions that symmetry relates
 _BEST = 0.005  # relative: cells that fit equally well
 _LONGEST = 20  # cells of the model along an edge of that of the grid
 
@@ -71,13 +72,12 @@ def warn_of_cell(simulator) -> None:
     multiple, own = cell_multiple(simulator), _cell_of(model)
     lattice = getattr(grid, "lattice", None)
     if lattice is None:
-        standard = getattr(Symmetry(model.cell).dataset, "std_types", ())
-        n_cells = len(standard) / len(model.cell)
-        if n_cells > 1.5:
+        n_cells = _cells_in_standard(model)
+        if n_cells > 1:
             warn_user(
                 "The grid tells no lattice, so that its h, k and l count the "
                 "reciprocal vectors of the model's own cell, which is primitive: a "
-                f"conventional cell, as measurements have it, is {n_cells:.0f} times "
+                f"conventional cell, as measurements have it, is {n_cells} times "
                 "as large. Pass measurement.replace(grid=grid.replace(lattice=...)), "
                 "a, b and c of the cell of h, k and l in rows in Angstrom; "
                 "lattice=model.lattice if it is that of the model.",
@@ -97,6 +97,15 @@ def warn_of_cell(simulator) -> None:
 def _cell_of(model) -> Array:
     cell = getattr(model, "cell", None)
     return np.asarray(model.lattice if cell is None else cell.cell, dtype=float)
+
+
+def _cells_in_standard(model) -> int:
+    """Return how many cells of the model the conventional cell of the crystal has."""
+    from phonopy.structure.symmetry import Symmetry
+
+    cell = right_handed(model.cell)
+    dataset = Symmetry(cell, symprec=_SYMMETRIC).dataset
+    return round(len(getattr(dataset, "std_types", ())) / len(cell))
 
 
 def _misfit(wanted: Array, found: Array) -> float:
