@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skphonon._warnings import warn_user
+from skphonon.instrument._advice import MeasurementWarning
+from skphonon.instrument._conditions import MARK, is_marked
 from skphonon.instrument.angle_grid import AngleGrid
 from skphonon.instrument.grid import PathGrid, SpectrumGrid
 
@@ -90,7 +93,15 @@ def _on_grid(
     details: dict[str, Any],
     columns: str,
 ) -> Layout:
-    images = np.where(np.isfinite(parts[0]), parts[0], np.nan)
+    marked = is_marked(parts[0])
+    images = np.where(np.isfinite(parts[0]) & ~marked, parts[0], np.nan)
+    if marked.any():
+        warn_user(
+            f"intensity holds {MARK:g}, by which SPE files and Mantid mark what was "
+            f"not measured, in {marked.sum()} of {marked.size} pixels: they became "
+            "NaN.",
+            MeasurementWarning,
+        )
     keep = np.ones(energy.size, dtype=bool)
     if incident_energy is not None:  # no bins that are there for symmetry only
         counted = (np.nan_to_num(images) != 0).any(axis=(0, 2))

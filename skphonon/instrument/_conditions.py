@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+#: Mark of SPE files and Mantid of what was not measured.
+MARK = -1e30
+
 _QUANTITIES = ("sqe", "chi")
+
+
+def is_marked(values: Array) -> NDArray[np.bool_]:
+    """Tell which values are the mark of what was not measured, also as float32."""
+    return np.abs(values - MARK) <= 1e-6 * abs(MARK)
 
 
 def rows_of(values: ArrayLike, name: str) -> Array:
@@ -116,6 +124,36 @@ def told_range(axis: ArrayLike, unit: str) -> str:
     if len(values) == 1:
         return f"{values[0]:.5g} {unit}"
     return f"{values[0]:.5g} to {values[-1]:.5g} {unit}, {len(values)} bins"
+
+
+def told_crystal(grid: Any) -> dict[str, str]:
+    """Tell the wavevectors of a grid and the cell that they refer to, if it has any."""
+    if not hasattr(grid, "wavevectors"):
+        return {}
+    facts = {}
+    if hasattr(grid, "directions"):
+        for name, direction in zip("hkl", grid.directions(), strict=True):
+            along = ", ".join(f"{value + 0.0:.4g}" for value in direction)
+            plain = np.array_equal(direction, np.eye(3)["hkl".index(name)])
+            key = name if plain else f"along [{along}]"
+            facts[key] = told_range(getattr(grid, name), "r.l.u.")
+    else:
+        for name, values in zip("hkl", grid.wavevectors.T, strict=True):
+            facts[name] = told(np.round(values, 6) + 0.0, "r.l.u.")
+    if grid.lattice is not None:
+        facts["lattice"] = _told_cell(np.asarray(grid.lattice))
+    return facts
+
+
+def _told_cell(lattice: Array) -> str:
+    """Tell the edges and the angles of a cell."""
+    lengths = np.linalg.norm(lattice, axis=1)
+    cosines = lattice @ lattice.T / np.outer(lengths, lengths)
+    angles = np.degrees(np.arccos(np.clip(cosines[[1, 2, 0], [2, 0, 1]], -1, 1)))
+    edges, between = (
+        ", ".join(f"{value:.5g}" for value in each) for each in (lengths, angles)
+    )
+    return f"{edges} Angstrom; {between} degree"
 
 
 def shape_of(grid: Any) -> tuple[int, ...]:

@@ -222,3 +222,17 @@ def bin_edges(centres: Array) -> Array:
     return np.concatenate(
         [[2 * centres[0] - middles[0]], middles, [2 * centres[-1] - middles[-1]]]
     )
+
+
+def independent_vectors(name: str, vectors: ArrayLike) -> Array:
+    matrix = np.asarray(vectors, dtype=float)
+    if (
+        matrix.shape != (3, 3)
+        or not np.isfinite(matrix).all()
+        or abs(np.linalg.det(matrix)) <= 1e-9 * np.linalg.norm(matrix, axis=1).prod()
+    ):
+        raise ValueError(
+            f"{name} must hold three independent vectors in rows, shape (3, 3); got "
+            f"{vectors!r}."
+        )
+    return matrix

@@ -5,6 +5,7 @@ constant Q those of one wavevector, to one at constant energy those of one energ
 both change from point to point, all are one scan.
 """
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from skphonon.instrument.measurement import Measurement
 
-__all__ = ["Curve", "Scans", "draw_scans", "scans_of"]
+__all__ = ["Curve", "Scans", "draw_scans", "scans_of", "wrapped"]
 
 Array = NDArray[np.float64]
 
+_TITLE, _LABEL = 30, 38  # characters of a line, on a panel of usual size
 _MOST = 10  # scans that colours tell apart
 _FILLED = 0.5  # of the grid: beyond that it is an image
 _SLANTED = 1.5  # points at one Q or one energy, below which both change
@@ -95,11 +97,19 @@ def draw_scans(ax: Any, drawn: Scans, *, log: bool, low: Any, high: Any) -> None
         error = curve.error if np.isfinite(curve.error).any() else None
         options = {"fmt": "o", "markersize": 4, "capsize": 2}
         ax.errorbar(curve.x, curve.intensity, error, label=curve.name, **options)
-    ax.set(xlabel=drawn.label, ylabel=drawn.rows, title=drawn.title)
+    title = wrapped(drawn.title, title=True)
+    ax.set(xlabel=wrapped(drawn.label), ylabel=wrapped(drawn.rows), title=title)
     if log:
         ax.set_yscale("log", nonpositive="clip")
     ax.set_ylim(low, high)
-    ax.legend(fontsize="small")
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # of the points
+    made_room = len(drawn.curves) > 1 and ax.figure.get_layout_engine() is not None
+    ax.legend(fontsize="small", **beside if made_room else {})
+
+
+def wrapped(text: str, *, title: bool = False) -> str:
+    """Return a label in lines that fit on a panel."""
+    return fill(text, _TITLE if title else _LABEL)
 
 
 def _places(parts: list[_Points], at_q: bool) -> tuple[list[tuple[Array, str]], str]:

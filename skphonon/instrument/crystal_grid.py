@@ -27,6 +27,7 @@ from skphonon.instrument._pixels import (
     WavevectorGrid,
     bin_edges,
     energy_axis,
+    independent_vectors,
 )
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
 from skphonon.physics.scattering import final_energy
@@ -78,8 +79,9 @@ class CrystalGrid(WavevectorGrid):
         lattice vectors themselves.
     lattice : array-like of shape (3, 3), default=None
         Vectors a, b and c of the cell to which h, k and l refer, in rows, in Angstrom,
-        Cartesian: the axes of the model that is simulated. It may be a conventional
-        cell. None: the cell of that model; coverage needs it.
+        Cartesian: the axes of the model that is simulated, or any others, as for
+        :class:`PathGrid`. It may be a conventional cell. None: the cell of that model;
+        coverage needs it.
     u, v : array-like of shape (3,), default=(1, 0, 0) and (0, 1, 0)
         Wavevectors in r.l.u. At psi = 0 u lies along the beam and v in the horizontal
         plane; u x v points up. Wavevectors of the neutron go from the source to the
@@ -151,7 +153,7 @@ class CrystalGrid(WavevectorGrid):
                 raise ValueError(f"{name} must be finite, got {axis}.")
         for name in ("projection", "lattice"):
             if getattr(self, name) is not None:
-                kept[name] = read_only(_independent(name, getattr(self, name)))
+                kept[name] = read_only(independent_vectors(name, getattr(self, name)))
         for name in ("u", "v"):
             kept[name] = read_only(parameter_rows(getattr(self, name), list("hkl"))[0])
         if self.psi is not None and np.ndim(self.psi):
@@ -422,17 +424,3 @@ def _pair(name: str, angles: Any) -> tuple[float, float]:
             f"{angles!r}."
         )
     return tuple(angles)
-
-
-def _independent(name: str, vectors: ArrayLike) -> Array:
-    matrix = np.asarray(vectors, dtype=float)
-    if (
-        matrix.shape != (3, 3)
-        or not np.isfinite(matrix).all()
-        or abs(np.linalg.det(matrix)) <= 1e-9 * np.linalg.norm(matrix, axis=1).prod()
-    ):
-        raise ValueError(
-            f"{name} must hold three independent vectors in rows, shape (3, 3); got "
-            f"{vectors!r}."
-        )
-    return matrix

@@ -1,5 +1,6 @@
 """The pixels of powder spectra over energy and momentum transfer, and of paths."""
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from skphonon.instrument._pixels import (
     Visible,
     WavevectorGrid,
     energy_axis,
+    independent_vectors,
 )
 from skphonon.physics.scattering import final_energy, kinematic_mask
 
@@ -115,7 +117,8 @@ class SpectrumGrid(PowderGrid):
             warn_user(
                 f"|Q| up to {self.q[-1]:g} 1/Angstrom with energies up to "
                 f"{highest:g} meV: the axes look exchanged. Pass "
-                "SpectrumGrid(energy, q), energy in meV first.",
+                "SpectrumGrid(energy, q), energy in meV first; in a table or an image, "
+                "name what is energy and what q.",
                 MeasurementWarning,
             )
 
@@ -141,8 +144,12 @@ class PathGrid(WavevectorGrid):
         Bin centres of the energy transfer in meV, increasing; positive is neutron
         energy loss.
     wavevectors : array-like of shape (n_q, 3)
-        h, k and l in rows, in units of the reciprocal lattice. Any order; they may
-        repeat.
+        h, k and l in rows, in r.l.u. of `lattice`. Any order; they may repeat.
+    lattice : array-like of shape (3, 3), default=None
+        Vectors a, b and c of the cell to which h, k and l refer, in rows, in Angstrom.
+        It may be a conventional cell, and in any Cartesian axes if edges and angles
+        tell which vectors of the model these are, up to the symmetry of the crystal.
+        None: the cell of the model that is simulated, which may be a primitive one.
     mask : array-like of bool of shape (n_energy, n_q), default=None
         True where a pixel was measured. None: everywhere.
 
@@ -165,11 +172,17 @@ class PathGrid(WavevectorGrid):
 
     wavevectors: Array
     _: KW_ONLY
+    lattice: Array | None = None
     mask: ArrayLike | None = Visible()  # type: ignore[assignment]
 
     def _settle_axes(self) -> None:
         wavevectors = read_only(wavevector_rows(self.wavevectors))
         self._keep(energy=energy_axis(self.energy), wavevectors=wavevectors)
+        if self.lattice is not None:
+            self._keep(lattice=read_only(independent_vectors("lattice", self.lattice)))
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        super().__setstate__({"lattice": None, **state})  # those of 0.2 had none
 
     def _columns(self) -> NDArray:
         return np.arange(len(self.wavevectors))

@@ -3,7 +3,7 @@ r"""Pictures of measurements: intensity over energy transfer and momentum transf
 A map of a powder has \|Q\| or the scattering angle along x; of a path, the numbers of
 its wavevectors; of a single crystal, the longest of its axes, averaged over the others;
 of detectors, the scattering angle, averaged over detectors at about the same one. Scans
-of points are curves and no maps.
+of points, and cuts with a single bin of energy or of Q, are curves and no maps.
 """
 
 import base64
@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from skphonon._figures import Display, many_axes
 from skphonon.instrument._pixels import bin_edges
-from skphonon.instrument._scan_curves import Scans, draw_scans, scans_of
+from skphonon.instrument._scan_curves import (
+    Curve,
+    Scans,
+    draw_scans,
+    scans_of,
+    wrapped,
+)
 from skphonon.physics.scattering import momentum_transfer
 
 if TYPE_CHECKING:
@@ -45,6 +51,7 @@ class Map(NamedTuple):
     title: str
     limits: tuple[tuple[Array, Array], ...] = ()  # lines (columns, energy)
     rows: str = "energy transfer (meV)"  # label of the other axis
+    units: str = ""  # of the intensities
 
 
 class SpectrumMapDisplay(Display):
@@ -62,7 +69,9 @@ class SpectrumMapDisplay(Display):
     ----------
     data : list of Map or Scans
         Image, borders of the bins of energy and columns, label and title of each map;
-        or curves (x, intensity, error and name), labels and title of scans.
+        Image, borders of the bins of energy and columns, label and title of each map;
+        or, of scans and of cuts at one energy or one place, curves (x, intensity, error
+        and name), labels and title.
 
     See Also
     --------
@@ -178,7 +187,10 @@ class SpectrumMapDisplay(Display):
                     _draw(ax, each, norm, limits=limits, mesh_kw=mesh_kw or {})
                 )
         if drawn:
-            self.figure_.colorbar(drawn[-1], ax=list(self.axes_), label="intensity")
+            units = {each.units for each in self.data if isinstance(each, Map)}
+            (common,) = units if len(units) == 1 else ("",)
+            label = f"intensity ({common})" if common else "intensity"
+            self.figure_.colorbar(drawn[-1], ax=list(self.axes_), label=wrapped(label))
         return self
 
 
@@ -210,6 +222,40 @@ def html_of(measurement: "Measurement") -> str:
 
 def map_of(measurement: "Measurement") -> Map | Scans:
     """Return the map, or the scans, of a measurement of one spectrum."""
+    found = _map_of(measurement)
+    if isinstance(found, Scans):
+        return found
+    if min(found.image.shape) == 1 < max(found.image.shape):
+        return _curve(found, measurement)
+    return found._replace(units=measurement.units or "")
+
+
+def _curve(drawn: Map, measurement: "Measurement") -> Scans:
+    """Return the curve of an image of one row or one column, with its errors."""
+    at_energy = drawn.image.shape[0] == 1
+    edges = (drawn.energy, drawn.columns)[at_energy]
+    held = (drawn.columns, drawn.energy)[at_energy]
+    over = f"{drawn.label}, {held[0]:.4g} to {held[-1]:.4g}"
+    curve = Curve(
+        (edges[1:] + edges[:-1]) / 2,
+        drawn.image.ravel(),
+        _errors(measurement, drawn.image.shape).ravel(),
+        f"{held[0]:.4g} to {held[-1]:.4g} meV" if at_energy else over,
+    )
+    units = f" ({measurement.units})" if measurement.units else ""
+    label = drawn.label if at_energy else drawn.rows
+    return Scans((curve,), label, f"intensity{units}", drawn.title)
+
+
+def _errors(measurement: "Measurement", shape: tuple[int, ...]) -> Array:
+    """Return errors of the pixels of an image."""
+    grid, error = measurement.grid, measurement.error
+    if error is None or grid is None:  # detectors, of which an image is a mean
+        return np.full(shape, np.nan)
+    return grid.to_image(error)[0].reshape(shape)
+
+
+def _map_of(measurement: "Measurement") -> Map | Scans:
     if measurement.grid is None:
         return _detector_map(measurement)
     grid = measurement.grid
@@ -247,9 +293,9 @@ def _draw(ax: Any, drawn: Map, norm: Any, *, limits: bool, mesh_kw: dict) -> Any
     ax.set(
         xlim=drawn.columns[[0, -1]],
         ylim=drawn.energy[[0, -1]],
-        xlabel=drawn.label,
+        xlabel=wrapped(drawn.label),
         ylabel=drawn.rows,
-        title=drawn.title,
+        title=wrapped(drawn.title, title=True),
     )
     return mesh
 
@@ -327,7 +373,9 @@ def _volume(
         ends = _borders(axes[n], known.get(name)) if name in known else axes[n]
         more = f" to {ends[-1]:.3g}" if len(ends) > 1 else ""
         if n != along:
-            held.append(f"{name} {ends[0]:.3g}{more}")
+            plain = np.array_equal(grid.directions()[n], np.eye(3)[n])
+            axis = name if plain else _direction(grid, n)
+            held.append(f"{axis} {ends[0]:.3g}{more}")
     label = f"along {_direction(grid, along)} (r.l.u.), mean over {', '.join(held)}"
     columns = _borders(axes[along], known.get("hkl"[along]))
     return _mean(volume, others), columns, label

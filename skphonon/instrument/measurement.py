@@ -14,15 +14,18 @@ from skphonon._warnings import warn_user
 from skphonon.instrument._advice import MeasurementWarning
 from skphonon.instrument._arrays import laid_out
 from skphonon.instrument._conditions import (
+    MARK,
     details_of,
     errors_of,
     frozen,
+    is_marked,
     quantity_of,
     rows_of,
     shape_of,
     temperature_of,
     text_of,
     told,
+    told_crystal,
     told_detail,
     told_errors,
     told_range,
@@ -56,7 +59,7 @@ _FACTS = {  # with their units, in the order in which they are told
     "temperature": "K",
     "energy_resolution": "meV",
 }
-_AXES = dict(q="1/Angstrom", two_theta="degree", h="r.l.u.", k="r.l.u.", l="r.l.u.")
+_AXES = {"q": "1/Angstrom", "two_theta": "degree"}
 _TOLD_DETAILS = ("title", "instrument", "run", "calibration")
 _BEYOND = 0.02  # share of pixels with intensity where no neutron can arrive
 
@@ -102,7 +105,8 @@ class Measurement(Immutable):
     Warns
     -----
     MeasurementWarning
-        If intensities lie where no neutron of this incident energy can arrive.
+        If intensities lie where no neutron of this incident energy can arrive, or are
+        -1e30, by which SPE files and Mantid mark what was not measured.
 
     See Also
     --------
@@ -135,6 +139,14 @@ class Measurement(Immutable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if np.fmin.reduce(self.data, axis=None, initial=0.0) < MARK / 10:
+            marked = int(is_marked(self.data).sum())
+            warn_user(
+                f"data must be NaN where nothing was measured, got {MARK:g}, the mark "
+                f"of SPE files and Mantid, in {marked} pixels. Give numpy.where(data "
+                f"> {MARK / 10:g}, data, numpy.nan).",
+                MeasurementWarning,
+            )
         _warn_beyond_the_limit(self)
 
     def _settle(self) -> None:
@@ -212,8 +224,9 @@ class Measurement(Immutable):
             Energy transfer in meV, positive where the neutron loses energy: centres of
             bins, or borders.
         intensity : array-like of shape ([n_spectra,] n_energy, n_q) or transposed
-            One image or more; NaN, infinite or masked where nothing was measured. The
-            index and the columns of a pandas frame tell which axis is which.
+            One image or more; NaN, infinite, masked or -1e30 (with a warning) where
+            nothing was measured. The index and the columns of a pandas frame tell which
+            axis is which.
         error : array-like of the shape of `intensity`, default=None
             Standard deviations. Those of 0, for want of counts, become NaN.
         two_theta : array-like of shape (n_q,) or (n_q + 1,), default=None
@@ -243,7 +256,8 @@ class Measurement(Immutable):
         Warns
         -----
         MeasurementWarning
-            If intensities lie where no neutron of this incident energy can arrive.
+            If intensities lie where no neutron of this incident energy can arrive, or
+            some are -1e30, the mark of SPE files and Mantid.
 
         See Also
         --------
@@ -323,6 +337,7 @@ class Measurement(Immutable):
             **self._layout(),
             "errors": "none" if self.error is None else told_errors(self),
             **{name: told(getattr(self, name), unit) for name, unit in _FACTS.items()},
+            **self._final_energy(),
             **{
                 name: told_detail(self.details[name])
                 for name in _TOLD_DETAILS
@@ -331,6 +346,11 @@ class Measurement(Immutable):
             "source": self.source or "not known",
         }
         return pd.Series(facts, name=type(self).__name__)
+
+    def _final_energy(self) -> dict[str, str]:
+        """Fact of a scan at a fixed final energy."""
+        final = self.details.get("final_energy")
+        return {} if final is None else {"final_energy": told(final, "meV")}
 
     def _layout(self) -> dict[str, str]:
         """Facts of the pixels."""
@@ -346,7 +366,7 @@ class Measurement(Immutable):
             axis = getattr(grid, name, None)
             if axis is not None and not isinstance(axis, tuple):  # no pair of limits
                 facts[name] = told_range(axis, unit)
-        return facts
+        return facts | told_crystal(grid)
 
     def _repr_html_(self) -> str:
         """Return a picture and a table of facts, as notebooks show them."""
@@ -433,7 +453,8 @@ def require_grid(measurement: Measurement) -> None:
         whose = f" of {measurement.source}" if measurement.source else ""
         raise ValueError(
             f"The measurement{whose} must have a grid, got intensities by detector. "
-            "Rebin it with reduce_powder or reduce_crystal first."
+            "Rebin it first, with skphonon.io.reduce_powder or "
+            "skphonon.io.reduce_crystal."
         )
 
 

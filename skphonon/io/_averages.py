@@ -47,6 +47,7 @@ class Runs:
         self.incident_energies, self.sources = [], []
         names = ("temperature", "energy_resolution", "units")
         self._told: dict[str, set] = {name: set() for name in names}
+        self._calibrations: list = []
         self.odd_widths: dict[str, int] = {}
 
     def __iter__(self):
@@ -60,6 +61,7 @@ class Runs:
                     "own."
                 )
             self.sources.append(run.source)
+            self._calibrations.append(run.details.get("calibration") or {})
             for name, values in self._told.items():
                 values.add(getattr(run, name))
             yield run
@@ -73,8 +75,9 @@ class Runs:
         for run in several:
             if not isinstance(run, DetectorMeasurement):
                 raise TypeError(
-                    "What is rebinned must be a DetectorMeasurement, as read_nxspe "
-                    f"returns, or several; got {type(run).__name__}."
+                    "What is rebinned must be a DetectorMeasurement, as "
+                    "skphonon.io.read_nxspe returns, or several; got "
+                    f"{type(run).__name__}."
                 )
             yield run
 
@@ -87,6 +90,14 @@ class Runs:
         sources = [source for source in self.sources if source]
         more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
         return {**told, "source": f"{sources[0]}{more}" if sources else None}
+
+    def calibration(self):
+        """Return details of the calibration, by number of the run where it differs."""
+        first = self._calibrations[0]
+        if all(dict(each) == dict(first) for each in self._calibrations):
+            return {"calibration": first} if first else {}
+        numbered = enumerate(self._calibrations, 1)
+        return {"calibrations": {str(number): each for number, each in numbered}}
 
     def _warn_of_widths(self):
         found = [_ODD_WIDTHS[key].format(n) for key, n in self.odd_widths.items()]
@@ -270,7 +281,7 @@ def averages(sums, grid, runs, settings):
     grid = grid.replace(incident_energy=incident, mask=seen, **settings)
     safe = np.where(seen, weight, 1)
     errors = np.sqrt(sums.variance) / safe
-    details = {"weights": grid.to_rows(weight)}
+    details = {"weights": grid.to_rows(weight), **runs.calibration()}
     if sums.covariance is not None:
         sums.settle()
         size = sums.covariance.shape

@@ -153,6 +153,18 @@ def read_text(group, name):
     return _text(dataset[()])
 
 
+def read_texts(group, name):
+    """Return a dataset of one dimension as a list of texts."""
+    dataset = child_dataset(group, name)
+    if dataset.shape is None or dataset.ndim != 1 or not _is_text(dataset):
+        raise ValueError(
+            f"{place(group, name)} must hold a list of texts, got type "
+            f"{dataset.dtype} and shape {dataset.shape}."
+        )
+    _check_storage(dataset)
+    return [_text(each) for each in dataset[()]]
+
+
 def attribute(group, name, key):
     """Return a text or number attribute of a child as text, None without it."""
     holder = find(group, name) if name else group

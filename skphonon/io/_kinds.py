@@ -5,6 +5,7 @@ The endings .nxs, .nxspe, .sqw and .h5 are each used for files of several kinds.
 
 import re
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ _NPZ = re.compile(rb"PK\x03\x04.{26}[^/]{1,99}\.npy", re.DOTALL)
 _XLSX = re.compile(
     rb"PK\x03\x04.{26}(?:xl/|\[Content_Types\]\.xml.{0,65536}xl/)", re.DOTALL
 )
+_LISTED, _DEEP = 12, 4  # datasets in a message, groups in one another
 _SEEN = 100  # rows of a text, that tell whether it is a table
 _ROW_OF_DETECTORS = r"[ \t]*[-+.\deE]+(?:[ \t]+[-+.\deE]+){4,6}[ \t]*\n"
 
@@ -40,48 +42,59 @@ _READ = {
         Kind(
             "arrays",
             f"a file of write_arrays, with the attribute format {FORMAT!r}",
-            "Read it with read_arrays.",
+            "Read it with skphonon.io.read_arrays.",
         ),
         Kind(
             "mdhisto",
             "a histogram of Mantid's SaveMD, with an entry MDHistoWorkspace",
-            "Read it with read_mdhisto.",
+            "Read it with skphonon.io.read_mdhisto.",
         ),
         Kind(
             "nxspe",
             "an NXSPE file, with an entry that has the definition 'NXSPE'",
-            "Read it with read_nxspe.",
+            "Read it with skphonon.io.read_nxspe.",
         ),
         Kind(
             "processed",
             "a processed workspace of Mantid, from SaveNexusProcessed",
-            "Read it with read_processed.",
+            "Read it with skphonon.io.read_processed.",
         ),
-        Kind("horace", "a file of Horace (.sqw or .d2d)", "Read it with read_horace."),
+        Kind(
+            "horace",
+            "a file of Horace (.sqw or .d2d)",
+            "Read it with skphonon.io.read_horace.",
+        ),
         Kind(
             "npz",
             "arrays of NumPy under names (.npz)",
-            "Read it with read_arrays.",
+            "Read it with skphonon.io.read_arrays.",
         ),
-        Kind("spe", "an SPE file in text", "Read it with read_spe."),
-        Kind("grp", "a group file of DAVE (.grp)", "Read it with read_dave."),
+        Kind("spe", "an SPE file in text", "Read it with skphonon.io.read_spe."),
+        Kind(
+            "grp", "a group file of DAVE (.grp)", "Read it with skphonon.io.read_dave."
+        ),
         Kind(
             "spice",
             "a triple-axis scan in the SPICE format",
-            "Read it with read_triple_axis.",
+            "Read it with skphonon.io.read_triple_axis.",
         ),
         Kind(
             "ill",
             "a triple-axis scan in the format of the ILL",
-            "Read it with read_triple_axis.",
+            "Read it with skphonon.io.read_triple_axis.",
         ),
-        Kind("table", "a table of numbers in text", "Read it with read_text."),
+        Kind(
+            "table", "a table of numbers in text", "Read it with skphonon.io.read_text."
+        ),
     )
 }
 _UNPACK = "Unpack it first."
 _BY_ARRAYS = (
     "Read its numbers into arrays, and make a Measurement of them or keep them with "
-    "write_arrays."
+    "skphonon.io.write_arrays."
+)
+_OF_HDF5 = (
+    "Read its datasets with h5py, and pass them to skphonon.Measurement.from_arrays."
 )
 _EVENTS = Kind(
     "mdevents",
@@ -114,7 +127,8 @@ _SIGNATURES = {  # first bytes of files that are no text
     b"PK\x03\x04": Kind(
         "zip",
         "a zip archive, such as a .pt of PyTorch",
-        "Unpack it first, or read its numbers into arrays and use write_arrays.",
+        "Unpack it first, or read its numbers into arrays and use "
+        "skphonon.io.write_arrays.",
     ),
     b"\xff\xfe": _UTF16,
     b"\xfe\xff": _UTF16,
@@ -146,7 +160,8 @@ _TEXTS = {  # patterns at the beginning of texts, or in a line near it
     rf"\A\s*\d+[ \t]*\n{_ROW_OF_DETECTORS}": Kind(
         "detectors",
         "a table of detectors (.par or .phx) without intensities",
-        "Pass it to read_spe, as detectors, beside the SPE file of intensities.",
+        "Pass it to skphonon.io.read_spe, as detectors, beside the SPE file of "
+        "intensities.",
     ),
 }  # fmt: skip
 
@@ -278,5 +293,20 @@ def _by_groups(file):
         return _FORCES
     if "raw_data_1" in here or find(file, "entry/bank1_events"):
         return _RAW
-    listed = ", ".join(here[:8]) + (" ..." if len(here) > 8 else "") or "nothing in it"
-    return Kind("hdf5", f"an HDF5 file of another layout, with {listed}", _BY_ARRAYS)
+    found = list(islice(_datasets(file), _LISTED + 1))
+    listed = ", ".join(found[:_LISTED]) + (" ..." if found[_LISTED:] else "")
+    listed = listed or "nothing in it"
+    return Kind("hdf5", f"an HDF5 file of another layout, with {listed}", _OF_HDF5)
+
+
+def _datasets(group, path="", depth=0):
+    """Yield paths and shapes of datasets, and empty groups, of a file."""
+    for name in names(group):
+        found, here = find(group, name), f"{path}{name}"
+        if isinstance(found, h5py.Group):
+            inner = depth < _DEEP and list(
+                islice(_datasets(found, f"{here}/", depth + 1), _LISTED + 1)
+            )
+            yield from inner or [f"{here}/"]
+        elif isinstance(found, h5py.Dataset):
+            yield f"{here} {found.shape or ''}".strip()

@@ -9,6 +9,7 @@ import numpy as np
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 
 __all__ = [
+    "MARK_OF_TABLES",
     "Label",
     "deviations",
     "factor",
@@ -19,6 +20,7 @@ __all__ = [
     "split_labels",
     "undivided",
     "units_in",
+    "unused",
 ]
 
 _ENERGY = {"mev": 1.0, "uev": 1e-3, "ev": 1e3, "thz": MEV_PER_THZ,
@@ -26,6 +28,7 @@ _ENERGY = {"mev": 1.0, "uev": 1e-3, "ev": 1e3, "thz": MEV_PER_THZ,
 _Q = {"a-1": 1.0, "nm-1": 0.1}
 _OF = {"energy": _ENERGY, "q": _Q}
 _SHOWN = {"energy": "meV, ueV, eV, THz, GHz or 1/cm", "q": "1/Angstrom or 1/nm"}
+MARK_OF_TABLES = "pixel"  # name of the index of tables that to_pandas makes
 _LONGEST = 4096  # characters of a line of labels
 _NAMES = {
     "energy": "e en energy energytransfer energytrans deltae w ω hw ħω ℏω hω hbarw "
@@ -36,9 +39,11 @@ _NAMES = {
     "l": "l ql",
     "intensity": "i int intensity intensities s sqe sqw s(qe) s(qw) s(qω) signal y "
     "data value counts cts cnts count chi chi'' chi\" χ'' χ\" χ chi(qe) chi(qw) "
-    "chi''(qe) chi''(qw) χ''(qe) χ''(qω)",
+    "chi''(qe) chi''(qw) χ''(qe) χ''(qω) imchi imχ",
     "error": "error err errors sigma std stderr dy di ds uncertainty errorbar stddev "
-    "sd e(i) interror intensityerror errorintensity signalerror sigmai serr "
+    "sd e(i) \u03c3 \u03c3i δi deltai deltas unc "
+    "uncert uncertainties yerr ierr esd sig "
+    "interror intensityerror errorintensity signalerror sigmai serr "
     "error% err% errors% sigma% %error %err variance var variances err^2 err2 err² "
     "error^2 error2 error² sigma^2 sigma2 sigma² \u03c3^2 \u03c32 \u03c3² "
     "std^2 std2 std² di^2 di2 "
@@ -54,6 +59,19 @@ _MEANING = {
 }
 _BRACKET = re.compile(r"^(.*?)\s*[\(\[\{]([^\(\)\[\]\{\}]*)[\)\]\}]\s*$")
 _OVER = re.compile(r"^(.*?)(?:\s+in\s+|\s*/\s*|,\s*|_|\s+)(\S+)$")
+_ARGUMENTS = frozenset(
+    "q e w ω t k h qe qw qω qt eq ωq hkl hkle hklω hklw qhω qħω omega qomega".split()
+)
+_IMAGINARY = frozenset("imag im imaginary ''".split())
+_REAL = frozenset("real re realpart '".split())
+_OF_INTENSITY = re.compile(  # what a unit of intensity has
+    r"ev|barn|mb|count|cts|cnt|arb|au$|a\.u|sr|monitor|mon$|sec|/|%|per|\d|f\.?u|unit"
+)
+_ASIDE = frozenset(  # columns that hold no errors
+    f"{MARK_OF_TABLES} spectrum repeat twotheta dx pt pts point points no n number "
+    "index run time mcu temperature temp tsample".split()
+)
+_LAST = re.compile(r"^(.*)[\s_](\S+)$")
 _WORDS = {
     "energy": re.compile(
         r"(?<![a-z])(?:[mu]?ev|[tg]hz)(?![a-z])|(?<![a-z])cm\s?\^?[-{(]*1|1/cm"
@@ -120,24 +138,29 @@ class Label(NamedTuple):
 
 def label(text) -> Label:
     """Return what a name of a column says, such as "E (meV)"."""
-    text = str(text).strip().strip("\"'").strip()[:200]
+    text = _unquoted(str(text).strip())[:200]
     name, unit = text, None
     meaning = _MEANING.get(_plain(name))
     if meaning is None:
-        for pattern in (_BRACKET, _OVER):
+        for pattern in (_BRACKET, _OVER, _LAST):
             found = pattern.match(text)
             if not found:
                 continue
             meant = _MEANING.get(_plain(found[1]))
-            if meant in _OF and pattern is _OVER and factor(found[2], meant) is None:
+            beside = pattern is not _BRACKET
+            if meant in _OF and beside and factor(found[2], meant) is None:
                 continue  # such as Q_x
+            if meant == "intensity":
+                meaning, unit = _beside_intensity(found[2], beside)
+                name = found[1] if meaning else text
+                break
             if meant:
                 meaning, name, unit = meant, found[1], found[2]
                 break
     plain = _plain(name)
     quantity = None
     if meaning == "intensity":
-        if plain.startswith(("chi", "χ")):
+        if plain.startswith(("chi", "χ", "im")):
             quantity = "chi"
         elif plain.startswith(("s(", "sq")):
             quantity = "sqe"
@@ -147,6 +170,18 @@ def label(text) -> Label:
         elif "%" in plain:
             unit = "%"
     return Label(meaning, unit, quantity, text)
+
+
+def _beside_intensity(word, unit_only):
+    """Return meaning and unit of an intensity that has a word beside it."""
+    plain = _plain(word)
+    if _MEANING.get(plain) == "error":
+        return "error", None
+    if plain in _IMAGINARY or (plain in _ARGUMENTS and not unit_only):
+        return "intensity", None
+    if plain in _REAL or (unit_only and not _OF_INTENSITY.search(_spelled(word))):
+        return None, None
+    return "intensity", word
 
 
 def deviations(said, error, intensity):
@@ -251,12 +286,32 @@ def split_labels(line, n_columns, delimiter):
             found = line.split(way)
         else:
             found = re.split(way, line)
-        found = [each.strip().strip("\"'").strip() for each in found]
+        found = [_unquoted(each.strip()) for each in found]
         if len(found) == n_columns:
             return found
         if len(found) == n_columns + 1 and not found[-1]:
             return found[:-1]
     return None
+
+
+def _unquoted(text):
+    """Return what stands between quotes; one at the end may be a prime, as in chi''."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    return text.lstrip("\"'")
+
+
+def unused(names, known):
+    """Return the message of columns that mean nothing, where none is of errors."""
+    names = [
+        name
+        for name in names
+        if name and _plain(name) not in _ASIDE and not _MONITOR.fullmatch(_plain(name))
+    ]
+    if "error" in known or not names:
+        return None
+    listed = ", ".join(map(repr, names[:8])) + (" ..." if names[8:] else "")
+    return f"no column that is known to hold errors, and does not use {listed}"
 
 
 def _plain(name):

@@ -185,7 +185,8 @@ def _incident_energy(entry, runs, history):
             warn_user(
                 f"{place(entry)} tells only the incident energy that was asked for, "
                 f"{nominal:g} meV (log {name}), which is often off by 1 % or 2 %. Pass "
-                "incident_energy=... to read_processed, as found by GetEi in Mantid.",
+                "incident_energy=... to skphonon.io.read_processed, as found by "
+                "GetEi in Mantid.",
                 MeasurementWarning,
             )
             return nominal

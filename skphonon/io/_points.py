@@ -37,7 +37,7 @@ def image_of(q, energy, columns, where, spectrum=None):
             f"several times, such as Q = {at}, E = {energies[first // len(moduli)]:g} "
             f"meV {taken.max()} times. Average them first, or leave out what was "
             "repeated; scans of a triple-axis spectrometer are added up by "
-            "read_triple_axis."
+            "skphonon.io.read_triple_axis."
         )
     images = []
     for values in columns:

@@ -30,6 +30,7 @@ _SEEN = 500  # cells of a row, that tell whether it is one
 _KEPT = 4096  # characters of a comment among rows
 _LARGEST = 1e100  # of a number; beyond are signs of missing ones
 _LONGEST = 1 << 22  # characters of a line
+_OF_MANTID = 3  # columns X, Y and E of SaveAscii
 _NUMBER = re.compile(
     r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d{1,4}|(?P<bare>[-+]\d{3}))?"
 )
@@ -344,6 +345,14 @@ def _with_care(path, first, dialect, width, comments):
             values = _missing_row(line, dialect)
         if values is None:
             raise ValueError(_not_a_row(path, number, line))
+        if len(values) == 1 and width == _OF_MANTID and values[0] % 1 == 0:
+            raise ValueError(
+                f"{path} must hold one spectrum or a table of points, got a number "
+                f"alone in line {number}, as Mantid's SaveAscii begins each of several "
+                "spectra. Save the workspace with SaveNexusProcessed, which keeps the "
+                "momentum transfers or angles too, and read that with "
+                "skphonon.io.read_processed."
+            )
         if len(values) != width:
             raise ValueError(
                 f"{path} must hold {width} numbers in line {number}, as in those "

@@ -14,11 +14,13 @@ from skphonon.io._labels import (
     monitor_beside,
     split_labels,
     undivided,
+    unused,
 )
 from skphonon.io._points import image_of
 from skphonon.io._tables import refuse_axis_above, refuse_lost_rows
 
-__all__ = ["AXES", "READER", "Found", "column_labels", "read_image", "read_points"]
+__all__ = ["AXES", "READER", "Found", "column_labels", "read_image", "read_points",
+           "warn_of_unused"]  # fmt: skip
 
 AXES = ("energy", "q")
 READER = "skphonon.io.read_text"  # which takes what a text does not tell
@@ -91,6 +93,34 @@ def _names_in(line, table):
     return None
 
 
+def warn_of_unused(path, table, found):
+    """Warn of columns that are not used where none is of errors."""
+    named = next(filter(None, (_names_in(each, table) for each in table.header[::-1])))
+    others = [each.text for each in named if not each.meaning]
+    said = unused(others, found.labels)
+    if said:
+        warn_user(
+            f"{path} has {said}. Pass columns, the meaning of each, to {READER} if one "
+            "of these holds them, with None for what does not matter.",
+            MeasurementWarning,
+        )
+
+
+def _not_understood(table):
+    """Tell which names of a line above the numbers mean nothing, "" without one."""
+    for line in reversed(table.header):
+        width = table.values.shape[1]
+        named = split_labels(line, width, table.dialect.delimiter)
+        labels = [label(each) for each in named or ()]
+        if any(each.meaning for each in labels):
+            odd = [repr(each.text) for each in labels if not each.meaning]
+            known = [repr(each.text) for each in labels if each.meaning]
+            return f"the line {line.strip()[:80]!r} tells only {', '.join(known)}" + (
+                f", not {', '.join(odd)}" if odd else ""
+            )
+    return ""
+
+
 def _require_alike(path, table, named):
     """Refuse names of columns among the rows that are others than those above."""
     told = [(each.meaning, _known_unit(each)) for each in named]
@@ -158,6 +188,20 @@ def read_points(path, table, labels, q, energy):
             )
     if missing:
         known = ", ".join(repr(each.text) for _, each in labels.values()) or "none"
+        some = {"h", "k", "l"} & set(labels)
+        if some and "q" in missing:
+            lacking = [name for name in "hkl" if name not in labels]
+            raise ValueError(
+                f"{path} must have columns of h, k and l, got {known} and no "
+                f"{' and no '.join(lacking)}. Add what is missing, 0 where it is that "
+                "throughout."
+            )
+        if "q" in missing and any("two_theta" in line for line in table.header):
+            raise ValueError(
+                f"{path} must have a column of |Q|, got angles, two_theta. Read it "
+                "with skphonon.io.from_pandas(pandas.read_csv(path), "
+                "incident_energy=...)."
+            )
         raise ValueError(
             f"{path} must have a column of {' and of '.join(missing)}, got {known} "
             f"that are known. Pass columns, the meaning of all "
@@ -229,8 +273,9 @@ def read_image(path, table, rows, q, energy):
                 "image, "
             )
         raise ValueError(
-            f"The meaning of the {n_columns} columns of {path} must be known, and no "
-            f"line above the numbers tells. Pass {advice}rows='energy' or rows='q', "
+            f"The meaning of the {n_columns} columns of {path} must be known, and "
+            f"{_not_understood(table) or 'no line above the numbers tells'}. Pass "
+            f"{advice}rows='energy' or rows='q', "
             "the axis down its first column; or both q and energy, if it has no axes; "
             f"to {READER}."
         )

@@ -15,6 +15,13 @@ Intensities by detector have ``version`` 4 and ``grid`` = "detectors", and no gr
 ``azimuthal_width`` of a DetectorMeasurement, and optionally ``psi`` and
 ``ki_over_kf_scaling``, 1 or 0. All else is as above.
 
+``energy_resolution`` may also be a group with the attribute ``kind``,
+"TabulatedResolution" with ``energy`` and ``sigma``, or "PolynomialResolution" with
+``coefficients`` and ``width`` ("sigma" or "fwhm"). In ``details`` the ``kind`` "list"
+is that of a dataset of texts, or of a group of things numbered from 0, "csr" that of a
+group of the parts of a sparse matrix. Files with any of these, or with the ``lattice``
+of a PathGrid, have ``version`` 5, with a grid or detectors.
+
 In version 2 there are neither ``units`` nor an AngleGrid, in version 1 also neither the
 two numbers nor ``quantity``, ``source`` and ``details``.
 
@@ -24,7 +31,6 @@ Arrays of NumPy under names, ``.npz``, are read as well.
 import inspect
 import io
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +47,12 @@ from skphonon.instrument import (
     SpectrumGrid,
 )
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
+from skphonon.io._details import (
+    read_details,
+    read_resolution,
+    write_details,
+    write_resolution,
+)
 from skphonon.io._hdf5 import (
     attribute,
     check_units,
@@ -50,14 +62,15 @@ from skphonon.io._hdf5 import (
     place,
     read_array,
     read_number,
-    read_text,
 )
 from skphonon.io._kinds import FORMAT, identify, open_as
 from skphonon.io._npz import read_npz
 
 __all__ = ["read_arrays", "write_arrays"]
 
-_VERSION, _VERSIONS = 3, ("1", "2", "3", "4")  # written, read
+_VERSION, _VERSIONS = 3, ("1", "2", "3", "4", "5")  # written, read
+_VERSION_OF_LISTS = 5
+_RESOLUTION = "energy_resolution"
 _DETECTORS, _VERSION_OF_DETECTORS = "detectors", 4
 _ANGLES = ("polar", "azimuthal", "polar_width", "azimuthal_width")
 _OPTIONAL = ("psi", "ki_over_kf_scaling")
@@ -84,10 +97,16 @@ _UNITS = {
     "temperature": "K",
     "energy_resolution": "meV",
 }
+_TABLE = "skphonon.io.to_pandas(measured).to_csv(path) writes a table."
+_OTHERS = {
+    ".npz": "numpy.savez(path, q=..., energy=..., intensity=...) writes that.",
+    ".npy": "numpy.save(path, measured.data) writes an array alone.",
+    **dict.fromkeys((".csv", ".tsv", ".txt", ".dat"), _TABLE),
+    **dict.fromkeys((".mat", ".json", ".pkl", ".xlsx", ".zip"), "Choose .h5."),
+}
 _NEEDED = {AngleGrid: {"incident_energy"}}  # beside the axes
 _TEXTS = ("quantity", "units", "source")
 _PAIRS = ("two_theta", "elevation")
-_DEEP = 4  # groups of details in one another
 
 
 def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
@@ -113,15 +132,16 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
         If the path is none, the grid is of another class or missing, or something is
         given beside a measurement.
     ValueError
-        If shapes do not fit together.
+        If shapes do not fit together, or the path has the ending of another format.
     OSError
         If the file cannot be written; one that was there before stays.
 
     Warns
     -----
     MeasurementWarning
-        If a file cannot keep a part of a measurement: a resolution that is a function,
-        or details that are neither numbers, texts, arrays nor mappings of these.
+        If a file cannot keep a part of a measurement: a resolution that is a function
+        of your own, or details that are neither numbers, texts, arrays, sparse matrices
+        nor mappings or lists of these.
 
     See Also
     --------
@@ -142,16 +162,22 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(
-            "path must be a str or path-like, and comes first: write_arrays(path, X); "
-            f"got {type(path).__name__}."
+            "path must be a str or path-like, and comes first: "
+            f"skphonon.io.write_arrays(path, X); got {type(path).__name__}."
+        )
+    ending = Path(path).suffix.lower()
+    if ending in _OTHERS:
+        raise ValueError(
+            f"path must have an ending of HDF5, such as .h5, got {ending!r}, which is "
+            f"another format. {_OTHERS[ending]}"
         )
     beside = any(each is not None for each in (grid, errors, temperature))
     if not isinstance(X, Measurement):
         if grid is None:
             raise TypeError(
                 "X must be a Measurement, or a grid be given with it; got "
-                f"{type(X).__name__} and no grid. Call write_arrays(path, X, grid), "
-                "the path first."
+                f"{type(X).__name__} and no grid. Call "
+                "skphonon.io.write_arrays(path, X, grid), the path first."
             )
         _check_class(grid)
         X = Measurement(X, grid, error=errors, temperature=temperature)
@@ -225,12 +251,15 @@ def read_arrays(path):
         if find(file, "errors") is not None:
             error = _rows(read_array(file, "errors", (len(data), *shape)))
         if find(file, "details") is not None:
-            details = _read_details(child_group(file, "details"))
+            details = read_details(child_group(file, "details"))
         known = {
             name: _read(file, name)
-            for name in ("temperature", "incident_energy", "energy_resolution")
+            for name in ("temperature", "incident_energy")
             if find(file, name) is not None
         }
+        if find(file, _RESOLUTION) is not None:
+            of_energy = read_resolution(file, _RESOLUTION)
+            known[_RESOLUTION] = of_energy or _read(file, _RESOLUTION)
         texts = {name: attribute(file, "", name) for name in _TEXTS}
         texts["source"] = texts["source"] or str(path)
         try:
@@ -272,14 +301,18 @@ def _write_measurement(file, measured):
                 images = grid.to_image(rows).reshape(len(rows), *_image_shape(grid))
             file.create_dataset(name, data=images, compression="gzip", shuffle=True)
     lost = []
-    for name in ("temperature", "incident_energy", "energy_resolution"):
+    for name in ("temperature", "incident_energy", _RESOLUTION):
         value = getattr(measured, name)
+        if name == _RESOLUTION and write_resolution(file, name, value):
+            continue
         if callable(value):
             lost.append(f"{name}, which is a function")
         elif value is not None:
             _write(file, name, np.asarray(value, dtype=float))
     if measured.details:
-        _write_details(file.create_group("details"), measured.details, lost)
+        write_details(file.create_group("details"), measured.details, lost)
+    if _is_new(file):
+        file.attrs["version"] = _VERSION_OF_LISTS
     if lost:
         warn_user(
             f"A file cannot keep {' and '.join(lost)}: give it to what is read, with "
@@ -288,38 +321,11 @@ def _write_measurement(file, measured):
         )
 
 
-def _write_details(group, details, lost):
-    for name, value in details.items():
-        kind = "" if isinstance(value, Mapping) else np.asarray(value).dtype.kind
-        if value is None:
-            continue
-        if not isinstance(name, str) or not name.strip(".") or "/" in name:
-            lost.append(f"details[{name!r}], a name that files have no place for")
-        elif isinstance(value, Mapping):
-            _write_details(group.create_group(name), value, lost)
-        elif isinstance(value, str):
-            group[name] = np.bytes_(value.encode())
-        elif kind and kind in "fiub":
-            packed = {"compression": "gzip", "shuffle": True} if np.ndim(value) else {}
-            group.create_dataset(name, data=value, **packed)
-        else:
-            lost.append(f"details[{name!r}], which is {type(value).__name__}")
-
-
-def _read_details(group, depth=0):
-    if depth > _DEEP:
-        raise ValueError(
-            f"{place(group)} must hold at most {_DEEP} groups in one another."
-        )
-    details = {}
-    for name in names(group):
-        found = find(group, name)
-        if isinstance(found, h5py.Group):
-            details[name] = _read_details(found, depth + 1)
-        else:
-            text = read_text(group, name)
-            details[name] = _value(read_array(group, name)) if text is None else text
-    return details
+def _is_new(file):
+    """Tell whether a file holds what earlier versions would not understand."""
+    found = file.visititems(lambda _, part: True if "kind" in part.attrs else None)
+    path = file.attrs["grid"] == b"PathGrid" and "grid/lattice" in file
+    return bool(found or path)
 
 
 def _image_shape(grid):

@@ -146,7 +146,7 @@ def read_dave(
     if name == "two_theta" and incident_energy is None:
         raise ValueError(
             f"The groups of {path} are scattering angles, so that incident_energy must "
-            "be known. Pass incident_energy=..., in meV, to read_dave."
+            "be known. Pass incident_energy=..., in meV, to skphonon.io.read_dave."
         )
     return measured_image(
         data.T,
@@ -203,13 +203,13 @@ def _energy_factor(path, label, unit, wanted):
     if not wanted and not re.search(r"energy|deltae|\bw\b|omega|\be\b", label):
         raise ValueError(
             f"{path} must have energies first, got {label or 'no label'!r}. Pass "
-            "energy_unit=... to read_dave if these are energies."
+            "energy_unit=... to skphonon.io.read_dave if these are energies."
         )
     if unit not in _MEV:
         raise ValueError(
             f"The unit of the energies in {path} must be known, got "
             f"{unit or 'none'!r}. "
-            "Pass energy_unit=..., such as 'meV' or 'ueV', to read_dave."
+            "Pass energy_unit=..., such as 'meV' or 'ueV', to skphonon.io.read_dave."
         )
     return _MEV[unit]
 
@@ -222,7 +222,7 @@ def _meaning(path, label, unit, wanted):
         raise ValueError(
             f"The groups of {path} must be of Q, got those of its square, {label!r}. "
             "Write their roots into the file, in 1/Angstrom, and Q as their heading; "
-            "or pass axis='q' to read_dave if they are Q already."
+            "or pass axis='q' to skphonon.io.read_dave if they are Q already."
         )
     if name is None:
         for each, units in _UNITS.items():
@@ -232,7 +232,7 @@ def _meaning(path, label, unit, wanted):
         raise ValueError(
             f"The groups of {path} must be momentum transfers or scattering angles, in "
             f"a known unit, got {label or 'no label'!r} in {unit or 'no unit'!r}. Pass "
-            "axis='q' (in 1/Angstrom) or axis='two_theta' (in degrees) to read_dave if "
-            "they are."
+            "axis='q' (in 1/Angstrom) or axis='two_theta' (in degrees) to "
+            "skphonon.io.read_dave if they are."
         )
     return name, _UNITS[name].get(unit, 1.0)

@@ -12,13 +12,16 @@ from skphonon.instrument.measurement import (
     MeasurementWarning,
     require_grid,
 )
+from skphonon.io._crystal_axes import axes_of, on_crystal
 from skphonon.io._labels import (
+    MARK_OF_TABLES,
     Label,
     deviations,
     factor,
     label,
     monitor_beside,
     undivided,
+    unused,
 )
 from skphonon.io._points import axis_of, image_of
 
@@ -29,7 +32,7 @@ _TOLD = ("quantity", "units", "incident_energy", "temperature", "energy_resoluti
 _ANGLE, _SPECTRUM = "two_theta", "spectrum"
 _REPEAT = "repeat"  # number of a wavevector among equal ones
 _CRYSTAL = "crystal_grid"  # in attrs
-_SAME = 1e-4  # of the step of an axis: rounding
+_LATTICE = "lattice"  # of a path, in attrs
 _WHERE = "The table"
 
 
@@ -47,12 +50,13 @@ def to_pandas(measurement, *, pivot=None):
     Returns
     -------
     pandas.DataFrame
-        With the columns ``spectrum`` (its number, if there are several), ``energy`` in
+        With the index ``pixel``, by which :func:`read_text` knows such a table, and the
+        columns ``spectrum`` (its number, if there are several), ``energy`` in
         meV, ``q`` in 1/Angstrom (or ``h``, ``k`` and ``l`` in r.l.u., or ``two_theta``
         in degrees), ``intensity`` and, if there are any, ``error``; NaN where nothing
         was measured. If wavevectors of a path are repeated, ``repeat`` numbers equal
-        ones from 0. The other facts are in its ``attrs``, among them the axes of a
-        crystal, its lattice and how it was turned.
+        ones from 0. The other facts are in its ``attrs``, among them the lattice of
+        wavevectors, and of a crystal its axes and how it was turned.
 
     Raises
     ------
@@ -69,12 +73,12 @@ def to_pandas(measurement, *, pivot=None):
     >>> from skphonon import Measurement
     >>> from skphonon.io import to_pandas
     >>> measured = Measurement.from_arrays([1.0, 2.0], [5.0, 10.0], [[1, 2], [3, 4]])
-    >>> to_pandas(measured)
-       energy    q  intensity
-    0     5.0  1.0        1.0
-    1     5.0  2.0        2.0
-    2    10.0  1.0        3.0
-    3    10.0  2.0        4.0
+    >>> to_pandas(measured).reset_index()
+       pixel  energy    q  intensity
+    0      0     5.0  1.0        1.0
+    1      1     5.0  2.0        2.0
+    2      2    10.0  1.0        3.0
+    3      3    10.0  2.0        4.0
     >>> to_pandas(measured, pivot="intensity")
     q       1.0  2.0
     energy
@@ -94,11 +98,9 @@ def to_pandas(measurement, *, pivot=None):
         }
     )
     if isinstance(measurement.grid, CrystalGrid):
-        frame.attrs[_CRYSTAL] = {
-            name: np.asarray(value).tolist()
-            for name, value in measurement.grid.settings().items()
-            if value is not None and name not in ("energy", "mask")
-        }
+        frame.attrs[_CRYSTAL] = axes_of(measurement.grid)
+    elif getattr(measurement.grid, _LATTICE, None) is not None:
+        frame.attrs[_LATTICE] = measurement.grid.lattice.tolist()
     return frame
 
 
@@ -124,8 +126,8 @@ def from_pandas(
     Parameters
     ----------
     frame : pandas.DataFrame
-        The table. Points may be missing and in any order. An image without names of
-        index and columns has energies as index.
+        The table. Points may be missing and in any order. In an image the names of
+        index or columns tell which are energies, or negative values.
     incident_energy : float, default=None
         Energy of the incoming neutrons in meV. This and all others are taken from
         ``frame.attrs`` if they are None and there.
@@ -152,7 +154,8 @@ def from_pandas(
     Warns
     -----
     MeasurementWarning
-        If counts stand beside those of a monitor, by which they were not divided.
+        If counts stand beside those of a monitor, by which they were not divided, or
+        no column is known to hold errors and some are not used.
 
     See Also
     --------
@@ -173,6 +176,11 @@ def from_pandas(
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(
             f"frame must be a DataFrame of pandas, got {type(frame).__name__}."
+            + (
+                " Turn the index into columns with reset_index()."
+                if isinstance(frame, pd.Series)
+                else ""
+            )
         )
     given = {
         "incident_energy": incident_energy,
@@ -186,7 +194,7 @@ def from_pandas(
         name: frame.attrs.get(name) if value is None else value
         for name, value in given.items()
     }
-    told[_CRYSTAL] = frame.attrs.get(_CRYSTAL)
+    told |= {name: frame.attrs.get(name) for name in (_CRYSTAL, _LATTICE)}
     columns = _by_meaning(frame)
     if "intensity" not in columns:
         return _from_image(frame, told)
@@ -194,6 +202,14 @@ def from_pandas(
     monitor = monitor_beside([str(each) for each in frame.columns], counts)
     if monitor:
         warn_user(undivided("the table", monitor, counts), MeasurementWarning)
+    others = [str(name) for name in frame.columns if not label(name).meaning]
+    said = unused(others, columns)
+    if said:
+        warn_user(
+            f"{_WHERE} has {said}. Rename the column of errors to 'error', or drop "
+            "what does not matter.",
+            MeasurementWarning,
+        )
     return _from_rows(columns, told)
 
 
@@ -213,7 +229,8 @@ def _rows(measurement):
     columns["intensity"] = np.ravel(measurement.data)
     if measurement.error is not None:
         columns["error"] = np.ravel(measurement.error)
-    return pd.DataFrame(columns)
+    frame = pd.DataFrame(columns)
+    return frame.rename_axis(index=MARK_OF_TABLES)
 
 
 def _image(measurement, pivot):
@@ -327,6 +344,8 @@ def _from_image(frame, told):
         _is_place(*each)
         for each in zip((frame.index, frame.columns), named, strict=True)
     ]
+    if not any(places) and "energy" not in (each.meaning for each in named):
+        named = _by_sign(frame, named)
     if "energy" == named[1].meaning or (places[0] and not places[1]):
         turned, frame, named = True, frame.T, named[::-1]
     if isinstance(frame.index, pd.MultiIndex) and turned:
@@ -350,6 +369,24 @@ def _from_image(frame, told):
     return _measurement(q * scale, energy, image, columns=axis, told=told)
 
 
+def _by_sign(frame, named):
+    """Return labels of an image without names, by the negative values of one axis."""
+    negative = []
+    for axis in (frame.index, frame.columns):
+        try:
+            negative.append(bool((np.asarray(axis, dtype=float) < 0).any()))
+        except (TypeError, ValueError):
+            return named  # no image
+    if negative[0] == negative[1]:
+        raise ValueError(
+            f"{_WHERE} must tell which axis holds energies, got an image without names "
+            "of index and columns. Name them: frame.rename_axis(index='energy', "
+            "columns='q'), or the other way round."
+        )
+    energy = label("energy")
+    return [energy, named[1]] if negative[0] else [named[0], energy]
+
+
 def _is_place(levels, said):
     """Tell whether an axis of a frame is one of Q, of angles or of wavevectors."""
     return (
@@ -359,38 +396,15 @@ def _is_place(levels, said):
 
 def _measurement(q, energy, intensity, error=None, *, columns, told):
     angles = {_ANGLE: q} if columns == _ANGLE else {}
-    crystal = told.pop(_CRYSTAL, None)
+    crystal, lattice = (told.pop(name, None) for name in (_CRYSTAL, _LATTICE))
     measured = Measurement.from_arrays(
         None if angles else q, energy, intensity, error, **angles, **told
     )
     if np.ndim(q) == 2 and isinstance(crystal, Mapping):
-        return _on_crystal(measured, crystal)
+        return on_crystal(measured, crystal)
+    if np.ndim(q) == 2 and lattice is not None:
+        return measured.replace(grid=measured.grid.replace(lattice=lattice))
     return measured
-
-
-def _on_crystal(measured, axes):
-    """Return the points of a path on the grid of a crystal, if they all lie there."""
-    path = measured.grid
-    grid = CrystalGrid(path.energy, **axes)
-    steps = path.wavevectors @ np.linalg.inv(grid.directions())
-    place, shape = np.zeros(len(steps), dtype=np.intp), grid.volume_shape[1:]
-    for part, name in zip(steps.T, "hkl", strict=True):
-        centres = np.atleast_1d(getattr(grid, name))
-        nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, part)
-        size = np.diff(centres).min() if len(centres) > 1 else 1.0
-        if (np.abs(part - centres[nearest]) > _SAME * size).any():
-            return measured
-        place = place * len(centres) + nearest
-    if len(np.unique(place)) < len(place):
-        return measured
-    changes = {}
-    for name, rows in (("data", measured.data), ("error", measured.error)):
-        if rows is not None:
-            images = np.full((len(rows), len(path.energy), np.prod(shape)), np.nan)
-            images[..., place] = path.to_image(rows)
-            changes[name] = images.reshape(len(rows), -1)
-    mask = np.isfinite(changes["data"]).any(axis=0).reshape(grid.shape)
-    return measured.replace(grid=grid.replace(mask=mask), **changes)
 
 
 def _factor(said: Label, axis):

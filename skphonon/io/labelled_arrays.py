@@ -1,17 +1,19 @@
 """Measurements as labelled arrays of scipp, and back."""
 
+import json
 from functools import reduce
 from operator import or_
 
 import numpy as np
 
 from skphonon._warnings import warn_user
-from skphonon.instrument import AngleGrid
+from skphonon.instrument import AngleGrid, CrystalGrid
 from skphonon.instrument.measurement import (
     Measurement,
     MeasurementWarning,
     require_grid,
 )
+from skphonon.io._crystal_axes import axes_of, on_crystal
 from skphonon.io._labels import label
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 
@@ -19,6 +21,7 @@ __all__ = ["from_scipp", "to_scipp"]
 
 _ENERGY, _Q, _ANGLE, _SPECTRUM = "energy_transfer", "Q", "two_theta", "spectrum"
 _WAVEVECTOR = "wavevector"  # dimension of points of a path
+_LATTICE, _CRYSTAL = "lattice", "crystal_grid"
 _SCALARS = {
     "incident_energy": ("incident_energy", "Ei", "ei"),
     "temperature": ("temperature", "sample_temperature"),
@@ -44,7 +47,9 @@ def to_scipp(measurement):
     scipp.DataArray
         With the dimensions ``spectrum`` (if there are several), ``energy_transfer`` in
         meV and ``Q`` in 1/Angstrom, ``two_theta`` in degrees or ``wavevector`` (with
-        the coordinates h, k and l); errors as variances; what was not measured is NaN
+        the coordinates h, k and l, and ``lattice``, a scalar of three vectors in rows
+        in Angstrom, if it is known; the axes of a crystal and how it was turned are in
+        a text, ``crystal_grid``); errors as variances; what was not measured is NaN
         and masked; ``incident_energy``, ``temperature`` and ``energy_resolution`` are
         coordinates, and so are the texts ``quantity`` and ``source``, which scipp drops
         where two arrays differ in them. Units that scipp does not know, and details,
@@ -101,9 +106,15 @@ def to_scipp(measurement):
             coords[name] = sc.array(dims=[_SPECTRUM], values=value, unit=unit)
         elif value is not None:
             coords[name] = sc.scalar(float(np.ravel(value)[0]), unit=unit)
-    texts = [name for name in _TEXTS if getattr(measurement, name)]
-    for name in texts:
-        coords[name] = sc.scalar(getattr(measurement, name))
+    texts = {name: getattr(measurement, name) for name in _TEXTS}
+    if isinstance(grid, CrystalGrid):
+        texts[_CRYSTAL] = json.dumps(axes_of(grid))
+    texts = {name: text for name, text in texts.items() if text}
+    coords |= {name: sc.scalar(text) for name, text in texts.items()}
+    if getattr(grid, _LATTICE, None) is not None:
+        coords[_LATTICE] = sc.spatial.linear_transform(
+            value=grid.lattice, unit="angstrom"
+        )
     data = sc.array(
         dims=dims,
         values=images if several else images[0],
@@ -149,7 +160,8 @@ def from_scipp(
     Returns
     -------
     Measurement
-        On a :class:`SpectrumGrid`, :class:`AngleGrid` or :class:`PathGrid`.
+        On a :class:`SpectrumGrid`, :class:`AngleGrid` or :class:`PathGrid`; points of
+        a crystal that :func:`to_scipp` made are on a :class:`CrystalGrid` again.
 
     Raises
     ------
@@ -214,7 +226,7 @@ def from_scipp(
         if not told[each] and coord is not None and str(coord.dtype) == "string":
             told[each] = None if coord.dims else coord.value
     angles = {_ANGLE: places} if name == _ANGLE else {}
-    return Measurement.from_arrays(
+    measured = Measurement.from_arrays(
         None if angles else places,
         energy,
         values,
@@ -222,6 +234,37 @@ def from_scipp(
         **angles,
         **told,
     )
+    return _of_crystal(sc, array, measured) if np.ndim(places) == 2 else measured
+
+
+def _of_crystal(sc, array, measured):
+    """Return a measurement on the grid of a crystal, or with the lattice of a path."""
+    text, lattice = (array.coords.get(name) for name in (_CRYSTAL, _LATTICE))
+    if text is not None and str(text.dtype) == "string" and not text.dims:
+        try:
+            axes = json.loads(text.value)
+        except ValueError as error:
+            raise ValueError(
+                f"The coordinate {_CRYSTAL} must be that of to_scipp, got a text that "
+                f"begins {text.value[:40]!r}. Drop it with array.drop_coords."
+            ) from error
+        found = on_crystal(measured, axes)
+        if found is not measured:
+            return found
+    if lattice is None:
+        return measured
+    if str(lattice.dtype) != "linear_transform3" or lattice.dims:
+        raise ValueError(
+            f"The coordinate {_LATTICE} must hold three vectors in rows, as "
+            "scipp.spatial.linear_transform makes it, got type "
+            f"{lattice.dtype}. Drop it with array.drop_coords, or make it one."
+        )
+    try:
+        vectors = lattice.value * float(sc.scalar(1.0, unit=lattice.unit).to(
+            unit="angstrom").value)  # fmt: skip
+    except sc.UnitError as error:
+        raise _unknown(lattice, _LATTICE, "angstrom") from error
+    return measured.replace(grid=measured.grid.replace(lattice=vectors))
 
 
 def _scipp(caller):

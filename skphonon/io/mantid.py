@@ -260,7 +260,7 @@ def _own_normalization(entry):
         raise ValueError(
             f"{place(entry, 'visual_normalization')} must be 0, 1 or 2, got "
             f"{number:g}. Pass normalization, one of {', '.join(_NORMALIZATIONS)}, to "
-            "read_mdhisto."
+            "skphonon.io.read_mdhisto."
         )
     return _NORMALIZATIONS[int(number)]
 

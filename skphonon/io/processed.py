@@ -225,7 +225,7 @@ def _image(values, errors, along, across, settings, entry):
 
 def _incident_energy_missing(entry, settings):
     logs = settings["details"].get("logs", "no logs")
-    advice = "Pass incident_energy=... to read_processed."
+    advice = "Pass incident_energy=... to skphonon.io.read_processed."
     if is_indirect(entry):
         advice = "Rebin an indirect geometry with SofQW."
     return ValueError(

@@ -76,7 +76,9 @@ def reduce_powder(
         is the same. Data are NaN where no detector contributes, errors also where they
         are 0, for want of counts. The grid has the bins, the incident energy, and as
         mask what was measured; ``details["weights"]``, of the shape of the data, are
-        the sums of weights, in sr meV, neutrons meV per intensity, or meV. With
+        the sums of weights, in sr meV, neutrons meV per intensity, or meV;
+        ``details["calibration"]`` is that of the runs, ``details["calibrations"]`` by
+        number from 1 where theirs differ. With
         `covariance`, ``details["covariance"]`` is a sparse matrix of shape (n_pixels,
         n_pixels), with 0 in rows of pixels that were not measured.
 

@@ -127,11 +127,12 @@ def read_spe(
         heading, across, energy = _axes(lines)
         if detectors is None:
             grid = grid or _meaning(path, heading, across, energy, incident_energy)
+            _require_borders(path, grid, across)
         angles = None if detectors is None else _table(path, detectors, across)
         if incident_energy is None and grid != "q":
             raise ValueError(
                 f"The incident energy of {path} must be known, and SPE files do not "
-                "tell it. Pass incident_energy=..., in meV, to read_spe."
+                "tell it. Pass incident_energy=..., in meV, to skphonon.io.read_spe."
             )
         data, errors = _spectra(lines, len(across) - 1, len(energy) - 1)
     settings = {
@@ -237,8 +238,28 @@ def _meaning(path, heading, across, energy, incident_energy):
     raise ValueError(
         f"The scattering angles of the {n_spectra} spectra of {path} must be known, "
         f"and its Phi Grid holds {found}. Pass detectors=..., the .phx or .par file of "
-        "these spectra, to read_spe; or grid='two_theta' or grid='q' if the grid has "
-        "the borders of these."
+        "these spectra, to skphonon.io.read_spe"
+        + (
+            "; or grid='two_theta' or grid='q' if the grid has the borders of these."
+            if rising
+            else "."
+        )
+    )
+
+
+def _require_borders(path, grid, across):
+    """Refuse a first grid that holds no borders of bins."""
+    steps = np.diff(across)
+    if np.isfinite(across).all() and ((steps > 0).all() or (steps < 0).all()):
+        return
+    found = f"{across[0]:g} throughout"
+    if steps.any():
+        found = f"{across[0]:g}, {across[1]:g} ... {across[-1]:g}"
+    raise ValueError(
+        f"The Phi Grid of {path} must hold increasing borders of bins for grid="
+        f"{grid!r}, got {found}: it does not tell where the spectra were measured. "
+        "Pass detectors=..., their .phx or .par file, to skphonon.io.read_spe, or "
+        "their axes and intensities to skphonon.Measurement.from_arrays."
     )
 
 
@@ -248,7 +269,7 @@ def _multiply_by_ki_over_kf(data, errors, energy, settings, path):
     if incident is None:
         raise ValueError(
             f"The incident energy of {path} must be known to multiply by ki/kf. Pass "
-            "incident_energy=..., in meV, to read_spe."
+            "incident_energy=..., in meV, to skphonon.io.read_spe."
         )
     centres = energy.centres(data.shape[1])
     below = centres < incident  # others are left out

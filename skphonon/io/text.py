@@ -15,6 +15,7 @@ from skphonon._warnings import warn_user
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.io._kinds import identify, require_kind
 from skphonon.io._labels import (
+    MARK_OF_TABLES,
     Label,
     factor,
     incident_energy_in,
@@ -28,6 +29,7 @@ from skphonon.io._text_layouts import (
     column_labels,
     read_image,
     read_points,
+    warn_of_unused,
 )
 
 __all__ = ["read_text"]
@@ -68,9 +70,9 @@ def read_text(
     Fortran, lines of comments and of names are found. Missing values, such as
     ``nan``, ``NA``, ``--`` or an empty cell, become NaN. What a text does not tell is
     asked for by the name of an argument. A table that :func:`to_pandas` made and pandas
-    wrote, known by its columns ``energy``, ``q`` (or ``h``, ``k``, ``l``),
-    ``intensity`` and perhaps ``error`` in this order, is in meV and 1/Angstrom unless
-    it says otherwise.
+    wrote with its index, known by the columns ``pixel``, ``energy``, ``q`` (or ``h``,
+    ``k``, ``l``), ``intensity`` and perhaps ``error`` in this order, is in meV and
+    1/Angstrom unless it says otherwise.
 
     Parameters
     ----------
@@ -127,8 +129,9 @@ def read_text(
     -----
     MeasurementWarning
         If a unit given is another than that in the text, counts stand beside those of
-        a monitor, by which they were not divided, or intensities lie where no neutron
-        of the incident energy can arrive.
+        a monitor, by which they were not divided, no column is known to hold errors
+        and some are not used, or intensities lie where no neutron of the incident
+        energy can arrive.
 
     See Also
     --------
@@ -161,6 +164,8 @@ def read_text(
         found = read_image(path, table, rows, q, energy)
     else:
         found = read_points(path, table, labels, q, energy)
+        if columns is None:
+            warn_of_unused(path, table, found)
     factors = _factors(path, found, text, (energy_unit, q_unit), (energy, q), own)
     _require_same_units(path, table, factors, (energy_unit, q_unit), (energy, q))
     error = found.error
@@ -253,13 +258,14 @@ def _is_own(line, delimiter, path):
     if delimiter is None:
         return False
     found = [cell.strip().strip('"') for cell in line.split(delimiter)]
-    found = found[not found[0] :]  # perhaps after an index without a name
+    marked = found[0] == MARK_OF_TABLES
+    found = found[marked or not found[0] :]
     if found[:1] == ["spectrum"] and found[1:] in _OWN:
         raise ValueError(
             f"{path} must hold one spectrum, got a table of several, with a column "
             "'spectrum'. Read it with skphonon.io.from_pandas(pandas.read_csv(path))."
         )
-    return found in _OWN
+    return marked and found in _OWN
 
 
 def _temperature(text, given):

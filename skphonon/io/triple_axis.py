@@ -73,7 +73,8 @@ def read_triple_axis(
     -------
     Measurement
         Of one spectrum on a :class:`PathGrid`; wavevectors are in the order in which
-        they were measured. `incident_energy` is that of a fixed one. `quantity` is
+        they were measured, in r.l.u. of its `lattice`, that of the files if they tell
+        it. `incident_energy` is that of a fixed one. `quantity` is
         "sqe" if the final energy was fixed, else None: then the intensities must be
         multiplied by :math:`k_i/k_f` first. In `details` are, if known,
 
@@ -159,7 +160,7 @@ def read_triple_axis(
     to_sqe = final and (normalization == "monitor" or incident)
     return Measurement(
         sums["counts"] * scale,
-        grid.replace(mask=seen.reshape(grid.shape)),
+        grid.replace(mask=seen.reshape(grid.shape), lattice=common.get("lattice")),
         error=np.sqrt(np.maximum(sums["counts"], 1)) * scale,
         quantity="sqe" if to_sqe else None,
         units=f"counts per {reference:g} {_UNITS[normalization]}",
@@ -205,13 +206,13 @@ def _counted(scans, counts, normalization):
             raise ValueError(
                 f"Scans such as {scans[0].path} must have finite {name} of at least 0, "
                 f"got {found[name].min():g}. Read tables of corrected counts with "
-                "read_text."
+                "skphonon.io.read_text."
             )
     if not (found[normalization] > 0).any():
         other = _NORMALIZATIONS[normalization == "monitor"]
         raise ValueError(
             f"Scans such as {scans[0].path} must have {normalization} above 0, got "
-            f"none. Pass normalization={other!r} to read_triple_axis."
+            f"none. Pass normalization={other!r} to skphonon.io.read_triple_axis."
         )
     return found
 

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skphonon._validation import wavevector_rows
 from skphonon.instrument.background import polynomial
 from skphonon.instrument.grid import energy_edges
 from skphonon.physics.dynamical_matrix import BondPairs, DynamicalMatrices, dipole_term
@@ -23,6 +22,7 @@ from skphonon.simulation._crystal_points import (
     fold,
     on_centres,
 )
+from skphonon.simulation._grid_cells import cell_multiple, reduced_wavevectors
 from skphonon.simulation._kernels import (
     OF_ENERGY,
     distinct_rows,
@@ -40,7 +40,6 @@ __all__ = ["Group", "Plan", "Samples", "Thermal", "make_plan", "make_thermal"]
 Array = NDArray[np.float64]
 
 _LINE_STEPS = 8  # points of the energy axis in a width: single lines err by 1e-5
-_ALIKE = 0.05  # by which a cell of the grid may differ from one of the model, relative
 
 
 class Group(NamedTuple):
@@ -93,7 +92,7 @@ def make_plan(simulator, q_resolution, thermal: Thermal) -> Plan:
     """Build a plan for one resolution in Q, as the parameter of the simulator is."""
     model, mask = simulator.model, simulator.grid.mask
     reciprocal = model.reciprocal_lattice()
-    given = _reduced(simulator)
+    given = reduced_wavevectors(simulator)
     seen = np.flatnonzero(mask.any(axis=0))
     moves, shares = cloud(_covariance(simulator, q_resolution), simulator.q_samples)
     wavevectors = given[seen, None] + moves @ np.linalg.inv(reciprocal)
@@ -238,38 +237,15 @@ def _approaches(simulator):
             "q_direction must be three finite numbers in r.l.u., not all zero, got "
             f"{given!r}."
         )
-    reduced = direction @ np.linalg.inv(_multiple(simulator)).T
+    reduced = direction @ np.linalg.inv(cell_multiple(simulator)).T
     return (reduced @ simulator.model.reciprocal_lattice())[None], np.ones(1)
-
-
-def _reduced(simulator):
-    """Return wavevectors of the grid in units of the reciprocal cell of the model."""
-    wavevectors = wavevector_rows(simulator.grid.wavevectors)
-    return wavevectors @ np.linalg.inv(_multiple(simulator)).T
-
-
-def _multiple(simulator):
-    """Return the cell of the grid in units of that of the model, integers in rows."""
-    lattice = getattr(simulator.grid, "lattice", None)
-    if lattice is None:
-        return np.eye(3)
-    lattice, own = np.asarray(lattice, dtype=float), simulator.model.cell.cell
-    multiple = np.rint(lattice @ np.linalg.inv(own))
-    misfit = np.linalg.norm(lattice - multiple @ own, axis=1)
-    if (misfit > _ALIKE * np.linalg.norm(lattice, axis=1)).any():
-        raise ValueError(
-            "The lattice of the grid must be that of the model or a multiple of it, "
-            f"within 5 % and in the same Cartesian axes; got {lattice.tolist()} for a "
-            f"model with {own.tolist()}. Turn the one into the axes of the other."
-        )
-    return multiple
 
 
 def _covariance(simulator, q_resolution):
     """Return the covariance, 1/Angstrom^2, of the resolution and of averaged voxels."""
     grid = simulator.grid
     directions = grid.directions() if hasattr(grid, "directions") else np.eye(3)
-    reduced = directions @ np.linalg.inv(_multiple(simulator)).T
+    reduced = directions @ np.linalg.inv(cell_multiple(simulator)).T
     axes = reduced @ simulator.model.reciprocal_lattice()
     lengths = np.linalg.norm(axes, axis=1)
     widths = np.asarray(q_resolution, dtype=float)

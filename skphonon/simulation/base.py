@@ -9,6 +9,7 @@ from skphonon._versioned import VersionedEstimator
 from skphonon.instrument.measurement import simulator_settings
 from skphonon.instrument.nuisance import check_derivatives, range_table, value_table
 from skphonon.physics.stability import searching
+from skphonon.simulation._grid_cells import warn_of_cell
 from skphonon.simulation._plausible import warn_of_elastic_line, warn_of_energies
 
 __all__ = ["ModelSimulator", "PhononSimulator", "Simulator"]
@@ -145,17 +146,20 @@ class ModelSimulator(Simulator):
         ------
         ValueError
             If the measurement lacks what is not given, has several temperatures, or no
-            grid yet.
+            grid yet; or if the lattice of its grid does not fit the model.
 
         Warns
         -----
         MeasurementWarning
             If the energies of a powder look like those of another unit, or its images
-            transposed: the profile of intensity in energy tells.
+            transposed: the profile of intensity in energy tells. If the grid of a
+            crystal tells no lattice and the model has a primitive cell, or a lattice
+            with edges more than 3 % away from the model's.
         """
         settings = {**cls._of_a_measurement, **settings}
         given = simulator_settings(measurement, cls, settings)
         simulator = cls(model, given.pop("grid", measurement.grid), **given)
+        warn_of_cell(simulator)
         warn_of_elastic_line(simulator, measurement)
         warn_of_energies(simulator, measurement)
         return simulator

@@ -51,10 +51,10 @@ class SingleCrystalSimulator(PhononSimulator):
     model : ForceConstantModel
         The crystal and its named force constants.
     grid : CrystalGrid or PathGrid
-        Energies, which may be of both signs, and wavevectors: those of a
-        :class:`CrystalGrid` in r.l.u. of its `lattice`, if it has one; others in units
-        of the reciprocal lattice of the model, which is that of a primitive cell where
-        the model comes from phonopy.
+        Energies, which may be of both signs, and wavevectors in r.l.u. of the `lattice`
+        of the grid, that of the model or a multiple of it; without one in units of the
+        reciprocal lattice of the model, which is that of a primitive cell where the
+        model comes from phonopy.
     temperature : float, default=300.0
         Temperature of the sample in K.
     energy_resolution : float or callable

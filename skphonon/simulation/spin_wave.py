@@ -18,9 +18,9 @@ import numpy as np
 from skphonon._validation import (
     StrOptions,
     at_least,
-    wavevector_rows,
 )
 from skphonon.instrument.resolution import resolve_widths
+from skphonon.simulation._grid_cells import reduced_wavevectors
 from skphonon.simulation.base import ModelSimulator
 
 __all__ = ["SpinWaveSimulator"]
@@ -43,8 +43,9 @@ class SpinWaveSimulator(ModelSimulator):
     model : SpinWaveModel
         The magnet and its named constants.
     grid : PathGrid or CrystalGrid
-        Energies, which may be of both signs, and wavevectors in r.l.u. of the model's
-        lattice.
+        Energies, which may be of both signs, and wavevectors in r.l.u. of the `lattice`
+        of the grid, which is that of the model or a multiple of it in the same axes; of
+        the model's lattice where the grid has none.
     energy_resolution : float or callable
         Standard deviation in meV of a Gaussian resolution: a constant, or a function
         of energy transfer (an array in meV), as for
@@ -132,7 +133,7 @@ class SpinWaveSimulator(ModelSimulator):
             As from :meth:`SpinWaveModel.is_stable`, on its mesh and at the wavevectors
             of the grid.
         """
-        at_grid = self.model.is_stable(parameters, self.grid.wavevectors)
+        at_grid = self.model.is_stable(parameters, reduced_wavevectors(self))
         return at_grid & self.model.is_stable(parameters)
 
     def _simulate(self, rows, table, ranges):
@@ -196,7 +197,7 @@ class SpinWaveSimulator(ModelSimulator):
 
     def _points(self, q_resolution):
         """Return points about each wavevector, and the share that each has."""
-        wavevectors = wavevector_rows(self.grid.wavevectors)
+        wavevectors = reduced_wavevectors(self)
         axes = self.model.dispersive_axes()
         if q_resolution == 0 or not len(axes):
             return wavevectors, np.ones(1)

@@ -38,7 +38,7 @@ def test_a_run_is_one(run):
 
 def test_a_run_has_no_grid_yet(run):
     with pytest.raises(
-        ValueError, match=r"measurement of a must have a grid, .* reduce_powder or"
+        ValueError, match=r"measurement of a must have a grid, .*reduce_powder or"
     ):
         require_grid(run)
 

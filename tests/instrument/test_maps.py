@@ -297,3 +297,62 @@ def test_html_has_facts_and_a_picture(powder):
     many = Measurement(np.ones((6, powder.grid.n_pixels)), SpectrumGrid(ENERGY, Q))
     assert "2 more spectra are not shown" in many._repr_html_()
     assert "detectors" in detectors()._repr_html_()
+
+
+def test_a_cut_of_one_bin_is_a_curve():
+    """Over what it has several bins of, with its errors."""
+    grid = CrystalGrid([12.0], 0.5, np.arange(5.0), 0.5)
+    cut = Measurement(np.arange(5.0), grid, error=np.ones(5), units="barn")
+    (curve,) = map_of(cut).curves
+    assert_allclose(curve.x, np.arange(5))
+    assert_allclose((curve.intensity, curve.error), (np.arange(5), np.ones(5)))
+    assert curve.name == "11.5 to 12.5 meV"
+    assert map_of(cut).rows == "intensity (barn)"
+    assert "data:image/png" in cut._repr_html_()
+    rows = np.arange(8.0)
+    line = Measurement(rows, SpectrumGrid(ENERGY, [1.5]), error=rows)
+    (curve,) = map_of(line).curves
+    assert_allclose((curve.x, curve.error), (ENERGY, rows))
+    assert curve.name.endswith("1 to 2")
+    assert map_of(line).label == "energy transfer (meV)"
+
+
+def test_axes_of_a_cut_are_named_by_their_directions():
+    """No h of a row of the projection that is another one."""
+    grid = CrystalGrid(
+        ENERGY, [-0.7, -0.4], np.arange(5.0), 0.5,
+        projection=[[1, 1, 0], [0, 0, 1], [1, -1, 0]],
+    )  # fmt: skip
+    cut = Measurement(np.ones(grid.n_pixels), grid)
+    assert map_of(cut).label.endswith("mean over [1,1,0] -0.7 to -0.4, [1,-1,0] 0.5")
+    told = cut.describe()
+    assert told["along [1, 1, 0]"] == "-0.7 to -0.4 r.l.u., 2 bins"
+    assert told["along [0, 0, 1]"] == "0 to 4 r.l.u., 5 bins"
+    assert not {"h", "k", "l"} & set(told.index)
+
+
+def test_long_labels_stay_on_the_picture(powder):
+    title = "A long title of a measurement of silicon and of much more, at 300 K"
+    long = "mean over the directions of a crystal, " * 3
+    display = SpectrumMapDisplay.from_measurements(powder[0], [title])
+    display.data = [display.data[0]._replace(label=long, units="barn/sr/meV")]
+    figure = display.plot().figure_
+    figure.draw_without_rendering()
+    ax, bar = figure.axes
+    assert bar.get_ylabel() == "intensity (barn/sr/meV)"
+    frame = figure.bbox
+    for text in (ax.title, ax.xaxis.label):
+        box = text.get_window_extent()
+        assert box.x0 >= frame.x0
+        assert box.x1 <= frame.x1
+
+
+def test_a_legend_covers_no_point():
+    grid = PathGrid(ENERGY, np.eye(3)[:2])
+    one = Measurement(np.ones(16), grid, details={"scans": {"1": {"file": "a"}}})
+    figure = one.plot().figure_
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    legend = ax.get_legend().get_window_extent()
+    assert legend.x0 >= ax.get_window_extent().x1
+    assert legend.x1 <= figure.bbox.x1

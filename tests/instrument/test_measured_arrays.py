@@ -182,3 +182,16 @@ def test_what_does_not_fit_is_named(change, message):
     given = {"q": Q, "energy": ENERGY, "intensity": IMAGE} | change
     with pytest.raises(ValueError, match=message):
         Measurement.from_arrays(**given)
+
+
+@pytest.mark.parametrize("dtype", [float, np.float32])
+def test_the_mark_of_spe_files_is_nan(dtype):
+    image = np.ones((3, 2), dtype)
+    image[1, 1] = -1e30
+    with pytest.warns(MeasurementWarning, match="in 1 of 6 pixels: they") as caught:
+        found = Measurement.from_arrays([1.0, 2.0], [1, 2, 3], image, image)
+    assert len(caught) == 1
+    assert_array_equal(np.isnan(found.data), [[0, 0, 0, 1, 0, 0]])
+    assert_array_equal(np.isnan(found.error), [[0, 0, 0, 1, 0, 0]])
+    with pytest.warns(MeasurementWarning, match="data must be NaN where nothing"):
+        Measurement(image.ravel(), found.grid)

@@ -4,9 +4,11 @@ import h5py
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from scipy.sparse import csr_array, issparse
 
 from skphonon import CrystalGrid, Measurement, PathGrid, SpectrumGrid
 from skphonon.instrument import AngleGrid, DetectorMeasurement, MeasurementWarning
+from skphonon.instrument.resolution import PolynomialResolution, TabulatedResolution
 from skphonon.io import read, read_arrays, write_arrays
 
 ENERGY, Q = np.array([10.0, 12.5, 20.0]), np.array([0.1, 0.7])
@@ -34,6 +36,7 @@ GRIDS = {
         elevation=(-10.5, 20.0),
         mask=MASK,
     ),
+    "path of a cell": PathGrid(ENERGY, np.ones((2, 3)), lattice=5.4 * np.eye(3)),
     "plain crystal": CrystalGrid([12.0], Q, ENERGY, 0.5),
 }
 
@@ -123,12 +126,12 @@ def test_what_a_file_cannot_keep_is_said(tmp_path):
         spectra(grid),
         grid,
         energy_resolution=lambda energy: 1 + energy,
-        details={"kept": 1, "names": ["a"], "a/b": 2},
+        details={"kept": 1, "who": {1, 2}, "a/b": 2},
     )
     with pytest.warns(
         MeasurementWarning,
-        match=r"energy_resolution, which is a function and details\['names'\], which "
-        r"is list and details\['a/b'\], a name",
+        match=r"energy_resolution, which is a function and details\['who'\], which "
+        r"is set and details\['a/b'\], a name",
     ) as caught:
         write_arrays(path, measured)
     assert caught[0].filename == __file__
@@ -320,7 +323,7 @@ def test_what_does_not_fit_is_not_written(tmp_path):
     ("change", "message"),
     [
         (mark("format", "other"), r"a\.h5 must be .* the attribute format 'skphonon"),
-        (mark("version", 5), "version 1 or 2 or 3 or 4, got '5'. A newer skphonon"),
+        (mark("version", 6), "1 or 2 or 3 or 4 or 5, got '6'. A newer skphonon"),
         (
             mark("grid", "Grid"),
             "one of SpectrumGrid, AngleGrid, CrystalGrid, PathGrid, detectors; got",
@@ -371,3 +374,98 @@ def test_a_file_that_is_none(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"energy,q\n")
     with pytest.raises(ValueError, match=r"got a text file that begins 'energy,q'"):
         read_arrays(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(
+    "resolution",
+    [
+        TabulatedResolution([0.0, 10.0, 25.0], [1.5, 1.2, 0.6]),
+        PolynomialResolution([1.5, -0.02]),
+        PolynomialResolution([3.5], kind="fwhm"),
+    ],
+)
+def test_resolutions_that_are_a_table_are_kept(tmp_path, resolution):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    measured = Measurement(spectra(grid), grid, energy_resolution=resolution)
+    write_arrays(path, measured)
+    assert read_arrays(path).energy_resolution == resolution
+    with h5py.File(path, "a") as file:
+        assert file.attrs["version"] == 5
+        file["energy_resolution"].attrs["kind"] = "Other"
+    with pytest.raises(ValueError, match="kind, one of TabulatedResolution, Poly"):
+        read_arrays(path)
+
+
+def test_lists_and_sparse_matrices_are_kept(tmp_path):
+    """As readers make them: comments, runs, covariances."""
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    matrix = csr_array(np.diag([1.0, 0, 2, 0, 0, 3]))
+    details = {
+        "labels": ["energy meV", "", "q, in Å"],
+        "one": ["only"],
+        "array": np.array(["a", "bc"]),
+        "runs": ({"efix": 10.0, "names": ["u", "v"]}, {"efix": 11.0}),
+        "odd": [[1.0, 2.0], [3.0]],
+        "numbers": [1.0, 2.0],
+        "covariance": matrix,
+    }
+    write_arrays(path, Measurement(spectra(grid), grid, details=details))
+    found = read_arrays(path).details
+    assert found["labels"] == details["labels"]
+    assert (found["one"], found["array"]) == (["only"], ["a", "bc"])
+    assert [dict(each) for each in found["runs"]] == list(details["runs"])
+    assert [each.tolist() for each in found["odd"]] == details["odd"]
+    assert_array_equal(found["numbers"], [1, 2])
+    assert issparse(found["covariance"])
+    assert_array_equal(found["covariance"].toarray(), matrix.toarray())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (replace("details/m/indptr", [0, 1]), "must be a sparse matrix"),
+        (replace("details/m/indices", [0, 9, 2]), "must be a sparse matrix"),
+        (replace("details/m/indices", [0, 0.5, 2]), "must be a sparse matrix"),
+        (replace("details/m/shape", [1e300, 3]), "must be a sparse matrix"),
+        (replace("details/m/shape", [3]), "must be a sparse matrix"),
+        (replace("details/m/data", None), "/details/m/data must be a dataset"),
+        (lambda f: f["details/runs"].create_group("a"), "must hold a list, numbered"),
+        (
+            lambda f: f["details/m/shape"].attrs.__setitem__("kind", "list"),
+            None,
+        ),
+        (
+            lambda f: f["details/x"].attrs.__setitem__("kind", "list"),
+            "/details/x must hold a list of texts",
+        ),
+    ],
+)
+def test_malformed_details_are_named(tmp_path, change, message):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    details = {"m": csr_array(np.eye(3)), "runs": [{"a": 1}], "x": np.arange(3)}
+    write_arrays(path, Measurement(spectra(grid), grid, details=details))
+    with h5py.File(path, "a") as file:
+        change(file)
+    if message is None:
+        read_arrays(path)
+        return
+    with pytest.raises(ValueError, match=message):
+        read_arrays(path)
+
+
+@pytest.mark.parametrize("name", ["z.npz", "zz.csv", "a.TXT", "b.mat"])
+def test_the_ending_of_another_format_is_refused(tmp_path, name):
+    grid = GRIDS["powder"]
+    with pytest.raises(ValueError, match=r"ending of HDF5, such as \.h5, got"):
+        write_arrays(tmp_path / name, spectra(grid), grid)
+    assert not list(tmp_path.iterdir())
+
+
+def test_details_too_deep_are_named(tmp_path):
+    """What is written can be read."""
+    grid, path, deep = GRIDS["powder"], tmp_path / "a.h5", {"x": 1}
+    for number in range(5):
+        deep = {"a": [deep]} if number % 2 else {"a": deep}
+    with pytest.warns(MeasurementWarning, match=r"cannot keep details\['\w'\], which"):
+        write_arrays(path, Measurement(spectra(grid), grid, details=deep))
+    assert "a" in read_arrays(path).details

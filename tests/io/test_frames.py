@@ -17,6 +17,7 @@ GRIDS = {
     "powder": SpectrumGrid(ENERGY, Q, incident_energy=50.0, mask=MASK),
     "angles": AngleGrid(ENERGY, [3.0, 90.5], incident_energy=50.0, mask=MASK),
     "path": PathGrid(ENERGY, HKL, mask=MASK),
+    "path of a cell": PathGrid(ENERGY, HKL, lattice=5.4 * np.eye(3), mask=MASK),
 }
 WITH_CRYSTAL = {
     **GRIDS,
@@ -151,7 +152,8 @@ def test_names_and_units_of_other_people():
     assert from_pandas(image).grid == found.grid
     assert from_pandas(image.T).grid == found.grid
     plain = pd.DataFrame([[1, 2, 3], [4, 5, 6]], index=[5, 10], columns=[1, 2, 3])
-    assert_array_equal(from_pandas(plain).grid.energy, [5, 10])
+    named = plain.rename_axis(index="energy")
+    assert_array_equal(from_pandas(named).grid.energy, [5, 10])
 
 
 def test_variances_shares_and_monitors():
@@ -199,3 +201,25 @@ def test_what_is_refused(frame, message):
 def test_no_table():
     with pytest.raises(TypeError, match="must be a DataFrame of pandas, got dict"):
         from_pandas({})
+
+
+def test_an_image_without_names_must_tell_its_energies():
+    """The names, or negative values, of one axis do."""
+    image = pd.DataFrame(np.arange(12.0).reshape(3, 4), [0.5, 1, 1.5], range(1, 5))
+    with pytest.raises(ValueError, match=r"which axis holds energies.*rename_axis"):
+        from_pandas(image)
+    for index, columns in (("q", "energy"), ("q", None), (None, "energy")):
+        found = from_pandas(image.rename_axis(index=index, columns=columns))
+        assert_array_equal(found.grid.energy, range(1, 5))
+    found = from_pandas(image.rename_axis(index="E"))
+    assert_array_equal(found.grid.energy, [0.5, 1, 1.5])
+    image.columns = [-1.0, 0.0, 1.0, 2.0]
+    for turned in (image, image.T):
+        assert_array_equal(from_pandas(turned).grid.energy, [-1, 0, 1, 2])
+
+
+def test_a_series_is_turned_into_a_table():
+    series = to_pandas(measured(GRIDS["powder"])).set_index(["energy", "q"]).intensity
+    with pytest.raises(TypeError, match=r"got Series\. Turn .* with reset_index\(\)"):
+        from_pandas(series)
+    assert from_pandas(series.reset_index()).grid.shape == (3, 2)

@@ -19,7 +19,7 @@ REAL = {
     "formats/det_1.phx": ("detectors", r"table of detectors \(\.par or \.phx\)"),
     "formats/CG4C_exp0442_scan0085.dat": ("spice", "triple-axis scan in the SPICE"),
     "formats/DaveAscii.grp": ("grp", "group file of DAVE"),
-    "formats/Example.spe": ("spe", "SPE file in text.* read_spe"),
+    "formats/Example.spe": ("spe", "SPE file in text.* skphonon.io.read_spe"),
     "formats/spe_with_NANs.spe": ("spe", "SPE file in text"),
     "formats/dnd_2d.sqw": ("horace", "file of Horace"),
     "formats/faccess_dnd_v4_sample.sqw": ("horace", "file of Horace"),
@@ -27,10 +27,13 @@ REAL = {
     "formats/irs53664_graphite002_sqw.nxs": ("processed", "from SaveNexusProcessed"),
     "mari/aluminium_Ei60.nxspe": (
         "processed",
-        "from SaveNexusProcessed.* read_processed",
+        "from SaveNexusProcessed.* skphonon.io.read_processed",
     ),
     "aluminium-arcs-50meV/simulated_1.pt": ("zip", "zip archive, .* PyTorch"),
-    "la2nio4/Sqw_path2.csv": ("table", "table of numbers in text. .* read_text"),
+    "la2nio4/Sqw_path2.csv": (
+        "table",
+        "table of numbers in text. .* skphonon.io.read_text",
+    ),
     "phonopy/phonopy_params_Si.yaml": ("phonopy", "file of phonopy"),
     "phonopy/phonopy_params_NaCl-1.00.yaml.xz": ("xz", "packed by xz. Unpack it"),
     "phonopy/Ge-force_constants.hdf5": ("force_constants", "constants of phonopy"),
@@ -52,7 +55,9 @@ def test_a_real_nxspe_file(data_folder):
     assert identify(path).key == "nxspe"
     assert read_nxspe(path).data.shape == (285, 294)
     for read in (read_arrays, read_mdhisto):
-        with pytest.raises(ValueError, match=r"got an NXSPE file, .* with read_nxspe"):
+        with pytest.raises(
+            ValueError, match=r"got an NXSPE file, .* with skphonon.io.read_nxspe"
+        ):
             read(path)
 
 
@@ -165,19 +170,27 @@ def test_what_scipp_saved(tmp_path):
         (
             lambda f: f.create_group("b"),
             "hdf5",
-            "an HDF5 file of another layout, with b",
+            "an HDF5 file of another layout, with b/. Read its datasets with h5py",
         ),
         (lambda f: f.create_group("raw_data_1"), "raw", "raw counts of a spectrometer"),
         (lambda f: f.create_group("entry/bank1_events"), "raw", "raw counts"),
         (lambda f: f.create_group("mantid_workspace_1"), "processed", "SaveNexusProc"),
         (lambda f: f.create_group("MDEventWorkspace"), "mdevents", "MDNorm or BinMD"),
-        (lambda f: f.create_group("MDHistoWorkspace"), "mdhisto", "with read_mdhisto"),
+        (
+            lambda f: f.create_group("MDHistoWorkspace"),
+            "mdhisto",
+            "with skphonon.io.read_mdhisto",
+        ),
         (lambda f: f.create_group("definition/definition"), "hdf5", "with definition"),
-        (lambda f: f.create_dataset("a/definition", data=[3]), "hdf5", "with a"),
+        (
+            lambda f: f.create_dataset("a/definition", data=[3]),
+            "hdf5",
+            "with a/definition (1,)",
+        ),
         (
             lambda f: f.attrs.__setitem__("format", "skphonon spectra"),
             "arrays",
-            "Read it with read_arrays",
+            "Read it with skphonon.io.read_arrays",
         ),
     ],
 )

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from test_frames import GRIDS, measured
+from test_frames import WITH_CRYSTAL, measured
 
 from skphonon.instrument import MeasurementWarning
 from skphonon.io.labelled_arrays import from_scipp, to_scipp
@@ -32,10 +32,10 @@ def array(
     )
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", WITH_CRYSTAL)
 @pytest.mark.parametrize("n_spectra", [1, 3])
 def test_there_and_back(sc, name, n_spectra):
-    original = measured(GRIDS[name], n_spectra)
+    original = measured(WITH_CRYSTAL[name], n_spectra)
     there = to_scipp(original)
     assert there.unit == sc.Unit("1/meV")
     assert there.masks["not_measured"].values.sum() == 1
@@ -96,12 +96,14 @@ def test_angles_in_radian_and_units_without_a_name(sc):
 
 
 def test_units_that_scipp_does_not_know(sc):
-    original = measured(GRIDS["powder"]).replace(units="counts per 100 monitor counts")
+    original = measured(WITH_CRYSTAL["powder"]).replace(
+        units="counts per 100 monitor counts"
+    )
     assert to_scipp(original).unit == sc.units.one
 
 
 def test_the_facts_stay_and_are_no_obstacle(sc):
-    original = measured(GRIDS["powder"]).replace(energy_resolution=0.5)
+    original = measured(WITH_CRYSTAL["powder"]).replace(energy_resolution=0.5)
     found = from_scipp(to_scipp(original))
     facts = "quantity", "source", "energy_resolution", "temperature"
     assert all(getattr(found, name) == getattr(original, name) for name in facts)
@@ -111,7 +113,7 @@ def test_the_facts_stay_and_are_no_obstacle(sc):
 
 
 def test_a_function_cannot_be_kept(sc):
-    original = measured(GRIDS["powder"]).replace(energy_resolution=np.abs)
+    original = measured(WITH_CRYSTAL["powder"]).replace(energy_resolution=np.abs)
     with pytest.warns(MeasurementWarning, match="cannot keep energy_resolution, which"):
         there = to_scipp(original)
     assert from_scipp(there).energy_resolution is None
@@ -143,7 +145,7 @@ def test_what_is_refused(sc):
 @pytest.mark.parametrize(
     ("call", "name"),
     [
-        (lambda: to_scipp(measured(GRIDS["powder"])), "to_scipp"),
+        (lambda: to_scipp(measured(WITH_CRYSTAL["powder"])), "to_scipp"),
         (lambda: from_scipp(None), "from_scipp"),
     ],
 )
@@ -166,3 +168,30 @@ def test_wavevectors_have_no_unit(sc):
     )
     with pytest.raises(ValueError, match=r"h must be in r\.l\.u\., which have no unit"):
         from_scipp(array)
+
+
+def test_the_cell_of_wavevectors(sc, tmp_path):
+    """In any unit of length, also from a file of scipp; points moved are on no grid."""
+    there = to_scipp(measured(WITH_CRYSTAL["crystal"]))
+    there.save_hdf5(tmp_path / "a.h5")
+    assert from_scipp(sc.io.load_hdf5(tmp_path / "a.h5")) == from_scipp(there)
+    moved = there.copy()
+    moved.coords["h"] = moved.coords["h"] + sc.scalar(0.01)
+    found = from_scipp(moved)
+    assert type(found.grid).__name__ == "PathGrid"
+    assert_array_equal(found.grid.lattice, 5.658 * np.eye(3))
+    path = to_scipp(measured(WITH_CRYSTAL["path of a cell"]))
+    cell = path.coords["lattice"]
+    path.coords["lattice"] = sc.spatial.linear_transform(
+        value=cell.value / 10, unit="nm"
+    )
+    assert_allclose(from_scipp(path).grid.lattice, 5.4 * np.eye(3))
+    path.coords["lattice"] = sc.spatial.linear_transform(value=cell.value, unit="s")
+    with pytest.raises(ValueError, match="lattice must be in angstrom"):
+        from_scipp(path)
+    path.coords["lattice"] = sc.scalar(5.4)
+    with pytest.raises(ValueError, match="lattice must hold three vectors"):
+        from_scipp(path)
+    there.coords["crystal_grid"] = sc.scalar("{")
+    with pytest.raises(ValueError, match="crystal_grid must be that of to_scipp"):
+        from_scipp(there)

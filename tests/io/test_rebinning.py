@@ -537,3 +537,17 @@ def test_simulated_angles_come_back_in_both_kinds_of_bins(aluminium):
         off.append(nmse(reduced.data, expected, scale="fitted")[0])
     assert off[0] < 5e-6
     assert off[1] < 1e-4
+
+
+def test_the_calibration_of_runs_is_kept():
+    grid = SpectrumGrid([7.5, 12.5], [2.0, 2.5, 3.0])
+    told = {"energy_zero": -0.2, "applied": "energy_zero"}
+    runs = [measured(details={"calibration": told}) for _ in range(2)]
+    for reduce, bins in ((reduce_powder, grid), (reduce_angles, None)):
+        for several in (runs[0], runs):
+            assert dict(reduce(several, bins).details["calibration"]) == told
+    found = reduce_powder([runs[0], measured()], grid).details
+    assert "calibration" not in found
+    assert dict(found["calibrations"]["1"]) == told
+    assert not found["calibrations"]["2"]
+    assert reduce_powder(measured(), grid).details.keys() == {"weights"}

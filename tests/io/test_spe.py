@@ -58,6 +58,11 @@ def test_what_a_count_cannot_tell(data_folder):
     with pytest.raises(ValueError, match=r"holds a count from 0.5 to 32.5. Pass dete"):
         read_spe(path, incident_energy=50.0)
     path = data_folder / "formats/spe_with_NANs.spe"
+    for grid in ("q", "two_theta"):  # whatever is said, it has no borders of bins
+        with pytest.raises(ValueError, match=r"got 57\.3 throughout: it does not tell"):
+            read_spe(path, grid=grid, incident_energy=50.0)
+    with pytest.raises(ValueError, match=r"the \.phx or \.par file of .*read_spe\.$"):
+        read_spe(path)
     with pytest.raises(ValueError, match=r"5 spectra of .* holds 57.3 throughout. Pas"):
         read_spe(path, incident_energy=200.0)
     with pytest.raises(ValueError, match=r"table of the 5 spectra of .*, got 10 in"):

@@ -1,5 +1,7 @@
 """Plain texts: every way of writing the same numbers gives the same measurement."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tables_files import points, write_image, write_points
 
 from skphonon import PathGrid, SpectrumGrid, read
-from skphonon.instrument import Measurement, MeasurementWarning
+from skphonon.instrument import AngleGrid, Measurement, MeasurementWarning
 from skphonon.io._kinds import identify
+from skphonon.io._labels import label
 from skphonon.io.frames import from_pandas, to_pandas
 from skphonon.io.text import read_text
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
@@ -614,12 +617,14 @@ def test_decimal_commas_in_quotes(path, header):
     check(read_text(path, q_unit="1/A"))
 
 
-@pytest.mark.parametrize("index", [False, True])
-def test_the_own_table_is_in_own_units(path, index):
+def test_the_own_table_is_in_own_units(path):
     original = measured()
-    to_pandas(original).to_csv(path, index=index)
+    to_pandas(original).to_csv(path, index=False)
+    with pytest.raises(ValueError, match="must tell the unit of energy and of q"):
+        read_text(path)  # nothing marks it: anybody names columns so
+    to_pandas(original).to_csv(path)
     check(read_text(path))
-    to_pandas(original.replace(error=None)).to_csv(path, index=index, sep="\t")
+    to_pandas(original.replace(error=None)).to_csv(path, sep="\t")
     check(read_text(path), error=False)
     path.write_text("# energy in THz\n" + path.read_text())
     assert_allclose(read_text(path).grid.energy, ENERGY * MEV_PER_THZ)
@@ -671,3 +676,89 @@ def test_a_simulated_spectrum_comes_back(path):
     found = read_text(path, incident_energy=25.0)
     assert_array_equal(found.data, IMAGE.reshape(1, -1))
     assert_array_equal(found.grid.mask, np.isfinite(IMAGE))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["\u03c3", "deltaI", "DeltaI", "ΔI", "unc", "yerr", "S(Q,E) error", "S(Q,E)_err",
+     "I (error)", "sigma(I)"],
+)  # fmt: skip
+def test_errors_under_more_names(path, name):
+    write_points(path, ROWS, header=f"q (1/A),E (meV),S(Q,E),{name}", delimiter=",")
+    check(read_text(path))
+
+
+@pytest.mark.parametrize("name", ["E_I", "my own", "bars"])
+def test_what_may_be_errors_is_said(path, name):
+    write_points(path, ROWS, header=f"q (1/A),E (meV),S(Q,E),{name}", delimiter=",")
+    with pytest.warns(MeasurementWarning, match=f"does not use '{name}'") as caught:
+        found = read_text(path)
+    assert (found.error, caught[0].filename) == (None, __file__)
+    columns = ["q", "energy", "intensity", None]
+    read_text(path, columns=columns, q_unit="1/A", energy_unit="meV")
+    frame = pd.DataFrame(ROWS, columns=["q", "E", "I", name])
+    with pytest.warns(MeasurementWarning, match=f"does not use '{name}'"):
+        from_pandas(frame)
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity", "unit"),
+    [
+        ("chi''", "chi", None),
+        ("χ''(Q,E)", "chi", None),
+        ("chi_imag", "chi", None),
+        ("Im chi", "chi", None),
+        ("chi (imag)", "chi", None),
+        ("S(q)", None, None),
+        ("I(Q,E)", None, None),
+        ("S(Q,E) (1/meV)", "sqe", "1/meV"),
+        ("S(Q,E) 1/meV", "sqe", "1/meV"),
+        ("Intensity (arbitrary)", None, "arbitrary"),
+    ],
+)
+def test_what_stands_beside_an_intensity(name, quantity, unit):
+    found = label(name)
+    assert (found.meaning, found.quantity, found.unit) == ("intensity", quantity, unit)
+
+
+@pytest.mark.parametrize(
+    "name", ["chi'", "chi_real", "Re chi", "chi (real)", "GDOS", "dcs", "log10(I)"]
+)
+def test_an_unknown_intensity_is_named(path, name):
+    write_points(path, ROWS[:, :3], header=f"q (1/A),E (meV),{name}", delimiter=",")
+    with pytest.raises(ValueError, match=re.escape(f"not {name!r}. Pass")):
+        read_text(path)
+
+
+def test_missing_indices_are_named(path):
+    write_points(path, ROWS, header="h,E (meV),I,err", delimiter=",")
+    with pytest.raises(ValueError, match=r"got 'h', .* and no k and no l"):
+        read_text(path)
+
+
+def test_angles_in_a_table(path):
+    grid = AngleGrid(ENERGY, [10.0, 20.0], incident_energy=80.0)
+    original = Measurement(np.arange(grid.n_pixels), grid)
+    to_pandas(original).to_csv(path)
+    with pytest.raises(ValueError, match=r"got angles, two_theta.*from_pandas\(pandas"):
+        read_text(path, incident_energy=80.0)
+    found = from_pandas(pd.read_csv(path), incident_energy=80.0)
+    assert_array_equal(found.data, original.data)
+
+
+def test_the_mark_of_masked_numbers(path):
+    rows = ROWS.copy()
+    rows[0, 2] = -1e30
+    write_points(path, rows, header="q (1/A),E (meV),S(Q,E),error", delimiter=",")
+    with pytest.warns(MeasurementWarning, match=r"intensity holds -1e\+30") as caught:
+        found = read_text(path)
+    assert len(caught) == 1
+    assert np.nanmin(found.data) > -1
+
+
+def test_spectra_of_mantid(path):
+    """As SaveAscii writes several, each after its number."""
+    blocks = ["# X , Y , E", "1", "1,2,3", "2,3,4", "3,4,5", "2", "1,2,3", "2,3,4"]
+    path.write_text("\n".join(blocks))
+    with pytest.raises(ValueError, match=r"line 6, as Mantid's .* SaveNexusProcessed"):
+        read(path)

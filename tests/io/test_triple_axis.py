@@ -252,7 +252,7 @@ def test_a_simulator_takes_it(tmp_path):
         (lambda p: write_ill(p, {"QH": np.zeros(0)}), "got 2 names and 0 points"),
         (lambda p: p.write_text("R" * 80), "got 0 names and 0 points"),
         (lambda p: p.write_text("# scan = 3\n1 2 3\n"), "got 0 names and 1 points"),
-        (lambda p: p.write_text("q E I\n1 2 3\n1 3 4\n"), "Read it with read_text"),
+        (lambda p: p.write_text("q E I\n1 2 3\n1 3 4\n"), r"skphonon\.io\.read_text"),
     ],
 )  # fmt: skip
 def test_what_is_refused(tmp_path, write, message):

@@ -236,7 +236,8 @@ def test_the_first_fit_of_measured_data_is_right(aluminium):
 
 
 def test_a_crystal_is_simulated_as_measured(aluminium):
-    grid = PathGrid(ENERGY, [[1, 0, 0.2], [1, 1, 0.5]])
+    lattice = aluminium.lattice
+    grid = PathGrid(ENERGY, [[1, 0, 0.2], [1, 1, 0.5]], lattice=lattice)
     each = Measurement(
         np.ones(grid.n_pixels), grid, quantity="sqe", temperature=5.0
     ).replace(energy_resolution=0.8)
