@@ -9,6 +9,8 @@ from skphonon.inversion._goodness import (
     IdentifiabilityWarning,
     MisfitWarning,
 )
+from skphonon.inversion._verdict import Finding, Verdict
+from skphonon.inversion.fit import SpectrumFit
 from skphonon.inversion.least_squares import LeastSquaresInverter
 from skphonon.inversion.nelder_mead import NelderMeadInverter
 from skphonon.inversion.observables import (
@@ -26,6 +28,7 @@ from skphonon.inversion.pixels import PixelInverter
 __all__ = [
     "BoundWarning",
     "ElasticConstants",
+    "Finding",
     "HeatCapacity",
     "IdentifiabilityWarning",
     "LeastSquaresInverter",
@@ -37,5 +40,7 @@ __all__ = [
     "PhononEnergies",
     "PixelInverter",
     "SoundVelocities",
+    "SpectrumFit",
+    "Verdict",
     "fit_observables",
 ]

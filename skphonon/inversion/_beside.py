@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from skphonon.instrument.holders import holder_model
 from skphonon.inversion._contributions import (
     FixedRow,
     FromSample,
@@ -62,6 +63,8 @@ def sources_of(simulator, contributions, expected, nuisance, n_pixels):
     labels = contribution_names(contributions, ())
     found: list = [Sample(simulator)]
     for name, other in zip(labels, given, strict=True):
+        if isinstance(other, str):
+            other = of_holder(other, simulator)
         if hasattr(other, "of_sample"):
             found.append(FromSample(other, _powder_parts(simulator, other, n_pixels)))
         elif hasattr(other, "on"):
@@ -76,6 +79,17 @@ def sources_of(simulator, contributions, expected, nuisance, n_pixels):
         if not isinstance(found[-1], Sample | FromSample):
             _check_pixels(name, found[-1], expected, nuisance, n_pixels)
     return found
+
+
+def of_holder(material, simulator):
+    """Return the simulator of a can of some material beside the sample."""
+    settings = getattr(simulator, "get_params", dict)(deep=False)
+    if "model" not in settings:
+        raise ValueError(
+            f"A holder of {material!r} needs a simulator of one measurement with a "
+            f"model, got {type(simulator).__name__}. Give a simulator of the can."
+        )
+    return type(simulator)(**settings | {"model": holder_model(material)})
 
 
 def _simulated(name, other, simulator, expected, nuisance):

@@ -27,7 +27,9 @@ def report_of(fit: "SpectrumFit", min_correlation: float) -> str:
         own = frame[frame["kind"] == kind]
         if len(own):
             lines += [f"[[{title}]]", *_values(own)]
+    lines += _shares(fit)
     lines += _correlations(fit, min_correlation)
+    lines += ["[[Verdict]]", *(f"    {each}" for each in str(fit.verdict_).split("\n"))]
     return "\n".join(lines)
 
 
@@ -82,6 +84,14 @@ def _beside(row):
     if row["at_bound"]:
         told.append(f"at its {'upper' if row['at_bound'] > 0 else 'lower'} bound")
     return f"  [{'; '.join(told)}]" if told else ""
+
+
+def _shares(fit):
+    """Tell what took which share of the intensity, if there is more than the sample."""
+    if fit.shares is None or not np.isfinite(fit.shares.to_numpy(float)).any():
+        return []
+    told = [f"{name} {share:.1%}" for name, share in fit.shares.items() if share]
+    return ["[[Shares of the intensity]]", f"    {', '.join(told)}"]
 
 
 def _correlations(fit, least):

@@ -108,25 +108,8 @@ class RowSearch:
 
     def _fit(self, spectra, pixels, start, errors, goes_on=False):
         """Return the best fit; one that goes on does so from a start with nuisances."""
-        if errors is not None:
-            spectra = spectra[np.isfinite(errors[pixels])]
-            pixels = pixels & np.isfinite(errors)
+        problem, images, pixels = self.problem(spectra, pixels, errors)
         scale, parts = self.scale, self.parts
-        seen = [pixels[part.pixels] for part in parts]
-        ends = np.cumsum([0, *(visible.sum() for visible in seen)])
-        images = [
-            (part.shape, np.flatnonzero(mask))
-            for part, mask in zip(parts, seen, strict=True)
-        ]
-        problem = Problem(
-            spectra,
-            self.model.on(pixels),
-            [each[:, mask].T for each, mask in zip(self.terms, seen, strict=True)],
-            [slice(*pair) for pair in pairwise(ends)],
-            None if errors is None else 1 / errors[pixels],
-            scale != "absolute",
-            images=images if self.correlated else None,
-        )
         starts = start[None] if goes_on else self._starts(start, problem, pixels)
         found = best_fit(
             partial(self._search, problem, pixels),
@@ -147,6 +130,28 @@ class RowSearch:
             add_choices(found, self.task, self.model, parts, self.background)
         found.update(of_weights(found, self.task, images, self.correlated))
         return found
+
+    def problem(self, spectra, pixels, errors=None):
+        """Return the problem of one row, images of its parts, and pixels compared."""
+        if errors is not None:
+            spectra = spectra[np.isfinite(errors[pixels])]
+            pixels = pixels & np.isfinite(errors)
+        seen = [pixels[part.pixels] for part in self.parts]
+        ends = np.cumsum([0, *(visible.sum() for visible in seen)])
+        images = [
+            (part.shape, np.flatnonzero(mask))
+            for part, mask in zip(self.parts, seen, strict=True)
+        ]
+        problem = Problem(
+            spectra,
+            self.model.on(pixels),
+            [each[:, mask].T for each, mask in zip(self.terms, seen, strict=True)],
+            [slice(*pair) for pair in pairwise(ends)],
+            None if errors is None else 1 / errors[pixels],
+            self.scale != "absolute",
+            images=images if self.correlated else None,
+        )
+        return problem, images, pixels
 
     def _starts(self, start, problem, pixels):
         """Return where searches begin: the best candidates, or about a proposal."""

@@ -11,7 +11,7 @@ from skphonon.inversion._choices import Linear, spread_of_choices
 from skphonon.physics.priors import shell_numbers
 from skphonon.physics.shell_priors import ShellPrior
 
-__all__ = ["add_choices", "linear_fit"]
+__all__ = ["add_choices", "linear_fit", "more_shells"]
 
 _MORE_SHELLS = 2
 _HIGHER = 2  # by which the degree of a background may be too low
@@ -42,7 +42,14 @@ def add_choices(found, task, model, parts, background):
     off, rows = linear.before
     held = linear._replace(slopes=linear.slopes[:, free], before=(off, rows[:, free]))
     weight = found.problem.weight / scale
-    others = _of_more_shells(found, task, model, weight)
+    others = {}
+    if task.prior is not None:
+        simulator, scale = model.sources[0].simulator, found.evaluation.weights[0, 0]
+        for name, (slopes, known) in more_shells(
+            simulator, model, found.x, task.n_constants
+        ).items():
+            slopes = slopes[found.pixels] * (scale * weight)[:, None]
+            others[name] = slopes, known
     added, choices = spread_of_choices(
         held,
         _ranks(found, parts),
@@ -102,38 +109,33 @@ def _more_terms(found, parts, background):
     return np.hstack(blocks)
 
 
-def _of_more_shells(found, task, model, weight):
-    """Return slopes with constants of further shells, and what is known of these."""
-    simulator: Any = model.sources[0].simulator
+def more_shells(simulator, model, x, n):
+    """Return slopes of spectra with constants of further shells, (n_pixels, m).
+
+    By name, with what is known of these constants: their information (m, m). Empty for
+    what has no shells, or no constants of them.
+    """
     crystal: Any = getattr(simulator, "model", None)
-    if not hasattr(crystal, "extended") or task.prior is None:
-        return {}
-    names = list(simulator.parameter_names)
+    names = list(getattr(simulator, "parameter_names", ()))
     numbers = shell_numbers(names)
-    if crystal.reduction is not None or not numbers.all() or not np.any(found.x):
+    if not hasattr(crystal, "extended") or not numbers.all() or not np.any(x[:n]):
         return {}
-    if crystal.born_charges is not None:  # constants on the supercell are all there is
+    # a reduced crystal has no shells; a polar one has constants on a supercell
+    if crystal.reduction is not None or crystal.born_charges is not None:
         return {}
     n_shells = int(numbers.max())
-    n = task.n_constants
-    wider = crystal.replace(reference=found.x[:n]).extended(n_shells + _MORE_SHELLS)
-    settings = simulator.get_params(deep=False) | {"model": wider}
-    other = type(simulator)(**settings)
-    nuisances = dict(zip(model.nuisance, found.x[n:], strict=True))
+    wider = crystal.replace(reference=x[:n]).extended(n_shells + _MORE_SHELLS)
+    other = type(simulator)(**simulator.get_params(deep=False) | {"model": wider})
+    nuisances = dict(zip(model.nuisance, x[n:], strict=True))
     new = [i for i, name in enumerate(wider.parameter_names) if name not in names]
-    row = np.zeros(len(wider.parameter_names))
-    old = [wider.parameter_names.index(name) for name in names]
-    row[old] = found.x[:n]
-    options = {"nuisance": {name: [value] for name, value in nuisances.items()}}
-    if hasattr(simulator, "working_ranges"):
-        ranges = simulator.working_ranges(nuisances, model.nuisance)
+    options = {}
+    if nuisances:
+        options["nuisance"] = {name: [value] for name, value in nuisances.items()}
+        ranges = model.nuisance
+        if hasattr(simulator, "working_ranges"):
+            ranges = simulator.working_ranges(nuisances, ranges)
         options["nuisance_ranges"] = ranges
-    slopes = other.jacobian(row[None], **options)[0][found.pixels][:, new]
-    scale = found.evaluation.weights[0, 0]
+    row = np.asarray(wider.reference)[None]
+    slopes = other.jacobian(row, **options)[0][:, new]
     covariance = ShellPrior(wider).covariance_[np.ix_(new, new)]
-    return {
-        f"{_MORE_SHELLS} more shells": (
-            slopes * (scale * weight)[:, None],
-            np.linalg.inv(covariance),
-        )
-    }
+    return {f"{_MORE_SHELLS} more shells": (slopes, np.linalg.inv(covariance))}

@@ -1,6 +1,7 @@
 """The fit of one spectrum as an object that explains itself."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from skphonon.instrument import Measurement
 
 if TYPE_CHECKING:
     from skphonon.instrument.maps import SpectrumMapDisplay
+    from skphonon.inversion._verdict import Verdict
 
-__all__ = ["SpectrumFit"]
+__all__ = ["SpectrumFit", "fits_of"]
 
 Array = NDArray[np.float64]
 
@@ -53,6 +55,13 @@ class SpectrumFit:
         What was fitted.
     prior : pair of array-like, default=None
         Means and covariance of the constants before.
+    shares : Series, default=None
+        Shares of the intensity that sample, contributions and background took.
+    choices : DataFrame, default=None
+        By how many standard deviations other choices of the analysis would move the
+        parameters, a choice a row (``errors="systematic"``).
+    context : object, default=None
+        How the spectrum was compared, for `lacking_`.
 
     Attributes
     ----------
@@ -62,6 +71,10 @@ class SpectrumFit:
         Model of the simulator.
     verdict_ : Verdict
         What is wrong with the fit, if anything, with the most likely cause.
+    lacking_ : DataFrame
+        What is not in the model and would lower the misfit, from the score of its
+        derivatives: `gain` in chi^2, `share` of what noise does not explain, estimated
+        `step` and its `std` where it is one number.
     """
 
     def __init__(
@@ -78,6 +91,9 @@ class SpectrumFit:
         figures: Mapping[str, Any],
         simulator: Any = None,
         prior: Any = None,
+        shares: pd.Series | None = None,
+        choices: pd.DataFrame | None = None,
+        context: Any = None,
     ) -> None:
         self.parameter_names = list(parameter_names)
         self.parameters = np.asarray(parameters, dtype=float)
@@ -90,6 +106,28 @@ class SpectrumFit:
         self.figures = dict(figures)
         self.simulator = simulator
         self.prior = prior
+        self.shares = shares
+        self.choices = choices
+        self._context = context
+
+    @cached_property
+    def lacking_(self) -> pd.DataFrame:
+        """What would explain the residuals, to first order, the most likely first."""
+        from skphonon.inversion._lacking import lacking
+
+        return lacking(self, self._context)
+
+    @cached_property
+    def verdict_(self) -> "Verdict":
+        """What is wrong with the fit, with the most likely cause."""
+        from skphonon.inversion._verdict import judge
+
+        return judge(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what an inverter searches with, once all is said that needs it."""
+        self.verdict_  # noqa: B018
+        return self.__dict__ | {"_context": None}
 
     @property
     def std(self) -> Array:
@@ -292,3 +330,33 @@ class SpectrumFit:
         if name.partition(" (")[0] in getattr(self.simulator, "nuisance_names", ()):
             return "nuisance"
         return "background" if name.startswith("background") else "weight"
+
+
+def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
+    """Return the fit of each spectrum of a result of `LeastSquaresInverter.invert`."""
+    names = inverter._parameter_names(inverter.start_.size)
+    figures = ("loss", "reduced_chi2", "n_effective", "n_evaluations", "converged")
+    noise_known = result.errors is not None or inverter.errors == "poisson"
+    fits = []
+    for row in range(len(result.parameters)):
+        errors = None if result.errors is None else result.errors[row]
+        fits.append(
+            SpectrumFit(
+                names,
+                result.parameters[row],
+                result.covariance[row],
+                start=inverter.start_,
+                nuisance=result.nuisance.iloc[row],
+                at_bound=result.at_bound.iloc[row],
+                spectrum=result.spectra[row],
+                residual=result.residual[row],
+                figures={name: result[name][row] for name in figures}
+                | {"noise_known": noise_known},
+                simulator=inverter.simulator_,
+                prior=inverter._prior_moments,
+                shares=result.shares.iloc[row],
+                choices=result.choices[row],
+                context=(search, errors),
+            )
+        )
+    return fits

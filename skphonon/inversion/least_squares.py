@@ -32,6 +32,7 @@ from skphonon.inversion._model import Model, background_terms, parts_of
 from skphonon.inversion._report import summary
 from skphonon.inversion._row_search import RowSearch, candidates_about
 from skphonon.inversion._stages import COARSE
+from skphonon.inversion.fit import fits_of
 from skphonon.metrics import SCALES
 
 __all__ = ["IdentifiabilityWarning", "LeastSquaresInverter"]
@@ -443,6 +444,15 @@ class LeastSquaresInverter(Inverter):
         return self._read("shares")
 
     @property
+    def fits_(self):
+        """Fits of the last `predict`, a :class:`~skphonon.inversion.SpectrumFit` each.
+
+        Each explains itself: `fit_report`, `verdict_`, `energies`, `plot`.
+        """
+        search = self._row_search(self._read("errors") is not None, begins=False)
+        return fits_of(self, search, self._last)
+
+    @property
     def identifiable_(self):
         """Combinations of parameters that spectra of the last `predict` determine."""
         return self._read("identifiable")
@@ -455,16 +465,31 @@ class LeastSquaresInverter(Inverter):
             check_noise(given, errors, self.errors, self.scale)
             if errors is not None:
                 of_each = (check_errors(errors, given.shape),)
+        search = self._row_search(errors is not None)
+        result = summary(
+            self._search_all(search, X, *of_each),
+            self._parameter_names(self.start_.size),
+            list(self._nuisance),
+            search.parts,
+            self._contributions,
+            self._spread(),
+        )
+        result.spectra = self._validate(X, reset=False)[0]
+        result.errors = of_each[0] if of_each else None
+        return result
+
+    def _row_search(self, errors_given, begins=True):
+        """Return what searches for the parameters of a row."""
         parts = parts_of(self.simulator_, self.n_features_in_)
-        task = self._task(errors is not None)
+        task = self._task(errors_given)
         model = self._model(task.steps)
         background = 0 if self.scale == "normalized" else self.background
-        search = RowSearch(
+        return RowSearch(
             task=task,
             model=model,
             parts=parts,
             terms=[background_terms(background, part) for part in parts],
-            candidates=self._candidates(task, model),
+            candidates=self._candidates(task, model) if begins else None,
             extend=lambda start: self._with_nuisances(start, task.bounds),
             seed=self._seed,
             scale=self.scale,
@@ -472,14 +497,6 @@ class LeastSquaresInverter(Inverter):
             correlated=self.errors in ("residual", "systematic"),
             background=background,
             choices=self.errors == "systematic",
-        )
-        return summary(
-            self._search_all(search, X, *of_each),
-            self._parameter_names(self.start_.size),
-            list(self._nuisance),
-            parts,
-            self._contributions,
-            self._spread(),
         )
 
     def _spread(self):

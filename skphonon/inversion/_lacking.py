@@ -1,0 +1,166 @@
+"""What a fit does not have, and how much of its misfit that would explain."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from skphonon.instrument.background import terms_on_axes
+from skphonon.inversion._beside import of_holder
+from skphonon.inversion._choices import Linear
+from skphonon.inversion._contributions import OtherCrystal
+from skphonon.inversion._scores import scores
+from skphonon.inversion._systematics import more_shells
+from skphonon.simulation import MultipleScattering
+
+__all__ = ["lacking"]
+
+Array = NDArray[np.float64]
+
+_NUISANCES = {  # with their units; what a user can fit along or mend
+    "energy_offset": "meV",
+    "energy_scale": "",
+    "energy_resolution": "",
+    "energy_resolution_slope": "",
+    "q_resolution": "",
+    "q_offset": "1/Angstrom",
+    "q_scale": "",
+    "lattice_scale": "",
+    "two_theta_offset": "degree",
+    "mean_square_displacement": "Angstrom^2",
+}
+_HOLDERS = ("aluminium", "copper")
+_HIGHER = 2  # degrees of a background
+_COLUMNS = ["gain", "n_terms", "share", "step", "std", "unit"]
+
+
+def lacking(fit: Any, context: Any) -> pd.DataFrame:
+    """Return what is lacking, the likeliest first; empty where nothing can be told."""
+    empty = pd.DataFrame(columns=_COLUMNS)
+    if context is None or not np.isfinite(fit.residual).any():
+        return empty
+    search, errors = context
+    if len(search.parts) > 1 or search.scale == "normalized":
+        return empty
+    seen = np.isfinite(fit.residual)
+    problem, _, pixels = search.problem(fit.spectrum[seen], seen, errors)
+    x = np.array(
+        [*fit.parameters, *(fit.nuisance[name] for name in search.model.nuisance)]
+    )
+    evaluation = problem(x)
+    target, columns, slopes = problem.linear_parts(x, evaluation.weights)
+    residual = evaluation.residual * problem.unit
+    n_free = max(residual.size - x.size - evaluation.n_fitted, 1)
+    # so that chi^2 per degree of freedom is that of the fit, whoever told the noise
+    chi2 = max(float(fit.figures["reduced_chi2"]), np.finfo(float).tiny)
+    noise = np.sqrt(max(residual @ residual / n_free, np.finfo(float).tiny) / chi2)
+    before = np.zeros(0), np.zeros((0, x.size))
+    if search.task.prior is not None:
+        before = search.task.prior.rows(x)
+    linear = Linear(target / noise, columns / noise, slopes / noise, before)
+    weight = problem.weight / noise
+    scale = float(np.nan_to_num(evaluation.weights[0, 0], nan=1.0))
+    groups = _candidates(fit, search, x, pixels, weight, scale)
+    found = _scored(linear, residual / noise, groups)
+    beyond = max(float(residual @ residual) / noise**2 - n_free, 1.0)
+    rows = {}
+    for name, score in found.items():
+        if not score.n_columns:
+            continue
+        single = len(score.step) == 1
+        rows[name] = {
+            "gain": score.gain,
+            "n_terms": score.n_columns,
+            "share": min(score.gain / beyond, 1.0),
+            "step": score.step[0] if single else np.nan,
+            "std": score.std[0] if single else np.nan,
+            "unit": _NUISANCES.get(name, ""),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=_COLUMNS)
+    # what many terms gain by chance does not count
+    return table.iloc[np.argsort(-(table["gain"] - 2 * table["n_terms"]).to_numpy())]
+
+
+def _scored(linear, residual, groups):
+    """Return the scores of groups of columns, knowledge of them included."""
+    off, rows = linear.before
+    m = len(off)
+    found = {}
+    for name, (block, information) in groups.items():
+        root = np.zeros((0, block.shape[1]))
+        if information is not None:
+            root = np.linalg.cholesky(information).T
+        k, wide = len(root), np.zeros((len(root), linear.columns.shape[1]))
+        fitted = np.vstack(
+            [
+                np.hstack([linear.columns, linear.slopes]),
+                np.hstack([np.zeros((m, wide.shape[1])), rows]),
+                np.hstack([wide, np.zeros((k, rows.shape[1]))]),
+            ]
+        )
+        own = np.vstack([block, np.zeros((m, block.shape[1])), root])
+        whole = np.concatenate([residual, off, np.zeros(k)])
+        found |= scores(whole, fitted, {name: own})
+    return found
+
+
+def _candidates(fit, search, x, pixels, weight, scale):
+    """Return columns of what is lacking, in units of the noise, and knowledge of it."""
+    simulator, model = search.model.sources[0].simulator, search.model
+    n = search.task.n_constants
+    groups: dict[str, tuple[Array, Array | None]] = {}
+    known = dict(zip(model.nuisance, x[n:], strict=True))
+    names = [
+        name
+        for name in getattr(simulator, "nuisance_names", ())
+        if name in _NUISANCES and name not in known
+    ]
+    if names and hasattr(simulator, "nuisance_reference"):
+        usual = dict(
+            zip(simulator.nuisance_names, simulator.nuisance_reference, strict=True)
+        )
+        values = {name: [value] for name, value in known.items()}
+        values |= {name: [usual[name]] for name in names}
+        names = [name for name in names if usual[name] > 0 or "resolution" not in name]
+        values = {
+            name: each for name, each in values.items() if name in (*known, *names)
+        }
+        change = simulator.jacobian(x[None, :n], nuisance=values)[0][pixels]
+        order = list(values)
+        for name in names:
+            column = change[:, n + order.index(name)] * scale * weight
+            groups[name] = column[:, None], None
+    shells = more_shells(simulator, model, x, n)
+    for name, (slopes, information) in shells.items():
+        groups[name] = slopes[pixels] * (scale * weight)[:, None], information
+    groups |= _beside(simulator, search, fit, pixels, weight)
+    if not np.ndim(search.background) and search.background is not None:
+        (part,) = search.parts
+        first = len(terms_on_axes(part.axes, int(search.background)))
+        terms = terms_on_axes(part.axes, int(search.background) + _HIGHER)[first:]
+        groups["background of a higher degree"] = (
+            terms[:, pixels].T * weight[:, None],
+            None,
+        )
+    return groups
+
+
+def _beside(simulator, search, fit, pixels, weight):
+    """Return columns of holders, and of multiple scattering."""
+    groups: dict[str, tuple[Array, Array | None]] = {}
+    grid, crystal = getattr(simulator, "grid", None), getattr(simulator, "model", None)
+    others = [each for each in search.model if isinstance(each, OtherCrystal)]
+    if not hasattr(crystal, "symbols") or not (
+        hasattr(grid, "q") or hasattr(grid, "moduli")
+    ):
+        return groups
+    for material in _HOLDERS if not others else ():
+        holder = of_holder(material, simulator)
+        if set(holder.model.symbols) != set(crystal.symbols):
+            row = holder.simulate(holder.model.reference)[0][pixels]
+            groups[f"a holder of {material}"] = (row * weight)[:, None], None
+    fitted = (fit.spectrum - fit.residual)[None]
+    flat = MultipleScattering().of_sample(np.nan_to_num(fitted), grid)[0][pixels]
+    groups["multiple scattering"] = (flat * weight)[:, None], None
+    return groups

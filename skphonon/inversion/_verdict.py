@@ -1,0 +1,277 @@
+"""What is wrong with a fit: a short list of findings, with figures and causes."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import chi2
+
+from skphonon.inversion._errors import correlation_lengths
+from skphonon.inversion._goodness import are_misfits
+
+__all__ = ["Finding", "Verdict", "judge"]
+
+_FAR = 3.0  # standard deviations from what was known
+_RARE = 1e-3  # probability of a pull of the prior
+_LARGE = 0.2  # share of the misfit that a cause explains
+_SURE = 25.0  # gain in chi^2 of a cause, beside what as many terms gain by chance
+_MUCH = 0.4  # share of the intensity that a polynomial takes
+_MOVED = 2.0  # standard deviations by which another choice moves a parameter
+_SHIFT = 2e-3  # of a lattice: smaller ones are no news
+_POINTS = 3  # of the mesh on which energies are compared with a prior
+_OUTSIDE = 0.1  # share of energies outside the band of a prior
+_CAUSES = {
+    "energy_offset": "Energies are off by {step:+.2g}({std:.1g}) meV: calibrate the "
+    "measurement by its elastic line, or correct the incident energy.",
+    "energy_scale": "Energies are off by a factor 1{step:+.3f}: check the incident "
+    "energy.",
+    "energy_resolution": "The energy resolution is another one: fit it along, "
+    "nuisance={{'energy_resolution': (low, high)}}.",
+    "energy_resolution_slope": "The resolution changes otherwise with energy: fit "
+    "'energy_resolution_slope' along.",
+    "q_resolution": "The resolution in |Q| is another one: fit 'q_resolution' along.",
+    "q_offset": "|Q| is off by {step:+.2g} 1/Angstrom: calibrate it by Bragg lines.",
+    "q_scale": "|Q| is off by a factor 1{step:+.3f}: calibrate it by Bragg lines, or "
+    "correct the incident energy or the lattice.",
+    "lattice_scale": "The lattice of the model is off by a factor 1{step:+.3f}: give "
+    "the measured one, model.replace(lattice=...), or calibrate |Q|.",
+    "two_theta_offset": "Scattering angles are off by {step:+.2g} degrees: calibrate.",
+    "mean_square_displacement": "Displacements differ by {step:+.2g} Angstrom^2 from "
+    "those of the constants: fit 'mean_square_displacement' along.",
+    "multiple scattering": "Multiple scattering: add contributions="
+    "{{'multiple scattering': MultipleScattering()}}.",
+    "background of a higher degree": "The background has more shape: raise its degree, "
+    "or find out what it is.",
+    "2 more shells": "More shells interact: take model.extended(n_shells) with a "
+    "ShellPrior.",
+}
+_HOLDER = (
+    "Scattering of {name}: add contributions={{'can': '{material}'}}, or a measured "
+    "empty can."
+)
+_UNKNOWN = (
+    "Nothing that was tried explains it: another material, another incident energy, or "
+    "something beside the sample."
+)
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong.
+
+    Parameters
+    ----------
+    about : str
+        In a word: "misfit", "lattice", "prior", "energies", "displacement", "bound",
+        "background", "choices", "convergence".
+    figure : float
+        How far.
+    text : str
+        In a sentence.
+    cause : str
+        The likeliest, and what to do.
+    """
+
+    about: str
+    figure: float
+    text: str
+    cause: str = ""
+
+
+class Verdict(tuple[Finding, ...]):
+    """Findings of a fit, the gravest first; empty where nothing was found."""
+
+    __slots__ = ()
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was found."""
+        return not self
+
+    def __str__(self) -> str:
+        if not self:
+            return "Nothing was found that speaks against this fit."
+        return "\n".join(
+            f"{each.about}: {each.text}" + (f" {each.cause}" if each.cause else "")
+            for each in self
+        )
+
+    __repr__ = __str__
+
+
+def judge(fit: Any) -> Verdict:
+    """Return what is wrong with a fit."""
+    figures = fit.figures
+    found = []
+    if not figures.get("converged", True):
+        text = "The search did not converge, so that values and errors mean nothing."
+        found.append(Finding("convergence", np.nan, text, "See the warning."))
+    cause = _misfit(fit, found)
+    _nuisances(fit, found)
+    _prior(fit, found, cause)
+    _bounds(fit, found)
+    if fit.shares is not None:
+        share = max(
+            (v for k, v in fit.shares.items() if str(k).startswith("background")),
+            default=0.0,
+        )
+        if share > _MUCH:
+            text = f"A polynomial background took {share:.0%} of the intensity."
+            advice = "Name what it stands for, by contributions, as far as it is known."
+            found.append(Finding("background", float(share), text, advice))
+    _choices(fit, found)
+    return Verdict(found)
+
+
+def _misfit(fit, found):
+    """Judge the residuals; return the likeliest cause of what they tell."""
+    figures = fit.figures
+    square = float(figures["reduced_chi2"])
+    table, likely = fit.lacking_, []
+    for name, row in table.iterrows():
+        by_chance = row["n_terms"] + 3 * np.sqrt(2 * row["n_terms"])
+        if row["gain"] > _SURE + by_chance and row["share"] > _LARGE:
+            likely.append((name, row))
+    is_misfit = bool(
+        are_misfits(
+            np.array([square]),
+            np.array([figures.get("n_effective", 1.0)]),
+            np.array([figures.get("loss", 1.0)]),
+            figures.get("noise_known", False),
+        )[0]
+    )
+    if not is_misfit and not likely:
+        return ""
+    alike = _alike(fit)
+    text = f"Residuals are {np.sqrt(square):.2g} times noise{alike}."
+    cause = _UNKNOWN
+    if likely:
+        causes = [_cause(name, row) for name, row in likely[:2]]
+        cause = " Or: ".join(causes)
+    found.append(Finding("misfit", square, text, cause))
+    return cause
+
+
+def _cause(name, row):
+    share = f"({row['share']:.0%} of the misfit) "
+    if name.startswith("a holder of "):
+        material = name.removeprefix("a holder of ")
+        return share + _HOLDER.format(name=name, material=material)
+    return share + _CAUSES.get(name, name).format(step=row["step"], std=row["std"])
+
+
+def _alike(fit):
+    """Tell over how many pixels residuals are alike."""
+    grid = getattr(fit.simulator, "grid", None)
+    if grid is None:
+        return ""
+    shape = tuple(len(axis) for axis in grid.axes())
+    seen = np.isfinite(fit.residual)
+    if np.prod(shape) != seen.size:
+        return ""
+    residual = fit.residual[seen]
+    lengths = correlation_lengths(residual, (shape, np.flatnonzero(seen)))
+    if not any(lengths):
+        return ", and independent from pixel to pixel"
+    told = " x ".join(str(1 + each) for each in lengths)
+    return f", and alike over {told} pixels (energy first)"
+
+
+def _nuisances(fit, found):
+    """Judge what was fitted along against what it should be."""
+    known = fit.nuisance
+    for name in ("lattice_scale", "q_scale"):
+        value, std = known.get(name), known.get(f"{name} std", np.nan)
+        if value is None or not np.isfinite(std):
+            continue
+        off = value - 1.0
+        at_bound = bool(fit.at_bound.get(name, 0))
+        if abs(off) > max(_FAR * std, _SHIFT) or (at_bound and abs(off) > _SHIFT):
+            text = f"{name} = {value:.4f}({std:.4f}) is not 1."
+            cause = (
+                "Give the measured lattice (model.replace(lattice=...)), calibrate "
+                "|Q|, and name what lies under the sample."
+            )
+            found.append(Finding("lattice", float(off), text, cause))
+    value = known.get("mean_square_displacement")
+    std = known.get("mean_square_displacement std", np.nan)
+    if value is not None and np.isfinite(std) and value < -_FAR * std:
+        text = (
+            f"Displacements are smaller than the constants give, by {-value:.2g}"
+            f"({std:.1g}) Angstrom^2."
+        )
+        cause = "Intensity at large |Q| is not of the sample, or of several phonons."
+        found.append(Finding("displacement", float(value), text, cause))
+
+
+def _prior(fit, found, cause):
+    """Judge constants and energies against what was known of them."""
+    if fit.prior is None:
+        return
+    mean, covariance = fit.prior
+    off = fit.parameters - mean
+    pull = float(off @ np.linalg.solve(covariance, off))
+    n = len(off)
+    if chi2.sf(pull, n) < _RARE:
+        text = f"Constants left the prior: chi^2 {pull:.3g} of {n}."
+        advice = cause and "The misfit above may be the cause. "
+        advice += "Else the prior is too narrow, or the material is another one."
+        found.append(Finding("prior", pull / n, text, advice))
+    outside = _energies_outside(fit, mean, covariance)
+    if outside > _OUTSIDE:
+        text = f"{outside:.0%} of the energies are {_FAR:g} deviations off the prior's."
+        advice = "Another material, a wrong incident energy, or too narrow a prior."
+        found.append(Finding("energies", outside, text, advice))
+
+
+def _energies_outside(fit, mean, covariance):
+    """Return the share of energies outside the band of the prior."""
+    from skphonon.inversion.fit import SpectrumFit
+    from skphonon.physics.zone import ZoneMesh, resolving_points
+
+    if not hasattr(fit.model, "frequencies"):
+        return 0.0
+    points = resolving_points(fit.model, ZoneMesh(_POINTS)).wavevectors
+    reduced = points @ np.linalg.inv(fit.model.reciprocal_lattice())
+    before = SpectrumFit(
+        fit.parameter_names,
+        mean,
+        covariance,
+        start=mean,
+        nuisance=fit.nuisance,
+        at_bound=fit.at_bound,
+        spectrum=fit.spectrum,
+        residual=fit.residual,
+        figures=fit.figures,
+        simulator=fit.simulator,
+    )
+    known, now = before.energies(reduced), fit.energies(reduced)
+    width = np.hypot(known["std"], now["std"])
+    return float((np.abs(now["energy"] - known["energy"]) > _FAR * width).mean())
+
+
+def _bounds(fit, found):
+    there = fit.at_bound[fit.at_bound != 0]
+    names = [name for name in there.index if name != "lattice_scale"]
+    if names:
+        text = f"Ended at a bound: {', '.join(names)}."
+        cause = (
+            "Widen it, unless it is a limit of nature; a weight of 0 can be left out."
+        )
+        found.append(Finding("bound", float(len(names)), text, cause))
+
+
+def _choices(fit, found):
+    if fit.choices is None:
+        return
+    moved = fit.choices.abs().max(axis=1)
+    worst = moved[moved > _MOVED]
+    if len(worst):
+        name = worst.idxmax()
+        text = (
+            f"With the {name} a parameter moves by {worst.max():.2g} of its standard "
+            "deviations without that."
+            if "left out" in name
+            else f"{name.capitalize()} would move a parameter by {worst.max():.2g} of "
+            "its standard deviations without that."
+        )
+        cause = "It is in the error bars now; look at the residuals there."
+        found.append(Finding("choices", float(worst.max()), text, cause))
