@@ -18,18 +18,16 @@ from skphonon.instrument.detectors import DetectorMeasurement
 from skphonon.instrument.elastic_line import ElasticFit
 from skphonon.instrument.grid import SpectrumGrid
 from skphonon.instrument.measurement import Measurement
-from skphonon.instrument.phases import Expected, ModuliFit, offset_term
+from skphonon.instrument.phases import CLEAR, Expected, ModuliFit, offset_term
 
 Array = NDArray[np.float64]
 
-_BEYOND_ERROR = 3.0  # standard errors that a zero must differ from 0 to be applied
 _STRONGEST = 6  # lines, most of which must be of the sample
 _CONVINCING = 0.6  # share of them
 _BY_CHANCE = 0.01  # probability that a wrong crystal finds as many lines
 _TRIES = 20  # scales and offsets that the search takes its best from, independent
 _AGREE = 11.8  # chi squared of two terms, at three standard errors
 _WORSE = 4.0  # by which it may exceed that of no correction
-_CLEAR = 4.0  # standard errors for terms of the whole pattern alone
 _FEWEST = 5  # lines that must tell of |Q|
 _CHANGES = (
     "energy_zero",
@@ -134,7 +132,7 @@ def confirmed_moduli(
         return moduli
     found = whole.distance(moduli.terms, moduli.terms_std)
     nothing = whole.distance((1.0, 0.0), moduli.terms_std)
-    model, values, std = whole.model(terms, _CLEAR)
+    model, values, std = whole.model(terms, CLEAR)
     agrees = found <= min(_AGREE, nothing + _WORSE)
     surer = model == moduli.model and (np.array(std) <= moduli.terms_std).all()
     if agrees and not surer:
@@ -196,7 +194,7 @@ def corrected_measurement(
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the measurement with energies and |Q| moved, and what was changed."""
     shift, applied = 0.0, []
-    if abs(line.zero) > _BEYOND_ERROR * line.zero_std:
+    if abs(line.zero) > CLEAR * line.zero_std:
         shift = line.zero
         applied.append("energy_zero")
     scale, offset = (1.0, 0.0) if moduli is None else moduli.terms
