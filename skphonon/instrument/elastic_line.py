@@ -188,7 +188,9 @@ def fit_banks(
     return fits, _in_common(rows, overall, [fit for fit in fits if fit.seen])
 
 
-def _in_common(rows: EnergyRows, overall: ElasticFit, seen: list[ElasticFit]) -> ElasticFit:
+def _in_common(
+    rows: EnergyRows, overall: ElasticFit, seen: list[ElasticFit]
+) -> ElasticFit:
     """Return a line with the zero of segments, and the mean width of banks."""
     zero, zero_std = _of_segments(rows, overall, seen)
     overall = overall._replace(zero=zero, zero_std=zero_std)
