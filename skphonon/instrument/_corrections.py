@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, t
+from scipy.stats import binom
 
 from skphonon.instrument._whole_pattern import WholeFit
 from skphonon.instrument.angle_grid import AngleGrid
@@ -22,6 +22,7 @@ from skphonon.instrument.phases import CLEAR, TERMS, Expected, ModuliFit, offset
 
 Array = NDArray[np.float64]
 
+_BEYOND_ERROR = 3.0  # standard errors that a zero must differ from 0 to be applied
 _STRONGEST = 6  # lines, most of which must be of the sample
 _CONVINCING = 0.6  # share of them
 _BY_CHANCE = 0.01  # probability that a wrong crystal finds as many lines
@@ -99,26 +100,19 @@ def bin_error(lines: Sequence[BraggLine], pattern: Pattern) -> float:
 def cautious_moduli(
     moduli: ModuliFit, expected: Expected, coarse: float
 ) -> tuple[ModuliFit, bool]:
-    """Return the fit with errors of few lines and wide bins, and if lines are enough.
+    """Return the fit with errors of wide bins, and if lines are enough.
 
     Where they are not, nothing is corrected.
     """
     n_used = int(moduli.used.sum())
     few = n_used < _FEWEST
 
-    def larger(std: float, n_terms: int) -> float:
-        return std * small_sample(n_used, n_terms)
-
     tau = expected.q[moduli.reflection[moduli.used]]
     of_bins = coarse / float(np.linalg.norm(tau))
-    scale_std = larger(float(np.hypot(moduli.scale_std, of_bins)), 1)
+    scale_std = float(np.hypot(moduli.scale_std, of_bins))
     if few or coarse:
         moduli = moduli._replace(model=(), terms=(1.0, 0.0), terms_std=(0.0, 0.0))
-    first, second = (larger(each, len(moduli.model)) for each in moduli.terms_std)
-    return (
-        moduli._replace(scale_std=scale_std, terms_std=(first, second)),
-        not (few or coarse),
-    )
+    return moduli._replace(scale_std=scale_std), not (few or coarse)
 
 
 def confirmed_moduli(
@@ -240,11 +234,6 @@ def _worse_deviations(
     return (before, after) if after > before + 1.17 * spread / len(q) ** 0.5 else None
 
 
-def small_sample(n_values: int, n_terms: int) -> float:
-    """Return how much wider the interval of Student's t is than that of a Gaussian."""
-    return float(t.ppf(0.8413, max(n_values - n_terms, 1)))
-
-
 def recorded(
     measurement: Measurement, applied: Sequence[str], numbers: Mapping[str, float]
 ) -> dict[str, Any]:
@@ -288,7 +277,7 @@ def corrected_measurement(
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the measurement with energies and |Q| moved, and what was changed."""
     shift, applied = 0.0, []
-    if abs(line.zero) > CLEAR * line.zero_std:
+    if abs(line.zero) > _BEYOND_ERROR * line.zero_std:
         shift = line.zero
         applied.append("energy_zero")
     scale, offset = (1.0, 0.0) if moduli is None else moduli.terms

@@ -7,6 +7,8 @@ seem so is held against the evidence: the larger :math:`|Q|` of a detector there
 phonons go with its square, and :math:`k_f/k_i` where nobody divided by it.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,7 +66,7 @@ def reversed_energies(
     pairs = np.array(
         [
             _both(measurement, rows, line.zero + low, line.zero + high, line.zero)
-            for low, high in zip(borders[:-1], borders[1:], strict=True)
+            for low, high in pairwise(borders)
         ]
     )
     gain, loss, error = pairs.T

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.stats import t
 
 Array = NDArray[np.float64]
 
@@ -67,20 +68,27 @@ def alike(residual: Array) -> float:
     return float(max(1 + 2 * together[1:first].sum(), 1.0))
 
 
+def small_sample(n_values: int, n_terms: int) -> float:
+    """Return how much wider the interval of Student's t is than that of a Gaussian."""
+    return float(t.ppf(0.8413, max(n_values - n_terms, 1)))
+
+
 def alike_fit(
     design: Array, values: Array, std: Array, rounds: int = _ROUNDS
 ) -> ExcessFit:
     """Fit values as `fit_with_excess` does, where neighbours may err alike.
 
     What scatters beyond its errors is seldom independent of what is next to it, as what
-    the model lacks is smooth. The covariance holds that; values must be in order.
+    the model lacks is smooth. The covariance holds that, and that few values tell their
+    scatter badly; values must be in order.
     """
     fit = fit_with_excess(design, values, std, rounds)
-    if not fit.excess > 0:
-        return fit
-    used = fit.used
-    misfit = (values - design @ fit.values)[used] / np.hypot(std[used], fit.excess)
-    return fit._replace(covariance=fit.covariance * alike(misfit))
+    used, factor = fit.used, 1.0
+    if fit.excess > 0:
+        misfit = (values - design @ fit.values) / np.hypot(std, fit.excess)
+        factor = alike(misfit[used])
+    factor *= small_sample(int(used.sum()), design.shape[1]) ** 2
+    return fit._replace(covariance=fit.covariance * factor)
 
 
 def _fit(design: Array, values: Array, std: Array) -> tuple[Array, Array, float]:

@@ -34,12 +34,11 @@ from skphonon.instrument._corrections import (
     considered_moduli,
     corrected_measurement,
     recorded,
-    small_sample,
 )
 from skphonon.instrument._crystals import atoms_of, cell_lengths
 from skphonon.instrument._energy_rows import EnergyRows, energy_rows, wavenumber
 from skphonon.instrument._energy_sign import reversed_energies
-from skphonon.instrument._excess import mean_with_excess
+from skphonon.instrument._excess import mean_with_excess, small_sample
 from skphonon.instrument._whole_pattern import fit_whole_pattern
 from skphonon.instrument.bragg import (
     BraggLine,

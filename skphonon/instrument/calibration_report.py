@@ -89,7 +89,7 @@ class Calibration:
     q_fits : DataFrame with one row a fit, default=None
         Columns `fit`, `scale`, `scale_std`, `offset` and `offset_std` (degrees of
         scattering angle, or 1/Angstrom). Fits are "factor alone" of lines; "lines" and
-        "whole pattern", with the terms that differ from nothing by three standard
+        "whole pattern", with the terms that differ from nothing by four standard
         errors; "best", which of these is taken; "applied". Errors are 0 for what a fit
         does not have.
     q_reason : str, default=""

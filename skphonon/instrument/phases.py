@@ -34,8 +34,8 @@ Array = NDArray[np.float64]
 #: What a calibration of moduli may consist of.
 TERMS = ("scale", "offset")
 
-#: Standard errors by which what is corrected must differ from nothing.
-CLEAR = 3.0
+#: Standard errors by which what is corrected of |Q| must differ from nothing.
+CLEAR = 4.0
 
 _SEVERAL = 4  # lines, for an offset
 _SCALES = np.linspace(0.97, 1.03, 241)  # that are tried
