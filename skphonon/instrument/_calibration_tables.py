@@ -118,8 +118,9 @@ def fit_table(
             "applied": (moduli.terms, moduli.terms_std),
         }
         rows = [
-            (name, terms[0], std[0], turn * terms[1], turn * std[1])
-            for name, (terms, std) in (x for x in found.items() if x[1] is not None)
+            (name, each[0][0], each[1][0], turn * each[0][1], turn * each[1][1])
+            for name, each in found.items()
+            if each is not None
         ]
     return _table(rows, ("fit", "scale", "scale_std", "offset", "offset_std"))
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from skphonon.instrument._excess import small_sample
 from skphonon.instrument._whole_pattern import WholeFit
 from skphonon.instrument.angle_grid import AngleGrid
 from skphonon.instrument.bragg import BraggLine, Pattern
@@ -109,7 +110,7 @@ def cautious_moduli(
 
     tau = expected.q[moduli.reflection[moduli.used]]
     of_bins = coarse / float(np.linalg.norm(tau))
-    scale_std = float(np.hypot(moduli.scale_std, of_bins))
+    scale_std = float(np.hypot(moduli.scale_std, of_bins * small_sample(n_used, 1)))
     if few or coarse:
         moduli = moduli._replace(model=(), terms=(1.0, 0.0), terms_std=(0.0, 0.0))
     return moduli._replace(scale_std=scale_std), not (few or coarse)

@@ -229,9 +229,9 @@ def _of_segments(
         return overall.zero, max(overall.zero_std, _scatter(banks, overall.zero))
     zero, std = np.array([fit[:2] for fit in fits]).T
     std = np.maximum(std, _ROUNDING * overall.width)
-    mean = alike_fit(np.ones((len(zero), 1)), zero, std, rounds=0)
+    common = alike_fit(np.ones((len(zero), 1)), zero, std, rounds=0)
     # what all segments share, such as bins and background, is in the error of all rows
-    return float(mean.values[0]), max(overall.zero_std, float(mean.std[0]))
+    return float(common.values[0]), max(overall.zero_std, float(common.std[0]))
 
 
 def _scatter(fits: list[ElasticFit], zero: float) -> float:
