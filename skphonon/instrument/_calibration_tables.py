@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skphonon.instrument._corrections import ModuliStory
 from skphonon.instrument._energy_rows import EnergyRows
 from skphonon.instrument.bragg import BraggLine, Pattern
 from skphonon.instrument.detector_faults import DetectorFault, Streak
@@ -100,6 +101,28 @@ def reflection_table(
         ("q", "q_std", "width", "area", "phase", "hkl", "expected", "deviation",
          "deviation_calibrated", "used"),
     )  # fmt: skip
+
+
+def fit_table(
+    moduli: ModuliFit | None, story: ModuliStory | None, k: float | None
+) -> "pd.DataFrame":
+    """Return factors and offsets, the latter in degrees where angles are known."""
+    turn = 1.0 if k is None else 180 / np.pi
+    rows = []
+    if moduli is not None and story is not None:
+        found = {
+            "factor alone": ((moduli.scale, 0.0), (moduli.scale_std, 0.0)),
+            "lines": (story.lines.terms, story.lines.terms_std),
+            "whole pattern": story.pattern,
+            "best": (story.best.terms, story.best.terms_std),
+            "applied": (moduli.terms, moduli.terms_std),
+        }
+        rows = [
+            (name, each[0][0], each[1][0], turn * each[0][1], turn * each[1][1])
+            for name, each in found.items()
+            if each is not None
+        ]
+    return _table(rows, ("fit", "scale", "scale_std", "offset", "offset_std"))
 
 
 def detector_table(rows: EnergyRows, faults: Sequence[DetectorFault]) -> "pd.DataFrame":

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, t
+from scipy.stats import binom
 
+from skphonon.instrument._excess import small_sample
 from skphonon.instrument._whole_pattern import WholeFit
 from skphonon.instrument.angle_grid import AngleGrid
 from skphonon.instrument.bragg import BraggLine, Pattern
@@ -18,7 +19,7 @@ from skphonon.instrument.detectors import DetectorMeasurement
 from skphonon.instrument.elastic_line import ElasticFit
 from skphonon.instrument.grid import SpectrumGrid
 from skphonon.instrument.measurement import Measurement
-from skphonon.instrument.phases import Expected, ModuliFit, offset_term
+from skphonon.instrument.phases import CLEAR, TERMS, Expected, ModuliFit, offset_term
 
 Array = NDArray[np.float64]
 
@@ -29,7 +30,6 @@ _BY_CHANCE = 0.01  # probability that a wrong crystal finds as many lines
 _TRIES = 20  # scales and offsets that the search takes its best from, independent
 _AGREE = 11.8  # chi squared of two terms, at three standard errors
 _WORSE = 4.0  # by which it may exceed that of no correction
-_CLEAR = 4.0  # standard errors for terms of the whole pattern alone
 _FEWEST = 5  # lines that must tell of |Q|
 _CHANGES = (
     "energy_zero",
@@ -101,50 +101,138 @@ def bin_error(lines: Sequence[BraggLine], pattern: Pattern) -> float:
 def cautious_moduli(
     moduli: ModuliFit, expected: Expected, coarse: float
 ) -> tuple[ModuliFit, bool]:
-    """Return the fit with errors of few lines and wide bins, and if lines are enough.
+    """Return the fit with errors of wide bins, and if lines are enough.
 
     Where they are not, nothing is corrected.
     """
     n_used = int(moduli.used.sum())
     few = n_used < _FEWEST
 
-    def larger(std: float, n_terms: int) -> float:
-        return std * small_sample(n_used, n_terms)
-
     tau = expected.q[moduli.reflection[moduli.used]]
     of_bins = coarse / float(np.linalg.norm(tau))
-    scale_std = larger(float(np.hypot(moduli.scale_std, of_bins)), 1)
+    scale_std = float(np.hypot(moduli.scale_std, of_bins * small_sample(n_used, 1)))
     if few or coarse:
         moduli = moduli._replace(model=(), terms=(1.0, 0.0), terms_std=(0.0, 0.0))
-    first, second = (larger(each, len(moduli.model)) for each in moduli.terms_std)
-    return (
-        moduli._replace(scale_std=scale_std, terms_std=(first, second)),
-        not (few or coarse),
-    )
+    return moduli._replace(scale_std=scale_std), not (few or coarse)
 
 
 def confirmed_moduli(
     moduli: ModuliFit, whole: WholeFit | None, terms: Sequence[str]
-) -> ModuliFit:
+) -> tuple[ModuliFit, bool]:
     """Return the fit to lines, or where the whole pattern tells better, of that.
 
-    Lines that overlap are not where the search finds them.
+    Lines that overlap are not where the search finds them. The second tells whether it
+    is that of the pattern.
     """
     if whole is None:
-        return moduli
+        return moduli, False
     found = whole.distance(moduli.terms, moduli.terms_std)
     nothing = whole.distance((1.0, 0.0), moduli.terms_std)
-    model, values, std = whole.model(terms, _CLEAR)
+    model, values, std = whole.model(terms, CLEAR)
     agrees = found <= min(_AGREE, nothing + _WORSE)
     surer = model == moduli.model and (np.array(std) <= moduli.terms_std).all()
     if agrees and not surer:
-        return moduli
-    return moduli._replace(model=model, terms=values, terms_std=std)
+        return moduli, False
+    return moduli._replace(model=model, terms=values, terms_std=std), bool(model)
 
 
-def small_sample(n_values: int, n_terms: int) -> float:
-    """Return how much wider the interval of Student's t is than that of a Gaussian."""
-    return float(t.ppf(0.8413, max(n_values - n_terms, 1)))
+class ModuliStory(NamedTuple):
+    r"""What was found of \|Q\|, of which a `correct_q` may leave out a part.
+
+    Parameters
+    ----------
+    lines : ModuliFit
+        Of lines alone, with all terms that are significant.
+    pattern : tuple of tuple of float or None
+        Scale and offset of the whole pattern, and their errors, of terms that are
+        significant; None where it was not fitted.
+    best : ModuliFit
+        What is taken of these.
+    reason : str
+        Why not all of the best is applied; "" if it is.
+    """
+
+    lines: ModuliFit
+    pattern: tuple[tuple[float, float], tuple[float, float]] | None
+    best: ModuliFit
+    reason: str
+
+
+def considered_moduli(
+    measurement: Measurement,
+    fits: tuple[ModuliFit, ModuliFit],
+    whole: WholeFit | None,
+    terms: Sequence[str],
+    lines: Sequence[BraggLine],
+    expected: Expected,
+    k: float | None,
+) -> tuple[ModuliFit, ModuliStory]:
+    """Return what is to be applied of two fits to lines, and why no more.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        What is calibrated.
+    fits : tuple of ModuliFit
+        Of all terms, and of those that may be applied.
+    whole : WholeFit or None
+        Of the whole pattern.
+    terms : sequence of str
+        What may be applied.
+    lines, expected, k : optional
+        As for `fit_moduli`.
+
+    Returns
+    -------
+    moduli : ModuliFit
+        What to apply.
+    story : ModuliStory
+        What was found.
+    """
+    best, _ = confirmed_moduli(fits[0], whole, TERMS)
+    chosen, _ = confirmed_moduli(fits[1], whole, terms)
+    pattern = None if whole is None else whole.model(TERMS, CLEAR)[1:]
+    reason = ""
+    if not terms:
+        reason = 'correct_q="none"'
+    elif not chosen.model:
+        which = {"scale": "a factor alone", "offset": "an offset alone"}
+        reason = (
+            f"{' or '.join(which[each] for each in terms)} does not differ from "
+            f"nothing by {CLEAR:.0f} standard errors"
+        )
+    elif chosen.model != best.model:
+        reason = f'correct_q="{terms[0]}" leaves the rest as it is'
+    nothing = chosen._replace(model=(), terms=(1.0, 0.0), terms_std=(0.0, 0.0))
+    if not _is_possible(measurement, chosen):
+        chosen, reason = nothing, "the offset would make a bin negative"
+    deviations = _worse_deviations(lines, expected, chosen, k)
+    if deviations:
+        chosen = nothing
+        reason = (
+            f"lines would be further from their places, {100 * deviations[1]:.2f} % "
+            f"in the median instead of {100 * deviations[0]:.2f} %"
+        )
+    return chosen, ModuliStory(fits[0], pattern, best, reason)
+
+
+def _worse_deviations(
+    lines: Sequence[BraggLine], expected: Expected, moduli: ModuliFit, k: float | None
+) -> tuple[float, float] | None:
+    """Return median deviations without and with a correction that makes them larger.
+
+    None if it does not, or within the error of the median.
+    """
+    if not moduli.model:
+        return None
+    q, std = np.array([(line.q, line.q_std) for line in lines])[moduli.used].T
+    tau = expected.q[moduli.reflection[moduli.used]]
+    before, after = (
+        float(np.median(np.abs(x / tau - 1))) for x in (q, moduli.corrected(q, k))
+    )
+    # of the absolute value of Gaussian numbers, in units of their median
+    spread = np.hypot(before, 0.6745 * float(np.median(std / tau)))
+    return (before, after) if after > before + 1.17 * spread / len(q) ** 0.5 else None
 
 
 def recorded(
@@ -171,21 +259,15 @@ def recorded(
     }
 
 
-def possible_moduli(
-    measurement: Measurement, moduli: ModuliFit | None
-) -> ModuliFit | None:
-    """Keep an offset from making bins of |Q| or angles negative."""
-    if moduli is None or "offset" not in moduli.model:
-        return moduli
+def _is_possible(measurement: Measurement, moduli: ModuliFit) -> bool:
+    """Tell whether an offset leaves bins of |Q| or angles positive."""
     grid = measurement.grid
     lowest = np.inf
     if isinstance(grid, SpectrumGrid):
         lowest = grid.q[0]
     elif isinstance(grid, AngleGrid):
         lowest = np.deg2rad(grid.two_theta[0])
-    if moduli.terms[1] <= lowest:
-        return moduli
-    return moduli._replace(model=(), terms=(1.0, 0.0), terms_std=(0.0, 0.0))
+    return "offset" not in moduli.model or moduli.terms[1] <= lowest
 
 
 def corrected_measurement(

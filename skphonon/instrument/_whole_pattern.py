@@ -16,6 +16,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import brentq, least_squares
 from scipy.special import ndtr
 
+from skphonon.instrument._excess import alike
 from skphonon.instrument.bragg import BraggLine, Pattern, width_trend
 from skphonon.instrument.phases import TERMS, offset_term
 from skphonon.physics.reflections import Reflections
@@ -160,7 +161,7 @@ def _refined(problem: _Problem, start: Array) -> tuple[float, WholeFit]:
             break
     covariance = np.linalg.pinv(found.jac.T @ found.jac)[:2, :2]
     plain = _solved(problem, p, problem.error)[0]
-    fit = WholeFit(p[:2], covariance * _alike(residual[: len(problem.q)]))
+    fit = WholeFit(p[:2], covariance * alike(residual[: len(problem.q)]))
     return float(plain @ plain), fit
 
 
@@ -282,13 +283,3 @@ def _misfit(problem: _Problem, model: Array) -> float:
     if beyond(0.0) <= 0 or beyond(1.0) >= 0:
         return 0.0 if beyond(0.0) <= 0 else 1.0
     return float(brentq(beyond, 0.0, 1.0))
-
-
-def _alike(residual: Array) -> float:
-    """Return how many neighbours of a point have the same residual, with itself."""
-    residual = residual - residual.mean()
-    n = len(residual)
-    together = np.correlate(residual, residual, "full")[n - 1 :]
-    together = together / together[0]
-    first = int(np.argmax(together <= 0)) or n
-    return float(max(1 + 2 * together[1:first].sum(), 1.0))

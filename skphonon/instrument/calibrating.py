@@ -18,6 +18,7 @@ from skphonon._warnings import warn_user
 from skphonon.instrument._calibration_tables import (
     detector_table,
     elastic_table,
+    fit_table,
     holder_table,
     line_table,
     pattern_table,
@@ -26,18 +27,18 @@ from skphonon.instrument._calibration_tables import (
 )
 from skphonon.instrument._corrections import (
     Agreement,
+    ModuliStory,
     agreement_of,
     bin_error,
     cautious_moduli,
-    confirmed_moduli,
+    considered_moduli,
     corrected_measurement,
-    possible_moduli,
     recorded,
-    small_sample,
 )
 from skphonon.instrument._crystals import atoms_of, cell_lengths
 from skphonon.instrument._energy_rows import EnergyRows, energy_rows, wavenumber
-from skphonon.instrument._excess import mean_with_excess
+from skphonon.instrument._energy_sign import reversed_energies
+from skphonon.instrument._excess import mean_with_excess, small_sample
 from skphonon.instrument._whole_pattern import fit_whole_pattern
 from skphonon.instrument.bragg import (
     BraggLine,
@@ -161,8 +162,9 @@ def calibrate(
     -----
     MeasurementWarning
         If lines of the sample are not found, are too few or narrower than bins,
-        :math:`|Q|` is wrong by more than 1 % or corrected by more than 0.5 %, or the
-        resolution is taken as constant.
+        :math:`|Q|` is wrong by more than 1 % or corrected by more than 0.5 %, the
+        resolution is taken as constant, or intensities at negative energies are clearly
+        the larger ones, which detailed balance forbids: then energies are reversed.
 
     Notes
     -----
@@ -212,10 +214,9 @@ def calibrate(
     pattern = pattern_of(rows, line.zero - reach, line.zero + reach)
     lines = find_lines(pattern)
     k = None if rows.two_theta is None or incident is None else wavenumber(incident)
-    expected, moduli, coarse, warnings = _of_the_sample(
-        crystal, lines, pattern, k, _ALLOWED[correct_q], scattering_lengths, incident
+    expected, moduli, story, coarse, warnings = _of_the_sample(
+        measurement, crystal, lines, pattern, k, _ALLOWED[correct_q], scattering_lengths
     )
-    moduli = possible_moduli(measurement, moduli)
     if crystal is not None and moduli is None:
         holders = ()  # what is not of a crystal that nobody knows tells nothing
     found_holders = _of_holders(lines, pattern, moduli, k, holders)
@@ -224,7 +225,7 @@ def calibrate(
         kinds = {fault.kind for fault in faults if masked[fault.detector]}
         applied += tuple(sorted(kinds))
     function, advice = _resolution(measurement, calibrated, resolution, line)
-    warnings += advice
+    warnings = [*warnings, *advice, *reversed_energies(measurement, rows, line)]
     for text in warnings:
         warn_user(text, MeasurementWarning)
     numbers = {
@@ -232,7 +233,7 @@ def calibrate(
         "energy_zero_std": line.zero_std,
         "energy_width": line.width,
         "energy_width_std": line.width_std,
-        **_of_moduli(lines, expected, moduli, k, incident, coarse),
+        **_of_moduli(lines, expected, moduli, story, k, incident, coarse),
     }
     return Calibration(
         measurement=calibrated.replace(
@@ -248,6 +249,8 @@ def calibrate(
         holders=holder_table(found_holders),
         detectors=detector_table(rows, faults),
         streaks=streak_table(find_streaks(rows, mean, error, line)),
+        q_fits=fit_table(moduli, story, k),
+        q_reason="" if story is None else story.reason,
         elastic_maximum=overall.maximum,
         **numbers,
         applied=applied,
@@ -318,20 +321,20 @@ def _bank_of_rows(rows: EnergyRows, banks: int | ArrayLike) -> NDArray[np.intp]:
 
 
 def _of_the_sample(
+    measurement: Measurement,
     crystal: Any,
     lines: Sequence[BraggLine],
     pattern: Pattern,
     k: float | None,
     terms: Sequence[str],
     values: Mapping[str, Any] | None,
-    incident: float | None,
-) -> tuple[Expected | None, ModuliFit | None, float, list[str]]:
-    """Return lines of the crystal, what they tell of |Q|, and warnings.
+) -> tuple[Expected | None, ModuliFit | None, ModuliStory | None, float, list[str]]:
+    """Return lines of the crystal, what to correct, what was found, and warnings.
 
     The number is the error of places that wide bins leave, in 1/Angstrom.
     """
     if crystal is None:
-        return None, None, 0.0, []
+        return None, None, None, 0.0, []
     lattice, positions, symbols = atoms_of(crystal)
     few = (
         "Less than two Bragg lines of the crystal were found: |Q| is not calibrated. "
@@ -339,29 +342,35 @@ def _of_the_sample(
         "than the lines."
     )
     if len(lines) < 2:
-        return None, None, 0.0, [few]
+        return None, None, None, 0.0, [few]
     reflections = powder_reflections(
         lattice, positions, symbols, 1.03 * pattern.q[-1], values=values
     )
     expected = expected_lines(reflections, lines, float(np.median(pattern.span)))
+    every = fit_moduli(lines, expected, k)
     moduli = fit_moduli(lines, expected, k, terms)
-    if moduli is None:
-        return None, None, 0.0, [few]
+    if every is None or moduli is None:
+        return None, None, None, 0.0, [few]
     coarse = bin_error(lines, pattern)
-    agreement = agreement_of(lines, expected, moduli, k)
-    moduli, enough = cautious_moduli(moduli, expected, coarse)
+    agreement = agreement_of(lines, expected, every, k)
+    (every, enough), (moduli, _) = (
+        cautious_moduli(each, expected, coarse) for each in (every, moduli)
+    )
     if not agreement.convinces and not coarse:
-        return None, None, 0.0, [_disagreement(agreement)]
+        return None, None, None, 0.0, [_disagreement(agreement)]
     if enough:
         beyond = pattern.q[-1] + 4 * float(width_trend(lines)(pattern.q[-1]))
         reflections = powder_reflections(
             lattice, positions, symbols, 1.03 * beyond, values=values
         )
         whole = fit_whole_pattern(
-            pattern, reflections, lines, moduli.reflection >= 0, moduli.terms, k
+            pattern, reflections, lines, every.reflection >= 0, every.terms, k
         )
-        moduli = confirmed_moduli(moduli, whole, terms)
-        return expected, moduli, coarse, _doubts(moduli, lattice, incident, k)
+        moduli, story = considered_moduli(
+            measurement, (every, moduli), whole, terms, lines, expected, k
+        )
+        doubts = _doubts(moduli, lattice, measurement.incident_energy, k)
+        return expected, moduli, story, coarse, doubts
     step = float(np.median(np.diff(pattern.q)))
     text = (
         "Bragg lines do not tell enough of |Q|, which is left as it is: "
@@ -369,7 +378,8 @@ def _of_the_sample(
         "1/Angstrom. There must be five, and steps below their widths. Pass "
         "detectors, or bins narrower than the lines, and a wide range of |Q|."
     )
-    return expected, moduli, coarse, [text]
+    story = ModuliStory(every, None, every, "Bragg lines do not tell enough")
+    return expected, moduli, story, coarse, [text]
 
 
 def _disagreement(found: Agreement) -> str:
@@ -426,8 +436,16 @@ def _resolution(
 ) -> tuple[float | Callable, list[str]]:
     """Return the resolution against energy, and a warning if it is a guess."""
     incident = calibrated.incident_energy
+    indirect = measurement.details.get("final_energy") is not None
     if wanted is None and callable(measurement.energy_resolution):
         wanted = measurement.energy_resolution
+    if wanted is None and indirect:
+        return line.width, [
+            "The energy resolution is taken as constant, "
+            f"{line.width:.3g} meV as of the elastic line, which indirect geometry "
+            'nearly has. Pass resolution="constant" to say that it is meant, or a '
+            "number of meV."
+        ]
     if wanted is None:
         return line.width, [
             "The energy resolution is taken as constant, "
@@ -440,6 +458,11 @@ def _resolution(
         return line.width, []
     if _is_width(wanted):
         return float(wanted), []
+    if incident is None and indirect:
+        raise ValueError(
+            'resolution must be "constant" or a number of meV for indirect geometry, '
+            f"got {wanted!r}."
+        )
     if incident is None:
         raise ValueError(
             "incident_energy must be known for a resolution against energy, got None. "
@@ -452,13 +475,14 @@ def _of_moduli(
     lines: Sequence[BraggLine],
     expected: Expected | None,
     moduli: ModuliFit | None,
+    story: ModuliStory | None,
     k: float | None,
     incident: float | None,
     coarse: float,
 ) -> dict[str, float]:
     """Return what is known of |Q|, by the names in the result."""
     names = ("q_scale", "q_offset", "incident_energy", "lattice_scale")
-    if moduli is None or expected is None:
+    if moduli is None or expected is None or story is None:
         return {name + end: np.nan for name in names for end in ("", "_std")}
     used = moduli.used
     q, std = np.array([(line.q, line.q_std) for line in lines])[used].T
@@ -468,9 +492,11 @@ def _of_moduli(
     error = np.hypot(right.std[0], coarse / np.linalg.norm(tau))
     error = float(np.hypot(error, right.excess)) * small_sample(len(tau), 1)
     turn = 1.0 if k is None else 180 / np.pi
-    scale, scale_std = moduli.terms[0], moduli.terms_std[0]
-    if "scale" not in moduli.model:
+    scale, scale_std = story.best.terms[0], story.best.terms_std[0]
+    if "scale" not in story.best.model:
         scale_std = moduli.scale_std
+        if not story.best.model:
+            scale = moduli.scale
     energy = np.nan if k is None or incident is None else incident
     return {
         "q_scale": moduli.scale,

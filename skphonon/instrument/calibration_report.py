@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["Calibration"]
 
 _LISTED = 12  # detectors that the text names
+_TAKEN = {
+    "lines": "as the whole pattern agrees within errors",
+    "whole pattern": "as lines alone disagree or are less sure",
+}
+_WITHOUT_PATTERN = 4  # fits, where there is nothing to choose
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,14 +64,16 @@ class Calibration:
     elastic_maximum : float
         Energy of its highest point in meV.
     q_scale, q_scale_std : float
-        Factor by which :math:`|Q|` was too large, fitted alone; NaN without a crystal,
-        or where that does not explain the lines.
+        Factor by which :math:`|Q|` was too large, fitted alone to lines; NaN without a
+        crystal, or where that does not explain the lines.
     q_offset, q_offset_std : float
-        Offset of the model with scale and offset that was applied, in degrees of
-        scattering angle or in 1/Angstrom; 0 where none was.
+        Offset that was applied, in degrees of scattering angle or in 1/Angstrom; 0
+        where none was.
     incident_energy, incident_energy_std : float
-        Incident energy in meV that the Bragg lines want with the angles of that model;
-        NaN without a crystal, or where rows have no angles.
+        Incident energy in meV that the Bragg lines want by what was found best, also
+        where `correct_q` forbids to apply it: with an offset, if that has one, or of
+        the factor alone, if nothing differs from its error. NaN without a crystal, or
+        where rows have no angles.
     lattice_scale, lattice_scale_std : float
         Factor of the lattice of the crystal that the calibrated Bragg lines want, and
         its uncertainty: the scatter of single lines about the model, as far as noise
@@ -79,6 +86,14 @@ class Calibration:
     lattice_parameters : tuple of float, default=()
         Lattice parameter of the crystal as given, in Angstrom: one if it is cubic, else
         the three lengths of its cell; none without a crystal.
+    q_fits : DataFrame with one row a fit, default=None
+        Columns `fit`, `scale`, `scale_std`, `offset` and `offset_std` (degrees of
+        scattering angle, or 1/Angstrom). Fits are "factor alone" of lines; "lines" and
+        "whole pattern", with the terms that differ from nothing by four standard
+        errors; "best", which of these is taken; "applied". Errors are 0 for what a fit
+        does not have.
+    q_reason : str, default=""
+        Why not all of the best is applied.
 
     See Also
     --------
@@ -124,6 +139,8 @@ class Calibration:
     applied: tuple[str, ...]
     warnings: tuple[str, ...]
     lattice_parameters: tuple[float, ...] = ()
+    q_fits: "pd.DataFrame | None" = None
+    q_reason: str = ""
 
     def nuisance(self, n_std: float = 3.0) -> dict[str, tuple[float, float]]:
         """Return the range of the lattice that Bragg lines leave, for an inverter.
@@ -201,42 +218,76 @@ def _of_moduli(found: Calibration) -> list[str]:
     if not np.isfinite(found.q_scale):
         return lines
     used = sample[sample["used"]]
+    lines.append(
+        "  |Q| is too large by a factor, if nothing else is wrong: "
+        f"{_with_error(found.q_scale, found.q_scale_std)} ({len(used)} lines)"
+    )
+    lines += _of_fits(found)
     before, after = (
         100 * np.abs(used[name]).median()
         for name in ("deviation", "deviation_calibrated")
     )
+    changed = {"incident_energy", "two_theta", "q_scale", "q_offset"} & {*found.applied}
+    what = "is corrected" if changed else "is left as it is"
     lines.append(
-        "  |Q| is too large by a factor "
-        f"{_with_error(found.q_scale, found.q_scale_std)} ({len(used)} lines); median "
-        f"deviation {before:.2f} %, {after:.2f} % when calibrated"
+        f"  |Q| {what}{': ' if found.q_reason else ''}{found.q_reason}; median "
+        f"deviation of lines {before:.2f} %"
+        + (f", {after:.2f} % when calibrated" if changed else "")
     )
-    if found.q_offset_std > 0:
-        unit = "degrees of scattering angle"
-        if not np.isfinite(found.incident_energy):
-            unit = "1/Angstrom"
-        lines.append(
-            f"  offset {_with_error(found.q_offset, found.q_offset_std)} {unit}"
-        )
-    if np.isfinite(found.incident_energy):
-        lines.append(
-            "  incident energy that these lines want: "
-            f"{_with_error(found.incident_energy, found.incident_energy_std)} meV; so "
-            "would wrong angles"
-        )
-    if found.lattice_parameters:
-        std = found.q_scale_std / found.q_scale**2
-        lengths = ", ".join(
-            _with_error(each / found.q_scale, each * std)
-            for each in found.lattice_parameters
-        )
-        lines.append(
-            "  or a lattice parameter times "
-            f"{_with_error(1 / found.q_scale, std)} ({lengths} Angstrom)"
-        )
     lines.append(
         "  lattice_scale for fits: "
         f"{_with_error(found.lattice_scale, found.lattice_scale_std)}"
     )
+    return lines
+
+
+def _of_fits(found: Calibration) -> list[str]:
+    """Tell what lines and the pattern say, and what would explain the best of it."""
+    if found.q_fits is None:
+        return []
+    fits = found.q_fits.set_index("fit")
+    unit = "degrees of scattering angle"
+    if not np.isfinite(found.incident_energy):
+        unit = "1/Angstrom"
+    lines, taken = [], ""
+    for name, why in _TAKEN.items():
+        if name not in fits.index:
+            continue
+        row, terms = fits.loc[name], []
+        if row["scale_std"] > 0:
+            terms.append(f"a factor {_with_error(row['scale'], row['scale_std'])}")
+        if row["offset_std"] > 0:
+            value = _with_error(row["offset"], row["offset_std"])
+            terms.append(f"an offset of {value} {unit}")
+        text = " and ".join(terms) or "nothing beyond its error"
+        if not taken and row.equals(fits.loc["best"]):
+            taken = name
+            text += f", which is taken, {why}" if len(fits) > _WITHOUT_PATTERN else ""
+        lines.append(f"  {name}: {text}")
+    best = fits.loc["best"]
+    if best["offset_std"] > 0 and not best["scale_std"] > 0:
+        return lines
+    scale, std = best["scale"], best["scale_std"]
+    if not std > 0:
+        scale, std = found.q_scale, found.q_scale_std
+    wanted = []
+    if np.isfinite(found.incident_energy):
+        wanted.append(
+            "incident energy that these lines want: "
+            f"{_with_error(found.incident_energy, found.incident_energy_std)} meV"
+        )
+    if found.lattice_parameters:
+        lengths = ", ".join(
+            _with_error(each / scale, each * std / scale**2)
+            for each in found.lattice_parameters
+        )
+        wanted.append(
+            "a lattice parameter times "
+            f"{_with_error(1 / scale, std / scale**2)} ({lengths} Angstrom)"
+        )
+    if wanted:
+        given = ", with that offset" if best["offset_std"] > 0 else ""
+        lines.append(f"  {', or '.join(wanted)}{given}")
     return lines
 
 

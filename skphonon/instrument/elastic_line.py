@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from skphonon.instrument._energy_rows import EnergyRows
+from skphonon.instrument._excess import alike_fit
 from skphonon.instrument.resolution import bin_kernel
 
 __all__ = ["ElasticFit", "fit_banks", "fit_elastic_line", "require_elastic_line"]
@@ -29,6 +30,8 @@ _SLOPED = 9  # bins, for slopes of the background
 _DECISIVE = 10.0  # fall of chi squared with two slopes that speaks for them
 _POSSIBLE = 3.0  # the same where they cannot be excluded
 _MIXED = 1e-3  # share of a parameter in a combination that nothing tells
+_SEGMENTS = 12  # of |Q|, whose zeros count alike
+_FEWEST = 4  # of these
 _SEEN = 5.0  # standard errors that the area of a line must have
 _SEARCHED = 0.12  # share of the incident energy on either side of zero
 _SEARCHED_MEV = 10.0  # where that is not known
@@ -155,7 +158,7 @@ def require_elastic_line(
 def fit_banks(
     rows: EnergyRows, banks: NDArray[np.intp], overall: ElasticFit
 ) -> tuple[list[ElasticFit], ElasticFit]:
-    """Fit the elastic line of each bank, and what they have in common.
+    r"""Fit the elastic line of each bank, and what they have in common.
 
     Parameters
     ----------
@@ -171,9 +174,10 @@ def fit_banks(
     fits : list of ElasticFit
         One a bank; NaN where no line stands out.
     common : ElasticFit
-        `overall` with the mean width of banks, so that different zeros do not make the
-        line wider, and errors that are not below the scatter of banks. Intensities are
-        the weights.
+        `overall` with the mean zero of twelve equal segments of \|Q\|, which neither
+        depends on banks nor on whether rows are detectors or bins, and with the mean
+        width of banks by intensity, so that different zeros do not make the line wider.
+        Errors hold the scatter of each.
     """
     reach = 4 * overall.width
     fits = []
@@ -181,26 +185,63 @@ def fit_banks(
         mean, error = rows.mean(banks == bank)
         fit = fit_elastic_line(rows.edges, mean, error, reach, overall)
         fits.append(fit if fit.seen else _NOTHING)
-    return fits, _in_common(overall, [fit for fit in fits if fit.seen])
+    return fits, _in_common(rows, overall, [fit for fit in fits if fit.seen])
 
 
-def _in_common(overall: ElasticFit, seen: list[ElasticFit]) -> ElasticFit:
-    """Return a line with the mean width of banks, and their scatter as errors."""
+def _in_common(
+    rows: EnergyRows, overall: ElasticFit, seen: list[ElasticFit]
+) -> ElasticFit:
+    """Return a line with the zero of segments, and the mean width of banks."""
+    zero, zero_std = _of_segments(rows, overall, seen)
+    overall = overall._replace(zero=zero, zero_std=zero_std)
     if len(seen) < 2:
         return overall
-    zero, _, width, width_std, area = np.array([fit[:5] for fit in seen]).T
+    width, width_std, area = np.array([fit[2:5] for fit in seen]).T
     share = area / area.sum()
-
-    def scatter(values: Array, mean: float) -> float:
-        return float(np.sqrt((share**2 * (values - mean) ** 2).sum()))
-
     mean_width = float(share @ width)
     by_noise = float(np.sqrt((share * width_std) @ (share * width_std)))
-    return overall._replace(
-        zero_std=max(overall.zero_std, scatter(zero, overall.zero)),
-        width=mean_width,
-        width_std=max(by_noise, scatter(width, mean_width)),
-    )
+    scatter = float(np.sqrt((share**2 * (width - mean_width) ** 2).sum()))
+    return overall._replace(width=mean_width, width_std=max(by_noise, scatter))
+
+
+def _of_segments(
+    rows: EnergyRows, overall: ElasticFit, banks: list[ElasticFit]
+) -> tuple[float, float]:
+    r"""Return the mean zero over equal segments of \|Q\|, and its error.
+
+    In the mean over all rows those count most in which Bragg lines are, and these are
+    others on detectors, angles and bins of \|Q\|. Segments have the same zero on each.
+    """
+    measured = np.isfinite(rows.values).any(axis=1) & np.isfinite(rows.q)
+    q = rows.q[measured]
+    borders = np.linspace(q.min(), q.max(), _SEGMENTS + 1)
+    segment = np.searchsorted(borders[1:-1], rows.q)
+    fits = []
+    for number in range(_SEGMENTS):
+        chosen = measured & (segment == number)
+        if chosen.any():
+            mean, error = rows.mean(chosen)
+            fits.append(
+                fit_elastic_line(rows.edges, mean, error, 4 * overall.width, overall)
+            )
+    fits = [fit for fit in fits if fit.seen and np.isfinite(fit.zero_std)]
+    if len(fits) < _FEWEST:
+        return overall.zero, max(overall.zero_std, _scatter(banks, overall.zero))
+    zero, std = np.array([fit[:2] for fit in fits]).T
+    std = np.maximum(std, _ROUNDING * overall.width)
+    common = alike_fit(np.ones((len(zero), 1)), zero, std, rounds=0)
+    # what all segments share, such as bins and background, is in the error of all rows
+    return float(common.values[0]), max(overall.zero_std, float(common.std[0]))
+
+
+def _scatter(fits: list[ElasticFit], zero: float) -> float:
+    """Return the error of a zero, weighted by intensity, from what each fit has."""
+    if len(fits) < 2:
+        return 0.0
+    share = np.array([fit.area for fit in fits])
+    share = share / share.sum()
+    away = np.array([fit.zero for fit in fits]) - zero
+    return float(np.linalg.norm(share * away))
 
 
 def fit_elastic_line(

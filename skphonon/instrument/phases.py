@@ -16,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skphonon.instrument._excess import ExcessFit, fit_with_excess
+from skphonon.instrument._excess import ExcessFit, alike_fit
 from skphonon.instrument.bragg import BraggLine, width_trend
 from skphonon.physics.reflections import Reflections
 
 __all__ = [
+    "CLEAR",
     "TERMS",
     "Expected",
     "ModuliFit",
@@ -33,11 +34,13 @@ Array = NDArray[np.float64]
 #: What a calibration of moduli may consist of.
 TERMS = ("scale", "offset")
 
+#: Standard errors by which what is corrected of |Q| must differ from nothing.
+CLEAR = 4.0
+
 _SEVERAL = 4  # lines, for an offset
 _SCALES = np.linspace(0.97, 1.03, 241)  # that are tried
 _BLENDED = 1.5  # widths between reflections that are one line
 _WEAK = 0.02  # of the strongest reflection: not looked for
-_SIGNIFICANT = 3.0  # standard errors
 
 
 class Expected(NamedTuple):
@@ -232,13 +235,13 @@ def _model(
 ) -> tuple[ExcessFit, tuple[str, ...], ExcessFit]:
     """Return the fit of the scale alone, and of those terms that are significant."""
     tau, moved = design[:, 0], design[:, 1:]
-    alone = fit_with_excess(design[:, :1], q, std)
+    alone = alike_fit(design[:, :1], q, std)
     single = {"scale": alone}
     if len(q) >= _SEVERAL:
-        single["offset"] = fit_with_excess(moved, q - tau, std)
-        both = fit_with_excess(design, q, std)
+        single["offset"] = alike_fit(moved, q - tau, std)
+        both = alike_fit(design, q, std)
         gains = np.abs(both.values - [1.0, 0.0]) / both.std
-        if set(terms) == set(TERMS) and (gains > _SIGNIFICANT).all():
+        if set(terms) == set(TERMS) and (gains > CLEAR).all():
             return alone, TERMS, both
     by_name = {
         name: float(abs(fit.values[0] - (name == "scale")) / fit.std[0])
@@ -246,9 +249,9 @@ def _model(
         if name in terms
     }
     best = max(by_name, key=by_name.__getitem__, default="")
-    if best and by_name[best] > _SIGNIFICANT:
+    if best and by_name[best] > CLEAR:
         return alone, (best,), single[best]
-    return alone, (), fit_with_excess(design[:, :0], q - tau, std)
+    return alone, (), alike_fit(design[:, :0], q - tau, std)
 
 
 def _first_scale(q: Array, width: Array, area: Array, expected: Expected) -> float:

@@ -205,7 +205,11 @@ def test_bins_of_moduli():
     assert {*found.applied} == {"energy_zero", "q_scale"}
     # elastic neutrons taken for inelastic ones are put at dQ/Q = -E / 4 Ei
     assert_allclose(found.q_scale, 1.005 * (1 - 0.3 / 240), atol=2e-4)
-    assert_allclose(calibrated.grid.q, grid.q / found.q_scale)
+    applied = found.q_fits.set_index("fit").loc["applied", "scale"]
+    assert_allclose(applied, found.q_scale, atol=1e-4)
+    assert_allclose(calibrated.grid.q, grid.q / applied)
+    # on bins of moduli no incident energy stands before it
+    assert "\n  a lattice parameter times 0.996" in str(found)
     assert_allclose(calibrated.grid.energy, grid.energy - found.energy_zero)
     assert_allclose(found.energy_zero, 0.3, atol=0.02)
     assert_allclose(found.energy_width, 1.2, rtol=0.05)
@@ -466,6 +470,51 @@ def test_lattice_parameters(lattice, lengths):
     assert_allclose(cell_lengths(lattice), lengths)
 
 
+@pytest.mark.filterwarnings("ignore::skphonon.instrument.MeasurementWarning")
+def test_the_report_tells_one_story():
+    """What lines want is the same, whatever may be corrected."""
+    wrong = counted(true_energy=60 / 1.004**2, offset=-0.15)
+    for correct_q in ("auto", "none", "scale", "offset"):
+        found = found_in(wrong, correct_q=correct_q)
+        text, fits = str(found), found.q_fits.set_index("fit")
+        assert_allclose(found.incident_energy, 60 / 1.004**2, rtol=1e-4)
+        assert "incident energy that these lines want: 59.52" in text
+        assert "lattice parameter times 0.9960" in text
+        assert "with that offset" in text
+        assert_allclose(fits.loc["best", "scale"], 1.004, atol=1e-4)
+        assert_allclose(fits.loc["best", "offset"], -0.15, atol=0.01)
+        reason = "" if correct_q == "auto" else f'correct_q="{correct_q}"'
+        assert found.q_reason.startswith(reason)
+        assert bool(found.q_reason) == (correct_q != "auto")
+        assert found.q_reason in text
+    right = found_in(counted())
+    assert right.q_reason == (
+        "a factor alone or an offset alone does not differ from nothing by 4 standard "
+        "errors"
+    )
+    assert "is left as it is: a factor alone or" in str(right)
+    # of what does not differ, the factor that is shown
+    assert_allclose(right.incident_energy, 60 / right.q_scale**2)
+    only = found_in(counted(offset=0.2))
+    assert "two_theta" in only.applied
+    assert only.incident_energy == 60
+    assert "these lines want" not in str(only)
+
+
+def test_indirect_geometry_has_advice_of_its_own():
+    energy, q = np.arange(-0.5, 0.6, 0.01), np.arange(0.5, 1.8, 0.1)
+    line = np.exp(-((energy / 0.02) ** 2) / 2)[:, None] * np.ones(len(q))
+    grid = SpectrumGrid(energy, q)
+    measured = Measurement(
+        grid.to_rows(line), grid, quantity="sqe", details={"final_energy": 1.84}
+    )
+    with pytest.warns(MeasurementWarning, match="taken as constant") as caught:
+        calibrate(measured)
+    assert "direct" not in str(caught[0].message).replace("indirect", "")
+    with pytest.raises(ValueError, match="or a number of meV for indirect geometry"):
+        calibrate(measured, resolution="direct_geometry")
+
+
 def test_the_measurement_records_its_calibration(tmp_path):
     found = found_in(counted(zero=0.3, true_energy=60 / 1.004**2))
     record = found.measurement.details["calibration"]
@@ -508,6 +557,84 @@ def test_notebooks_show_the_report():
 
 FCC = (np.ones((3, 3)) - np.eye(3)) / 2
 SILICON = (5.431 * FCC, [[0, 0, 0], [0.25, 0.25, 0.25]], "Si")
+
+
+@pytest.mark.filterwarnings("ignore::skphonon.instrument.MeasurementWarning")
+@pytest.mark.parametrize("sample", ["silicon", "aluminium"])
+def test_one_zero_for_detectors_angles_and_bins(data_folder, sample):
+    """And what is calibrated needs no calibration, however it is binned."""
+    from skphonon import read
+    from skphonon.io import reduce_angles
+
+    name, crystal = {
+        "silicon": ("silicon_Ei80_300K", SILICON),
+        "aluminium": ("aluminium_Ei60", (4.03 * FCC, [[0, 0, 0]], "Al")),
+    }[sample]
+    measured = read(data_folder / "mari" / f"{name}.nxspe")
+    last = measured.energy_edges[-1] - 6.0
+
+    def layouts(run):
+        yield run
+        yield reduce_angles(run)
+        for step in (0.25, 0.5):
+            grid = SpectrumGrid(np.arange(-20, last, step), np.arange(0.5, 10, 0.02))
+            yield reduce_powder(run, grid)
+
+    fits = [found_in(each, crystal) for each in layouts(measured)]
+    zeros = [fit.energy_zero for fit in fits]
+    assert np.ptp(zeros) < 0.5 * min(fit.energy_zero_std for fit in fits)
+    # the same is decided, of any number of banks
+    of_banks = [found_in(measured, crystal, banks=n) for n in (1, 4, 40)]
+    assert len({"energy_zero" in fit.applied for fit in fits + of_banks}) == 1
+    assert {fit.energy_zero for fit in of_banks} == {zeros[0]}
+    for again in layouts(fits[0].measurement):
+        fit = found_in(again, crystal)
+        assert fit.applied == ()
+        assert (
+            abs(
+                fit.energy_zero
+                - zeros[0]
+                + sum(zeros[:1] if "energy_zero" in fits[0].applied else [0.0])
+            )
+            < 0.6 * fit.energy_zero_std
+        )
+
+
+@pytest.mark.filterwarnings("ignore::skphonon.instrument.MeasurementWarning")
+def test_factors_of_silicon_on_any_bins(data_folder):
+    """Errors hold what bins change, and no correction moves lines away."""
+    from skphonon import read
+
+    measured = read(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
+    fits = []
+    for step in (0.015, 0.02, 0.025, 0.03):
+        for first in (0.5, 0.51):
+            grid = SpectrumGrid(np.arange(-20, 72, 0.5), np.arange(first, 12, step))
+            fits.append(found_in(reduce_powder(measured, grid), SILICON))
+    scales = np.array([(fit.q_scale, fit.q_scale_std) for fit in fits])
+    assert np.ptp(scales[:, 0]) < 2 * scales[:, 1].mean()
+    for fit in fits:
+        used = fit.reflections.query("used")
+        medians = [abs(used[x]).median() for x in ("deviation", "deviation_calibrated")]
+        assert medians[1] < 1.4 * medians[0]
+
+
+@pytest.mark.filterwarnings("ignore::skphonon.instrument.MeasurementWarning")
+def test_no_correction_moves_lines_away(data_folder, monkeypatch):
+    """With a lower threshold the whole pattern would correct |Q| against lines."""
+    from skphonon import read
+    from skphonon.instrument import _corrections
+
+    monkeypatch.setattr(_corrections, "CLEAR", 3.0)
+    measured = read(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
+    grid = SpectrumGrid(np.arange(-20, 72, 0.5), np.arange(0.51, 12, 0.02))
+    found = found_in(reduce_powder(measured, grid), SILICON)
+    assert "further from their places" in found.q_reason
+    assert not {"q_scale", "q_offset"} & {*found.applied}
+    text = str(found)
+    assert "whole pattern: a factor 1.002" in text
+    assert "|Q| is left as it is: lines would be further" in text
+    assert "\n  or a lattice" not in text
 
 
 def test_silicon_on_mari(data_folder):
