@@ -5,9 +5,10 @@ that are kept, on the order of the background, on how many shells interact. Each
 is made once more to first order, from the derivatives at the optimum: no other fit is
 needed. A shift :math:`\delta` is expected of a right model too, as fewer data are
 noisier, of covariance :math:`V = C' - C` (J. A. Hausman, Econometrica 46, 1251 (1978),
-doi:10.2307/1913827). What is more than that, the positive part of
-:math:`\delta\delta^T - V`, averaged over the choices of a kind and summed over kinds,
-is added to the covariance of the parameters.
+doi:10.2307/1913827). With
+:math:`t = \delta^T V^+ \delta`, which is the number of directions n of V on average,
+:math:`(1 - n / t)^+\, \delta\delta^T`, averaged over the choices of a kind and summed
+over kinds, is added to the covariance of the parameters.
 
 Silicon of eight shells in an aluminium can, simulated with another resolution, a
 shifted :math:`|Q|` and a background that is no polynomial, and fitted with six shells:
@@ -26,6 +27,7 @@ __all__ = ["Choice", "Linear", "spread_of_choices"]
 Array = NDArray[np.float64]
 
 _LEFT_OUT = 0.12  # of the pixels of a spectrum, at an end of an axis
+_FIXED = 1e-6  # of the variance of a parameter: a direction that no choice moves
 _ALIKE = 1e-10  # of its length: what is left of a column that others explain
 
 
@@ -133,11 +135,15 @@ def _basis(columns: Array) -> Array:
 
 
 def _beyond(shift: Array, expected: Array, root: Array) -> Array:
-    """Return the positive part of shift shift^T - expected, in the metric of a root."""
+    """Return what of a shift is more than noise, as a covariance.
+
+    A shift of noise has a square of as many units as it has directions.
+    """
     scaled = np.linalg.solve(root, shift)
     noise = np.linalg.solve(root, np.linalg.solve(root, expected).T)
-    values, vectors = np.linalg.eigh(np.outer(scaled, scaled) - (noise + noise.T) / 2)
-    # a negative part of the expectation is rounding, or that of what is added
-    positive = vectors[:, -1:] * np.sqrt(max(values[-1], 0.0))
-    whole = root @ positive
-    return whole @ whole.T
+    values, vectors = np.linalg.eigh((noise + noise.T) / 2)
+    told = values > _FIXED  # a narrower prior has no part in any shift
+    square = (((vectors.T @ scaled)[told]) ** 2 / values[told]).sum()
+    share = max(1.0 - told.sum() / square, 0.0) if square > 0 else 0.0
+    beyond: Array = share * np.outer(shift, shift)
+    return beyond

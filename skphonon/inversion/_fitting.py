@@ -23,7 +23,7 @@ from skphonon.inversion._residuals import Evaluation
 __all__ = ["Task", "best_of", "error_bars", "minimise", "most_promising"]
 
 _PASSES = 8  # noise and weights depend on the fit, and the fit on them
-_FROZEN = 4  # passes after which pixels that are alike stay so
+_FROZEN = 2  # pass after which it is known which pixels are alike
 _ROUGH = 0.1  # tolerance of the first pass, by which later ones are narrower
 _AT_BOUND, _NEAR = 1e-6, 0.1  # of a step, of an error bar
 _LONGEST = 1.0  # change of a parameter at first, in steps
@@ -73,7 +73,7 @@ def minimise(problem, start, task):
     unknown = task.counts or alike or estimated
     if known_before and not task.errors_given:
         problem = _beside_prior(problem, x, given)
-    share = None
+    share = np.ones(len(given))
     for round_ in range(_PASSES):
         before, rough = x, task
         if unknown and not task.counts:
@@ -81,7 +81,7 @@ def minimise(problem, start, task):
         found, evaluation = _search(problem, x, rough)
         x, nit = found.x, nit + found.nit
         settled = np.abs(x - before) <= 10 * task.tolerance * task.steps
-        settled &= bool(round_) and rough.tolerance == task.tolerance
+        settled &= round_ > _FROZEN * alike and rough.tolerance == task.tolerance
         residual = evaluation.residual * problem.unit / problem.weight
         if task.counts:
             given = 1 / np.sqrt(_expected(problem, evaluation))
@@ -90,8 +90,8 @@ def minimise(problem, start, task):
             n_free = max(len(given) - len(x) - evaluation.n_fitted, 1)
             noise = _noise_of(problem, residual * given, n_free, robust=not plain)
         scaled = residual * given / noise
-        if share is None or (alike and round_ < _FROZEN):
-            share = _shares(problem, scaled) if alike else np.ones(len(given))
+        if alike and round_ == _FROZEN:
+            share = _shares(problem, scaled)
         if not found.success or (plain and not unknown) or settled.all():
             break
         z = (scaled / task.loss_width) ** 2

@@ -57,11 +57,17 @@ def summary(results, names, nuisances, parts, contributions, spread):
         mesh_bias=np.stack([r.mesh_bias[:n] for r in results]),
         identifiable=[directions_of(c, names, spread) for c in covariance],
         choices=[r.get("choices") for r in results],
+        of_choices=[_first(r.get("of_choices"), n) for r in results],
         loss=np.array([r.loss for r in results]),
         n_iter=np.array([r.nit for r in results]),
         n_evaluations=np.array([r.nfev for r in results]),
         converged=np.array([r.success for r in results]),
     )
+
+
+def _first(matrix, n):
+    """Return the part of a covariance that is of parameters."""
+    return np.zeros((n, n)) if matrix is None else matrix[:n, :n]
 
 
 def _at_bound_table(results, names, nuisances, parts, contributions):

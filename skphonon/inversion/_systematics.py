@@ -62,7 +62,8 @@ def add_choices(found, task, model, parts, background):
     shifts = np.zeros((len(choices), found.x.size))
     for row, choice in zip(shifts, choices, strict=True):
         row[free] = choice.shift / np.where(std > 0, std, np.inf)
-    found.covariance = covariance
+    found.covariance, found.of_choices = covariance, np.zeros_like(covariance)
+    found.of_choices[np.ix_(free, free)] = added
     found.choices = pd.DataFrame(shifts, index=[each.name for each in choices])
 
 

@@ -60,6 +60,8 @@ class SpectrumFit:
     choices : DataFrame, default=None
         By how many standard deviations other choices of the analysis would move the
         parameters, a choice a row (``errors="systematic"``).
+    of_choices : array-like of shape (n_parameters, n_parameters), default=None
+        What these added to the covariance.
     context : object, default=None
         How the spectrum was compared, for `lacking_`.
 
@@ -93,6 +95,7 @@ class SpectrumFit:
         prior: Any = None,
         shares: pd.Series | None = None,
         choices: pd.DataFrame | None = None,
+        of_choices: ArrayLike | None = None,
         context: Any = None,
     ) -> None:
         self.parameter_names = list(parameter_names)
@@ -108,6 +111,9 @@ class SpectrumFit:
         self.prior = prior
         self.shares = shares
         self.choices = choices
+        self.of_choices = np.zeros_like(self.covariance)
+        if of_choices is not None:
+            self.of_choices = np.asarray(of_choices, dtype=float)
         self._context = context
 
     @cached_property
@@ -356,6 +362,7 @@ def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
                 prior=inverter._prior_moments,
                 shares=result.shares.iloc[row],
                 choices=result.choices[row],
+                of_choices=result.of_choices[row],
                 context=(search, errors),
             )
         )
