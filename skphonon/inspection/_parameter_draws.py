@@ -123,6 +123,7 @@ def draw_parameters(
 def as_sets(draws):
     """Return draws by name; a single one has the empty name."""
     sets = draws if isinstance(draws, dict) else {"": draws}
+    sets = {name: _drawn(each) for name, each in sets.items()}
     for name, given in sets.items():
         if not isinstance(given, ParameterDraws):
             raise TypeError(
@@ -133,6 +134,17 @@ def as_sets(draws):
     if not sets:
         raise ValueError("draws must name at least one set of constants, got none.")
     return sets
+
+
+def _drawn(given):
+    """Return draws of a fit, and what are draws as they are."""
+    if isinstance(given, ParameterDraws) or not hasattr(given, "fit_report"):
+        return given
+    if not hasattr(given, "model") or given.model is None:
+        return given
+    return draw_parameters(
+        given.model, given.parameters, covariance=given.covariance, random_state=0
+    )
 
 
 def _diagonal(std, names):

@@ -10,7 +10,7 @@ from skphonon.instrument.background import terms_on_axes
 from skphonon.inversion._beside import of_holder
 from skphonon.inversion._choices import Linear
 from skphonon.inversion._contributions import OtherCrystal
-from skphonon.inversion._scores import scores
+from skphonon.inversion._scores import Score, scores
 from skphonon.inversion._systematics import more_shells
 from skphonon.simulation import MultipleScattering
 
@@ -86,7 +86,7 @@ def _scored(linear, residual, groups):
     """Return the scores of groups of columns, knowledge of them included."""
     off, rows = linear.before
     m = len(off)
-    found = {}
+    found: dict[str, Score] = {}
     for name, (block, information) in groups.items():
         root = np.zeros((0, block.shape[1]))
         if information is not None:
@@ -149,7 +149,8 @@ def _candidates(fit, search, x, pixels, weight, scale):
 def _beside(simulator, search, fit, pixels, weight):
     """Return columns of holders, and of multiple scattering."""
     groups: dict[str, tuple[Array, Array | None]] = {}
-    grid, crystal = getattr(simulator, "grid", None), getattr(simulator, "model", None)
+    grid: Any = getattr(simulator, "grid", None)
+    crystal: Any = getattr(simulator, "model", None)
     others = [each for each in search.model if isinstance(each, OtherCrystal)]
     if not hasattr(crystal, "symbols") or not (
         hasattr(grid, "q") or hasattr(grid, "moduli")

@@ -1,0 +1,152 @@
+"""Fits that explain themselves: tables, energies, what they lack, verdicts."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from skphonon import JointSimulator, PowderSimulator, load_aluminium_model
+from skphonon.inspection import PhononBandsDisplay
+from skphonon.instrument import SpectrumGrid
+from skphonon.instrument.holders import holder_model
+from skphonon.inversion import BoundWarning, LeastSquaresInverter, MisfitWarning
+from skphonon.physics import ShellPrior
+
+GRID = SpectrumGrid(np.arange(8, 44, 1.5), np.arange(1.5, 8, 0.3), incident_energy=60.0)
+MODEL = load_aluminium_model()
+COPPER = holder_model("copper")
+X_POINT = [[0.5, 0.5, 0.0]]
+
+
+def powder(model=MODEL, **settings):
+    settings = {"mesh": 8, "quantity": "sqe", "energy_resolution": 1.5} | settings
+    return PowderSimulator(model, GRID, **settings)
+
+
+SIMULATOR = powder()
+
+
+def noisy(row, level=0.03, seed=0):
+    rng = np.random.default_rng(seed)
+    return row + level * np.nanstd(row) * rng.normal(size=row.shape)
+
+
+def fitted(row, simulator=SIMULATOR, errors=None, **settings):
+    inverter = LeastSquaresInverter(simulator, n_candidates=1, **settings)
+    inverter.fit(row).predict(row, errors=errors)
+    return inverter.fits_[0]
+
+
+@pytest.fixture(scope="module")
+def sound():
+    row = noisy(SIMULATOR.simulate([np.array(MODEL.reference) * 1.03]))
+    return fitted(
+        row, prior=ShellPrior(MODEL), nuisance={"energy_resolution": (1.0, 2.0)}
+    )
+
+
+def test_a_sound_fit_has_nothing_against_it(sound):
+    assert sound.verdict_.sound
+    assert str(sound.verdict_) == "Nothing was found that speaks against this fit."
+    assert sound.lacking_["gain"].max() < 40
+
+
+def test_tables_and_reports_tell_the_values(sound):
+    frame = sound.to_frame()
+    constants = frame[frame["kind"] == "constant"]
+    assert list(constants.index) == MODEL.parameter_names
+    assert_allclose(constants["value"], sound.parameters)
+    assert_allclose(constants["std"], np.sqrt(np.diag(sound.covariance)))
+    assert_allclose(constants["prior"], MODEL.reference)
+    kinds = dict(frame["kind"])
+    assert kinds["energy_resolution"] == "nuisance"
+    assert kinds["scale"] == "weight"
+    assert kinds["background 0"] == "background"
+    report = sound.fit_report()
+    for told in ("[[Constants]]", "1XX", "chi^2 per degree of freedom", "[[Verdict]]"):
+        assert told in report
+    assert f"prior {MODEL.reference[0]:.4g} +/- " in report
+    assert sound._repr_html_().startswith("<pre>[[Fit]]")
+
+
+def test_energies_have_the_errors_of_draws(sound):
+    table = sound.energies(X_POINT)
+    rng = np.random.default_rng(0)
+    draws = rng.multivariate_normal(sound.parameters, sound.covariance, size=2000)
+    drawn = MODEL.frequencies(draws, X_POINT)[:, 0]
+    assert_allclose(table["energy"], MODEL.frequencies(sound.parameters, X_POINT)[0, 0])
+    assert_allclose(table["std"], drawn.std(axis=0), rtol=0.08)
+
+
+def test_a_fit_takes_the_place_of_draws(sound):
+    display = PhononBandsDisplay.from_draws(sound, n_points=3)
+    assert {"value", "low", "high"} <= set(display.data.columns)
+    assert (display.data["high"] >= display.data["low"]).all()
+
+
+def test_a_fit_goes_to_phonopy_and_to_a_file(sound, tmp_path):
+    phonons = sound.to_phonopy()
+    phonons.run_qpoints(X_POINT)
+    thz = phonons.qpoints.frequencies[0]
+    assert_allclose(thz * 4.135667696, sound.energies(X_POINT)["energy"], rtol=1e-5)
+    again = pickle.loads(pickle.dumps(sound))
+    assert again.fit_report() == sound.fit_report()
+
+
+def test_maps_of_what_was_measured_and_fitted(sound):
+    pytest.importorskip("matplotlib")
+    display = sound.plot()
+    assert len(display.figure_.axes) >= 3
+
+
+def test_an_unknown_can_is_named():
+    can = powder(COPPER).simulate([COPPER.reference])
+    row = noisy(SIMULATOR.simulate([MODEL.reference]) + 0.5 * can)
+    with pytest.warns(MisfitWarning):
+        fit = fitted(row, prior=ShellPrior(MODEL, energies=0.05))
+    assert fit.lacking_.index[0] == "a holder of copper"
+    first = fit.verdict_[0]
+    assert first.about == "misfit"
+    assert "contributions={'can': 'copper'}" in first.cause
+
+
+def test_a_shift_of_energies_is_told_with_its_size():
+    row = SIMULATOR.simulate([MODEL.reference], nuisance={"energy_offset": [2.0]})
+    narrow = MODEL.reference, 0.01 * np.abs(MODEL.reference)
+    with pytest.warns(MisfitWarning):
+        fit = fitted(noisy(row), prior=narrow)
+    assert fit.lacking_.index[0] == "energy_offset"
+    assert_allclose(fit.lacking_["step"].iloc[0], 2.0, rtol=0.35)
+    assert "meV: calibrate" in fit.verdict_[0].cause
+
+
+def test_a_wrong_lattice_is_told():
+    row = SIMULATOR.simulate([MODEL.reference], nuisance={"lattice_scale": [0.98]})
+    fit = fitted(noisy(row), nuisance={"lattice_scale": (0.95, 1.05)})
+    (finding,) = fit.verdict_
+    assert finding.about == "lattice"
+    assert_allclose(finding.figure, -0.02, atol=0.003)
+    with pytest.warns(BoundWarning):
+        fit = fitted(noisy(row), nuisance={"lattice_scale": (0.979, 0.9795)})
+    assert "lattice" in {each.about for each in fit.verdict_}
+
+
+def test_another_material_leaves_the_prior():
+    copper = powder(COPPER)
+    row = noisy(copper.simulate([COPPER.reference]))
+    with pytest.warns(MisfitWarning):
+        fit = fitted(row, prior=ShellPrior(MODEL, energies=0.05, common=0.05))
+    told = {each.about for each in fit.verdict_}
+    assert told & {"prior", "energies", "misfit"}
+    assert not fit.verdict_.sound
+
+
+def test_joint_fits_have_no_scores_but_all_else():
+    joint = JointSimulator({"cold": powder(temperature=50.0), "hot": powder()})
+    row = noisy(joint.simulate([joint.reference]))
+    fit = fitted(row, joint)
+    assert fit.lacking_.empty
+    assert "scale (cold)" in fit.to_frame().index
+    with pytest.raises(ValueError, match="model of a crystal"):
+        fit.energies(X_POINT)
