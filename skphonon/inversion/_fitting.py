@@ -24,6 +24,7 @@ __all__ = ["Task", "best_of", "error_bars", "minimise", "most_promising"]
 
 _PASSES = 8  # noise and weights depend on the fit, and the fit on them
 _FROZEN = 2  # pass after which it is known which pixels are alike
+_FIRST_SHARE = 0.1  # of pixels that count for themselves, before residuals tell
 _ROUGH = 0.1  # tolerance of the first pass, by which later ones are narrower
 _AT_BOUND, _NEAR = 1e-6, 0.1  # of a step, of an error bar
 _LONGEST = 1.0  # change of a parameter at first, in steps
@@ -71,13 +72,14 @@ def minimise(problem, start, task):
     # how strong parts are, beside each other and the prior, is known after a round
     estimated = not task.errors_given and (known_before or len(problem.parts) > 1)
     unknown = task.counts or alike or estimated
-    if known_before and not task.errors_given:
-        problem = _beside_prior(problem, x, given)
-    share = np.ones(len(given))
+    share = np.full(len(given), _FIRST_SHARE if alike else 1.0)
+    if known_before:
+        problem = _beside_prior(problem, x, given, share, task.errors_given)
     for round_ in range(_PASSES):
         before, rough = x, task
         if unknown and not task.counts:
-            rough = task._replace(tolerance=max(task.tolerance, _ROUGH ** (round_ + 1)))
+            tolerance = max(task.tolerance, _ROUGH ** (round_ + 1))
+            rough = task._replace(tolerance=tolerance)
         found, evaluation = _search(problem, x, rough)
         x, nit = found.x, nit + found.nit
         settled = np.abs(x - before) <= 10 * task.tolerance * task.steps
@@ -100,7 +102,9 @@ def minimise(problem, start, task):
         evaluation = None
     if evaluation is None:
         evaluation = problem(x)
-    likelihood = share @ (np.square(scaled) + 2 * np.log(noise))
+    # with one share for all starts, so that they can be compared
+    counted = _FIRST_SHARE if alike else 1.0
+    likelihood = counted * (np.square(scaled) + 2 * np.log(noise)).sum()
     if task.counts and np.isfinite(likelihood):
         expected = _expected(problem, evaluation)
         likelihood = PoissonNoise().deviance(problem.spectra, expected)
@@ -117,13 +121,15 @@ def minimise(problem, start, task):
     )
 
 
-def _beside_prior(problem, x, given):
-    """Return a problem with weights of the residuals at a start, for want of noise."""
+def _beside_prior(problem, x, given, share, errors_given):
+    """Return a problem with first weights: for want of noise, of a start's residuals."""
+    if errors_given:
+        return problem.reweighted(given * np.sqrt(share), share)
     residual = problem(x).residual * problem.unit / problem.weight
     if not np.isfinite(residual).all():
         return problem
     noise = _noise_of(problem, residual * given, len(given), robust=False)
-    return problem.reweighted(given / noise)
+    return problem.reweighted(given / noise * np.sqrt(share), share)
 
 
 def _search(problem, start, task):

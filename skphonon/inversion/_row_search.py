@@ -160,7 +160,10 @@ class RowSearch:
             return first[None]
         if self.candidates is not None:
             rows, spectra = self.candidates
-            return most_promising(problem, rows, spectra[..., pixels], n_starts)
+            best = most_promising(problem, rows, spectra[..., pixels], n_starts)
+            if self.task.prior is None or (best == first).all(axis=1).any():
+                return best
+            return np.vstack([best, first])  # where what is known is the likeliest
         moves = np.random.default_rng(self.seed).normal(size=(n_starts - 1, first.size))
         return np.vstack([first, first + self.task.steps * moves]).clip(
             *self.task.bounds
@@ -185,16 +188,26 @@ class RowSearch:
         return found
 
 
-def candidates_about(first, number, task, model, seed):
+def candidates_about(first, number, task, model, seed, prior=None):
     """Return sets of parameters about a start, which is the first, and simulations.
 
-    They have the nuisances of the start, which are then simulated once for all.
+    They have the nuisances of the start, which are then simulated once for all. Where
+    there is a prior, mean and covariance, they are of it, and unstable ones left out.
     """
     n = task.n_constants
     cube = qmc.LatinHypercube(n, rng=seed)
     rows = np.tile(first, (number, 1))
-    rows[1:, :n] += task.steps[:n] * norm.ppf(cube.random(number - 1))
+    normal = norm.ppf(cube.random(number - 1))
+    if prior is None:
+        rows[1:, :n] += task.steps[:n] * normal
+    else:
+        rows[1:, :n] = prior[0] + normal @ np.linalg.cholesky(prior[1]).T
     rows = rows.clip(*task.bounds)
+    sample = getattr(next(iter(model)), "simulator", None)
+    if prior is not None and hasattr(sample, "is_stable"):
+        stable = np.asarray(sample.is_stable(rows[:, :n]))
+        stable[0] = True
+        rows = rows[stable]
     model = model.loosened(COARSE, first) or model
     with searching():
         return rows, model.simulate(rows)

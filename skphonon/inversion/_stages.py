@@ -24,6 +24,7 @@ SMALL_BIAS = 0.2
 _CHEAPER = 4  # times fewer points of a coarse mesh that is worth a search of its own
 _ROUGH = 1e-3  # tolerance of a search on coarse meshes
 _ALIKE = 0.1  # steps between ends of searches that are one
+_HOPELESS = 1.3  # times the squares left by another end on the coarse mesh
 _SMALL_BESIDE = 0.5  # bars by which a mesh may move a nuisance
 _TIGHTENED = 4  # times at most
 _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
@@ -62,11 +63,21 @@ def _rough_ends(search, starts, task, model):
     kept = ends[:1]
     for end in ends[1:]:
         apart = [np.abs(end.x - other.x) / task.steps for other in kept]
-        if np.isfinite(end.fun) and all(moves.max() > _ALIKE for moves in apart):
+        hopeless = np.isfinite(end.fun) and _left(end) > _HOPELESS * _left(kept[0])
+        if (
+            np.isfinite(end.fun)
+            and not hopeless
+            and all(moves.max() > _ALIKE for moves in apart)
+        ):
             kept.append(end)
         else:
             _after(end, kept[0])
     return kept
+
+
+def _left(end):
+    """Return the sum of squares that an end leaves, in the unit of the data."""
+    return np.square(end.residual).sum()
 
 
 def _tightened(search, found, task, model, bars):

@@ -12,7 +12,7 @@ __all__ = ["Finding", "Verdict", "judge"]
 
 _FAR = 3.0  # standard deviations from what was known
 _RARE = 1e-3  # probability of a pull of the prior
-_LARGE = 0.2  # share of the misfit that a cause explains
+_LARGE = 0.1  # share of the misfit that a cause explains
 _SURE = 25.0  # gain in chi^2 of a cause, beside what as many terms gain by chance
 _MUCH = 0.4  # share of the intensity that a polynomial takes
 _MOVED = 2.0  # standard deviations by which another choice moves a parameter

@@ -96,9 +96,9 @@ class LeastSquaresInverter(Inverter):
         the simulator.
     n_candidates : int, default=32
         Sets of parameters about the start, one step of `steps_` away and with its
-        nuisances, that are simulated first, in one call for all spectra: a search
-        begins at the one that comes closest to its spectrum. 1 begins at the start, as
-        do searches from what a regressor proposes.
+        nuisances, or else drawn from the `prior`, that are simulated first, in one call
+        for all spectra: a search begins at the one that comes closest to its spectrum.
+        1 begins at the start, as do searches from what a regressor proposes.
     n_starts : int, default=1
         Searches for each spectrum, of which the best is kept: from the best candidates
         or, where a regressor proposes, from there and at random about it.
@@ -598,7 +598,9 @@ class LeastSquaresInverter(Inverter):
         if self.n_candidates == 1 or hasattr(self.initial, "predict"):
             return None
         first = self._with_nuisances(self.start_, task.bounds)
-        return candidates_about(first, self.n_candidates, task, model, self._seed)
+        return candidates_about(
+            first, self.n_candidates, task, model, self._seed, self._prior_moments
+        )
 
     def _with_nuisances(self, start, bounds):
         """Return a start with the nuisances that the simulator has by itself."""

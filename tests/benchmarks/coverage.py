@@ -188,7 +188,7 @@ def deviations(case, n_spectra, seed=0):
         background=3,
         prior=ShellPrior(model, energies=0.05),
         contributions={} if case == "multiple" else {"can": "aluminium"},
-        n_candidates=16,
+        n_candidates=32,
         tolerance=1e-4,
         errors="systematic",
         random_state=0,

@@ -422,7 +422,7 @@ OTHER = SpectrumGrid(np.arange(4, 42, 2.0), np.arange(2, 9, 0.5), incident_energ
         ({"can": measured(np.ones(266), OTHER)}, ValueError, "'can' is on 19 x 14"),
         ({"can": np.ones(7)}, ValueError, r"266 in one row; 'can' has shape \(7,\)"),
         ({"can": np.full(266, np.nan)}, ValueError, "finite intensities"),
-        ({"can": "aluminium"}, TypeError, "'can' is a str"),
+        ({"can": "tin"}, ValueError, "aluminium or copper, got 'tin'"),
         ({"can": None}, TypeError, "'can' is a NoneType"),
         ({"scale": CAN}, ValueError, "got 'scale'. Give another name"),
         ({"1XX": CAN}, ValueError, "got '1XX'. Give another name"),

@@ -115,7 +115,9 @@ def test_a_shift_of_energies_is_told_with_its_size():
     row = SIMULATOR.simulate([MODEL.reference], nuisance={"energy_offset": [2.0]})
     narrow = MODEL.reference, 0.01 * np.abs(MODEL.reference)
     with pytest.warns(MisfitWarning):
-        fit = fitted(noisy(row), prior=narrow)
+        fit = fitted(
+            noisy(row), prior=narrow, nuisance={"energy_resolution": (1.0, 4.0)}
+        )
     assert fit.lacking_.index[0] == "energy_offset"
     assert_allclose(fit.lacking_["step"].iloc[0], 2.0, rtol=0.35)
     assert "meV: calibrate" in fit.verdict_[0].cause
