@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skphonon._warnings import warn_user
 from skphonon.instrument._advice import MeasurementWarning
-from skphonon.instrument._conditions import MARK, is_marked
+from skphonon.instrument._conditions import MARK, is_marked, numbers_of
 from skphonon.instrument.angle_grid import AngleGrid
 from skphonon.instrument.grid import PathGrid, SpectrumGrid
 
@@ -130,7 +130,7 @@ def _on_grid(
 
 
 def _axis(values: ArrayLike, name: str) -> Array:
-    axis = np.asarray(values, dtype=float)
+    axis = numbers_of(values, name)
     wavevectors = name == "q" and axis.ndim == 2 and axis.shape[1] == 3
     if not axis.size or not (axis.ndim == 1 or wavevectors):
         allowed = "a list of numbers" + (
@@ -146,9 +146,7 @@ def _axis(values: ArrayLike, name: str) -> Array:
 
 
 def _images(values: ArrayLike, name: str) -> Array:
-    if isinstance(values, np.ma.MaskedArray):
-        values = np.ma.filled(values.astype(float), np.nan)
-    images = np.asarray(values, dtype=float)
+    images = numbers_of(values, name)
     if images.ndim not in (2, 3):
         raise ValueError(
             f"{name} must be an image of energies by momentum transfers, or several, "

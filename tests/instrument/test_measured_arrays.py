@@ -195,3 +195,33 @@ def test_the_mark_of_spe_files_is_nan(dtype):
     assert_array_equal(np.isnan(found.error), [[0, 0, 0, 1, 0, 0]])
     with pytest.warns(MeasurementWarning, match="data must be NaN where nothing"):
         Measurement(image.ravel(), found.grid)
+
+
+def test_masked_axes_and_lists_of_masked_images():
+    image = np.ma.array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]])
+    found = Measurement.from_arrays([1, 2], [5, 6], [image, image + 1])
+    assert_array_equal(found.data, [[1, np.nan, 3, 4], [2, np.nan, 4, 5]])
+    hidden = np.ma.array([1.0, 2.0], mask=[0, 1])
+    for given in ((hidden, [5, 6]), ([1, 2], hidden)):
+        with pytest.raises(ValueError, match="must be finite, got 1 NaN"):
+            Measurement.from_arrays(*given, image)
+
+
+def test_missing_values_of_pandas_and_tensors():
+    frame = pd.DataFrame([[1, pd.NA], [3, 4]])
+    for each in (frame, frame.astype("Int64"), frame.to_numpy()):
+        found = Measurement.from_arrays([1, 2], [5, 6], each)
+        assert_array_equal(found.data, [[1, np.nan, 3, 4]])
+    torch = pytest.importorskip("torch")
+    tensor = torch.arange(4.0).reshape(2, 2).requires_grad_()
+    found = Measurement.from_arrays([1, 2], [5, 6], tensor)
+    assert_array_equal(found.data, [[0, 1, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[[1, 2], [3]], {"a": 1}, [[1j, 2], [3, 4]], pd.DataFrame({"a": ["x", "y"]})],
+)
+def test_intensities_are_real_numbers(given):
+    with pytest.raises(ValueError, match="intensity must be real numbers in lists"):
+        Measurement.from_arrays([1, 2], [5, 6], given)
