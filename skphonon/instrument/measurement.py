@@ -225,8 +225,9 @@ class Measurement(Immutable):
             bins, or borders.
         intensity : array-like of shape ([n_spectra,] n_energy, n_q) or transposed
             One image or more; NaN, infinite, masked or -1e30 (with a warning) where
-            nothing was measured. The index and the columns of a pandas frame tell which
-            axis is which.
+            nothing was measured. The index and the columns of a pandas frame, if they
+            are numbers other than 0, 1, ..., tell which axis is which, and each value
+            is put where its labels say.
         error : array-like of the shape of `intensity`, default=None
             Standard deviations. Those of 0, for want of counts, become NaN.
         two_theta : array-like of shape (n_q,) or (n_q + 1,), default=None
@@ -251,7 +252,8 @@ class Measurement(Immutable):
         ValueError
             If shapes do not fit together, or fit in two ways (two axes of borders of
             which either order gives the image), a value of an axis is not finite or
-            appears twice, or nothing was measured.
+            appears twice, the index or the columns of a frame are other values than
+            those of the axes, or nothing was measured.
 
         Warns
         -----

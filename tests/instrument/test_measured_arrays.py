@@ -225,3 +225,37 @@ def test_missing_values_of_pandas_and_tensors():
 def test_intensities_are_real_numbers(given):
     with pytest.raises(ValueError, match="intensity must be real numbers in lists"):
         Measurement.from_arrays([1, 2], [5, 6], given)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_values_of_a_frame_stand_where_their_labels_say(turned):
+    frame = pd.DataFrame([[6, 5, 4], [3, 2, 1]], index=[6.0, 5.0], columns=[3, 2, 1])
+    error = frame.loc[[5.0, 6.0]] / 10  # in another order
+    frame, error = (frame.T, error.T) if turned else (frame, error)
+    found = Measurement.from_arrays([1, 2, 3], [5, 6], frame, error)
+    assert_array_equal(found.data, [[1, 2, 3, 4, 5, 6]])
+    assert_allclose(found.error, found.data / 10)
+    assert_array_equal(
+        Measurement.from_arrays([0.5, 1.5, 2.5, 3.5], [6, 5], frame).data, found.data
+    )
+    both = Measurement.from_arrays([1, 2, 3], [5, 6], [frame, 2 * frame])
+    assert_array_equal(both.data, [found.data[0], 2 * found.data[0]])
+    with pytest.raises(ValueError, match="several images must have one index"):
+        Measurement.from_arrays([1, 2, 3], [5, 6], [frame, frame[::-1]])
+    with pytest.raises(ValueError, match="of errors must be those of intensity"):
+        Measurement.from_arrays([1, 2, 3], [5, 6], frame, error.set_axis(
+            error.index * 2))  # fmt: skip
+    for q, energy in (([1, 2, 3], [50, 60]), ([1, 2, 4], [5, 6])):
+        with pytest.raises(ValueError, match=r"must be the values of the axes, or the"):
+            Measurement.from_arrays(q, energy, frame)
+    plain = frame.reset_index(drop=True).T.reset_index(drop=True).T  # as arrays
+    plain = Measurement.from_arrays([1, 2, 3], [5, 6], plain)
+    assert_array_equal(plain.data, [[6, 5, 4, 3, 2, 1]])
+
+
+def test_wavevectors_of_a_frame():
+    hkl = [(1.0, 0, 0), (0.5, 0, 0), (1.0, 0, 0)]
+    columns = pd.MultiIndex.from_tuples(hkl[::-1], names=list("hkl"))
+    frame = pd.DataFrame([[1, 2, 3]], index=[5.0], columns=columns)
+    found = Measurement.from_arrays([hkl[1], hkl[0], hkl[2]], [5.0], frame)
+    assert_array_equal(found.data, [[2, 1, 3]])
