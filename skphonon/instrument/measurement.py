@@ -398,6 +398,12 @@ class Measurement(Immutable):
         )
         return one
 
+    def _on(self, grid: Any) -> Self:
+        """Return it on a grid of the same pixels, without a second warning."""
+        one = object.__new__(type(self))
+        one._keep(**{**self.settings(), "grid": grid})
+        return one
+
     def __iter__(self) -> Iterator[Self]:
         return (self[row] for row in range(len(self)))
 
