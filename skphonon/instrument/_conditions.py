@@ -1,5 +1,6 @@
 """Values of a measurement, checked as they come and told in words."""
 
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,8 @@ def quantity_of(value: str | None) -> str | None:
 
 
 def text_of(value: Any, name: str) -> str | None:
+    if name == "source" and isinstance(value, os.PathLike):
+        value = os.fsdecode(value)
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{name} must be a text or None, got {value!r}.")
     return value or None

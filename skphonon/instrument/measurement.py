@@ -92,7 +92,7 @@ class Measurement(Immutable):
     energy_resolution : float or callable, default=None
         Standard deviation of the resolution in meV, or a function from energy transfer
         in meV to it.
-    source : str, default=None
+    source : str or path-like, default=None
         Origin of the numbers, such as the path of a file.
     details : mapping, default=None
         Anything else that a reader finds, by name.
@@ -170,6 +170,7 @@ class Measurement(Immutable):
             error=None if self.error is None else errors_of(self.error, data),
             quantity=quantity_of(self.quantity),
             units=text_of(self.units, "units"),
+            source=text_of(self.source, "source"),
             incident_energy=positive_number(incident, "incident_energy", "meV"),
             temperature=temperature_of(self.temperature, len(self)),
             energy_resolution=resolution,
