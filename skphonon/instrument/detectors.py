@@ -118,6 +118,8 @@ class DetectorMeasurement(Measurement):
         counting = np.isfinite(self.data).any(axis=1)
         polar = self.polar[counting] if counting.any() else self.polar
         edges = self.energy_edges
+        if not len(polar):
+            return {"detectors": "none"}
         return {
             "detectors": f"{len(self.polar)}, of which {(~counting).sum()} are masked",
             "scattering angle": f"{polar.min():.4g} to {polar.max():.4g} degree",

@@ -288,7 +288,7 @@ class Measurement(Immutable):
             temperature=temperature,
             energy_resolution=energy_resolution,
             source=source,
-            details={**layout.details, **(details or {})},
+            details={**layout.details, **details_of(details)},
         )
 
     def __repr__(self) -> str:
@@ -358,7 +358,7 @@ class Measurement(Immutable):
     def _layout(self) -> dict[str, str]:
         """Facts of the pixels."""
         grid = self.grid
-        measured = np.isfinite(self.data).mean()
+        measured = np.isfinite(self.data).sum() / max(np.size(self.data), 1)
         facts = {
             "spectra": str(len(self)),
             "pixels": f"{' x '.join(map(str, shape_of(grid)))} ({type(grid).__name__})",

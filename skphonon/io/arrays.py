@@ -453,7 +453,13 @@ def _read_grid(group, grid_class):
     }
     if "mask" in here:  # of the shape of a volume
         shape = tuple(len(np.atleast_1d(axis)) for axis in axes)
-        mask = read_array(group, "mask", shape).astype(bool)
+        mask = read_array(group, "mask", shape)
+        if np.isnan(mask).any():
+            raise ValueError(
+                f"{place(group, 'mask')} must be 1 or 0 at each pixel, got "
+                f"{np.isnan(mask).sum()} NaN."
+            )
+        mask = mask.astype(bool)
         others["mask"] = mask.reshape(len(mask), -1)
     try:
         grid = grid_class(*axes, **others)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from skphonon._warnings import warn_user
 from skphonon.instrument import AngleGrid, CrystalGrid, SpectrumGrid
+from skphonon.instrument._conditions import numbers_of
 from skphonon.instrument.measurement import (
     Measurement,
     MeasurementWarning,
@@ -219,7 +220,7 @@ def from_scipp(
             f"got {', '.join(others)}. Sum over them first."
         )
     array = array.transpose([*others, energy_dim, column])
-    values = np.array(array.values, dtype=float)
+    values = np.array(numbers_of(array.values, "array"))
     for mask in array.masks:
         values[_masked(sc, array, mask)] = np.nan
     energy, (name, places) = _energy(sc, array, energy_dim), _places(sc, array, column)

@@ -13,7 +13,7 @@ import numpy as np
 
 from skphonon._warnings import warn_user
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
-from skphonon.io._kinds import identify, require_kind
+from skphonon.io._kinds import as_path, identify, require_kind
 from skphonon.io._labels import (
     MARK_OF_TABLES,
     Label,
@@ -196,7 +196,7 @@ def read_text(
 
 def _errors_of(found, path, error_path, rows, q, energy):
     """Return the image of errors in the order of that of intensities."""
-    errors = read_image(error_path, read_table(error_path), rows, q, energy)
+    errors = read_image(error_path, read_table(as_path(error_path)), rows, q, energy)
     image = errors.intensity
     if q is not None and energy is not None:  # neither text has axes
         return image

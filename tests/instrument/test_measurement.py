@@ -274,3 +274,18 @@ def test_data_are_real_numbers(data):
     grid = SpectrumGrid([1.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="data must be real numbers in lists of equal"):
         Measurement(data, grid)
+
+
+def test_nothing_is_described():
+    grid = SpectrumGrid([1.0, 2.0], [1.0, 2.0])
+    none = DetectorMeasurement(
+        np.ones((0, 1)), incident_energy=50.0, energy_edges=[0, 1], polar=[],
+        azimuthal=[], polar_width=[], azimuthal_width=[],
+    )  # fmt: skip
+    for measured in (Measurement([[1, 2, 3, 4]], grid)[0:0], none):
+        assert "0%" in str(measured.describe()) or "none" in str(measured.describe())
+        assert "<table>" in measured._repr_html_()
+        with pytest.raises(ValueError, match="must hold a spectrum, got none"):
+            measured.plot()
+    with pytest.raises(ValueError, match="details must be a mapping from names"):
+        Measurement.from_arrays([1, 2], [1, 2], np.ones((2, 2)), details=[1])

@@ -334,6 +334,7 @@ def test_what_does_not_fit_is_not_written(tmp_path):
         (replace("grid/q", [2.0, 1.0]), "a.h5: /grid: q must be strictly increasing"),
         (replace("grid/q", Q, "1/nm"), "/grid/q must .* 1/angstrom, got units '1/nm'"),
         (replace("grid/mask", [1, 0]), r"/grid/mask must have shape \(3, 2\), got"),
+        (replace("grid/mask", np.full((3, 2), np.nan)), "/grid/mask must be 1 or 0 at"),
         (replace("data", None), "/data must be a dataset, found none"),
         (replace("data", np.ones((1, 6))), r"/data must have shape \(any, 3, 2\), got"),
         (replace("data", ["a"]), "/data must hold numbers"),
