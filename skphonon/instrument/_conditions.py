@@ -55,7 +55,7 @@ def _unmasked(values: Any) -> Any:
     """Return values that are NaN where they were masked, also in a list."""
     if isinstance(values, np.ma.MaskedArray):
         if values.dtype.kind in "biuf" and np.ma.is_masked(values):
-            return values.astype(float).filled(np.nan)
+            return np.ma.filled(values.astype(float), np.nan)
         return values.filled() if np.ma.is_masked(values) else values.data
     if type(values) in (list, tuple) and any(
         isinstance(each, list | tuple | np.ma.MaskedArray) for each in values

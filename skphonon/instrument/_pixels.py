@@ -211,7 +211,7 @@ class WavevectorGrid(PixelGrid):
 def _mask(given: Any) -> Any:
     """Return a mask that is False where it is masked itself, and has no NaN."""
     if isinstance(given, np.ma.MaskedArray):
-        return given.astype(bool).filled(False)
+        return np.ma.filled(given.astype(bool), False)
     array = np.asarray(given)
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise ValueError(

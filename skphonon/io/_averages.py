@@ -317,8 +317,8 @@ def averages(sums, grid, runs, settings):
     of_grid = grid.incident_energy
     if of_grid is not None and abs(of_grid - incident) > _SAME_ENERGY * incident:
         warn_user(
-            f"The grid must have the incident energy of the runs, {incident:g} meV, got "
-            f"{of_grid:g} meV, which is not used. Check both.",
+            f"The grid must have the incident energy of the runs, {incident:g} meV, "
+            f"got {of_grid:g} meV, which is not used. Check both.",
             MeasurementWarning,
         )
     grid = grid.replace(incident_energy=incident, mask=seen, **settings)

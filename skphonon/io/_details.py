@@ -2,8 +2,8 @@
 
 Numbers, arrays and texts are datasets, mappings groups. An attribute ``kind`` tells
 what else something stands for: "list" a dataset of texts or a group of things that are
-numbered from 0, "none" nothing, "csr" the parts of a sparse matrix, or the name of a class of
-resolutions.
+numbered from 0, "none" nothing, "csr" the parts of a sparse matrix, or the name of a
+class of resolutions.
 """
 
 from collections.abc import Mapping

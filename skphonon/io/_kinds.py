@@ -17,7 +17,15 @@ import h5py
 from skphonon.io._hdf5 import attribute, find, names, open_hdf5, read_text
 from skphonon.io._tables import is_row
 
-__all__ = ["FORMAT", "Kind", "as_path", "identify", "nxspe_entry", "open_as", "require_kind"]
+__all__ = [
+    "FORMAT",
+    "Kind",
+    "as_path",
+    "identify",
+    "nxspe_entry",
+    "open_as",
+    "require_kind",
+]
 
 FORMAT = "skphonon spectra"  # attribute of the package's own files
 

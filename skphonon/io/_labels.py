@@ -181,7 +181,7 @@ def label(text) -> Label:
 def angle_in(text):
     """Return what a scattering angle of this name is in degrees, None of no angle."""
     text = str(text).strip()[:200]
-    names = [(text, "")]
+    names: list[tuple[str, ...]] = [(text, "")]
     for pattern in (_BRACKET, _OVER, _LAST):
         found = pattern.match(text)
         names += [found.groups()] if found else []
@@ -338,7 +338,10 @@ def unused(names, known):
     names = [
         name
         for name in names
-        if name and _plain(name) not in _ASIDE and angle_in(name) is None and not _MONITOR.fullmatch(_plain(name))
+        if name
+        and _plain(name) not in _ASIDE
+        and angle_in(name) is None
+        and not _MONITOR.fullmatch(_plain(name))
     ]
     if "error" in known or not names:
         return None

@@ -28,7 +28,7 @@ __all__ = ["AXES", "READER", "Found", "column_labels", "read_image", "read_point
 AXES = ("energy", "q")
 READER = "skphonon.io.read_text"  # which takes what a text does not tell
 _TEMPERATURE = re.compile(
-    r"(?:T|temp(?:erature)?|(?:T|temp(?:erature)?)[ _]?sample|sample[ _]temp(?:erature)?)"
+    r"(?:(?:sample[ _])?temp(?:erature)?|(?:T|temp(?:erature)?)(?:[ _]?sample)?)"
     r"\s*(?:[\[(]\s*K(?:elvin)?\s*[\])]|[/_ ]K|in K)",
     re.IGNORECASE,
 )
@@ -117,9 +117,9 @@ def warn_of_unused(path, table, found):
 def _names_above(table):
     """Yield all names of columns in the lines above the numbers."""
     for line in table.header:
-        yield from split_labels(
-            line, table.values.shape[1], table.dialect.delimiter
-        ) or ()
+        yield from (
+            split_labels(line, table.values.shape[1], table.dialect.delimiter) or ()
+        )
 
 
 def temperature_column(path, table):

@@ -60,10 +60,11 @@ def to_pandas(measurement, *, pivot=None):
         columns ``spectrum`` (its number, if there are several), ``energy`` in
         meV, ``q`` in 1/Angstrom (or ``h``, ``k`` and ``l`` in r.l.u., or ``two_theta``
         in degrees), ``intensity`` and, if there are any, ``error``; NaN where nothing
-        was measured, by the data or by a mask given to the grid. If wavevectors of a path are repeated, ``repeat`` numbers equal
-        ones from 0. The other facts, but details, are in its ``attrs``, among them the
-        limits of scattering angles, the lattice of wavevectors, and of a crystal its
-        axes and how it was turned.
+        was measured, by the data or by a mask given to the grid. If wavevectors of a
+        path are repeated, ``repeat`` numbers equal ones from 0. The other
+        facts, but details, are in its ``attrs``, among them the limits of scattering
+        angles, the lattice of wavevectors, and of a crystal its axes and how it was
+        turned.
 
     Raises
     ------
@@ -430,7 +431,9 @@ def _require_known_axes(frame, named):
     levels = [name for name in frame.columns.names if name is not None]
     if isinstance(frame.columns, pd.MultiIndex):
         meant = [label(name).meaning or name for name in levels]
-        places = not levels or meant[:3] == list("hkl") and meant[3:] in ([], [_REPEAT])
+        places = not levels or (
+            meant[:3] == list("hkl") and meant[3:] in ([], [_REPEAT])
+        )
     else:
         places = not named[1].text or _is_place(frame.columns, named[1])
     if named[0].meaning == "energy" or not named[0].text:

@@ -88,10 +88,9 @@ def to_scipp(measurement):
     grid, several = measurement.grid, len(measurement) > 1
     if not len(measurement):
         raise ValueError("The measurement must hold a spectrum, got none.")
-    images, errors = (
-        None if rows is None else grid.to_image(rows)
-        for rows in rows_by_mask(measurement)
-    )
+    data, errors = rows_by_mask(measurement)
+    images = grid.to_image(data)
+    errors = None if errors is None else grid.to_image(errors)
     seen = grid.settings()["mask"]
     if seen is None:  # what was measured beyond the window is kept
         seen = grid.mask | np.isfinite(images).any(axis=0)
@@ -289,8 +288,7 @@ def _labelled(values, energy, places):
     ):
         return values
     images = [
-        pd.DataFrame(image, *axes)
-        for image in values.reshape(-1, *values.shape[-2:])
+        pd.DataFrame(image, *axes) for image in values.reshape(-1, *values.shape[-2:])
     ]
     return images if values.ndim > 2 else images[0]
 

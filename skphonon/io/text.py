@@ -132,8 +132,8 @@ def read_text(
     MeasurementWarning
         If a unit given is another than that in the text, counts stand beside those of
         a monitor, by which they were not divided, no column is known to hold errors
-        and some are not used, a column of temperatures has several, or intensities lie where no neutron of the incident
-        energy can arrive.
+        and some are not used, a column of temperatures has several, or
+        intensities lie where no neutron of the incident energy can arrive.
 
     See Also
     --------
