@@ -155,7 +155,7 @@ def from_pandas(
         :class:`PathGrid`. Points of a crystal that :func:`to_pandas` made a table of
         are on a :class:`CrystalGrid` again, as long as ``frame.attrs`` is kept and no
         other points were added. Rows that have the same wavevector and energy are told
-        apart by a column ``repeat``.
+        apart by a column ``repeat``. Errors of 0 become NaN.
 
     Raises
     ------

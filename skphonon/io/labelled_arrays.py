@@ -175,7 +175,8 @@ def from_scipp(
     -------
     Measurement
         On a :class:`SpectrumGrid`, :class:`AngleGrid` or :class:`PathGrid`; points of
-        a crystal that :func:`to_scipp` made are on a :class:`CrystalGrid` again.
+        a crystal that :func:`to_scipp` made are on a :class:`CrystalGrid` again. Errors
+        of 0 become NaN.
 
     Raises
     ------
