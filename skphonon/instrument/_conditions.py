@@ -42,7 +42,7 @@ def numbers_of(values: Any, name: str) -> Array:
             from pandas import isna
 
             array = np.where(isna(array), np.nan, array)
-        return array.astype(float)
+        return array.astype(float, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         what = str(error).partition(". ")[0].rstrip(".")
         raise ValueError(
