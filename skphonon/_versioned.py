@@ -194,11 +194,7 @@ class Immutable:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        plain = {
-            name: dict(value) if isinstance(value, MappingProxyType) else value
-            for name, value in self.settings().items()
-        }
-        return _stamped(plain)
+        return _stamped({name: _plain(each) for name, each in self.settings().items()})
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         state = _unstamped(state, type(self))
@@ -237,6 +233,15 @@ def frozen(array: NDArray) -> NDArray:
     array.flags.writeable = False
     _OURS[id(array)] = array
     return array
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with plain mappings in it, which can be pickled."""
+    if type(value) in (dict, MappingProxyType):
+        return {name: _plain(each) for name, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value
 
 
 def _brief(value: Any) -> str:

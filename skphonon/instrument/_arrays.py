@@ -1,6 +1,5 @@
 """Axes and images in any order, brought into that of the package."""
 
-from collections.abc import Iterator
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -9,13 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from skphonon._warnings import warn_user
 from skphonon.instrument._advice import MeasurementWarning
-from skphonon.instrument._conditions import MARK, is_marked
+from skphonon.instrument._conditions import MARK, is_marked, numbers_of
 from skphonon.instrument.angle_grid import AngleGrid
 from skphonon.instrument.grid import PathGrid, SpectrumGrid
 
 __all__ = ["laid_out"]
 
 Array = NDArray[np.float64]
+_Labels = tuple[Array | None, Array | None]
 
 
 class Layout(NamedTuple):
@@ -62,10 +62,22 @@ def laid_out(
             f"error must have the shape of intensity, {images.shape}, got "
             f"{errors.shape}."
         )
-    fit = _fit(*axes, images.shape[1:], _labels(intensity))
-    parts = [images] if errors is None else [images, errors]
-    if fit.turned:
-        parts = [each.swapaxes(1, 2) for each in parts]
+    labels = _labels(intensity, images.shape[1:])
+    fit = _fit(*axes, images.shape[1:], labels)
+    parts = []
+    for each, named in ((images, labels), (errors, _labels(error, images.shape[1:]))):
+        if each is None:
+            continue
+        orders = _orders(fit, axes, named)
+        if orders is None:
+            raise ValueError(
+                "Index and columns of a frame of errors must be those of intensity, or "
+                f"the numbers from 0 that pandas gives, got {_shown(named)}."
+            )
+        image = each.swapaxes(1, 2) if fit.turned else each
+        for place, order in enumerate(orders, 1):
+            image = image if order is None else np.take(image, order, place)
+        parts.append(image)
     details: dict[str, Any] = {}
     centres = []
     for place, (name, axis, edges) in enumerate(
@@ -130,7 +142,7 @@ def _on_grid(
 
 
 def _axis(values: ArrayLike, name: str) -> Array:
-    axis = np.asarray(values, dtype=float)
+    axis = numbers_of(values, name)
     wavevectors = name == "q" and axis.ndim == 2 and axis.shape[1] == 3
     if not axis.size or not (axis.ndim == 1 or wavevectors):
         allowed = "a list of numbers" + (
@@ -146,9 +158,7 @@ def _axis(values: ArrayLike, name: str) -> Array:
 
 
 def _images(values: ArrayLike, name: str) -> Array:
-    if isinstance(values, np.ma.MaskedArray):
-        values = np.ma.filled(values.astype(float), np.nan)
-    images = np.asarray(values, dtype=float)
+    images = numbers_of(values, name)
     if images.ndim not in (2, 3):
         raise ValueError(
             f"{name} must be an image of energies by momentum transfers, or several, "
@@ -157,23 +167,36 @@ def _images(values: ArrayLike, name: str) -> Array:
     return images.reshape(-1, *images.shape[-2:])
 
 
-def _labels(values: Any) -> Iterator[tuple[Array, Array]]:
-    """Yield what rows and columns of a frame are called, if these are numbers."""
-    if hasattr(values, "index") and hasattr(values, "columns"):
+def _labels(values: Any, shape: tuple[int, ...]) -> _Labels:
+    """Return what rows and columns of frames are called, None of what tells nothing.
+
+    Numbers from 0 are those that pandas gives, and texts are no values of an axis.
+    """
+    frames = values if type(values) in (list, tuple) else [values]
+    if not all(hasattr(each, "index") and hasattr(each, "columns") for each in frames):
+        return None, None
+    first = frames[0]
+    if not all(
+        each.index.equals(first.index) and each.columns.equals(first.columns)
+        for each in frames
+    ):
+        raise ValueError(
+            "Frames of several images must have one index and the same columns, got "
+            "others. Bring them into one order, with reindex."
+        )
+    found = []
+    for levels, length in zip((first.index, first.columns), shape, strict=True):
         try:
-            yield tuple(  # type: ignore[misc]
-                np.asarray(each, dtype=float) for each in (values.index, values.columns)
-            )
+            values = np.array(levels.to_list(), dtype=float)
         except (TypeError, ValueError):
-            return
+            values = None
+        if values is not None and np.array_equal(values, np.arange(length)):
+            values = None
+        found.append(values)
+    return found[0], found[1]
 
 
-def _fit(
-    energy: Array,
-    q: Array,
-    shape: tuple[int, ...],
-    labels: Iterator[tuple[Array, Array]],
-) -> _Fit:
+def _fit(energy: Array, q: Array, shape: tuple[int, ...], labels: _Labels) -> _Fit:
     fits = [
         _Fit(turned, (of_energy, of_q))
         for of_energy, of_q, turned in product((False, True), repeat=3)
@@ -186,11 +209,15 @@ def _fit(
             f"intensity must have shape ({len(energy)}, {len(q)}), of energy by q, or "
             f"the reverse, got {shape}. Borders of bins are one more than the bins."
         )
-    for rows, columns in labels:
-        for each in fits:
-            first, second = (columns, rows) if each.turned else (rows, columns)
-            if _same(first, energy) and _same(second, q):
-                return each
+    if any(each is not None for each in labels):
+        fits = [each for each in fits if _orders(each, (energy, q), labels)]
+    if not fits:
+        raise ValueError(
+            "Index and columns of a frame must be the values of the axes, or the "
+            f"numbers from 0 that pandas gives, got {_shown(labels)}. Give axes with "
+            "these values, or the images alone, frame.to_numpy(), if they are in the "
+            "order of the axes."
+        )
     if any(each.edges != fits[0].edges for each in fits):
         raise ValueError(
             f"The shape of intensity must tell which axis holds borders of bins, got "
@@ -201,8 +228,43 @@ def _fit(
     return fits[0]
 
 
-def _same(labels: Array, axis: Array) -> bool:
-    return labels.shape == axis.shape and np.allclose(labels, axis)
+def _shown(labels: _Labels) -> str:
+    return " and ".join(
+        "no numbers" if each is None else f"{each[:3].tolist()} ..." for each in labels
+    )
+
+
+def _orders(
+    fit: _Fit, axes: tuple[Array, Array], labels: _Labels
+) -> tuple[NDArray | None, NDArray | None] | None:
+    """Return the numbers of rows and columns in the order of the axes.
+
+    None of those that have no labels, and alone if labels are of no or other values.
+    """
+    found: list[NDArray | None] = []
+    named = labels[::-1] if fit.turned else labels
+    for axis, edges, own in zip(axes, fit.edges, named, strict=True):
+        if own is None:
+            found.append(None)
+            continue
+        centres = (axis[1:] + axis[:-1]) / 2 if edges else axis
+        order = None
+        if own.shape == centres.shape:
+            there, here = _sorted(own), _sorted(centres)
+            if np.allclose(own[there], centres[here]):
+                order = np.empty(len(here), dtype=np.intp)
+                order[here] = there
+        if order is None:
+            return None
+        found.append(order)
+    return found[0], found[1]
+
+
+def _sorted(values: Array) -> NDArray:
+    """Return the order of an axis, or of wavevectors; equal ones keep theirs."""
+    if values.ndim == 1:
+        return np.argsort(values, kind="stable")
+    return np.lexsort(values.round(6).T)
 
 
 def _require_monotonic(borders: Array, name: str) -> None:

@@ -1,5 +1,6 @@
 """Values of a measurement, checked as they come and told in words."""
 
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,49 @@ def is_marked(values: Array) -> NDArray[np.bool_]:
     return np.abs(values - MARK) <= 1e-6 * abs(MARK)
 
 
+def numbers_of(values: Any, name: str) -> Array:
+    """Return real numbers as float64, NaN where they are masked or missing.
+
+    A ValueError says what else they are: texts, times, lists of unequal lengths.
+    """
+    if hasattr(values, "requires_grad"):  # a tensor of torch
+        values = values.detach().cpu()
+    values = _unmasked(values)
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "cMmV" or isinstance(values, Mapping):
+            raise TypeError(f"{type(values).__name__} of type {array.dtype}")
+        if array.dtype == object:
+            from pandas import isna
+
+            array = np.where(isna(array), np.nan, array)
+        return array.astype(float, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
+        what = str(error).partition(". ")[0].rstrip(".")
+        raise ValueError(
+            f"{name} must be real numbers in lists of equal lengths or an array, got "
+            f"something else ({what})."
+        ) from error
+
+
+def _unmasked(values: Any) -> Any:
+    """Return values that are NaN where they were masked, also in a list."""
+    if isinstance(values, np.ma.MaskedArray):
+        if values.dtype.kind in "biuf" and np.ma.is_masked(values):
+            return np.ma.filled(values.astype(float), np.nan)
+        return values.filled() if np.ma.is_masked(values) else values.data
+    if type(values) in (list, tuple) and any(
+        isinstance(each, list | tuple | np.ma.MaskedArray) for each in values
+    ):
+        return [_unmasked(each) for each in values]
+    return values
+
+
 def rows_of(values: ArrayLike, name: str) -> Array:
-    rows = np.atleast_2d(np.asarray(values, dtype=float))
+    rows = values  # which may be ours, and then is not copied
+    if type(values) is not np.ndarray or values.dtype != float:
+        rows = numbers_of(values, name)
+    rows = np.atleast_2d(np.asarray(rows))
     if rows.ndim != 2:
         raise ValueError(
             f"{name} must have one spectrum a row, got shape {rows.shape}. Turn images "
@@ -66,6 +108,8 @@ def quantity_of(value: str | None) -> str | None:
 
 
 def text_of(value: Any, name: str) -> str | None:
+    if name == "source" and isinstance(value, os.PathLike):
+        value = os.fsdecode(value)
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{name} must be a text or None, got {value!r}.")
     return value or None
@@ -75,8 +119,10 @@ def frozen(value: Any) -> Any:
     """Return details that nobody can write into."""
     if isinstance(value, Mapping):
         return MappingProxyType({name: frozen(each) for name, each in value.items()})
+    if type(value) in (list, tuple):
+        return type(value)(map(frozen, value))
     if isinstance(value, np.ndarray) and value.dtype != object:
-        return read_only(value, None)
+        return read_only(_unmasked(value), None)
     return value
 
 

@@ -49,7 +49,7 @@ class PixelGrid(Immutable):
         given = vars(self)["mask"]
         if given is None:
             return
-        mask = read_only(given, bool)
+        mask = read_only(_mask(given), bool)
         if mask.shape != self.shape:
             raise ValueError(
                 f"mask must have the shape of the grid, {self.shape}, got {mask.shape}."
@@ -206,6 +206,19 @@ class WavevectorGrid(PixelGrid):
             Borders in meV.
         """
         return bin_edges(self.axes()[0])
+
+
+def _mask(given: Any) -> Any:
+    """Return a mask that is False where it is masked itself, and has no NaN."""
+    if isinstance(given, np.ma.MaskedArray):
+        return np.ma.filled(given.astype(bool), False)
+    array = np.asarray(given)
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(
+            f"mask must be True or False at each pixel, got {np.isnan(array).sum()} "
+            "NaN. Pass False where nothing was measured."
+        )
+    return given
 
 
 def energy_axis(values: ArrayLike) -> Array:

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skphonon._versioned import immutable, read_only
 from skphonon._warnings import warn_user
+from skphonon.instrument._conditions import numbers_of
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 
 __all__ = ["DetectorMeasurement"]
@@ -117,6 +118,8 @@ class DetectorMeasurement(Measurement):
         counting = np.isfinite(self.data).any(axis=1)
         polar = self.polar[counting] if counting.any() else self.polar
         edges = self.energy_edges
+        if not len(polar):
+            return {"detectors": "none"}
         return {
             "detectors": f"{len(self.polar)}, of which {(~counting).sum()} are masked",
             "scattering angle": f"{polar.min():.4g} to {polar.max():.4g} degree",
@@ -161,7 +164,7 @@ def _warn_above_incident_energy(run: DetectorMeasurement) -> None:
 
 
 def _numbers(values: ArrayLike, name: str, length: int) -> Array:
-    array = np.asarray(values, dtype=float)
+    array = numbers_of(values, name)
     if array.shape != (length,):
         raise ValueError(f"{name} must have shape ({length},), got {array.shape}.")
     return read_only(array)

@@ -69,7 +69,6 @@ class SpectrumMapDisplay(Display):
     ----------
     data : list of Map or Scans
         Image, borders of the bins of energy and columns, label and title of each map;
-        Image, borders of the bins of energy and columns, label and title of each map;
         or, of scans and of cuts at one energy or one place, curves (x, intensity, error
         and name), labels and title.
 
@@ -114,7 +113,7 @@ class SpectrumMapDisplay(Display):
             If there are more or fewer titles than spectra, or no spectra.
         """
         rows = [one for each in _listed(measurements) for one in each]
-        if not rows:
+        if not rows or not any(np.size(each.data) for each in rows):
             raise ValueError("measurements must hold a spectrum, got none.")
         if titles is not None and len(titles) != len(rows):
             raise ValueError(
@@ -168,6 +167,8 @@ class SpectrumMapDisplay(Display):
         ValueError
             If `axes` are too many or too few, or a logarithm has nothing positive to
             show.
+        TypeError
+            If `axes` are none.
         """
         shown = [
             np.concatenate([curve.intensity for curve in each.curves])
@@ -176,6 +177,12 @@ class SpectrumMapDisplay(Display):
             for each in self.data
         ]
         norm, drawn = _norm(shown, log, vmin, vmax), []
+        for each in () if axes is None else np.ravel(np.asarray(axes, dtype=object)):
+            if not hasattr(each, "pcolormesh"):
+                raise TypeError(
+                    "axes must be Axes of matplotlib, one for each spectrum, got "
+                    f"{type(each).__name__}."
+                )
         self.figure_, self.axes_ = many_axes(
             axes, len(self.data), n_columns=3, size=_SIZE
         )
@@ -204,6 +211,8 @@ def html_of(measurement: "Measurement") -> str:
         f"<td style='text-align:left'>{escape(str(value))}</td></tr>"
         for name, value in measurement.describe().items()
     )
+    if not shown or not np.size(measurement.data):
+        return f"<div><b>{type(measurement).__name__}</b><table>{facts}</table></div>"
     figure = Figure(figsize=(_SIZE[0] * shown, _SIZE[1]), layout="constrained")
     axes = figure.subplots(1, shown, squeeze=False)
     maps = [map_of(measurement[row]) for row in range(shown)]

@@ -92,7 +92,7 @@ class Measurement(Immutable):
     energy_resolution : float or callable, default=None
         Standard deviation of the resolution in meV, or a function from energy transfer
         in meV to it.
-    source : str, default=None
+    source : str or path-like, default=None
         Origin of the numbers, such as the path of a file.
     details : mapping, default=None
         Anything else that a reader finds, by name.
@@ -170,6 +170,7 @@ class Measurement(Immutable):
             error=None if self.error is None else errors_of(self.error, data),
             quantity=quantity_of(self.quantity),
             units=text_of(self.units, "units"),
+            source=text_of(self.source, "source"),
             incident_energy=positive_number(incident, "incident_energy", "meV"),
             temperature=temperature_of(self.temperature, len(self)),
             energy_resolution=resolution,
@@ -225,8 +226,9 @@ class Measurement(Immutable):
             bins, or borders.
         intensity : array-like of shape ([n_spectra,] n_energy, n_q) or transposed
             One image or more; NaN, infinite, masked or -1e30 (with a warning) where
-            nothing was measured. The index and the columns of a pandas frame tell which
-            axis is which.
+            nothing was measured. The index and the columns of a pandas frame, if they
+            are numbers other than 0, 1, ..., tell which axis is which, and each value
+            is put where its labels say.
         error : array-like of the shape of `intensity`, default=None
             Standard deviations. Those of 0, for want of counts, become NaN.
         two_theta : array-like of shape (n_q,) or (n_q + 1,), default=None
@@ -251,7 +253,8 @@ class Measurement(Immutable):
         ValueError
             If shapes do not fit together, or fit in two ways (two axes of borders of
             which either order gives the image), a value of an axis is not finite or
-            appears twice, or nothing was measured.
+            appears twice, the index or the columns of a frame are other values than
+            those of the axes, or nothing was measured.
 
         Warns
         -----
@@ -285,7 +288,7 @@ class Measurement(Immutable):
             temperature=temperature,
             energy_resolution=energy_resolution,
             source=source,
-            details={**layout.details, **(details or {})},
+            details={**layout.details, **details_of(details)},
         )
 
     def __repr__(self) -> str:
@@ -355,7 +358,7 @@ class Measurement(Immutable):
     def _layout(self) -> dict[str, str]:
         """Facts of the pixels."""
         grid = self.grid
-        measured = np.isfinite(self.data).mean()
+        measured = np.isfinite(self.data).sum() / max(np.size(self.data), 1)
         facts = {
             "spectra": str(len(self)),
             "pixels": f"{' x '.join(map(str, shape_of(grid)))} ({type(grid).__name__})",
@@ -394,6 +397,12 @@ class Measurement(Immutable):
         one._keep(
             data=np.atleast_2d(self.data[number]), error=error, temperature=temperature
         )
+        return one
+
+    def _on(self, grid: Any) -> Self:
+        """Return it on a grid of the same pixels, without a second warning."""
+        one = object.__new__(type(self))
+        one._keep(**{**self.settings(), "grid": grid})
         return one
 
     def __iter__(self) -> Iterator[Self]:

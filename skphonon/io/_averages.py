@@ -45,9 +45,10 @@ class Runs:
     def __init__(self, measured):
         self._measured = measured
         self.incident_energies, self.sources = [], []
-        names = ("temperature", "energy_resolution", "units")
+        names = ("temperature", "energy_resolution", "units", "quantity")
         self._told: dict[str, set] = {name: set() for name in names}
         self._calibrations: list = []
+        self._without_errors = 0
         self.odd_widths: dict[str, int] = {}
 
     def __iter__(self):
@@ -60,12 +61,27 @@ class Runs:
                     f"{first:g} and {run.incident_energy:g} meV. Reduce each on its "
                     "own."
                 )
+            if run.error is None:
+                self._without_errors += 1
             self.sources.append(run.source)
             self._calibrations.append(run.details.get("calibration") or {})
             for name, values in self._told.items():
                 values.add(getattr(run, name))
+            if "chi" in self._told["quantity"] and len(self._told["quantity"]) > 1:
+                raise ValueError(
+                    "Runs to be averaged must be of one quantity, got some of chi and "
+                    "others not. Reduce each kind on its own, or set it: "
+                    "run.replace(quantity=...)."
+                )
             yield run
         self._warn_of_widths()
+        number, several = self._without_errors, len(self.sources)
+        if 0 < number < several:
+            warn_user(
+                f"{number} of {several} runs have no errors, and so have no pixels to "
+                "which they add. Give them errors with replace, or leave them out.",
+                MeasurementWarning,
+            )
 
     def checked(self):
         """Yield the runs, each of which must be one of detectors."""
@@ -81,12 +97,25 @@ class Runs:
                 )
             yield run
 
+    @property
+    def quantity(self):
+        """What the intensities are in proportion to."""
+        return "chi" if "chi" in self._told["quantity"] else "sqe"
+
+    def require_some(self):
+        """Refuse no runs at all."""
+        if not self.sources:
+            raise ValueError(
+                "Some run must be given, a DetectorMeasurement or several, got none."
+            )
+
     def common(self):
         """Return the settings of a measurement of all runs together."""
         told = {
             name: next(iter(values)) if len(values) == 1 else None
             for name, values in self._told.items()
         }
+        told["quantity"] = self.quantity
         sources = [source for source in self.sources if source]
         more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
         return {**told, "source": f"{sources[0]}{more}" if sources else None}
@@ -186,8 +215,8 @@ def detector_weights(run, weights, odd_widths):
         known = width > 0
         if not known.any():
             raise ValueError(
-                f"Detectors must span a solid angle, got {name} of 0 throughout. Pass "
-                "weights='uniform'."
+                f"Detectors must span a solid angle, got {_seen(getattr(run, name))} "
+                f"as {name} throughout. Pass weights='uniform'."
             )
         without |= ~known
         wide |= width > most
@@ -200,6 +229,13 @@ def detector_weights(run, weights, odd_widths):
     near, far = np.deg2rad(angular_spans(run.polar, widths["polar_width"]))
     ring = 2 * np.sin((far + near) / 2) * np.sin((far - near) / 2)
     return ring * np.deg2rad(widths["azimuthal_width"])
+
+
+def _seen(width):
+    """Tell widths that are none."""
+    if np.isnan(width).all():
+        return "NaN"
+    return "0" if (np.nan_to_num(width) == 0).all() else "0, NaN or negative angles"
 
 
 def angular_spans(polar, width):
@@ -278,6 +314,13 @@ def averages(sums, grid, runs, settings):
             "of the grid against the energies and angles of the detectors."
         )
     incident = np.mean(runs.incident_energies).item()
+    of_grid = grid.incident_energy
+    if of_grid is not None and abs(of_grid - incident) > _SAME_ENERGY * incident:
+        warn_user(
+            f"The grid must have the incident energy of the runs, {incident:g} meV, "
+            f"got {of_grid:g} meV, which is not used. Check both.",
+            MeasurementWarning,
+        )
     grid = grid.replace(incident_energy=incident, mask=seen, **settings)
     safe = np.where(seen, weight, 1)
     errors = np.sqrt(sums.variance) / safe
@@ -291,7 +334,6 @@ def averages(sums, grid, runs, settings):
         grid.to_rows(sums.total / safe),
         grid,
         error=grid.to_rows(np.where(errors > 0, errors, np.nan)),
-        quantity="sqe",
         **runs.common(),
         details=details,
     )

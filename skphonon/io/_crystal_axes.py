@@ -18,10 +18,16 @@ def axes_of(grid):
     }
 
 
-def on_crystal(measured, axes):
+def on_crystal(measured, axes, where):
     """Return the points of a path on the grid of a crystal, if they all lie there."""
     path = measured.grid
-    grid = CrystalGrid(path.energy, **axes)
+    try:
+        grid = CrystalGrid(path.energy, **axes)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where} must hold the axes of a CrystalGrid, as they were written, got "
+            f"others ({error}). Drop it to have a list of wavevectors."
+        ) from error
     steps = path.wavevectors @ np.linalg.inv(grid.directions())
     place, shape = np.zeros(len(steps), dtype=np.intp), grid.volume_shape[1:]
     for part, name in zip(steps.T, "hkl", strict=True):

@@ -2,8 +2,8 @@
 
 Numbers, arrays and texts are datasets, mappings groups. An attribute ``kind`` tells
 what else something stands for: "list" a dataset of texts or a group of things that are
-numbered from 0, "csr" the parts of a sparse matrix, or the name of a class of
-resolutions.
+numbered from 0, "none" nothing, "csr" the parts of a sparse matrix, or the name of a
+class of resolutions.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,8 @@ from skphonon.io._hdf5 import (
     read_texts,
 )
 
-__all__ = ["read_details", "read_resolution", "write_details", "write_resolution"]
+__all__ = ["as_bytes", "read_details", "read_resolution", "write_details",
+           "write_resolution"]  # fmt: skip
 
 _DEEP = 4  # groups of details in one another
 _MOST = 2.0**53  # of a whole number that float64 keeps
@@ -38,9 +39,8 @@ _RESOLUTIONS = {
 def write_details(group, details, lost, depth=0):
     """Write details, and name those that files cannot keep."""
     for name, value in details.items():
-        if value is None:
-            continue
-        if not isinstance(name, str) or not name.strip(".") or "/" in name:
+        odd = not isinstance(name, str) or not name.strip(".") or set(name) & set("/\0")
+        if odd or not _is_utf8(name):
             lost.append(f"details[{name!r}], a name that files have no place for")
         elif not _write(group, name, value, lost, depth):
             lost.append(f"details[{name!r}], which is {type(value).__name__}")
@@ -51,27 +51,41 @@ def _write(group, name, value, lost, depth):
     packed = {"compression": "gzip", "shuffle": True}
     if depth == _DEEP and isinstance(value, Mapping | list | tuple):
         return False
-    if isinstance(value, Mapping):
+    if value is None:
+        _marked(group.create_dataset(name, data=h5py.Empty("f8")), "none")
+    elif isinstance(value, Mapping):
         write_details(group.create_group(name), value, lost, depth + 1)
     elif isinstance(value, str):
-        group[name] = np.bytes_(value.encode())
+        group[name] = np.bytes_(as_bytes(value))
     elif issparse(value):
         part = _marked(group.create_group(name), "csr")
         matrix = csr_array(value)
         for each in _PARTS:
             part.create_dataset(each, data=np.asarray(getattr(matrix, each)))
     elif _are_texts(value):
-        texts = np.array([each.encode() for each in value], dtype="S")
+        texts = np.array([as_bytes(each) for each in value], dtype="S")
         _marked(group.create_dataset(name, data=texts), "list")
     elif isinstance(value, list | tuple) and not _are_numbers(value):
         part = _marked(group.create_group(name), "list")
         numbered = {str(n): each for n, each in enumerate(value)}
         write_details(part, numbered, lost, depth + 1)
     elif _are_numbers(value):
-        group.create_dataset(name, data=value, **packed if np.ndim(value) else {})
+        group.create_dataset(name, data=value, **packed if np.size(value) > 1 else {})
     else:
         return False
     return True
+
+
+def as_bytes(text):
+    """Return a text as UTF-8; names of files may hold bytes that are none."""
+    return text.encode(errors="surrogateescape")
+
+
+def _is_utf8(name):
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _marked(written, kind):
@@ -108,11 +122,13 @@ def read_details(group, depth=0):
                 continue
             inner = read_details(found, depth + 1)
             details[name] = _listed(found, inner) if kind == "list" else inner
+        elif kind == "none":
+            details[name] = None
         elif kind == "list":
             details[name] = read_texts(group, name)
         else:
             text = read_text(group, name)
-            value = read_array(group, name) if text is None else text
+            value = read_array(group, name, exact=True) if text is None else text
             scalar = text is None and value.ndim == 0
             details[name] = value.item() if scalar else value
     return details

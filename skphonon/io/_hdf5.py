@@ -111,8 +111,11 @@ def child_dataset(group, name):
     return _child(group, name, h5py.Dataset, "dataset")
 
 
-def read_array(group, name, shape=None):
-    """Return a dataset as float64 array; None in `shape` stands for any length."""
+def read_array(group, name, shape=None, *, exact=False):
+    """Return a dataset as float64 array; None in `shape` stands for any length.
+
+    Where it is to be `exact`, whole numbers and truth values stay what they are.
+    """
     dataset = child_dataset(group, name)
     if dataset.shape is None:
         raise ValueError(f"{place(group, name)} {_NO_NUMBERS} nothing at all.")
@@ -129,7 +132,8 @@ def read_array(group, name, shape=None):
                 f"{place(group, name)} must have shape ({asked}), got {dataset.shape}."
             )
     _check_storage(dataset)
-    return np.asarray(dataset[()], dtype=float)
+    dtype = dataset.dtype.newbyteorder("=") if exact else float
+    return np.asarray(dataset[()], dtype=float if dataset.dtype.kind == "f" else dtype)
 
 
 def read_number(group, name):

@@ -4,8 +4,11 @@ The endings .nxs, .nxspe, .sqw and .h5 are each used for files of several kinds.
 """
 
 import re
+from collections.abc import Iterable
 from contextlib import contextmanager
+from io import IOBase
 from itertools import islice
+from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +17,15 @@ import h5py
 from skphonon.io._hdf5 import attribute, find, names, open_hdf5, read_text
 from skphonon.io._tables import is_row
 
-__all__ = ["FORMAT", "Kind", "identify", "nxspe_entry", "open_as", "require_kind"]
+__all__ = [
+    "FORMAT",
+    "Kind",
+    "as_path",
+    "identify",
+    "nxspe_entry",
+    "open_as",
+    "require_kind",
+]
 
 FORMAT = "skphonon spectra"  # attribute of the package's own files
 
@@ -166,9 +177,32 @@ _TEXTS = {  # patterns at the beginning of texts, or in a line near it
 }  # fmt: skip
 
 
+def as_path(given) -> Path:
+    """Return a path, or say that something else was given."""
+    if not isinstance(given, str | PathLike) or isinstance(fspath(given), bytes):
+        raise TypeError(
+            "The path of a file must be a str or path-like, got "
+            f"{type(given).__name__}. {_instead(given)}"
+        )
+    return Path(given)
+
+
+def _instead(given):
+    if isinstance(given, bytes | PathLike):
+        return "Turn it into a str with os.fsdecode."
+    if isinstance(given, IOBase):
+        return "Pass the path of the open file, its name."
+    if isinstance(given, Iterable):
+        return "Read one file at a time."
+    return "Pass the path of a file, such as 'silicon.nxspe'."
+
+
 def identify(path) -> Kind:
-    """Return the kind of a file; OSError if there is none, or it is damaged."""
-    found = _by_bytes(Path(path))
+    """Return the kind of a file; OSError if there is none, or it is damaged.
+
+    TypeError if it is no path.
+    """
+    found = _by_bytes(as_path(path))
     if found is None:
         with open_hdf5(path) as file:
             found = _by_groups(file)
@@ -189,7 +223,7 @@ def open_as(path, *wanted):
 
     A ValueError tells which other kind it is, with advice on that.
     """
-    path = Path(path)
+    path = as_path(path)
     found = _by_bytes(path)
     if found is None:
         with open_hdf5(path) as file:

@@ -11,12 +11,14 @@ from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 __all__ = [
     "MARK_OF_TABLES",
     "Label",
+    "angle_in",
     "deviations",
     "factor",
     "incident_energy_in",
     "label",
     "monitor_beside",
     "require_factor",
+    "require_rlu",
     "split_labels",
     "undivided",
     "units_in",
@@ -71,6 +73,10 @@ _ASIDE = frozenset(  # columns that hold no errors
     f"{MARK_OF_TABLES} spectrum repeat twotheta dx pt pts point points no n number "
     "index run time mcu temperature temp tsample".split()
 )
+_ANGLES = frozenset("twotheta 2theta 2θ 2th tth twoth scatteringangle".split())
+_DEGREES = {"": 1.0, "deg": 1.0, "degs": 1.0, "degree": 1.0, "degrees": 1.0, "°": 1.0,
+            "rad": 180 / math.pi, "radian": 180 / math.pi,
+            "radians": 180 / math.pi}  # fmt: skip
 _LAST = re.compile(r"^(.*)[\s_](\S+)$")
 _WORDS = {
     "energy": re.compile(
@@ -170,6 +176,32 @@ def label(text) -> Label:
         elif "%" in plain:
             unit = "%"
     return Label(meaning, unit, quantity, text)
+
+
+def angle_in(text):
+    """Return what a scattering angle of this name is in degrees, None of no angle."""
+    text = str(text).strip()[:200]
+    names: list[tuple[str, ...]] = [(text, "")]
+    for pattern in (_BRACKET, _OVER, _LAST):
+        found = pattern.match(text)
+        names += [found.groups()] if found else []
+    for name, unit in names:
+        if _plain(name) in _ANGLES:
+            known = _DEGREES.get(unit.strip().lower())
+            if known:
+                return known
+    return None
+
+
+def require_rlu(labels, where):
+    """Refuse h, k and l that are said to be in 1/Angstrom."""
+    for said in labels:
+        if said.meaning in ("h", "k", "l") and factor(said.unit, "q"):
+            raise ValueError(
+                f"{where} must have h, k and l in r.l.u., got {said.text!r}. Divide "
+                "them by the lengths of the reciprocal lattice vectors, and rename the "
+                "columns."
+            )
 
 
 def _beside_intensity(word, unit_only):
@@ -306,7 +338,10 @@ def unused(names, known):
     names = [
         name
         for name in names
-        if name and _plain(name) not in _ASIDE and not _MONITOR.fullmatch(_plain(name))
+        if name
+        and _plain(name) not in _ASIDE
+        and angle_in(name) is None
+        and not _MONITOR.fullmatch(_plain(name))
     ]
     if "error" in known or not names:
         return None

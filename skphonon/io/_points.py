@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["axis_of", "image_of"]
+__all__ = ["axis_of", "image_of", "rows_by_mask"]
 
 _SAME = 1e-5  # of the span of an axis: rounding of text
 _FILLED = 0.1  # of the grid, by the points on it
@@ -84,3 +84,18 @@ def _require_grid(n_points, shape, where):
             "scipy.stats.binned_statistic_2d, and pass the image to "
             "Measurement.from_arrays."
         )
+
+
+def rows_by_mask(measurement):
+    """Return data and errors, NaN where the grid was told that nothing was measured.
+
+    The kinematic window of a grid without a mask hides nothing.
+    """
+    mask = measurement.grid.settings()["mask"]
+    rows = [measurement.data, measurement.error]
+    if mask is None:
+        return rows
+    return [
+        None if each is None else np.where(np.ravel(mask), each, np.nan)
+        for each in rows
+    ]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skphonon.io._kinds import require_kind
+from skphonon.io._kinds import as_path, require_kind
 from skphonon.io._tables import text_lines
 from skphonon.physics.constants import MEV_PER_THZ, NEUTRON_HBAR2_OVER_2M
 
@@ -70,7 +70,7 @@ class Scan(NamedTuple):
 
 def read_scan(path) -> Scan:
     """Return the scan of a file; ValueError if it is none or something is missing."""
-    path = Path(path)
+    path = as_path(path)
     if require_kind(path, "spice", "ill").key == "spice":
         return _read_spice(path)
     return _read_ill(path)

@@ -1,5 +1,6 @@
 """Tables of points and images in text, brought onto their axes."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -8,10 +9,12 @@ from skphonon._warnings import warn_user
 from skphonon.instrument.measurement import MeasurementWarning
 from skphonon.io._labels import (
     Label,
+    angle_in,
     deviations,
     factor,
     label,
     monitor_beside,
+    require_rlu,
     split_labels,
     undivided,
     unused,
@@ -20,10 +23,15 @@ from skphonon.io._points import image_of
 from skphonon.io._tables import refuse_axis_above, refuse_lost_rows
 
 __all__ = ["AXES", "READER", "Found", "column_labels", "read_image", "read_points",
-           "warn_of_unused"]  # fmt: skip
+           "temperature_column", "warn_of_unused"]  # fmt: skip
 
 AXES = ("energy", "q")
 READER = "skphonon.io.read_text"  # which takes what a text does not tell
+_TEMPERATURE = re.compile(
+    r"(?:(?:sample[ _])?temp(?:erature)?|(?:T|temp(?:erature)?)(?:[ _]?sample)?)"
+    r"\s*(?:[\[(]\s*K(?:elvin)?\s*[\])]|[/_ ]K|in K)",
+    re.IGNORECASE,
+)
 _MANY = 12  # columns, which are hardly those of points
 _WIDE = 8  # columns and more may be an image, without a word
 
@@ -106,6 +114,39 @@ def warn_of_unused(path, table, found):
         )
 
 
+def _names_above(table):
+    """Yield all names of columns in the lines above the numbers."""
+    for line in table.header:
+        yield from (
+            split_labels(line, table.values.shape[1], table.dialect.delimiter) or ()
+        )
+
+
+def temperature_column(path, table):
+    """Return the one temperature of a column such as "T (K)", None without one.
+
+    Of a column that changes, and so cannot be kept, a warning tells.
+    """
+    for line in reversed(table.header):
+        named = _names_in(line, table)
+        if not named:
+            continue
+        for number, each in enumerate(named):
+            if _TEMPERATURE.fullmatch(each.text):
+                values = table.values[:, number]
+                values = values[np.isfinite(values)]
+                if len(values) and values[0] >= 0 and (values == values[0]).all():
+                    return float(values[0])
+                warn_user(
+                    f"{path} has a column of temperatures, {each.text!r}, that is not "
+                    "the same for all points and is not used. Pass temperature to "
+                    f"{READER}, or read the points of each on their own.",
+                    MeasurementWarning,
+                )
+        break
+    return None
+
+
 def _not_understood(table):
     """Tell which names of a line above the numbers mean nothing, "" without one."""
     for line in reversed(table.header):
@@ -170,6 +211,7 @@ def _by_meaning(path, named):
             )
         if each.meaning:
             found[each.meaning] = number, each
+    require_rlu((each for _, each in found.values()), path)
     return found
 
 
@@ -196,9 +238,10 @@ def read_points(path, table, labels, q, energy):
                 f"{' and no '.join(lacking)}. Add what is missing, 0 where it is that "
                 "throughout."
             )
-        if "q" in missing and any("two_theta" in line for line in table.header):
+        angles = [name for name in _names_above(table) if angle_in(name)]
+        if "q" in missing and angles:
             raise ValueError(
-                f"{path} must have a column of |Q|, got angles, two_theta. Read it "
+                f"{path} must have a column of |Q|, got angles, {angles[0]!r}. Read it "
                 "with skphonon.io.from_pandas(pandas.read_csv(path), "
                 "incident_energy=...)."
             )

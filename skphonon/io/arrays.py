@@ -19,7 +19,8 @@ Intensities by detector have ``version`` 4 and ``grid`` = "detectors", and no gr
 "TabulatedResolution" with ``energy`` and ``sigma``, or "PolynomialResolution" with
 ``coefficients`` and ``width`` ("sigma" or "fwhm"). In ``details`` the ``kind`` "list"
 is that of a dataset of texts, or of a group of things numbered from 0, "csr" that of a
-group of the parts of a sparse matrix. Files with any of these, or with the ``lattice``
+group of the parts of a sparse matrix, "none" that of an empty dataset that stands for
+None. Files with any of these, or with the ``lattice``
 of a PathGrid, have ``version`` 5, with a grid or detectors.
 
 In version 2 there are neither ``units`` nor an AngleGrid, in version 1 also neither the
@@ -48,6 +49,7 @@ from skphonon.instrument import (
 )
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.io._details import (
+    as_bytes,
     read_details,
     read_resolution,
     write_details,
@@ -132,7 +134,8 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
         If the path is none, the grid is of another class or missing, or something is
         given beside a measurement.
     ValueError
-        If shapes do not fit together, or the path has the ending of another format.
+        If shapes do not fit together, nothing was measured at all, or the path has the
+        ending of another format.
     OSError
         If the file cannot be written; one that was there before stays.
 
@@ -188,6 +191,11 @@ def write_arrays(path, X, grid=None, *, errors=None, temperature=None):
         )
     if not isinstance(X, DetectorMeasurement):
         _check_class(X.grid)
+    if not np.size(X.data):
+        what = "spectrum" if X.grid is not None else "detector and energy"
+        raise ValueError(
+            f"X must hold one {what} at least, got data of shape {np.shape(X.data)}."
+        )
     image = io.BytesIO()
     with h5py.File(image, "w") as file:
         _write_measurement(file, X)
@@ -289,7 +297,7 @@ def _write_measurement(file, measured):
     for name in _TEXTS:
         text = getattr(measured, name)
         if text:
-            file.attrs[name] = np.bytes_(text.encode())
+            file.attrs[name] = np.bytes_(as_bytes(text))
     if grid is None:
         _write_detectors(file.create_group(_DETECTORS), measured)
     else:
@@ -445,7 +453,13 @@ def _read_grid(group, grid_class):
     }
     if "mask" in here:  # of the shape of a volume
         shape = tuple(len(np.atleast_1d(axis)) for axis in axes)
-        mask = read_array(group, "mask", shape).astype(bool)
+        mask = read_array(group, "mask", shape)
+        if np.isnan(mask).any():
+            raise ValueError(
+                f"{place(group, 'mask')} must be 1 or 0 at each pixel, got "
+                f"{np.isnan(mask).sum()} NaN."
+            )
+        mask = mask.astype(bool)
         others["mask"] = mask.reshape(len(mask), -1)
     try:
         grid = grid_class(*axes, **others)

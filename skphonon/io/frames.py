@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from skphonon._warnings import warn_user
-from skphonon.instrument import AngleGrid, CrystalGrid
+from skphonon.instrument import AngleGrid, CrystalGrid, SpectrumGrid
+from skphonon.instrument._conditions import numbers_of
 from skphonon.instrument.measurement import (
     Measurement,
     MeasurementWarning,
@@ -16,14 +17,16 @@ from skphonon.io._crystal_axes import axes_of, on_crystal
 from skphonon.io._labels import (
     MARK_OF_TABLES,
     Label,
+    angle_in,
     deviations,
     factor,
     label,
     monitor_beside,
+    require_rlu,
     undivided,
     unused,
 )
-from skphonon.io._points import axis_of, image_of
+from skphonon.io._points import axis_of, image_of, rows_by_mask
 
 __all__ = ["from_pandas", "to_pandas"]
 
@@ -33,6 +36,9 @@ _ANGLE, _SPECTRUM = "two_theta", "spectrum"
 _REPEAT = "repeat"  # number of a wavevector among equal ones
 _CRYSTAL = "crystal_grid"  # in attrs
 _LATTICE = "lattice"  # of a path, in attrs
+_LIMITS = "two_theta"  # of the detectors, in attrs
+_PIVOT = "pivot"  # of a table of errors, in attrs
+_ALL_ANGLES = (0.0, 180.0)
 _WHERE = "The table"
 
 
@@ -54,9 +60,11 @@ def to_pandas(measurement, *, pivot=None):
         columns ``spectrum`` (its number, if there are several), ``energy`` in
         meV, ``q`` in 1/Angstrom (or ``h``, ``k`` and ``l`` in r.l.u., or ``two_theta``
         in degrees), ``intensity`` and, if there are any, ``error``; NaN where nothing
-        was measured. If wavevectors of a path are repeated, ``repeat`` numbers equal
-        ones from 0. The other facts are in its ``attrs``, among them the lattice of
-        wavevectors, and of a crystal its axes and how it was turned.
+        was measured, by the data or by a mask given to the grid. If wavevectors of a
+        path are repeated, ``repeat`` numbers equal ones from 0. The other
+        facts, but details, are in its ``attrs``, among them the limits of scattering
+        angles, the lattice of wavevectors, and of a crystal its axes and how it was
+        turned.
 
     Raises
     ------
@@ -99,8 +107,13 @@ def to_pandas(measurement, *, pivot=None):
     )
     if isinstance(measurement.grid, CrystalGrid):
         frame.attrs[_CRYSTAL] = axes_of(measurement.grid)
+    elif isinstance(measurement.grid, SpectrumGrid):
+        if measurement.grid.two_theta != _ALL_ANGLES:
+            frame.attrs[_LIMITS] = list(measurement.grid.two_theta)
     elif getattr(measurement.grid, _LATTICE, None) is not None:
         frame.attrs[_LATTICE] = measurement.grid.lattice.tolist()
+    if pivot == "error":
+        frame.attrs[_PIVOT] = pivot
     return frame
 
 
@@ -120,6 +133,7 @@ def from_pandas(
     as in :func:`to_pandas` or in another usual way, such as ``|Q| (1/A)``,
     ``E (THz)`` and ``S(Q,E)``; or an image with energies and momentum transfers as
     index and columns.
+    A scattering angle is called ``two_theta``, ``2theta (deg)`` or alike.
     Units in brackets are converted; without them energies are in meV and momentum
     transfers in 1/Angstrom.
 
@@ -141,7 +155,7 @@ def from_pandas(
         :class:`PathGrid`. Points of a crystal that :func:`to_pandas` made a table of
         are on a :class:`CrystalGrid` again, as long as ``frame.attrs`` is kept and no
         other points were added. Rows that have the same wavevector and energy are told
-        apart by a column ``repeat``.
+        apart by a column ``repeat``. Errors of 0 become NaN.
 
     Raises
     ------
@@ -194,9 +208,17 @@ def from_pandas(
         name: frame.attrs.get(name) if value is None else value
         for name, value in given.items()
     }
-    told |= {name: frame.attrs.get(name) for name in (_CRYSTAL, _LATTICE)}
+    told |= {name: frame.attrs.get(name) for name in (_CRYSTAL, _LATTICE, _LIMITS)}
     columns = _by_meaning(frame)
+    if temperature is None and told["temperature"] is not None:
+        told["temperature"] = _of_spectra(told["temperature"], columns)
     if "intensity" not in columns:
+        if frame.attrs.get(_PIVOT) == "error":
+            raise ValueError(
+                f"{_WHERE} must hold intensities, got errors, an image that to_pandas "
+                "made with pivot='error'. Pass a table with columns of both, as "
+                "to_pandas makes it without pivot."
+            )
         return _from_image(frame, told)
     counts = columns["intensity"][1].text
     monitor = monitor_beside([str(each) for each in frame.columns], counts)
@@ -226,15 +248,16 @@ def _rows(measurement):
     columns["energy"] = np.tile(np.repeat(energy, grid.shape[1]), n_spectra)
     for name, values in places.items():
         columns[name] = np.tile(values, n_spectra * len(energy))
-    columns["intensity"] = np.ravel(measurement.data)
-    if measurement.error is not None:
-        columns["error"] = np.ravel(measurement.error)
+    data, error = rows_by_mask(measurement)
+    columns["intensity"] = np.ravel(data)
+    if error is not None:
+        columns["error"] = np.ravel(error)
     frame = pd.DataFrame(columns)
     return frame.rename_axis(index=MARK_OF_TABLES)
 
 
 def _image(measurement, pivot):
-    rows = measurement.data if pivot == "intensity" else measurement.error
+    rows = rows_by_mask(measurement)[pivot == "error"]
     if rows is None or len(rows) != 1:
         raise ValueError(
             f"An image must be of one spectrum with {pivot}, got "
@@ -278,6 +301,14 @@ def _repeats(wavevectors):
 
 def _by_meaning(frame):
     """Return the columns and levels of the index that mean something, with labels."""
+    twice = frame.columns[frame.columns.duplicated()]
+    for name in twice:
+        if isinstance(name, str) and (label(name).meaning or angle_in(name)):
+            raise ValueError(
+                f"{_WHERE} must have one column {name!r}, got several. Drop or rename "
+                "the others."
+            )
+    frame = frame.loc[:, ~frame.columns.duplicated()]
     named = {name: frame[name] for name in frame.columns if isinstance(name, str)}
     for level, name in enumerate(frame.index.names):
         if isinstance(name, str):
@@ -285,18 +316,39 @@ def _by_meaning(frame):
     found: dict[str, tuple[np.ndarray, Label]] = {}
     for name, values in named.items():
         said = label(name)
-        own = name in (_ANGLE, _SPECTRUM) or (
+        own = name == _SPECTRUM or (
             name == _REPEAT and np.asarray(values).dtype.kind in "iuf"
         )
-        meaning = name if own else said.meaning
+        degrees = angle_in(name)
+        meaning = name if own else _ANGLE if degrees else said.meaning
         if meaning in found:
             raise ValueError(
                 f"{_WHERE} must have one column of {meaning}, got "
                 f"{found[meaning][1].text!r} and {name!r}. Drop one of them."
             )
         if meaning:
-            found[meaning] = np.asarray(values, dtype=float), said
+            found[meaning] = numbers_of(values, repr(name)) * (degrees or 1.0), said
+    require_rlu((said for _, said in found.values()), _WHERE)
     return found
+
+
+def _of_spectra(temperatures, columns):
+    """Return temperatures of attrs, one a spectrum, of those that are still there."""
+    if np.ndim(temperatures) != 1:
+        return temperatures
+    numbers = np.zeros(1)
+    if _SPECTRUM in columns:
+        numbers = np.unique(columns[_SPECTRUM][0])
+    if len(numbers) == len(temperatures):
+        return temperatures
+    known = (numbers == np.floor(numbers)) & (0 <= numbers)
+    if _SPECTRUM in columns and (known & (numbers < len(temperatures))).all():
+        return [temperatures[int(number)] for number in numbers]
+    raise ValueError(
+        f"The temperature in frame.attrs must be one for each of {len(numbers)} "
+        f"spectra, got {len(temperatures)}. Pass temperature=..., or keep the column "
+        f"{_SPECTRUM!r} that tells which are left."
+    )
 
 
 def _from_rows(columns, told):
@@ -305,7 +357,8 @@ def _from_rows(columns, told):
     if "energy" not in columns or not (axis or wavevector):
         missing = "energy" if "energy" not in columns else "q"
         raise ValueError(
-            f"{_WHERE} must have a column of {missing}, got "
+            f"{_WHERE} must have a column of {missing}"
+            f"{' (or two_theta, or h, k and l)' if missing == 'q' else ''}, got "
             f"{', '.join(said.text for _, said in columns.values())}. Rename it."
         )
     energy = columns["energy"][0] * _factor(columns["energy"][1], "energy")
@@ -340,6 +393,8 @@ def _from_image(frame, told):
         label("" if each.name is None else each.name)
         for each in (frame.index, frame.columns)
     ]
+    for levels in (frame.index, frame.columns):
+        require_rlu((label(name) for name in levels.names if name), _WHERE)
     places = [
         _is_place(*each)
         for each in zip((frame.index, frame.columns), named, strict=True)
@@ -356,17 +411,43 @@ def _from_image(frame, told):
             q = np.array(frame.columns.to_list(), dtype=float)
         else:
             q = np.asarray(frame.columns, dtype=float)
-        image = np.asarray(frame, dtype=float)
+        image = numbers_of(frame, "intensity")
     except (TypeError, ValueError) as error:
         listed = ", ".join(map(repr, list(frame.columns)[:6]))
         raise ValueError(
             f"{_WHERE} must have a column of intensity, or energies as index and "
             f"momentum transfers as columns, got columns {listed}. Rename them."
         ) from error
-    axis = _ANGLE if named[1].text == _ANGLE else "q"
-    scale = 1.0 if axis == _ANGLE or q.ndim > 1 else _factor(named[1], "q")
+    _require_known_axes(frame, named)
+    degrees = angle_in(named[1].text)
+    axis = _ANGLE if degrees else "q"
+    scale = 1.0 if q.ndim > 1 else degrees or _factor(named[1], "q")
     energy = energy * _factor(named[0], "energy")
     return _measurement(q * scale, energy, image, columns=axis, told=told)
+
+
+def _require_known_axes(frame, named):
+    """Refuse axes of an image, energies and places, that are called something else."""
+    levels = [name for name in frame.columns.names if name is not None]
+    if isinstance(frame.columns, pd.MultiIndex):
+        meant = [label(name).meaning or name for name in levels]
+        places = not levels or (
+            meant[:3] == list("hkl") and meant[3:] in ([], [_REPEAT])
+        )
+    else:
+        places = not named[1].text or _is_place(frame.columns, named[1])
+    if named[0].meaning == "energy" or not named[0].text:
+        if places:
+            return
+    shown = [
+        ", ".join(str(name) for name in each.names if name is not None) or "no name"
+        for each in (frame.index, frame.columns)
+    ]
+    raise ValueError(
+        f"{_WHERE} must be an image over energy and q, two_theta, or h, k and l, got "
+        f"axes of {' and '.join(map(repr, shown))}. Name them: "
+        "frame.rename_axis(index='energy', columns='q')."
+    )
 
 
 def _by_sign(frame, named):
@@ -390,21 +471,31 @@ def _by_sign(frame, named):
 def _is_place(levels, said):
     """Tell whether an axis of a frame is one of Q, of angles or of wavevectors."""
     return (
-        said.meaning == "q" or said.text == _ANGLE or isinstance(levels, pd.MultiIndex)
+        said.meaning == "q"
+        or angle_in(said.text) is not None
+        or isinstance(levels, pd.MultiIndex)
     )
 
 
 def _measurement(q, energy, intensity, error=None, *, columns, told):
     angles = {_ANGLE: q} if columns == _ANGLE else {}
-    crystal, lattice = (told.pop(name, None) for name in (_CRYSTAL, _LATTICE))
+    crystal, lattice, limits = (
+        told.pop(name, None) for name in (_CRYSTAL, _LATTICE, _LIMITS)
+    )
     measured = Measurement.from_arrays(
         None if angles else q, energy, intensity, error, **angles, **told
     )
     if np.ndim(q) == 2 and isinstance(crystal, Mapping):
-        return on_crystal(measured, crystal)
+        return on_crystal(measured, crystal, f"frame.attrs[{_CRYSTAL!r}]")
+    changes = {}
     if np.ndim(q) == 2 and lattice is not None:
-        return measured.replace(grid=measured.grid.replace(lattice=lattice))
-    return measured
+        changes = {_LATTICE: lattice}
+    elif limits is not None and isinstance(measured.grid, SpectrumGrid):
+        changes = {_LIMITS: limits}
+    try:
+        return measured._on(measured.grid.replace(**changes)) if changes else measured
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"In frame.attrs: {error}") from error
 
 
 def _factor(said: Label, axis):

@@ -1,13 +1,13 @@
 """Measurements as labelled arrays of scipp, and back."""
 
 import json
-from functools import reduce
-from operator import or_
 
 import numpy as np
+import pandas as pd
 
 from skphonon._warnings import warn_user
-from skphonon.instrument import AngleGrid, CrystalGrid
+from skphonon.instrument import AngleGrid, CrystalGrid, SpectrumGrid
+from skphonon.instrument._conditions import numbers_of
 from skphonon.instrument.measurement import (
     Measurement,
     MeasurementWarning,
@@ -15,6 +15,7 @@ from skphonon.instrument.measurement import (
 )
 from skphonon.io._crystal_axes import axes_of, on_crystal
 from skphonon.io._labels import label
+from skphonon.io._points import rows_by_mask
 from skphonon.physics.constants import MEV_PER_INVERSE_CM, MEV_PER_THZ
 
 __all__ = ["from_scipp", "to_scipp"]
@@ -30,6 +31,8 @@ _SCALARS = {
 _SCALAR_UNITS = {"incident_energy": "meV", "temperature": "K",
                  "energy_resolution": "meV"}  # fmt: skip
 _TEXTS = ("quantity", "source")
+_UNITS_TEXT = "intensity_units"  # as the measurement has them
+_LIMITS, _ALL_ANGLES = "two_theta_limits", (0.0, 180.0)
 _UNITS = ("counts", "barn/sr/meV", "1/meV", "counts/meV", "barn/meV", "1/sr/meV")
 _NO_UNIT = (None, "arbitrary", "arb. units", "a.u.")
 
@@ -52,15 +55,16 @@ def to_scipp(measurement):
         a text, ``crystal_grid``); errors as variances; what was not measured is NaN
         and masked; ``incident_energy``, ``temperature`` and ``energy_resolution`` are
         coordinates, and so are the texts ``quantity`` and ``source``, which scipp drops
-        where two arrays differ in them. Units that scipp does not know, and details,
-        are left out.
+        where two arrays differ in them. Units that scipp does not know or spells in
+        another way are in a text, ``intensity_units``, limits of scattering angles in
+        ``two_theta_limits``. Details are left out.
 
     Raises
     ------
     ImportError
         If scipp is not installed; the extra ``skphonon[scipp]`` brings it.
     ValueError
-        If the measurement has no grid yet.
+        If the measurement has no grid yet or no spectrum.
 
     Warns
     -----
@@ -82,8 +86,14 @@ def to_scipp(measurement):
     sc = _scipp("to_scipp")
     require_grid(measurement)
     grid, several = measurement.grid, len(measurement) > 1
-    images = grid.to_image(measurement.data)
-    errors = None if measurement.error is None else grid.to_image(measurement.error)
+    if not len(measurement):
+        raise ValueError("The measurement must hold a spectrum, got none.")
+    data, errors = rows_by_mask(measurement)
+    images = grid.to_image(data)
+    errors = None if errors is None else grid.to_image(errors)
+    seen = grid.settings()["mask"]
+    if seen is None:  # what was measured beyond the window is kept
+        seen = grid.mask | np.isfinite(images).any(axis=0)
     coords = {_ENERGY: sc.array(dims=[_ENERGY], values=grid.energy, unit="meV")}
     if hasattr(grid, "wavevectors"):
         column = _WAVEVECTOR
@@ -109,6 +119,10 @@ def to_scipp(measurement):
     texts = {name: getattr(measurement, name) for name in _TEXTS}
     if isinstance(grid, CrystalGrid):
         texts[_CRYSTAL] = json.dumps(axes_of(grid))
+    if isinstance(grid, SpectrumGrid) and grid.two_theta != _ALL_ANGLES:
+        texts[_LIMITS] = json.dumps(grid.two_theta)
+    if measurement.units != _text(sc, _unit(sc, measurement.units)):
+        texts[_UNITS_TEXT] = measurement.units
     texts = {name: text for name, text in texts.items() if text}
     coords |= {name: sc.scalar(text) for name, text in texts.items()}
     if getattr(grid, _LATTICE, None) is not None:
@@ -121,7 +135,7 @@ def to_scipp(measurement):
         variances=None if errors is None else (errors if several else errors[0]) ** 2,
         unit=_unit(sc, measurement.units),
     )
-    masks = {"not_measured": sc.array(dims=dims[-2:], values=~grid.mask)}
+    masks = {"not_measured": sc.array(dims=dims[-2:], values=~seen)}
     array = sc.DataArray(data, coords=coords, masks=masks)
     for name in texts:
         array.coords.set_aligned(name, False)  # no obstacle to a sum or difference
@@ -161,7 +175,8 @@ def from_scipp(
     -------
     Measurement
         On a :class:`SpectrumGrid`, :class:`AngleGrid` or :class:`PathGrid`; points of
-        a crystal that :func:`to_scipp` made are on a :class:`CrystalGrid` again.
+        a crystal that :func:`to_scipp` made are on a :class:`CrystalGrid` again. Errors
+        of 0 become NaN.
 
     Raises
     ------
@@ -205,16 +220,15 @@ def from_scipp(
             f"got {', '.join(others)}. Sum over them first."
         )
     array = array.transpose([*others, energy_dim, column])
-    values = np.array(array.values, dtype=float)
-    if array.masks:
-        nowhere = sc.zeros(sizes=array.sizes, dtype=bool)
-        values[reduce(or_, array.masks.values(), nowhere).values] = np.nan
+    values = np.array(numbers_of(array.values, "array"))
+    for mask in array.masks:
+        values[_masked(sc, array, mask)] = np.nan
     energy, (name, places) = _energy(sc, array, energy_dim), _places(sc, array, column)
     told = {
         "incident_energy": incident_energy,
         "temperature": temperature,
         "quantity": quantity,
-        "units": units or _text(sc, array.unit),
+        "units": units or _told_units(sc, array),
         "energy_resolution": energy_resolution,
         "source": source,
     }
@@ -222,33 +236,93 @@ def from_scipp(
         if told[each] is None:
             told[each] = _told(sc, array, each, unit)
     for each in _TEXTS:
-        coord = array.coords.get(each)
-        if not told[each] and coord is not None and str(coord.dtype) == "string":
-            told[each] = None if coord.dims else coord.value
+        told[each] = told[each] or _text_in(array, each)
     angles = {_ANGLE: places} if name == _ANGLE else {}
     measured = Measurement.from_arrays(
         None if angles else places,
         energy,
-        values,
+        _labelled(values, energy, places),
         None if array.variances is None else np.sqrt(array.variances),
         **angles,
         **told,
     )
-    return _of_crystal(sc, array, measured) if np.ndim(places) == 2 else measured
+    if np.ndim(places) == 2:
+        return _of_crystal(sc, array, measured)
+    limits = _text_in(array, _LIMITS)
+    if not limits or not isinstance(measured.grid, SpectrumGrid):
+        return measured
+    try:
+        return measured._on(measured.grid.replace(two_theta=json.loads(limits)))
+    except ValueError as error:
+        raise ValueError(
+            f"The coordinate {_LIMITS} must be that of to_scipp, got {limits[:40]!r} "
+            f"({error}). Drop it with array.drop_coords."
+        ) from error
+
+
+def _masked(sc, array, name):
+    """Return where a mask holds, of the shape of the array."""
+    mask = array.masks[name]
+    if str(mask.dtype) != "bool" or any(
+        array.sizes.get(dim) != size for dim, size in mask.sizes.items()
+    ):
+        raise ValueError(
+            f"The mask {name} must be True or False for each element along its "
+            f"dimensions, got type {mask.dtype} and {dict(mask.sizes)} for "
+            f"{dict(array.sizes)}. Make it one, or drop it with array.drop_masks."
+        )
+    return (mask | sc.zeros(sizes=array.sizes, dtype=bool)).transpose(array.dims).values
+
+
+def _labelled(values, energy, places):
+    """Return images with the centres of bins as labels, if some axis has borders.
+
+    The shape alone may tell in two ways which axis that is.
+    """
+    axes = [
+        (axis[1:] + axis[:-1]) / 2 if len(axis) > size else axis
+        for axis, size in zip((energy, places), values.shape[-2:], strict=True)
+    ]
+    if np.ndim(places) == 2 or (len(axes[0]), len(axes[1])) == (
+        len(energy),
+        len(places),
+    ):
+        return values
+    images = [
+        pd.DataFrame(image, *axes) for image in values.reshape(-1, *values.shape[-2:])
+    ]
+    return images if values.ndim > 2 else images[0]
+
+
+def _told_units(sc, array):
+    """Return the units of an array, in the words of who made it if they still hold."""
+    text = _text_in(array, _UNITS_TEXT)
+    same = array.unit is not None and text and _unit(sc, text) == array.unit
+    return text if same else _text(sc, array.unit)
+
+
+def _text_in(array, name):
+    """Return a coordinate that is a text, None without one."""
+    coord = array.coords.get(name)
+    if coord is None or str(coord.dtype) != "string" or coord.dims:
+        return None
+    return coord.value
 
 
 def _of_crystal(sc, array, measured):
     """Return a measurement on the grid of a crystal, or with the lattice of a path."""
-    text, lattice = (array.coords.get(name) for name in (_CRYSTAL, _LATTICE))
-    if text is not None and str(text.dtype) == "string" and not text.dims:
+    text, lattice = _text_in(array, _CRYSTAL), array.coords.get(_LATTICE)
+    if text is not None:
         try:
-            axes = json.loads(text.value)
-        except ValueError as error:
+            axes = json.loads(text)
+        except ValueError:
+            axes = None
+        if not isinstance(axes, dict):
             raise ValueError(
                 f"The coordinate {_CRYSTAL} must be that of to_scipp, got a text that "
-                f"begins {text.value[:40]!r}. Drop it with array.drop_coords."
-            ) from error
-        found = on_crystal(measured, axes)
+                f"begins {text[:40]!r}. Drop it with array.drop_coords."
+            )
+        found = on_crystal(measured, axes, f"The coordinate {_CRYSTAL}")
         if found is not measured:
             return found
     if lattice is None:
@@ -264,7 +338,7 @@ def _of_crystal(sc, array, measured):
             unit="angstrom").value)  # fmt: skip
     except sc.UnitError as error:
         raise _unknown(lattice, _LATTICE, "angstrom") from error
-    return measured.replace(grid=measured.grid.replace(lattice=vectors))
+    return measured._on(measured.grid.replace(lattice=vectors))
 
 
 def _scipp(caller):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from io import IOBase
 from typing import Any
 
 from skphonon.instrument.measurement import Measurement
@@ -112,6 +113,8 @@ def read(*paths: str | os.PathLike) -> Measurement | list[Measurement]:
 def _advice(given: Any) -> str:
     """Return what to do with what is no path."""
     name, module = type(given).__name__, type(given).__module__.partition(".")[0]
+    if isinstance(given, IOBase):
+        return "Pass the path of the open file, its name."
     if isinstance(given, list | tuple | set | Iterator):
         return "Take the paths out of it: skphonon.read(*paths)."
     if module == "pandas":

@@ -72,29 +72,30 @@ def reduce_powder(
     Returns
     -------
     Measurement
-        Of one spectrum in proportion to S(Q, E), with the temperature of the runs if it
-        is the same. Data are NaN where no detector contributes, errors also where they
-        are 0, for want of counts. The grid has the bins, the incident energy, and as
-        mask what was measured; ``details["weights"]``, of the shape of the data, are
-        the sums of weights, in sr meV, neutrons meV per intensity, or meV;
-        ``details["calibration"]`` is that of the runs, ``details["calibrations"]`` by
-        number from 1 where theirs differ. With
+        Of one spectrum in proportion to S(Q, E), or to :math:`\chi''` if all runs say
+        so, with the temperature of the runs if it is the same. Data are NaN where no
+        detector contributes, errors also where they are 0, for want of counts. The grid
+        has the bins, the incident energy, and as mask what was measured;
+        ``details["weights"]``, of the shape of the data, are the sums of weights, in sr
+        meV, neutrons meV per intensity, or meV; ``details["calibration"]`` is that of
+        the runs, ``details["calibrations"]`` by number from 1 where theirs differ. With
         `covariance`, ``details["covariance"]`` is a sparse matrix of shape (n_pixels,
         n_pixels), with 0 in rows of pixels that were not measured.
 
     Raises
     ------
     ValueError
-        If the runs differ in incident energy by more than 1 %, it is not said whether
-        they were multiplied by ki/kf, nothing falls on the grid, or an axis has a
-        single bin.
+        If the runs differ in incident energy by more than 1 % or in quantity, it is
+        not said whether they were multiplied by ki/kf, nothing falls on the grid, or
+        an axis has a single bin.
     TypeError
         If a measurement has a grid already, or the grid is none.
 
     Warns
     -----
     MeasurementWarning
-        If detectors have no width, or one of more than 360 degrees.
+        If detectors have no width, or one of more than 360 degrees, some runs have
+        errors and others none, or the grid has another incident energy.
 
     See Also
     --------
@@ -341,6 +342,7 @@ def _reduced(measured, grid, shares_of, overlap, weights, covariance, settings=d
                 sums.begin(*intensities(run, current, weight))
             for share in shares(piece):
                 sums.add(piece.target, share, piece.width)
+    runs.require_some()
     return averages(sums, grid, runs, settings())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from skphonon._warnings import warn_user
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
-from skphonon.io._kinds import identify, require_kind
+from skphonon.io._kinds import as_path, identify, require_kind
 from skphonon.io._labels import (
     MARK_OF_TABLES,
     Label,
@@ -29,6 +29,7 @@ from skphonon.io._text_layouts import (
     column_labels,
     read_image,
     read_points,
+    temperature_column,
     warn_of_unused,
 )
 
@@ -99,7 +100,8 @@ def read_text(
         Energy of the incoming neutrons in meV. None takes that of a comment such as
         ``# Ei = 50 meV``.
     temperature : float, default=None
-        Temperature of the sample in K. None takes that of a comment such as
+        Temperature of the sample in K. None takes that of a column such as
+        ``T (K)`` that is the same for all points, or of a comment such as
         ``# T = 300 K``, if it names no other.
     quantity : {"sqe", "chi"}, default=None
         As for :class:`Measurement`. None finds it in the name of the column.
@@ -130,8 +132,8 @@ def read_text(
     MeasurementWarning
         If a unit given is another than that in the text, counts stand beside those of
         a monitor, by which they were not divided, no column is known to hold errors
-        and some are not used, or intensities lie where no neutron of the incident
-        energy can arrive.
+        and some are not used, a column of temperatures has several, or
+        intensities lie where no neutron of the incident energy can arrive.
 
     See Also
     --------
@@ -166,6 +168,8 @@ def read_text(
         found = read_points(path, table, labels, q, energy)
         if columns is None:
             warn_of_unused(path, table, found)
+            if temperature is None:
+                temperature = temperature_column(path, table)
     factors = _factors(path, found, text, (energy_unit, q_unit), (energy, q), own)
     _require_same_units(path, table, factors, (energy_unit, q_unit), (energy, q))
     error = found.error
@@ -192,7 +196,7 @@ def read_text(
 
 def _errors_of(found, path, error_path, rows, q, energy):
     """Return the image of errors in the order of that of intensities."""
-    errors = read_image(error_path, read_table(error_path), rows, q, energy)
+    errors = read_image(error_path, read_table(as_path(error_path)), rows, q, energy)
     image = errors.intensity
     if q is not None and energy is not None:  # neither text has axes
         return image

@@ -1,8 +1,8 @@
 """Scans of triple-axis spectrometers, added up on the points that they measured."""
 
 from collections import Counter
-from os import PathLike
-from pathlib import Path
+from collections.abc import Iterable
+from io import IOBase
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from skphonon._warnings import warn_user
 from skphonon.instrument import PathGrid
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
+from skphonon.io._kinds import as_path
 from skphonon.io._scans import read_scan
 
 __all__ = ["read_triple_axis"]
@@ -172,12 +173,13 @@ def read_triple_axis(
 
 
 def _paths(paths):
-    listed = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
+    one = not isinstance(paths, Iterable) or isinstance(paths, str | bytes | IOBase)
+    listed = [as_path(path) for path in ([paths] if one else paths)]
     if not listed:
         raise ValueError("paths must name at least one file, got none.")
     several = [
         str(path)
-        for path, number in Counter(Path(path).resolve() for path in listed).items()
+        for path, number in Counter(path.resolve() for path in listed).items()
         if number > 1
     ]
     if several:

@@ -356,3 +356,10 @@ def test_a_legend_covers_no_point():
     legend = ax.get_legend().get_window_extent()
     assert legend.x0 >= ax.get_window_extent().x1
     assert legend.x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("axes", [3, ["a"]])
+def test_axes_are_those_of_matplotlib(axes):
+    grid = SpectrumGrid([1.0, 2.0], [1.0, 2.0])
+    with pytest.raises(TypeError, match="axes must be Axes of matplotlib"):
+        Measurement([1, 2, 3, 4], grid).plot(axes)

@@ -195,3 +195,67 @@ def test_the_mark_of_spe_files_is_nan(dtype):
     assert_array_equal(np.isnan(found.error), [[0, 0, 0, 1, 0, 0]])
     with pytest.warns(MeasurementWarning, match="data must be NaN where nothing"):
         Measurement(image.ravel(), found.grid)
+
+
+def test_masked_axes_and_lists_of_masked_images():
+    image = np.ma.array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]])
+    found = Measurement.from_arrays([1, 2], [5, 6], [image, image + 1])
+    assert_array_equal(found.data, [[1, np.nan, 3, 4], [2, np.nan, 4, 5]])
+    hidden = np.ma.array([1.0, 2.0], mask=[0, 1])
+    for given in ((hidden, [5, 6]), ([1, 2], hidden)):
+        with pytest.raises(ValueError, match="must be finite, got 1 NaN"):
+            Measurement.from_arrays(*given, image)
+
+
+def test_missing_values_of_pandas_and_tensors():
+    frame = pd.DataFrame([[1, pd.NA], [3, 4]])
+    for each in (frame, frame.astype("Int64"), frame.to_numpy()):
+        found = Measurement.from_arrays([1, 2], [5, 6], each)
+        assert_array_equal(found.data, [[1, np.nan, 3, 4]])
+    torch = pytest.importorskip("torch")
+    tensor = torch.arange(4.0).reshape(2, 2).requires_grad_()
+    found = Measurement.from_arrays([1, 2], [5, 6], tensor)
+    assert_array_equal(found.data, [[0, 1, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[[1, 2], [3]], {"a": 1}, [[1j, 2], [3, 4]], pd.DataFrame({"a": ["x", "y"]})],
+)
+def test_intensities_are_real_numbers(given):
+    with pytest.raises(ValueError, match="intensity must be real numbers in lists"):
+        Measurement.from_arrays([1, 2], [5, 6], given)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_values_of_a_frame_stand_where_their_labels_say(turned):
+    frame = pd.DataFrame([[6, 5, 4], [3, 2, 1]], index=[6.0, 5.0], columns=[3, 2, 1])
+    error = frame.loc[[5.0, 6.0]] / 10  # in another order
+    frame, error = (frame.T, error.T) if turned else (frame, error)
+    found = Measurement.from_arrays([1, 2, 3], [5, 6], frame, error)
+    assert_array_equal(found.data, [[1, 2, 3, 4, 5, 6]])
+    assert_allclose(found.error, found.data / 10)
+    assert_array_equal(
+        Measurement.from_arrays([0.5, 1.5, 2.5, 3.5], [6, 5], frame).data, found.data
+    )
+    both = Measurement.from_arrays([1, 2, 3], [5, 6], [frame, 2 * frame])
+    assert_array_equal(both.data, [found.data[0], 2 * found.data[0]])
+    with pytest.raises(ValueError, match="several images must have one index"):
+        Measurement.from_arrays([1, 2, 3], [5, 6], [frame, frame[::-1]])
+    with pytest.raises(ValueError, match="of errors must be those of intensity"):
+        Measurement.from_arrays([1, 2, 3], [5, 6], frame, error.set_axis(
+            error.index * 2))  # fmt: skip
+    for q, energy in (([1, 2, 3], [50, 60]), ([1, 2, 4], [5, 6])):
+        with pytest.raises(ValueError, match=r"must be the values of the axes, or the"):
+            Measurement.from_arrays(q, energy, frame)
+    plain = frame.reset_index(drop=True).T.reset_index(drop=True).T  # as arrays
+    plain = Measurement.from_arrays([1, 2, 3], [5, 6], plain)
+    assert_array_equal(plain.data, [[6, 5, 4, 3, 2, 1]])
+
+
+def test_wavevectors_of_a_frame():
+    hkl = [(1.0, 0, 0), (0.5, 0, 0), (1.0, 0, 0)]
+    columns = pd.MultiIndex.from_tuples(hkl[::-1], names=list("hkl"))
+    frame = pd.DataFrame([[1, 2, 3]], index=[5.0], columns=columns)
+    found = Measurement.from_arrays([hkl[1], hkl[0], hkl[2]], [5.0], frame)
+    assert_array_equal(found.data, [[2, 1, 3]])

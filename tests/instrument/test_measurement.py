@@ -4,6 +4,7 @@ import pickle
 import warnings
 from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -236,3 +237,55 @@ def test_errors_are_not_negative():
     grid = SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="error must not be negative, got -1"):
         Measurement(np.ones(6), grid, error=-np.ones(6))
+
+
+def test_details_are_pickled_at_any_depth(measured, tmp_path):
+    details = {"edges": {"q": Q, "of": {"a": 1}}, "runs": [{"n": 1}, ({"m": 2},)]}
+    measured = measured.replace(details=details)
+    found = pickle.loads(pickle.dumps(measured))
+    assert found == measured
+    joblib.dump(measured, tmp_path / "a.joblib")
+    found = joblib.load(tmp_path / "a.joblib")
+    assert found == measured
+    assert found.details["runs"] == details["runs"]
+    assert_array_equal(found.details["edges"]["q"], Q)
+    with pytest.raises(TypeError, match="item assignment"):
+        found.details["edges"]["of"]["a"] = 2
+
+
+def test_what_is_masked_is_nan():
+    grid = SpectrumGrid([1.0, 2.0], [1.0, 2.0])
+    hidden = np.ma.array([1, 2, 3, 4], mask=[0, 1, 0, 0])
+    found = Measurement([hidden], grid, error=hidden, details={"a": hidden})
+    for rows in (found.data, found.error, [found.details["a"]]):
+        assert_array_equal(rows, [[1, np.nan, 3, 4]])
+    assert found.details["a"].base is None
+    mask = np.ma.array(np.ones((2, 2), bool), mask=[[0, 1], [0, 0]])
+    assert_array_equal(grid.replace(mask=mask).mask, [[True, False], [True, True]])
+    with pytest.raises(ValueError, match="mask must be True or False at each pixel"):
+        grid.replace(mask=[[1, np.nan], [1, 1]])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[1 + 1j, 2], np.array(["2020-01-01", "2021-01-01"], "M8[D]"), {"a": 1}, ["a", 1]],
+)
+def test_data_are_real_numbers(data):
+    grid = SpectrumGrid([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="data must be real numbers in lists of equal"):
+        Measurement(data, grid)
+
+
+def test_nothing_is_described():
+    grid = SpectrumGrid([1.0, 2.0], [1.0, 2.0])
+    none = DetectorMeasurement(
+        np.ones((0, 1)), incident_energy=50.0, energy_edges=[0, 1], polar=[],
+        azimuthal=[], polar_width=[], azimuthal_width=[],
+    )  # fmt: skip
+    for measured in (Measurement([[1, 2, 3, 4]], grid)[0:0], none):
+        assert "0%" in str(measured.describe()) or "none" in str(measured.describe())
+        assert "<table>" in measured._repr_html_()
+        with pytest.raises(ValueError, match="must hold a spectrum, got none"):
+            measured.plot()
+    with pytest.raises(ValueError, match="details must be a mapping from names"):
+        Measurement.from_arrays([1, 2], [1, 2], np.ones((2, 2)), details=[1])

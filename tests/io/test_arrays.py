@@ -115,7 +115,8 @@ def test_a_measurement_comes_back_whole(grid, tmp_path):
     assert_array_equal(read.details["edges"]["q"], details["edges"]["q"])
     assert read.details["normalization"] == "signal"
     assert read.details["run"] == 12
-    assert read.details.keys() == details.keys() - {"nothing"}
+    assert read.details["nothing"] is None
+    assert read.details.keys() == details.keys()
     write_arrays(path, read)
     assert_array_equal(read_arrays(path).details["events"], details["events"])
 
@@ -333,6 +334,7 @@ def test_what_does_not_fit_is_not_written(tmp_path):
         (replace("grid/q", [2.0, 1.0]), "a.h5: /grid: q must be strictly increasing"),
         (replace("grid/q", Q, "1/nm"), "/grid/q must .* 1/angstrom, got units '1/nm'"),
         (replace("grid/mask", [1, 0]), r"/grid/mask must have shape \(3, 2\), got"),
+        (replace("grid/mask", np.full((3, 2), np.nan)), "/grid/mask must be 1 or 0 at"),
         (replace("data", None), "/data must be a dataset, found none"),
         (replace("data", np.ones((1, 6))), r"/data must have shape \(any, 3, 2\), got"),
         (replace("data", ["a"]), "/data must hold numbers"),
@@ -469,3 +471,57 @@ def test_details_too_deep_are_named(tmp_path):
     with pytest.warns(MeasurementWarning, match=r"cannot keep details\['\w'\], which"):
         write_arrays(path, Measurement(spectra(grid), grid, details=deep))
     assert "a" in read_arrays(path).details
+
+
+def test_details_are_exact(tmp_path):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    details = {
+        "run": 12345,
+        "large": 2**60 + 1,
+        "scaled": True,
+        "not": np.array([True, False]),
+        "counts": np.array([2**62 + 1, 3]),
+        "small": np.array([1, 2], dtype=">u2"),
+        "half": 0.5,
+        "gap": [1, None, "a"],
+        "none": None,
+        "nothing": [],
+    }
+    write_arrays(path, Measurement(spectra(grid), grid, details=details))
+    measured = read_arrays(path)
+    found = measured.details
+    for name in ("run", "large", "scaled", "half", "gap", "none"):
+        assert found[name] == details[name]
+        assert type(found[name]) is type(details[name])
+    for name in ("not", "counts", "small"):
+        assert_array_equal(found[name], details[name])
+        assert found[name].dtype.kind == details[name].dtype.kind
+    assert len(found["nothing"]) == 0
+    assert measured.describe()["run"] == "12345"
+
+
+def test_nothing_is_not_written(tmp_path):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    with pytest.raises(ValueError, match=r"one spectrum at least, .* shape \(0, 6\)"):
+        write_arrays(path, Measurement(spectra(grid), grid)[0:0])
+    run = DetectorMeasurement(
+        np.ones((0, 2)), incident_energy=50.0, energy_edges=[1, 2, 3], polar=[],
+        azimuthal=[], polar_width=[], azimuthal_width=[],
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="one detector and energy at least"):
+        write_arrays(path, run)
+    assert not path.exists()
+
+
+def test_names_that_are_no_text(tmp_path):
+    grid, path = GRIDS["powder"], tmp_path / "a.h5"
+    source = tmp_path / "a\udcff.nxs"
+    measured = Measurement(
+        spectra(grid), grid, source=source, details={"a\0b": 1, "\udcff": 2}
+    )
+    assert measured.source == str(source)
+    with pytest.warns(MeasurementWarning, match=r"'a\\x00b'\], .* no place"):
+        write_arrays(path, measured)
+    assert read_arrays(path).source.startswith(str(tmp_path / "a"))
+    with pytest.raises(ValueError, match="source must be a text"):
+        measured.replace(source=3)

@@ -184,7 +184,7 @@ def test_an_index_of_angles_or_wavevectors_is_no_energy():
     ("frame", "message"),
     [
         ({"q": [1], "I": [1]}, "must have a column of energy, got q, I. Rename it"),
-        ({"E": [1], "I": [1], "h": [1]}, "must have a column of q, got"),
+        ({"E": [1], "I": [1], "h": [1]}, r"column of q \(or two_theta, or h, k"),
         ({"q": [1], "E": [1], "I": [1], "cts": [3]}, "column of intensity, got 'I'"),
         ({"q (rlu)": [1], "E": [1]}, "energies as index and .* columns 'q .rlu.', 'E'"),
         ({"q (cm)": [1], "E": [1], "I": [1]}, "got the unit 'cm' in 'q .cm.'"),
@@ -223,3 +223,89 @@ def test_a_series_is_turned_into_a_table():
     with pytest.raises(TypeError, match=r"got Series\. Turn .* with reset_index\(\)"):
         from_pandas(series)
     assert from_pandas(series.reset_index()).grid.shape == (3, 2)
+
+
+@pytest.mark.parametrize("name", ["two_theta (rad)", "2theta (rad)", "2θ [rad]"])
+def test_angles_are_no_momentum_transfers(name):
+    image = pd.DataFrame(
+        [[1, 2], [3, 4]], pd.Index([1, 2], name="E"), pd.Index([0.1, 0.2], name=name)
+    )
+    long = image.melt(ignore_index=False, value_name="I").reset_index()
+    for frame in (image, image.T, long):
+        found = from_pandas(frame, incident_energy=50.0)
+        assert_allclose(found.grid.two_theta, np.degrees([0.1, 0.2]))
+        assert_array_equal(found.data, [[1, 2, 3, 4]])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("E", "T (K)"), ("q", "q"), ("E", "energy"), ("psi", "q"), ("E", "theta")],
+)
+def test_axes_of_an_image_are_understood_or_refused(names):
+    image = pd.DataFrame([[1, 2], [3, 4]], [1, 2], [1, 2])
+    with pytest.raises(ValueError, match=r"an image over energy and q, two_theta, or"):
+        from_pandas(image.rename_axis(index=names[0], columns=names[1]))
+
+
+def test_wavevectors_are_in_rlu():
+    table = {"h (1/A)": [1.0], "k": [0], "l": [0], "E": [1], "I": [1]}
+    with pytest.raises(ValueError, match=r"h, k and l in r.l.u., got 'h \(1/"):
+        from_pandas(pd.DataFrame(table))
+    image = pd.DataFrame(table).set_index(["h (1/A)", "k", "l", "E"]).I
+    image = image.unstack(["h (1/A)", "k", "l"])
+    with pytest.raises(ValueError, match=r"h, k and l in r.l.u., got 'h \(1/"):
+        from_pandas(image)
+    table["h [r.l.u.]"] = table.pop("h (1/A)")
+    found = from_pandas(pd.DataFrame(table))
+    assert_array_equal(found.grid.wavevectors, [[1, 0, 0]])
+
+
+def test_limits_of_angles_and_masks_go_along():
+    grid = SpectrumGrid(ENERGY, Q, incident_energy=50.0, two_theta=(3, 130))
+    data = np.arange(6.0)  # also beyond the window
+    found = from_pandas(to_pandas(Measurement(data, grid)))
+    assert found.grid.two_theta == (3, 130)
+    assert_array_equal(found.data, [data])
+    hidden = Measurement(data, grid.replace(mask=MASK), error=data)
+    found = from_pandas(to_pandas(hidden))
+    assert_array_equal(found.grid.mask, MASK)
+    assert_array_equal(np.isfinite(found.data), MASK.reshape(1, -1))
+    assert np.isnan(found.error[0, 1])
+    assert to_pandas(hidden, pivot="intensity").isna().sum().sum() == 1
+    frame = to_pandas(Measurement(data, grid))
+    frame.attrs["two_theta"] = [3]
+    with pytest.raises(ValueError, match=r"In frame.attrs: two_theta must hold two"):
+        from_pandas(frame)
+
+
+def test_an_image_of_errors_is_no_measurement():
+    errors = to_pandas(measured(GRIDS["powder"]), pivot="error")
+    with pytest.raises(ValueError, match="must hold intensities, got errors, an image"):
+        from_pandas(errors)
+
+
+def test_temperatures_of_spectra_that_are_left():
+    frame = to_pandas(measured(GRIDS["powder"], 3))
+    found = from_pandas(frame[frame.spectrum != 1])
+    assert_array_equal(found.temperature, [5, 7])
+    assert_array_equal(from_pandas(frame[frame.spectrum == 1]).temperature, [6])
+    alone = frame[frame.spectrum == 1].drop(columns="spectrum")
+    with pytest.raises(
+        ValueError, match=r"frame.attrs must be one .* 1 spectra, got 3"
+    ):
+        from_pandas(alone)
+    assert from_pandas(alone, temperature=6.0).temperature == 6
+
+
+def test_odd_tables_are_named():
+    twice = pd.DataFrame([[1, 2, 3, 4]], columns=["q", "E", "I", "I"])
+    with pytest.raises(ValueError, match="must have one column 'I', got several"):
+        from_pandas(twice)
+    dates = pd.DataFrame({"q": [1.0], "E": [1], "I": pd.to_datetime(["2020-01-01"])})
+    with pytest.raises(ValueError, match="'I' must be real numbers"):
+        from_pandas(dates)
+    frame = to_pandas(measured(WITH_CRYSTAL["crystal"]))
+    for axes in ({"h": [0.0]}, {"a": 1}, {"h": "x", "k": 0, "l": None}):
+        frame.attrs["crystal_grid"] = axes
+        with pytest.raises(ValueError, match="must hold the axes of a CrystalGrid"):
+            from_pandas(frame)

@@ -195,3 +195,58 @@ def test_the_cell_of_wavevectors(sc, tmp_path):
     there.coords["crystal_grid"] = sc.scalar("{")
     with pytest.raises(ValueError, match="crystal_grid must be that of to_scipp"):
         from_scipp(there)
+
+
+@pytest.mark.parametrize("units", ["mb/sr/meV", "arbitrary", "per flower", None])
+def test_units_are_kept_in_their_own_words(sc, units):
+    original = measured(WITH_CRYSTAL["powder"]).replace(units=units)
+    there = to_scipp(original)
+    assert from_scipp(there).units == units
+    assert from_scipp(there, units="counts").units == "counts"
+    assert from_scipp(there * sc.scalar(1.0, unit="K")).units != units  # they changed
+
+
+def test_nothing_measured_is_lost(sc):
+    powder = WITH_CRYSTAL["powder"]
+    grid = powder.replace(mask=None, two_theta=(3, 130))
+    original = measured(powder).replace(grid=grid, data=np.arange(1.0, 7))
+    assert not grid.mask.all()
+    found = from_scipp(to_scipp(original))
+    assert_array_equal(found.data, original.data)
+    assert found.grid.two_theta == (3, 130)
+    there = to_scipp(original)
+    there.coords["two_theta_limits"] = sc.scalar("{")
+    with pytest.raises(ValueError, match="two_theta_limits must be that of to_scipp"):
+        from_scipp(there)
+    hidden = from_scipp(to_scipp(original.replace(grid=powder)))
+    assert_array_equal(hidden.grid.mask, powder.mask)
+
+
+def test_borders_are_told_by_their_coordinate(sc):
+    """Where the shape alone would fit in two ways."""
+    energy, q = np.arange(1.0, 5), np.arange(0.5, 2.1, 0.5)
+    given = sc.DataArray(
+        sc.array(dims=["energy_transfer", "Q"], values=IMAGE),
+        coords={
+            "energy_transfer": sc.array(dims=["energy_transfer"], values=energy,
+                                        unit="meV"),
+            "Q": sc.array(dims=["Q"], values=q, unit="1/angstrom"),
+        },
+    )  # fmt: skip
+    for each in (given, given.transpose(), sc.concat([given, given], "run")):
+        found = from_scipp(each)
+        assert_allclose(found.grid.q, (q[1:] + q[:-1]) / 2)
+        assert_array_equal(found.grid.energy, energy)
+        assert_array_equal(found.data[0], IMAGE.ravel())
+
+
+def test_odd_masks_and_no_spectrum(sc):
+    given = array(sc, energy=np.arange(0.5, 5))
+    given.masks["a"] = sc.array(dims=["energy_transfer"], values=np.zeros(5, bool))
+    with pytest.raises(ValueError, match="The mask a must be True or False for each"):
+        from_scipp(given)
+    given.masks["a"] = sc.array(dims=["energy_transfer"], values=np.arange(4))
+    with pytest.raises(ValueError, match="The mask a must be True or False for each"):
+        from_scipp(given)
+    with pytest.raises(ValueError, match="must hold a spectrum, got none"):
+        to_scipp(measured(WITH_CRYSTAL["powder"], 3)[0:0])

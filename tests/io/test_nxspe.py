@@ -210,7 +210,7 @@ def test_a_detector_without_width_goes_to_one_bin(path):
     image = reduced.grid.to_image(reduced.details["weights"])[0]
     row = np.searchsorted(GRID.edges()[0], CENTRES[20]) - 1
     assert np.nansum(image[row]) == pytest.approx(2 * inside.sum(), rel=0.05)
-    with pytest.raises(ValueError, match=r"polar_width of 0 throughout. Pass weights="):
+    with pytest.raises(ValueError, match=r"got 0 as polar_width throughout. Pass"):
         reduce_powder(measured, GRID)
 
 
@@ -495,7 +495,7 @@ def test_crystals_that_cannot_be_reduced(turned):
         reduce_crystal(run, grid.replace(lattice=None))
     with pytest.raises(ValueError, match=r"how the crystal was turned.* run.replace"):
         reduce_crystal(run.replace(psi=None), grid)
-    with pytest.raises(ValueError, match="must fall on the grid, got none"):
+    with pytest.raises(ValueError, match="Some run must be given"):
         reduce_crystal([], grid)
 
 

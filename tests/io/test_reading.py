@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import skphonon
+from skphonon import io, read
 from skphonon.io._hdf5 import open_hdf5
 
 
@@ -51,3 +52,28 @@ def test_errors_of_hdf5_name_the_file(tmp_path):
     with pytest.raises(ValueError, match=r"a\.h5: Insufficient precision"):
         with open_hdf5(path):
             raise ValueError("Insufficient precision in available types")
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        io.read_arrays, io.read_dave, io.read_horace, io.read_mdhisto, io.read_nxspe,
+        io.read_processed, io.read_spe, io.read_text, io.read_triple_axis,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("given", [3, None, b"a.nxspe", ["a", 3], {"a": 1}.values()])
+def test_what_is_no_path_is_named(reader, given):
+    more = {"incident_energy": 50.0} if reader is io.read_spe else {}
+    with pytest.raises(TypeError, match="must be a str or path-like, got"):
+        reader(given, **more)
+
+
+def test_an_open_file_is_no_path(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("Q (1/A),E (meV),I\n1,5,2\n")
+    with path.open() as file:
+        for reader in (read, io.read_text, io.read_triple_axis):
+            with pytest.raises(TypeError, match="Pass the path of the open file"):
+                reader(file)
+    with pytest.raises(TypeError, match="must be a str or path-like, got int"):
+        io.read_text(path, error_path=3)

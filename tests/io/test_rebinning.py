@@ -551,3 +551,37 @@ def test_the_calibration_of_runs_is_kept():
     assert dict(found["calibrations"]["1"]) == told
     assert not found["calibrations"]["2"]
     assert reduce_powder(measured(), grid).details.keys() == {"weights"}
+
+
+GRID_OF_RUNS = SpectrumGrid(np.arange(6.0, 30, 4), np.arange(1.0, 6, 0.5))
+
+
+def test_the_quantity_of_runs_is_kept():
+    run = measured()
+    chi = run.replace(quantity="chi")
+    assert reduce_powder(run, GRID_OF_RUNS).quantity == "sqe"
+    assert reduce_powder([chi, chi], GRID_OF_RUNS).quantity == "chi"
+    for runs in ([run, chi], [chi, run.replace(quantity="sqe")]):
+        with pytest.raises(ValueError, match="one quantity, got some of chi and other"):
+            reduce_powder(runs, GRID_OF_RUNS)
+
+
+def test_runs_without_errors_and_other_incident_energies_are_told():
+    run = measured()
+    with pytest.warns(MeasurementWarning, match="1 of 2 runs have no errors"):
+        found = reduce_powder([run, run.replace(error=None)], GRID_OF_RUNS)
+    assert np.isnan(found.error).all()
+    grid = GRID_OF_RUNS.replace(incident_energy=1.5 * run.incident_energy)
+    with pytest.warns(MeasurementWarning, match="The grid must have the incident en"):
+        found = reduce_powder(run, grid)
+    assert found.grid.incident_energy == run.incident_energy
+
+
+def test_no_runs_and_no_widths_are_named():
+    with pytest.raises(ValueError, match="Some run must be given"):
+        reduce_powder([], GRID_OF_RUNS)
+    run = measured()
+    for width, told in ((np.nan, "NaN"), (0.0, "0"), (-1.0, "0, NaN or negative")):
+        odd = run.replace(polar_width=np.full(len(run.polar), width))
+        with pytest.raises(ValueError, match=f"got {told}.* as polar_width throughout"):
+            reduce_powder(odd, GRID_OF_RUNS)

@@ -740,7 +740,7 @@ def test_angles_in_a_table(path):
     grid = AngleGrid(ENERGY, [10.0, 20.0], incident_energy=80.0)
     original = Measurement(np.arange(grid.n_pixels), grid)
     to_pandas(original).to_csv(path)
-    with pytest.raises(ValueError, match=r"got angles, two_theta.*from_pandas\(pandas"):
+    with pytest.raises(ValueError, match=r"got angles, 'two_theta'.*from_pandas"):
         read_text(path, incident_energy=80.0)
     found = from_pandas(pd.read_csv(path), incident_energy=80.0)
     assert_array_equal(found.data, original.data)
@@ -762,3 +762,30 @@ def test_spectra_of_mantid(path):
     path.write_text("\n".join(blocks))
     with pytest.raises(ValueError, match=r"line 6, as Mantid's .* SaveNexusProcessed"):
         read(path)
+
+
+def test_wavevectors_are_in_rlu(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("h (1/A),k (1/A),l (1/A),E (meV),I\n1,0,0,5,2\n1,0,0,6,3\n")
+    with pytest.raises(ValueError, match=r"h, k and l in r.l.u., got 'h \(1/"):
+        read_text(path)
+
+
+@pytest.mark.parametrize("name", ["2theta (deg)", "two_theta", "scattering angle"])
+def test_angles_are_named(tmp_path, name):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{name},E (meV),I\n10,5,2\n10,6,3\n")
+    with pytest.raises(ValueError, match=r"column of \|Q\|, got angles.*from_pandas"):
+        read_text(path)
+
+
+def test_a_column_of_temperatures(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("Q (1/A),E (meV),I,error,T (K)\n1,5,2,1,80\n1,6,3,1,80\n")
+    assert read_text(path).temperature == 80
+    assert read_text(path, temperature=70.0).temperature == 70
+    path.write_text("Q (1/A),E (meV),I,error,T (K)\n1,5,2,1,80\n1,6,3,1,90\n")
+    with pytest.warns(
+        MeasurementWarning, match=r"temperatures, 'T \(K\)', that is not"
+    ):
+        assert read_text(path).temperature is None
