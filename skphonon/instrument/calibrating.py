@@ -79,6 +79,7 @@ _REACH = 2.5  # widths of the elastic line on either side that a pattern integra
 _UNCALIBRATED = 0.005  # relative uncertainty of |Q| without a crystal
 _WRONG = 0.01  # of |Q|: no calibration is as bad, more likely the lattice is wrong
 _DOUBTFUL = 0.005  # the same where |Q| is corrected by it: 1 % of the incident energy
+_FAR = 0.03  # of the incident energy: no elastic line is as far from zero
 _SHAPES = ("constant", "direct_geometry")
 _ALLOWED = {"auto": TERMS, "scale": TERMS[:1], "offset": TERMS[1:], "none": ()}
 
@@ -161,7 +162,9 @@ def calibrate(
     Warns
     -----
     MeasurementWarning
-        If lines of the sample are not found, are too few or narrower than bins,
+        If the elastic line is more than its standard deviation, or 3 % of the incident
+        energy, from zero; lines of the sample are not found, are too few or narrower
+        than bins,
         :math:`|Q|` is wrong by more than 1 % or corrected by more than 0.5 %, the
         resolution is taken as constant, or intensities at negative energies are clearly
         the larger ones, which detailed balance forbids: then energies are reversed.
@@ -225,7 +228,12 @@ def calibrate(
         kinds = {fault.kind for fault in faults if masked[fault.detector]}
         applied += tuple(sorted(kinds))
     function, advice = _resolution(measurement, calibrated, resolution, line)
-    warnings = [*warnings, *advice, *reversed_energies(measurement, rows, line)]
+    warnings = [
+        *_far_zero(line, incident, applied),
+        *warnings,
+        *advice,
+        *reversed_energies(measurement, rows, line),
+    ]
     for text in warnings:
         warn_user(text, MeasurementWarning)
     numbers = {
@@ -285,6 +293,25 @@ def _is_width(value: Any) -> bool:
     """Tell whether a value is a standard deviation in meV."""
     number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
     return number and 0 < float(value) < np.inf
+
+
+def _far_zero(
+    line: ElasticFit, incident: float | None, applied: Sequence[str]
+) -> list[str]:
+    """Return a warning where another line may have been taken for the elastic one."""
+    least = line.width if incident is None else min(line.width, _FAR * incident)
+    if "energy_zero" not in applied or abs(line.zero) <= least:
+        return []
+    share = ""
+    if incident is not None:
+        share = f" and {100 * abs(line.zero) / incident:.2g} % of the incident energy"
+    return [
+        f"The elastic line is taken to be at {line.zero:.3g} meV, "
+        f"{abs(line.zero) / line.width:.2g} of its standard deviations{share} away "
+        "from zero, more than instruments usually are off: energies are moved by that. "
+        "It must be the elastic line, not another one that is higher: see elastic_line "
+        "of the result. If it is another, use the measurement as it was."
+    ]
 
 
 def _masked(

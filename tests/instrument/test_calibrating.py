@@ -43,6 +43,20 @@ def test_energy_zero_and_width_with_their_errors():
         assert_allclose(fit.elastic_maximum, 0.35, atol=0.3)
 
 
+def test_an_elastic_line_far_from_zero_is_doubted():
+    with pytest.warns(MeasurementWarning, match=r"at 6.01 meV, 5 of .* and 10 %"):
+        found = found_in(counted(zero=6.0), None)
+    assert_allclose(found.energy_zero, 6, atol=0.05)
+    measured = counted(zero=0.3)
+    energy = (measured.energy_edges[1:] + measured.energy_edges[:-1]) / 2
+    other = 2e4 * np.exp(-(((energy - 4) / 1.2) ** 2) / 2)
+    two = measured.replace(
+        data=measured.data + other, error=np.sqrt(measured.data + other + 1)
+    )
+    with pytest.warns(MeasurementWarning, match="not another one that is higher"):
+        found_in(two, None)
+
+
 @pytest.mark.parametrize(
     ("true_energy", "offset", "applied"),
     [
