@@ -149,7 +149,9 @@ def calibrate(
     Calibration
         The calibrated measurement, tables of all that was found, and a report as its
         text. NaN in the data for dead detectors. The ``details["calibration"]`` of
-        the measurement records what was applied.
+        the measurement records what was applied, of several calibrations together;
+        :math:`|Q|` that was calibrated before is only corrected again by more than
+        twice the errors of that.
 
     Raises
     ------
@@ -246,7 +248,9 @@ def calibrate(
     return Calibration(
         measurement=calibrated.replace(
             energy_resolution=function,
-            details=recorded(calibrated, applied, numbers),
+            details=recorded(
+                calibrated, applied, numbers, moduli.terms if moduli else (1.0, 0.0)
+            ),
         ),
         elastic=elastic_table(rows, of_banks, fits),
         elastic_line=line_table(rows, mean, error, overall),

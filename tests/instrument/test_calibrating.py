@@ -10,6 +10,7 @@ from skphonon.instrument import AngleGrid, DetectorMeasurement, MeasurementWarni
 from skphonon.instrument._crystals import cell_lengths
 from skphonon.instrument.calibrating import calibrate
 from skphonon.instrument.resolution import PolynomialResolution
+from skphonon.io import reduce_angles
 from skphonon.io.arrays import read_arrays, write_arrays
 
 PRIMITIVE = 1.76 * (np.ones((3, 3)) - np.eye(3))
@@ -546,6 +547,57 @@ def test_the_measurement_records_its_calibration(tmp_path):
     write_arrays(tmp_path / "spectrum.h5", spectrum)
     read = read_arrays(tmp_path / "spectrum.h5").details["calibration"]
     assert dict(read) == dict(spectrum.details["calibration"])
+
+
+@pytest.mark.parametrize("layout", ["detectors", "angles", "moduli"])
+def test_records_of_two_calibrations_compose(layout):
+    """What was applied in all takes the first axes to the last."""
+    measured = counted(zero=0.3, true_energy=60 / 1.004**2, offset=-0.15)
+    if layout == "angles":
+        measured = reduce_angles(measured)
+    elif layout == "moduli":
+        grid = SpectrumGrid(np.arange(-15, 40, 0.5), np.arange(1.0, 9.6, 0.02))
+        measured = reduce_powder(measured, grid)
+    first = found_in(measured, correct_q="scale").measurement
+    # errors of the first, which leaves an offset, would forbid the second
+    half = {**first.details["calibration"], "q_scale_std": 1e-5}
+    first = first.replace(details={**first.details, "calibration": half})
+    second = found_in(first).measurement
+    record = second.details["calibration"]
+    names = {*record["applied"].split(", ")}
+    if layout == "moduli":
+        assert names == {"energy_zero", "q_scale", "q_offset"}
+        assert_allclose(
+            second.grid.q,
+            (measured.grid.q - record["q_offset"]) / record["q_scale"],
+            atol=1e-9,
+        )
+        moved = measured.grid.energy - second.grid.energy
+    else:
+        assert names == {"energy_zero", "incident_energy", "two_theta"}
+        energy = measured.incident_energy / record["q_scale"] ** 2
+        assert_allclose(second.incident_energy, energy, rtol=1e-9)
+        assert_allclose(record["q_scale"], 1.004, atol=2e-4)
+        assert_allclose(record["q_offset"], -0.15, atol=0.02)
+        old, new = (
+            x.polar if layout == "detectors" else x.grid.two_theta
+            for x in (measured, second)
+        )
+        assert_allclose(old - new, record["q_offset"], atol=1e-9)
+        moved = record["energy_zero"]
+    assert_allclose(moved, record["energy_zero"], atol=1e-9)
+
+
+def test_what_was_calibrated_is_not_corrected_by_less_than_its_errors():
+    measured = counted(true_energy=60 / 1.004**2)
+    known = {"q_scale_std": 0.003, "applied": "nothing"}
+    found = found_in(measured.replace(details={"calibration": known}))
+    assert "incident_energy" not in found.applied
+    assert "was calibrated before" in found.q_reason
+    assert "is left as it is: it was calibrated before" in str(found)
+    known["q_scale_std"] = 0.001
+    found = found_in(measured.replace(details={"calibration": known}))
+    assert "incident_energy" in found.applied
 
 
 def test_micro_electronvolts_keep_their_digits():
