@@ -79,6 +79,7 @@ _REACH = 2.5  # widths of the elastic line on either side that a pattern integra
 _UNCALIBRATED = 0.005  # relative uncertainty of |Q| without a crystal
 _WRONG = 0.01  # of |Q|: no calibration is as bad, more likely the lattice is wrong
 _DOUBTFUL = 0.005  # the same where |Q| is corrected by it: 1 % of the incident energy
+_LISTED = 5  # dead rows that a warning names
 _FAR = 0.03  # of the incident energy: no elastic line is as far from zero
 _SHAPES = ("constant", "direct_geometry")
 _ALLOWED = {"auto": TERMS, "scale": TERMS[:1], "offset": TERMS[1:], "none": ()}
@@ -165,7 +166,7 @@ def calibrate(
     -----
     MeasurementWarning
         If the elastic line is more than its standard deviation, or 3 % of the incident
-        energy, from zero; lines of the sample are not found, are too few or narrower
+        energy, from zero; rows are masked as dead; lines of the sample are not found, are too few or narrower
         than bins,
         :math:`|Q|` is wrong by more than 1 % or corrected by more than 0.5 %, the
         resolution is taken as constant, or intensities at negative energies are clearly
@@ -232,6 +233,7 @@ def calibrate(
     function, advice = _resolution(measurement, calibrated, resolution, line)
     warnings = [
         *_far_zero(line, incident, applied),
+        *_of_masked(rows, faults, masked),
         *warnings,
         *advice,
         *reversed_energies(measurement, rows, line),
@@ -325,6 +327,25 @@ def _masked(
     for fault in faults:
         masked[fault.detector] = mask_noisy or fault.kind == "dead"
     return masked
+
+
+def _of_masked(
+    rows: EnergyRows, faults: Sequence[DetectorFault], masked: NDArray[np.bool_]
+) -> list[str]:
+    """Return a warning of rows that are masked since they count too little."""
+    dead = [
+        fault.detector
+        for fault in faults
+        if fault.kind == "dead" and masked[fault.detector]
+    ]
+    if not dead:
+        return []
+    listed = ", ".join(map(str, dead[:_LISTED])) + " ..." * (len(dead) > _LISTED)
+    return [
+        f"{len(dead)} of {len(rows.values)} detectors or angles count less than a "
+        f"tenth of their neighbours and are masked as dead: {listed}. See detectors of "
+        "the result."
+    ]
 
 
 def _bank_of_rows(rows: EnergyRows, banks: int | ArrayLike) -> NDArray[np.intp]:

@@ -19,6 +19,7 @@ _DEAD = 0.1  # of what neighbours count
 _NOISY = 1.5  # times what they count, and
 _SCATTER = 6.0  # times the scatter among rows
 _SURE = 5.0  # standard errors
+_COUNTS = 15.0  # of neighbours without errors: a sound row has less than 2 of them never
 _ELASTIC = 4.0  # widths on either side of the elastic line that are left out
 _BLOCKS = 9  # of energies that are judged apart
 _AT_END = 8  # bins that a rise at an end of the energies may take
@@ -67,7 +68,8 @@ def find_detector_faults(rows: EnergyRows, line: ElasticFit) -> list[DetectorFau
     Parameters
     ----------
     rows : EnergyRows
-        Spectra by row; what was never measured is no fault.
+        Spectra by row; what was never measured is no fault. Without errors, a row that
+        counts nothing is dead where its neighbours count 15 at least.
     line : ElasticFit
         The elastic line: Bragg lines make it differ between sound rows.
 
@@ -92,6 +94,8 @@ def find_detector_faults(rows: EnergyRows, line: ElasticFit) -> list[DetectorFau
     # the error of the few counts of one row is too small
     likely = np.maximum(whole_error, _local(whole_error, 50))
     dead = (whole < _DEAD * floor) & (floor - whole > _SURE * likely)
+    if rows.error is None:
+        dead &= _counts(rows.values[numbers]) >= _COUNTS
     ratio, sure = _ratios(totals[1:], errors[1:], dead)
     spread = 1.4826 * np.median(np.abs(ratio[~dead] - np.median(ratio[~dead])))
     noisy = ~dead & sure & (ratio > max(_NOISY, 1 + _SCATTER * spread))
@@ -219,6 +223,21 @@ def _totals(
         return totals, np.zeros(totals.shape)
     variance = ((rows.error * known) ** 2 @ chosen)[numbers].T
     return totals, np.sqrt(variance) / n
+
+
+def _counts(values: Array) -> Array:
+    """Return what neighbours of each row count, at least, where errors do not tell.
+
+    The smallest intensity is that of one count or of more.
+    """
+    size = np.abs(np.nan_to_num(values))
+    sound = np.where(size > 0, size, np.inf)
+    least = sound.min(axis=1)
+    least = np.where(np.isfinite(least), least, np.inf)
+    total = np.nan_to_num(values).sum(axis=1)
+    one = percentile_filter(least, 25, size=min(_NEIGHBOURS, len(least)))
+    found = _local(total, 25)
+    return np.divide(found, one, out=np.zeros(len(found)), where=one > 0)
 
 
 def _local(values: Array, percent: float) -> Array:

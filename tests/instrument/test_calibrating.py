@@ -166,7 +166,8 @@ def test_without_a_crystal_lines_are_not_told_apart():
 
 def test_dead_and_noisy_detectors():
     measured = counted(dead=(20, 100, 101), noisy=(50, 210))
-    found = found_in(measured)
+    with pytest.warns(MeasurementWarning, match="3 of 420 .* as dead: 20, 100, 101. "):
+        found = found_in(measured)
     table = found.detectors
     assert list(table.query("kind == 'dead'")["detector"]) == [20, 100, 101]
     assert list(table.query("kind == 'noisy'")["detector"]) == [50, 210]
@@ -174,7 +175,8 @@ def test_dead_and_noisy_detectors():
     assert list(np.flatnonzero(dead)) == [20, 100, 101]
     assert np.isnan(found.measurement.error[dead]).all()
     assert "Dead detectors: 20, 100, 101 (3)" in str(found)
-    both = found_in(measured, mask_noisy=True)
+    with pytest.warns(MeasurementWarning, match="3 of 420 detectors"):
+        both = found_in(measured, mask_noisy=True)
     assert np.isnan(both.measurement.data[[50, 210]]).all()
     assert {"dead", "noisy"} <= {*both.applied}
 
@@ -182,6 +184,31 @@ def test_dead_and_noisy_detectors():
 @pytest.mark.parametrize("seed", range(5))
 def test_sound_detectors_are_left_alone(seed):
     assert len(found_in(counted(counts=8, seed=seed), None).detectors) == 0
+
+
+@pytest.mark.parametrize("errors", [False, True])
+@pytest.mark.parametrize("expected", [3, 10, 40])
+def test_rows_of_few_counts_are_not_dead(expected, errors):
+    """Of Poisson counts some rows have none by chance."""
+    energy, angles = np.arange(-10, 30, 0.5), np.arange(5.0, 130.0, 0.15)
+    shape = np.exp(-((energy / 1.2) ** 2) / 2) + 0.002
+    counts = np.random.default_rng(0).poisson(
+        expected * (shape / shape.sum())[:, None] * np.ones(len(angles))
+    )
+    counts[:, 400] = 0
+    grid = AngleGrid(energy, angles, incident_energy=60.0)
+    sigma = np.where(counts > 0, np.sqrt(counts), np.nan)
+    measured = Measurement(
+        grid.to_rows(0.3 * counts),
+        grid,
+        error=grid.to_rows(0.3 * sigma) if errors else None,
+        quantity="sqe",
+    )
+    if expected < 40:
+        assert len(found_in(measured, None).detectors) == 0
+    else:
+        with pytest.warns(MeasurementWarning, match="1 of 834 .* dead: 400"):
+            assert list(found_in(measured, None).detectors["detector"]) == [400]
 
 
 def test_spurious_lines():
@@ -241,8 +268,8 @@ def test_bins_of_angles():
     measured = Measurement(
         grid.to_rows(run.data.T), grid, error=grid.to_rows(run.error.T)
     )
-    found = found_in(measured)
-    by_detector = found_in(run)
+    with pytest.warns(MeasurementWarning, match="1 of 420 detectors"):
+        found, by_detector = found_in(measured), found_in(run)
     assert_allclose(found.q_scale, by_detector.q_scale, atol=1e-5)
     assert_allclose(found.measurement.grid.incident_energy, 60 / 1.0045**2, rtol=2e-4)
     assert found.measurement.incident_energy == found.measurement.grid.incident_energy
@@ -790,7 +817,8 @@ def test_two_samples_tell_the_same_of_mari(data_folder):
 def test_the_unit_of_intensities_does_not_matter(unit):
     measured = counted(zero=0.3, can=fcc_lines(4.05, 10.0), dead=(20,))
     scaled = measured.replace(data=unit * measured.data, error=unit * measured.error)
-    found, other = found_in(measured), found_in(scaled)
+    with pytest.warns(MeasurementWarning, match="dead: 20"):
+        found, other = found_in(measured), found_in(scaled)
     assert_allclose(other.energy_zero, found.energy_zero)
     assert_allclose(other.q_scale, found.q_scale, rtol=1e-7)
     assert list(other.reflections["phase"]) == list(found.reflections["phase"])
