@@ -25,6 +25,9 @@ from skphonon.instrument.phases import CLEAR, TERMS, Expected, ModuliFit, offset
 
 Array = NDArray[np.float64]
 
+#: Lines that must tell of |Q|.
+FEWEST = 5
+
 _BEYOND_ERROR = 3.0  # standard errors that a zero must differ from 0 to be applied
 _STRONGEST = 6  # lines, most of which must be of the sample
 _CONVINCING = 0.6  # share of them
@@ -32,7 +35,6 @@ _BY_CHANCE = 0.01  # probability that a wrong crystal finds as many lines
 _TRIES = 20  # scales and offsets that the search takes its best from, independent
 _AGREE = 11.8  # chi squared of two terms, at three standard errors
 _WORSE = 4.0  # by which it may exceed that of no correction
-_FEWEST = 5  # lines that must tell of |Q|
 _CHANGES = (
     "energy_zero",
     "incident_energy",
@@ -111,7 +113,7 @@ def cautious_moduli(
     Where they are not, nothing is corrected.
     """
     n_used = int(moduli.used.sum())
-    few = n_used < _FEWEST
+    few = n_used < FEWEST
 
     tau = expected.q[moduli.reflection[moduli.used]]
     of_bins = coarse / float(np.linalg.norm(tau))

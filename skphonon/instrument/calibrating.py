@@ -8,7 +8,7 @@ the elastic line alone does not tell how wrong they are elsewhere. Data on bins 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from skphonon.instrument._calibration_tables import (
     streak_table,
 )
 from skphonon.instrument._corrections import (
+    FEWEST,
     Agreement,
     ModuliStory,
     agreement_of,
@@ -274,7 +275,7 @@ def calibrate(
 
 
 def _check_arguments(correct_q: str, resolution: Any) -> None:
-    if correct_q not in _ALLOWED:
+    if not isinstance(correct_q, str) or correct_q not in _ALLOWED:
         raise ValueError(
             f"correct_q must be one of {', '.join(_ALLOWED)}, got {correct_q!r}."
         )
@@ -351,7 +352,7 @@ def _of_masked(
 def _bank_of_rows(rows: EnergyRows, banks: int | ArrayLike) -> NDArray[np.intp]:
     """Return the bank of each row, from 0 on; -1 where nothing was measured."""
     measured = np.isfinite(rows.values).any(axis=1) & np.isfinite(rows.q)
-    if np.ndim(banks):
+    if not isinstance(banks, str | Mapping) and np.ndim(banks):
         given = np.asarray(banks)
         if given.shape != (len(rows.values),) or given.dtype.kind not in "iu":
             raise ValueError(
@@ -361,7 +362,12 @@ def _bank_of_rows(rows: EnergyRows, banks: int | ArrayLike) -> NDArray[np.intp]:
         _, number = np.unique(given, return_inverse=True)
         number = number - len(np.unique(given[given < 0]))
         return np.where(measured & (given >= 0), number, -1)
-    n_banks = int(np.asarray(banks))
+    if isinstance(banks, bool | np.bool_) or not isinstance(banks, Integral):
+        raise ValueError(
+            "banks must be a whole number, or an integer for each of "
+            f"{len(rows.values)} rows, got {banks!r}."
+        )
+    n_banks = int(banks)
     if n_banks < 1:
         raise ValueError(f"banks must be at least 1, got {n_banks}.")
     of = np.full(len(rows.values), -1)
@@ -393,6 +399,11 @@ def _of_the_sample(
         "Check its lattice and incident_energy, and pass detectors, or bins narrower "
         "than the lines."
     )
+    if measurement.error is None:
+        few += (
+            " Pass errors as well, measurement.replace(error=...): without them only "
+            "lines that stand out of the scatter of rows are found."
+        )
     if len(lines) < 2:
         return None, None, None, 0.0, [few]
     reflections = powder_reflections(
@@ -435,6 +446,13 @@ def _of_the_sample(
 
 
 def _disagreement(found: Agreement) -> str:
+    if found.n_lines < FEWEST:
+        return (
+            f"{found.n_lines} Bragg lines are too few to tell whether the crystal is "
+            f"the sample, of which it explains {found.n_matched}: there must be "
+            f"{FEWEST}. |Q| is left as it is. Pass detectors, or bins narrower than "
+            "the lines, and a wide range of |Q|, or check incident_energy."
+        )
     return (
         f"The crystal explains {found.n_matched} of {found.n_lines} Bragg lines, "
         f"{found.n_strong_matched} of the {found.n_strong} strongest, which may be "
@@ -455,10 +473,16 @@ def _doubts(
     energy = ""
     if k is not None and incident is not None:
         energy = f" incident_energy were {incident / scale**2:.4g} meV, or as if"
-    lengths = ", ".join(f"{each / moduli.scale:.4f}" for each in cell_lengths(lattice))
+    lengths = ", ".join(f"{each / scale:.4f}" for each in cell_lengths(lattice))
+    beside = ""
+    if "offset" in moduli.model:
+        size, unit = moduli.terms[1], "1/Angstrom"
+        if k is not None:
+            size, unit = float(np.rad2deg(size)), "degrees of scattering angle"
+        beside = f" beside an offset of {size:+.2g} {unit}"
     return [
-        f"|Q| is wrong by {100 * (scale - 1):+.1f} %, more than instruments usually "
-        f"are, as if{energy} lattice parameters of the crystal were {lengths} "
+        f"|Q| is wrong by {100 * (scale - 1):+.1f} %{beside}, more than instruments "
+        f"usually are, as if{energy} lattice parameters of the crystal were {lengths} "
         "Angstrom: the lattice must be that measured at the temperature of the sample. "
         'Pass (lattice, positions, symbols) with it, or correct_q="none", or check '
         "incident_energy."

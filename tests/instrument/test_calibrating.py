@@ -234,7 +234,10 @@ def test_banks():
     assert found.energy_zero_std > 0.2  # but the zero is not known
     assert list(found.elastic["n_rows"]) == [(given == 3).sum(), half.sum()]
     assert len(found_in(moved, None, banks=5).elastic) == 5
-    for wrong in (0, np.zeros(3, int), np.zeros(len(given))):
+    for wrong in (
+        *(0, np.zeros(3, int), np.zeros(len(given))),
+        *("x", None, np.nan, 2.5, True, {"a": 1}),
+    ):
         with pytest.raises(ValueError, match="banks must be"):
             found_in(moved, banks=wrong)
 
@@ -319,6 +322,32 @@ def test_without_errors():
     assert found.measurement.error is None
 
 
+def test_lines_that_noise_hides_ask_for_errors():
+    measured = counted(lines=([], []), counts=3)
+    with pytest.warns(MeasurementWarning, match="Less than two") as caught:
+        found_in(measured)
+    assert "Pass errors" not in str(caught[0].message)
+    with pytest.warns(MeasurementWarning, match="Pass errors as well"):
+        found_in(measured.replace(error=None))
+
+
+def test_two_lines_are_too_few_to_tell():
+    q, n = fcc_lines(3.52, 10.0)
+    measured = counted(lines=(q[:2], n[:2]))
+    with pytest.warns(MeasurementWarning, match="^2 Bragg lines are too few to tell"):
+        found_in(measured)
+
+
+def test_a_doubtful_factor_names_the_offset_beside_it():
+    measured = counted(true_energy=60 / 1.008**2, offset=-0.3)
+    with pytest.warns(MeasurementWarning, match=r"wrong by \+0.8 % beside") as caught:
+        found = found_in(measured)
+    text = str(caught[0].message)
+    assert "beside an offset of -0.3 degrees of scattering angle, more than" in text
+    assert f"lattice parameters of the crystal were {3.52 / 1.008:.4f}"[:-1] in text
+    assert {"incident_energy", "two_theta"} <= {*found.applied}
+
+
 def test_crystals_in_any_form():
     from phonopy.structure.atoms import PhonopyAtoms
 
@@ -374,6 +403,14 @@ def test_resolution_of_the_instrument():
             counted(counts=0.001),
             r"elastic line must stand out .* subtracted .* reduce_p",
         ),
+        (
+            counted(counts=0.02),
+            r"must have 5: are counts too few",
+        ),
+        (
+            (run := counted()).replace(data=-run.data - 1),
+            r"as no mean intensity there is positive: the largest is -1.68. Was",
+        ),
         (counted(edges=np.arange(-1, 48, 0.5)), "end too soon below zero: -1 to 47.5"),
         (counted().replace(quantity="chi"), "chi'' vanishes at zero energy"),
     ],
@@ -387,6 +424,9 @@ def test_other_mistakes():
     measured = counted()
     with pytest.raises(ValueError, match="correct_q must be one of auto, scale"):
         calibrate(measured, correct_q="yes")
+    for wrong in (["scale"], None, {}):
+        with pytest.raises(ValueError, match="correct_q must be one of auto, scale"):
+            calibrate(measured, correct_q=wrong)
     with pytest.raises(ValueError, match="resolution must be one of constant"):
         calibrate(measured, resolution="narrow")
     grid = SpectrumGrid(np.arange(-5, 9, 0.5), np.arange(1.0, 3, 0.1))
