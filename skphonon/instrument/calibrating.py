@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skphonon._warnings import warn_user
 from skphonon.instrument._calibration_tables import (
+    bank_table,
     detector_table,
     elastic_table,
     fit_table,
@@ -48,12 +49,15 @@ from skphonon.instrument.bragg import (
     pattern_of,
     width_trend,
 )
-from skphonon.instrument.calibration_report import Calibration
+from skphonon.instrument.calibration_report import Calibration, with_error
 from skphonon.instrument.detector_faults import (
+    BankFault,
     DetectorFault,
+    find_bank_faults,
     find_detector_faults,
     find_streaks,
 )
+from skphonon.instrument.detectors import DetectorMeasurement
 from skphonon.instrument.elastic_line import (
     ElasticFit,
     fit_banks,
@@ -167,9 +171,10 @@ def calibrate(
     -----
     MeasurementWarning
         If the elastic line is more than its standard deviation, or 3 % of the incident
-        energy, from zero; rows are masked as dead; lines of the sample are not found, are too few or narrower
-        than bins,
-        :math:`|Q|` is wrong by more than 1 % or corrected by more than 0.5 %, the
+        energy, from zero; rows are masked as dead; banks of detectors are a constant
+        factor off their neighbours; lines of the sample are not found, are too few or
+        narrower than bins, :math:`|Q|` is wrong by more than 1 % or corrected by more
+        than 0.5 %, the
         resolution is taken as constant, or intensities at negative energies are clearly
         the larger ones, which detailed balance forbids: then energies are reversed.
 
@@ -215,6 +220,7 @@ def calibrate(
     if masked.any():
         rows = rows.without(masked)
         mean, error, overall = require_elastic_line(rows, incident)
+    bank_faults = find_bank_faults(rows, overall, incident)
     of_banks = _bank_of_rows(rows, banks)
     fits, line = fit_banks(rows, of_banks, overall)
     reach = _REACH * line.width
@@ -235,6 +241,7 @@ def calibrate(
     warnings = [
         *_far_zero(line, incident, applied),
         *_of_masked(rows, faults, masked),
+        *_of_bank_faults(measurement, bank_faults),
         *warnings,
         *advice,
         *reversed_energies(measurement, rows, line),
@@ -263,6 +270,7 @@ def calibrate(
         ),
         holders=holder_table(found_holders),
         detectors=detector_table(rows, faults),
+        bank_faults=bank_table(bank_faults),
         streaks=streak_table(find_streaks(rows, mean, error, line)),
         q_fits=fit_table(moduli, story, k),
         q_reason="" if story is None else story.reason,
@@ -346,6 +354,32 @@ def _of_masked(
         f"{len(dead)} of {len(rows.values)} detectors or angles count less than a "
         f"tenth of their neighbours and are masked as dead: {listed}. See detectors of "
         "the result."
+    ]
+
+
+def _of_bank_faults(measurement: Measurement, faults: Sequence[BankFault]) -> list[str]:
+    """Return a warning of banks that are a constant factor off their neighbours."""
+    if not faults:
+        return []
+    angles = [f"{each.low:.1f} to {each.high:.1f}" for each in faults]
+    told = "; ".join(
+        f"from {where} degrees, {with_error(each.ratio, each.ratio_std)} times"
+        for where, each in zip(angles, faults, strict=True)
+    )
+    how = "measured.replace(data=...) with NaN there"
+    if isinstance(measurement, DetectorMeasurement):
+        bank = " | ".join(
+            f"((angle > {each.low - 0.1:.1f}) & (angle < {each.high + 0.1:.1f}))"
+            for each in faults
+        )
+        how = (
+            "measured.replace(data=np.where(bank[:, None], np.nan, measured.data)) "
+            f"with angle = np.abs(measured.polar) and bank = {bank}"
+        )
+    return [
+        "Banks of detectors count a constant factor of what those beside them do: "
+        f"{told}, at all inelastic energies, which no sample does. Nothing of it is "
+        f"changed. Mask them, {how}, or divide intensities and errors by that factor."
     ]
 
 

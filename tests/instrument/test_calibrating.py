@@ -1,5 +1,7 @@
 """Calibration by the elastic line: known faults found again, and real spectrometers."""
 
+from warnings import catch_warnings
+
 import numpy as np
 import pytest
 from calibration_files import NICKEL, bcc_lines, counted, fcc_lines
@@ -209,6 +211,69 @@ def test_rows_of_few_counts_are_not_dead(expected, errors):
     else:
         with pytest.warns(MeasurementWarning, match="1 of 834 .* dead: 400"):
             assert list(found_in(measured, None).detectors["detector"]) == [400]
+
+
+def in_banks(factors, growth=0.0, **settings):
+    """Detectors in banks of 15 degrees with gaps of 2, each times its factor."""
+    measured = counted(**settings)
+    banks = ((measured.polar - 8) / 15).astype(int)
+    kept = (measured.polar - 8) % 15 < 13
+    factor = np.take(factors, banks) * (measured.polar / 60) ** growth
+    factor = np.where(kept, factor, np.nan)[:, None]
+    return measured.replace(data=factor * measured.data, error=factor * measured.error)
+
+
+@pytest.mark.parametrize("counts", [400, 40])
+@pytest.mark.parametrize(
+    ("factors", "banks"),
+    [
+        ([1, 1, 1, 1, 1, 1, 1, 1, 0.65], [(128.0, 133.7, 0.65)]),
+        ([1, 1, 1, 1, 1.6, 1, 1, 1, 1], [(68.0, 80.9, 1.6)]),
+        ([1, 1, 1, 1, 1, 1, 0.5, 0.5, 1], [(98.0, 125.9, 0.5)]),
+    ],
+)
+def test_banks_that_are_a_constant_factor_off(factors, banks, counts):
+    measured = in_banks(factors, counts=counts)
+    with pytest.warns(MeasurementWarning, match="no sample does. Nothing") as caught:
+        found = found_in(measured)
+    table = found.bank_faults
+    assert_allclose(table[["low", "high"]], [b[:2] for b in banks], atol=0.2)
+    assert_allclose(table["ratio"], [b[2] for b in banks], rtol=0.15)
+    assert (abs(table["ratio"] - banks[0][2]) < 3 * table["ratio_std"]).all()
+    assert f"from {table['low'][0]:.1f} to {table['high'][0]:.1f} deg" in str(found)
+    assert not {"dead", "noisy"} & {*found.applied}
+    assert_array_equal(found.measurement.data, measured.data)
+    # what is advised, as it is written there
+    advised = str(caught[0].message)
+    names = {"np": np, "measured": measured}
+    names["angle"] = eval(advised.split("angle = ")[1].split(" and bank")[0], names)
+    bank = eval(advised.split("bank = ")[1].split(", or divide")[0], names)
+    measured_rows = np.isfinite(measured.data).any(axis=1)
+    assert (bank & measured_rows).sum() == table["n_rows"].sum()
+    masked = measured.replace(data=np.where(bank[:, None], np.nan, measured.data))
+    assert len(found_in(masked).bank_faults) == 0
+
+
+@pytest.mark.parametrize("growth", [0.0, -1.0, 2.0])
+@pytest.mark.parametrize("counts", [400, 8])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sound_banks_are_left_alone(growth, counts, seed):
+    measured = in_banks(np.ones(9), growth, counts=counts, seed=seed)
+    assert len(found_in(measured, None).bank_faults) == 0
+    measured = measured.replace(error=None)
+    assert len(found_in(measured, None).bank_faults) == 0
+
+
+def test_the_last_bank_of_silicon_on_mari(data_folder):
+    from skphonon import read
+
+    with pytest.warns(MeasurementWarning, match=r"from 120.9 to 134.1 degrees, 0.63"):
+        found = found_in(read(data_folder / "mari" / "silicon_Ei80_300K.nxspe"), None)
+    assert list(found.bank_faults["n_rows"]) == [32]
+    with catch_warnings(record=True):
+        aluminium = found_in(read(data_folder / "mari" / "aluminium_Ei60.nxspe"), None)
+    assert len(aluminium.bank_faults) == 0
+    assert "Bank of" not in str(aluminium)
 
 
 def test_spurious_lines():
@@ -770,6 +835,7 @@ def test_no_correction_moves_lines_away(data_folder, monkeypatch):
     assert "\n  or a lattice" not in text
 
 
+@pytest.mark.filterwarnings("ignore:Banks of detectors count")
 def test_silicon_on_mari(data_folder):
     from skphonon import read_nxspe
 
@@ -830,6 +896,7 @@ def test_aluminium_on_mari(data_folder):
     assert len(found.holders) == 0
 
 
+@pytest.mark.filterwarnings("ignore:Banks of detectors count")
 def test_silicon_is_not_taken_for_a_holder(data_folder):
     from skphonon import read_nxspe
 
@@ -837,6 +904,7 @@ def test_silicon_is_not_taken_for_a_holder(data_folder):
     assert list(found_in(measured, None).holders["name"]) == ["aluminium"]
 
 
+@pytest.mark.filterwarnings("ignore:Banks of detectors count")
 def test_two_samples_tell_the_same_of_mari(data_folder):
     """Silicon and aluminium, at two incident energies: the same angles are wrong."""
     from skphonon import read_nxspe
