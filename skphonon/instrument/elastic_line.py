@@ -143,7 +143,8 @@ def require_elastic_line(
         raise ValueError(
             f"An elastic line must stand out within {reach:.3g} meV of zero, found "
             f"none in energies from {low:g} to {high:g} meV"
-            f"{_why(rows, mean, fit, reach)} Was it cut out, or subtracted with the empty can? {advice}"
+            f"{_why(rows, mean, fit, reach)} Was it cut out, or "
+            f"subtracted with the empty can? {advice}"
         )
     short = [s for s, x in (("below", -low), ("above", high)) if x < 2 * fit.width]
     if short:

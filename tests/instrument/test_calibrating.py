@@ -858,6 +858,7 @@ def test_silicon_on_mari(data_folder):
     ("incident", "a"), [(None, 3.0), (100.0, 5.431), (60.0, 5.431), (71.5, 5.431)]
 )
 @pytest.mark.filterwarnings("ignore:Energy transfers must be below")
+@pytest.mark.filterwarnings("ignore:Banks of detectors count")
 def test_silicon_taken_for_another_crystal(data_folder, incident, a):
     from skphonon import read_nxspe
 
