@@ -175,7 +175,8 @@ def calibrate(
         factor off their neighbours; lines of the sample are not found, are too few or
         narrower than bins, :math:`|Q|` is wrong by more than 1 % or corrected by more
         than 0.5 %, the resolution is taken as constant, or intensities at negative
-        energies are clearly the larger ones, which detailed balance forbids: then energies are reversed.
+        energies are clearly the larger ones, which detailed balance forbids: then
+        energies are reversed.
 
     Notes
     -----
