@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from skphonon.instrument._corrections import ModuliStory
 from skphonon.instrument._energy_rows import EnergyRows
 from skphonon.instrument.bragg import BraggLine, Pattern
-from skphonon.instrument.detector_faults import DetectorFault, Streak
+from skphonon.instrument.detector_faults import BankFault, DetectorFault, Streak
 from skphonon.instrument.elastic_line import ElasticFit
 from skphonon.instrument.holders import FoundHolder
 from skphonon.instrument.phases import Expected, ModuliFit
@@ -133,6 +133,10 @@ def detector_table(rows: EnergyRows, faults: Sequence[DetectorFault]) -> "pd.Dat
         else [],
         ("detector", "two_theta", "kind", "ratio"),
     )
+
+
+def bank_table(faults: Sequence[BankFault]) -> "pd.DataFrame":
+    return _table(faults, BankFault._fields)
 
 
 def holder_table(holders: Sequence[FoundHolder]) -> "pd.DataFrame":

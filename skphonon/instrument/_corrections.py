@@ -5,12 +5,14 @@ some lines by chance, and bins as wide as lines do not tell where these are.
 """
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from skphonon.instrument._energy_rows import wavenumber
 from skphonon.instrument._excess import small_sample
 from skphonon.instrument._whole_pattern import WholeFit
 from skphonon.instrument.angle_grid import AngleGrid
@@ -23,6 +25,9 @@ from skphonon.instrument.phases import CLEAR, TERMS, Expected, ModuliFit, offset
 
 Array = NDArray[np.float64]
 
+#: Lines that must tell of |Q|.
+FEWEST = 5
+
 _BEYOND_ERROR = 3.0  # standard errors that a zero must differ from 0 to be applied
 _STRONGEST = 6  # lines, most of which must be of the sample
 _CONVINCING = 0.6  # share of them
@@ -30,7 +35,6 @@ _BY_CHANCE = 0.01  # probability that a wrong crystal finds as many lines
 _TRIES = 20  # scales and offsets that the search takes its best from, independent
 _AGREE = 11.8  # chi squared of two terms, at three standard errors
 _WORSE = 4.0  # by which it may exceed that of no correction
-_FEWEST = 5  # lines that must tell of |Q|
 _CHANGES = (
     "energy_zero",
     "incident_energy",
@@ -40,6 +44,9 @@ _CHANGES = (
     "dead",
     "noisy",
 )
+_FACTORS = {"incident_energy", "q_scale"}
+_OFFSETS = {"two_theta", "q_offset"}
+_TWICE = 2.0  # errors of a calibration by which one after it must move |Q|
 _FWHM = 2.355  # of a Gaussian, in standard deviations
 
 
@@ -106,7 +113,7 @@ def cautious_moduli(
     Where they are not, nothing is corrected.
     """
     n_used = int(moduli.used.sum())
-    few = n_used < _FEWEST
+    few = n_used < FEWEST
 
     tau = expected.q[moduli.reflection[moduli.used]]
     of_bins = coarse / float(np.linalg.norm(tau))
@@ -206,6 +213,9 @@ def considered_moduli(
     nothing = chosen._replace(model=(), terms=(1.0, 0.0), terms_std=(0.0, 0.0))
     if not _is_possible(measurement, chosen):
         chosen, reason = nothing, "the offset would make a bin negative"
+    again = _changes_again(measurement, chosen, lines, k)
+    if again:
+        chosen, reason = nothing, again
     deviations = _worse_deviations(lines, expected, chosen, k)
     if deviations:
         chosen = nothing
@@ -236,9 +246,17 @@ def _worse_deviations(
 
 
 def recorded(
-    measurement: Measurement, applied: Sequence[str], numbers: Mapping[str, float]
+    measurement: Measurement,
+    applied: Sequence[str],
+    numbers: Mapping[str, float],
+    terms: tuple[float, float],
 ) -> dict[str, Any]:
-    """Return details with a record of the calibration, and of one before."""
+    """Return details with a record of the calibration and of those before it.
+
+    `terms` are the factor and the offset (1/Angstrom or radian) that were applied now.
+    Zeros of energy add up, factors multiply and offsets add up to what takes the data
+    as they were before the first to what they are now.
+    """
     before = measurement.details.get("calibration")
     before = before if isinstance(before, Mapping) else {}
     if before and not applied:
@@ -252,11 +270,103 @@ def recorded(
         known["energy_zero"] = moved + known["energy_zero"] * ("energy_zero" in applied)
     if np.isnan(numbers["q_scale"]):  # no crystal this time
         known = {**before, **known}
+    else:
+        known |= _composed(before, earlier, applied, numbers, terms[0])
     names = dict.fromkeys([*earlier, *applied])
     return {
         **measurement.details,
         "calibration": {**known, "applied": ", ".join(names) or "nothing"},
     }
+
+
+def _composed(
+    before: Mapping[str, Any],
+    earlier: Sequence[str],
+    applied: Sequence[str],
+    numbers: Mapping[str, float],
+    scale: float,
+) -> dict[str, Any]:
+    """Return the factor and the offset of two calibrations, one after the other.
+
+    A factor that was never applied is as found now. Errors are those of the last that
+    changed something.
+    """
+    now, then = {*applied}, {*earlier}
+    known: dict[str, Any] = {}
+    first = 1.0
+    if then & _FACTORS:
+        first = float(before.get("q_scale", 1.0))
+        names = ["q_scale"] + ["incident_energy"] * ("incident_energy" in then)
+        if not now & _FACTORS:
+            for name in [each + end for each in names for end in ("", "_std")]:
+                known |= {name: before[name]} if name in before else {}
+    if (now | then) & _FACTORS:
+        known["q_scale"] = first * scale
+    if not then & _OFFSETS:
+        # bins of |Q| that had a factor before have the offset in a unit of their own
+        if "q_offset" in now:
+            known["q_offset"] = first * numbers["q_offset"]
+    elif not now & _OFFSETS:
+        for name in ("q_offset", "q_offset_std"):
+            known |= {name: before[name]} if name in before else {}
+    elif "q_offset" in now and "two_theta" in then:  # degrees, then 1/Angstrom
+        known["before"] = dict(before)
+    else:
+        factor = first if "q_offset" in now else 1.0
+        moved = float(before.get("q_offset", 0.0))
+        known["q_offset"] = moved + factor * numbers["q_offset"]
+    return known
+
+
+def _changes_again(
+    measurement: Measurement,
+    moduli: ModuliFit,
+    lines: Sequence[BraggLine],
+    k: float | None,
+) -> str:
+    """Tell why data that were calibrated before are not corrected again.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        What is calibrated.
+    moduli : ModuliFit
+        What would be applied.
+    lines, k : optional
+        As for `fit_moduli`.
+
+    Returns
+    -------
+    str
+        "" if it was not, or if |Q| moves by more than twice the errors of that.
+    """
+    record = measurement.details.get("calibration")
+    if not isinstance(record, Mapping) or not moduli.model:
+        return ""
+    scale = _number(record.get("q_scale_std"))
+    offset = _number(record.get("q_offset_std"))
+    if not scale > 0 and not offset > 0:
+        return ""
+    q = np.array([line.q for line in lines])[moduli.used]
+    incident = measurement.incident_energy
+    if "q_offset" in str(record.get("applied", "")) or incident is None:
+        lever = np.ones(len(q))
+    else:
+        lever = np.deg2rad(offset_term(q, wavenumber(float(incident))))
+    error = np.hypot(q * scale, lever * offset)
+    moved = np.abs(moduli.corrected(q, k) - q)
+    if np.median(moved / error) > _TWICE:
+        return ""
+    return (
+        "it was calibrated before, and what is left is less than twice the errors of "
+        "that"
+    )
+
+
+def _number(value: Any) -> float:
+    """Return a number of a record, 0 where there is none."""
+    number = float(value) if isinstance(value, Real) else 0.0
+    return number if np.isfinite(number) else 0.0
 
 
 def _is_possible(measurement: Measurement, moduli: ModuliFit) -> bool:

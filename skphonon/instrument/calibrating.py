@@ -8,7 +8,7 @@ the elastic line alone does not tell how wrong they are elsewhere. Data on bins 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skphonon._warnings import warn_user
 from skphonon.instrument._calibration_tables import (
+    bank_table,
     detector_table,
     elastic_table,
     fit_table,
@@ -26,6 +27,7 @@ from skphonon.instrument._calibration_tables import (
     streak_table,
 )
 from skphonon.instrument._corrections import (
+    FEWEST,
     Agreement,
     ModuliStory,
     agreement_of,
@@ -47,12 +49,15 @@ from skphonon.instrument.bragg import (
     pattern_of,
     width_trend,
 )
-from skphonon.instrument.calibration_report import Calibration
+from skphonon.instrument.calibration_report import Calibration, with_error
 from skphonon.instrument.detector_faults import (
+    BankFault,
     DetectorFault,
+    find_bank_faults,
     find_detector_faults,
     find_streaks,
 )
+from skphonon.instrument.detectors import DetectorMeasurement
 from skphonon.instrument.elastic_line import (
     ElasticFit,
     fit_banks,
@@ -79,6 +84,8 @@ _REACH = 2.5  # widths of the elastic line on either side that a pattern integra
 _UNCALIBRATED = 0.005  # relative uncertainty of |Q| without a crystal
 _WRONG = 0.01  # of |Q|: no calibration is as bad, more likely the lattice is wrong
 _DOUBTFUL = 0.005  # the same where |Q| is corrected by it: 1 % of the incident energy
+_LISTED = 5  # dead rows that a warning names
+_FAR = 0.03  # of the incident energy: no elastic line is as far from zero
 _SHAPES = ("constant", "direct_geometry")
 _ALLOWED = {"auto": TERMS, "scale": TERMS[:1], "offset": TERMS[1:], "none": ()}
 
@@ -148,7 +155,9 @@ def calibrate(
     Calibration
         The calibrated measurement, tables of all that was found, and a report as its
         text. NaN in the data for dead detectors. The ``details["calibration"]`` of
-        the measurement records what was applied.
+        the measurement records what was applied, of several calibrations together;
+        :math:`|Q|` that was calibrated before is only corrected again by more than
+        twice the errors of that.
 
     Raises
     ------
@@ -161,10 +170,13 @@ def calibrate(
     Warns
     -----
     MeasurementWarning
-        If lines of the sample are not found, are too few or narrower than bins,
-        :math:`|Q|` is wrong by more than 1 % or corrected by more than 0.5 %, the
-        resolution is taken as constant, or intensities at negative energies are clearly
-        the larger ones, which detailed balance forbids: then energies are reversed.
+        If the elastic line is more than its standard deviation, or 3 % of the incident
+        energy, from zero; rows are masked as dead; banks of detectors are a constant
+        factor off their neighbours; lines of the sample are not found, are too few or
+        narrower than bins, :math:`|Q|` is wrong by more than 1 % or corrected by more
+        than 0.5 %, the resolution is taken as constant, or intensities at negative
+        energies are clearly the larger ones, which detailed balance forbids: then
+        energies are reversed.
 
     Notes
     -----
@@ -208,6 +220,7 @@ def calibrate(
     if masked.any():
         rows = rows.without(masked)
         mean, error, overall = require_elastic_line(rows, incident)
+    bank_faults = find_bank_faults(rows, overall, incident)
     of_banks = _bank_of_rows(rows, banks)
     fits, line = fit_banks(rows, of_banks, overall)
     reach = _REACH * line.width
@@ -225,7 +238,14 @@ def calibrate(
         kinds = {fault.kind for fault in faults if masked[fault.detector]}
         applied += tuple(sorted(kinds))
     function, advice = _resolution(measurement, calibrated, resolution, line)
-    warnings = [*warnings, *advice, *reversed_energies(measurement, rows, line)]
+    warnings = [
+        *_far_zero(line, incident, applied),
+        *_of_masked(rows, faults, masked),
+        *_of_bank_faults(measurement, bank_faults),
+        *warnings,
+        *advice,
+        *reversed_energies(measurement, rows, line),
+    ]
     for text in warnings:
         warn_user(text, MeasurementWarning)
     numbers = {
@@ -238,7 +258,9 @@ def calibrate(
     return Calibration(
         measurement=calibrated.replace(
             energy_resolution=function,
-            details=recorded(calibrated, applied, numbers),
+            details=recorded(
+                calibrated, applied, numbers, moduli.terms if moduli else (1.0, 0.0)
+            ),
         ),
         elastic=elastic_table(rows, of_banks, fits),
         elastic_line=line_table(rows, mean, error, overall),
@@ -248,6 +270,7 @@ def calibrate(
         ),
         holders=holder_table(found_holders),
         detectors=detector_table(rows, faults),
+        bank_faults=bank_table(bank_faults),
         streaks=streak_table(find_streaks(rows, mean, error, line)),
         q_fits=fit_table(moduli, story, k),
         q_reason="" if story is None else story.reason,
@@ -260,7 +283,7 @@ def calibrate(
 
 
 def _check_arguments(correct_q: str, resolution: Any) -> None:
-    if correct_q not in _ALLOWED:
+    if not isinstance(correct_q, str) or correct_q not in _ALLOWED:
         raise ValueError(
             f"correct_q must be one of {', '.join(_ALLOWED)}, got {correct_q!r}."
         )
@@ -287,6 +310,25 @@ def _is_width(value: Any) -> bool:
     return number and 0 < float(value) < np.inf
 
 
+def _far_zero(
+    line: ElasticFit, incident: float | None, applied: Sequence[str]
+) -> list[str]:
+    """Return a warning where another line may have been taken for the elastic one."""
+    least = line.width if incident is None else min(line.width, _FAR * incident)
+    if "energy_zero" not in applied or abs(line.zero) <= least:
+        return []
+    share = ""
+    if incident is not None:
+        share = f" and {100 * abs(line.zero) / incident:.2g} % of the incident energy"
+    return [
+        f"The elastic line is taken to be at {line.zero:.3g} meV, "
+        f"{abs(line.zero) / line.width:.2g} of its standard deviations{share} away "
+        "from zero, more than instruments usually are off: energies are moved by that. "
+        "It must be the elastic line, not another one that is higher: see elastic_line "
+        "of the result. If it is another, use the measurement as it was."
+    ]
+
+
 def _masked(
     rows: EnergyRows, faults: Sequence[DetectorFault], mask_noisy: bool
 ) -> NDArray[np.bool_]:
@@ -296,10 +338,55 @@ def _masked(
     return masked
 
 
+def _of_masked(
+    rows: EnergyRows, faults: Sequence[DetectorFault], masked: NDArray[np.bool_]
+) -> list[str]:
+    """Return a warning of rows that are masked since they count too little."""
+    dead = [
+        fault.detector
+        for fault in faults
+        if fault.kind == "dead" and masked[fault.detector]
+    ]
+    if not dead:
+        return []
+    listed = ", ".join(map(str, dead[:_LISTED])) + " ..." * (len(dead) > _LISTED)
+    return [
+        f"{len(dead)} of {len(rows.values)} detectors or angles count less than a "
+        f"tenth of their neighbours and are masked as dead: {listed}. See detectors of "
+        "the result."
+    ]
+
+
+def _of_bank_faults(measurement: Measurement, faults: Sequence[BankFault]) -> list[str]:
+    """Return a warning of banks that are a constant factor off their neighbours."""
+    if not faults:
+        return []
+    angles = [f"{each.low:.1f} to {each.high:.1f}" for each in faults]
+    told = "; ".join(
+        f"from {where} degrees, {with_error(each.ratio, each.ratio_std)} times"
+        for where, each in zip(angles, faults, strict=True)
+    )
+    how = "measured.replace(data=...) with NaN there"
+    if isinstance(measurement, DetectorMeasurement):
+        bank = " | ".join(
+            f"((angle > {each.low - 0.1:.1f}) & (angle < {each.high + 0.1:.1f}))"
+            for each in faults
+        )
+        how = (
+            "measured.replace(data=np.where(bank[:, None], np.nan, measured.data)) "
+            f"with angle = np.abs(measured.polar) and bank = {bank}"
+        )
+    return [
+        "Banks of detectors count a constant factor of what those beside them do: "
+        f"{told}, at all inelastic energies, which no sample does. Nothing of it is "
+        f"changed. Mask them, {how}, or divide intensities and errors by that factor."
+    ]
+
+
 def _bank_of_rows(rows: EnergyRows, banks: int | ArrayLike) -> NDArray[np.intp]:
     """Return the bank of each row, from 0 on; -1 where nothing was measured."""
     measured = np.isfinite(rows.values).any(axis=1) & np.isfinite(rows.q)
-    if np.ndim(banks):
+    if not isinstance(banks, str | Mapping) and np.ndim(banks):
         given = np.asarray(banks)
         if given.shape != (len(rows.values),) or given.dtype.kind not in "iu":
             raise ValueError(
@@ -309,7 +396,12 @@ def _bank_of_rows(rows: EnergyRows, banks: int | ArrayLike) -> NDArray[np.intp]:
         _, number = np.unique(given, return_inverse=True)
         number = number - len(np.unique(given[given < 0]))
         return np.where(measured & (given >= 0), number, -1)
-    n_banks = int(np.asarray(banks))
+    if isinstance(banks, bool | np.bool_) or not isinstance(banks, Integral):
+        raise ValueError(
+            "banks must be a whole number, or an integer for each of "
+            f"{len(rows.values)} rows, got {banks!r}."
+        )
+    n_banks = int(banks)
     if n_banks < 1:
         raise ValueError(f"banks must be at least 1, got {n_banks}.")
     of = np.full(len(rows.values), -1)
@@ -341,6 +433,11 @@ def _of_the_sample(
         "Check its lattice and incident_energy, and pass detectors, or bins narrower "
         "than the lines."
     )
+    if measurement.error is None:
+        few += (
+            " Pass errors as well, measurement.replace(error=...): without them only "
+            "lines that stand out of the scatter of rows are found."
+        )
     if len(lines) < 2:
         return None, None, None, 0.0, [few]
     reflections = powder_reflections(
@@ -383,6 +480,13 @@ def _of_the_sample(
 
 
 def _disagreement(found: Agreement) -> str:
+    if found.n_lines < FEWEST:
+        return (
+            f"{found.n_lines} Bragg lines are too few to tell whether the crystal is "
+            f"the sample, of which it explains {found.n_matched}: there must be "
+            f"{FEWEST}. |Q| is left as it is. Pass detectors, or bins narrower than "
+            "the lines, and a wide range of |Q|, or check incident_energy."
+        )
     return (
         f"The crystal explains {found.n_matched} of {found.n_lines} Bragg lines, "
         f"{found.n_strong_matched} of the {found.n_strong} strongest, which may be "
@@ -403,10 +507,16 @@ def _doubts(
     energy = ""
     if k is not None and incident is not None:
         energy = f" incident_energy were {incident / scale**2:.4g} meV, or as if"
-    lengths = ", ".join(f"{each / moduli.scale:.4f}" for each in cell_lengths(lattice))
+    lengths = ", ".join(f"{each / scale:.4f}" for each in cell_lengths(lattice))
+    beside = ""
+    if "offset" in moduli.model:
+        size, unit = moduli.terms[1], "1/Angstrom"
+        if k is not None:
+            size, unit = float(np.rad2deg(size)), "degrees of scattering angle"
+        beside = f" beside an offset of {size:+.2g} {unit}"
     return [
-        f"|Q| is wrong by {100 * (scale - 1):+.1f} %, more than instruments usually "
-        f"are, as if{energy} lattice parameters of the crystal were {lengths} "
+        f"|Q| is wrong by {100 * (scale - 1):+.1f} %{beside}, more than instruments "
+        f"usually are, as if{energy} lattice parameters of the crystal were {lengths} "
         "Angstrom: the lattice must be that measured at the temperature of the sample. "
         'Pass (lattice, positions, symbols) with it, or correct_q="none", or check '
         "incident_energy."

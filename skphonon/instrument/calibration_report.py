@@ -94,6 +94,11 @@ class Calibration:
         does not have.
     q_reason : str, default=""
         Why not all of the best is applied.
+    bank_faults : DataFrame with one row a bank, default=None
+        Banks of detectors beyond a gap that count a constant factor of those on its
+        other side at all inelastic energies: columns `low` and `high` (scattering
+        angles in degrees), `n_rows`, `ratio` and `ratio_std`. Nothing of them is
+        changed.
 
     See Also
     --------
@@ -141,6 +146,7 @@ class Calibration:
     lattice_parameters: tuple[float, ...] = ()
     q_fits: "pd.DataFrame | None" = None
     q_reason: str = ""
+    bank_faults: "pd.DataFrame | None" = None
 
     def nuisance(self, n_std: float = 3.0) -> dict[str, tuple[float, float]]:
         """Return the range of the lattice that Bragg lines leave, for an inverter.
@@ -197,9 +203,9 @@ def _of_the_elastic_line(found: Calibration) -> list[str]:
     n = max(2, _decimals(found.energy_zero_std))
     lines = [
         "Elastic line (meV): centre "
-        f"{_with_error(found.energy_zero, found.energy_zero_std)}, highest at "
+        f"{with_error(found.energy_zero, found.energy_zero_std)}, highest at "
         f"{found.elastic_maximum:.{n}f}, standard deviation "
-        f"{_with_error(found.energy_width, found.energy_width_std)}"
+        f"{with_error(found.energy_width, found.energy_width_std)}"
     ]
     if len(found.elastic) > 1 and len(seen):
         m = max(2, _decimals(found.energy_width_std))
@@ -220,7 +226,7 @@ def _of_moduli(found: Calibration) -> list[str]:
     used = sample[sample["used"]]
     lines.append(
         "  |Q| is too large by a factor, if nothing else is wrong: "
-        f"{_with_error(found.q_scale, found.q_scale_std)} ({len(used)} lines)"
+        f"{with_error(found.q_scale, found.q_scale_std)} ({len(used)} lines)"
     )
     lines += _of_fits(found)
     before, after = (
@@ -236,7 +242,7 @@ def _of_moduli(found: Calibration) -> list[str]:
     )
     lines.append(
         "  lattice_scale for fits: "
-        f"{_with_error(found.lattice_scale, found.lattice_scale_std)}"
+        f"{with_error(found.lattice_scale, found.lattice_scale_std)}"
     )
     return lines
 
@@ -255,9 +261,9 @@ def _of_fits(found: Calibration) -> list[str]:
             continue
         row, terms = fits.loc[name], []
         if row["scale_std"] > 0:
-            terms.append(f"a factor {_with_error(row['scale'], row['scale_std'])}")
+            terms.append(f"a factor {with_error(row['scale'], row['scale_std'])}")
         if row["offset_std"] > 0:
-            value = _with_error(row["offset"], row["offset_std"])
+            value = with_error(row["offset"], row["offset_std"])
             terms.append(f"an offset of {value} {unit}")
         text = " and ".join(terms) or "nothing beyond its error"
         if not taken and row.equals(fits.loc["best"]):
@@ -274,16 +280,16 @@ def _of_fits(found: Calibration) -> list[str]:
     if np.isfinite(found.incident_energy):
         wanted.append(
             "incident energy that these lines want: "
-            f"{_with_error(found.incident_energy, found.incident_energy_std)} meV"
+            f"{with_error(found.incident_energy, found.incident_energy_std)} meV"
         )
     if found.lattice_parameters:
         lengths = ", ".join(
-            _with_error(each / scale, each * std / scale**2)
+            with_error(each / scale, each * std / scale**2)
             for each in found.lattice_parameters
         )
         wanted.append(
             "a lattice parameter times "
-            f"{_with_error(1 / scale, std / scale**2)} ({lengths} Angstrom)"
+            f"{with_error(1 / scale, std / scale**2)} ({lengths} Angstrom)"
         )
     if wanted:
         given = ", with that offset" if best["offset_std"] > 0 else ""
@@ -298,7 +304,7 @@ def _of_holders(found: Calibration) -> list[str]:
         where = ", ".join(
             f"{x} at {q:.2f}" for x, q in zip(mine["hkl"], mine["q"], strict=True)
         )
-        value = _with_error(row.lattice_parameter, row.lattice_parameter_std)
+        value = with_error(row.lattice_parameter, row.lattice_parameter_std)
         text = f"  {row.name}, a = {value} Angstrom: {where} 1/Angstrom"
         if row.missing:
             text += f" (not seen: {row.missing})"
@@ -319,6 +325,13 @@ def _of_faults(found: Calibration) -> list[str]:
         lines.append(
             f"{str(kind).capitalize()} detectors: {numbers}{more} ({len(rows)})"
         )
+    if found.bank_faults is not None:
+        lines += [
+            f"Bank of {row.n_rows} detectors from {row.low:.1f} to {row.high:.1f} "
+            f"degrees counts {with_error(row.ratio, row.ratio_std)} times what those "
+            "beside it do, at all inelastic energies"
+            for row in found.bank_faults.itertuples()
+        ]
     lines += [
         f"Spurious line at {row.energy:.{max(1, _decimals(row.width))}f} meV, "
         f"{row.width:.2g} meV wide, "
@@ -328,7 +341,7 @@ def _of_faults(found: Calibration) -> list[str]:
     return lines
 
 
-def _with_error(value: float, std: float) -> str:
+def with_error(value: float, std: float) -> str:
     """Write a value with its error in the last digits, as 1.0028(2)."""
     if not (np.isfinite(std) and std > 0):
         return f"{value:.4g}"

@@ -142,7 +142,8 @@ def require_elastic_line(
     if not fit.seen:
         raise ValueError(
             f"An elastic line must stand out within {reach:.3g} meV of zero, found "
-            f"none in energies from {low:g} to {high:g} meV. Was it cut out, or "
+            f"none in energies from {low:g} to {high:g} meV"
+            f"{_why(rows, mean, fit, reach)} Was it cut out, or "
             f"subtracted with the empty can? {advice}"
         )
     short = [s for s, x in (("below", -low), ("above", high)) if x < 2 * fit.width]
@@ -153,6 +154,23 @@ def require_elastic_line(
             f"{low:g} to {high:g} meV. {advice}"
         )
     return mean, error, fit
+
+
+def _why(rows: EnergyRows, mean: Array, fit: ElasticFit, reach: float) -> str:
+    """Return what intensities say of a line that does not stand out."""
+    near = mean[np.isfinite(mean) & (np.abs(rows.energy) <= reach)]
+    if not len(near):
+        return ", as nothing was measured near zero."
+    if not near.max() > 0:
+        most = near.max() * rows.unit
+        return f", as no mean intensity there is positive: the largest is {most:.3g}."
+    if fit.width > 0 and np.isfinite(fit.area_std) and fit.area_std > 0:
+        return (
+            f". The highest there has {max(fit.area / fit.area_std, 0):.2g} of its "
+            f"standard errors, and must have {_SEEN:.0f}: are counts too few, or "
+            "errors too large?"
+        )
+    return "." if rows.error is not None else ", from intensities without errors."
 
 
 def fit_banks(

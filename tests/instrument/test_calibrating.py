@@ -1,5 +1,7 @@
 """Calibration by the elastic line: known faults found again, and real spectrometers."""
 
+from warnings import catch_warnings
+
 import numpy as np
 import pytest
 from calibration_files import NICKEL, bcc_lines, counted, fcc_lines
@@ -10,6 +12,7 @@ from skphonon.instrument import AngleGrid, DetectorMeasurement, MeasurementWarni
 from skphonon.instrument._crystals import cell_lengths
 from skphonon.instrument.calibrating import calibrate
 from skphonon.instrument.resolution import PolynomialResolution
+from skphonon.io import reduce_angles
 from skphonon.io.arrays import read_arrays, write_arrays
 
 PRIMITIVE = 1.76 * (np.ones((3, 3)) - np.eye(3))
@@ -41,6 +44,20 @@ def test_energy_zero_and_width_with_their_errors():
     for fit in fits[:3]:
         assert_allclose(fit.measurement.energy_edges[0], -20 - fit.energy_zero)
         assert_allclose(fit.elastic_maximum, 0.35, atol=0.3)
+
+
+def test_an_elastic_line_far_from_zero_is_doubted():
+    with pytest.warns(MeasurementWarning, match=r"at 6.01 meV, 5 of .* and 10 %"):
+        found = found_in(counted(zero=6.0), None)
+    assert_allclose(found.energy_zero, 6, atol=0.05)
+    measured = counted(zero=0.3)
+    energy = (measured.energy_edges[1:] + measured.energy_edges[:-1]) / 2
+    other = 2e4 * np.exp(-(((energy - 4) / 1.2) ** 2) / 2)
+    two = measured.replace(
+        data=measured.data + other, error=np.sqrt(measured.data + other + 1)
+    )
+    with pytest.warns(MeasurementWarning, match="not another one that is higher"):
+        found_in(two, None)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +168,8 @@ def test_without_a_crystal_lines_are_not_told_apart():
 
 def test_dead_and_noisy_detectors():
     measured = counted(dead=(20, 100, 101), noisy=(50, 210))
-    found = found_in(measured)
+    with pytest.warns(MeasurementWarning, match="3 of 420 .* as dead: 20, 100, 101. "):
+        found = found_in(measured)
     table = found.detectors
     assert list(table.query("kind == 'dead'")["detector"]) == [20, 100, 101]
     assert list(table.query("kind == 'noisy'")["detector"]) == [50, 210]
@@ -159,7 +177,8 @@ def test_dead_and_noisy_detectors():
     assert list(np.flatnonzero(dead)) == [20, 100, 101]
     assert np.isnan(found.measurement.error[dead]).all()
     assert "Dead detectors: 20, 100, 101 (3)" in str(found)
-    both = found_in(measured, mask_noisy=True)
+    with pytest.warns(MeasurementWarning, match="3 of 420 detectors"):
+        both = found_in(measured, mask_noisy=True)
     assert np.isnan(both.measurement.data[[50, 210]]).all()
     assert {"dead", "noisy"} <= {*both.applied}
 
@@ -167,6 +186,94 @@ def test_dead_and_noisy_detectors():
 @pytest.mark.parametrize("seed", range(5))
 def test_sound_detectors_are_left_alone(seed):
     assert len(found_in(counted(counts=8, seed=seed), None).detectors) == 0
+
+
+@pytest.mark.parametrize("errors", [False, True])
+@pytest.mark.parametrize("expected", [3, 10, 40])
+def test_rows_of_few_counts_are_not_dead(expected, errors):
+    """Of Poisson counts some rows have none by chance."""
+    energy, angles = np.arange(-10, 30, 0.5), np.arange(5.0, 130.0, 0.15)
+    shape = np.exp(-((energy / 1.2) ** 2) / 2) + 0.002
+    counts = np.random.default_rng(0).poisson(
+        expected * (shape / shape.sum())[:, None] * np.ones(len(angles))
+    )
+    counts[:, 400] = 0
+    grid = AngleGrid(energy, angles, incident_energy=60.0)
+    sigma = np.where(counts > 0, np.sqrt(counts), np.nan)
+    measured = Measurement(
+        grid.to_rows(0.3 * counts),
+        grid,
+        error=grid.to_rows(0.3 * sigma) if errors else None,
+        quantity="sqe",
+    )
+    if expected < 40:
+        assert len(found_in(measured, None).detectors) == 0
+    else:
+        with pytest.warns(MeasurementWarning, match="1 of 834 .* dead: 400"):
+            assert list(found_in(measured, None).detectors["detector"]) == [400]
+
+
+def in_banks(factors, growth=0.0, **settings):
+    """Detectors in banks of 15 degrees with gaps of 2, each times its factor."""
+    measured = counted(**settings)
+    banks = ((measured.polar - 8) / 15).astype(int)
+    kept = (measured.polar - 8) % 15 < 13
+    factor = np.take(factors, banks) * (measured.polar / 60) ** growth
+    factor = np.where(kept, factor, np.nan)[:, None]
+    return measured.replace(data=factor * measured.data, error=factor * measured.error)
+
+
+@pytest.mark.parametrize("counts", [400, 40])
+@pytest.mark.parametrize(
+    ("factors", "banks"),
+    [
+        ([1, 1, 1, 1, 1, 1, 1, 1, 0.65], [(128.0, 133.7, 0.65)]),
+        ([1, 1, 1, 1, 1.6, 1, 1, 1, 1], [(68.0, 80.9, 1.6)]),
+        ([1, 1, 1, 1, 1, 1, 0.5, 0.5, 1], [(98.0, 125.9, 0.5)]),
+    ],
+)
+def test_banks_that_are_a_constant_factor_off(factors, banks, counts):
+    measured = in_banks(factors, counts=counts)
+    with pytest.warns(MeasurementWarning, match="no sample does. Nothing") as caught:
+        found = found_in(measured)
+    table = found.bank_faults
+    assert_allclose(table[["low", "high"]], [b[:2] for b in banks], atol=0.2)
+    assert_allclose(table["ratio"], [b[2] for b in banks], rtol=0.15)
+    assert (abs(table["ratio"] - banks[0][2]) < 3 * table["ratio_std"]).all()
+    assert f"from {table['low'][0]:.1f} to {table['high'][0]:.1f} deg" in str(found)
+    assert not {"dead", "noisy"} & {*found.applied}
+    assert_array_equal(found.measurement.data, measured.data)
+    # what is advised, as it is written there
+    advised = str(caught[0].message)
+    names = {"np": np, "measured": measured}
+    names["angle"] = eval(advised.split("angle = ")[1].split(" and bank")[0], names)
+    bank = eval(advised.split("bank = ")[1].split(", or divide")[0], names)
+    measured_rows = np.isfinite(measured.data).any(axis=1)
+    assert (bank & measured_rows).sum() == table["n_rows"].sum()
+    masked = measured.replace(data=np.where(bank[:, None], np.nan, measured.data))
+    assert len(found_in(masked).bank_faults) == 0
+
+
+@pytest.mark.parametrize("growth", [0.0, -1.0, 2.0])
+@pytest.mark.parametrize("counts", [400, 8])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sound_banks_are_left_alone(growth, counts, seed):
+    measured = in_banks(np.ones(9), growth, counts=counts, seed=seed)
+    assert len(found_in(measured, None).bank_faults) == 0
+    measured = measured.replace(error=None)
+    assert len(found_in(measured, None).bank_faults) == 0
+
+
+def test_the_last_bank_of_silicon_on_mari(data_folder):
+    from skphonon import read
+
+    with pytest.warns(MeasurementWarning, match=r"from 120.9 to 134.1 degrees, 0.63"):
+        found = found_in(read(data_folder / "mari" / "silicon_Ei80_300K.nxspe"), None)
+    assert list(found.bank_faults["n_rows"]) == [32]
+    with catch_warnings(record=True):
+        aluminium = found_in(read(data_folder / "mari" / "aluminium_Ei60.nxspe"), None)
+    assert len(aluminium.bank_faults) == 0
+    assert "Bank of" not in str(aluminium)
 
 
 def test_spurious_lines():
@@ -192,7 +299,10 @@ def test_banks():
     assert found.energy_zero_std > 0.2  # but the zero is not known
     assert list(found.elastic["n_rows"]) == [(given == 3).sum(), half.sum()]
     assert len(found_in(moved, None, banks=5).elastic) == 5
-    for wrong in (0, np.zeros(3, int), np.zeros(len(given))):
+    for wrong in (
+        *(0, np.zeros(3, int), np.zeros(len(given))),
+        *("x", None, np.nan, 2.5, True, {"a": 1}),
+    ):
         with pytest.raises(ValueError, match="banks must be"):
             found_in(moved, banks=wrong)
 
@@ -226,8 +336,8 @@ def test_bins_of_angles():
     measured = Measurement(
         grid.to_rows(run.data.T), grid, error=grid.to_rows(run.error.T)
     )
-    found = found_in(measured)
-    by_detector = found_in(run)
+    with pytest.warns(MeasurementWarning, match="1 of 420 detectors"):
+        found, by_detector = found_in(measured), found_in(run)
     assert_allclose(found.q_scale, by_detector.q_scale, atol=1e-5)
     assert_allclose(found.measurement.grid.incident_energy, 60 / 1.0045**2, rtol=2e-4)
     assert found.measurement.incident_energy == found.measurement.grid.incident_energy
@@ -275,6 +385,32 @@ def test_without_errors():
     assert_allclose(found.energy_zero, 0.35, atol=0.02)
     assert_allclose(found.q_scale, 1.0045, atol=1e-4)
     assert found.measurement.error is None
+
+
+def test_lines_that_noise_hides_ask_for_errors():
+    measured = counted(lines=([], []), counts=3)
+    with pytest.warns(MeasurementWarning, match="Less than two") as caught:
+        found_in(measured)
+    assert "Pass errors" not in str(caught[0].message)
+    with pytest.warns(MeasurementWarning, match="Pass errors as well"):
+        found_in(measured.replace(error=None))
+
+
+def test_two_lines_are_too_few_to_tell():
+    q, n = fcc_lines(3.52, 10.0)
+    measured = counted(lines=(q[:2], n[:2]))
+    with pytest.warns(MeasurementWarning, match="^2 Bragg lines are too few to tell"):
+        found_in(measured)
+
+
+def test_a_doubtful_factor_names_the_offset_beside_it():
+    measured = counted(true_energy=60 / 1.008**2, offset=-0.3)
+    with pytest.warns(MeasurementWarning, match=r"wrong by \+0.8 % beside") as caught:
+        found = found_in(measured)
+    text = str(caught[0].message)
+    assert "beside an offset of -0.3 degrees of scattering angle, more than" in text
+    assert f"lattice parameters of the crystal were {3.52 / 1.008:.4f}"[:-1] in text
+    assert {"incident_energy", "two_theta"} <= {*found.applied}
 
 
 def test_crystals_in_any_form():
@@ -332,6 +468,14 @@ def test_resolution_of_the_instrument():
             counted(counts=0.001),
             r"elastic line must stand out .* subtracted .* reduce_p",
         ),
+        (
+            counted(counts=0.02),
+            r"must have 5: are counts too few",
+        ),
+        (
+            (run := counted()).replace(data=-run.data - 1),
+            r"as no mean intensity there is positive: the largest is -1.68. Was",
+        ),
         (counted(edges=np.arange(-1, 48, 0.5)), "end too soon below zero: -1 to 47.5"),
         (counted().replace(quantity="chi"), "chi'' vanishes at zero energy"),
     ],
@@ -345,6 +489,9 @@ def test_other_mistakes():
     measured = counted()
     with pytest.raises(ValueError, match="correct_q must be one of auto, scale"):
         calibrate(measured, correct_q="yes")
+    for wrong in (["scale"], None, {}):
+        with pytest.raises(ValueError, match="correct_q must be one of auto, scale"):
+            calibrate(measured, correct_q=wrong)
     with pytest.raises(ValueError, match="resolution must be one of constant"):
         calibrate(measured, resolution="narrow")
     grid = SpectrumGrid(np.arange(-5, 9, 0.5), np.arange(1.0, 3, 0.1))
@@ -534,6 +681,57 @@ def test_the_measurement_records_its_calibration(tmp_path):
     assert dict(read) == dict(spectrum.details["calibration"])
 
 
+@pytest.mark.parametrize("layout", ["detectors", "angles", "moduli"])
+def test_records_of_two_calibrations_compose(layout):
+    """What was applied in all takes the first axes to the last."""
+    measured = counted(zero=0.3, true_energy=60 / 1.004**2, offset=-0.15)
+    if layout == "angles":
+        measured = reduce_angles(measured)
+    elif layout == "moduli":
+        grid = SpectrumGrid(np.arange(-15, 40, 0.5), np.arange(1.0, 9.6, 0.02))
+        measured = reduce_powder(measured, grid)
+    first = found_in(measured, correct_q="scale").measurement
+    # errors of the first, which leaves an offset, would forbid the second
+    half = {**first.details["calibration"], "q_scale_std": 1e-5}
+    first = first.replace(details={**first.details, "calibration": half})
+    second = found_in(first).measurement
+    record = second.details["calibration"]
+    names = {*record["applied"].split(", ")}
+    if layout == "moduli":
+        assert names == {"energy_zero", "q_scale", "q_offset"}
+        assert_allclose(
+            second.grid.q,
+            (measured.grid.q - record["q_offset"]) / record["q_scale"],
+            atol=1e-9,
+        )
+        moved = measured.grid.energy - second.grid.energy
+    else:
+        assert names == {"energy_zero", "incident_energy", "two_theta"}
+        energy = measured.incident_energy / record["q_scale"] ** 2
+        assert_allclose(second.incident_energy, energy, rtol=1e-9)
+        assert_allclose(record["q_scale"], 1.004, atol=2e-4)
+        assert_allclose(record["q_offset"], -0.15, atol=0.02)
+        old, new = (
+            x.polar if layout == "detectors" else x.grid.two_theta
+            for x in (measured, second)
+        )
+        assert_allclose(old - new, record["q_offset"], atol=1e-9)
+        moved = record["energy_zero"]
+    assert_allclose(moved, record["energy_zero"], atol=1e-9)
+
+
+def test_what_was_calibrated_is_not_corrected_by_less_than_its_errors():
+    measured = counted(true_energy=60 / 1.004**2)
+    known = {"q_scale_std": 0.003, "applied": "nothing"}
+    found = found_in(measured.replace(details={"calibration": known}))
+    assert "incident_energy" not in found.applied
+    assert "was calibrated before" in found.q_reason
+    assert "is left as it is: it was calibrated before" in str(found)
+    known["q_scale_std"] = 0.001
+    found = found_in(measured.replace(details={"calibration": known}))
+    assert "incident_energy" in found.applied
+
+
 def test_micro_electronvolts_keep_their_digits():
     energy, q = np.arange(-0.02, 0.06, 0.0005), np.arange(0.3, 1.8, 0.05)
     line = np.exp(-(((energy - 0.0013) / 0.002) ** 2) / 2)[:, None] * np.ones(len(q))
@@ -637,6 +835,7 @@ def test_no_correction_moves_lines_away(data_folder, monkeypatch):
     assert "\n  or a lattice" not in text
 
 
+@pytest.mark.filterwarnings("ignore:Banks of detectors count")
 def test_silicon_on_mari(data_folder):
     from skphonon import read_nxspe
 
@@ -659,6 +858,7 @@ def test_silicon_on_mari(data_folder):
     ("incident", "a"), [(None, 3.0), (100.0, 5.431), (60.0, 5.431), (71.5, 5.431)]
 )
 @pytest.mark.filterwarnings("ignore:Energy transfers must be below")
+@pytest.mark.filterwarnings("ignore:Banks of detectors count")
 def test_silicon_taken_for_another_crystal(data_folder, incident, a):
     from skphonon import read_nxspe
 
@@ -697,6 +897,7 @@ def test_aluminium_on_mari(data_folder):
     assert len(found.holders) == 0
 
 
+@pytest.mark.filterwarnings("ignore:Banks of detectors count")
 def test_silicon_is_not_taken_for_a_holder(data_folder):
     from skphonon import read_nxspe
 
@@ -704,6 +905,7 @@ def test_silicon_is_not_taken_for_a_holder(data_folder):
     assert list(found_in(measured, None).holders["name"]) == ["aluminium"]
 
 
+@pytest.mark.filterwarnings("ignore:Banks of detectors count")
 def test_two_samples_tell_the_same_of_mari(data_folder):
     """Silicon and aluminium, at two incident energies: the same angles are wrong."""
     from skphonon import read_nxspe
@@ -724,7 +926,8 @@ def test_two_samples_tell_the_same_of_mari(data_folder):
 def test_the_unit_of_intensities_does_not_matter(unit):
     measured = counted(zero=0.3, can=fcc_lines(4.05, 10.0), dead=(20,))
     scaled = measured.replace(data=unit * measured.data, error=unit * measured.error)
-    found, other = found_in(measured), found_in(scaled)
+    with pytest.warns(MeasurementWarning, match="dead: 20"):
+        found, other = found_in(measured), found_in(scaled)
     assert_allclose(other.energy_zero, found.energy_zero)
     assert_allclose(other.q_scale, found.q_scale, rtol=1e-7)
     assert list(other.reflections["phase"]) == list(found.reflections["phase"])
