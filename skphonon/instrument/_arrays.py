@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skphonon._numbers import numbers_of
 from skphonon._warnings import warn_user
 from skphonon.instrument._advice import MeasurementWarning
-from skphonon.instrument._conditions import MARK, is_marked, numbers_of
+from skphonon.instrument._conditions import MARK, is_marked
 from skphonon.instrument.angle_grid import AngleGrid
 from skphonon.instrument.grid import PathGrid, SpectrumGrid
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skphonon._numbers import numbers_of, unmasked
 from skphonon._versioned import read_only
 
 if TYPE_CHECKING:
@@ -24,44 +25,6 @@ _QUANTITIES = ("sqe", "chi")
 def is_marked(values: Array) -> NDArray[np.bool_]:
     """Tell which values are the mark of what was not measured, also as float32."""
     return np.abs(values - MARK) <= 1e-6 * abs(MARK)
-
-
-def numbers_of(values: Any, name: str) -> Array:
-    """Return real numbers as float64, NaN where they are masked or missing.
-
-    A ValueError says what else they are: texts, times, lists of unequal lengths.
-    """
-    if hasattr(values, "requires_grad"):  # a tensor of torch
-        values = values.detach().cpu()
-    values = _unmasked(values)
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind in "cMmV" or isinstance(values, Mapping):
-            raise TypeError(f"{type(values).__name__} of type {array.dtype}")
-        if array.dtype == object:
-            from pandas import isna
-
-            array = np.where(isna(array), np.nan, array)
-        return array.astype(float, copy=False)
-    except (TypeError, ValueError, OverflowError) as error:
-        what = str(error).partition(". ")[0].rstrip(".")
-        raise ValueError(
-            f"{name} must be real numbers in lists of equal lengths or an array, got "
-            f"something else ({what})."
-        ) from error
-
-
-def _unmasked(values: Any) -> Any:
-    """Return values that are NaN where they were masked, also in a list."""
-    if isinstance(values, np.ma.MaskedArray):
-        if values.dtype.kind in "biuf" and np.ma.is_masked(values):
-            return np.ma.filled(values.astype(float), np.nan)
-        return values.filled() if np.ma.is_masked(values) else values.data
-    if type(values) in (list, tuple) and any(
-        isinstance(each, list | tuple | np.ma.MaskedArray) for each in values
-    ):
-        return [_unmasked(each) for each in values]
-    return values
 
 
 def rows_of(values: ArrayLike, name: str) -> Array:
@@ -122,7 +85,7 @@ def frozen(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(map(frozen, value))
     if isinstance(value, np.ndarray) and value.dtype != object:
-        return read_only(_unmasked(value), None)
+        return read_only(unmasked(value), None)
     return value
 
 

@@ -5,9 +5,9 @@ from dataclasses import KW_ONLY
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skphonon._numbers import numbers_of
 from skphonon._versioned import immutable, read_only
 from skphonon._warnings import warn_user
-from skphonon.instrument._conditions import numbers_of
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 
 __all__ = ["DetectorMeasurement"]

@@ -122,7 +122,7 @@ def minimise(problem, start, task):
 
 
 def _beside_prior(problem, x, given, share, errors_given):
-    """Return a problem with first weights: for want of noise, of a start's residuals."""
+    """Return a problem with first weights, for want of noise of the residuals."""
     if errors_given:
         return problem.reweighted(given * np.sqrt(share), share)
     residual = problem(x).residual * problem.unit / problem.weight

@@ -203,7 +203,7 @@ def candidates_about(first, number, task, model, seed, prior=None):
     else:
         rows[1:, :n] = prior[0] + normal @ np.linalg.cholesky(prior[1]).T
     rows = rows.clip(*task.bounds)
-    sample = getattr(next(iter(model)), "simulator", None)
+    sample: Any = getattr(next(iter(model)), "simulator", None)
     if prior is not None and hasattr(sample, "is_stable"):
         stable = np.asarray(sample.is_stable(rows[:, :n]))
         stable[0] = True

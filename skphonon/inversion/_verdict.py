@@ -1,5 +1,6 @@
 """What is wrong with a fit: a short list of findings, with figures and causes."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,8 @@ from scipy.stats import chi2
 
 from skphonon.inversion._errors import correlation_lengths
 from skphonon.inversion._goodness import are_misfits
+from skphonon.inversion._mode_energies import energies_with_std
+from skphonon.physics.zone import ZoneMesh, resolving_points
 
 __all__ = ["Finding", "Verdict", "judge"]
 
@@ -68,6 +71,12 @@ class Finding(NamedTuple):
         In a sentence.
     cause : str
         The likeliest, and what to do.
+
+    Examples
+    --------
+    >>> from skphonon.inversion import Finding
+    >>> Finding("lattice", 0.02, "It is 2 % off.").about
+    'lattice'
     """
 
     about: str
@@ -76,18 +85,41 @@ class Finding(NamedTuple):
     cause: str = ""
 
 
-class Verdict(tuple[Finding, ...]):
-    """Findings of a fit, the gravest first; empty where nothing was found."""
+class Verdict(Sequence):
+    """Findings of a fit, the gravest first; empty where nothing was found.
 
-    __slots__ = ()
+    Parameters
+    ----------
+    findings : sequence of Finding
+        What was found.
+
+    Examples
+    --------
+    >>> from skphonon.inversion import Finding, Verdict
+    >>> Verdict([]).sound
+    True
+    >>> Verdict([Finding("lattice", 0.02, "It is 2 % off.", "Give the measured one.")])
+    lattice: It is 2 % off. Give the measured one.
+    """
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self._findings = tuple(findings)
 
     @property
     def sound(self) -> bool:
         """Whether nothing was found."""
-        return not self
+        return not self._findings
+
+    def __getitem__(self, number: Any) -> Any:
+        """Return a finding, or several."""
+        return self._findings[number]
+
+    def __len__(self) -> int:
+        """Return the number of findings."""
+        return len(self._findings)
 
     def __str__(self) -> str:
-        if not self:
+        if self.sound:
             return "Nothing was found that speaks against this fit."
         return "\n".join(
             f"{each.about}: {each.text}" + (f" {each.cause}" if each.cause else "")
@@ -224,28 +256,14 @@ def _prior(fit, found, cause):
 
 def _energies_outside(fit, mean, covariance):
     """Return the share of energies outside the band of the prior."""
-    from skphonon.inversion.fit import SpectrumFit
-    from skphonon.physics.zone import ZoneMesh, resolving_points
-
-    if not hasattr(fit.model, "frequencies"):
+    model = fit.model
+    if not hasattr(model, "frequencies"):
         return 0.0
-    points = resolving_points(fit.model, ZoneMesh(_POINTS)).wavevectors
-    reduced = points @ np.linalg.inv(fit.model.reciprocal_lattice())
-    before = SpectrumFit(
-        fit.parameter_names,
-        mean,
-        covariance,
-        start=mean,
-        nuisance=fit.nuisance,
-        at_bound=fit.at_bound,
-        spectrum=fit.spectrum,
-        residual=fit.residual,
-        figures=fit.figures,
-        simulator=fit.simulator,
-    )
-    known, now = before.energies(reduced), fit.energies(reduced)
-    width = np.hypot(known["std"], now["std"])
-    return float((np.abs(now["energy"] - known["energy"]) > _FAR * width).mean())
+    points = resolving_points(model, ZoneMesh(_POINTS)).wavevectors
+    reduced = points @ np.linalg.inv(model.reciprocal_lattice())
+    known, known_std = energies_with_std(model, mean, covariance, reduced)
+    now, std = energies_with_std(model, fit.parameters, fit.covariance, reduced)
+    return float((np.abs(now - known) > _FAR * np.hypot(std, known_std)).mean())
 
 
 def _bounds(fit, found):

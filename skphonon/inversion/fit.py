@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from skphonon._validation import parameter_rows
 from skphonon.instrument import Measurement
+from skphonon.inversion._mode_energies import energies_with_std
 
 if TYPE_CHECKING:
     from skphonon.instrument.maps import SpectrumMapDisplay
@@ -19,10 +19,7 @@ __all__ = ["SpectrumFit", "fits_of"]
 
 Array = NDArray[np.float64]
 
-_STEP = 1e-4  # of the scale of a parameter, in derivatives of energies
 _TOLD = 0.5  # correlations from which on a report tells them
-_MOST_TOLD = 20
-_ENERGY = 0.05  # meV: modes that are closer have one energy
 
 
 class SpectrumFit:
@@ -77,6 +74,25 @@ class SpectrumFit:
         What is not in the model and would lower the misfit, from the score of its
         derivatives: `gain` in chi^2, `share` of what noise does not explain, estimated
         `step` and its `std` where it is one number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import LeastSquaresInverter, PowderSimulator, SpectrumGrid
+    >>> from skphonon import load_aluminium_model
+    >>> grid = SpectrumGrid(np.arange(10, 42, 2.0), np.arange(2, 8, 0.5))
+    >>> simulator = PowderSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.5, mesh=6
+    ... )
+    >>> X = simulator.simulate([1.03 * simulator.reference])
+    >>> X += 0.02 * np.nanstd(X) * np.random.default_rng(0).normal(size=X.shape)
+    >>> inverter = LeastSquaresInverter(simulator, n_candidates=1).fit(X)
+    >>> _ = inverter.predict(X)
+    >>> (fit,) = inverter.fits_
+    >>> fit.energies([[0.5, 0.5, 0.0]]).round(1)["energy"].tolist()  # X point
+    [23.0, 23.0, 41.2]
+    >>> fit.verdict_
+    Nothing was found that speaks against this fit.
     """
 
     def __init__(
@@ -234,8 +250,9 @@ class SpectrumFit:
             shape.
         """
         points = np.atleast_2d(np.asarray(qpoints, dtype=float))
-        energies, slopes = self._with_slopes(points)
-        std = np.sqrt(np.einsum("pmi,ij,pmj->pm", slopes, self.covariance, slopes))
+        energies, std = energies_with_std(
+            self._crystal(), self.parameters, self.covariance, points
+        )
         frame = pd.DataFrame(
             np.repeat(points, energies.shape[1], axis=0), columns=["q1", "q2", "q3"]
         )
@@ -314,23 +331,6 @@ class SpectrumFit:
                 f"{type(self.simulator).__name__}."
             )
         return self.model
-
-    def _with_slopes(self, points: Array) -> tuple[Array, Array]:
-        """Return energies (n_points, n_modes), and slopes with one axis more."""
-        model, names = self._crystal(), self.parameter_names
-        best = parameter_rows(self.parameters, names)
-        scales = np.maximum(np.abs(self.parameters), np.nan_to_num(self.std))
-        steps = np.diag(_STEP * np.where(scales > 0, scales, 1.0))
-        rows = np.concatenate([best, best + steps, best - steps])
-        found = np.sort(model.frequencies(rows, points), axis=2)
-        energies, (up, down) = found[0], np.split(found[1:], 2)
-        slopes = (up - down) / (2 * np.diag(steps)[:, None, None])
-        slopes = np.moveaxis(slopes, 0, 2)
-        for energy, slope in zip(energies, slopes, strict=True):
-            cuts = np.flatnonzero(np.diff(energy) > _ENERGY) + 1
-            for modes in np.split(np.arange(len(energy)), cuts):
-                slope[modes] = slope[modes].mean(axis=0)
-        return energies, slopes
 
     def _kind(self, name: str) -> str:
         if name.partition(" (")[0] in getattr(self.simulator, "nuisance_names", ()):

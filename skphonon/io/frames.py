@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from skphonon._numbers import numbers_of
 from skphonon._warnings import warn_user
 from skphonon.instrument import AngleGrid, CrystalGrid, SpectrumGrid
-from skphonon.instrument._conditions import numbers_of
 from skphonon.instrument.measurement import (
     Measurement,
     MeasurementWarning,

@@ -1,0 +1,36 @@
+"""Phonon energies of fitted constants, with their errors."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["energies_with_std"]
+
+Array = NDArray[np.float64]
+
+_STEP = 1e-4  # of the scale of a parameter, in derivatives of energies
+_ALIKE = 0.05  # meV: modes that are closer have one energy
+
+
+def energies_with_std(
+    model: Any, parameters: Array, covariance: Array, points: Array
+) -> tuple[Array, Array]:
+    """Return energies and standard deviations (n_points, n_modes), to first order.
+
+    Modes of one energy share the standard deviation of their mean.
+    """
+    std = np.sqrt(np.diag(covariance))
+    scales = np.maximum(np.abs(parameters), np.where(np.isfinite(std), std, 0.0))
+    steps = np.diag(_STEP * np.where(scales > 0, scales, 1.0))
+    rows = np.concatenate([parameters[None], parameters + steps, parameters - steps])
+    found = np.sort(model.frequencies(rows, points), axis=2)
+    energies, (up, down) = found[0], np.split(found[1:], 2)
+    slopes = np.moveaxis((up - down) / (2 * np.diag(steps)[:, None, None]), 0, 2)
+    for energy, slope in zip(energies, slopes, strict=True):
+        cuts = np.flatnonzero(np.diff(energy) > _ALIKE) + 1
+        for modes in np.split(np.arange(len(energy)), cuts):
+            slope[modes] = slope[modes].mean(axis=0)
+    with np.errstate(invalid="ignore"):  # infinite errors of what nothing determines
+        square = np.einsum("pmi,ij,pmj->pm", slopes, covariance, slopes)
+    return energies, np.sqrt(square)
