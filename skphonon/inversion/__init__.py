@@ -10,6 +10,7 @@ from skphonon.inversion._goodness import (
     MisfitWarning,
 )
 from skphonon.inversion._verdict import Finding, Verdict
+from skphonon.inversion.comparing import average_energies, compare_fits
 from skphonon.inversion.fit import SpectrumFit
 from skphonon.inversion.least_squares import LeastSquaresInverter
 from skphonon.inversion.nelder_mead import NelderMeadInverter
@@ -42,5 +43,7 @@ __all__ = [
     "SoundVelocities",
     "SpectrumFit",
     "Verdict",
+    "average_energies",
+    "compare_fits",
     "fit_observables",
 ]
