@@ -6,10 +6,11 @@ normal prior of covariance P and a likelihood that is normal about the optimum,
 .. math:: \ln Z = -\tfrac12 \left[\frac{s\,r^T r}{\sigma^2}
           + (x - m)^T P^{-1} (x - m) + \ln\frac{\det P}{\det C}\right] + \ldots
 
-(D. J. C. MacKay, Neural Computation 4, 415 (1992), doi:10.1162/neco.1992.4.3.415),
-with residuals r, the covariance C of the parameters and terms that all models share. Noise
-:math:`\sigma` is that of the best fit, and of pixels whose residuals are alike the share
-s counts: beside such residuals evidence would else favour whatever fits their ripples.
+(D. J. C. MacKay, Neural Computation 4, 415 (1992),
+doi:10.1162/neco.1992.4.3.415), with residuals r, the covariance C of the parameters
+and terms that all models share. Noise :math:`\sigma` is that of the best fit, and of
+pixels whose residuals are alike the share s counts: beside such residuals evidence would
+else favour whatever fits their ripples.
 """
 
 from collections.abc import Mapping
@@ -137,6 +138,24 @@ def average_energies(
     ------
     ValueError
         As from :func:`compare_fits`, or if crystals have different numbers of modes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import LeastSquaresInverter, PowderSimulator, SpectrumGrid
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import average_energies
+    >>> from skphonon.physics import ShellPrior
+    >>> model = load_aluminium_model()
+    >>> grid = SpectrumGrid(np.arange(10, 42, 2.0), np.arange(2, 8, 0.5))
+    >>> simulator = PowderSimulator(model, grid, energy_resolution=1.5, mesh=6)
+    >>> X = simulator.simulate([model.reference])
+    >>> X += 0.05 * np.nanstd(X) * np.random.default_rng(0).normal(size=X.shape)
+    >>> inverter = LeastSquaresInverter(simulator, prior=ShellPrior(model)).fit(X)
+    >>> _ = inverter.predict(X)
+    >>> table = average_energies({"2 shells": inverter.fits_[0]}, [[0.5, 0.5, 0.0]])
+    >>> table["between"].tolist()
+    [0.0, 0.0, 0.0]
     """
     weights = compare_fits(fits)["probability"]
     tables = {name: fit.energies(qpoints) for name, fit in fits.items()}
