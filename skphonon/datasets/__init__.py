@@ -10,6 +10,7 @@ from skphonon.datasets._aluminium import (
 from skphonon.datasets._crystal import make_crystal_spectra
 from skphonon.datasets._force_fields import sample_force_constants
 from skphonon.datasets._la2nio4 import fetch_la2nio4, load_la2nio4_model
+from skphonon.datasets._silicon import fetch_silicon_mari
 from skphonon.datasets._store import PowderSpectraStore, open_powder_spectra
 from skphonon.datasets._store_writing import write_powder_spectra
 from skphonon.datasets._synthetic import make_powder_spectra
@@ -20,6 +21,7 @@ __all__ = [
     "bvk_from_label",
     "fetch_aluminium_arcs",
     "fetch_la2nio4",
+    "fetch_silicon_mari",
     "load_aluminium_model",
     "load_la2nio4_model",
     "make_crystal_spectra",

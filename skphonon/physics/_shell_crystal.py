@@ -72,7 +72,7 @@ class ShellCrystal(HarmonicCrystal):
         :meth:`to_phonopy` cannot store their constants there.
 
         The lattice stays too. That of a calculation is often 0.5 to 1 % off the
-        measured one, and |Q| of all lines with it: take
+        measured one, and :math:`|Q|` of all lines with it: take
         ``model.replace(lattice=...)`` where it is known.
 
         Parameters
