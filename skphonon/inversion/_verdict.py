@@ -268,7 +268,8 @@ def _energies_outside(fit, mean, covariance):
 
 def _bounds(fit, found):
     there = fit.at_bound[fit.at_bound != 0]
-    names = [name for name in there.index if name != "lattice_scale"]
+    told = {each.about for each in found}
+    names = [n for n in there.index if n != "lattice_scale" or "lattice" not in told]
     if names:
         text = f"Ended at a bound: {', '.join(names)}."
         cause = (
@@ -278,18 +279,18 @@ def _bounds(fit, found):
 
 
 def _choices(fit, found):
-    if fit.choices is None:
+    if fit.choices is None or not np.any(fit.of_choices):
         return
-    moved = fit.choices.abs().max(axis=1)
-    worst = moved[moved > _MOVED]
-    if len(worst):
-        name = worst.idxmax()
-        text = (
-            f"With the {name} a parameter moves by {worst.max():.2g} of its standard "
-            "deviations without that."
-            if "left out" in name
-            else f"{name.capitalize()} would move a parameter by {worst.max():.2g} of "
-            "its standard deviations without that."
-        )
-        cause = "It is in the error bars now; look at the residuals there."
-        found.append(Finding("choices", float(worst.max()), text, cause))
+    n = len(fit.parameter_names)
+    moved = fit.choices.iloc[:, :n].abs()
+    if not moved.size or moved.to_numpy().max() <= _MOVED:
+        return
+    row, column = np.unravel_index(moved.to_numpy().argmax(), moved.shape)
+    choice, name = str(moved.index[row]), fit.parameter_names[column]
+    figure = float(moved.to_numpy().max())
+    how = f"With the {choice}" if "left out" in choice else f"With {choice}"
+    text = f"{how}, {name} would move by {figure:.2g} standard deviations of the residuals."
+    cause = (
+        "Error bars hold what of it is more than noise; look at the residuals there."
+    )
+    found.append(Finding("choices", figure, text, cause))

@@ -9,8 +9,8 @@ normal prior of covariance P and a likelihood that is normal about the optimum,
 (D. J. C. MacKay, Neural Computation 4, 415 (1992),
 doi:10.1162/neco.1992.4.3.415), with residuals r, the covariance C of the parameters
 and terms that all models share. Noise :math:`\sigma` is that of the best fit, and of
-pixels whose residuals are alike the share s counts: beside such residuals evidence would
-else favour whatever fits their ripples.
+pixels whose residuals are alike the share s counts: beside such residuals evidence
+would else favour whatever fits their ripples.
 """
 
 from collections.abc import Mapping
