@@ -289,7 +289,7 @@ def _choices(fit, found):
     choice, name = str(moved.index[row]), fit.parameter_names[column]
     figure = float(moved.to_numpy().max())
     how = f"With the {choice}" if "left out" in choice else f"With {choice}"
-    text = f"{how}, {name} would move by {figure:.2g} standard deviations of the residuals."
+    text = f"{how}, {name} would move by {figure:.2g} of its standard deviations."
     cause = (
         "Error bars hold what of it is more than noise; look at the residuals there."
     )
