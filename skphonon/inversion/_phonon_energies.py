@@ -87,6 +87,7 @@ class PhononEnergies(Observable):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from skphonon import load_aluminium_model
     >>> from skphonon.inversion import PhononEnergies
     >>> model = load_aluminium_model()
