@@ -57,6 +57,7 @@ def summary(results, names, nuisances, parts, contributions, spread):
         mesh_bias=np.stack([r.mesh_bias[:n] for r in results]),
         identifiable=[directions_of(c, names, spread) for c in covariance],
         choices=[r.get("choices") for r in results],
+        others=[np.array([x[:n] for x in r.get("others", [])]) for r in results],
         of_choices=[_first(r.get("of_choices"), n) for r in results],
         loss=np.array([r.loss for r in results]),
         n_iter=np.array([r.nit for r in results]),

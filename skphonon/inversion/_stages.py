@@ -24,6 +24,8 @@ SMALL_BIAS = 0.2
 _CHEAPER = 4  # times fewer points of a coarse mesh that is worth a search of its own
 _ROUGH = 1e-3  # tolerance of a search on coarse meshes
 _ALIKE = 0.1  # steps between ends of searches that are one
+_AS_LIKELY = 9.0  # of minus twice the log likelihood: an end that may be the truth
+_FAR = 3.0  # standard deviations between answers that are two
 _HOPELESS = 1.3  # times the squares left by another end on the coarse mesh
 _SMALL_BESIDE = 0.5  # bars by which a mesh may move a nuisance
 _TIGHTENED = 4  # times at most
@@ -48,7 +50,11 @@ def best_fit(search, starts, task, model, bars):
         result.level = level
         last.append(_after(end, result))
     found = best_of(last)
-    return _tightened(search, found, task, model, bars)
+    others = [each for each in last if each is not found and np.isfinite(each.fun)]
+    others = [each.x for each in others if each.fun < found.fun + _AS_LIKELY]
+    found = _tightened(search, found, task, model, bars)
+    found.others = _apart(found, others)
+    return found
 
 
 def _rough_ends(search, starts, task, model):
@@ -73,6 +79,15 @@ def _rough_ends(search, starts, task, model):
         else:
             _after(end, kept[0])
     return kept
+
+
+def _apart(found, others):
+    """Return other ends that are further off than errors tell."""
+    std = np.sqrt(np.diag(found.covariance)) if np.isfinite(found.fun) else None
+    if std is None:
+        return []
+    known = np.isfinite(std) & (std > 0)
+    return [x for x in others if (np.abs(x - found.x) > _FAR * std)[known].any()]
 
 
 def _left(end):

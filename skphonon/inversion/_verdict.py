@@ -63,8 +63,8 @@ class Finding(NamedTuple):
     Parameters
     ----------
     about : str
-        In a word: "misfit", "lattice", "prior", "energies", "displacement", "bound",
-        "background", "choices", "convergence".
+        In a word: "answers", "misfit", "lattice", "prior", "energies", "displacement",
+        "bound", "background", "choices", "convergence".
     figure : float
         How far.
     text : str
@@ -150,6 +150,14 @@ def judge(fit: Any) -> Verdict:
             advice = "Name what it stands for, by contributions, as far as it is known."
             found.append(Finding("background", float(share), text, advice))
     _choices(fit, found)
+    if len(fit.others):
+        off = np.abs(fit.others - fit.parameters) / np.where(fit.std > 0, fit.std, 1.0)
+        text = (
+            f"There are {1 + len(fit.others)} answers: another search ended about as "
+            f"likely, up to {off.max():.2g} standard deviations off."
+        )
+        advice = "Quote both (fit.others), or give what tells them apart."
+        found.insert(0, Finding("answers", float(off.max()), text, advice))
     return Verdict(found)
 
 

@@ -59,6 +59,9 @@ class SpectrumFit:
         parameters, a choice a row (``errors="systematic"``).
     of_choices : array-like of shape (n_parameters, n_parameters), default=None
         What these added to the covariance.
+    others : array-like of shape (n_others, n_parameters), default=()
+        Other answers: ends of searches that are about as likely, and further off than
+        error bars tell.
     context : object, default=None
         How the spectrum was compared, for `lacking_`.
 
@@ -112,6 +115,7 @@ class SpectrumFit:
         shares: pd.Series | None = None,
         choices: pd.DataFrame | None = None,
         of_choices: ArrayLike | None = None,
+        others: ArrayLike = (),
         context: Any = None,
     ) -> None:
         self.parameter_names = list(parameter_names)
@@ -130,6 +134,7 @@ class SpectrumFit:
         self.of_choices = np.zeros_like(self.covariance)
         if of_choices is not None:
             self.of_choices = np.asarray(of_choices, dtype=float)
+        self.others = np.reshape(others, (-1, len(self.parameters)))
         self._context = context
 
     @cached_property
@@ -363,6 +368,7 @@ def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
                 shares=result.shares.iloc[row],
                 choices=result.choices[row],
                 of_choices=result.of_choices[row],
+                others=result.others[row],
                 context=(search, errors),
             )
         )

@@ -160,6 +160,8 @@ class LeastSquaresInverter(Inverter):
         -1 for what ended at a lower bound in the last `predict`, 1 at an upper one,
         otherwise 0: parameters, nuisances, and weights of `contributions`, the lower
         bound of which is 0.
+    fits_ : list of SpectrumFit
+        Fits of the last `predict`, which explain themselves.
     identifiable_ : list of DataFrame
         For each spectrum of the last `predict`, combinations of parameters from the
         best to the worst determined; see `invert`.
@@ -212,6 +214,17 @@ class LeastSquaresInverter(Inverter):
     `IdentifiabilityWarning` names contributions of which scale, parameters, nuisances
     and background imitate all but a tenth (3 % for what has the constants of the
     sample): so it is with a can of the metal of the sample.
+
+    Residuals of a wrong model are alike in neighbouring pixels, and thousands of them
+    would overrule any prior, though they are one error. Beside a `prior` such pixels
+    count as one (but with errors="noise" or "poisson"): each has the share
+    :math:`1 / (n \chi^2)` of n pixels that err alike, with :math:`\chi^2` of given
+    errors if that is above 1. Until residuals tell n, it is ten.
+
+    With ``errors="systematic"`` the covariance also holds how far the parameters would
+    move with the lowest or highest 12 % of energies or of \|Q\| left out, a background
+    of two degrees more, or two more shells, each to first order and as far as that is
+    more than noise; `fits_` has the shifts.
 
     `MisfitWarning` comes where `reduced_chi2_` is above 1.1 (1.2 where noise is not
     known), and so far above 1 that a model that is right exceeds it in one of 200
@@ -401,7 +414,11 @@ class LeastSquaresInverter(Inverter):
             of combinations of parameters from the best to the worst determined:
             `direction` in words, `uncertainty` in units of `steps_` (or of the
             standard deviations of the prior), whether it is `determined` (less than
-            half a unit), and the share of each parameter.
+            half a unit), and the share of each parameter. With errors="systematic",
+            `choices` are tables of the shifts in standard deviations, `of_choices` what
+            these added to the covariance. `others` are ends of further searches that
+            are as likely and further off than errors tell; `spectra` and `errors` what
+            was given.
 
         Raises
         ------

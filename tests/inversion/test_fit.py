@@ -152,3 +152,35 @@ def test_joint_fits_have_no_scores_but_all_else():
     assert "scale (cold)" in fit.to_frame().index
     with pytest.raises(ValueError, match="model of a crystal"):
         fit.energies(X_POINT)
+
+
+class Even:
+    """A peak whose place is told but for its sign."""
+
+    parameter_names, reference = ("place",), np.array([1.0])
+    x = np.linspace(-10, 10, 80)
+
+    def simulate(self, parameters):
+        places = np.abs(np.asarray(parameters)[:, :1])
+        return np.exp(-((self.x - places) ** 2))
+
+    def loosened(self, factor):
+        return self
+
+    def refined(self):
+        return self
+
+
+@pytest.mark.filterwarnings("ignore:Even has no method jacobian")
+def test_two_answers_are_told():
+    rng = np.random.default_rng(0)
+    row = Even().simulate([[2.0]]) + 0.02 * rng.normal(size=(1, 80))
+    inverter = LeastSquaresInverter(
+        Even(), n_starts=4, n_candidates=32, initial=[0.2], random_state=0
+    )
+    both = np.vstack([row, row])
+    inverter.fit(both, np.array([[-2.0], [2.0]])).predict(row)
+    (fit,) = inverter.fits_
+    assert_allclose(np.abs([fit.parameters[0], fit.others[0, 0]]), 2.0, atol=0.05)
+    assert fit.parameters[0] * fit.others[0, 0] < 0
+    assert fit.verdict_[0].about == "answers"
