@@ -32,15 +32,15 @@ def deviations(errors, values, truth):
 def test_energy_zero_and_width_with_their_errors():
     fits = [
         found_in(counted(zero=0.35, counts=8, seed=n), None, banks=1, holders=())
-        for n in range(15)
+        for n in range(8)
     ]
     for name, truth in (("energy_zero", 0.35), ("energy_width", 1.2)):
         values = [getattr(fit, name) for fit in fits]
         errors = [getattr(fit, f"{name}_std") for fit in fits]
         bias, spread = deviations(errors, values, truth)
-        # of 15 draws the spread is known to 18 %
+        # of 8 draws the spread is known to 27 %
         assert bias < 3.5
-        assert 0.4 < spread < 1.5
+        assert 0.3 < spread < 1.8
     for fit in fits[:3]:
         assert_allclose(fit.measurement.energy_edges[0], -20 - fit.energy_zero)
         assert_allclose(fit.elastic_maximum, 0.35, atol=0.3)
@@ -87,14 +87,14 @@ def test_incident_energy_and_angles_come_apart(true_energy, offset, applied):
 def test_the_error_of_the_scale():
     fits = [
         found_in(counted(true_energy=60 / 1.0045**2, counts=3, seed=n), banks=1)
-        for n in range(12)
+        for n in range(6)
     ]
     scales, errors = (
         [getattr(fit, name) for fit in fits] for name in ("q_scale", "q_scale_std")
     )
     bias, spread = deviations(errors, scales, 1.0045)
     assert bias < 3.5
-    assert 0.4 < spread < 1.6
+    assert 0.2 < spread < 1.9  # known to 32 %
     energies = [fit.incident_energy for fit in fits]
     assert_allclose(energies, 60 / 1.0045**2, rtol=2e-3)
 
@@ -774,15 +774,14 @@ def test_one_zero_for_detectors_angles_and_bins(data_folder, sample):
     def layouts(run):
         yield run
         yield reduce_angles(run)
-        for step in (0.25, 0.5):
-            grid = SpectrumGrid(np.arange(-20, last, step), np.arange(0.5, 10, 0.02))
-            yield reduce_powder(run, grid)
+        grid = SpectrumGrid(np.arange(-20, last, 0.5), np.arange(0.5, 10, 0.02))
+        yield reduce_powder(run, grid)
 
     fits = [found_in(each, crystal) for each in layouts(measured)]
     zeros = [fit.energy_zero for fit in fits]
     assert np.ptp(zeros) < 0.5 * min(fit.energy_zero_std for fit in fits)
     # the same is decided, of any number of banks
-    of_banks = [found_in(measured, crystal, banks=n) for n in (1, 4, 40)]
+    of_banks = [found_in(measured, crystal, banks=n) for n in (4, 40)]
     assert len({"energy_zero" in fit.applied for fit in fits + of_banks}) == 1
     assert {fit.energy_zero for fit in of_banks} == {zeros[0]}
     for again in layouts(fits[0].measurement):
@@ -805,10 +804,9 @@ def test_factors_of_silicon_on_any_bins(data_folder):
 
     measured = read(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
     fits = []
-    for step in (0.015, 0.02, 0.025, 0.03):
-        for first in (0.5, 0.51):
-            grid = SpectrumGrid(np.arange(-20, 72, 0.5), np.arange(first, 12, step))
-            fits.append(found_in(reduce_powder(measured, grid), SILICON))
+    for step, first in ((0.015, 0.5), (0.02, 0.51), (0.025, 0.5), (0.03, 0.51)):
+        grid = SpectrumGrid(np.arange(-20, 72, 0.5), np.arange(first, 12, step))
+        fits.append(found_in(reduce_powder(measured, grid), SILICON))
     scales = np.array([(fit.q_scale, fit.q_scale_std) for fit in fits])
     assert np.ptp(scales[:, 0]) < 2 * scales[:, 1].mean()
     for fit in fits:
