@@ -18,7 +18,6 @@ joint
 """
 
 import argparse
-import os
 import warnings
 from time import process_time
 
@@ -174,10 +173,9 @@ def joint():
     temperatures = (50, 280, 450, 640)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data = fetch_aluminium_arcs(
-            data_home=os.environ["SKPHONON_DATA"], temperatures=temperatures
-        )
-    measured = data.measurement
+        measured = fetch_aluminium_arcs().measurement
+    rows = [i for i, t in enumerate(measured.temperature) if t in temperatures]
+    images = measured.data[rows]
     model = load_aluminium_model()
     nuisance = {
         "energy_resolution": (0.8, 3.0),
@@ -185,22 +183,22 @@ def joint():
         "mean_square_displacement": (-0.004, 0.03),
     }
     simulators, alone = {}, []
-    for row, kelvins in enumerate(temperatures):
+    for row, kelvins in zip(rows, temperatures, strict=True):
         simulators[f"{kelvins} K"] = PowderSimulator.from_measurement(
             model, measured[row], energy_resolution=1.54
         )
     for row, simulator in enumerate(simulators.values()):
         inverter = LeastSquaresInverter(simulator, nuisance=nuisance, background=3)
-        inverter.fit(measured.data[[row]]).predict(measured.data[[row]])
+        inverter.fit(images[[row]]).predict(images[[row]])
         alone.append(inverter)
     both = JointSimulator(simulators, at=temperatures, degree=1)
     began = process_time()
     inverter = LeastSquaresInverter(both, nuisance=nuisance, background=3)
-    X = measured.data.reshape(1, -1)
+    X = images.reshape(1, -1)
     inverter.fit(X).predict(X)
-    left = inverter.residual_.reshape(measured.data.shape)
+    left = inverter.residual_.reshape(images.shape)
     for row, single in enumerate(alone):
-        spread = np.nanvar(measured.data[row])
+        spread = np.nanvar(images[row])
         print(
             f"ARCS {temperatures[row]} K: NMSE alone {single.loss_[0]:.4f}, together "
             f"{np.nanmean(left[row] ** 2) / spread:.4f}"
