@@ -22,6 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from skphonon.fitting import Projection
+
 __all__ = ["Choice", "Linear", "spread_of_choices"]
 
 Array = NDArray[np.float64]
@@ -106,10 +108,9 @@ def _step(
     n_fitted = slopes.shape[1]
     if more is not None:
         slopes = np.hstack([slopes, more[kept]])
-    basis = _basis(linear.columns[kept])
-    target = linear.target[kept]
-    residual = basis @ (basis.T @ target) - target
-    slopes = slopes - basis @ (basis.T @ slopes)
+    projection = Projection(linear.columns[kept])
+    residual = -projection.rest(linear.target[kept, None])[:, 0]
+    slopes = projection.rest(slopes)
     off, rows = linear.before
     inner = slopes.T @ slopes
     inner[:n_fitted, :n_fitted] += rows.T @ rows
@@ -122,16 +123,6 @@ def _step(
     inverse = np.linalg.pinv(inner / np.outer(size, size), rcond=_ALIKE, hermitian=True)
     inverse = inverse / np.outer(size, size)
     return -(inverse @ gradient)[:n_fitted], inverse[:n_fitted, :n_fitted]
-
-
-def _basis(columns: Array) -> Array:
-    """Return an orthonormal basis of columns, which may depend on each other."""
-    sizes = np.linalg.norm(columns, axis=0)
-    basis, strengths, _ = np.linalg.svd(
-        columns[:, sizes > 0] / sizes[sizes > 0], full_matrices=False
-    )
-    kept: Array = basis[:, strengths > _ALIKE * strengths.max(initial=0.0)]
-    return kept
 
 
 def _beyond(shift: Array, expected: Array, root: Array) -> Array:

@@ -22,6 +22,7 @@ __all__ = [
     "correlation_lengths",
     "covariance_of",
     "directions_of",
+    "image_of",
 ]
 
 _ENOUGH = 0.5  # determined: the data at least halve what was uncertain before
@@ -46,6 +47,15 @@ def covariance_of(derivative, residual, pieces, prior=None):
     if prior is not None:
         middle += prior
     return inverse_information(information, middle)
+
+
+def image_of(simulator, residual):
+    """Return the array that residuals are of and the places of those seen, or None."""
+    grid = getattr(simulator, "grid", None)
+    shape = () if grid is None else tuple(len(axis) for axis in grid.axes())
+    if not shape or int(np.prod(shape)) != residual.size:
+        return None
+    return shape, np.flatnonzero(np.isfinite(residual))
 
 
 def alike_pixels(residual, image):

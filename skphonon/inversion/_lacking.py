@@ -10,7 +10,7 @@ from skphonon.instrument.background import terms_on_axes
 from skphonon.inversion._beside import of_holder
 from skphonon.inversion._choices import Linear
 from skphonon.inversion._contributions import OtherCrystal
-from skphonon.inversion._scores import Score, scores
+from skphonon.inversion._scores import scores
 from skphonon.inversion._systematics import more_shells
 from skphonon.simulation import MultipleScattering
 
@@ -85,24 +85,31 @@ def lacking(fit: Any, context: Any) -> pd.DataFrame:
 def _scored(linear, residual, groups):
     """Return the scores of groups of columns, knowledge of them included."""
     off, rows = linear.before
-    m = len(off)
-    found: dict[str, Score] = {}
-    for name, (block, information) in groups.items():
-        root = np.zeros((0, block.shape[1]))
-        if information is not None:
-            root = np.linalg.cholesky(information).T
-        k, wide = len(root), np.zeros((len(root), linear.columns.shape[1]))
-        fitted = np.vstack(
-            [
-                np.hstack([linear.columns, linear.slopes]),
-                np.hstack([np.zeros((m, wide.shape[1])), rows]),
-                np.hstack([wide, np.zeros((k, rows.shape[1]))]),
-            ]
-        )
-        own = np.vstack([block, np.zeros((m, block.shape[1])), root])
-        whole = np.concatenate([residual, off, np.zeros(k)])
-        found |= scores(whole, fitted, {name: own})
-    return found
+    roots = {
+        name: np.linalg.cholesky(information).T
+        for name, (_, information) in groups.items()
+        if information is not None
+    }
+    n, m = len(residual), len(off)
+    height = n + m + sum(map(len, roots.values()))
+
+    def tall(blocks, width):
+        """Return blocks at some rows, zeros elsewhere."""
+        found = np.zeros((height, width))
+        for first, block in blocks:
+            found[first : first + len(block), width - block.shape[1] :] = block
+        return found
+
+    own, begin = {}, n + m
+    for name, (block, _) in groups.items():
+        root = roots.get(name, np.zeros((0, block.shape[1])))
+        own[name] = tall([(0, block), (begin, root)], block.shape[1])
+        begin += len(root)
+    both = np.hstack([linear.columns, linear.slopes])
+    fitted = tall([(0, both), (n, rows)], both.shape[1])
+    whole = np.zeros(height)
+    whole[: n + m] = np.concatenate([residual, off])
+    return scores(whole, fitted, own)
 
 
 def _candidates(fit, search, x, pixels, weight, scale):

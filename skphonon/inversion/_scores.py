@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from skphonon.fitting import Projection
+
 __all__ = ["Score", "scores"]
 
 Array = NDArray[np.float64]
@@ -43,11 +45,11 @@ def scores(
     candidates : dict of ndarray of shape (n, m)
         By name, what was not.
     """
-    basis = _basis(fitted)
-    left = residual - basis @ (basis.T @ residual)
+    projection = Projection(fitted)
+    left = projection.rest(residual[:, None])[:, 0]
     found = {}
     for name, columns in candidates.items():
-        rest = columns - basis @ (basis.T @ columns)
+        rest = projection.rest(columns)
         sizes = np.linalg.norm(rest, axis=0)
         told = sizes > _ALIKE * np.linalg.norm(columns, axis=0)
         step, std = np.zeros(len(sizes)), np.full(len(sizes), np.inf)
@@ -64,13 +66,3 @@ def scores(
             std[told] = np.linalg.norm(turn, axis=0) / sizes[told]
         found[name] = Score(gain, int(told.sum()), step, std)
     return found
-
-
-def _basis(columns: Array) -> Array:
-    """Return an orthonormal basis of columns, which may depend on each other."""
-    sizes = np.linalg.norm(columns, axis=0)
-    scaled = columns[:, sizes > 0] / sizes[sizes > 0]
-    if not scaled.size:
-        return np.zeros((len(columns), 0))
-    basis, strengths, _ = np.linalg.svd(scaled, full_matrices=False)
-    return basis[:, strengths > _ALIKE * strengths[0]]

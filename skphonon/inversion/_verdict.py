@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
-from skphonon.inversion._errors import correlation_lengths
+from skphonon.inversion._errors import correlation_lengths, image_of
 from skphonon.inversion._goodness import are_misfits
 from skphonon.inversion._mode_energies import energies_with_std
 from skphonon.physics.zone import ZoneMesh, resolving_points
@@ -200,15 +200,10 @@ def _cause(name, row):
 
 def _alike(fit):
     """Tell over how many pixels residuals are alike."""
-    grid = getattr(fit.simulator, "grid", None)
-    if grid is None:
+    image = image_of(fit.simulator, fit.residual)
+    if image is None:
         return ""
-    shape = tuple(len(axis) for axis in grid.axes())
-    seen = np.isfinite(fit.residual)
-    if np.prod(shape) != seen.size:
-        return ""
-    residual = fit.residual[seen]
-    lengths = correlation_lengths(residual, (shape, np.flatnonzero(seen)))
+    lengths = correlation_lengths(fit.residual[image[1]], image)
     if not any(lengths):
         return ", and independent from pixel to pixel"
     told = " x ".join(str(1 + each) for each in lengths)

@@ -14,14 +14,13 @@ would else favour whatever fits their ripples.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 
-from skphonon.inversion._errors import alike_pixels
+from skphonon.inversion._errors import alike_pixels, image_of
 from skphonon.inversion.fit import SpectrumFit
 
 __all__ = ["average_energies", "compare_fits"]
@@ -94,7 +93,8 @@ def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:
     left = {name: np.square(fit.residual[seen]).sum() for name, fit in fits.items()}
     best = fits[min(left, key=lambda name: left[name])]
     variance = min(left.values()) / np.count_nonzero(seen)
-    share = 1 / _alike(best, seen)
+    image = image_of(best.simulator, best.residual)
+    share = 1.0 if image is None else 1 / alike_pixels(best.residual[seen], image)
     rows = {}
     for name, fit in fits.items():
         mean, covariance = fit.prior
@@ -177,14 +177,3 @@ def average_energies(
     found["std"] = np.sqrt((shares * std**2).sum(axis=0) + between**2)
     found["between"] = between
     return found
-
-
-def _alike(fit: Any, seen: np.ndarray) -> float:
-    """Return how many pixels count as one; each for itself without a grid."""
-    grid: Any = getattr(fit.simulator, "grid", None)
-    if grid is None:
-        return 1.0
-    shape = tuple(len(axis) for axis in grid.axes())
-    if int(np.prod(shape)) != seen.size:
-        return 1.0
-    return alike_pixels(fit.residual[seen], (shape, np.flatnonzero(seen)))
