@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from skphonon.instrument.background import terms_on_axes
 from skphonon.inversion._beside import of_holder
-from skphonon.inversion._choices import Linear
 from skphonon.inversion._contributions import OtherCrystal
 from skphonon.inversion._scores import scores
-from skphonon.inversion._systematics import more_shells
+from skphonon.inversion._systematics import linear_about, more_shells
 from skphonon.simulation import MultipleScattering
 
 __all__ = ["lacking"]
@@ -49,16 +48,12 @@ def lacking(fit: Any, context: Any) -> pd.DataFrame:
         [*fit.parameters, *(fit.nuisance[name] for name in search.model.nuisance)]
     )
     evaluation = problem(x)
-    target, columns, slopes = problem.linear_parts(x, evaluation.weights)
     residual = evaluation.residual * problem.unit
     n_free = max(residual.size - x.size - evaluation.n_fitted, 1)
     # so that chi^2 per degree of freedom is that of the fit, whoever told the noise
     chi2 = max(float(fit.figures["reduced_chi2"]), np.finfo(float).tiny)
     noise = np.sqrt(max(residual @ residual / n_free, np.finfo(float).tiny) / chi2)
-    before = np.zeros(0), np.zeros((0, x.size))
-    if search.task.prior is not None:
-        before = search.task.prior.rows(x)
-    linear = Linear(target / noise, columns / noise, slopes / noise, before)
+    linear = linear_about(problem, search.task, x, evaluation.weights, noise)
     weight = problem.weight / noise
     scale = float(np.nan_to_num(evaluation.weights[0, 0], nan=1.0))
     groups = _candidates(fit, search, x, pixels, weight, scale)

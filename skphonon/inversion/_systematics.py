@@ -11,37 +11,36 @@ from skphonon.inversion._choices import Linear, spread_of_choices
 from skphonon.physics.priors import shell_numbers
 from skphonon.physics.shell_priors import ShellPrior
 
-__all__ = ["add_choices", "linear_fit", "more_shells"]
+__all__ = ["add_choices", "linear_about", "more_shells"]
 
 _MORE_SHELLS = 2
 _HIGHER = 2  # by which the degree of a background may be too low
 _AXES = {"energy": "energies", "q": "|Q|", "two_theta": "angles"}
 
 
-def linear_fit(found, task):
-    """Return a fit about its end, in units of the noise, and the noise of weights 1."""
-    problem, evaluation = found.problem, found.evaluation
-    target, columns, slopes = problem.linear_parts(found.x, evaluation.weights)
-    n, scale = found.x.size, 1.0
-    if not task.errors_given:
-        scale = problem.noise_scale(evaluation, n)
-    before = np.zeros(0), np.zeros((0, n))
+def linear_about(problem, task, x, weights, noise):
+    """Return a fit about parameters and weights, in units of the noise."""
+    target, columns, slopes = problem.linear_parts(x, weights)
+    before = np.zeros(0), np.zeros((0, x.size))
     if task.prior is not None:
-        before = task.prior.rows(found.x)
-    return Linear(target / scale, columns / scale, slopes / scale, before), scale
+        before = task.prior.rows(x)
+    return Linear(target / noise, columns / noise, slopes / noise, before)
 
 
 def add_choices(found, task, model, parts, background):
     """Add to the covariance of a result, and keep what each choice would move."""
     if found.problem.backgrounds is None:  # spectra that are normalised
         return
-    linear, scale = linear_fit(found, task)
+    problem, evaluation, noise = found.problem, found.evaluation, 1.0
+    if not task.errors_given:
+        noise = problem.noise_scale(evaluation, found.x.size)
+    linear = linear_about(problem, task, found.x, evaluation.weights, noise)
     free = np.flatnonzero((found.at_bound == 0) & linear.slopes.any(axis=0))
     if not free.size:
         return
     off, rows = linear.before
     held = linear._replace(slopes=linear.slopes[:, free], before=(off, rows[:, free]))
-    weight = found.problem.weight / scale
+    weight = problem.weight / noise
     others = {}
     if task.prior is not None:
         simulator, scale = model.sources[0].simulator, found.evaluation.weights[0, 0]
