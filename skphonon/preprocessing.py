@@ -3,6 +3,7 @@
 Measured intensities come in arbitrary units and simulated ones in others, so every
 spectrum is put on a scale of its own before it is compared or learnt from. The
 default is that of Su & Li [1]_: (x - mean) / (max - min) over the measured pixels.
+Measurements lie on a smooth background, which can be projected out of both before.
 NaN means "not measured" throughout; this is the only step that accepts it.
 
 References
@@ -19,15 +20,27 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skphonon._validation import Interval, StrOptions, fit_context, validate_spectra
+from skphonon._validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    at_least,
+    fit_context,
+    validate_spectra,
+)
 from skphonon._versioned import VersionedEstimator
 from skphonon._warnings import warn_user
+from skphonon.instrument.background import terms_on_axes
+from skphonon.instrument.noise import noise_of_differences
 
 __all__ = ["MaskedSpectrumPreprocessor", "normalize_spectra"]
 
 _CONTRASTS = ("mean-range", "standard")
 NORMALIZATIONS = (*_CONTRASTS, "mean")
 _FLOATS = [np.float64, np.float32]
+_NOTHING = 20.0  # roundings that are left of a spectrum when all was background
+_QUIET = 1e-3  # noise in units of the contrast below which it does not matter
+_WEIGHT = 0.3  # length of the column of a condition, beside that of a spectrum
 
 
 def normalize_spectra(
@@ -132,7 +145,7 @@ def _center_and_scale(X, normalization):
 
 
 class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
-    """Drop the pixels that were not measured and normalise each spectrum.
+    r"""Drop the pixels that were not measured and normalise each spectrum.
 
     `fit` learns which pixels the instrument sees from the NaN in the training
     spectra. `transform` keeps those pixels and normalises every spectrum by its own
@@ -140,6 +153,18 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
     nothing after this step meets a NaN. Training and measured spectra must share a
     grid; measured spectra may have more valid pixels than the mask, which are
     dropped.
+
+    With `background` what a smooth polynomial of energy and \|Q\| can describe is
+    projected out of every spectrum before it is normalised, from simulated and measured
+    ones alike. What a measurement has of a background of this degree then changes
+    nothing that follows, and training spectra need none. ``normalization="standard"``
+    goes best with it: the range depends on one noisy pixel.
+
+    What is known of a measurement beside its pixels, such as the temperature, may come
+    in further columns of X (`n_conditions`). They leave standardised, weighted so that
+    a network sees them: one model then serves measurements at several temperatures.
+    The level of noise of each spectrum can become one more column (`noise`), so that a
+    network trained on several levels knows how far to trust the pixels.
 
     A spectrum with NaN inside the mask, or without contrast, is refused, unless the
     training spectra had the same flaw. Then a missing pixel is filled with its mean
@@ -155,6 +180,18 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
     min_valid_fraction : float, default=0.8
         A pixel belongs to the mask where at least this fraction of the training
         spectra measured it. With 1.0, a pixel missing in any of them is dropped.
+    background : int or pair of int, default=None
+        Degree of the polynomials that are projected out: of both axes together, or one
+        of each. None projects nothing out. Needs `grid`.
+    grid : SpectrumGrid, default=None
+        Grid of the spectra, for `background` and `noise`: anything whose ``axes()`` are
+        those of an image.
+    n_conditions : int, default=0
+        Number of columns at the end of X that are no pixels but conditions.
+    noise : bool, default=False
+        Whether to append the logarithm of the standard deviation of white noise,
+        estimated by second differences of neighbouring pixels, which is close where
+        pixels are finer than the resolution. Needs `grid`.
 
     Attributes
     ----------
@@ -165,8 +202,12 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         spectra; NaN for pixels that must be measured.
     constant_seen_ : bool
         Whether a training spectrum was constant over the mask.
+    background_ : ndarray of shape (n_terms, n_kept)
+        Orthonormal shapes that are projected out.
+    column_mean_, column_scale_ : ndarray of shape (n_columns,)
+        Of conditions, and of the logarithm of the noise: x becomes (x - mean) / scale.
     n_features_in_ : int
-        Number of pixels of a spectrum, n_energy * n_q.
+        Number of pixels of a spectrum, n_energy * n_q, and of conditions.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the pixels, where the training spectra had names.
 
@@ -185,16 +226,47 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
            [ 0.5, -0.5,  0. ]])
     >>> preprocessor.inverse_transform([[-0.4, -0.2, 0.6]])
     array([[-0.4,  nan, -0.2,  0.6]])
+
+    A background of any size makes no difference:
+
+    >>> from skphonon import SpectrumGrid
+    >>> grid = SpectrumGrid(np.arange(10, 20.0), np.arange(1, 9.0))
+    >>> energy, q = np.meshgrid(*grid.axes(), indexing="ij")
+    >>> line = np.exp(-((energy - 14 - q / 8) ** 2)).reshape(1, -1)
+    >>> preprocessor = MaskedSpectrumPreprocessor(
+    ...     "standard", background=2, grid=grid
+    ... ).fit(line)
+    >>> slope = 3 + 0.5 * energy.reshape(1, -1)
+    >>> bool(np.allclose(preprocessor.transform(line + slope),
+    ...                  preprocessor.transform(line)))
+    True
     """
 
     _parameter_constraints = {
         "normalization": [StrOptions(set(NORMALIZATIONS)), None],
         "min_valid_fraction": [Interval(Real, 0, 1, closed="right")],
+        "background": [at_least(0), "array-like", None],
+        "grid": [HasMethods(["axes"]), None],
+        "n_conditions": [at_least(0)],
+        "noise": ["boolean"],
     }
 
-    def __init__(self, normalization="mean-range", *, min_valid_fraction=0.8):
+    def __init__(
+        self,
+        normalization="mean-range",
+        *,
+        min_valid_fraction=0.8,
+        background=None,
+        grid=None,
+        n_conditions=0,
+        noise=False,
+    ):
         self.normalization = normalization
         self.min_valid_fraction = min_valid_fraction
+        self.background = background
+        self.grid = grid
+        self.n_conditions = n_conditions
+        self.noise = noise
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -202,8 +274,10 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_pixels) or (n_samples, n_energy, n_q)
-            Training spectra; NaN marks pixels that were not measured.
+        X : array-like of shape (n_samples, n_pixels + `n_conditions`) or \
+                (n_samples, n_energy, n_q)
+            Training spectra, and their conditions; NaN marks pixels that were not
+            measured.
         y : None
             Ignored, present for the convention.
 
@@ -215,10 +289,11 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         Raises
         ------
         ValueError
-            If a value is infinite, a spectrum has no measured pixel, or no pixel
-            is measured in `min_valid_fraction` of the spectra.
+            If a value is infinite, a spectrum has no measured pixel, no pixel is
+            measured in `min_valid_fraction` of the spectra, a condition is NaN, or
+            `grid` is wanting or of other spectra.
         """
-        X = self._validate(X, reset=True)
+        X, conditions = self._validate(X, reset=True)
         n_measured = (~np.isnan(X)).sum(axis=0)
         self.mask_ = n_measured >= self.min_valid_fraction * len(X)
         if not self.mask_.any():
@@ -233,6 +308,11 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         fill_values[ragged] = np.nanmean(X[:, ragged], axis=0)
         self.fill_values_ = fill_values[self.mask_]
         self.constant_seen_ = bool(_is_constant(X[:, self.mask_]).any())
+        self.background_ = self._background_terms()
+        if self.noise or self.n_conditions:
+            self._fit_columns(X, conditions)
+        else:
+            self.column_mean_ = self.column_scale_ = np.zeros(0)
         return self
 
     def transform(self, X):
@@ -240,13 +320,15 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_pixels) or (n_samples, n_energy, n_q)
-            Spectra on the grid of the training spectra.
+        X : array-like of shape (n_samples, n_pixels + `n_conditions`) or \
+                (n_samples, n_energy, n_q)
+            Spectra on the grid of the training spectra, and their conditions.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_kept)
-            Finite, normalised spectra without unit; float32 for float32 input.
+        ndarray of shape (n_samples, n_kept + n_columns)
+            Finite, normalised spectra without unit, then conditions and noise; float32
+            for float32 input.
 
         Raises
         ------
@@ -255,7 +337,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
             value, or NaN in a pixel that every training spectrum measured.
         """
         check_is_fitted(self)
-        X = self._validate(X, reset=False)[:, self.mask_]
+        X, conditions = self._validate(X, reset=False)
+        X = X[:, self.mask_]
         missing = np.isnan(X)
         if missing.any():
             X = self._fill(X, missing)
@@ -272,18 +355,25 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
                 "are constant, as some training spectra were, and become zero. Remove "
                 "constant spectra from the training set to make this an error.",
             )
-        return normalize(X, self.normalization, constant_to_zero=constant_to_zero)
+        found = self._normalized(X, constant_to_zero)
+        if not len(self.column_mean_):
+            return found
+        columns = (self._columns(found, conditions) - self.column_mean_) / (
+            self.column_scale_
+        )
+        return np.hstack([found, columns.astype(found.dtype)])
 
     def inverse_transform(self, X):
         """Put kept pixels back in their places, NaN elsewhere.
 
-        The scale and offset that the normalisation removed are lost: the result is
-        a normalised spectrum. With ``normalization=None`` it is the spectrum.
+        The scale, offset and background that were removed are lost: the result is
+        a normalised spectrum. With ``normalization=None`` it is the spectrum, without
+        its background. Conditions are left out.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_kept)
-            Normalised spectra over the kept pixels.
+        X : array-like of shape (n_samples, n_kept + n_columns)
+            Normalised spectra over the kept pixels, as from `transform`.
 
         Returns
         -------
@@ -293,19 +383,114 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         Raises
         ------
         ValueError
-            If X does not have one column for each kept pixel.
+            If X does not have one column for each kept pixel, and each condition.
         """
         check_is_fitted(self)
         X = check_array(X, dtype=_FLOATS, ensure_all_finite="allow-nan")
-        n_kept = self.mask_.sum()
-        if X.shape[1] != n_kept:
+        n_kept, n_columns = self.mask_.sum(), len(self.column_mean_)
+        if X.shape[1] != n_kept + n_columns:
+            beside = f" and {n_columns} more" if n_columns else ""
             raise ValueError(
                 f"X must have one column for each of the {n_kept} pixels that "
-                f"transform keeps, got shape {X.shape}."
+                f"transform keeps{beside}, got shape {X.shape}."
             )
         rows = np.full((len(X), self.mask_.size), np.nan, dtype=X.dtype)
-        rows[:, self.mask_] = X
+        rows[:, self.mask_] = X[:, :n_kept]
         return rows
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of pixels and conditions; None: those seen in `fit`, or x0, x1, ...
+
+        Returns
+        -------
+        ndarray of str
+            Names of kept pixels and conditions, then "noise".
+        """
+        names = super().get_feature_names_out(input_features)
+        return np.append(names, "noise").astype(object) if self.noise else names
+
+    def _normalized(self, X, constant_to_zero):
+        """Return spectra without background, on their own scales."""
+        if not len(self.background_):
+            return normalize(X, self.normalization, constant_to_zero=constant_to_zero)
+        terms = self.background_.astype(X.dtype)
+        # the mean is taken away first: a large one costs digits
+        centred = X - X.mean(axis=1, dtype=float, keepdims=True).astype(X.dtype)
+        left = centred - (centred @ terms.T) @ terms
+        rounding = max(np.finfo(X.dtype).eps, 1e-13)
+        flat = np.abs(left).max(axis=1) <= _NOTHING * rounding * np.abs(X).max(axis=1)
+        left[flat] = 0.0
+        if not constant_to_zero and self.normalization is not None:
+            _refuse(
+                flat,
+                f"A spectrum must have more than a background of degree "
+                f"{self.background} over its measured pixels",
+                "Lower background, or remove these spectra.",
+            )
+        return normalize(left, self.normalization, constant_to_zero=constant_to_zero)
+
+    def _background_terms(self):
+        """Return orthonormal polynomials over the kept pixels."""
+        if self.background is None:
+            if self.noise:
+                self._axes("noise")
+            return np.zeros((0, int(self.mask_.sum())))
+        if self.normalization == "mean":
+            raise ValueError(
+                "normalization='mean' needs spectra whose zero is known, got "
+                f"background={self.background!r}, which takes the mean away. Use "
+                "normalization='standard'."
+            )
+        terms = terms_on_axes(self._axes("background"), self.background)
+        terms = terms[:, self.mask_]
+        if len(terms) >= terms.shape[1]:
+            raise ValueError(
+                f"background={self.background!r} has {len(terms)} terms, which must be "
+                f"fewer than the {terms.shape[1]} pixels that are kept."
+            )
+        return np.linalg.qr(terms.T)[0].T
+
+    def _axes(self, name):
+        """Return the axes of the grid, which must be that of the spectra."""
+        if self.grid is None:
+            raise ValueError(f"{name} needs the grid of the spectra, got grid=None.")
+        axes = self.grid.axes()
+        n_pixels = int(np.prod([len(axis) for axis in axes]))
+        if n_pixels != self.mask_.size:
+            raise ValueError(
+                f"grid must be that of the spectra, with {self.mask_.size} pixels, got "
+                f"one of {n_pixels}."
+            )
+        return axes
+
+    def _fit_columns(self, X, conditions):
+        """Learn the scale of conditions and noise, beside that of the spectra."""
+        X = X[:, self.mask_]
+        X = np.where(np.isnan(X), self.fill_values_.astype(X.dtype), X)
+        found = self._normalized(X, constant_to_zero=True)
+        length = np.sqrt(np.square(found).sum(axis=1, dtype=float).mean())
+        columns = self._columns(found, conditions)
+        self.column_mean_ = columns.mean(axis=0)
+        spread = columns.std(axis=0)
+        same = spread <= 1e-9 * np.maximum(np.abs(self.column_mean_), 1e-9)
+        unit = _WEIGHT * (length if length > 0 else 1.0)
+        self.column_scale_ = np.where(same, 1.0, spread) / unit
+
+    def _columns(self, normalized, conditions):
+        """Return conditions and the logarithm of noise, (n_samples, n_columns)."""
+        if not self.noise:
+            return conditions
+        shape = [len(axis) for axis in self.grid.axes()]
+        image = shape, np.flatnonzero(self.mask_)
+        spread = np.std(normalized, axis=1, dtype=float)
+        level = [noise_of_differences(row, image, 2) for row in normalized]
+        level = np.nan_to_num(level) / np.where(spread > 0, spread, 1.0)
+        return np.column_stack([conditions, np.log(np.maximum(level, _QUIET))])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -315,7 +500,7 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
 
     def _get_support_mask(self):
         check_is_fitted(self)
-        return self.mask_
+        return np.append(self.mask_, np.ones(self.n_conditions, dtype=bool))
 
     def _fill(self, X, missing):
         X = np.where(missing, self.fill_values_.astype(X.dtype), X)
@@ -330,13 +515,26 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         return X
 
     def _validate(self, X, *, reset):
+        """Return spectra and conditions."""
         if getattr(X, "ndim", 2) == 3:
             X = X.reshape(len(X), -1)
         X = validate_spectra(
             self, X, reset=reset, dtype=_FLOATS, ensure_all_finite="allow-nan"
         )
+        n_pixels = X.shape[1] - self.n_conditions
+        if n_pixels < 1:
+            raise ValueError(
+                f"X must have pixels before its {self.n_conditions} conditions "
+                f"(n_conditions), got {X.shape[1]} columns."
+            )
+        X, conditions = X[:, :n_pixels], X[:, n_pixels:].astype(float)
+        _refuse(
+            np.isnan(conditions).any(axis=1),
+            f"The last {self.n_conditions} columns (n_conditions) must be known",
+            "Give what was measured, or remove these spectra.",
+        )
         _refuse_unmeasured(X)
-        return X
+        return X, conditions
 
 
 def _is_constant(X):

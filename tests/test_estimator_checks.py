@@ -22,6 +22,7 @@ from skphonon.preprocessing import MaskedSpectrumPreprocessor
 
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
+    MaskedSpectrumPreprocessor(n_conditions=1),
     LeastSquaresInverter(),
     NelderMeadInverter(tolerance=0.05),  # coarse: the checks run many searches
     VAEFeatureExtractor(3, hidden_size=20, max_epochs=3),
@@ -32,6 +33,9 @@ ESTIMATORS = [
     ),
     GappySpectrumExtractor(3, hidden_size=20, max_epochs=3),
     ForceConstantRegressor((30, 30), learning_rate=0.01, batch_size=16),
+    ForceConstantRegressor(
+        (30, 30), loss="likelihood", learning_rate=0.01, batch_size=16, max_epochs=50
+    ),
     SpectrumRegressor(  # the checks' data are no counts at all
         hidden_sizes=(30, 30),
         n_networks=2,

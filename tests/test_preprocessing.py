@@ -6,6 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
+from skphonon.instrument import SpectrumGrid
 from skphonon.preprocessing import MaskedSpectrumPreprocessor, normalize_spectra
 
 N_ENERGY, N_Q = 4, 5
@@ -194,3 +195,103 @@ def test_works_as_the_first_step_of_a_grid_search(X):
     search = GridSearchCV(clone(pipeline), grid, cv=3).fit(X, y)
     # Only the raw intensities know the mean.
     assert search.best_params_ == {"maskedspectrumpreprocessor__normalization": None}
+
+
+GRID = SpectrumGrid(np.arange(10, 30.0), np.arange(1, 7, 0.5))
+ENERGY, Q = (axis.ravel() for axis in np.meshgrid(*GRID.axes(), indexing="ij"))
+SEEN = Q > 1 + (ENERGY - 10) / 10
+BACKGROUND = {"normalization": "standard", "background": 3, "grid": GRID}
+
+
+def lines(n_spectra=30, noise=0.0, seed=0):
+    """Return lines that move, over the pixels that are seen."""
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(14, 22, (n_spectra, 1))
+    X = np.exp(-((ENERGY - places - np.sin(Q)) ** 2) / 8)
+    X = X + noise * rng.normal(size=X.shape)
+    return np.where(SEEN, X, np.nan)
+
+
+def test_a_smooth_background_changes_nothing():
+    X = lines()
+    preprocessor = MaskedSpectrumPreprocessor(**BACKGROUND).fit(X)
+    e, q = ENERGY / 30, Q / 7
+    smooth = 5 - 3 * e + 2 * q * e**2 - q**3
+    with_background = preprocessor.transform(3 * X + 4 * smooth)
+    assert_allclose(with_background, preprocessor.transform(X), atol=1e-11)
+    with_more = preprocessor.transform(X + q**4)  # one degree more is signal
+    assert np.abs(with_more - preprocessor.transform(X)).max() > 1e-3
+    found = preprocessor.transform(X)
+    assert_allclose(found @ preprocessor.background_.T, 0, atol=1e-10)
+    assert_allclose(np.square(found).mean(axis=1), 1)
+    assert preprocessor.background_.shape == (10, SEEN.sum())
+    single = preprocessor.transform(np.float32(1e3 * smooth + X))
+    assert single.dtype == np.float32
+    assert_allclose(single, found, atol=0.01)  # four digits are left
+
+
+def test_what_is_all_background_is_refused():
+    preprocessor = MaskedSpectrumPreprocessor(**BACKGROUND).fit(lines())
+    row = np.where(SEEN, 3 + ENERGY * Q, np.nan)
+    with pytest.raises(ValueError, match="more than a background of degree 3"):
+        preprocessor.transform(row[None])
+
+
+def test_conditions_and_noise_become_columns():
+    rng = np.random.default_rng(1)
+    level = rng.uniform(0.02, 0.5, 200)
+    X = lines(200) + level[:, None] * rng.normal(size=(200, ENERGY.size)) / 4
+    temperature = rng.uniform(10, 600, 200)
+    with_temperature = np.column_stack([X, temperature])
+    preprocessor = MaskedSpectrumPreprocessor(n_conditions=1, noise=True, **BACKGROUND)
+    found = preprocessor.fit_transform(with_temperature)
+    n_kept = SEEN.sum()
+    assert found.shape == (200, n_kept + 2)
+    alone = MaskedSpectrumPreprocessor(**BACKGROUND).fit(X)
+    assert_allclose(found[:, :n_kept], alone.transform(X))
+    known, estimated = found[:, n_kept:].T
+    assert np.corrcoef(known, temperature)[0, 1] > 1 - 1e-12
+    assert np.corrcoef(estimated, np.log(level))[0, 1] > 0.95
+    # the figure itself: white noise over the contrast with noise, by hand
+    one = lines(1)[0, SEEN]
+    spread = preprocessor.column_scale_[1] * estimated + preprocessor.column_mean_[1]
+    middle = level.argmax()  # at lower levels curvature is seen beside noise
+    by_hand = level[middle] / 4
+    left = one - alone.background_.T @ (alone.background_ @ one)
+    by_hand /= np.hypot(left.std(), by_hand)
+    assert np.exp(spread[middle]) == pytest.approx(by_hand, rel=0.15)
+    names = preprocessor.get_feature_names_out()
+    assert list(names[-2:]) == [f"x{ENERGY.size}", "noise"]
+    assert len(names) == found.shape[1]
+    rows = preprocessor.inverse_transform(found)
+    assert rows.shape == X.shape
+    assert_array_equal(np.isfinite(rows[0]), SEEN)
+    assert (
+        preprocessor.set_output(transform="pandas").transform(with_temperature).shape
+        == found.shape
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"background": 2}, "background needs the grid"),
+        ({"noise": True}, "noise needs the grid"),
+        ({"background": 2, "grid": SpectrumGrid([1.0, 2], [1.0, 2])}, "one of 4"),
+        ({"background": 40, "grid": GRID}, "fewer than"),
+        ({"background": 1, "grid": GRID, "normalization": "mean"}, "takes the mean"),
+        ({"n_conditions": 1000}, "pixels before its 1000 conditions"),
+    ],
+)
+def test_what_cannot_be_projected_or_known_is_refused(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        MaskedSpectrumPreprocessor(**parameters).fit(lines())
+
+
+def test_conditions_must_be_known():
+    X = np.column_stack([lines(), np.full(30, 300.0)])
+    preprocessor = MaskedSpectrumPreprocessor(n_conditions=1).fit(X)
+    assert_allclose(preprocessor.transform(X)[:, -1], 0)  # the same for all
+    X[3, -1] = np.nan
+    with pytest.raises(ValueError, match=r"must be known.*sample 3"):
+        preprocessor.transform(X)

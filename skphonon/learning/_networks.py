@@ -66,6 +66,20 @@ class CodeNetwork(DenseNetwork):
         return self.layers(codes)
 
 
+class NormalCodeNetwork(CodeNetwork):
+    """The same, with a normal distribution of each target."""
+
+    def __init__(self, sizes, generator):
+        sizes = tuple(int(size) for size in sizes)
+        super().__init__((*sizes[:-1], 2 * sizes[-1]), generator)
+        self.settings = {"sizes": sizes}
+        _set_to_zero(self.layers[-1])
+
+    def forward(self, x, noise=None):
+        """Return means and log-variances, each of shape (n_samples, n_targets)."""
+        return super().forward(x, noise).chunk(2, dim=1)
+
+
 class NormalNetworks(nn.Module):
     """Several dense networks, each from inputs to normal distributions of targets."""
 

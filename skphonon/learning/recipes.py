@@ -140,7 +140,7 @@ def su_li_2024(
     )
 
 
-def fine_tune(inverter, spectra, X, y):
+def fine_tune(inverter, spectra, X, y, **fit_params):
     """Continue the training of an extractor on spectra, then fit the regressor anew.
 
     Spectra need no labels: measured ones adapt the extractor to features that the
@@ -161,6 +161,9 @@ def fine_tune(inverter, spectra, X, y):
         Labelled spectra, usually those that `inverter` was trained on.
     y : array-like of shape (n_samples, n_targets)
         Their labels.
+    **fit_params
+        Of the last step, with its name as in ``Pipeline.fit``, such as
+        ``forceconstantregressor__nuisance=drawn``.
 
     Returns
     -------
@@ -199,7 +202,7 @@ def fine_tune(inverter, spectra, X, y):
     fitted[-1].partial_fit(spectra)
     frozen = [FrozenEstimator(step) for step in fitted]
     tuned = Pipeline(list(zip(names, [*frozen, clone(regressor)], strict=True)))
-    return tuned.fit(X, y)
+    return tuned.fit(X, y, **fit_params)
 
 
 def _check_steps(inverter):

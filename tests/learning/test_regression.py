@@ -6,6 +6,7 @@ import sys
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
@@ -13,6 +14,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skphonon.learning import ForceConstantRegressor, VAEFeatureExtractor, _training
 
@@ -223,3 +225,67 @@ def test_interrupted_fit_leaves_it_unfitted(X, monkeypatch):
         regressor.fit(X, targets(X))
     with pytest.raises(NotFittedError):
         regressor.predict(X)
+
+
+def test_spreads_are_learnt_where_they_differ():
+    rng = np.random.default_rng(5)
+    X = rng.uniform(-1, 1, size=(6000, 2))
+    spread = 0.05 * np.exp(1.5 * X[:, 1])
+    y = np.sin(2 * X[:, 0]) + spread * rng.normal(size=len(X))
+    regressor = quick(loss="likelihood", max_epochs=30).fit(X[:4000], y[:4000])
+    found, std = regressor.predict(X[4000:], return_std=True)
+    assert np.corrcoef(np.log(std), X[4000:, 1])[0, 1] > 0.97
+    assert np.median(std / spread[4000:]) == pytest.approx(1, abs=0.1)
+    for quiet in (X[4000:, 1] < -0.5, X[4000:, 1] > 0.5):
+        held = np.abs(y[4000:] - found)[quiet] < std[quiet]
+        assert np.mean(held) == pytest.approx(0.683, abs=0.07)
+    again = pickle.loads(pickle.dumps(regressor))
+    assert_array_equal(
+        again.predict(X[:5], return_std=True), regressor.predict(X[:5], return_std=True)
+    )
+
+
+@pytest.mark.parametrize("latent", ["codes", "distribution"])
+@pytest.mark.parametrize("loss", ["rmse", "likelihood"])
+def test_nuisances_are_predicted_beside_constants(X, latent, loss):
+    given = np.hstack([X, np.full_like(X, 0.01)]) if latent == "distribution" else X
+    nuisance = {"width": 2 + X[:, 0] * X[:, 2], "same": np.ones(len(X))}
+    regressor = quick(latent=latent, loss=loss, max_epochs=60)
+    regressor.fit(given, targets(X), nuisance=nuisance)
+    assert regressor.nuisance_names_ == ["width"]
+    y, std, found = regressor.predict(given, return_std=True, return_nuisance=True)
+    assert y.shape == std.shape == (len(X), 2)
+    assert_array_equal(y, regressor.predict(given))
+    assert list(found) == ["width", "width std"]
+    assert r2_score(nuisance["width"], found["width"]) > 0.95
+    off = np.abs(found["width"] - nuisance["width"]) < found["width std"]
+    assert 0.5 < off.mean() < 0.98  # of samples trained on
+    with pytest.raises(ValueError, match="nuisances that fit was given"):
+        quick().fit(X, targets(X)).predict(X, return_nuisance=True)
+
+
+def test_nuisances_pass_through_pipelines_and_searches(X):
+    nuisance = {"width": X[:, 0]}
+    pipeline = make_pipeline(FunctionTransformer(), quick())
+    pipeline.fit(X, targets(X), forceconstantregressor__nuisance=nuisance)
+    y, found = pipeline.predict(X, return_nuisance=True)
+    assert y.shape == (len(X), 2)
+    assert len(found) == len(X)
+    frame = pd.DataFrame(nuisance)
+    search = GridSearchCV(pipeline, {"forceconstantregressor__noise": [0.0, 0.1]}, cv=2)
+    search.fit(X, targets(X), forceconstantregressor__nuisance=frame)
+    best = search.best_estimator_
+    assert list(best.predict(X[:3], return_nuisance=True)[1]) == ["width", "width std"]
+
+
+@pytest.mark.parametrize(
+    ("nuisance", "message"),
+    [
+        ({"width": [1.0, 2.0]}, "for each of 600 samples"),
+        ({"width": np.full(600, np.nan)}, "finite number"),
+        (np.ones((600, 2)), "mapping from names"),
+    ],
+)
+def test_nuisances_that_are_none_are_refused(X, nuisance, message):
+    with pytest.raises(ValueError, match=message):
+        quick().fit(X, targets(X), nuisance=nuisance)
