@@ -10,10 +10,13 @@ after the normalisation of :func:`skphonon.preprocessing.normalize_spectra`,
 constant spectrum scores 1.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skphonon._versioned import VersionedEstimator
+from skphonon.instrument.background import terms_on_axes
 from skphonon.preprocessing import normalize, normalize_spectra
 
 __all__ = ["ResimulationScorer", "nmse"]
@@ -24,9 +27,14 @@ SCALES = ("normalized", "fitted")
 
 
 def nmse(
-    measured: ArrayLike, simulated: ArrayLike, *, scale: str = "normalized"
+    measured: ArrayLike,
+    simulated: ArrayLike,
+    *,
+    scale: str = "normalized",
+    background: Any = None,
+    grid: Any = None,
 ) -> NDArray[np.float64]:
-    """Compute the normalised mean square error of simulated spectra.
+    r"""Compute the normalised mean square error of simulated spectra.
 
     With a and b the measured and simulated spectrum, each normalised to
     (x - mean) / (max - min) over the pixels where neither is NaN, it is
@@ -50,6 +58,13 @@ def nmse(
     scale : {"normalized", "fitted"}, default="normalized"
         Origin of the scale and offset of the simulated spectrum: its own normalisation,
         or a fit to the measured spectrum.
+    background : int or pair of int, default=None
+        Degree of a polynomial of energy and \|Q\| that is fitted along with the
+        scale, of both together or of each; None: an offset alone. Needs
+        ``scale="fitted"`` and `grid`. This is the misfit of
+        :class:`~skphonon.inversion.LeastSquaresInverter` with such a background.
+    grid : SpectrumGrid, default=None
+        Grid of the spectra, for `background`.
 
     Returns
     -------
@@ -86,7 +101,30 @@ def nmse(
             f"row, got {len(a)} and {len(b)}."
         )
     shown, made = comparable(a, b, scale)
-    return np.nansum((shown - made) ** 2, axis=1) / np.nansum(shown * shown, axis=1)
+    if background is None:
+        return np.nansum((shown - made) ** 2, axis=1) / np.nansum(shown * shown, axis=1)
+    if scale != "fitted" or grid is None:
+        raise ValueError(
+            "A background needs scale='fitted' and the grid of the spectra, got "
+            f"scale={scale!r} and grid={grid!r}."
+        )
+    terms = terms_on_axes(grid.axes(), background)
+    if terms.shape[1] != a.shape[1]:
+        raise ValueError(
+            f"grid must be that of the spectra, with {a.shape[1]} pixels, got one of "
+            f"{terms.shape[1]}."
+        )
+    return np.array([_left(*pair, terms) for pair in zip(shown, made, strict=True)])
+
+
+def _left(shown: Array, made: Array, terms: Array) -> float:
+    """Return the NMSE of a spectrum beside smooth terms and one of a fitted scale."""
+    seen = np.isfinite(shown)
+    basis, _ = np.linalg.qr(terms[:, seen].T)
+    a, b = (x[seen] - basis @ (basis.T @ x[seen]) for x in (shown, made))
+    power = b @ b
+    factor = max(float(a @ b / power), 0.0) if power > 0 else 0.0
+    return float(np.square(a - factor * b).sum() / np.square(shown[seen]).sum())
 
 
 def comparable(
@@ -152,6 +190,16 @@ class ResimulationScorer(VersionedEstimator):
         n_pixels) on the grid of the spectra to score.
     scale : {"normalized", "fitted"}, default="fitted"
         Scale of the simulated spectra, as for :func:`nmse`.
+    background : int or pair of int, default=None
+        Degree of a background that is fitted along, as for :func:`nmse`, on the grid of
+        the simulator.
+    nuisance : bool, default=False
+        Whether the estimator predicts nuisances too (``return_nuisance=True``), with
+        which its constants are then simulated, as they were meant.
+    conditions : sequence of str, default=()
+        Nuisances of the simulator that the last columns of X hold, such as
+        ``("temperature",)``: see ``n_conditions`` of
+        :class:`~skphonon.preprocessing.MaskedSpectrumPreprocessor`.
 
     See Also
     --------
@@ -172,9 +220,20 @@ class ResimulationScorer(VersionedEstimator):
     True
     """
 
-    def __init__(self, simulator, *, scale="fitted"):
+    def __init__(
+        self,
+        simulator,
+        *,
+        scale="fitted",
+        background=None,
+        nuisance=False,
+        conditions=(),
+    ):
         self.simulator = simulator
         self.scale = scale
+        self.background = background
+        self.nuisance = nuisance
+        self.conditions = conditions
 
     def __call__(self, estimator, X, y=None):
         """Return the score of `estimator` on the spectra X; higher is better.
@@ -193,6 +252,65 @@ class ResimulationScorer(VersionedEstimator):
         float
             Negative mean NMSE, at most 0.
         """
-        parameters = np.asarray(estimator.predict(X), dtype=float)
-        simulated = self.simulator.simulate(parameters.reshape(len(parameters), -1))
-        return -float(nmse(X, simulated, scale=self.scale).mean())
+        return -float(self.misfits(estimator, X).mean())
+
+    def misfits(self, estimator, X):
+        """Return the NMSE of each spectrum.
+
+        Parameters
+        ----------
+        estimator : estimator with a `predict` method
+            Fitted.
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Without unit.
+        """
+        return nmse(
+            self._spectra(X),
+            self.resimulate(estimator, X),
+            scale=self.scale,
+            background=self.background,
+            grid=getattr(self.simulator, "grid", None),
+        )
+
+    def resimulate(self, estimator, X):
+        """Return the spectra that predictions imply.
+
+        Parameters
+        ----------
+        estimator : estimator with a `predict` method
+            Fitted.
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_pixels)
+            In the unit of the simulator.
+        """
+        nuisance = {}
+        if self.nuisance:
+            predicted, table = estimator.predict(X, return_nuisance=True)
+            nuisance = {
+                name: table[name].to_numpy()
+                for name in table
+                if name in self.simulator.nuisance_names
+            }
+        else:
+            predicted = estimator.predict(X)
+        parameters = np.asarray(predicted, dtype=float)
+        known = np.asarray(X, dtype=float)[:, self._spectra(X).shape[1] :]
+        nuisance |= dict(zip(self.conditions, known.T, strict=True))
+        options = {"nuisance": nuisance} if nuisance else {}
+        return self.simulator.simulate(
+            parameters.reshape(len(parameters), -1), **options
+        )
+
+    def _spectra(self, X):
+        """Return spectra without the columns of conditions."""
+        X = np.asarray(X, dtype=float)
+        return X[:, : X.shape[1] - len(self.conditions)]

@@ -1,6 +1,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
@@ -10,6 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
+from skphonon.instrument import SpectrumGrid
 from skphonon.metrics import ResimulationScorer, nmse
 from skphonon.preprocessing import MaskedSpectrumPreprocessor, normalize_spectra
 
@@ -157,3 +159,71 @@ def test_the_scorer_refuses_spectra_from_another_grid(ramp):
     dummy = DummyRegressor().fit(X, y)
     with pytest.raises(ValueError, match="same pixels, got 29 and 30"):
         ResimulationScorer(Ramp())(dummy, X[:, :29])
+
+
+def test_a_background_of_the_degree_fitted_along_costs_nothing():
+    grid = SpectrumGrid(np.arange(5, 25.0), np.arange(1, 7, 0.5))
+    energy, q = (axis.ravel() for axis in np.meshgrid(*grid.axes(), indexing="ij"))
+    line = np.exp(-((energy - 12 - q) ** 2) / 4)
+    smooth = 1 + energy / 20 - (q / 7) ** 2
+    shown = np.where(energy > 20 - q, np.nan, 3 * line + 2 * smooth)
+    options = {"scale": "fitted", "grid": grid}
+    assert nmse(shown, line, background=2, **options)[0] < 1e-20
+    assert nmse(shown, line, scale="fitted")[0] > 0.05
+    # by hand, with one more shape that is not in the model
+    extra = shown + 0.3 * np.sin(3 * energy)
+    seen = np.isfinite(extra)
+    terms = [energy**0, energy, q, energy**2, energy * q, q**2, line]
+    columns = np.array(terms)[:, seen].T
+    left = extra[seen] - columns @ np.linalg.lstsq(columns, extra[seen])[0]
+    expected = left @ left / np.square(extra[seen] - extra[seen].mean()).sum()
+    assert_allclose(nmse(extra, line, background=2, **options), expected)
+    assert (
+        nmse(2 * smooth - line, line, background=2, **options)[0] < 1
+    )  # not upside down
+    with pytest.raises(ValueError, match="needs scale='fitted'"):
+        nmse(shown, line, background=2)
+    with pytest.raises(ValueError, match="grid must be that"):
+        nmse(shown[:-1], line[:-1], background=2, **options)
+
+
+class Lines:
+    """A simulator of a line that knows a width and a temperature."""
+
+    grid = SpectrumGrid(np.arange(5, 25.0), np.arange(1, 7, 0.5))
+    nuisance_names = ("width", "temperature")
+
+    def simulate(self, parameters, nuisance):
+        energy, q = np.meshgrid(*self.grid.axes(), indexing="ij")
+        place, width, kelvin = (
+            np.asarray(x, dtype=float)[:, None, None]
+            for x in (parameters[:, 0], nuisance["width"], nuisance["temperature"])
+        )
+        line = np.exp(-((energy - place) ** 2) / width**2) * (1 + kelvin * q / 1e3)
+        return line.reshape(len(parameters), -1)
+
+
+class Told:
+    """A regressor that knows everything."""
+
+    def __init__(self, y, nuisance):
+        self.y, self.nuisance = y, nuisance
+
+    def predict(self, X, return_nuisance=False):
+        return (self.y, self.nuisance) if return_nuisance else self.y
+
+
+def test_predictions_are_simulated_as_they_were_meant():
+    y, kelvin = np.array([[12.0], [14.0]]), np.array([50.0, 600.0])
+    table = pd.DataFrame({"width": [2.0, 3.0], "width std": [0.1, 0.1]})
+    spectra = Lines().simulate(y, {"width": table["width"], "temperature": kelvin})
+    X = np.column_stack([spectra, kelvin])
+    scorer = ResimulationScorer(
+        Lines(), background=1, nuisance=True, conditions=("temperature",)
+    )
+    told = Told(y, table)
+    assert_allclose(scorer.resimulate(told, X), spectra)
+    assert scorer(told, X) == pytest.approx(0, abs=1e-12)
+    wrong = Told(y, table.assign(width=[3.0, 3.0]))
+    assert (scorer.misfits(wrong, X) > [0.01, -1]).all()
+    assert clone(scorer).conditions == ("temperature",)
