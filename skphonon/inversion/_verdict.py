@@ -16,6 +16,7 @@ __all__ = ["Finding", "Verdict", "judge"]
 _FAR = 3.0  # standard deviations from what was known
 _RARE = 1e-3  # probability of a pull of the prior
 _LARGE = 0.1  # share of the misfit that a cause explains
+_MOST = 0.3  # share of the misfit that a cause must explain to be all that is told
 _SURE = 25.0  # gain in chi^2 of a cause, beside what as many terms gain by chance
 _MUCH = 0.4  # share of the intensity that a polynomial takes
 _MOVED = 2.0  # standard deviations by which another choice moves a parameter
@@ -52,8 +53,8 @@ _HOLDER = (
     "empty can."
 )
 _UNKNOWN = (
-    "Nothing that was tried explains it: another material, another incident energy, or "
-    "something beside the sample."
+    "Nothing that was tried explains {it}: another material, another incident energy, "
+    "or something beside the sample."
 )
 
 
@@ -182,10 +183,11 @@ def _misfit(fit, found):
         return ""
     alike = _alike(fit)
     text = f"Residuals are {np.sqrt(square):.2g} times noise{alike}."
-    cause = _UNKNOWN
+    cause = _UNKNOWN.format(it="it")
     if likely:
-        causes = [_cause(name, row) for name, row in likely[:2]]
-        cause = " Or: ".join(causes)
+        cause = " Or: ".join(_cause(name, row) for name, row in likely[:2])
+        if max(row["share"] for _, row in likely) < _MOST:
+            cause = f"{_UNKNOWN.format(it='most of it')} A part: {cause}"
     found.append(Finding("misfit", square, text, cause))
     return cause
 
@@ -222,8 +224,8 @@ def _nuisances(fit, found):
         if abs(off) > max(_FAR * std, _SHIFT) or (at_bound and abs(off) > _SHIFT):
             text = f"{name} = {value:.4f}({std:.4f}) is not 1."
             cause = (
-                "Give the measured lattice (model.replace(lattice=...)), calibrate "
-                "|Q|, and name what lies under the sample."
+                "Give the measured lattice (model.replace(lattice=...)), calibrate |Q| "
+                "and the incident energy, and name what lies under the sample."
             )
             found.append(Finding("lattice", float(off), text, cause))
     value = known.get("mean_square_displacement")
