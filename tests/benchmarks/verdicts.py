@@ -3,10 +3,10 @@
 Run with ``OMP_NUM_THREADS=1 python tests/benchmarks/verdicts.py [crystal ...] [-n N]
 [--estimated]``; a few seconds of processor time a spectrum. Needs SKPHONON_DATA.
 
-Spectra of silicon (six shells about a calculation) and aluminium (four shells) are drawn
-from the prior of the fit, on the grid and with the noise of MARI's silicon, in a can that
-the fit names, with widths, displacements and lattice that it fits along. Then one thing
-is wrong with the fit:
+Spectra of silicon (six shells about a calculation) and aluminium (four shells) are
+drawn from the prior of the fit, on the grid and with the noise of MARI's silicon, in a
+can that the fit names, with widths, displacements and lattice that it fits along. Then
+one thing is wrong with the fit:
 
 right
     Nothing: what is told is a false alarm.
@@ -20,7 +20,8 @@ shells
     The fit has fewer shells: three of silicon, one of aluminium.
 
 Prints the share of spectra of which the verdict tells anything, of what kind the first
-finding is, and its most frequent causes. Noise is told to the fit, or, --estimated, not.
+finding is, and its most frequent causes. Noise is told to the fit, or, --estimated,
+not.
 """
 
 import argparse
