@@ -10,10 +10,14 @@ Array = NDArray[np.float64]
 
 _NODES, _WEIGHTS = leggauss(64)
 _UNSEEN = 1e-10  # smallest information, over the largest, that is not rounding
+_ROUNDING = 1e-15
+_KNOWN = 0.5  # share of the information of a direction that is no rounding
 _FLATTEST = 0.2  # curvature that is believed, of that of Gauss and Newton
 
 
-def inverse_information(information: Array, scatter: Array | None = None) -> Array:
+def inverse_information(
+    information: Array, scatter: Array | None = None, known: Array | None = None
+) -> Array:
     r"""Return the covariance of parameters.
 
     Parameters
@@ -23,6 +27,9 @@ def inverse_information(information: Array, scatter: Array | None = None) -> Arr
     scatter : ndarray of shape (p, p), default=None
         Covariance M of :math:`J^T r`, for :math:`H^{-1} M H^{-1}`; directions of
         negative variance, which an estimate may have, are taken to have none. None: H.
+    known : ndarray of shape (p, p), default=None
+        The part of H that is known beforehand: what it determines is determined,
+        however much more the data know of the rest.
 
     Returns
     -------
@@ -33,6 +40,10 @@ def inverse_information(information: Array, scatter: Array | None = None) -> Arr
     size[size == 0] = 1.0
     values, vectors = np.linalg.eigh(information / np.outer(size, size))
     seen = values > _UNSEEN * values.max(initial=0)
+    if known is not None:
+        before = known / np.outer(size, size)
+        own = np.einsum("ij,ik,kj->j", vectors, before, vectors)
+        seen |= (own > _KNOWN * values) & (values > _ROUNDING * values.max(initial=0))
     inverse = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
     inverse /= np.outer(size, size)
     if scatter is not None:

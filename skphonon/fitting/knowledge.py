@@ -6,6 +6,7 @@ give for them, less what was measured, in standard deviations.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,11 @@ Rows = Callable[[Array], tuple[Array, Array]]
 def normal_rows(mean: Array, covariance: Array) -> Rows:
     """Return residuals (n,) of a normal distribution and their slopes (n, n)."""
     root = np.linalg.cholesky(np.linalg.inv(covariance)).T
+    return partial(_straight, mean, root)
 
-    def rows(parameters: Array) -> tuple[Array, Array]:
-        return root @ (parameters - mean), root
 
-    return rows
+def _straight(mean: Array, root: Array, parameters: Array) -> tuple[Array, Array]:
+    return root @ (parameters - mean), root
 
 
 class Knowledge:

@@ -52,6 +52,7 @@ class Map(NamedTuple):
     limits: tuple[tuple[Array, Array], ...] = ()  # lines (columns, energy)
     rows: str = "energy transfer (meV)"  # label of the other axis
     units: str = ""  # of the intensities
+    signed: bool = False  # a difference, with colours of its own about zero
 
 
 class SpectrumMapDisplay(Display):
@@ -92,6 +93,8 @@ class SpectrumMapDisplay(Display):
         cls,
         measurements: "Measurement | Iterable[Measurement]",
         titles: Sequence[str] | None = None,
+        *,
+        differences: Sequence[int] = (),
     ) -> Self:
         """Make a map, or curves of scans, of each spectrum of measurements.
 
@@ -102,6 +105,9 @@ class SpectrumMapDisplay(Display):
             ``measured.replace(data=simulator.simulate(parameters))``.
         titles : sequence of str, default=None
             One for each spectrum. None: temperature or source, as far as known.
+        differences : sequence of int, default=()
+            Numbers of spectra that are differences, such as what a fit leaves: their
+            maps have colours of their own, about zero.
 
         Returns
         -------
@@ -126,6 +132,10 @@ class SpectrumMapDisplay(Display):
                 each._replace(title=title)
                 for each, title in zip(maps, titles, strict=True)
             ]
+        for number in differences:
+            drawn = maps[number]
+            if isinstance(drawn, Map):
+                maps[number] = drawn._replace(signed=True)
         return cls(data=maps)
 
     def plot(
@@ -138,7 +148,7 @@ class SpectrumMapDisplay(Display):
         limits: bool = True,
         mesh_kw: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw the maps with one scale of colours.
+        """Draw the maps with one scale of colours, differences with another.
 
         Parameters
         ----------
@@ -175,8 +185,10 @@ class SpectrumMapDisplay(Display):
             if isinstance(each, Scans)
             else each.image
             for each in self.data
+            if not getattr(each, "signed", False)
         ]
-        norm, drawn = _norm(shown, log, vmin, vmax), []
+        norm, drawn = _norm(shown, log, vmin, vmax) if shown else None, []
+        about_zero = _norm_about_zero(self.data)
         for each in () if axes is None else np.ravel(np.asarray(axes, dtype=object)):
             if not hasattr(each, "pcolormesh"):
                 raise TypeError(
@@ -189,6 +201,10 @@ class SpectrumMapDisplay(Display):
         for ax, each in zip(self.axes_, self.data, strict=True):
             if isinstance(each, Scans):
                 draw_scans(ax, each, log=log, low=vmin, high=vmax)
+            elif each.signed:
+                options = {"cmap": "RdBu_r", **(mesh_kw or {})}
+                mesh = _draw(ax, each, about_zero, limits=limits, mesh_kw=options)
+                self.figure_.colorbar(mesh, ax=ax)
             else:
                 drawn.append(
                     _draw(ax, each, norm, limits=limits, mesh_kw=mesh_kw or {})
@@ -197,7 +213,12 @@ class SpectrumMapDisplay(Display):
             units = {each.units for each in self.data if isinstance(each, Map)}
             (common,) = units if len(units) == 1 else ("",)
             label = f"intensity ({common})" if common else "intensity"
-            self.figure_.colorbar(drawn[-1], ax=list(self.axes_), label=wrapped(label))
+            beside = [
+                ax
+                for ax, each in zip(self.axes_, self.data, strict=True)
+                if not getattr(each, "signed", False)
+            ]
+            self.figure_.colorbar(drawn[-1], ax=beside, label=wrapped(label))
         return self
 
 
@@ -332,6 +353,16 @@ def _norm(
         low = float(np.percentile(values, 100 - _BRIGHT)) if values.size else 0.0
         vmin = min(low, 0.0)
     return Normalize(vmin, top if top > vmin else vmin + 1.0)
+
+
+def _norm_about_zero(maps: Sequence[Map | Scans]) -> Any:
+    """Return what turns differences into colours, the same for all of them."""
+    from matplotlib.colors import Normalize
+
+    images = [each.image for each in maps if isinstance(each, Map) and each.signed]
+    values = np.concatenate([np.zeros(0), *(np.abs(x[np.isfinite(x)]) for x in images)])
+    top = float(np.percentile(values, _BRIGHT)) if values.size else 0.0
+    return Normalize(-(top or 1.0), top or 1.0)
 
 
 def _listed(measurements: Any) -> "Iterable[Measurement]":

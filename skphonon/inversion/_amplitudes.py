@@ -44,7 +44,7 @@ def of_weights(found, task, images, correlated):
     measured = np.array([part.stop > part.start for part in problem.parts])[:, None]
     total = intensities.sum(axis=1, keepdims=True)
     shares = np.where(measured & (total != 0), intensities, np.nan)
-    distinctness = _distinctness(columns, slopes, sizes, weights.shape)
+    distinctness = _distinctness(columns, slopes, sizes, weights)
     return {
         "weight_std": np.where(measured, std.reshape(weights.shape), np.nan),
         "shares": shares / np.where(total != 0, total, 1.0),
@@ -87,9 +87,20 @@ def _following(covariance, of_parameters, n):
     return np.sqrt(variance.clip(0))
 
 
-def _distinctness(columns, slopes, sizes, shape):
-    """Return what share of each column the sample and backgrounds do not explain."""
-    first = np.arange(shape[0]) * shape[1]
+def _distinctness(columns, slopes, sizes, weights):
+    """Return what share of each column nothing else explains.
+
+    That is the sample, backgrounds and other contributions.
+    """
+    n_parts, n = weights.shape
+    first = np.arange(n_parts) * n
     sample = Projection(np.hstack([columns[:, first], slopes]))
-    left = np.linalg.norm(sample.rest(columns), axis=0)
-    return (left / np.where(sizes > 0, sizes, 1.0)).reshape(shape)
+    rest = sample.rest(columns)
+    left = np.linalg.norm(rest, axis=0)
+    for part in range(n_parts):
+        own = np.arange(part * n + 1, (part + 1) * n)
+        for place in own if len(own) > 1 else ():
+            others = rest[:, own[own != place]]
+            alone = Projection(others).rest(rest[:, [place]])
+            left[place] = np.linalg.norm(alone)
+    return (left / np.where(sizes > 0, sizes, 1.0)).reshape(weights.shape)

@@ -33,6 +33,8 @@ _ADVICE = {  # by what ended a search, where more evaluations would not help
 }
 _STEP = 0.25  # of the scale of a parameter, where no targets tell how far they spread
 
+_ASKED = {"errors": "fits"}  # what is read by another name
+
 
 class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     """Base of inverters that search for each spectrum beside a simulator."""
@@ -134,7 +136,9 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     def _read(self, name):
         check_is_fitted(self)
         if name not in self._last:
-            raise AttributeError(f"{name}_ is known after predict; call it first.")
+            raise AttributeError(
+                f"{_ASKED.get(name, name)}_ is known after predict; call it first."
+            )
         return self._last[name]
 
     def _keep(self, result):

@@ -28,6 +28,13 @@ OF_THE_INSTRUMENT = (
     "incident_energy",
 )
 _WIDTHS = ("energy_resolution", "q_resolution")  # numbers, or factors of functions
+#: Settings of a simulator that belong to the sample, with what a holder has of them.
+_OF_THE_SAMPLE = {
+    "mean_square_displacement": None,
+    "scattering_lengths": None,
+    "background": None,
+}
+_TAKEN = ("scale", "sample")
 
 
 def contribution_names(contributions, taken):
@@ -43,7 +50,8 @@ def contribution_names(contributions, taken):
                 f"contributions must have texts for names, got {name!r}. Call them as "
                 "they are to appear in nuisance_, such as 'can'."
             )
-        if name in (*taken, "scale") or name.startswith("background"):
+        begins_alike = name.startswith("background")
+        if name in (*taken, *_TAKEN) or begins_alike or name.endswith(" std"):
             raise ValueError(
                 "contributions must not have names of what else is fitted, got "
                 f"{name!r}. Give another name."
@@ -65,6 +73,11 @@ def sources_of(simulator, contributions, expected, nuisance, n_pixels):
     for name, other in zip(labels, given, strict=True):
         if isinstance(other, str):
             other = of_holder(other, simulator)
+        if isinstance(other, type):
+            raise TypeError(
+                f"contributions must be objects, got the class {other.__name__} for "
+                f"{name!r}. Call it: {other.__name__}(...)."
+            )
         if hasattr(other, "of_sample"):
             found.append(FromSample(other, _powder_parts(simulator, other, n_pixels)))
         elif hasattr(other, "on"):
@@ -89,7 +102,8 @@ def of_holder(material, simulator):
             f"A holder of {material!r} needs a simulator of one measurement with a "
             f"model, got {type(simulator).__name__}. Give a simulator of the can."
         )
-    return type(simulator)(**settings | {"model": holder_model(material)})
+    own = {name: value for name, value in _OF_THE_SAMPLE.items() if name in settings}
+    return type(simulator)(**settings | own | {"model": holder_model(material)})
 
 
 def _simulated(name, other, simulator, expected, nuisance):
@@ -154,7 +168,8 @@ def _measured(name, other, simulator, n_pixels):
         raise TypeError(
             "contributions must be simulators, a Measurement, rows of intensities, "
             f"MultipleScattering or ElasticTail; {name!r} is a "
-            f"{type(other).__name__}."
+            f"{type(other).__name__}. Of a model make a simulator, with the settings "
+            "of the sample's."
         )
     if row.shape not in ((n_pixels,), (1, n_pixels)):
         raise ValueError(
@@ -216,9 +231,10 @@ def _same_pixels(a, b):
 
 def _told(grid):
     """Describe a grid in an error."""
-    energy = grid.axes()[0]
+    energy, columns = grid.axes()[0], np.asarray(grid.axes()[-1], dtype=float)
     shape = " x ".join(map(str, grid.shape))
-    return f"{shape} pixels, {energy[0]:g} to {energy[-1]:g} meV"
+    beside = f"{columns[0]:g} to {columns[-1]:g} in Q or angle"
+    return f"{shape} pixels, {energy[0]:g} to {energy[-1]:g} meV, {beside}"
 
 
 def _check_pixels(name, source, expected, nuisance, n_pixels):

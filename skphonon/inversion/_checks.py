@@ -111,7 +111,7 @@ def knowledge_of(prior, names):
     if prior is None:
         return None, None
     pieces, moments = [], []
-    for piece in _pieces(prior):
+    for piece in pieces_of(prior):
         if hasattr(piece, "residuals"):
             own = list(piece.parameter_names)
             if own != names:
@@ -128,13 +128,33 @@ def knowledge_of(prior, names):
     return Knowledge(pieces, len(names)), _product(moments)
 
 
-def _pieces(prior):
-    """Return the pieces of a prior, which may be one."""
+def pieces_of(prior):
+    """Return the pieces of a prior: one, or several in a list."""
+    if prior is None:
+        return []
+    pieces = [prior]
     if isinstance(prior, list | tuple):
-        whole = [hasattr(each, "residuals") or hasattr(each, "mean_") for each in prior]
-        if any(whole):
-            return prior
-    return [prior]
+        is_pair = len(prior) == 2 and not any(map(_is_knowledge, prior))
+        if isinstance(prior, list):
+            is_pair = is_pair and all(np.ndim(each) == 1 for each in prior[:1])
+        pieces = [prior] if is_pair else list(prior)
+    for piece in pieces:
+        if not _is_knowledge(piece) and not (
+            isinstance(piece, list | tuple) and len(piece) == 2
+        ):
+            raise TypeError(
+                "prior must be an object with mean_ and covariance_, such as "
+                "ShellPrior, a pair (means, standard deviations) in the order of the "
+                f"parameters, or a list of such and of observables; got {piece!r}."
+            )
+    return pieces
+
+
+def _is_knowledge(piece):
+    return hasattr(piece, "residuals") or (
+        # not hasattr of the object: it would hide why a mean cannot be had
+        hasattr(type(piece), "mean_") or "mean_" in getattr(piece, "__dict__", {})
+    )
 
 
 def _product(moments):
@@ -166,6 +186,8 @@ def check_errors(errors, shape):
     """Return a row of errors for each spectrum."""
     if np.ndim(errors) == 0:  # the same for all pixels
         errors = np.full(shape, float(errors))
+    elif np.shape(errors) == shape[1:]:  # the same for all spectra
+        errors = np.broadcast_to(np.asarray(errors, dtype=float), shape)
     errors = check_array(errors, dtype=float, ensure_all_finite="allow-nan")
     if errors.shape != shape:
         raise ValueError(

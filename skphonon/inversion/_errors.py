@@ -38,7 +38,7 @@ def covariance_of(derivative, residual, pieces, prior=None):
     if prior is not None:
         information = information + prior
     if pieces is None:
-        return inverse_information(information)
+        return inverse_information(information, known=prior)
     found = [_scatter(derivative[i], residual[i], image) for i, image in pieces]
     middle = sum(part for part, _ in found)
     # correlated pixels count for fewer, of which each parameter takes one
@@ -46,7 +46,7 @@ def covariance_of(derivative, residual, pieces, prior=None):
     middle *= n_free / max(n_free - len(information), 1)
     if prior is not None:
         middle += prior
-    return inverse_information(information, middle)
+    return inverse_information(information, middle, prior)
 
 
 def image_of(simulator, residual):

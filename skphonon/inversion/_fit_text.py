@@ -28,6 +28,7 @@ def report_of(fit: "SpectrumFit", min_correlation: float) -> str:
         if len(own):
             lines += [f"[[{title}]]", *_values(own)]
     lines += _shares(fit)
+    lines += _observed(fit)
     lines += _correlations(fit, min_correlation)
     lines += ["[[Verdict]]", *(f"    {each}" for each in str(fit.verdict_).split("\n"))]
     return "\n".join(lines)
@@ -92,6 +93,19 @@ def _shares(fit):
         return []
     told = [f"{name} {share:.1%}" for name, share in fit.shares.items() if share]
     return ["[[Shares of the intensity]]", f"    {', '.join(told)}"]
+
+
+def _observed(fit):
+    """Tell what was measured elsewhere beside what the fit gives."""
+    table = fit.observed
+    if not len(table):
+        return []
+    width = max(map(len, table["quantity"])) + 1
+    return ["[[Measured elsewhere]]"] + [
+        f"    {(row.quantity + ':').ljust(width)} {row.measured:.5g} +/- "
+        f"{row.std:.2g}, here {row.calculated:.5g} ({row.deviation:+.1f})"
+        for row in table.itertuples()
+    ]
 
 
 def _correlations(fit, least):

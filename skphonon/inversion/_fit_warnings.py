@@ -16,7 +16,8 @@ __all__ = ["not_fitted_along", "warn_of_fits"]
 
 _BOUND = (
     "Error bars are one-sided there, and all others take the bound for true. Widen it "
-    "unless it is a limit of nature; if it is one, quote a limit and not a value."
+    "unless it is a limit of nature or of a calibration; if it is one, quote a limit "
+    "and not a value."
 )
 _EMULATED = "The emulator knows nothing beyond: train it on a wider range of y."
 _MEANING = {

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from skphonon.instrument.background import terms_on_axes
 from skphonon.inversion._beside import of_holder
-from skphonon.inversion._contributions import OtherCrystal
+from skphonon.inversion._contributions import FixedRow, OtherCrystal
 from skphonon.inversion._scores import scores
 from skphonon.inversion._systematics import linear_about, more_shells
-from skphonon.simulation import MultipleScattering
+from skphonon.simulation import ElasticTail, MultipleScattering
 
 __all__ = ["lacking"]
 
@@ -28,8 +28,11 @@ _NUISANCES = {  # with their units; what a user can fit along or mend
     "lattice_scale": "",
     "two_theta_offset": "degree",
     "mean_square_displacement": "Angstrom^2",
+    "temperature": "K",
 }
 _HOLDERS = ("aluminium", "copper")
+_LIKE_A_HOLDER = 0.7  # correlation with a given spectrum of a can
+_TAIL_WIDTHS = (1.0, 1.5)  # of an elastic line, in widths of the resolution
 _HIGHER = 2  # degrees of a background
 _COLUMNS = ["gain", "n_terms", "share", "step", "std", "unit"]
 
@@ -153,17 +156,42 @@ def _beside(simulator, search, fit, pixels, weight):
     groups: dict[str, tuple[Array, Array | None]] = {}
     grid: Any = getattr(simulator, "grid", None)
     crystal: Any = getattr(simulator, "model", None)
-    others = [each for each in search.model if isinstance(each, OtherCrystal)]
     if not hasattr(crystal, "symbols") or not (
         hasattr(grid, "q") or hasattr(grid, "moduli")
     ):
         return groups
-    for material in _HOLDERS if not others else ():
+    given = search.model.sources[1:]
+    rows = [each.row[pixels] for each in given if isinstance(each, FixedRow)]
+    # a noisy can leaves some of itself, which is no reason to add another one
+    has_can = any(
+        isinstance(each, OtherCrystal) or getattr(each, "error", None) is not None
+        for each in given
+    )
+    for material in _HOLDERS if not has_can else ():
         holder = of_holder(material, simulator)
-        if set(holder.model.symbols) != set(crystal.symbols):
-            row = holder.simulate(holder.model.reference)[0][pixels]
+        if set(holder.model.symbols) == set(crystal.symbols):
+            continue
+        row = holder.simulate(holder.model.reference)[0][pixels]
+        if all(np.corrcoef(row, each)[0, 1] < _LIKE_A_HOLDER for each in rows):
             groups[f"a holder of {material}"] = (row * weight)[:, None], None
+    for width in _tail_widths(simulator):
+        try:
+            tail = ElasticTail(width).on(simulator)[0][pixels]
+        except ValueError:  # all energies are beyond it
+            continue
+        if tail.any() and all(np.corrcoef(tail, each)[0, 1] < 0.99 for each in rows):
+            name = f"an elastic tail of {width:.2g} meV"
+            groups[name] = (tail * weight)[:, None], None
     fitted = (fit.spectrum - fit.residual)[None]
     flat = MultipleScattering().of_sample(np.nan_to_num(fitted), grid)[0][pixels]
     groups["multiple scattering"] = (flat * weight)[:, None], None
     return groups
+
+
+def _tail_widths(simulator):
+    """Return widths in meV that an elastic line may have."""
+    resolution = getattr(simulator, "energy_resolution", None)
+    if resolution is None:
+        return []
+    width = float(resolution(np.zeros(1))[0] if callable(resolution) else resolution)
+    return [factor * width for factor in _TAIL_WIDTHS if width > 0]

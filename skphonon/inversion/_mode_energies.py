@@ -11,6 +11,8 @@ Array = NDArray[np.float64]
 
 _STEP = 1e-4  # of the scale of a parameter, in derivatives of energies
 _ALIKE = 0.05  # meV: modes that are closer have one energy
+_FLAT = 1e-9  # of the largest slope: rounding
+_CENTRE = 1e-6  # of a reciprocal lattice vector: acoustic modes there have no energy
 
 
 def energies_with_std(
@@ -31,6 +33,15 @@ def energies_with_std(
         cuts = np.flatnonzero(np.diff(energy) > _ALIKE) + 1
         for modes in np.split(np.arange(len(energy)), cuts):
             slope[modes] = slope[modes].mean(axis=0)
-    with np.errstate(invalid="ignore"):  # infinite errors of what nothing determines
-        square = np.einsum("pmi,ij,pmj->pm", slopes, covariance, slopes)
-    return energies, np.sqrt(square)
+    whole = np.abs(points - np.round(points)).max(axis=1) < _CENTRE
+    for point in np.flatnonzero(whole):
+        acoustic = np.argsort(np.abs(energies[point]))[:3]
+        energies[point, acoustic] = 0.0
+        slopes[point, acoustic] = 0.0
+    known = np.isfinite(np.diag(covariance))
+    seen = slopes[..., known]
+    square = np.einsum("pmi,ij,pmj->pm", seen, covariance[np.ix_(known, known)], seen)
+    # infinite where they hang on what nothing determines
+    size = np.abs(slopes).max(initial=0.0)
+    open_ = (np.abs(slopes[..., ~known]) > _FLAT * size).any(axis=2)
+    return energies, np.where(open_, np.inf, np.sqrt(square.clip(0)))

@@ -16,10 +16,12 @@ __all__ = ["Finding", "Verdict", "judge"]
 _FAR = 3.0  # standard deviations from what was known
 _RARE = 1e-3  # probability of a pull of the prior
 _LARGE = 0.1  # share of the misfit that a cause explains
+_MOST = 0.3  # share of the misfit that a cause must explain to be all that is told
 _SURE = 25.0  # gain in chi^2 of a cause, beside what as many terms gain by chance
 _MUCH = 0.4  # share of the intensity that a polynomial takes
 _MOVED = 2.0  # standard deviations by which another choice moves a parameter
 _SHIFT = 2e-3  # of a lattice: smaller ones are no news
+_NO_SAMPLE = 0.01  # share of the intensity
 _POINTS = 3  # of the mesh on which energies are compared with a prior
 _OUTSIDE = 0.1  # share of energies outside the band of a prior
 _CAUSES = {
@@ -40,6 +42,8 @@ _CAUSES = {
     "two_theta_offset": "Scattering angles are off by {step:+.2g} degrees: calibrate.",
     "mean_square_displacement": "Displacements differ by {step:+.2g} Angstrom^2 from "
     "those of the constants: fit 'mean_square_displacement' along.",
+    "temperature": "The sample was at another temperature, by {step:+.3g}({std:.1g}) "
+    "K, or the spectrum is another quantity (S or chi''): give the right ones.",
     "multiple scattering": "Multiple scattering: add contributions="
     "{{'multiple scattering': MultipleScattering()}}.",
     "background of a higher degree": "The background has more shape: raise its degree, "
@@ -51,9 +55,13 @@ _HOLDER = (
     "Scattering of {name}: add contributions={{'can': '{material}'}}, or a measured "
     "empty can."
 )
+_TAIL = (
+    "The elastic line, {name}: crop the energies next to it, or add contributions="
+    "{{'tail': ElasticTail({width})}}."
+)
 _UNKNOWN = (
-    "Nothing that was tried explains it: another material, another incident energy, or "
-    "something beside the sample."
+    "Nothing that was tried explains {it}: another material, another incident energy, "
+    "or something beside the sample."
 )
 
 
@@ -63,8 +71,9 @@ class Finding(NamedTuple):
     Parameters
     ----------
     about : str
-        In a word: "answers", "misfit", "lattice", "prior", "energies", "displacement",
-        "bound", "background", "choices", "convergence".
+        In a word: "convergence", "sample", "stability", "answers", "misfit",
+        "lattice", "prior", "observables", "energies", "displacement", "bound",
+        "background", "choices".
     figure : float
         How far.
     text : str
@@ -136,9 +145,12 @@ def judge(fit: Any) -> Verdict:
     if not figures.get("converged", True):
         text = "The search did not converge, so that values and errors mean nothing."
         found.append(Finding("convergence", np.nan, text, "See the warning."))
+    _sample(fit, found)
+    _stability(fit, found)
     cause = _misfit(fit, found)
     _nuisances(fit, found)
     _prior(fit, found, cause)
+    _observed(fit, found)
     _bounds(fit, found)
     if fit.shares is not None:
         share = max(
@@ -159,6 +171,34 @@ def judge(fit: Any) -> Verdict:
         advice = "Quote both (fit.others), or give what tells them apart."
         found.insert(0, Finding("answers", float(off.max()), text, advice))
     return Verdict(found)
+
+
+def _sample(fit, found):
+    """Judge whether the sample was found at all."""
+    if fit.shares is None or len(fit.shares) < 2:
+        return
+    share, weight = float(fit.shares.iloc[0]), fit.nuisance.get("scale", np.nan)
+    std = fit.nuisance.get("scale std", np.nan)
+    if not (share < _NO_SAMPLE or weight < 2 * std or fit.at_bound.get("scale", 0)):
+        return
+    text = f"The sample has {share:.1%} of the intensity; constants mean nothing."
+    advice = (
+        "It cannot be told from what lies beside it: subtract a measured empty can, or "
+        "leave contributions out."
+    )
+    found.append(Finding("sample", share, text, advice))
+
+
+def _stability(fit, found):
+    """Judge whether the crystal holds together."""
+    if not hasattr(fit.model, "is_stable") or fit.model.is_stable([fit.parameters])[0]:
+        return
+    text = "The fitted crystal is unstable: some frequencies are imaginary."
+    advice = (
+        "Its soft modes scatter nothing here, and errors do not hold: give a prior, or "
+        "mend what is found below."
+    )
+    found.append(Finding("stability", np.nan, text, advice))
 
 
 def _misfit(fit, found):
@@ -182,16 +222,20 @@ def _misfit(fit, found):
         return ""
     alike = _alike(fit)
     text = f"Residuals are {np.sqrt(square):.2g} times noise{alike}."
-    cause = _UNKNOWN
+    cause = _UNKNOWN.format(it="it")
     if likely:
-        causes = [_cause(name, row) for name, row in likely[:2]]
-        cause = " Or: ".join(causes)
+        cause = " Or: ".join(_cause(name, row) for name, row in likely[:2])
+        if max(row["share"] for _, row in likely) < _MOST:
+            cause = f"{_UNKNOWN.format(it='most of it')} A part: {cause}"
     found.append(Finding("misfit", square, text, cause))
     return cause
 
 
 def _cause(name, row):
     share = f"({row['share']:.0%} of the misfit) "
+    if name.startswith("an elastic tail of "):
+        width = name.removeprefix("an elastic tail of ").removesuffix(" meV")
+        return share + _TAIL.format(name=name, width=width)
     if name.startswith("a holder of "):
         material = name.removeprefix("a holder of ")
         return share + _HOLDER.format(name=name, material=material)
@@ -223,7 +267,8 @@ def _nuisances(fit, found):
             text = f"{name} = {value:.4f}({std:.4f}) is not 1."
             cause = (
                 "Give the measured lattice (model.replace(lattice=...)), calibrate "
-                "|Q|, and name what lies under the sample."
+                f"|Q|, check the incident energy ({abs(2 * off):.1%} off does this), "
+                "and name what lies under the sample."
             )
             found.append(Finding("lattice", float(off), text, cause))
     value = known.get("mean_square_displacement")
@@ -257,6 +302,27 @@ def _prior(fit, found, cause):
         found.append(Finding("energies", outside, text, advice))
 
 
+def _observed(fit, found):
+    """Judge what was measured elsewhere."""
+    table = fit.observed
+    if not len(table):
+        return
+    off = table["deviation"].to_numpy()
+    square = float(off @ off)
+    worst = int(np.abs(off).argmax())
+    if abs(off[worst]) < _FAR and chi2.sf(square, len(off)) > _RARE:
+        return
+    text = (
+        f"What was measured elsewhere disagrees: {table['quantity'][worst]} is "
+        f"{off[worst]:+.1f} deviations off, chi^2 {square:.3g} of {len(off)} values."
+    )
+    cause = (
+        "Spectrum, prior and these values contradict each other: check units and "
+        "errors, or let more shells interact."
+    )
+    found.append(Finding("observables", abs(float(off[worst])), text, cause))
+
+
 def _energies_outside(fit, mean, covariance):
     """Return the share of energies outside the band of the prior."""
     model = fit.model
@@ -276,7 +342,8 @@ def _bounds(fit, found):
     if names:
         text = f"Ended at a bound: {', '.join(names)}."
         cause = (
-            "Widen it, unless it is a limit of nature; a weight of 0 can be left out."
+            "Widen it, unless it is a limit of nature or of a calibration; a weight of "
+            "0 can be left out."
         )
         found.append(Finding("bound", float(len(names)), text, cause))
 

@@ -9,7 +9,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from skphonon.instrument import Measurement
+from skphonon.inversion._checks import pieces_of
 from skphonon.inversion._mode_energies import energies_with_std
+from skphonon.physics.stability import searching
 
 if TYPE_CHECKING:
     from skphonon.instrument.maps import SpectrumMapDisplay
@@ -62,6 +64,8 @@ class SpectrumFit:
     others : array-like of shape (n_others, n_parameters), default=()
         Other answers: ends of searches that are about as likely, and further off than
         error bars tell.
+    observables : sequence of observable, default=()
+        What was measured elsewhere and fitted along.
     context : object, default=None
         How the spectrum was compared, for `lacking_`.
 
@@ -71,6 +75,9 @@ class SpectrumFit:
         Standard deviations of the constants.
     model : object or None
         Model of the simulator.
+    observed : DataFrame
+        Of each value measured elsewhere: `quantity`, `measured`, `std`, `calculated`
+        and `deviation` in standard deviations.
     verdict_ : Verdict
         What is wrong with the fit, if anything, with the most likely cause.
     lacking_ : DataFrame
@@ -116,6 +123,7 @@ class SpectrumFit:
         choices: pd.DataFrame | None = None,
         of_choices: ArrayLike | None = None,
         others: ArrayLike = (),
+        observables: Any = (),
         context: Any = None,
     ) -> None:
         self.parameter_names = list(parameter_names)
@@ -135,6 +143,7 @@ class SpectrumFit:
         if of_choices is not None:
             self.of_choices = np.asarray(of_choices, dtype=float)
         self.others = np.reshape(others, (-1, len(self.parameters)))
+        self.observables = list(observables)
         self._context = context
 
     @cached_property
@@ -142,14 +151,16 @@ class SpectrumFit:
         """What would explain the residuals, to first order, the most likely first."""
         from skphonon.inversion._lacking import lacking
 
-        return lacking(self, self._context)
+        with searching():  # of an unstable crystal the verdict tells
+            return lacking(self, self._context)
 
     @cached_property
     def verdict_(self) -> "Verdict":
         """What is wrong with the fit, with the most likely cause."""
         from skphonon.inversion._verdict import judge
 
-        return judge(self)
+        with searching():
+            return judge(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what an inverter searches with, once all is said that needs it."""
@@ -175,6 +186,15 @@ class SpectrumFit:
         mean, covariance = self.prior
         moved: Array = (self.parameters - mean) / np.sqrt(np.diag(covariance))
         return moved
+
+    @property
+    def observed(self) -> pd.DataFrame:
+        """What was measured elsewhere beside what the fit gives, a value a row."""
+        tables = [each.table(self.parameters) for each in self.observables]
+        if not tables:
+            columns = ["quantity", "measured", "std", "calculated", "deviation"]
+            return pd.DataFrame(columns=columns)
+        return pd.concat(tables, ignore_index=True)
 
     def to_frame(self) -> pd.DataFrame:
         """Return all that was fitted, a value a row.
@@ -314,7 +334,9 @@ class SpectrumFit:
             "measured less fitted": self.residual,
         }
         shown = [Measurement(image, grid) for image in images.values()]
-        display = SpectrumMapDisplay.from_measurements(shown, list(images))
+        display = SpectrumMapDisplay.from_measurements(
+            shown, list(images), differences=[2]
+        )
         return display.plot(axes, **options)
 
     def __repr__(self) -> str:
@@ -348,6 +370,8 @@ def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
     names = inverter._parameter_names(inverter.start_.size)
     figures = ("loss", "reduced_chi2", "n_effective", "n_evaluations", "converged")
     noise_known = result.errors is not None or inverter.errors == "poisson"
+    pieces = pieces_of(inverter.prior)
+    observables = [piece for piece in pieces if hasattr(piece, "residuals")]
     fits = []
     for row in range(len(result.parameters)):
         errors = None if result.errors is None else result.errors[row]
@@ -366,10 +390,16 @@ def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
                 simulator=inverter.simulator_,
                 prior=inverter._prior_moments,
                 shares=result.shares.iloc[row],
-                choices=result.choices[row],
+                choices=_named(result.choices[row], [*names, *inverter._nuisance]),
                 of_choices=result.of_choices[row],
                 others=result.others[row],
+                observables=observables,
                 context=(search, errors),
             )
         )
     return fits
+
+
+def _named(choices: pd.DataFrame | None, names: list[str]) -> pd.DataFrame | None:
+    """Return shifts by other choices with the names of what they shift."""
+    return None if choices is None else choices.set_axis(names, axis=1)

@@ -1,5 +1,6 @@
 """Gradient inversion: the best fit the data allow, with error bars."""
 
+import copy
 from numbers import Integral
 
 import numpy as np
@@ -278,7 +279,7 @@ class LeastSquaresInverter(Inverter):
         "contributions": [list, tuple, dict],
         "scale": [StrOptions({*SCALES, "absolute"})],
         "bounds": ["array-like", None],
-        "prior": [list, tuple, HasMethods(["sample"]), None],
+        "prior": "no_validation",
         "initial": ["array-like", HasMethods(["predict"]), None],
         "n_candidates": [at_least(1)],
         "n_starts": [at_least(1)],
@@ -343,7 +344,8 @@ class LeastSquaresInverter(Inverter):
             marks pixels that were not measured.
         return_std : bool, default=False
             Whether to return standard deviations too.
-        errors : float or array-like of shape (n_samples, n_pixels), default=None
+        errors : float or array-like of shape (n_samples, n_pixels) or (n_pixels,), \
+                default=None
             Standard deviation of each pixel, positive; pixels where it is NaN are
             left out. None takes all pixels to be equally uncertain, by as much as
             the residuals tell.
@@ -466,8 +468,10 @@ class LeastSquaresInverter(Inverter):
 
         Each explains itself: `fit_report`, `verdict_`, `energies`, `plot`.
         """
-        search = self._row_search(self._read("errors") is not None, begins=False)
-        return fits_of(self, search, self._last)
+        errors_given = self._read("errors") is not None
+        then = copy.copy(self)  # with the parameters of that call
+        then.__dict__.update(self._last["settings"])
+        return fits_of(then, then._row_search(errors_given, begins=False), self._last)
 
     @property
     def identifiable_(self):
@@ -482,6 +486,8 @@ class LeastSquaresInverter(Inverter):
             check_noise(given, errors, self.errors, self.scale)
             if errors is not None:
                 of_each = (check_errors(errors, given.shape),)
+        else:
+            self._warn_of_unused_errors()
         search = self._row_search(errors is not None)
         result = summary(
             self._search_all(search, X, *of_each),
@@ -491,8 +497,10 @@ class LeastSquaresInverter(Inverter):
             self._contributions,
             self._spread(),
         )
-        result.spectra = self._validate(X, reset=False)[0]
-        result.errors = of_each[0] if of_each else None
+        # copies: what a fit tells is of what it was given
+        result.spectra = self._validate(X, reset=False)[0].copy()
+        result.errors = of_each[0].copy() if of_each else None
+        result.settings = self.get_params(deep=False)
         return result
 
     def _row_search(self, errors_given, begins=True):
@@ -515,6 +523,21 @@ class LeastSquaresInverter(Inverter):
             background=background,
             choices=self.errors == "systematic",
         )
+
+    def _warn_of_unused_errors(self):
+        """Warn that errors of a measured can count beside those of spectra only."""
+        sources = getattr(self, "_sources", None) or self._make_sources()
+        pairs = zip(self._contributions, sources[1:], strict=True)
+        names = [
+            name for name, each in pairs if getattr(each, "error", None) is not None
+        ]
+        if names:
+            warn_user(
+                f"The errors of {', '.join(map(repr, names))} are only used beside "
+                "errors of the spectra; without, what is noisy gets too small a "
+                "weight. Give predict(X, errors=...).",
+                UserWarning,
+            )
 
     def _spread(self):
         """Return how uncertain parameters were before."""

@@ -67,7 +67,18 @@ def mean_and_covariance(prior: Any, names: Sequence[str]) -> tuple[Array, Array]
             f"shape or a covariance of shape ({n}, {n}); got shapes {mean.shape} "
             f"and {spread.shape}."
         )
+    if not (np.isfinite(mean).all() and np.isfinite(spread).all()):
+        raise ValueError(
+            "prior must have finite means and deviations, got some that are not: "
+            f"{mean!r} and {spread!r}. Of what is not known give a wide one."
+        )
     covariance = np.diag(spread**2) if spread.ndim == 1 else spread
+    if not np.allclose(covariance, covariance.T, rtol=1e-6, atol=0):
+        raise ValueError(
+            "prior must have a covariance that is symmetric, got one of which "
+            f"{np.count_nonzero(~np.isclose(covariance, covariance.T, rtol=1e-6))} "
+            "elements differ from those across the diagonal."
+        )
     try:
         np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError as error:
