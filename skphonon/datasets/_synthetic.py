@@ -8,6 +8,7 @@ from tqdm import tqdm
 from skphonon._moved import renamed
 from skphonon._validation import parameter_rows
 from skphonon.instrument.augmentation import (
+    HOLDERS,
     augment,
     draw_values,
     nuisances_among,
@@ -15,6 +16,7 @@ from skphonon.instrument.augmentation import (
 )
 from skphonon.physics.priors import parameter_scales
 from skphonon.physics.stability import searching
+from skphonon.simulation.beside_sample import OF_THE_INSTRUMENT, of_holder
 
 __all__ = ["make_powder_spectra"]
 
@@ -77,6 +79,9 @@ def make_powder_spectra(
           polynomials of E and :math:`|Q|` mapped on -1 to 1, and :math:`c_{kl}` normal
           with a standard deviation in proportion to :math:`1/(1+k+l)`. It is of either
           sign, as the remains of a subtraction are;
+        - ``"holder of aluminium"``, ``"holder of copper"``: mean intensity of a sample
+          holder, relative to that of the sample, with the same resolution,
+          calibration and temperature;
 
         and, uniformly in their logarithms,
 
@@ -230,4 +235,20 @@ def _simulate(simulator, y, ranges, seed, first, record):
     options = {"nuisance": nuisance, "nuisance_ranges": nuisances_among(ranges)}
     with searching():
         spectra = simulator.simulate(y, **(options if nuisance else {}))
+    for name in HOLDERS:
+        if name in drawn:
+            spectra = spectra + _of_holder(name, simulator, spectra, drawn, ranges)
     return record(simulator, spectra, drawn, seed, rows)
+
+
+def _of_holder(name, simulator, spectra, drawn, ranges):
+    """Return what a holder adds, recorded by the same instrument."""
+    holder = of_holder(HOLDERS[name], simulator)
+    shared = (*OF_THE_INSTRUMENT, "temperature")
+    nuisance = {key: value for key, value in drawn.items() if key in shared}
+    within = {key: value for key, value in ranges.items() if key in shared}
+    options = {"nuisance": nuisance, "nuisance_ranges": within} if nuisance else {}
+    n_rows = len(spectra) if nuisance else 1
+    beside = holder.simulate(np.tile(holder.reference, (n_rows, 1)), **options)
+    means = np.nanmean(spectra, axis=1) / np.nanmean(beside, axis=1)
+    return beside * (drawn[name] * means)[:, None]

@@ -15,6 +15,7 @@ from skphonon.instrument.background import term_orders, terms_on_axes
 from skphonon.instrument.noise import count
 
 __all__ = [
+    "HOLDERS",
     "Coverage",
     "augment",
     "counted",
@@ -30,6 +31,8 @@ Array = NDArray[np.float64]
 Pair = tuple[float, float]
 
 _GENERIC = ("noise", "scale", "background", "counts")
+#: Materials of holders, by the name under which their scattering may be asked for.
+HOLDERS = {f"holder of {material}": material for material in ("aluminium", "copper")}
 _EVEN_IN_LOGARITHM = ("scale", "counts")
 _MOST = 1e12  # neutrons in the mean pixel: beyond it the noise of counts is rounding
 _DEGREE = 3  # of the background, in energy and |Q| together
@@ -45,7 +48,9 @@ def settle_ranges(
     augmentation = {} if augmentation is None else augmentation
     if not isinstance(augmentation, Mapping):
         raise TypeError(f"augmentation must be a dict, got {augmentation!r}.")
-    offered = [*_GENERIC[1:], *getattr(simulator, "nuisance_names", ())]
+    crystal = getattr(simulator, "model", None)
+    holders = HOLDERS if hasattr(crystal, "bond_tensors") else ()
+    offered = [*_GENERIC[1:], *getattr(simulator, "nuisance_names", ()), *holders]
     for name in augmentation:
         if name == "noise":
             raise ValueError(
@@ -78,7 +83,7 @@ def settle_range(name: str, given: ArrayLike) -> Pair:
         raise ValueError(
             f"{name} must be a pair (low, high), low not above high; got {given!r}."
         )
-    if name in ("noise", "background") and low < 0:
+    if name in ("noise", "background", *HOLDERS) and low < 0:
         raise ValueError(f"{name} must not be negative, got {given!r}.")
     if name in _EVEN_IN_LOGARITHM and low <= 0:
         raise ValueError(f"{name} must be positive, got {given!r}.")
@@ -92,7 +97,7 @@ def settle_range(name: str, given: ArrayLike) -> Pair:
 
 def nuisances_among(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of some values or ranges by name that belong to the simulator."""
-    others = {*_GENERIC, *_COEFFICIENTS}
+    others = {*_GENERIC, *_COEFFICIENTS, *HOLDERS}
     return {name: value for name, value in values.items() if name not in others}
 
 
@@ -107,6 +112,7 @@ def draw_values(
 ) -> dict[str, Array]:
     """Draw values of shape (n_rows,) by name; a background by its coefficients too."""
     names = [*_GENERIC, *getattr(simulator, "nuisance_names", ())]
+    names += [name for name in ranges if name in HOLDERS]
     drawn = {name: np.empty(len(rows)) for name in ranges}
     shapes = np.empty((len(rows), len(_ORDERS)))
     for place, row in enumerate(rows):
@@ -129,7 +135,8 @@ def augment(
     simulator: Any, spectra: Array, drawn: Mapping[str, Array], seed: int, rows: range
 ) -> Array:
     """Add background and noise to simulated spectra, one a row, and scale them."""
-    if drawn.keys() <= {"noise", *nuisances_among(drawn)} and not drawn["noise"].any():
+    others = {"noise", *nuisances_among(drawn), *HOLDERS}
+    if drawn.keys() <= others and not drawn["noise"].any():
         return spectra
     augmented = spectra.copy()
     backgrounds = np.zeros((len(rows), 1))

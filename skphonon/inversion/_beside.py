@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from skphonon.instrument.holders import holder_model
 from skphonon.inversion._contributions import (
     FixedRow,
     FromSample,
@@ -12,28 +11,11 @@ from skphonon.inversion._contributions import (
     Sample,
 )
 from skphonon.inversion._model import parts_of
+from skphonon.simulation.beside_sample import OF_THE_INSTRUMENT, of_holder
 
 __all__ = ["contribution_names", "sources_of"]
 
-#: Nuisances of the instrument, which all that it records shares.
-OF_THE_INSTRUMENT = (
-    "energy_resolution",
-    "energy_resolution_slope",
-    "energy_offset",
-    "energy_scale",
-    "q_resolution",
-    "q_scale",
-    "q_offset",
-    "two_theta_offset",
-    "incident_energy",
-)
 _WIDTHS = ("energy_resolution", "q_resolution")  # numbers, or factors of functions
-#: Settings of a simulator that belong to the sample, with what a holder has of them.
-_OF_THE_SAMPLE = {
-    "mean_square_displacement": None,
-    "scattering_lengths": None,
-    "background": None,
-}
 _TAKEN = ("scale", "sample")
 
 
@@ -92,18 +74,6 @@ def sources_of(simulator, contributions, expected, nuisance, n_pixels):
         if not isinstance(found[-1], Sample | FromSample):
             _check_pixels(name, found[-1], expected, nuisance, n_pixels)
     return found
-
-
-def of_holder(material, simulator):
-    """Return the simulator of a can of some material beside the sample."""
-    settings = getattr(simulator, "get_params", dict)(deep=False)
-    if "model" not in settings:
-        raise ValueError(
-            f"A holder of {material!r} needs a simulator of one measurement with a "
-            f"model, got {type(simulator).__name__}. Give a simulator of the can."
-        )
-    own = {name: value for name, value in _OF_THE_SAMPLE.items() if name in settings}
-    return type(simulator)(**settings | own | {"model": holder_model(material)})
 
 
 def _simulated(name, other, simulator, expected, nuisance):

@@ -7,11 +7,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skphonon.instrument.background import terms_on_axes
-from skphonon.inversion._beside import of_holder
 from skphonon.inversion._contributions import FixedRow, OtherCrystal
 from skphonon.inversion._scores import scores
 from skphonon.inversion._systematics import linear_about, more_shells
 from skphonon.simulation import ElasticTail, MultipleScattering
+from skphonon.simulation.beside_sample import of_holder
 
 __all__ = ["lacking"]
 

@@ -17,9 +17,29 @@ from scipy.stats import norm
 from skphonon._validation import check_parameters, positive
 from skphonon._versioned import VersionedEstimator
 from skphonon.instrument.grid import energy_edges
+from skphonon.instrument.holders import holder_model
 from skphonon.physics.scattering import chi_from_sqe
 
-__all__ = ["ElasticTail", "MultipleScattering"]
+__all__ = ["OF_THE_INSTRUMENT", "ElasticTail", "MultipleScattering", "of_holder"]
+
+#: Nuisances of the instrument, which all that it records shares.
+OF_THE_INSTRUMENT = (
+    "energy_resolution",
+    "energy_resolution_slope",
+    "energy_offset",
+    "energy_scale",
+    "q_resolution",
+    "q_scale",
+    "q_offset",
+    "two_theta_offset",
+    "incident_energy",
+)
+#: Settings of a simulator that belong to the sample, with what a holder has of them.
+_OF_THE_SAMPLE = {
+    "mean_square_displacement": None,
+    "scattering_lengths": None,
+    "background": None,
+}
 
 _FARTHEST = 5.0  # widths from zero energy, beyond which no line is a Gaussian
 
@@ -177,3 +197,15 @@ def require_powder_grid(grid, caller):
             f"scattering angle, got a {type(grid).__name__}. Leave it out, or give "
             "what scatters as a row of intensities."
         )
+
+
+def of_holder(material, simulator):
+    """Return the simulator of a can of some material beside the sample."""
+    settings = getattr(simulator, "get_params", dict)(deep=False)
+    if "model" not in settings:
+        raise ValueError(
+            f"A holder of {material!r} needs a simulator of one measurement with a "
+            f"model, got {type(simulator).__name__}. Give a simulator of the can."
+        )
+    own = {name: value for name, value in _OF_THE_SAMPLE.items() if name in settings}
+    return type(simulator)(**settings | own | {"model": holder_model(material)})

@@ -320,3 +320,35 @@ def test_the_old_name_tells_the_new(simulator, tmp_path):
             TypeError, match=r"spectra takes (return_)?augmentation, wh"
         ):
             call()
+
+
+def test_a_holder_scatters_beside_the_sample():
+    from skphonon.simulation.beside_sample import of_holder
+
+    grid = SpectrumGrid(np.arange(10, 40, 3.0), np.arange(2, 7, 0.5))
+    simulator = PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.5, mesh=4, temperature=300.0
+    )
+    augmentation = {"energy_resolution": (1.0, 3.0), "temperature": (50.0, 400.0)}
+    options = {"random_state": 0, "return_augmentation": True}
+    X, y, drawn = make_powder_spectra(
+        simulator, 3, augmentation=augmentation, **options
+    )
+    augmentation |= {"holder of copper": (0.2, 0.8)}
+    beside, same, also = make_powder_spectra(
+        simulator, 3, augmentation=augmentation, **options
+    )
+    assert_array_equal(y, same)
+    assert_array_equal(also[list(drawn)], drawn)
+    holder = of_holder("copper", simulator)
+    share = also["holder of copper"].to_numpy()
+    assert ((share > 0.2) & (share < 0.8)).all()
+    for row, kelvin, width in zip(
+        range(3), also["temperature"], also["energy_resolution"], strict=True
+    ):
+        can = holder.simulate(
+            [holder.reference],
+            nuisance={"temperature": [kelvin], "energy_resolution": [width]},
+        )[0]
+        can *= share[row] * np.nanmean(X[row]) / np.nanmean(can)
+        assert_allclose(beside[row], X[row] + can, rtol=2e-3, atol=2e-3 * np.nanmax(X))
