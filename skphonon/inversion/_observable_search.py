@@ -24,6 +24,7 @@ from skphonon.fitting import (
     of_residuals,
     with_prior,
 )
+from skphonon.fitting.knowledge import posterior_covariance
 from skphonon.inversion._observable import Observable
 from skphonon.physics.priors import parameter_scales
 
@@ -71,6 +72,10 @@ class Stack(NamedTuple):
         return Stack(tuple(o.settled(row, covariance) for o in self.observables))
 
 
+class UnstableStartError(ValueError):
+    """A search begins where the crystal is unstable and quantities have no value."""
+
+
 class End(NamedTuple):
     """Where a search ended."""
 
@@ -115,7 +120,10 @@ class Search(NamedTuple):
                 break
             centre = best.parameters if number % 2 else start
             moved = centre + _MOVED * root @ rng.standard_normal(len(start))
-            end = self._settled(self._nearby(moved, unsure))
+            try:
+                end = self._settled(self._nearby(moved, unsure))
+            except UnstableStartError:
+                continue
             best = min(best, end, key=lambda each: each.cost)
         return best._replace(covariance=self._widened(best))
 
@@ -162,9 +170,11 @@ class Search(NamedTuple):
             residual, slopes = settled.residuals(row)
             information = slopes[inside].T @ slopes[inside]
             if self.prior is not None:
-                information += np.linalg.inv(self.prior[1])
-            covariance = inverse_information(information)
-            known = slopes @ np.linalg.pinv(information, hermitian=True)
+                covariance = posterior_covariance(self.prior[1], information)
+                known = slopes @ covariance
+            else:
+                covariance = inverse_information(information)
+                known = slopes @ np.linalg.pinv(information, hermitian=True)
             leverage = (known * slopes).sum(axis=1)
             size = np.where(inside, np.maximum(1 - leverage, _LEAST_FREE), 1 + leverage)
             deviations = residual / np.sqrt(size)
@@ -199,7 +209,12 @@ class Search(NamedTuple):
             stiff = _STIFF * np.outer(across, across)
             for t in (-_AWAY, _AWAY):
                 held = self._with_prior(row + t * step, stiff)
-                there = self._descended(settled, row + t * step, weight, _STEPS, held)
+                try:
+                    there = self._descended(
+                        settled, row + t * step, weight, _STEPS, held
+                    )
+                except UnstableStartError:  # a limit, where chi^2 has no value
+                    continue
                 rise = self._chi2(settled, there, weight) - least
                 moved = across @ (there - row)
                 factor = abs(moved) / max(rise, moved**2 / _WIDEST**2) ** 0.5
@@ -250,7 +265,7 @@ class Search(NamedTuple):
 
         found = descend(objective, row[None], cost_tolerance=1e-9, max_steps=max_steps)
         if not np.isfinite(found.found.cost[0]):
-            raise ValueError(
+            raise UnstableStartError(
                 "The initial constants must describe a stable crystal, as "
                 "displacements and heat capacities need; got an unstable one. Begin "
                 "elsewhere, with initial, or give a prior."
