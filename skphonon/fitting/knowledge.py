@@ -9,20 +9,21 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from skphonon.fitting.expansion import Expansion
 
 __all__ = [
     "Knowledge",
-    "exceedance",
+    "contradiction",
+    "likely_pull",
+    "no_wider",
     "normal_rows",
     "posterior_covariance",
     "pull_of",
-    "shares_of_data",
 ]
 
 Array = NDArray[np.float64]
+_UNSEEN = 1e-3  # of its prior's standard deviation is what values tell of a direction
 Rows = Callable[[Array], tuple[Array, Array]]
 
 
@@ -47,53 +48,63 @@ def posterior_covariance(covariance: Array, information: Array) -> Array:
     return root @ root.T
 
 
+def no_wider(covariance: Array, prior: Array) -> Array:
+    """Return a covariance that is in no direction wider than that of a prior."""
+    root = np.linalg.cholesky(prior)
+    inverse = np.linalg.inv(root)
+    values, vectors = np.linalg.eigh(inverse @ covariance @ inverse.T)
+    root = root @ vectors * np.sqrt(values.clip(0, 1))
+    return root @ root.T
+
+
 def pull_of(parameters: Array, mean: Array, covariance: Array) -> float:
     """Return chi^2 of parameters by their prior."""
     off = parameters - mean
     return float(off @ np.linalg.solve(covariance, off))
 
 
-def shares_of_data(
-    covariance: Array, information: Array, n_values: int
-) -> tuple[Array, Array]:
-    """Return what chi^2 of the prior, and that of the values, are sums of.
+def likely_pull(covariance: Array, information: Array) -> float:
+    """Return the mean of `pull_of` where prior and data are right.
 
-    If both are right, each is a sum of squares of independent normal deviates with
-    these weights. A direction that data determine weighs 1 in that of the prior, and
-    nothing in that of the values.
+    Each direction adds the share of its variance that data take away.
+    """
+    root = np.linalg.cholesky(covariance)
+    sizes = np.linalg.eigvalsh(root.T @ information @ root).clip(0)
+    return float((sizes / (1 + sizes)).sum())
+
+
+def contradiction(
+    residual: Array, slopes: Array, off: Array, covariance: Array
+) -> tuple[float, int]:
+    """Return how far prior and values disagree, and in how many directions they speak.
+
+    About the optimum chi^2 falls into that of what values say of parameters, beside
+    what the prior says, which is returned, and the rest, of values that no parameters
+    explain. Both have chi^2 distributions if prior and values are right: with as many
+    degrees of freedom as are returned, and with those left of the values. This does
+    not hang on which of both gave way.
 
     Parameters
     ----------
+    residual : ndarray of shape (m,)
+        Of the values at the optimum, in standard deviations.
+    slopes : ndarray of shape (m, p)
+        Their derivatives with the parameters.
+    off : ndarray of shape (p,)
+        Parameters less the mean of the prior.
     covariance : ndarray of shape (p, p)
         Of the prior.
-    information : ndarray of shape (p, p)
-        Of the values alone, their derivatives in standard deviations squared.
-    n_values : int
 
     Returns
     -------
-    of_prior : ndarray of shape (p,)
-    of_values : ndarray of shape (n_values,)
+    chi2 : float
+    n_directions : int
     """
     root = np.linalg.cholesky(covariance)
-    sizes = np.linalg.eigvalsh(root.T @ information @ root).clip(0)[::-1]
-    of_values = np.ones(n_values)
-    n_both = min(n_values, len(sizes))
-    of_values[:n_both] = 1 / (1 + sizes[:n_both])
-    return sizes / (1 + sizes), of_values
-
-
-def exceedance(value: float, weights: Array) -> float:
-    """Return the probability that a weighted sum of squares exceeds a value.
-
-    By the chi^2 distribution of the same mean and variance (Satterthwaite,
-    doi:10.2307/3002019).
-    """
-    total = weights.sum()
-    if not total > 0:
-        return 1.0
-    unit = np.square(weights).sum() / total
-    return float(chi2.sf(value / unit, total / unit))
+    vectors, sizes, _ = np.linalg.svd(slopes @ root, full_matrices=False)
+    seen = vectors[:, sizes > _UNSEEN].T
+    pull = float(off @ np.linalg.solve(covariance, off))
+    return pull + float(np.square(seen @ residual).sum()), len(seen)
 
 
 class Knowledge:

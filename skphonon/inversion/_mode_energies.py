@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["energies_with_std"]
+__all__ = ["energies_with_std", "energy_table"]
 
 Array = NDArray[np.float64]
 
@@ -34,3 +35,17 @@ def energies_with_std(
     with np.errstate(invalid="ignore"):  # infinite errors of what nothing determines
         square = np.einsum("pmi,ij,pmj->pm", slopes, covariance, slopes)
     return energies, np.sqrt(square)
+
+
+def energy_table(
+    model: Any, parameters: Array, covariance: Array, qpoints: ArrayLike
+) -> pd.DataFrame:
+    """Return energies and standard deviations as a table, a mode a row."""
+    points = np.atleast_2d(np.asarray(qpoints, dtype=float))
+    energies, std = energies_with_std(model, parameters, covariance, points)
+    frame = pd.DataFrame(
+        np.repeat(points, energies.shape[1], axis=0), columns=["q1", "q2", "q3"]
+    )
+    frame["mode"] = np.tile(np.arange(energies.shape[1]), len(points))
+    frame["energy"], frame["std"] = energies.ravel(), std.ravel()
+    return frame

@@ -24,7 +24,7 @@ from skphonon.fitting import (
     of_residuals,
     with_prior,
 )
-from skphonon.fitting.knowledge import posterior_covariance
+from skphonon.fitting.knowledge import no_wider, posterior_covariance
 from skphonon.inversion._observable import Observable
 from skphonon.physics.priors import parameter_scales
 
@@ -48,6 +48,7 @@ _FAR = 10.0  # standard deviations, beyond which all is alike
 _MISTAKEN = 0.8  # of the limit, from which on another label is thought of
 _SURER = 9.0  # fall of chi^2 that another label must bring
 _PROFILED = 6  # directions in which the covariance is checked
+_SHARP = 1e-9  # of the largest variance: what is known as well is left as it is
 _AWAY = 1.5  # standard deviations, and how far away
 _STIFF = 1e4  # standard deviations^-2, of what is held there
 _WIDEST = 5.0  # by which a covariance is widened at most, in standard deviations
@@ -204,11 +205,12 @@ class Search(NamedTuple):
         least = self._chi2(settled, row, weight)
         factors = np.ones(len(values))
         for number in range(max(0, len(values) - _PROFILED), len(values)):
+            if values[number] < _SHARP * values[-1]:
+                continue  # rounding
             step = std * vectors[:, number] * values[number] ** 0.5
             across = vectors[:, number] / std / values[number] ** 0.5
-            stiff = _STIFF * np.outer(across, across)
             for t in (-_AWAY, _AWAY):
-                held = self._with_prior(row + t * step, stiff)
+                held = self._held_at(row + t * step, across)
                 try:
                     there = self._descended(
                         settled, row + t * step, weight, _STEPS, held
@@ -221,7 +223,8 @@ class Search(NamedTuple):
                 factors[number] = max(factors[number], factor)
         wide = np.where(factors > _PARABOLIC, factors, 1.0)
         root = std[:, None] * vectors * (wide * np.sqrt(values.clip(0)))
-        return root @ root.T
+        found = root @ root.T
+        return found if self.prior is None else no_wider(found, self.prior[1])
 
     def _chi2(self, settled: Stack, row: Array, weight: Array) -> float:
         residual, _ = settled.residuals(row)
@@ -231,13 +234,15 @@ class Search(NamedTuple):
         off = row - self.prior[0]
         return total + float(off @ np.linalg.solve(self.prior[1], off))
 
-    def _with_prior(self, mean: Array, precision: Array) -> tuple[Array, Array]:
-        """Return mean and precision of the prior with another one."""
+    def _held_at(self, there: Array, across: Array) -> tuple[Array, Array]:
+        """Return mean and precision of the prior, stiff in one direction there."""
+        stiff = _STIFF * np.outer(across, across)
         if self.prior is None:
-            return mean, precision
-        own = np.linalg.inv(self.prior[1])
-        both = own + precision
-        return np.linalg.solve(both, own @ self.prior[0] + precision @ mean), both
+            return there, stiff
+        mean, covariance = self.prior
+        spread = _STIFF * covariance @ across
+        share = across @ (there - mean) / (1 + across @ spread)
+        return mean + share * spread, np.linalg.inv(covariance) + stiff
 
     def _inside(self, deviations: Array, others: Array) -> NDArray[np.bool_]:
         """Tell which values are right, less readily where a label explains one."""
