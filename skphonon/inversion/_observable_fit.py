@@ -64,7 +64,7 @@ class ObservablesFit(Immutable):
     >>> fit.to_frame().columns.tolist()
     ['value', 'std', 'prior', 'prior_std', 'moved']
     >>> fit.energies([[0.5, 0.5, 0.0]]).round(1)["energy"].tolist()  # X point
-    [0.0]
+    [20.5, 20.5, 38.6]
     """
 
     model: Any

@@ -31,7 +31,7 @@ _PULLED = 1e-3  # and of a prior that is left
 _TOLERATED = 1.1  # errors are seldom known better
 _MANY = 0.25  # share of outliers
 _HOPELESS = 4.0  # chi^2 per degree of freedom that no few shells explain
-_SOFTER = 2.0  # times what the reference gives: beyond it meshes are looked at anew
+_SOFTER = 1.25  # times what the reference gives: beyond it meshes are looked at anew
 _UNSETTLED = 0.5  # standard deviations, between two meshes
 _WITHIN = 0.9  # share of wavevectors in the first zone
 
@@ -140,14 +140,14 @@ def _about_wavevectors(observables: Sequence[Observable]) -> str:
 
 def _warn_of_instability(fit: "ObservablesFit") -> None:
     softest = softest_modes(fit.model, fit.parameters[None])
-    advice = "Do not use it: give a prior, more values, or leave out what asks for it."
     if softest.eigenvalues[0] < 0:
         energy, reduced = softest.worst()
         place = ", ".join(f"{x + 0.0:.3g}" for x in reduced.round(4))
         warn_user(
             "The fitted constants describe an unstable crystal: a mode at q = "
             f"({place}) in units of the reciprocal lattice has the imaginary energy "
-            f"{energy:.2g}i meV. {advice}",
+            f"{energy:.2g}i meV. Do not use it: give a prior, more values, or leave "
+            "out what asks for it.",
             UnstableCrystalWarning,
         )
         return
@@ -156,9 +156,10 @@ def _warn_of_instability(fit: "ObservablesFit") -> None:
             off = _unsettled(each, fit)
             if not off <= _UNSETTLED:
                 warn_user(
-                    "The fitted constants describe a crystal on the verge of "
-                    f"instability: {each.quantities[0]} hangs on the mesh of the zone, "
-                    f"by {off:.2g} standard deviations. {advice}",
+                    "The fitted constants describe a crystal near an instability, for "
+                    f"which the mesh of the zone is too coarse: {each.quantities[0]} "
+                    f"is {off:.2g} standard deviations off on one that suits it. Fit "
+                    "again with the observables of fit.fitted_model, or give a mesh.",
                     UnstableCrystalWarning,
                 )
                 return
@@ -169,9 +170,11 @@ def _unsettled(each: Any, fit: "ObservablesFit") -> float:
 
     In standard deviations; 0 where nothing speaks for another mesh.
     """
+    if each.mesh is not None:
+        return 0.0
     found = each.calculate(fit.parameters)[0]
     before = each.calculate(each.model.reference)[0]
-    if each.mesh is not None or (found < _SOFTER * before).all():
+    if (found < _SOFTER * before).all():
         return 0.0
     again = each.replace(model=fit.fitted_model).calculate(fit.parameters)[0]
     return float(np.abs((again - found) / each.errors).max())

@@ -243,6 +243,18 @@ def test_constants_of_an_unstable_crystal_are_told(copper):
         fit_observables(copper, soft, prior=ShellPrior(copper))
 
 
+def test_meshes_that_do_not_suit_the_fitted_crystal_are_told(copper):
+    soft = [
+        ElasticConstants(copper, {"C11": (120.0, 0.02), "C12": (119.9, 0.02)}),
+        MeanSquareDisplacement(copper, 296.0, 0.02, 5e-4),
+    ]
+    fit, told = warnings_of(copper, soft, prior=ShellPrior(copper))
+    again = soft[1].replace(model=fit.fitted_model).calculate(fit.parameters)[0]
+    off = (again - soft[1].calculate(fit.parameters)[0])[0] / 5e-4
+    message = told["UnstableCrystalWarning"]
+    assert f"{abs(off):.2g} standard deviations off on one that suits it" in message
+
+
 def test_energies_and_phonopy_of_a_fit(copper):
     fit = fit_observables(copper, table_of(copper), prior=ShellPrior(copper))
     points = np.array([[0.5, 0.5, 0.0], [0.1, 0.2, 0.4]])
