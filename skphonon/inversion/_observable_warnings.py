@@ -81,8 +81,12 @@ def _misfits(fit: "ObservablesFit") -> list[str]:
         pulled = whole and not misfits
     n_out = len(fit.inside) - n_inside
     misfits = misfits or (n_rest > 0 and n_out > _MANY * len(fit.inside))
-    told = [_contradiction(fit, both, n_both)] if pulled else []
-    return told + ([_misfit(fit, rest / n_rest)] if misfits else [])
+    told = []
+    if pulled:
+        told.append((both / n_both, _contradiction(fit, both, n_both)))
+    if misfits:
+        told.append((rest / n_rest, _misfit(fit, rest / n_rest)))
+    return [sentence for _, sentence in sorted(told, reverse=True)]
 
 
 def _is_off(value: float, n_free: int, level: float) -> bool:

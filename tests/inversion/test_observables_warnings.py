@@ -194,6 +194,7 @@ def test_wavevectors_that_are_mistaken_are_told(copper):
     primitive = table_of(copper).replace(lattice=None)
     _, told = warnings_of(copper, primitive, prior=ShellPrior(copper))
     assert "unless lattice= gives the conventional one" in told["MisfitWarning"]
+    assert told["MisfitWarning"].startswith("The model does not describe")
     assert "least_strength" not in told["MisfitWarning"]
     moved = table_of(copper, labels=False)
     _, told = warnings_of(copper, moved, prior=ShellPrior(copper))
