@@ -14,10 +14,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import constants as si
 
 from skphonon._validation import reference_row
 from skphonon._versioned import immutable, read_only
+from skphonon._warnings import warn_user
 from skphonon.inversion._observable import Observable, measured_values
+from skphonon.inversion._observable_units import (
+    UNITS_OF_DISPLACEMENTS,
+    UNITS_OF_STIFFNESS,
+    common_unit,
+    unit_sentence,
+)
 from skphonon.physics.elasticity import elastic_constants
 from skphonon.physics.mode_derivatives import (
     ThermalMeans,
@@ -39,6 +47,14 @@ Array = NDArray[np.float64]
 
 _STEP = 1e-4  # of central differences, of the scale of a parameter
 _KG_PER_AMU_A3 = 1660.53906660  # density in kg/m^3 of 1 amu/Angstrom^3
+_STIFFEST = 1500.0  # GPa: nothing is above, graphite and diamond are at 1100
+_SLOWEST, _FASTEST = 100.0, 30e3  # m/s: solid helium is at 200, diamond at 18e3
+_FARTHEST = 0.5  # root mean square displacement over distance: crystals melt before
+_ANHARMONIC = 1.1  # of the limit of Dulong and Petit
+_CLOSE = 4.0  # standard deviations
+_WARM = 0.6  # of that limit: heat capacities that hang little on energies
+_HEAT_ALIKE = 1.2  # by how much heat capacities of a start may be off then
+_UNITS_ALIKE = 2.0  # by how much a start may be off, for a unit to be told
 _VOIGT_INDEX = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 
 
@@ -91,6 +107,23 @@ class ElasticConstants(Observable):
                 )
             values, errors = measured_values(pair[0], pair[1], name)
             kept[str(name)] = (float(values[0]), float(errors[0]))
+            twin = f"C{name[2]}{name[1]}"
+            if twin != name and twin in kept:
+                raise ValueError(
+                    f"constants must not hold {twin} and {name}, which are one. Leave "
+                    "one of them out."
+                )
+            if abs(values[0]) > _STIFFEST:
+                raise ValueError(
+                    f"{name} must be in GPa, got {values[0]:g}, more than any crystal "
+                    "has: kbar are 0.1 GPa, 10^11 dyn/cm^2 10 GPa, Mbar 100 GPa. "
+                    "Convert values and errors."
+                )
+            if name[1] == name[2] and not values[0] > 0:
+                raise ValueError(
+                    f"{name} must be above 0, as in every stable crystal; got "
+                    f"{values[0]:g}."
+                )
         self._keep(constants=MappingProxyType(kept))
 
     @property
@@ -128,6 +161,29 @@ class ElasticConstants(Observable):
             [[int(i) - 1 for i in n[1:]] for n in self.constants]
         ).T
         return stiffness[rows, columns], slopes[rows, columns]
+
+    def unit_doubt(self, parameters: ArrayLike) -> str:
+        """Return a sentence on constants that seem to be in another unit than GPa.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2, of a crystal that is about right.
+
+        Returns
+        -------
+        str
+            Empty where nothing speaks for it.
+        """
+        ratios = self.measured / self.calculate(parameters)[0]
+        own = np.array([name[1] == name[2] for name in self.constants])
+        unit = common_unit(
+            ratios[own if own.any() else ~own, None], UNITS_OF_STIFFNESS, _UNITS_ALIKE
+        )
+        if not unit:
+            return ""
+        factor = UNITS_OF_STIFFNESS[unit]
+        return unit_sentence("Elastic constants", factor, unit, "GPa")
 
 
 def _stiffness(model: Any, row: Array) -> tuple[Array, Array]:
@@ -196,6 +252,15 @@ class SoundVelocities(Observable):
             raise ValueError(
                 f"branches must be {len(values)} numbers 0, 1 or 2, from the slowest "
                 f"to the fastest wave; got {self.branches!r}."
+            )
+        bad = (values < _SLOWEST) | (values > _FASTEST)
+        if bad.any():
+            row = int(bad.argmax())
+            advice = "km/s are 1000 m/s" if values[row] < _SLOWEST else "cm/s 0.01 m/s"
+            raise ValueError(
+                f"velocities must be in m/s, got {values[row]:g} in row {row}: sound "
+                f"in crystals has {_SLOWEST:g} to {_FASTEST:g} m/s; {advice}. Convert "
+                "values and errors."
             )
         self._keep(
             directions=read_only(directions),
@@ -301,6 +366,20 @@ class MeanSquareDisplacement(Observable):
                 f"atom must be a number from 0 to {n_atoms - 1}, of an atom of the "
                 f"cell, or None; got {self.atom!r}."
             )
+        if not (values > 0).all():
+            raise ValueError(
+                f"value must be above 0 Angstrom^2, got {values.min():g} in row "
+                f"{values.argmin()}."
+            )
+        room = (abs(np.linalg.det(self.model.cell.cell)) / n_atoms) ** (1 / 3)
+        row = int(values.argmax())
+        if (3 * values[row]) ** 0.5 > _FARTHEST * room:
+            raise ValueError(
+                f"value must be U = <u_x^2> in Angstrom^2, got {values[row]:g} in row "
+                f"{row}: atoms of a room {room:.2g} Angstrom wide would move "
+                f"{(3 * values[row]) ** 0.5:.2g} Angstrom, and crystals melt before. "
+                f"Is it B = 8 pi^2 U? Then U is {values[row] / (8 * np.pi**2):.3g}."
+            )
         self._keep(temperature=kelvins, value=values, std=errors)
 
     @property
@@ -343,6 +422,26 @@ class MeanSquareDisplacement(Observable):
         shares = np.tile(shares, (self.n_values, 1))
         row = self._row(parameters)
         return self._means.displacements(row, self.temperature, shares)
+
+    def unit_doubt(self, parameters: ArrayLike) -> str:
+        """Return a sentence on displacements that seem to be in another unit.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2, of a crystal that is about right.
+
+        Returns
+        -------
+        str
+            Empty where nothing speaks for it.
+        """
+        ratios = self.value / self.calculate(parameters)[0]
+        unit = common_unit(ratios[:, None], UNITS_OF_DISPLACEMENTS, _UNITS_ALIKE)
+        if not unit:
+            return ""
+        factor = UNITS_OF_DISPLACEMENTS[unit]
+        return unit_sentence("Displacements", factor, unit, "Angstrom^2 as U")
 
     @cached_property
     def _means(self) -> ThermalMeans:
@@ -392,6 +491,32 @@ class HeatCapacity(Observable):
         values, errors = measured_values(self.values, self.std, "values")
         kelvins = _temperatures(self.temperatures, len(values))
         self._keep(temperatures=kelvins, values=values, std=errors)
+        self._check_limit()
+
+    def _check_limit(self) -> None:
+        """Refuse what no harmonic crystal has, by its number of atoms."""
+        excess = (self.values - self._limit) / self.std
+        row = int(excess.argmax())
+        if excess[row] <= _CLOSE:
+            return
+        told = (
+            f"values must be C_V in J/K for a mole of cells of the model, of "
+            f"{self.model.n_atoms} atoms, and phonons have less than 3 R for each, "
+            f"{self._limit:.4g}; got {self.values[row]:g} in row {row}. "
+        )
+        if self.values[row] - _CLOSE * self.std[row] > _ANHARMONIC * self._limit:
+            raise ValueError(
+                told + "Divide values of a mole of larger cells by the number of cells "
+                "in them, and take off the part of electrons and C_P - C_V."
+            )
+        warn_user(
+            told + "Is the part of electrons, and C_P - C_V, taken off?", UserWarning
+        )
+
+    @property
+    def _limit(self) -> float:
+        """Heat capacity of Dulong and Petit in J/K/mol."""
+        return 3 * si.R * self.model.n_atoms
 
     @property
     def measured(self) -> Array:
@@ -424,6 +549,37 @@ class HeatCapacity(Observable):
             Their derivatives with the parameters.
         """
         return self._means.heat_capacities(self._row(parameters), self.temperatures)
+
+    def unit_doubt(self, parameters: ArrayLike) -> str:
+        """Return a sentence on heat capacities of another amount or unit.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2, of a crystal that is about right.
+
+        Returns
+        -------
+        str
+            Empty where nothing speaks for it.
+        """
+        calculated = self.calculate(parameters)[0]
+        warm = calculated > _WARM * self._limit
+        units = {f"J/K for {name}": 1 / each for name, each in self._amounts().items()}
+        units["cal/K for a mole of cells"] = 1 / si.calorie
+        ratios = self.values[warm, None] / calculated[warm, None]
+        unit = common_unit(ratios, units, _HEAT_ALIKE)
+        if not unit:
+            return ""
+        right = "J/K for a mole of cells"
+        return unit_sentence("Heat capacities", units[unit], unit, right)
+
+    def _amounts(self) -> dict[str, float]:
+        """Return how much of each there is in a mole of cells."""
+        found = {"a gram": float(self.model.atomic_masses.sum())}
+        if self.model.n_atoms > 1:
+            found["a mole of atoms"] = float(self.model.n_atoms)
+        return found
 
     @cached_property
     def _means(self) -> ThermalMeans:

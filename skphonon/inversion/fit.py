@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skphonon.instrument import Measurement
 from skphonon.inversion._checks import pieces_of
-from skphonon.inversion._mode_energies import energies_with_std
+from skphonon.inversion._mode_energies import energy_table
 from skphonon.physics.stability import searching
 
 if TYPE_CHECKING:
@@ -274,16 +274,7 @@ class SpectrumFit:
             If the simulator has no model of a crystal, or wavevectors have another
             shape.
         """
-        points = np.atleast_2d(np.asarray(qpoints, dtype=float))
-        energies, std = energies_with_std(
-            self._crystal(), self.parameters, self.covariance, points
-        )
-        frame = pd.DataFrame(
-            np.repeat(points, energies.shape[1], axis=0), columns=["q1", "q2", "q3"]
-        )
-        frame["mode"] = np.tile(np.arange(energies.shape[1]), len(points))
-        frame["energy"], frame["std"] = energies.ravel(), std.ravel()
-        return frame
+        return energy_table(self._crystal(), self.parameters, self.covariance, qpoints)
 
     def to_phonopy(self) -> Any:
         """Return a phonopy object with the fitted constants.

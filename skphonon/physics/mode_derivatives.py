@@ -13,6 +13,7 @@ it stands for each of them here. The mean of a function f over the zone changes 
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from skphonon.physics._phonon_model import PhononModel
 from skphonon.physics.constants import BOLTZMANN
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.modes import mode_pairs, signed_sqrt
+from skphonon.physics.stability import softest_among, watched_matrices
 from skphonon.physics.zone import ZoneMesh, mean_points
 from skphonon.physics.zone.convergence import settle
 from skphonon.physics.zone.displacements import ThermalTensors
@@ -113,6 +115,9 @@ def _means(near: NDArray[np.bool_], values: Array) -> Array:
 class ThermalMeans:
     """Heat capacities and displacements of one parameter set, with derivatives.
 
+    They are NaN of an unstable crystal, also where its unstable modes are between the
+    points of the mesh, as long waves are.
+
     Parameters
     ----------
     model : ForceConstantModel
@@ -126,6 +131,7 @@ class ThermalMeans:
     def __init__(self, model: PhononModel, mesh: ZoneMesh, *, cold: bool = False):
         options = {"n_radii": _RADII, "steps": _CORE} if cold else {}
         points = mean_points(model, mesh, **options)  # type: ignore[arg-type]
+        self._model = model
         self._matrices = DynamicalMatrices(model, points.wavevectors)
         self._weights = points.weights
         self._thermal = ThermalTensors(model, points.weights)
@@ -148,7 +154,7 @@ class ThermalMeans:
             Their derivatives.
         """
         eigenvalues, vectors = self._modes(parameters)
-        if eigenvalues.min() < 0:
+        if eigenvalues.min() < 0 or self._has_soft_modes(parameters):
             return _nothing(len(kelvins), len(parameters))
         of_modes, falling = _heat_capacities(eigenvalues[0], kelvins)
         values = si.R * of_modes.sum(axis=2) @ self._weights
@@ -179,7 +185,7 @@ class ThermalMeans:
             Their derivatives.
         """
         eigenvalues, vectors = self._modes(parameters)
-        if eigenvalues.min() < 0:
+        if eigenvalues.min() < 0 or self._has_soft_modes(parameters):
             return _nothing(len(kelvins), len(parameters))
         traces = np.trace(self._thermal.tensors, axis1=2, axis2=3) / 3
         forms = shares @ traces.T  # of the components in each value
@@ -195,6 +201,13 @@ class ThermalMeans:
 
     def _modes(self, parameters: Array) -> tuple[Array, Matrices]:
         return np.linalg.eigh(self._matrices.matrices(parameters[None]))
+
+    def _has_soft_modes(self, parameters: Array) -> bool:
+        return bool(softest_among(self._watched, parameters[None]).eigenvalues[0] < 0)
+
+    @cached_property
+    def _watched(self) -> DynamicalMatrices:
+        return watched_matrices(self._model)
 
 
 def _nothing(n_values: int, n_parameters: int) -> tuple[Array, Array]:

@@ -126,8 +126,8 @@ def test_all_kinds_of_observables_together(copper):
     found = [
         PhononEnergies(copper, [[0, 0.5, 0.5], [0.5, 0.5, 0.5]], [1, 1], 0.1, modes=2),
         ElasticConstants(copper, {"C11": (1, 1.5), "C12": (1, 1.5), "C44": (1, 0.8)}),
-        SoundVelocities(copper, [[1, 1, 0]], [1], [1.0], 20.0),
-        MeanSquareDisplacement(copper, 296.0, 1.0, 1e-4, mesh=6),
+        SoundVelocities(copper, [[1, 1, 0]], [1], [1e3], 20.0),
+        MeanSquareDisplacement(copper, 296.0, 0.01, 1e-4, mesh=6),
         HeatCapacity(copper, [80.0], [1.0], 0.1, mesh=6),
     ]
     names = ["energies", "constants", "velocities", "value", "values"]
@@ -194,6 +194,7 @@ def test_the_report(copper):
         "row 7: E(",
     ):
         assert part in report
+    assert "pull of the prior" not in report
     frame = fit.to_frame()
     assert frame.index.tolist() == copper.parameter_names
     assert_allclose(frame["value"], fit.parameters)
