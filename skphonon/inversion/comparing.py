@@ -1,29 +1,37 @@
 r"""Which of several models a spectrum deserves, and what they say together.
 
 The evidence of a model is the probability of the data, whatever its parameters. For a
-normal prior of covariance P and a likelihood that is normal about the optimum,
+normal prior of covariance P of the constants, and a likelihood that is normal about
+the optimum,
 
 .. math:: \ln Z = -\tfrac12 \left[\frac{s\,r^T r}{\sigma^2}
-          + (x - m)^T P^{-1} (x - m) + \ln\frac{\det P}{\det C}\right] + \ldots
+          + (x - m)^T P^{-1} (x - m) + \ln\det P T\right] + \ldots
 
 (D. J. C. MacKay, Neural Computation 4, 415 (1992),
-doi:10.1162/neco.1992.4.3.415), with residuals r, the covariance C of the parameters
-and terms that all models share. Noise :math:`\sigma` is that of the best fit, and of
-pixels whose residuals are alike the share s counts: beside such residuals evidence
-would else favour whatever fits their ripples.
+doi:10.1162/neco.1992.4.3.415), with residuals r, the information T of this likelihood
+and prior, and what :mod:`skphonon.inversion._evidence` says of nuisances and
+amplitudes. Error bars have no part in it: they may hold more than this likelihood.
+Noise :math:`\sigma` is that of the best fit (of given errors, as far as these are too
+small), and of pixels whose residuals are alike the share s counts: beside such
+residuals evidence would else favour whatever fits their ripples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
-from skphonon.inversion._errors import alike_pixels, image_of
+from skphonon._warnings import warn_user
+from skphonon.inversion._evidence import log_evidence
+from skphonon.inversion._goodness import MisfitWarning, are_misfits
 from skphonon.inversion.fit import SpectrumFit
 
 __all__ = ["average_energies", "compare_fits"]
+
+_INDEPENDENT = 20  # errors that what no model describes counts as
+_TINY = np.finfo(float).tiny
 
 
 def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:
@@ -72,9 +80,63 @@ def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:
     >>> compare_fits(fits).index[0]
     '2 shells'
     """
+    found = _comparable(fits)
+    ends = {name: fit._end for name, fit in found.items()}
+    noise_known = next(iter(found.values())).figures.get("noise_known", False)
+    squares = np.array([end.square for end in ends.values()])
+    n = np.maximum(next(iter(ends.values())).n_pixels, 1)
+    left = squares.sum(axis=1)
+    if not noise_known:
+        left = np.log(np.maximum(squares, _TINY)) @ n
+    best = ends[list(ends)[left.argmin()]]
+    # of noise and what the best model leaves beside it
+    variance = best.square / n
+    variance *= n.sum() / max(n.sum() - len(best.side), 1)
+    if noise_known:
+        variance = np.full(len(n), max(best.square.sum() / n.sum(), 1.0))
+    scale = 1 / (best.alike * np.maximum(variance, _TINY))
+    rows = {}
+    for name, fit in found.items():
+        mean, covariance = fit.prior
+        off = fit.parameters - mean
+        rows[name] = {
+            "n_parameters": len(ends[name].side),
+            "reduced_chi2": fit.figures["reduced_chi2"],
+            "loss": fit.figures["loss"],
+            "pull": float(off @ np.linalg.solve(covariance, off)),
+            "log_evidence": log_evidence(ends[name], scale, covariance),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table["log_evidence"] -= table["log_evidence"].max()
+    table["probability"] = softmax(table["log_evidence"].to_numpy())
+    table["weight"] = table["probability"]
+    if _are_all_misfits(found.values()):
+        table["weight"] = _alike_weights(table["reduced_chi2"].to_numpy(), squares, n)
+        warn_user(
+            "No model describes the data (chi^2 per degree of freedom "
+            f"{table['reduced_chi2'].min():.3g} at least), so that probabilities only "
+            "rank wrong models: take none of them for right, and look at verdict_.",
+            MisfitWarning,
+        )
+    return table.sort_values("log_evidence", ascending=False)
+
+
+def _comparable(fits: Mapping[str, SpectrumFit]) -> dict[str, SpectrumFit]:
+    """Return fits that can be compared, or tell why they cannot."""
+    if not isinstance(fits, Mapping):
+        raise TypeError(
+            "fits must be a mapping from names of models to their fits, got "
+            f"{type(fits).__name__}. Write {{'4 shells': fit, '6 shells': other}}."
+        )
     if not fits:
         raise ValueError("fits must name at least one fit, got none.")
-    first = next(iter(fits.values()))
+    for name, fit in fits.items():
+        if not isinstance(fit, SpectrumFit):
+            raise TypeError(
+                f"fits must hold SpectrumFit objects, got {type(fit).__name__} as "
+                f"{name!r}. Take one of LeastSquaresInverter.fits_, after predict."
+            )
+    (named, first), *_ = fits.items()
     seen = np.isfinite(first.residual)
     for name, fit in fits.items():
         if fit.prior is None:
@@ -90,28 +152,63 @@ def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:
                 f"fits must be of one spectrum and the same pixels; {name!r} is of "
                 "others."
             )
-    left = {name: np.square(fit.residual[seen]).sum() for name, fit in fits.items()}
-    best = fits[min(left, key=lambda name: left[name])]
-    variance = min(left.values()) / np.count_nonzero(seen)
-    image = image_of(best.simulator, best.residual)
-    share = 1.0 if image is None else 1 / alike_pixels(best.residual[seen], image)
-    rows = {}
-    for name, fit in fits.items():
-        mean, covariance = fit.prior
-        off = fit.parameters - mean
-        pull = float(off @ np.linalg.solve(covariance, off))
-        lost = np.linalg.slogdet(covariance)[1] - np.linalg.slogdet(fit.covariance)[1]
-        rows[name] = {
-            "n_parameters": len(off),
-            "reduced_chi2": fit.figures["reduced_chi2"],
-            "loss": fit.figures["loss"],
-            "pull": pull,
-            "log_evidence": -(share * left[name] / variance + pull + lost) / 2,
-        }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table["log_evidence"] -= table["log_evidence"].max()
-    table["probability"] = softmax(table["log_evidence"].to_numpy())
-    return table.sort_values("log_evidence", ascending=False)
+        if fit._end is None or first._end is None:
+            raise ValueError(
+                f"fits must be those of LeastSquaresInverter.fits_, with residuals; "
+                f"{name!r} does not tell how its spectrum was compared."
+            )
+        if _noise(fit) != _noise(first) or not _same_errors(fit, first, seen):
+            raise ValueError(
+                "fits must weigh pixels alike, or their misfits mean different things: "
+                f"{named!r} has {_noise(first)}, {name!r} {_noise(fit)}"
+                f"{', but others' * (_noise(fit) == _noise(first))}. Fit all with the "
+                "same errors, or all without."
+            )
+        numbers = [each._end.n_observables for each in (first, fit)]
+        if numbers[0] != numbers[1]:
+            raise ValueError(
+                "fits must know the same observables beside the spectrum: "
+                f"{named!r} has {numbers[0]} values, {name!r} {numbers[1]}. Give all "
+                "the same."
+            )
+    return dict(fits)
+
+
+def _noise(fit: SpectrumFit) -> str:
+    """Tell what is known of the noise of a fit."""
+    if fit.errors is not None:
+        return "given errors"
+    return "errors of counts" if fit.figures.get("noise_known") else "no errors"
+
+
+def _same_errors(fit: SpectrumFit, other: SpectrumFit, seen: NDArray) -> bool:
+    if fit.errors is None or other.errors is None:
+        return fit.errors is other.errors
+    return np.array_equal(fit.errors[seen], other.errors[seen])
+
+
+def _are_all_misfits(fits: Iterable[SpectrumFit]) -> bool:
+    """Tell whether no model describes the spectrum."""
+    return all(
+        are_misfits(
+            np.array([figures["reduced_chi2"]]),
+            np.array([figures.get("n_effective", 1.0)]),
+            np.array([figures.get("loss", 1.0)]),
+            figures.get("noise_known", False),
+        ).all()
+        for figures in (fit.figures for fit in fits)
+    )
+
+
+def _alike_weights(reduced_chi2: NDArray, squares: NDArray, n: NDArray) -> NDArray:
+    """Return weights of wrong models, by what they leave beside noise.
+
+    That is one systematic error. It counts as a few independent ones, of unknown size.
+    """
+    left = (squares / squares.min(axis=0) @ n) / n.sum()
+    beyond = left - left.min() + left.min() * (1 - 1 / reduced_chi2[left.argmin()])
+    weights: NDArray = softmax(-_INDEPENDENT / 2 * np.log(beyond))
+    return weights
 
 
 def average_energies(

@@ -13,6 +13,7 @@ from skphonon.inversion._mode_energies import energies_with_std
 
 if TYPE_CHECKING:
     from skphonon.instrument.maps import SpectrumMapDisplay
+    from skphonon.inversion._evidence import Ended
     from skphonon.inversion._verdict import Verdict
 
 __all__ = ["SpectrumFit", "fits_of"]
@@ -62,8 +63,10 @@ class SpectrumFit:
     others : array-like of shape (n_others, n_parameters), default=()
         Other answers: ends of searches that are about as likely, and further off than
         error bars tell.
+    errors : array-like of shape (n_pixels,), default=None
+        Standard deviations of the pixels, where they were given.
     context : object, default=None
-        How the spectrum was compared, for `lacking_`.
+        How the spectrum was compared, for `lacking_` and the evidence.
 
     Attributes
     ----------
@@ -116,6 +119,7 @@ class SpectrumFit:
         choices: pd.DataFrame | None = None,
         of_choices: ArrayLike | None = None,
         others: ArrayLike = (),
+        errors: ArrayLike | None = None,
         context: Any = None,
     ) -> None:
         self.parameter_names = list(parameter_names)
@@ -135,6 +139,7 @@ class SpectrumFit:
         if of_choices is not None:
             self.of_choices = np.asarray(of_choices, dtype=float)
         self.others = np.reshape(others, (-1, len(self.parameters)))
+        self.errors = None if errors is None else np.asarray(errors, dtype=float)
         self._context = context
 
     @cached_property
@@ -151,9 +156,20 @@ class SpectrumFit:
 
         return judge(self)
 
+    @cached_property
+    def _end(self) -> "Ended | None":
+        """What the evidence needs, None without a prior or how it was compared."""
+        from skphonon.inversion._evidence import end_of
+
+        if self.prior is None or self._context is None:
+            return None
+        if not np.isfinite(self.residual).any():
+            return None
+        return end_of(self, self._context)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what an inverter searches with, once all is said that needs it."""
-        self.verdict_  # noqa: B018
+        self.verdict_, self._end  # noqa: B018
         return self.__dict__ | {"_context": None}
 
     @property
@@ -369,6 +385,7 @@ def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
                 choices=result.choices[row],
                 of_choices=result.of_choices[row],
                 others=result.others[row],
+                errors=errors,
                 context=(search, errors),
             )
         )
