@@ -98,7 +98,9 @@ def end_of(fit: Any, context: Any) -> Ended:
             ]
         ),
         before=(off, np.hstack([rows, np.zeros((len(rows), len(linear.values)))])),
-        widths=np.append(np.diff(task.bounds[:, task.n_constants :], axis=0), linear.widths),
+        widths=np.append(
+            np.diff(task.bounds[:, task.n_constants :], axis=0), linear.widths
+        ),
         side=np.append(at_bound.to_numpy(dtype=float), -1.0 * at_zero),
         room=np.append(np.full(len(x), np.inf), room),
         n_observables=len(off) - task.n_constants,

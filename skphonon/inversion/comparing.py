@@ -24,13 +24,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
 from skphonon._warnings import warn_user
-from skphonon.inversion._evidence import log_evidence
+from skphonon.inversion._evidence import Ended, log_evidence
 from skphonon.inversion._goodness import MisfitWarning, are_misfits
 from skphonon.inversion.fit import SpectrumFit
 
 __all__ = ["average_energies", "compare_fits"]
 
-_INDEPENDENT = 20  # errors that what no model describes counts as
+_EXACT = 1e-9  # residuals below this fraction of the contrast are rounding
 _TINY = np.finfo(float).tiny
 
 
@@ -45,18 +45,46 @@ def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A model a row, the likeliest first: `n_parameters`, `reduced_chi2`, `loss`
-        (NMSE), `pull` (chi^2 of the prior), `log_evidence` (0 for the likeliest) and
-        `probability`, all models being as likely before.
+        A model a row, the likeliest first: `n_parameters` (all that was fitted),
+        `reduced_chi2`, `loss` (NMSE), `pull` (chi^2 of the prior), `log_evidence` (0
+        for the likeliest), `probability`, all models being as likely before, and
+        `weight`, that of :func:`average_energies`.
 
     Raises
     ------
+    TypeError
+        If `fits` is no mapping, or holds something else.
     ValueError
-        If there are no fits, one has no prior, or they are of different spectra.
+        If there are no fits, one has no prior, or they are of different spectra, or
+        were given different errors or observables.
+
+    Warns
+    -----
+    MisfitWarning
+        If no model describes the spectrum. Probabilities then only rank wrong models.
 
     See Also
     --------
     average_energies : What the models say together.
+
+    Notes
+    -----
+    Whatever was fitted along costs what its prior does not hold. Nuisances have a flat
+    prior between their bounds. So have weights, of contributions and the sample, from 0
+    to what makes the root mean square intensity that of the spectrum about its mean,
+    and terms of a background, to as much on both sides of 0. Nothing pulls where more
+    is needed. Of ten spectra of aluminium on a constant, with 5 % of noise, ten are
+    ranked so, with a cubic background by 45 and a can by 4 to 6 in `log_evidence`
+    below; with 3 % of the contrast from a can, ten with the can first.
+
+    The `weight` is the probability where a model describes the spectrum. Where none
+    does, what they leave beside noise is one error of unknown size, however many pixels
+    it is in: weights fall with its root mean square, and the spread of models that are
+    about as wrong is in the energies.
+
+    Priors should be nested: where further constants are zero, that of the larger model
+    should be that of the smaller. A ShellPrior is, but for `energies`, which holds each
+    constant tighter where there are more.
 
     Examples
     --------
@@ -80,9 +108,8 @@ def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:
     >>> compare_fits(fits).index[0]
     '2 shells'
     """
-    found = _comparable(fits)
-    ends = {name: fit._end for name, fit in found.items()}
-    noise_known = next(iter(found.values())).figures.get("noise_known", False)
+    ends = _comparable(fits)
+    noise_known = next(iter(fits.values())).figures.get("noise_known", False)
     squares = np.array([end.square for end in ends.values()])
     n = np.maximum(next(iter(ends.values())).n_pixels, 1)
     left = squares.sum(axis=1)
@@ -94,9 +121,10 @@ def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:
     variance *= n.sum() / max(n.sum() - len(best.side), 1)
     if noise_known:
         variance = np.full(len(n), max(best.square.sum() / n.sum(), 1.0))
-    scale = 1 / (best.alike * np.maximum(variance, _TINY))
+    rounding = _EXACT**2 * max(np.nanvar(next(iter(fits.values())).spectrum), _TINY)
+    scale = 1 / (best.alike * np.maximum(variance, rounding))
     rows = {}
-    for name, fit in found.items():
+    for name, fit in fits.items():
         mean, covariance = fit.prior
         off = fit.parameters - mean
         rows[name] = {
@@ -110,8 +138,10 @@ def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:
     table["log_evidence"] -= table["log_evidence"].max()
     table["probability"] = softmax(table["log_evidence"].to_numpy())
     table["weight"] = table["probability"]
-    if _are_all_misfits(found.values()):
-        table["weight"] = _alike_weights(table["reduced_chi2"].to_numpy(), squares, n)
+    if _are_all_misfits(fits.values()):
+        table["weight"] = _weights_of_wrong(
+            table["reduced_chi2"].to_numpy(), squares, n
+        )
         warn_user(
             "No model describes the data (chi^2 per degree of freedom "
             f"{table['reduced_chi2'].min():.3g} at least), so that probabilities only "
@@ -121,8 +151,8 @@ def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:
     return table.sort_values("log_evidence", ascending=False)
 
 
-def _comparable(fits: Mapping[str, SpectrumFit]) -> dict[str, SpectrumFit]:
-    """Return fits that can be compared, or tell why they cannot."""
+def _comparable(fits: Mapping[str, SpectrumFit]) -> dict[str, Ended]:
+    """Return fits about their ends, or tell why they cannot be compared."""
     if not isinstance(fits, Mapping):
         raise TypeError(
             "fits must be a mapping from names of models to their fits, got "
@@ -138,6 +168,7 @@ def _comparable(fits: Mapping[str, SpectrumFit]) -> dict[str, SpectrumFit]:
             )
     (named, first), *_ = fits.items()
     seen = np.isfinite(first.residual)
+    ends: dict[str, Ended] = {}
     for name, fit in fits.items():
         if fit.prior is None:
             raise ValueError(
@@ -152,7 +183,8 @@ def _comparable(fits: Mapping[str, SpectrumFit]) -> dict[str, SpectrumFit]:
                 f"fits must be of one spectrum and the same pixels; {name!r} is of "
                 "others."
             )
-        if fit._end is None or first._end is None:
+        end = fit._end
+        if end is None:
             raise ValueError(
                 f"fits must be those of LeastSquaresInverter.fits_, with residuals; "
                 f"{name!r} does not tell how its spectrum was compared."
@@ -164,14 +196,15 @@ def _comparable(fits: Mapping[str, SpectrumFit]) -> dict[str, SpectrumFit]:
                 f"{', but others' * (_noise(fit) == _noise(first))}. Fit all with the "
                 "same errors, or all without."
             )
-        numbers = [each._end.n_observables for each in (first, fit)]
+        ends[name] = end
+        numbers = [each.n_observables for each in (ends[named], end)]
         if numbers[0] != numbers[1]:
             raise ValueError(
                 "fits must know the same observables beside the spectrum: "
                 f"{named!r} has {numbers[0]} values, {name!r} {numbers[1]}. Give all "
                 "the same."
             )
-    return dict(fits)
+    return ends
 
 
 def _noise(fit: SpectrumFit) -> str:
@@ -200,23 +233,25 @@ def _are_all_misfits(fits: Iterable[SpectrumFit]) -> bool:
     )
 
 
-def _alike_weights(reduced_chi2: NDArray, squares: NDArray, n: NDArray) -> NDArray:
-    """Return weights of wrong models, by what they leave beside noise.
+def _weights_of_wrong(reduced_chi2: NDArray, squares: NDArray, n: NDArray) -> NDArray:
+    """Return weights of models by what they leave beside noise.
 
-    That is one systematic error. It counts as a few independent ones, of unknown size.
+    That is one systematic error, not as many as there are pixels, and of unknown size:
+    its likelihood, integrated over the size, falls with the root of its square.
     """
-    left = (squares / squares.min(axis=0) @ n) / n.sum()
-    beyond = left - left.min() + left.min() * (1 - 1 / reduced_chi2[left.argmin()])
-    weights: NDArray = softmax(-_INDEPENDENT / 2 * np.log(beyond))
-    return weights
+    left = (squares / np.maximum(squares.min(axis=0), _TINY)) @ n / n.sum()
+    noise = left.min() / reduced_chi2[left.argmin()]
+    weights = 1 / np.sqrt(left - noise)
+    return weights / weights.sum()
 
 
 def average_energies(
     fits: Mapping[str, SpectrumFit], qpoints: ArrayLike
 ) -> pd.DataFrame:
-    """Average phonon energies over models, weighted by their probabilities.
+    """Average phonon energies over models, by the weights of `compare_fits`.
 
-    Constants of different models mean different things; energies do not.
+    Constants of different models mean different things; energies do not. Where no model
+    describes the spectrum, leave out what you do not believe: all models count then.
 
     Parameters
     ----------
@@ -233,8 +268,13 @@ def average_energies(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As from :func:`compare_fits`, or if crystals have different numbers of modes.
+
+    Warns
+    -----
+    MisfitWarning
+        As from :func:`compare_fits`.
 
     Examples
     --------
@@ -254,7 +294,7 @@ def average_energies(
     >>> table["between"].tolist()
     [0.0, 0.0, 0.0]
     """
-    weights = compare_fits(fits)["probability"]
+    weights = compare_fits(fits)["weight"]
     tables = {name: fit.energies(qpoints) for name, fit in fits.items()}
     lengths = {len(table) for table in tables.values()}
     if len(lengths) > 1:
