@@ -218,6 +218,7 @@ def test_exact_spectra_are_compared():
         assert np.isfinite(compare_fits(fits).to_numpy()).all()
 
 
+@pytest.mark.filterwarnings("ignore::skphonon.inversion.BoundWarning")
 def test_counts_are_compared():
     rng = np.random.default_rng(1)
     expected = spectrum(0, noise=0.0)
