@@ -55,8 +55,8 @@ def energy_table(
     points = np.atleast_2d(np.asarray(qpoints, dtype=float))
     if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
         raise ValueError(
-            "qpoints must be finite wavevectors of shape (n_points, 3), in units of the "
-            f"reciprocal lattice; got {qpoints!r}."
+            "qpoints must be finite wavevectors of shape (n_points, 3), in units of "
+            f"the reciprocal lattice; got {qpoints!r}."
         )
     energies, std = energies_with_std(model, parameters, covariance, points)
     frame = pd.DataFrame(
