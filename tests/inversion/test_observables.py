@@ -7,13 +7,19 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import constants as si
 
-from skphonon import PathGrid, SingleCrystalSimulator, load_aluminium_model
+from skphonon import (
+    ForceConstantModel,
+    PathGrid,
+    SingleCrystalSimulator,
+    load_aluminium_model,
+)
 from skphonon.inversion import (
     ElasticConstants,
     HeatCapacity,
     MeanSquareDisplacement,
     PhononEnergies,
     SoundVelocities,
+    fit_observables,
 )
 from skphonon.physics.elasticity import elastic_constants
 from skphonon.physics.zone.thermodynamics import PhononProperties
@@ -210,6 +216,44 @@ def test_sound_has_the_velocity_of_long_waves(crystal, request):
             model, directions, [branch] * 3, metres[:, branch], 10.0
         )
         assert_allclose(sound.calculate(row)[0], metres[:, branch], rtol=1e-4)
+
+
+@pytest.fixture
+def turning():
+    """A tetragonal crystal of three shells, whose constants change as it is turned."""
+    bare = ForceConstantModel(np.diag([3.2, 3.2, 6.0]), "C", None, n_shells=3)
+    lengths = np.linalg.norm(bare.bonds, axis=1)
+    along = bare.bonds[:, :, None] * bare.bonds[:, None] / lengths[:, None, None] ** 2
+    pairs = (200 / lengths**4)[:, None, None] * (along + 0.06 * np.eye(3))
+    constants = np.concatenate([[pairs.sum(axis=0)], -pairs])
+    return bare.replace(reference=bare.parameters(constants))
+
+
+def test_sound_is_that_of_the_waves_where_elastic_constants_are_means(turning):
+    row = turning.reference
+    q = 1e-3 * np.array([[1.0, 0, 0], [0, 0, 1.0]])
+    reduced = q @ np.linalg.inv(turning.reciprocal_lattice())
+    slowest = turning.frequencies(row, reduced)[0, :, 0]
+    metres = slowest * 1e-3 * si.e / si.hbar / 1e-3 * 1e-10
+    sound = SoundVelocities(turning, q, [0, 0], metres, 10.0)
+    assert metres.max() > 1.5 * metres.min()  # elastic constants make both C44
+    assert_allclose(sound.calculate(row)[0], metres, rtol=1e-4)
+    given = {"C44": (elastic_constants(turning, [row])[0][3, 3], 0.1)}
+    with pytest.warns(UserWarning, match="differ by .*% of the largest. Their mean"):
+        found = ElasticConstants(turning, given)
+    assert found.violation(row) > 0.05
+    quiet = ElasticConstants(turning.replace(reference=None), given)
+    start = (row, 0.01 * np.abs(row))
+    with pytest.warns(UserWarning, match="change as the crystal is turned"):
+        fit_observables(turning.replace(reference=None), quiet, prior=start)
+
+
+def test_constants_that_symmetry_makes_zero_are_refused(aluminium, turning):
+    message = "hold C14, which is zero by the symmetry .* C11, C12, C44 are independent"
+    with pytest.raises(ValueError, match=message):
+        ElasticConstants(aluminium, {"C11": (107.0, 1.0), "C14": (1.0, 1.0)})
+    with pytest.raises(ValueError, match="C16, which is zero"):
+        ElasticConstants(turning, {"C16": (1.0, 1.0)})
 
 
 def test_sound_agrees_with_group_velocities_of_phonopy(silicon):
