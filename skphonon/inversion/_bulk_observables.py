@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY
 from functools import cached_property
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -56,6 +57,7 @@ _KG_PER_AMU_A3 = 1660.53906660  # density in kg/m^3 of 1 amu/Angstrom^3
 _STIFFEST = 1500.0  # GPa: nothing is above, graphite and diamond are at 1100
 _SLOWEST, _FASTEST = 100.0, 30e3  # m/s: solid helium is at 200, diamond at 18e3
 _FARTHEST = 0.5  # root mean square displacement over distance: crystals melt before
+_COLDEST = 1e-3  # K, of heat capacities
 _ANHARMONIC = 1.1  # of the limit of Dulong and Petit
 _CLOSE = 4.0  # standard deviations
 _WARM = 0.6  # of that limit: heat capacities that hang little on energies
@@ -411,7 +413,8 @@ class MeanSquareDisplacement(Observable):
         values, errors = measured_values(self.value, self.std, "value")
         kelvins = _temperatures(self.temperature, len(values), or_zero=True)
         n_atoms = self.model.n_atoms
-        if self.atom is not None and self.atom not in range(n_atoms):
+        is_number = isinstance(self.atom, Integral) and not isinstance(self.atom, bool)
+        if self.atom is not None and not (is_number and 0 <= self.atom < n_atoms):
             raise ValueError(
                 f"atom must be a number from 0 to {n_atoms - 1}, of an atom of the "
                 f"cell, or None; got {self.atom!r}."
@@ -513,7 +516,7 @@ class HeatCapacity(Observable):
     model : ForceConstantModel
         The crystal.
     temperatures : array-like of shape (n_values,)
-        In K, above zero.
+        In K, 0.001 and above.
     values : array-like of shape (n_values,)
         In J/K for a mole of cells of the model.
     std : float or array-like of shape (n_values,)
@@ -540,6 +543,11 @@ class HeatCapacity(Observable):
     def _settle(self) -> None:
         values, errors = measured_values(self.values, self.std, "values")
         kelvins = _temperatures(self.temperatures, len(values))
+        if kelvins.min() < _COLDEST:
+            raise ValueError(
+                f"temperatures must be at least {_COLDEST:g} K, below which waves are "
+                f"longer than rounding allows; got {kelvins.min():g}. Leave it out."
+            )
         self._keep(temperatures=kelvins, values=values, std=errors)
         self._check_limit()
 
@@ -637,7 +645,9 @@ class HeatCapacity(Observable):
         if mesh is None:
             row = reference_row(self.model)
             mesh = heat_capacity_mesh(self.model, row, self.temperatures)
-        return ThermalMeans(self.model, as_mesh(mesh), cold=True)
+        return ThermalMeans(
+            self.model, as_mesh(mesh), coldest=float(self.temperatures.min())
+        )
 
 
 def _temperatures(given: ArrayLike, n_values: int, *, or_zero: bool = False) -> Array:

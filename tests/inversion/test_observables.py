@@ -21,7 +21,7 @@ from skphonon.inversion import (
     SoundVelocities,
     fit_observables,
 )
-from skphonon.physics.elasticity import elastic_constants
+from skphonon.physics.elasticity import elastic_constants, sound_matrices
 from skphonon.physics.zone.thermodynamics import PhononProperties
 
 CUBE = 4.05 * np.eye(3)
@@ -300,6 +300,29 @@ def test_heat_capacity_when_hot_and_cold():
     assert (np.abs(slopes[0]) < 1e-3 * np.abs(slopes[2])).all()
 
 
+@pytest.mark.parametrize("kelvins", [0.02, 0.5, 1.5])
+def test_heat_capacities_near_zero_are_those_of_sound(aluminium, kelvins):
+    heat = HeatCapacity(aluminium, [kelvins, 300.0], [1e-4, 22.9], 0.1)
+    found, slopes = heat.calculate(aluminium.reference)
+    # the law of Debye, directions by a rule of Gauss
+    heights, weights = np.polynomial.legendre.leggauss(24)
+    angles = (np.arange(48) + 0.5) * np.pi / 24
+    n = np.empty((24, 48, 3))
+    n[..., 2] = heights[:, None]
+    n[..., 0] = np.sqrt(1 - heights**2)[:, None] * np.cos(angles)
+    n[..., 1] = np.sqrt(1 - heights**2)[:, None] * np.sin(angles)
+    stiffness = sound_matrices(aluminium, [aluminium.reference], n.reshape(-1, 3))[0]
+    volume = abs(np.linalg.det(aluminium.cell.cell)) * 1e-30
+    density = aluminium.atomic_masses.sum() * si.atomic_mass / volume
+    v = np.sqrt(np.linalg.eigvalsh(stiffness) * 1e9 / density)
+    slow = weights @ (v**-3.0).sum(axis=1).reshape(24, 48).mean(axis=1) / 2
+    wave = si.k * kelvins / si.hbar  # of the thermal energy
+    debye = si.R * volume * slow * wave**3 * 2 * np.pi**2 / 15
+    assert_allclose(found[0], debye, rtol=1e-3)
+    # all of it falls as stiffness^-3/2
+    assert_allclose(slopes[0] @ aluminium.reference, -1.5 * found[0], rtol=3e-3)
+
+
 def test_unstable_crystals_have_no_displacements(aluminium):
     found = MeanSquareDisplacement(aluminium, 300.0, 0.01, 0.001, mesh=4)
     assert np.isnan(found.residuals(-np.asarray(aluminium.reference))[0]).all()
@@ -358,6 +381,8 @@ def test_acoustic_modes_have_no_energy_at_the_zone_centre(silicon):
         (lambda m: SoundVelocities(m, [[1, 0, 0]], 3, 1.0, 1.0), "branches must be"),
         (lambda m: MeanSquareDisplacement(m, -1.0, 1.0, 1.0), "temperature must be"),
         (lambda m: MeanSquareDisplacement(m, 1.0, 1.0, 1.0, atom=1), "atom must be"),
+        (lambda m: MeanSquareDisplacement(m, 1.0, 0.01, 1.0, atom=0.0), "got 0.0"),
+        (lambda m: HeatCapacity(m, 1e-4, 1.0, 1.0), "at least 0.001 K"),
         (lambda m: HeatCapacity(m, 0.0, 1.0, 1.0), "finite and above zero"),
         (lambda m: HeatCapacity(m, [1.0, 2.0], 1.0, 1.0), "one number or 1 numbers"),
     ],
