@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import constants as si
 
-from skphonon._validation import reference_row
+from skphonon._validation import is_number, reference_row
 from skphonon._versioned import immutable, read_only
 from skphonon._warnings import warn_user
 from skphonon.inversion._observable import Observable, measured_values
@@ -413,8 +413,8 @@ class MeanSquareDisplacement(Observable):
         values, errors = measured_values(self.value, self.std, "value")
         kelvins = _temperatures(self.temperature, len(values), or_zero=True)
         n_atoms = self.model.n_atoms
-        is_number = isinstance(self.atom, Integral) and not isinstance(self.atom, bool)
-        if self.atom is not None and not (is_number and 0 <= self.atom < n_atoms):
+        atom = self.atom
+        if atom is not None and not (is_number(atom, Integral) and 0 <= atom < n_atoms):
             raise ValueError(
                 f"atom must be a number from 0 to {n_atoms - 1}, of an atom of the "
                 f"cell, or None; got {self.atom!r}."

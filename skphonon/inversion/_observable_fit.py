@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from functools import cached_property
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from skphonon._validation import parameter_rows, reference_row
+from skphonon._validation import is_number, parameter_rows, reference_row
 from skphonon._versioned import Immutable, immutable
 from skphonon.fitting.covariance import n_determined
 from skphonon.fitting.knowledge import likely_pull, pull_of
@@ -420,8 +419,7 @@ def fit_observables(
     known, more = _parted(prior, names)
     stack = Stack((*observables, *more))
     _check(stack, names)
-    is_number = isinstance(limit, Real) and not isinstance(limit, bool)
-    if not (is_number and limit > 0):
+    if not (is_number(limit) and limit > 0):
         raise ValueError(f"limit must be above 0 standard deviations, got {limit!r}.")
     if initial is not None:
         rows = parameter_rows(initial, names, "initial")

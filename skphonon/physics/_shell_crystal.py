@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skphonon._caching import content_of
-from skphonon._validation import check_columns, parameter_rows, reference_row
+from skphonon._validation import check_columns, is_number, parameter_rows, reference_row
 from skphonon._versioned import immutable, read_only
 from skphonon.physics._crystal import Crystal, build_crystal, element_names
 from skphonon.physics._harmonic_crystal import HarmonicCrystal
@@ -111,7 +111,7 @@ class ShellCrystal(HarmonicCrystal):
                 "extended, but this one is reduced. Extend its full_model, and reduce "
                 "it again."
             )
-        if not isinstance(n_shells, Integral) or isinstance(n_shells, bool):
+        if not is_number(n_shells, Integral):
             raise ValueError(
                 "n_shells must be a whole number, the shells of the new model, got "
                 f"{n_shells!r}."

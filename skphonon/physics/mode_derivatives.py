@@ -228,9 +228,10 @@ def _halvings(model: PhononModel, mesh: ZoneMesh, kelvins: float) -> int:
     """Return how often the core is halved until its waves are warm."""
     radius, top = core_radius(model, mesh, _CORE), _TOP
     if model.reference is not None:
-        axes = np.linalg.inv(model.reciprocal_lattice())
-        found = model.frequencies(reference_row(model), radius * axes)
-        top = float(np.abs(found[..., :3]).max())
+        along = DynamicalMatrices(model, radius * np.eye(3))
+        found = along.matrices(reference_row(model)[None])
+        sound = signed_sqrt(np.linalg.eigvalsh(found))[..., :3]
+        top = float(np.abs(sound).max())
     frozen = top / (BOLTZMANN * kelvins)
     if frozen <= _FROZEN:
         return 0

@@ -15,14 +15,13 @@ elements of a tensor are parameters.
 from collections.abc import Iterator
 from dataclasses import KW_ONLY
 from functools import cached_property
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from skphonon._validation import reference_row, wavevector_rows
+from skphonon._validation import is_number, reference_row, wavevector_rows
 from skphonon._versioned import Immutable, frozen, immutable
 from skphonon.physics.priors import draw
 from skphonon.physics.zone.mesh import as_mesh, resolving_points
@@ -164,18 +163,18 @@ class ShellPrior(Immutable):
             )
         for name, least in (("common", ">= 0"), ("decay", ">= 0"), ("independent", "")):
             value = getattr(self, name)
-            good = _is_number(value) and 0 <= value < np.inf
+            good = is_number(value) and 0 <= value < np.inf
             if not good or (not least and value == 0):
                 raise ValueError(
                     f"{name} must be {least or '> 0'}, a finite number; got {value!r}."
                 )
-        if not (_is_number(self.noncentral) and 0 < self.noncentral <= 1):
+        if not (is_number(self.noncentral) and 0 < self.noncentral <= 1):
             raise ValueError(
                 f"noncentral must be above 0 and at most 1, got {self.noncentral!r}. "
                 "For springs alone take model.reduced('springs')."
             )
         share = self.energies
-        if share is not None and not (_is_number(share) and 0 < share < np.inf):
+        if share is not None and not (is_number(share) and 0 < share < np.inf):
             raise ValueError(
                 f"energies must be a positive share, 0.05 for 5 %, got "
                 f"{self.energies!r}."
@@ -355,10 +354,6 @@ def _highest_square(found: list[tuple[Array, NDArray, NDArray[np.bool_]]]) -> fl
             "energy that high. Give another reference, or leave energies=None."
         )
     return highest
-
-
-def _is_number(given: Any) -> bool:
-    return isinstance(given, Real) and not isinstance(given, bool)
 
 
 def _mean_square_changes(model: "ForceConstantModel", mesh: Any) -> tuple[Array, Array]:
