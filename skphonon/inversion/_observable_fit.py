@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from skphonon._validation import parameter_rows, reference_row
+from skphonon._validation import is_number, parameter_rows, reference_row
 from skphonon._versioned import Immutable, immutable
+from skphonon.fitting.covariance import n_determined
 from skphonon.fitting.knowledge import likely_pull, pull_of
+from skphonon.inversion._checks import check_widths, joint_moments, pieces_of
 from skphonon.inversion._goodness import warn_of_undetermined
 from skphonon.inversion._mode_energies import energy_table
 from skphonon.inversion._observable import Observable
@@ -124,11 +126,17 @@ class ObservablesFit(Immutable):
 
     @property
     def n_free(self) -> int:
-        """Number of degrees of freedom: values less parameters that they determine."""
-        n_determined = int(np.isfinite(self.std).sum())
-        if self.prior is not None:  # each parameter has a value of its own
-            n_determined = 0
-        return int(self.inside.sum()) - n_determined
+        """Number of degrees of freedom of chi^2.
+
+        Values less directions of the parameters that they determine. Beside a prior, of
+        which the pull is in chi^2, each parameter has a value of its own: it is the
+        number of values.
+        """
+        n_inside = int(self.inside.sum())
+        if self.prior is not None:
+            return n_inside
+        slopes = self._residuals[1][self.inside]
+        return n_inside - n_determined(slopes.T @ slopes)
 
     @property
     def reduced_chi2(self) -> float:
@@ -175,6 +183,7 @@ class ObservablesFit(Immutable):
             part["advice"] = [self._advice(each, row) for row in out]
             parts.append(part)
         table = pd.concat(parts, ignore_index=True)
+        table = table.astype({"row": int, "advice": str})  # lost by empty tables
         order = (-table["deviation"].abs()).argsort()
         return table.iloc[order].reset_index(drop=True)
 
@@ -346,10 +355,11 @@ def fit_observables(
         The crystal.
     observables : Observable or sequence of Observable
         Measured quantities with errors, such as :class:`PhononEnergies`.
-    prior : object or pair, default=None
+    prior : object, pair or list, default=None
         What is known of the constants beforehand: an object with `mean_` and
         `covariance_`, or means and standard deviations or a covariance, in
-        eV/Angstrom^2. None: nothing.
+        eV/Angstrom^2, or a list of such, which are independent, and of observables,
+        which are fitted behind the others. None: nothing.
     initial : array-like of shape (n_parameters,), default=None
         Where the search begins. None is the mean of the prior, else the reference of
         the model. All constants may be too soft or too stiff by a factor of two, each
@@ -370,6 +380,8 @@ def fit_observables(
     ValueError
         If observables are of another model, none is given, there is nowhere to begin,
         or the initial crystal is unstable where a quantity needs a stable one.
+    TypeError
+        If `model` is no model, or `observables` or `prior` hold something else.
 
     Warns
     -----
@@ -398,14 +410,25 @@ def fit_observables(
     """
     if isinstance(observables, Observable):
         observables = [observables]
-    stack = Stack(tuple(observables))
+    if not hasattr(model, "parameter_names"):
+        raise TypeError(
+            "model must be the crystal, such as a ForceConstantModel, got "
+            f"{type(model).__name__}."
+        )
     names = model.parameter_names
+    known, more = _parted(prior, names)
+    stack = Stack((*observables, *more))
     _check(stack, names)
-    known = None if prior is None else _moments(prior, names)
-    if not limit > 0:
+    if not (is_number(limit) and limit > 0):
         raise ValueError(f"limit must be above 0 standard deviations, got {limit!r}.")
     if initial is not None:
-        start = parameter_rows(initial, names, "initial")[0]
+        rows = parameter_rows(initial, names, "initial")
+        if len(rows) != 1:
+            raise ValueError(
+                f"initial must be one set of shape ({len(names)},), got {len(rows)} "
+                "sets. Call once for each."
+            )
+        start = rows[0]
     else:
         start = reference_row(model) if known is None else known[0]
     search = Search(stack, known, limit if robust else np.inf)
@@ -434,6 +457,17 @@ def _check(stack: Stack, names: list[str]) -> None:
             )
 
 
+def _parted(
+    prior: Any, names: list[str]
+) -> tuple[tuple[Array, Array] | None, list[Observable]]:
+    """Return mean and covariance of a prior, if any, and the observables in it."""
+    several = prior is None or isinstance(prior, list | tuple | Observable)
+    pieces = pieces_of(prior) if several else [prior]
+    more = [piece for piece in pieces if isinstance(piece, Observable)]
+    normal = [_moments(p, names) for p in pieces if not isinstance(p, Observable)]
+    return joint_moments(normal), more
+
+
 def _moments(prior: Any, names: list[str]) -> tuple[Array, Array]:
     """Return mean and covariance of a prior, or say what one is."""
     has_moments = hasattr(type(prior), "mean_") or hasattr(prior, "mean_")
@@ -449,10 +483,6 @@ def _moments(prior: Any, names: list[str]) -> tuple[Array, Array]:
             f"{len(names)} numbers for {', '.join(names)}; got {got}. For a constant "
             "that is known better, narrow its standard deviation in such a pair."
         )
-    mean, covariance = mean_and_covariance(prior, names)
-    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise ValueError(
-            "prior must be finite, got NaN or infinity. Give a large standard "
-            "deviation where nothing is known."
-        )
-    return mean, covariance
+    if not has_moments:
+        check_widths(prior, names)
+    return mean_and_covariance(prior, names)

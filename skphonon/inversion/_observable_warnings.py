@@ -13,10 +13,15 @@ from scipy.stats import chi2
 
 from skphonon._warnings import warn_user
 from skphonon.fitting.knowledge import contradiction
-from skphonon.inversion._bulk_observables import HeatCapacity, MeanSquareDisplacement
+from skphonon.inversion._bulk_observables import (
+    ElasticConstants,
+    HeatCapacity,
+    MeanSquareDisplacement,
+)
 from skphonon.inversion._goodness import MisfitWarning
 from skphonon.inversion._observable import Observable
 from skphonon.inversion._phonon_energies import PhononEnergies
+from skphonon.physics.elasticity import TOLERATED_VIOLATION, warn_of_violation
 from skphonon.physics.stability import UnstableCrystalWarning, softest_modes
 
 if TYPE_CHECKING:
@@ -63,7 +68,23 @@ def warn_of_fit(fit: "ObservablesFit", start: Array) -> None:
     sentences = list(dict.fromkeys(filter(None, told)))
     if sentences:
         warn_user(" ".join(sentences), MisfitWarning)
+    _warn_of_turning(fit)
     _warn_of_instability(fit)
+
+
+def _warn_of_turning(fit: "ObservablesFit") -> None:
+    """Warn of elastic constants of fitted force constants that hang on the direction.
+
+    Unless it was told when the observable was made, of the reference of its model.
+    """
+    for each in fit.observables:
+        if isinstance(each, ElasticConstants):
+            reference, before = each.model.reference, 0.0
+            if reference is not None:
+                before = each.violation(reference)
+            if before <= TOLERATED_VIOLATION:
+                warn_of_violation(each.violation(fit.parameters))
+                return
 
 
 def _misfits(fit: "ObservablesFit") -> list[str]:

@@ -300,7 +300,8 @@ def test_a_lattice_of_another_material_is_told(copper):
         ({"1XX": (1.1, 0.1)}, "a pair .means, standard deviations.* got a dict of 1XX"),
         (3.0, "got float"),
         (np.ones(9), "got ndarray"),
-        ((np.full(9, np.nan), np.ones(9)), "prior must be finite"),
+        ((np.full(9, np.nan), np.ones(9)), "prior must have finite means"),
+        ((np.ones(9), np.full(9, np.inf)), "finite means and deviations"),
     ],
 )
 def test_priors_that_are_none(copper, prior, message):
