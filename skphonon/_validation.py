@@ -32,6 +32,7 @@ __all__ = [
     "gives_std",
     "how_to_pass_images",
     "increasing_axis",
+    "is_number",
     "parameter_rows",
     "positive",
     "reference_row",
@@ -142,6 +143,11 @@ def increasing_axis(values, name):
             "spectra along with it."
         )
     return axis
+
+
+def is_number(value, kind=numbers.Real):
+    """Tell whether a value is a number of that kind, and not True or False."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def positive_number(value, name, unit, *, or_zero=False):

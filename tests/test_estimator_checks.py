@@ -20,11 +20,12 @@ from skphonon.learning import (
 )
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 
+# Fits are as short as scores above 0.5 allow: checks make hundreds of them.
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
     MaskedSpectrumPreprocessor(n_conditions=1),
     LeastSquaresInverter(),
-    NelderMeadInverter(tolerance=0.05),  # coarse: the checks run many searches
+    NelderMeadInverter(tolerance=0.5),  # coarse: the checks run many searches
     VAEFeatureExtractor(3, hidden_size=20, max_epochs=3),
     VAEFeatureExtractor(3, compression=None, output="distribution", max_epochs=2),
     AEFeatureExtractor(3, hidden_size=20, max_epochs=3),
@@ -32,24 +33,24 @@ ESTIMATORS = [
         3, architecture="conv", filters=(2, 3), hidden_size=10, max_epochs=2
     ),
     GappySpectrumExtractor(3, hidden_size=20, max_epochs=3),
-    ForceConstantRegressor((30, 30), learning_rate=0.01, batch_size=16),
+    ForceConstantRegressor((20, 20), learning_rate=0.03, batch_size=32, max_epochs=20),
     ForceConstantRegressor(
-        (30, 30), loss="likelihood", learning_rate=0.01, batch_size=16, max_epochs=50
+        (20,), loss="likelihood", learning_rate=0.03, batch_size=32, max_epochs=20
     ),
     SpectrumRegressor(  # the checks' data are no counts at all
-        hidden_sizes=(30, 30),
+        hidden_sizes=(30,),
         n_networks=2,
         counts=None,
         background=0.0,
         normalize=False,
         weight_decay=0.0,
-        max_epochs=10,
+        max_epochs=8,
         validation_fraction=None,
-        learning_rate=0.01,
-        batch_size=16,
+        learning_rate=0.05,
+        batch_size=50,
     ),
-    ImplicitSpectrumModel((20, 20), batch_size=16, max_epochs=40),
-    ImplicitSpectrumModel((20, 20), target="linear", batch_size=16, max_epochs=20),
+    ImplicitSpectrumModel((20, 20), batch_size=16, max_epochs=15),
+    ImplicitSpectrumModel((20, 20), target="linear", batch_size=16, max_epochs=10),
     PixelInverter(n_starts=2),
     PixelInverter(n_starts=2, loss="poisson"),
     PixelInverter(n_starts=2, loss="chi2", errors="noise"),

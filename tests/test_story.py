@@ -128,8 +128,14 @@ def test_pandas_output_and_html(inverter, spectra):
 
 def test_a_model_predicts_the_same_in_another_process(inverter, spectra, tmp_path):
     X, _ = spectra
+    some = [a[:50] for a in spectra]
     baseline = NelderMeadInverter(max_evaluations=50, tolerance=0.1)
-    models = [inverter, baseline.fit(*(a[:50] for a in spectra))]
+    of_means = make_pipeline(
+        MaskedSpectrumPreprocessor(),
+        VAEFeatureExtractor(2, hidden_size=10, max_epochs=2, random_state=0),
+        ForceConstantRegressor((10,), max_epochs=2, random_state=0),
+    )
+    models = [inverter, baseline.fit(*some), of_means.fit(*some)]
     joblib.dump((models, X[:4]), tmp_path / "models.joblib")
     script = (
         "import joblib, warnings, sys; warnings.simplefilter('error', UserWarning)\n"

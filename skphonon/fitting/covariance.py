@@ -4,7 +4,7 @@ import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
 
-__all__ = ["inverse_information", "one_sided", "sandwich"]
+__all__ = ["inverse_information", "n_determined", "one_sided", "sandwich"]
 
 Array = NDArray[np.float64]
 
@@ -36,9 +36,7 @@ def inverse_information(
     ndarray of shape (p, p)
         Infinite variances and NaN covariances of what is not determined at all.
     """
-    size = np.sqrt(np.diag(information))
-    size[size == 0] = 1.0
-    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    size, values, vectors = _directions(information)
     seen = values > _UNSEEN * values.max(initial=0)
     if known is not None:
         before = known / np.outer(size, size)
@@ -54,6 +52,30 @@ def inverse_information(
     inverse[unseen] = inverse[:, unseen] = np.nan
     inverse[np.diag_indices(len(size))] = np.where(unseen, np.inf, np.diag(inverse))
     return inverse
+
+
+def n_determined(information: Array) -> int:
+    """Return the number of directions of parameters that data determine.
+
+    Parameters
+    ----------
+    information : ndarray of shape (p, p)
+        As for :func:`inverse_information`.
+
+    Returns
+    -------
+    int
+        The rank, but for rounding.
+    """
+    _, values, _ = _directions(information)
+    return int((values > _UNSEEN * values.max(initial=0)).sum())
+
+
+def _directions(information: Array) -> tuple[Array, Array, Array]:
+    """Return sizes of parameters, and eigenvalues and -vectors in these."""
+    size = np.sqrt(np.diag(information))
+    size[size == 0] = 1.0
+    return size, *np.linalg.eigh(information / np.outer(size, size))
 
 
 def sandwich(

@@ -13,9 +13,18 @@ from numpy.typing import NDArray
 
 from skphonon.fitting.expansion import Expansion
 
-__all__ = ["Knowledge", "normal_rows"]
+__all__ = [
+    "Knowledge",
+    "contradiction",
+    "likely_pull",
+    "no_wider",
+    "normal_rows",
+    "posterior_covariance",
+    "pull_of",
+]
 
 Array = NDArray[np.float64]
+_UNSEEN = 1e-3  # of its prior's standard deviation is what values tell of a direction
 Rows = Callable[[Array], tuple[Array, Array]]
 
 
@@ -27,6 +36,76 @@ def normal_rows(mean: Array, covariance: Array) -> Rows:
 
 def _straight(mean: Array, root: Array, parameters: Array) -> tuple[Array, Array]:
     return root @ (parameters - mean), root
+
+
+def posterior_covariance(covariance: Array, information: Array) -> Array:
+    """Return the covariance of parameters by a prior and the information of data.
+
+    It is finite however much more data tell of one direction than of another.
+    """
+    root = np.linalg.cholesky(covariance)
+    values, vectors = np.linalg.eigh(root.T @ information @ root)
+    root = root @ vectors / np.sqrt(1 + values.clip(0))
+    return root @ root.T
+
+
+def no_wider(covariance: Array, prior: Array) -> Array:
+    """Return a covariance that is in no direction wider than that of a prior."""
+    root = np.linalg.cholesky(prior)
+    inverse = np.linalg.inv(root)
+    values, vectors = np.linalg.eigh(inverse @ covariance @ inverse.T)
+    root = root @ vectors * np.sqrt(values.clip(0, 1))
+    return root @ root.T
+
+
+def pull_of(parameters: Array, mean: Array, covariance: Array) -> float:
+    """Return chi^2 of parameters by their prior."""
+    off = parameters - mean
+    return float(off @ np.linalg.solve(covariance, off))
+
+
+def likely_pull(covariance: Array, information: Array) -> float:
+    """Return the mean of `pull_of` where prior and data are right.
+
+    Each direction adds the share of its variance that data take away.
+    """
+    root = np.linalg.cholesky(covariance)
+    sizes = np.linalg.eigvalsh(root.T @ information @ root).clip(0)
+    return float((sizes / (1 + sizes)).sum())
+
+
+def contradiction(
+    residual: Array, slopes: Array, off: Array, covariance: Array
+) -> tuple[float, int]:
+    """Return how far prior and values disagree, and in how many directions they speak.
+
+    About the optimum chi^2 falls into that of what values say of parameters, beside
+    what the prior says, which is returned, and the rest, of values that no parameters
+    explain. Both have chi^2 distributions if prior and values are right: with as many
+    degrees of freedom as are returned, and with those left of the values. This does
+    not hang on which of both gave way.
+
+    Parameters
+    ----------
+    residual : ndarray of shape (m,)
+        Of the values at the optimum, in standard deviations.
+    slopes : ndarray of shape (m, p)
+        Their derivatives with the parameters.
+    off : ndarray of shape (p,)
+        Parameters less the mean of the prior.
+    covariance : ndarray of shape (p, p)
+        Of the prior.
+
+    Returns
+    -------
+    chi2 : float
+    n_directions : int
+    """
+    root = np.linalg.cholesky(covariance)
+    vectors, sizes, _ = np.linalg.svd(slopes @ root, full_matrices=False)
+    seen = vectors[:, sizes > _UNSEEN].T
+    pull = float(off @ np.linalg.solve(covariance, off))
+    return pull + float(np.square(seen @ residual).sum()), len(seen)
 
 
 class Knowledge:

@@ -6,13 +6,15 @@ import pandas as pd
 from skphonon._figures import Display, one_axes
 from skphonon._warnings import warn_user
 from skphonon.inspection._property_tables import property_table
-from skphonon.physics.elasticity import VOIGT, elastic_constants
+from skphonon.physics.elasticity import (
+    elastic_constants,
+    independent_elements,
+    warn_of_violation,
+)
 from skphonon.physics.stability import UnstableCrystalWarning
 
 __all__ = ["ElasticConstantsDisplay"]
 
-_TOLERATED_VIOLATION = 0.05
-_SAME = 1e-9
 _ROUNDING = 1e-6  # of the largest elastic constant
 
 
@@ -73,15 +75,9 @@ class ElasticConstantsDisplay(Display):
 
         def stiffnesses(model, rows):
             stiffness, violation = elastic_constants(model, rows, return_violation=True)
-            if violation[0] > _TOLERATED_VIOLATION:
-                warn_user(
-                    "The force constants change as the crystal is turned: waves along "
-                    f"different directions tell elastic constants that differ by "
-                    f"{violation[0]:.0%} of the largest. Their mean is given.",
-                    UserWarning,
-                )
+            warn_of_violation(violation[0])
             _warn_of_unstable(stiffness)
-            i, j = _different_elements(model.point_group())
+            i, j = independent_elements(model.point_group())
             names = [f"C{a + 1}{b + 1}" for a, b in zip(i, j, strict=True)]
             return pd.DataFrame({"constant": names}), stiffness[:, i, j]
 
@@ -155,22 +151,3 @@ def _warn_of_unstable(stiffness):
             "Its elastic constants are given as they are.",
             UnstableCrystalWarning,
         )
-
-
-def _different_elements(rotations):
-    """Return rows and columns of the elements that symmetry leaves different.
-
-    A tensor of random elements, made symmetric, has equal ones only where it must.
-    """
-    tensor = np.random.default_rng(0).normal(size=(3, 3, 3, 3))
-    for axes in [(1, 0, 2, 3), (0, 1, 3, 2), (2, 3, 0, 1)]:
-        tensor = tensor + tensor.transpose(axes)
-    turned = "gai,gbj,gck,gdl,ijkl->abcd"
-    mean = np.einsum(turned, *[rotations] * 4, tensor, optimize=True) / len(rotations)
-    found: list[tuple[int, int, float]] = []
-    for i, j in zip(*np.triu_indices(6), strict=True):
-        element = mean[(*VOIGT[i], *VOIGT[j])]
-        known = [0.0, *(abs(value) for _, _, value in found)]
-        if np.abs(abs(element) - known).min() > _SAME:
-            found.append((int(i), int(j), float(element)))
-    return tuple(np.array([(i, j) for i, j, _ in found]).T)

@@ -26,6 +26,7 @@ __all__ = ["WholeFit", "fit_whole_pattern"]
 Array = NDArray[np.float64]
 
 _REACH = 4.0  # widths beyond the pattern at which reflections still count
+_SEEN = 9.0  # widths beyond which a line adds nothing
 _SAME = 0.25  # widths within which reflections are one
 _WEAK = 2e-3  # of the strongest reflection: left out
 _KNOTS = 8  # of the background
@@ -239,9 +240,13 @@ def _envelope(
 
 def _shapes(q: Array, half: Array, place: Array, width: Array) -> Array:
     """Return lines of area 1, averaged over what rows span: (n_points, n_lines)."""
-    distance, half = q[:, None] - place, np.maximum(half, 1e-6)[:, None]
-    part = ndtr((distance + half) / width) - ndtr((distance - half) / width)
-    return np.asarray(part / (2 * half))
+    distance, half = q[:, None] - place, np.maximum(half, 1e-6)
+    part = np.zeros(distance.shape)
+    point, line = np.nonzero(np.abs(distance) < _SEEN * width + half[:, None])
+    distance, half, width = distance[point, line], half[point], width[line]
+    high, low = (ndtr((distance + side * half) / width) for side in (1, -1))
+    part[point, line] = (high - low) / (2 * half)
+    return part
 
 
 def _solved(problem: _Problem, p: Array, sigma: Array) -> tuple[Array, Array]:

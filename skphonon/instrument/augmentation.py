@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
 
 from skphonon.instrument.background import term_orders, terms_on_axes
 from skphonon.instrument.noise import count
@@ -33,12 +34,15 @@ Pair = tuple[float, float]
 _GENERIC = ("noise", "scale", "background", "counts")
 #: Materials of holders, by the name under which their scattering may be asked for.
 HOLDERS = {f"holder of {material}": material for material in ("aluminium", "copper")}
+#: What has streams of its own, so that it changes no other value.
+_OTHERS = ("ripples", *HOLDERS)
 _EVEN_IN_LOGARITHM = ("scale", "counts")
 _MOST = 1e12  # neutrons in the mean pixel: beyond it the noise of counts is rounding
 _DEGREE = 3  # of the background, in energy and |Q| together
 _ORDERS = term_orders(_DEGREE, 2)
 _COEFFICIENTS = [f"background_{k}{n}" for k, n in _ORDERS]
-_WHITE, _VALUES, _COUNTS = (), (1,), (2,)  # streams of a row
+_WHITE, _VALUES, _COUNTS, _BESIDE, _RIPPLES = (), (1,), (2,), (3,), (4,)  # of a row
+_LENGTHS = 1.0, 6.0  # standard deviation in pixels of what ripples are smoothed by
 
 
 def settle_ranges(
@@ -50,7 +54,8 @@ def settle_ranges(
         raise TypeError(f"augmentation must be a dict, got {augmentation!r}.")
     crystal = getattr(simulator, "model", None)
     holders = HOLDERS if hasattr(crystal, "bond_tensors") else ()
-    offered = [*_GENERIC[1:], *getattr(simulator, "nuisance_names", ()), *holders]
+    nuisances = getattr(simulator, "nuisance_names", ())
+    offered = [*_GENERIC[1:], *nuisances, "ripples", *holders]
     for name in augmentation:
         if name == "noise":
             raise ValueError(
@@ -83,7 +88,7 @@ def settle_range(name: str, given: ArrayLike) -> Pair:
         raise ValueError(
             f"{name} must be a pair (low, high), low not above high; got {given!r}."
         )
-    if name in ("noise", "background", *HOLDERS) and low < 0:
+    if name in ("noise", "background", *_OTHERS) and low < 0:
         raise ValueError(f"{name} must not be negative, got {given!r}.")
     if name in _EVEN_IN_LOGARITHM and low <= 0:
         raise ValueError(f"{name} must be positive, got {given!r}.")
@@ -97,7 +102,7 @@ def settle_range(name: str, given: ArrayLike) -> Pair:
 
 def nuisances_among(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of some values or ranges by name that belong to the simulator."""
-    others = {*_GENERIC, *_COEFFICIENTS, *HOLDERS}
+    others = {*_GENERIC, *_COEFFICIENTS, *_OTHERS}
     return {name: value for name, value in values.items() if name not in others}
 
 
@@ -112,13 +117,15 @@ def draw_values(
 ) -> dict[str, Array]:
     """Draw values of shape (n_rows,) by name; a background by its coefficients too."""
     names = [*_GENERIC, *getattr(simulator, "nuisance_names", ())]
-    names += [name for name in ranges if name in HOLDERS]
     drawn = {name: np.empty(len(rows)) for name in ranges}
     shapes = np.empty((len(rows), len(_ORDERS)))
     for place, row in enumerate(rows):
         rng = stream(seed, row, _VALUES)
         # one for each name that there is: a further range changes no other value
         shares = dict(zip(names, rng.uniform(size=len(names)), strict=True))
+        if any(name in _OTHERS for name in ranges):
+            beside = stream(seed, row, _BESIDE).uniform(size=len(_OTHERS))
+            shares |= dict(zip(_OTHERS, beside, strict=True))
         for name, pair in ranges.items():
             even = name in _EVEN_IN_LOGARITHM
             drawn[name][place] = value_at(shares[name], pair, even)
@@ -134,7 +141,7 @@ def draw_values(
 def augment(
     simulator: Any, spectra: Array, drawn: Mapping[str, Array], seed: int, rows: range
 ) -> Array:
-    """Add background and noise to simulated spectra, one a row, and scale them."""
+    """Add background, ripples and noise to simulated spectra, and scale them."""
     others = {"noise", *nuisances_among(drawn), *HOLDERS}
     if drawn.keys() <= others and not drawn["noise"].any():
         return spectra
@@ -149,6 +156,9 @@ def augment(
         values = spectrum[visible]
         deviation = values.std()
         values = values + deviation * backgrounds[place]
+        if "ripples" in drawn:
+            ripples = _ripples(simulator.grid, seed, row)[visible]
+            values += drawn["ripples"][place] * deviation * ripples
         if "counts" in drawn:
             values = counted(values, drawn["counts"][place], seed, row)
         if drawn["noise"][place] > 0:
@@ -158,6 +168,18 @@ def augment(
             values *= drawn["scale"][place]
         spectrum[visible] = values
     return augmented
+
+
+def _ripples(grid: Any, seed: int, row: int) -> Array:
+    """Return noise of unit variance that is alike over a few pixels of a grid."""
+    rng = stream(seed, row, _RIPPLES)
+    axes = grid.axes()
+    low, high = _LENGTHS
+    lengths = [value_at(share, (low, high), True) for share in rng.uniform(size=2)]
+    white = rng.standard_normal([len(axis) for axis in axes])
+    smooth = gaussian_filter(white, lengths, mode="wrap").ravel()
+    ripples: Array = (smooth - smooth.mean()) / smooth.std()
+    return ripples
 
 
 def counted(values: Array, counts: float, seed: int, row: int) -> Array:

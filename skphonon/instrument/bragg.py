@@ -302,16 +302,31 @@ def _fit(
     start = np.concatenate([height / scale, places, np.zeros(n), [base / scale, 0.0]])
     half = np.maximum(span / 2, 1e-6)[:, None]
 
-    def model(p: Array) -> Array:
-        heights, positions, logs = p[:n], p[n : 2 * n], p[2 * n : 3 * n]
-        width = widths * np.exp(logs)
-        distance = x[:, None] - positions
-        row = ndtr((distance + half) / width) - ndtr((distance - half) / width)
-        shape = np.sqrt(2 * np.pi) * width * row / (2 * half)
-        return scale * (shape @ heights + p[-2] + p[-1] * (x - centre))
+    def borders(p: Array) -> tuple[Array, Array, Array]:
+        """Return ends of what points span in widths of the lines, and the latter."""
+        width = widths * np.exp(p[2 * n : 3 * n])
+        distance = x[:, None] - p[n : 2 * n]
+        return (distance - half) / width, (distance + half) / width, width
 
     def residual(p: Array) -> Array:
-        return np.concatenate([(model(p) - y) / sigma, p[2 * n : 3 * n] / freedom])
+        low, high, width = borders(p)
+        shape = np.sqrt(np.pi / 2) * width * (ndtr(high) - ndtr(low)) / half
+        model = scale * (shape @ p[:n] + p[-2] + p[-1] * (x - centre))
+        return np.concatenate([(model - y) / sigma, p[2 * n : 3 * n] / freedom])
+
+    def slopes(p: Array) -> Array:
+        low, high, width = borders(p)
+        shape = np.sqrt(np.pi / 2) * width * (ndtr(high) - ndtr(low)) / half
+        at_low, at_high = np.exp(-(low**2) / 2), np.exp(-(high**2) / 2)
+        found = np.zeros((len(x) + n, 3 * n + 2))
+        found[: len(x), :n] = shape
+        found[: len(x), n : 2 * n] = p[:n] * (at_low - at_high) / (2 * half)
+        wider = width * (low * at_low - high * at_high) / (2 * half)
+        found[: len(x), 2 * n : 3 * n] = p[:n] * (shape + wider)
+        found[: len(x), -2], found[: len(x), -1] = 1.0, x - centre
+        found[: len(x)] *= (scale / sigma)[:, None]
+        found[len(x) :, 2 * n : 3 * n] = np.diag(1 / freedom)
+        return found
 
     lower = np.concatenate(
         [np.full(n, -np.inf), places - 2 * widths, np.full(n, -1.6), [-np.inf] * 2]
@@ -319,7 +334,7 @@ def _fit(
     upper = np.concatenate(
         [np.full(n, np.inf), places + 2 * widths, np.full(n, 1.6), [np.inf] * 2]
     )
-    found = least_squares(residual, start, bounds=(lower, upper), max_nfev=100)
+    found = least_squares(residual, start, slopes, bounds=(lower, upper), max_nfev=100)
     misfit = found.fun[: len(x)]
     n_free = max(len(x) - 2 * n - 2, 1)  # widths are held by their trend
     chi2 = float((misfit**2).sum()) / n_free

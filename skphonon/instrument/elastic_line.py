@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
+from scipy.special import ndtr
 
 from skphonon.instrument._energy_rows import EnergyRows
 from skphonon.instrument._excess import alike_fit
@@ -35,6 +36,7 @@ _FEWEST = 4  # of these
 _SEEN = 5.0  # standard errors that the area of a line must have
 _SEARCHED = 0.12  # share of the incident energy on either side of zero
 _SEARCHED_MEV = 10.0  # where that is not known
+_CERTAIN = 40.0  # widths from a line, beyond which nothing of it is
 
 
 class ElasticFit(NamedTuple):
@@ -342,19 +344,47 @@ def _fit(
         sigma = np.maximum(error[inside], _ROUNDING * largest)
 
     area, zero, width, base = start
-    borders = np.stack([lows, highs], axis=-1)
+    steps = highs - lows
     middle = (lows + highs) / 2
 
+    def borders(p: Array) -> tuple[Array, Array, float]:
+        """Return borders of bins in widths of the line, and that width."""
+        width = float(np.exp(np.clip(p[2], -300, 300)))
+        low, high = (
+            np.clip((each - p[1]) / width, -_CERTAIN, _CERTAIN)
+            for each in (lows, highs)
+        )
+        return low, high, width
+
     def residual(p: Array) -> Array:
-        line = bin_kernel(borders, [p[1]], [np.exp(p[2])])[:, 0, 0]
+        low, high, _ = borders(p)
         beneath = p[3]
         if len(p) > 4:
             away = middle - p[1]
             beneath = p[3] + np.where(away < 0, p[4], p[5]) * away
-        return (p[0] * line + beneath - y) / sigma
+        return (p[0] * (ndtr(high) - ndtr(low)) / steps + beneath - y) / sigma
+
+    def jacobian(p: Array) -> Array:
+        low, high, width = borders(p)
+        at_low, at_high = (
+            np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi) for u in (low, high)
+        )
+        columns = [
+            (ndtr(high) - ndtr(low)) / steps,
+            p[0] * (at_low - at_high) / (width * steps),
+            p[0] * (low * at_low - high * at_high) / steps,
+            np.ones(len(y)),
+        ]
+        if len(p) > 4:
+            away = middle - p[1]
+            columns[1] -= np.where(away < 0, p[4], p[5])
+            columns += [np.minimum(away, 0.0), np.maximum(away, 0.0)]
+        return np.stack(columns, axis=1) / sigma[:, None]
 
     def fitted(begin: Array, scale: Array) -> Any:
-        return least_squares(residual, begin, x_scale=scale, method="trf", max_nfev=200)
+        return least_squares(
+            residual, begin, jacobian, x_scale=scale, method="trf", max_nfev=200
+        )
 
     scale = np.array([max(abs(area), 1e-300), width, 1.0, max(abs(base), largest)])
     found = fitted(np.array([area, zero, np.log(width), base]), scale)

@@ -123,7 +123,7 @@ def holder_model(name: str) -> ForceConstantModel:
     array([[[23.8, 23.8, 39.1]]])
     """
     known = {each.name: each for each in HOLDERS if each.name in _PHONONS}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(
             f"The material of a holder must be {' or '.join(known)}, got {name!r}. "
             "Make a ForceConstantModel of any other one."

@@ -1,24 +1,39 @@
 """Elastic constants, sound velocities, displacements and heat capacities, with errors.
 
-Derivatives of the elastic constants are central differences, exact to rounding in
-crystals of one atom a cell, where these are linear in the parameters. All others are
-exact, those of sound velocities given those of the elastic constants.
+Derivatives of the elastic constants and of the squares of velocities are central
+differences, exact to rounding in crystals of one atom a cell, where these are linear in
+the parameters. All others are exact.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY
 from functools import cached_property
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import constants as si
 
-from skphonon._validation import reference_row
+from skphonon._validation import is_number, reference_row
 from skphonon._versioned import immutable, read_only
+from skphonon._warnings import warn_user
 from skphonon.inversion._observable import Observable, measured_values
-from skphonon.physics.elasticity import elastic_constants
+from skphonon.inversion._observable_units import (
+    UNITS_OF_DISPLACEMENTS,
+    UNITS_OF_STIFFNESS,
+    common_unit,
+    unit_sentence,
+)
+from skphonon.physics.elasticity import (
+    elastic_constants,
+    independent_elements,
+    sound_matrices,
+    vanishing_elements,
+    warn_of_violation,
+)
 from skphonon.physics.mode_derivatives import (
     ThermalMeans,
     heat_capacity_mesh,
@@ -39,7 +54,15 @@ Array = NDArray[np.float64]
 
 _STEP = 1e-4  # of central differences, of the scale of a parameter
 _KG_PER_AMU_A3 = 1660.53906660  # density in kg/m^3 of 1 amu/Angstrom^3
-_VOIGT_INDEX = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+_STIFFEST = 1500.0  # GPa: nothing is above, graphite and diamond are at 1100
+_SLOWEST, _FASTEST = 100.0, 30e3  # m/s: solid helium is at 200, diamond at 18e3
+_FARTHEST = 0.5  # root mean square displacement over distance: crystals melt before
+_COLDEST = 1e-3  # K, of heat capacities
+_ANHARMONIC = 1.1  # of the limit of Dulong and Petit
+_CLOSE = 4.0  # standard deviations
+_WARM = 0.6  # of that limit: heat capacities that hang little on energies
+_HEAT_ALIKE = 1.2  # by how much heat capacities of a start may be off then
+_UNITS_ALIKE = 2.0  # by how much a start may be off, for a unit to be told
 
 
 @immutable
@@ -49,6 +72,12 @@ class ElasticConstants(Observable):
     Those of ultrasound are adiabatic, those of the model harmonic at the temperature
     of its constants: neutrons see the isothermal or "zero sound" ones, which may differ
     by some per cent. Let the errors say so.
+
+    Force constants of a finite range need not be invariant under rotations of the
+    crystal, in crystals that are not cubic. Waves along two directions tell different
+    elastic constants then, of which the mean counts; a warning is given where they
+    differ by more than 5 % of the largest at the reference of the model or at fitted
+    constants. :class:`SoundVelocities` are those of the waves themselves.
 
     Parameters
     ----------
@@ -91,7 +120,58 @@ class ElasticConstants(Observable):
                 )
             values, errors = measured_values(pair[0], pair[1], name)
             kept[str(name)] = (float(values[0]), float(errors[0]))
+            twin = f"C{name[2]}{name[1]}"
+            if twin != name and twin in kept:
+                raise ValueError(
+                    f"constants must not hold {twin} and {name}, which are one. Leave "
+                    "one of them out."
+                )
+            if abs(values[0]) > _STIFFEST:
+                raise ValueError(
+                    f"{name} must be in GPa, got {values[0]:g}, more than any crystal "
+                    "has: kbar are 0.1 GPa, 10^11 dyn/cm^2 10 GPa, Mbar 100 GPa. "
+                    "Convert values and errors."
+                )
+            if name[1] == name[2] and not values[0] > 0:
+                raise ValueError(
+                    f"{name} must be above 0, as in every stable crystal; got "
+                    f"{values[0]:g}."
+                )
+        self._check_symmetry(kept)
         self._keep(constants=MappingProxyType(kept))
+        if self.model.reference is not None:
+            warn_of_violation(self.violation(reference_row(self.model)))
+
+    def _check_symmetry(self, kept: Mapping[str, tuple[float, float]]) -> None:
+        """Refuse constants that symmetry makes zero."""
+        rotations = self.model.point_group()
+        zero = vanishing_elements(rotations)
+        for name in kept:
+            if zero[int(name[1]) - 1, int(name[2]) - 1]:
+                different = zip(*independent_elements(rotations), strict=True)
+                names = ", ".join(f"C{i + 1}{j + 1}" for i, j in different)
+                raise ValueError(
+                    f"constants must not hold {name}, which is zero by the symmetry of "
+                    f"this crystal: in the Cartesian axes of its lattice {names} are "
+                    "independent. Leave it out, or turn the axes."
+                )
+
+    def violation(self, parameters: ArrayLike) -> float:
+        """Return by how much waves along two directions tell different constants.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2.
+
+        Returns
+        -------
+        float
+            Over the largest; 0 in cubic crystals. See
+            :func:`skphonon.physics.elasticity.elastic_constants`.
+        """
+        row = self._row(parameters)
+        return float(elastic_constants(self.model, [row], return_violation=True)[1][0])
 
     @property
     def measured(self) -> Array:
@@ -123,31 +203,60 @@ class ElasticConstants(Observable):
         slopes : ndarray of shape (n_values, n_parameters)
             Their derivatives with the parameters, by central differences.
         """
-        stiffness, slopes = _stiffness(self.model, self._row(parameters))
+        stiffness, slopes = _differenced(
+            lambda rows: np.asarray(elastic_constants(self.model, rows)),
+            self._row(parameters),
+            self.parameter_names,
+        )
         rows, columns = np.array(
             [[int(i) - 1 for i in n[1:]] for n in self.constants]
         ).T
         return stiffness[rows, columns], slopes[rows, columns]
 
+    def unit_doubt(self, parameters: ArrayLike) -> str:
+        """Return a sentence on constants that seem to be in another unit than GPa.
 
-def _stiffness(model: Any, row: Array) -> tuple[Array, Array]:
-    """Return elastic constants (6, 6) in GPa, and derivatives (6, 6, n_parameters)."""
-    steps = _STEP * parameter_scales(row, model.parameter_names)
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2, of a crystal that is about right.
+
+        Returns
+        -------
+        str
+            Empty where nothing speaks for it.
+        """
+        ratios = self.measured / self.calculate(parameters)[0]
+        own = np.array([name[1] == name[2] for name in self.constants])
+        unit = common_unit(
+            ratios[own if own.any() else ~own, None], UNITS_OF_STIFFNESS, _UNITS_ALIKE
+        )
+        if not unit:
+            return ""
+        factor = UNITS_OF_STIFFNESS[unit]
+        return unit_sentence("Elastic constants", factor, unit, "GPa")
+
+
+def _differenced(
+    evaluate: Callable[[Array], Array], row: Array, names: list[str]
+) -> tuple[Array, Array]:
+    """Return values of a parameter set, and derivatives along one more axis."""
+    steps = _STEP * parameter_scales(row, names)
     moves = np.diag(steps)
-    found = np.asarray(
-        elastic_constants(model, np.concatenate([row[None], row + moves, row - moves]))
-    )
+    found = evaluate(np.concatenate([row[None], row + moves, row - moves]))
     up, down = found[1 : 1 + len(row)], found[1 + len(row) :]
-    return found[0], np.moveaxis((up - down) / (2 * steps[:, None, None]), 0, -1)
+    return found[0], np.moveaxis(up - down, 0, -1) / (2 * steps)
 
 
 @immutable
 class SoundVelocities(Observable):
-    r"""Velocities of sound with errors, by the equation of Christoffel.
+    r"""Velocities of sound with errors.
 
-    .. math:: \rho v^2 u_i = \sum_{jkl} C_{ijkl}\, n_j n_l\, u_k
-
-    with the density of the model, its lattice and masses.
+    These are slopes :math:`\omega / q` of long waves of the model, with its lattice and
+    masses. Where its force constants have elastic constants, these are those of the
+    equation of Christoffel,
+    :math:`\rho v^2 u_i = \sum_{jkl} C_{ijkl}\, n_j n_l\, u_k`. Waves of a polar crystal
+    carry their macroscopic field along.
 
     Parameters
     ----------
@@ -197,6 +306,15 @@ class SoundVelocities(Observable):
                 f"branches must be {len(values)} numbers 0, 1 or 2, from the slowest "
                 f"to the fastest wave; got {self.branches!r}."
             )
+        bad = (values < _SLOWEST) | (values > _FASTEST)
+        if bad.any():
+            row = int(bad.argmax())
+            advice = "km/s are 1000 m/s" if values[row] < _SLOWEST else "cm/s 0.01 m/s"
+            raise ValueError(
+                f"velocities must be in m/s, got {values[row]:g} in row {row}: sound "
+                f"in crystals has {_SLOWEST:g} to {_FASTEST:g} m/s; {advice}. Convert "
+                "values and errors."
+            )
         self._keep(
             directions=read_only(directions),
             branches=read_only(branches, int),
@@ -238,17 +356,16 @@ class SoundVelocities(Observable):
             Their derivatives with the parameters.
         """
         model = self.model
-        stiffness, changes = _stiffness(model, self._row(parameters))
+        n = self.directions / np.linalg.norm(self.directions, axis=1)[:, None]
+        stiffness, changes = _differenced(
+            lambda rows: sound_matrices(model, rows, n),
+            self._row(parameters),
+            self.parameter_names,
+        )
         volume = abs(np.linalg.det(model.cell.cell))
         density = _KG_PER_AMU_A3 * model.atomic_masses.sum() / volume
-        n = self.directions / np.linalg.norm(self.directions, axis=1)[:, None]
-        index = _VOIGT_INDEX
-        tensor = stiffness[index[:, :, None, None], index]
-        slopes = changes[index[:, :, None, None], index]
         scale = 1e9 / density  # (m/s)^2 of 1 GPa
-        waves = scale * np.einsum("ijkl,nj,nl->nik", tensor, n, n)
-        basis = scale * np.einsum("ijklp,nj,nl->pnik", slopes, n, n)
-        found = mode_energies(waves, basis)
+        found = mode_energies(scale * stiffness, scale * np.moveaxis(changes, -1, 0))
         own = np.arange(len(n)), self.branches
         return found.energies[own], found.slopes[own]
 
@@ -296,10 +413,25 @@ class MeanSquareDisplacement(Observable):
         values, errors = measured_values(self.value, self.std, "value")
         kelvins = _temperatures(self.temperature, len(values), or_zero=True)
         n_atoms = self.model.n_atoms
-        if self.atom is not None and self.atom not in range(n_atoms):
+        atom = self.atom
+        if atom is not None and not (is_number(atom, Integral) and 0 <= atom < n_atoms):
             raise ValueError(
                 f"atom must be a number from 0 to {n_atoms - 1}, of an atom of the "
                 f"cell, or None; got {self.atom!r}."
+            )
+        if not (values > 0).all():
+            raise ValueError(
+                f"value must be above 0 Angstrom^2, got {values.min():g} in row "
+                f"{values.argmin()}."
+            )
+        room = (abs(np.linalg.det(self.model.cell.cell)) / n_atoms) ** (1 / 3)
+        row = int(values.argmax())
+        if (3 * values[row]) ** 0.5 > _FARTHEST * room:
+            raise ValueError(
+                f"value must be U = <u_x^2> in Angstrom^2, got {values[row]:g} in row "
+                f"{row}: atoms of a room {room:.2g} Angstrom wide would move "
+                f"{(3 * values[row]) ** 0.5:.2g} Angstrom, and crystals melt before. "
+                f"Is it B = 8 pi^2 U? Then U is {values[row] / (8 * np.pi**2):.3g}."
             )
         self._keep(temperature=kelvins, value=values, std=errors)
 
@@ -344,6 +476,26 @@ class MeanSquareDisplacement(Observable):
         row = self._row(parameters)
         return self._means.displacements(row, self.temperature, shares)
 
+    def unit_doubt(self, parameters: ArrayLike) -> str:
+        """Return a sentence on displacements that seem to be in another unit.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2, of a crystal that is about right.
+
+        Returns
+        -------
+        str
+            Empty where nothing speaks for it.
+        """
+        ratios = self.value / self.calculate(parameters)[0]
+        unit = common_unit(ratios[:, None], UNITS_OF_DISPLACEMENTS, _UNITS_ALIKE)
+        if not unit:
+            return ""
+        factor = UNITS_OF_DISPLACEMENTS[unit]
+        return unit_sentence("Displacements", factor, unit, "Angstrom^2 as U")
+
     @cached_property
     def _means(self) -> ThermalMeans:
         mesh = self.mesh
@@ -364,7 +516,7 @@ class HeatCapacity(Observable):
     model : ForceConstantModel
         The crystal.
     temperatures : array-like of shape (n_values,)
-        In K, above zero.
+        In K, 0.001 and above.
     values : array-like of shape (n_values,)
         In J/K for a mole of cells of the model.
     std : float or array-like of shape (n_values,)
@@ -391,7 +543,38 @@ class HeatCapacity(Observable):
     def _settle(self) -> None:
         values, errors = measured_values(self.values, self.std, "values")
         kelvins = _temperatures(self.temperatures, len(values))
+        if kelvins.min() < _COLDEST:
+            raise ValueError(
+                f"temperatures must be at least {_COLDEST:g} K, below which waves are "
+                f"longer than rounding allows; got {kelvins.min():g}. Leave it out."
+            )
         self._keep(temperatures=kelvins, values=values, std=errors)
+        self._check_limit()
+
+    def _check_limit(self) -> None:
+        """Refuse what no harmonic crystal has, by its number of atoms."""
+        excess = (self.values - self._limit) / self.std
+        row = int(excess.argmax())
+        if excess[row] <= _CLOSE:
+            return
+        told = (
+            f"values must be C_V in J/K for a mole of cells of the model, of "
+            f"{self.model.n_atoms} atoms, and phonons have less than 3 R for each, "
+            f"{self._limit:.4g}; got {self.values[row]:g} in row {row}. "
+        )
+        if self.values[row] - _CLOSE * self.std[row] > _ANHARMONIC * self._limit:
+            raise ValueError(
+                told + "Divide values of a mole of larger cells by the number of cells "
+                "in them, and take off the part of electrons and C_P - C_V."
+            )
+        warn_user(
+            told + "Is the part of electrons, and C_P - C_V, taken off?", UserWarning
+        )
+
+    @property
+    def _limit(self) -> float:
+        """Heat capacity of Dulong and Petit in J/K/mol."""
+        return 3 * si.R * self.model.n_atoms
 
     @property
     def measured(self) -> Array:
@@ -425,13 +608,46 @@ class HeatCapacity(Observable):
         """
         return self._means.heat_capacities(self._row(parameters), self.temperatures)
 
+    def unit_doubt(self, parameters: ArrayLike) -> str:
+        """Return a sentence on heat capacities of another amount or unit.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2, of a crystal that is about right.
+
+        Returns
+        -------
+        str
+            Empty where nothing speaks for it.
+        """
+        calculated = self.calculate(parameters)[0]
+        warm = calculated > _WARM * self._limit
+        units = {f"J/K for {name}": 1 / each for name, each in self._amounts().items()}
+        units["cal/K for a mole of cells"] = 1 / si.calorie
+        ratios = self.values[warm, None] / calculated[warm, None]
+        unit = common_unit(ratios, units, _HEAT_ALIKE)
+        if not unit:
+            return ""
+        right = "J/K for a mole of cells"
+        return unit_sentence("Heat capacities", units[unit], unit, right)
+
+    def _amounts(self) -> dict[str, float]:
+        """Return how much of each there is in a mole of cells."""
+        found = {"a gram": float(self.model.atomic_masses.sum())}
+        if self.model.n_atoms > 1:
+            found["a mole of atoms"] = float(self.model.n_atoms)
+        return found
+
     @cached_property
     def _means(self) -> ThermalMeans:
         mesh = self.mesh
         if mesh is None:
             row = reference_row(self.model)
             mesh = heat_capacity_mesh(self.model, row, self.temperatures)
-        return ThermalMeans(self.model, as_mesh(mesh), cold=True)
+        return ThermalMeans(
+            self.model, as_mesh(mesh), coldest=float(self.temperatures.min())
+        )
 
 
 def _temperatures(given: ArrayLike, n_values: int, *, or_zero: bool = False) -> Array:

@@ -16,6 +16,8 @@ __all__ = [
     "check_noise",
     "check_normalized",
     "check_pixel_errors",
+    "check_widths",
+    "joint_moments",
     "knowledge_of",
     "nuisance_bounds",
 ]
@@ -122,10 +124,10 @@ def knowledge_of(prior, names):
                 )
             pieces.append(piece.residuals)
             continue
-        _check_widths(piece, names)
+        check_widths(piece, names)
         moments.append(mean_and_covariance(piece, names))
         pieces.append(normal_rows(*moments[-1]))
-    return Knowledge(pieces, len(names)), _product(moments)
+    return Knowledge(pieces, len(names)), joint_moments(moments)
 
 
 def pieces_of(prior):
@@ -136,7 +138,7 @@ def pieces_of(prior):
     if isinstance(prior, list | tuple):
         is_pair = len(prior) == 2 and not any(map(_is_knowledge, prior))
         if isinstance(prior, list):
-            is_pair = is_pair and all(np.ndim(each) == 1 for each in prior[:1])
+            is_pair = is_pair and _is_row(prior[0])
         pieces = [prior] if is_pair else list(prior)
     for piece in pieces:
         if not _is_knowledge(piece) and not (
@@ -150,6 +152,13 @@ def pieces_of(prior):
     return pieces
 
 
+def _is_row(given):
+    try:
+        return np.ndim(given) == 1
+    except ValueError:  # a pair of means and a covariance
+        return False
+
+
 def _is_knowledge(piece):
     return hasattr(piece, "residuals") or (
         # not hasattr of the object: it would hide why a mean cannot be had
@@ -157,7 +166,7 @@ def _is_knowledge(piece):
     )
 
 
-def _product(moments):
+def joint_moments(moments):
     """Return mean and covariance of what several normal distributions say together."""
     if len(moments) < 2:
         return moments[0] if moments else None
@@ -167,7 +176,7 @@ def _product(moments):
     return covariance @ sum(each @ mean for each, (mean, _) in pairs), covariance
 
 
-def _check_widths(prior, names):
+def check_widths(prior, names):
     """Refuse standard deviations of a prior that are not positive, by name."""
     if hasattr(prior, "mean_"):
         return

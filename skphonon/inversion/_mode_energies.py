@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["energies_with_std"]
+__all__ = ["energies_with_std", "energy_table"]
 
 Array = NDArray[np.float64]
 
@@ -45,3 +46,22 @@ def energies_with_std(
     size = np.abs(slopes).max(initial=0.0)
     open_ = (np.abs(slopes[..., ~known]) > _FLAT * size).any(axis=2)
     return energies, np.where(open_, np.inf, np.sqrt(square.clip(0)))
+
+
+def energy_table(
+    model: Any, parameters: Array, covariance: Array, qpoints: ArrayLike
+) -> pd.DataFrame:
+    """Return energies and standard deviations as a table, a mode a row."""
+    points = np.atleast_2d(np.asarray(qpoints, dtype=float))
+    if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+        raise ValueError(
+            "qpoints must be finite wavevectors of shape (n_points, 3), in units of "
+            f"the reciprocal lattice; got {qpoints!r}."
+        )
+    energies, std = energies_with_std(model, parameters, covariance, points)
+    frame = pd.DataFrame(
+        np.repeat(points, energies.shape[1], axis=0), columns=["q1", "q2", "q3"]
+    )
+    frame["mode"] = np.tile(np.arange(energies.shape[1]), len(points))
+    frame["energy"], frame["std"] = energies.ravel(), std.ravel()
+    return frame

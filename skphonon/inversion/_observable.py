@@ -141,6 +141,22 @@ class Observable(Immutable):
         """
         return np.full(self.n_values, np.inf)
 
+    def unit_doubt(self, parameters: ArrayLike) -> str:
+        """Return a sentence on values that seem to be in another unit.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2, of a crystal that is about right.
+
+        Returns
+        -------
+        str
+            Empty where nothing speaks for it: where values are not all off by one
+            factor, that of a unit in common use.
+        """
+        return ""
+
     def table(self, parameters: ArrayLike) -> pd.DataFrame:
         """Return measured values beside calculated ones.
 
@@ -183,14 +199,14 @@ def measured_values(
 
     A single standard deviation is that of all values.
     """
-    found = np.atleast_1d(np.asarray(values, dtype=float))
+    found = np.atleast_1d(_numbers(values, what))
     if found.ndim != 1 or not found.size or n_values not in (None, len(found)):
         expected = "(n_values,)" if n_values is None else f"({n_values},)"
         raise ValueError(
             f"{what} must have shape {expected}, got shape {np.shape(values)}. Give "
             "one value for each."
         )
-    errors = np.asarray(std, dtype=float)
+    errors = _numbers(std, "std")
     if errors.shape not in ((), (1,), found.shape):
         raise ValueError(
             f"std must be one number or have shape {found.shape}, as {what}; got "
@@ -209,3 +225,12 @@ def measured_values(
                 "Leave the row out, or give its value and standard deviation."
             )
     return read_only(found), read_only(errors)
+
+
+def _numbers(given: ArrayLike, what: str) -> Array:
+    try:
+        return np.asarray(given, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{what} must be numbers, got something else: {error}."
+        ) from error

@@ -1,6 +1,6 @@
 """Fits of force constants to measured quantities, without any spectrum."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from functools import cached_property
 from typing import Any
@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2 as chi2_distribution
 
-from skphonon._validation import parameter_rows, reference_row
+from skphonon._validation import is_number, parameter_rows, reference_row
 from skphonon._versioned import Immutable, immutable
-from skphonon._warnings import warn_user
-from skphonon.inversion._goodness import MisfitWarning, warn_of_undetermined
+from skphonon.fitting.covariance import n_determined
+from skphonon.fitting.knowledge import likely_pull, pull_of
+from skphonon.inversion._checks import check_widths, joint_moments, pieces_of
+from skphonon.inversion._goodness import warn_of_undetermined
+from skphonon.inversion._mode_energies import energy_table
 from skphonon.inversion._observable import Observable
 from skphonon.inversion._observable_search import Search, Stack, finite
+from skphonon.inversion._observable_warnings import warn_of_duplicates, warn_of_fit
 from skphonon.inversion._phonon_energies import PhononEnergies
 from skphonon.physics.priors import mean_and_covariance
 
@@ -23,8 +26,7 @@ __all__ = ["ObservablesFit", "fit_observables"]
 
 Array = NDArray[np.float64]
 
-_LEVEL = 0.005  # false alarms of a misfit
-_TOLERATED = 1.1  # errors are seldom known better
+_STAYS = 0.95  # of the standard deviation of a prior: values say nothing
 
 
 @immutable
@@ -62,7 +64,9 @@ class ObservablesFit(Immutable):
     >>> prior = (model.reference, 0.1 * abs(model.reference))
     >>> fit = fit_observables(model, measured, prior=prior)
     >>> fit.to_frame().columns.tolist()
-    ['value', 'std', 'prior', 'prior_std']
+    ['value', 'std', 'prior', 'prior_std', 'pull']
+    >>> fit.energies([[0.5, 0.5, 0.0]]).round(1)["energy"].tolist()  # X point
+    [20.5, 20.5, 38.6]
     """
 
     model: Any
@@ -96,21 +100,43 @@ class ObservablesFit(Immutable):
 
         The pull of the prior is counted in.
         """
+        residual, _ = self._residuals
+        return float((residual[self.inside] ** 2).sum()) + self.prior_chi2
+
+    @property
+    def prior_chi2(self) -> float:
+        """Pull of the prior: chi^2 of the constants by it; 0 without one."""
+        if self.prior is None:
+            return 0.0
+        return pull_of(self.parameters, *self.prior)
+
+    @property
+    def pull(self) -> Array | None:
+        """By how many standard deviations of the prior constants moved, or None."""
+        if self.prior is None:
+            return None
+        off: Array = self.parameters - self.prior[0]
+        return off / np.sqrt(np.diag(self.prior[1]))
+
+    @cached_property
+    def _residuals(self) -> tuple[Array, Array]:
+        """Residuals of the values and their slopes, branches as they were assigned."""
         settled = Stack(self.observables).settled(self.parameters, _known(self))
-        residual, _ = settled.residuals(self.parameters)
-        total = float((residual[self.inside] ** 2).sum())
-        if self.prior is not None:
-            off = self.parameters - self.prior[0]
-            total += float(off @ np.linalg.solve(self.prior[1], off))
-        return total
+        return settled.residuals(self.parameters)
 
     @property
     def n_free(self) -> int:
-        """Number of degrees of freedom: values less parameters that they determine."""
-        n_determined = int(np.isfinite(self.std).sum())
-        if self.prior is not None:  # each parameter has a value of its own
-            n_determined = 0
-        return int(self.inside.sum()) - n_determined
+        """Number of degrees of freedom of chi^2.
+
+        Values less directions of the parameters that they determine. Beside a prior, of
+        which the pull is in chi^2, each parameter has a value of its own: it is the
+        number of values.
+        """
+        n_inside = int(self.inside.sum())
+        if self.prior is not None:
+            return n_inside
+        slopes = self._residuals[1][self.inside]
+        return n_inside - n_determined(slopes.T @ slopes)
 
     @property
     def reduced_chi2(self) -> float:
@@ -157,6 +183,7 @@ class ObservablesFit(Immutable):
             part["advice"] = [self._advice(each, row) for row in out]
             parts.append(part)
         table = pd.concat(parts, ignore_index=True)
+        table = table.astype({"row": int, "advice": str})  # lost by empty tables
         order = (-table["deviation"].abs()).argsort()
         return table.iloc[order].reset_index(drop=True)
 
@@ -186,7 +213,8 @@ class ObservablesFit(Immutable):
         -------
         DataFrame
             One row a parameter: columns value, std and, with a prior, prior and
-            prior_std; in eV/Angstrom^2.
+            prior_std, in eV/Angstrom^2, and pull: moved from the prior, in its standard
+            deviations.
         """
         table = pd.DataFrame(
             {"value": self.parameters, "std": self.std},
@@ -195,7 +223,34 @@ class ObservablesFit(Immutable):
         if self.prior is not None:
             table["prior"] = self.prior[0]
             table["prior_std"] = np.sqrt(np.diag(self.prior[1]))
+            table["pull"] = self.pull
         return table
+
+    def energies(self, qpoints: ArrayLike) -> pd.DataFrame:
+        """Return phonon energies with their standard deviations.
+
+        Parameters
+        ----------
+        qpoints : array-like of shape (n_points, 3) or (3,)
+            Wavevectors in units of the reciprocal lattice of the model.
+
+        Returns
+        -------
+        DataFrame
+            Columns `q1`, `q2`, `q3`, `mode` (from the lowest energy up), `energy` and
+            `std` in meV; modes of one energy share its standard deviation.
+        """
+        return energy_table(self.model, self.parameters, self.covariance, qpoints)
+
+    def to_phonopy(self) -> Any:
+        """Return a phonopy object with the fitted constants.
+
+        Returns
+        -------
+        phonopy.Phonopy
+            See :meth:`skphonon.ForceConstantModel.to_phonopy`.
+        """
+        return self.model.to_phonopy(self.parameters)
 
     def fit_report(self, *, least_correlation: float = 0.5) -> str:
         """Return a text on the fit: values, errors, correlations and outliers.
@@ -217,8 +272,15 @@ class ObservablesFit(Immutable):
             f"    # parameters         = {len(self.parameters)}",
             f"    chi-square           = {self.chi2:.4g}",
             f"    reduced chi-square   = {self.reduced_chi2:.4g} ({self.n_free} free)",
-            "[[Parameters]] (eV/Angstrom^2)",
         ]
+        if self.prior is not None:
+            slopes = self._residuals[1][self.inside]
+            likely = likely_pull(self.prior[1], slopes.T @ slopes)
+            lines.append(
+                f"    pull of the prior    = {self.prior_chi2:.4g} (chi^2, about "
+                f"{likely:.2g} is likely)"
+            )
+        lines.append("[[Parameters]] (eV/Angstrom^2)")
         lines += [self._line(number) for number in range(len(self.parameters))]
         pairs = _correlations(self.covariance, self.parameter_names, least_correlation)
         if pairs:
@@ -243,9 +305,12 @@ class ObservablesFit(Immutable):
         if not np.isfinite(error):
             told = "not determined"
         line = f"    {name:<{width}} = {value: .5f} +/- {told}"
-        if self.prior is not None:
+        moved = self.pull
+        if self.prior is not None and moved is not None:
             mean, spread = self.prior[0][number], self.prior[1][number, number] ** 0.5
-            line += f" (prior {mean:.5f} +/- {spread:.5f})"
+            line += f" (prior {mean:.5f} +/- {spread:.5f}, moved {moved[number]:+.1f}"
+            decided = error > _STAYS * spread
+            line += "; not determined: the prior decides)" if decided else ")"
         return line
 
 
@@ -290,10 +355,11 @@ def fit_observables(
         The crystal.
     observables : Observable or sequence of Observable
         Measured quantities with errors, such as :class:`PhononEnergies`.
-    prior : object or pair, default=None
+    prior : object, pair or list, default=None
         What is known of the constants beforehand: an object with `mean_` and
         `covariance_`, or means and standard deviations or a covariance, in
-        eV/Angstrom^2. None: nothing.
+        eV/Angstrom^2, or a list of such, which are independent, and of observables,
+        which are fitted behind the others. None: nothing.
     initial : array-like of shape (n_parameters,), default=None
         Where the search begins. None is the mean of the prior, else the reference of
         the model. All constants may be too soft or too stiff by a factor of two, each
@@ -314,13 +380,20 @@ def fit_observables(
     ValueError
         If observables are of another model, none is given, there is nowhere to begin,
         or the initial crystal is unstable where a quantity needs a stable one.
+    TypeError
+        If `model` is no model, or `observables` or `prior` hold something else.
 
     Warns
     -----
     MisfitWarning
-        If the model does not describe the values within their errors.
+        If the model does not describe the values within their errors, if prior and
+        values contradict each other, or if values seem to be in another unit.
     IdentifiabilityWarning
-        If the values do not determine all constants.
+        If the values do not determine all constants, and there is no prior.
+    UnstableCrystalWarning
+        If the fitted constants describe an unstable crystal.
+    UserWarning
+        If a value is given twice.
 
     Examples
     --------
@@ -337,21 +410,33 @@ def fit_observables(
     """
     if isinstance(observables, Observable):
         observables = [observables]
-    stack = Stack(tuple(observables))
+    if not hasattr(model, "parameter_names"):
+        raise TypeError(
+            "model must be the crystal, such as a ForceConstantModel, got "
+            f"{type(model).__name__}."
+        )
     names = model.parameter_names
+    known, more = _parted(prior, names)
+    stack = Stack((*observables, *more))
     _check(stack, names)
-    known = None if prior is None else mean_and_covariance(prior, names)
-    if not limit > 0:
+    if not (is_number(limit) and limit > 0):
         raise ValueError(f"limit must be above 0 standard deviations, got {limit!r}.")
     if initial is not None:
-        start = parameter_rows(initial, names, "initial")[0]
+        rows = parameter_rows(initial, names, "initial")
+        if len(rows) != 1:
+            raise ValueError(
+                f"initial must be one set of shape ({len(names)},), got {len(rows)} "
+                "sets. Call once for each."
+            )
+        start = rows[0]
     else:
         start = reference_row(model) if known is None else known[0]
     search = Search(stack, known, limit if robust else np.inf)
     end = search.best(start, initial is None)
     fit = ObservablesFit(model, stack.observables, *end[:4], prior=known, limit=limit)
     warn_of_undetermined(fit.std[None], names, "The values")
-    _warn_of_misfit(fit)
+    warn_of_duplicates(stack.observables)
+    warn_of_fit(fit, start)
     return fit
 
 
@@ -372,17 +457,32 @@ def _check(stack: Stack, names: list[str]) -> None:
             )
 
 
-def _warn_of_misfit(fit: ObservablesFit) -> None:
-    n_free = fit.n_free
-    if n_free < 1:
-        return
-    limit = max(chi2_distribution.isf(_LEVEL, n_free) / n_free, _TOLERATED)
-    n_out = int((~fit.inside).sum())
-    if fit.reduced_chi2 > limit or n_out > len(fit.inside) / 4:
-        warn_user(
-            "The model does not describe the values within their errors: chi^2 per "
-            f"degree of freedom {fit.reduced_chi2:.3g}, {n_out} of {len(fit.inside)} "
-            "values are outliers. Errors of the constants are too small. Look at "
-            "outliers, give the model more shells, or the values larger errors.",
-            MisfitWarning,
+def _parted(
+    prior: Any, names: list[str]
+) -> tuple[tuple[Array, Array] | None, list[Observable]]:
+    """Return mean and covariance of a prior, if any, and the observables in it."""
+    several = prior is None or isinstance(prior, list | tuple | Observable)
+    pieces = pieces_of(prior) if several else [prior]
+    more = [piece for piece in pieces if isinstance(piece, Observable)]
+    normal = [_moments(p, names) for p in pieces if not isinstance(p, Observable)]
+    return joint_moments(normal), more
+
+
+def _moments(prior: Any, names: list[str]) -> tuple[Array, Array]:
+    """Return mean and covariance of a prior, or say what one is."""
+    has_moments = hasattr(type(prior), "mean_") or hasattr(prior, "mean_")
+    is_pair = not isinstance(prior, Mapping | str | pd.DataFrame | pd.Series)
+    is_pair = is_pair and hasattr(prior, "__len__") and len(prior) == 2
+    if not has_moments and not is_pair:
+        got = type(prior).__name__
+        if isinstance(prior, Mapping):
+            got = f"a {got} of {', '.join(map(str, prior))}"
+        raise ValueError(
+            "prior must be an object with mean_ and covariance_, such as "
+            "ShellPrior(model), or a pair (means, standard deviations), each of "
+            f"{len(names)} numbers for {', '.join(names)}; got {got}. For a constant "
+            "that is known better, narrow its standard deviation in such a pair."
         )
+    if not has_moments:
+        check_widths(prior, names)
+    return mean_and_covariance(prior, names)

@@ -24,6 +24,7 @@ from skphonon.fitting import (
     of_residuals,
     with_prior,
 )
+from skphonon.fitting.knowledge import no_wider, posterior_covariance
 from skphonon.inversion._observable import Observable
 from skphonon.physics.priors import parameter_scales
 
@@ -47,6 +48,7 @@ _FAR = 10.0  # standard deviations, beyond which all is alike
 _MISTAKEN = 0.8  # of the limit, from which on another label is thought of
 _SURER = 9.0  # fall of chi^2 that another label must bring
 _PROFILED = 6  # directions in which the covariance is checked
+_SHARP = 1e-9  # of the largest variance: what is known as well is left as it is
 _AWAY = 1.5  # standard deviations, and how far away
 _STIFF = 1e4  # standard deviations^-2, of what is held there
 _WIDEST = 5.0  # by which a covariance is widened at most, in standard deviations
@@ -69,6 +71,10 @@ class Stack(NamedTuple):
 
     def settled(self, row: Array, covariance: Array | None) -> "Stack":
         return Stack(tuple(o.settled(row, covariance) for o in self.observables))
+
+
+class UnstableStartError(ValueError):
+    """A search begins where the crystal is unstable and quantities have no value."""
 
 
 class End(NamedTuple):
@@ -115,7 +121,10 @@ class Search(NamedTuple):
                 break
             centre = best.parameters if number % 2 else start
             moved = centre + _MOVED * root @ rng.standard_normal(len(start))
-            end = self._settled(self._nearby(moved, unsure))
+            try:
+                end = self._settled(self._nearby(moved, unsure))
+            except UnstableStartError:
+                continue
             best = min(best, end, key=lambda each: each.cost)
         return best._replace(covariance=self._widened(best))
 
@@ -162,9 +171,11 @@ class Search(NamedTuple):
             residual, slopes = settled.residuals(row)
             information = slopes[inside].T @ slopes[inside]
             if self.prior is not None:
-                information += np.linalg.inv(self.prior[1])
-            covariance = inverse_information(information)
-            known = slopes @ np.linalg.pinv(information, hermitian=True)
+                covariance = posterior_covariance(self.prior[1], information)
+                known = slopes @ covariance
+            else:
+                covariance = inverse_information(information)
+                known = slopes @ np.linalg.pinv(information, hermitian=True)
             leverage = (known * slopes).sum(axis=1)
             size = np.where(inside, np.maximum(1 - leverage, _LEAST_FREE), 1 + leverage)
             deviations = residual / np.sqrt(size)
@@ -194,19 +205,26 @@ class Search(NamedTuple):
         least = self._chi2(settled, row, weight)
         factors = np.ones(len(values))
         for number in range(max(0, len(values) - _PROFILED), len(values)):
+            if values[number] < _SHARP * values[-1]:
+                continue  # rounding
             step = std * vectors[:, number] * values[number] ** 0.5
             across = vectors[:, number] / std / values[number] ** 0.5
-            stiff = _STIFF * np.outer(across, across)
             for t in (-_AWAY, _AWAY):
-                held = self._with_prior(row + t * step, stiff)
-                there = self._descended(settled, row + t * step, weight, _STEPS, held)
+                held = self._held_at(row + t * step, across)
+                try:
+                    there = self._descended(
+                        settled, row + t * step, weight, _STEPS, held
+                    )
+                except UnstableStartError:  # a limit, where chi^2 has no value
+                    continue
                 rise = self._chi2(settled, there, weight) - least
                 moved = across @ (there - row)
                 factor = abs(moved) / max(rise, moved**2 / _WIDEST**2) ** 0.5
                 factors[number] = max(factors[number], factor)
         wide = np.where(factors > _PARABOLIC, factors, 1.0)
         root = std[:, None] * vectors * (wide * np.sqrt(values.clip(0)))
-        return root @ root.T
+        found = root @ root.T
+        return found if self.prior is None else no_wider(found, self.prior[1])
 
     def _chi2(self, settled: Stack, row: Array, weight: Array) -> float:
         residual, _ = settled.residuals(row)
@@ -216,13 +234,15 @@ class Search(NamedTuple):
         off = row - self.prior[0]
         return total + float(off @ np.linalg.solve(self.prior[1], off))
 
-    def _with_prior(self, mean: Array, precision: Array) -> tuple[Array, Array]:
-        """Return mean and precision of the prior with another one."""
+    def _held_at(self, there: Array, across: Array) -> tuple[Array, Array]:
+        """Return mean and precision of the prior, stiff in one direction there."""
+        stiff = _STIFF * np.outer(across, across)
         if self.prior is None:
-            return mean, precision
-        own = np.linalg.inv(self.prior[1])
-        both = own + precision
-        return np.linalg.solve(both, own @ self.prior[0] + precision @ mean), both
+            return there, stiff
+        mean, covariance = self.prior
+        spread = _STIFF * covariance @ across
+        share = across @ (there - mean) / (1 + across @ spread)
+        return mean + share * spread, np.linalg.inv(covariance) + stiff
 
     def _inside(self, deviations: Array, others: Array) -> NDArray[np.bool_]:
         """Tell which values are right, less readily where a label explains one."""
@@ -250,7 +270,7 @@ class Search(NamedTuple):
 
         found = descend(objective, row[None], cost_tolerance=1e-9, max_steps=max_steps)
         if not np.isfinite(found.found.cost[0]):
-            raise ValueError(
+            raise UnstableStartError(
                 "The initial constants must describe a stable crystal, as "
                 "displacements and heat capacities need; got an unstable one. Begin "
                 "elsewhere, with initial, or give a prior."

@@ -17,10 +17,18 @@ from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from skphonon._versioned import immutable, read_only
+from skphonon._warnings import warn_user
 from skphonon.inversion._observable import Observable, measured_values
+from skphonon.inversion._observable_units import (
+    ENERGY_UNITS,
+    common_unit,
+    nearest_unit,
+    unit_sentence,
+)
 from skphonon.physics.mode_derivatives import ModeEnergies, mode_energies
 from skphonon.physics.scattering_lengths import scattering_lengths
 
@@ -28,6 +36,10 @@ __all__ = ["PhononEnergies"]
 
 Array = NDArray[np.float64]
 
+_LARGEST = 600.0  # meV: no phonon is above, that of molecular hydrogen is at 550
+_ABOVE = 5.0  # of the largest energy of a model: no error of its constants
+_UNITS_ALIKE = 1.25  # by how much a start may be off, for a unit to be told
+_OTHER = 0.01  # by which a lattice differs from another one's, relative
 _ALIKE = 0.05  # by which a given lattice may differ from one of the model, relative
 _AT_CENTRE = 1e-6  # r.l.u.
 _N_ACOUSTIC = 3
@@ -113,10 +125,13 @@ class PhononEnergies(Observable):
         qpoints = np.atleast_2d(np.asarray(self.qpoints, dtype=float))
         shape = len(energies), 3
         if qpoints.shape != shape or not np.isfinite(qpoints).all():
+            bad = ~np.isfinite(qpoints).all(axis=-1)
+            got = f"shape {np.shape(self.qpoints)}"
+            if qpoints.shape == shape:
+                got = f"{qpoints[bad.argmax()].tolist()} in row {bad.argmax()}"
             raise ValueError(
                 f"qpoints must be finite and of shape {shape}, h, k and l of each "
-                f"energy; got shape {np.shape(self.qpoints)}. Repeat a wavevector for "
-                "each of its energies."
+                f"energy; got {got}. Repeat a wavevector for each of its energies."
             )
         if not (energies > 0).all():
             raise ValueError(
@@ -130,9 +145,14 @@ class PhononEnergies(Observable):
                 array = read_only(given)
                 if array.shape != size or not np.isfinite(array).all():
                     raise ValueError(
-                        f"{name} must have shape {size}, got shape {array.shape}."
+                        f"{name} must be finite and have shape {size}, got "
+                        f"{array.tolist()}."
                     )
                 self._keep(**{name: array})
+        if self.direction is not None and not np.any(self.direction):
+            raise ValueError(
+                "direction must not be zero: give that of the waves, or None."
+            )
         share = self.least_strength
         if share is not None and not 0 <= share < 1:
             raise ValueError(
@@ -148,18 +168,55 @@ class PhononEnergies(Observable):
             self._keep(labels=labels)
         self._keep(qpoints=read_only(qpoints), energies=energies, std=errors)
         self._keep(modes=self._checked_modes())
+        self._check_unit()
+
+    def _check_unit(self) -> None:
+        """Refuse energies that no phonon has."""
+        row, least = int(self.energies.argmax()), 0.0
+        largest = _largest_energy(self.model)
+        found = float(self.energies[row])
+        if found > _LARGEST:
+            least, whose = _LARGEST, "any crystal has"
+        elif found > _ABOVE * largest > 0:
+            least, whose = largest, "the model has at its reference"
+        if not least:
+            return
+        units = "1/cm", "K"
+        if found > largest > 0:  # the likelier one first
+            nearest = nearest_unit(found / largest, ENERGY_UNITS)
+            units = ("K", "1/cm") if nearest == "K" else units
+        advice = ", ".join(f"{u} is {1 / ENERGY_UNITS[u]:.5f} meV" for u in units)
+        raise ValueError(
+            f"energies must be in meV, got {found:g} in row {row}: the largest that "
+            f"{whose} is about {least:.3g} meV. Convert them: {advice}."
+        )
 
     def _checked_modes(self) -> NDArray[np.int_]:
         n_values, n_modes = len(self.energies), 3 * self.model.n_atoms
-        given = [self.modes] * n_values if np.ndim(self.modes) == 0 else self.modes
-        numbers = np.array([_UNKNOWN if m is None else m for m in given], dtype=float)
-        numbers = np.where(np.isnan(numbers), _UNKNOWN, numbers)
-        good = np.isin(numbers, np.r_[_UNKNOWN, :n_modes])
-        if numbers.shape != (n_values,) or not good.all():
+        if self._at_centre.any() and n_modes == _N_ACOUSTIC:
             raise ValueError(
-                f"modes must be numbers of branches from 0 to {n_modes - 1}, or None, "
-                f"of {n_values} energies; got {self.modes!r}. Count branches by "
-                "energy, from 0."
+                "A crystal of one atom a cell has no optical modes, and its others no "
+                "energy at the zone centre; got one there in row "
+                f"{self._at_centre.argmax()}. Check lattice and wavevectors."
+            )
+        given = self.modes
+        if given is None or isinstance(given, str) or np.ndim(given) == 0:
+            given = [given] * n_values
+        if len(given) != n_values:
+            raise ValueError(
+                f"modes must be one for each of {n_values} energies, or one for all; "
+                f"got {len(given)}."
+            )
+        numbers = np.array([_number_of(each) for each in given])
+        good = np.isin(numbers, np.r_[_UNKNOWN, :n_modes])
+        if not good.all():
+            row = int(np.argmin(good))
+            first = list(given)[row]
+            first = first.item() if isinstance(first, np.generic) else first
+            raise ValueError(
+                f"modes must be numbers of branches from 0 to {n_modes - 1}, or None "
+                f"where not known; got {first!r} in row {row}. "
+                + _advice_on_modes(numbers, n_modes)
             )
         acoustic = self._at_centre & (numbers >= 0) & (numbers < _N_ACOUSTIC)
         if acoustic.any():
@@ -168,11 +225,6 @@ class PhononEnergies(Observable):
                 f"modes must be above {_N_ACOUSTIC - 1} there, got "
                 f"{numbers[acoustic][0]:g} in row {acoustic.argmax()}. Optical modes "
                 f"have the numbers {_N_ACOUSTIC} to {n_modes - 1}."
-            )
-        if self._at_centre.any() and n_modes == _N_ACOUSTIC:
-            raise ValueError(
-                "A crystal of one atom a cell has no optical modes, got an energy at "
-                f"the zone centre in row {self._at_centre.argmax()}. Check lattice."
             )
         return read_only(numbers, int)
 
@@ -221,6 +273,24 @@ class PhononEnergies(Observable):
         )
 
     @property
+    def is_at_centre(self) -> bool:
+        """Whether all energies are at the zone centre, as of Raman spectra."""
+        return bool(self._at_centre.all())
+
+    @property
+    def share_in_first_zone(self) -> float:
+        """Share of wavevectors in the first zone, of energies assigned by strength."""
+        unknown = (self.modes == _UNKNOWN) & ~self._at_centre
+        if self.least_strength is None or not unknown.any():
+            return 0.0
+        reciprocal = self.model.reciprocal_lattice()
+        own = self._reduced[unknown] @ reciprocal
+        around = (np.indices((3, 3, 3)).reshape(3, -1).T - 1) @ reciprocal
+        away = np.linalg.norm(own[:, None] - around, axis=2)
+        nearest = np.linalg.norm(own, axis=1) < (1 + _AT_CENTRE) * away.min(axis=1)
+        return float(nearest.mean())
+
+    @property
     def measured(self) -> Array:
         """Measured energies in meV, shape (n_values,)."""
         return self.energies
@@ -233,8 +303,11 @@ class PhononEnergies(Observable):
     @property
     def quantities(self) -> list[str]:
         """Names of the energies."""
-        if self.labels is not None:
-            return list(self.labels)
+        return self.places if self.labels is None else list(self.labels)
+
+    @property
+    def places(self) -> list[str]:
+        """Wavevectors and branches of the energies, whatever their labels."""
         return [
             f"E({', '.join(f'{x:g}' for x in q)})"
             + (f" branch {mode}" if mode != _UNKNOWN else "")
@@ -332,6 +405,30 @@ class PhononEnergies(Observable):
         away[found.near[numbers, self.modes]] = np.inf
         return np.where(self.modes == _UNKNOWN, np.inf, away.min(axis=1))
 
+    def unit_doubt(self, parameters: ArrayLike) -> str:
+        """Return a sentence on energies that seem to be in another unit than meV.
+
+        Parameters
+        ----------
+        parameters : array-like of shape (n_parameters,)
+            In eV/Angstrom^2, of a crystal that is about right.
+
+        Returns
+        -------
+        str
+            Empty where nothing speaks for it.
+        """
+        branches = self.branches(parameters)
+        energies, possible = branches.found.energies, self.seen(branches)
+        known = np.flatnonzero(self.modes != _UNKNOWN)
+        possible[known] = np.eye(energies.shape[1], dtype=bool)[self.modes[known]]
+        calculated = np.where(possible & (energies > 0), energies, np.nan)
+        ratios = self.energies[:, None] / calculated
+        unit = common_unit(ratios, ENERGY_UNITS, _UNITS_ALIKE)
+        if not unit:
+            return ""
+        return unit_sentence("Energies", ENERGY_UNITS[unit], unit, "meV")
+
     def branches(self, parameters: ArrayLike) -> Branches:
         """Return energies and strengths of all branches at the wavevectors.
 
@@ -424,11 +521,21 @@ class PhononEnergies(Observable):
         own = self.model.cell.cell
         multiple = np.rint(self.lattice @ np.linalg.inv(own))
         misfit = np.linalg.norm(self.lattice - multiple @ own, axis=1)
-        if (misfit > _ALIKE * np.linalg.norm(self.lattice, axis=1)).any():
+        lengths = np.linalg.norm(self.lattice, axis=1)
+        volume = abs(np.linalg.det(multiple))
+        if (misfit > _ALIKE * lengths).any() or volume < 0.5:
             raise ValueError(
                 "lattice must be that of the model or a multiple of it, within 5 % and "
                 f"in the same Cartesian axes; got {self.lattice.tolist()} for a model "
                 f"with {own.tolist()}. Turn the one into the axes of the other."
+            )
+        if (misfit > _OTHER * lengths).any():
+            warn_user(
+                f"lattice is {(misfit / lengths).max():.1%} off that of the model: "
+                "wavevectors h, k, l are taken for the same ones of the model. Check "
+                "that both are of this material and temperature; a model takes another "
+                "one by model.replace(lattice=...).",
+                UserWarning,
             )
         return multiple
 
@@ -473,6 +580,38 @@ class PhononEnergies(Observable):
         q_vectors = self._reduced @ model.reciprocal_lattice()
         both = amplitudes[:, :, None] * q_vectors[:, None]
         return both.reshape(len(both), -1)
+
+
+def _number_of(given: Any) -> float:
+    """Return the number of a mode, that of an unknown one, or NaN of what is none."""
+    if given is None or given is pd.NA:
+        return _UNKNOWN
+    try:
+        number = float(given)
+    except (TypeError, ValueError):
+        return np.nan
+    return _UNKNOWN if np.isnan(number) else number
+
+
+def _advice_on_modes(numbers: Array, n_modes: int) -> str:
+    known = numbers[numbers != _UNKNOWN]
+    if np.isin(known, np.arange(1, n_modes + 1)).all():
+        return "These seem to count from 1: subtract 1."
+    advice = "Count branches by energy at each wavevector, from 0."
+    if np.isnan(known).any():
+        advice += (
+            " A name such as TA tells no number: of one atom a cell, transverse "
+            "branches are 0 and 1 and the longitudinal one is 2 along most directions."
+        )
+    return advice
+
+
+def _largest_energy(model: Any) -> float:
+    """Return about the largest energy of a model, 0 where it has no reference."""
+    if model.reference is None:
+        return 0.0
+    points = 0.5 * np.array([[0, 0, 0], [1, 0, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]])
+    return float(model.frequencies(model.reference, points).max())
 
 
 @immutable

@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from skphonon.instrument import Measurement
 from skphonon.inversion._checks import pieces_of
-from skphonon.inversion._mode_energies import energies_with_std
+from skphonon.inversion._mode_energies import energy_table
 from skphonon.physics.stability import searching
 
 if TYPE_CHECKING:
     from skphonon.instrument.maps import SpectrumMapDisplay
+    from skphonon.inversion._evidence import Ended
     from skphonon.inversion._verdict import Verdict
 
 __all__ = ["SpectrumFit", "fits_of"]
@@ -66,8 +67,10 @@ class SpectrumFit:
         error bars tell.
     observables : sequence of observable, default=()
         What was measured elsewhere and fitted along.
+    errors : array-like of shape (n_pixels,), default=None
+        Standard deviations of the pixels, where they were given.
     context : object, default=None
-        How the spectrum was compared, for `lacking_`.
+        How the spectrum was compared, for `lacking_` and the evidence.
 
     Attributes
     ----------
@@ -124,6 +127,7 @@ class SpectrumFit:
         of_choices: ArrayLike | None = None,
         others: ArrayLike = (),
         observables: Any = (),
+        errors: ArrayLike | None = None,
         context: Any = None,
     ) -> None:
         self.parameter_names = list(parameter_names)
@@ -144,6 +148,7 @@ class SpectrumFit:
             self.of_choices = np.asarray(of_choices, dtype=float)
         self.others = np.reshape(others, (-1, len(self.parameters)))
         self.observables = list(observables)
+        self.errors = None if errors is None else np.asarray(errors, dtype=float)
         self._context = context
 
     @cached_property
@@ -162,9 +167,20 @@ class SpectrumFit:
         with searching():
             return judge(self)
 
+    @cached_property
+    def _end(self) -> "Ended | None":
+        """What the evidence needs, None without a prior or how it was compared."""
+        from skphonon.inversion._evidence import end_of
+
+        if self.prior is None or self._context is None:
+            return None
+        if not np.isfinite(self.residual).any():
+            return None
+        return end_of(self, self._context)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what an inverter searches with, once all is said that needs it."""
-        self.verdict_  # noqa: B018
+        self.verdict_, self._end  # noqa: B018
         return self.__dict__ | {"_context": None}
 
     @property
@@ -274,16 +290,7 @@ class SpectrumFit:
             If the simulator has no model of a crystal, or wavevectors have another
             shape.
         """
-        points = np.atleast_2d(np.asarray(qpoints, dtype=float))
-        energies, std = energies_with_std(
-            self._crystal(), self.parameters, self.covariance, points
-        )
-        frame = pd.DataFrame(
-            np.repeat(points, energies.shape[1], axis=0), columns=["q1", "q2", "q3"]
-        )
-        frame["mode"] = np.tile(np.arange(energies.shape[1]), len(points))
-        frame["energy"], frame["std"] = energies.ravel(), std.ravel()
-        return frame
+        return energy_table(self._crystal(), self.parameters, self.covariance, qpoints)
 
     def to_phonopy(self) -> Any:
         """Return a phonopy object with the fitted constants.
@@ -394,6 +401,7 @@ def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
                 of_choices=result.of_choices[row],
                 others=result.others[row],
                 observables=observables,
+                errors=errors,
                 context=(search, errors),
             )
         )

@@ -3,13 +3,14 @@
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import KW_ONLY
 from functools import cached_property
+from numbers import Integral
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skphonon._caching import content_of
-from skphonon._validation import check_columns, parameter_rows, reference_row
+from skphonon._validation import check_columns, is_number, parameter_rows, reference_row
 from skphonon._versioned import immutable, read_only
 from skphonon.physics._crystal import Crystal, build_crystal, element_names
 from skphonon.physics._harmonic_crystal import HarmonicCrystal
@@ -88,7 +89,8 @@ class ShellCrystal(HarmonicCrystal):
         Raises
         ------
         ValueError
-            If this model has shells beyond `n_shells`, or is reduced.
+            If this model has shells beyond `n_shells`, or is reduced, or `n_shells` is
+            no whole number.
 
         See Also
         --------
@@ -108,6 +110,11 @@ class ShellCrystal(HarmonicCrystal):
                 "A model must have the constants of its shells as parameters to be "
                 "extended, but this one is reduced. Extend its full_model, and reduce "
                 "it again."
+            )
+        if not is_number(n_shells, Integral):
+            raise ValueError(
+                "n_shells must be a whole number, the shells of the new model, got "
+                f"{n_shells!r}."
             )
         farthest = self._crystal.shells[-1].number
         if n_shells < farthest:

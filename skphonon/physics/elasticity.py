@@ -27,17 +27,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import constants as si
 
+from skphonon._warnings import warn_user
 from skphonon.physics.constants import MEV2_PER_EIGENVALUE
 
 if TYPE_CHECKING:
     from skphonon.physics.force_constants import ForceConstantModel
 
-__all__ = ["VOIGT", "elastic_constants"]
+__all__ = [
+    "TOLERATED_VIOLATION",
+    "VOIGT",
+    "elastic_constants",
+    "independent_elements",
+    "sound_matrices",
+    "vanishing_elements",
+    "warn_of_violation",
+]
 
 Array = NDArray[np.float64]
 
 #: Cartesian indices of the six elements of a symmetric tensor, in the order of Voigt.
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+#: By which waves along two directions may tell different constants, unsaid.
+TOLERATED_VIOLATION = 0.05
 
 _GPA = si.e * 1e21  # of 1 eV/Angstrom^3
 _STEP = 0.01  # 1/Angstrom: waves a hundred cells long
@@ -45,6 +57,7 @@ _AXES = np.eye(3)
 _DIRECTIONS = np.array([_AXES[i] + _AXES[j] * (i != j) for i, j in VOIGT])
 # Sums over neighbours cancel to about 1e-12 of the matrix, that is 1e-8 here.
 _ROUNDING = 1e-6
+_SAME = 1e-9  # of elements of a tensor, of which symmetry makes others equal or zero
 _FREE = 1e-12  # stiffness, of the largest, of displacements that nothing holds
 
 
@@ -105,10 +118,111 @@ def elastic_constants(
     return stiffness, np.where(violation > _ROUNDING, violation, 0.0)
 
 
+def warn_of_violation(violation: float) -> None:
+    """Warn of elastic constants that hang on the direction of the waves.
+
+    Parameters
+    ----------
+    violation : float
+        How far force constants are from the conditions of Huang, as
+        :func:`elastic_constants` returns it.
+    """
+    if violation > TOLERATED_VIOLATION:
+        warn_user(
+            "The force constants change as the crystal is turned: waves along "
+            "different directions tell elastic constants that differ by "
+            f"{violation:.0%} of the largest. Their mean is given.",
+            UserWarning,
+        )
+
+
+def independent_elements(
+    rotations: Array,
+) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Return rows and columns of the elastic constants that symmetry leaves different.
+
+    Parameters
+    ----------
+    rotations : ndarray of shape (n_rotations, 3, 3)
+        Point group, Cartesian.
+
+    Returns
+    -------
+    rows, columns : ndarray of int of shape (n_elements,)
+        From 0, in the order of Voigt.
+    """
+    tensor = _invariant(rotations)
+    found: list[tuple[int, int]] = []
+    sizes = [0.0]
+    for i, j in zip(*np.triu_indices(6), strict=True):
+        if np.abs(abs(tensor[i, j]) - sizes).min() > _SAME:
+            found.append((int(i), int(j)))
+            sizes.append(abs(tensor[i, j]))
+    rows, columns = np.array(found).T
+    return rows, columns
+
+
+def vanishing_elements(rotations: Array) -> NDArray[np.bool_]:
+    """Tell which elastic constants symmetry makes zero.
+
+    Parameters
+    ----------
+    rotations : ndarray of shape (n_rotations, 3, 3)
+        Point group, Cartesian.
+
+    Returns
+    -------
+    ndarray of bool of shape (6, 6)
+        In the order of Voigt.
+    """
+    return np.abs(_invariant(rotations)) < _SAME
+
+
+def _invariant(rotations: Array) -> Array:
+    """Return elastic constants (6, 6) that are equal or zero only where they must be.
+
+    They are those of a tensor of random elements, made symmetric.
+    """
+    tensor = np.random.default_rng(0).normal(size=(3, 3, 3, 3))
+    for axes in [(1, 0, 2, 3), (0, 1, 3, 2), (2, 3, 0, 1)]:
+        tensor = tensor + tensor.transpose(axes)
+    turned = "gai,gbj,gck,gdl,ijkl->abcd"
+    mean = np.einsum(turned, *[rotations] * 4, tensor, optimize=True) / len(rotations)
+    rows, columns = np.transpose(VOIGT)
+    return mean[rows[:, None], columns[:, None], rows, columns]
+
+
+def sound_matrices(
+    model: "ForceConstantModel", parameters: ArrayLike, directions: Array
+) -> Array:
+    r"""Return the matrices whose eigenvalues are :math:`\rho v^2` of long waves.
+
+    These are the slopes of the waves themselves, whether or not there are elastic
+    constants that tell those of all directions.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        The crystal.
+    parameters : array-like of shape (n_samples, n_parameters)
+        Parameter sets in eV/Angstrom^2.
+    directions : ndarray of shape (n_directions, 3)
+        Cartesian, of length 1.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_directions, 3, 3)
+        In GPa.
+    """
+    step, double = (
+        _acoustic(model, parameters, directions, h) for h in (_STEP, 2 * _STEP)
+    )
+    return (4 * step - double) / 3  # no term of fourth order is left
+
+
 def _brackets(model: "ForceConstantModel", parameters: ArrayLike) -> Array:
     """Return the brackets (n_samples, 3, 3, 3, 3) in GPa."""
-    step, double = (_acoustic(model, parameters, h) for h in (_STEP, 2 * _STEP))
-    waves = (4 * step - double) / 3  # no term of fourth order is left
+    waves = sound_matrices(model, parameters, _DIRECTIONS)
     brackets = np.empty((len(waves), 3, 3, 3, 3))
     for number, (i, j) in enumerate(VOIGT):
         mixed = waves[:, number]
@@ -118,9 +232,11 @@ def _brackets(model: "ForceConstantModel", parameters: ArrayLike) -> Array:
     return brackets
 
 
-def _acoustic(model: "ForceConstantModel", parameters: ArrayLike, step: float) -> Array:
-    """Return density * omega^2 of rigid cells over step^2, (n_samples, 6, 3, 3)."""
-    matrices = model.dynamical_matrices(parameters, step * _DIRECTIONS)
+def _acoustic(
+    model: "ForceConstantModel", parameters: ArrayLike, directions: Array, step: float
+) -> Array:
+    """Return density * omega^2 of rigid cells over step^2, (n_samples, n, 3, 3)."""
+    matrices = model.dynamical_matrices(parameters, step * directions)
     masses = model.atomic_masses
     rigid = np.kron(np.sqrt(masses / masses.sum())[:, None], np.eye(3))
     rest = np.linalg.svd(rigid)[0][:, 3:]  # displacements within the cell

@@ -13,17 +13,23 @@ it stands for each of them here. The mean of a function f over the zone changes 
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import constants as si
+from sklearn.exceptions import ConvergenceWarning
 
+from skphonon._validation import reference_row
+from skphonon._warnings import warn_user
 from skphonon.physics._phonon_model import PhononModel
 from skphonon.physics.constants import BOLTZMANN
 from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.modes import mode_pairs, signed_sqrt
+from skphonon.physics.stability import softest_among, watched_matrices
 from skphonon.physics.zone import ZoneMesh, mean_points
+from skphonon.physics.zone.centre import core_radius
 from skphonon.physics.zone.convergence import settle
 from skphonon.physics.zone.displacements import ThermalTensors
 
@@ -42,6 +48,10 @@ _ERROR = 2e-3  # relative, with which a heat capacity counts as converged
 _LARGEST = 2**24  # numbers in the matrices of the finest mesh that is tried
 _POLAR = 24  # polar angles of the zone centre, as for heat capacities elsewhere
 _RADII, _CORE = 8, 2.2  # points around the centre, as for heat capacities elsewhere
+_FROZEN = 5.0  # kT at the radius of the core, beyond which points get denser inward
+_THERMAL = 2.0  # kT up to which they do
+_TOP = 50.0  # meV, taken for a crystal without reference
+_MOST = 2**25  # numbers in the matrices around the centre
 
 
 class ModeEnergies(NamedTuple):
@@ -113,19 +123,29 @@ def _means(near: NDArray[np.bool_], values: Array) -> Array:
 class ThermalMeans:
     """Heat capacities and displacements of one parameter set, with derivatives.
 
+    They are NaN of an unstable crystal, also where its unstable modes are between the
+    points of the mesh, as long waves are.
+
     Parameters
     ----------
     model : ForceConstantModel
         The crystal.
     mesh : ZoneMesh
         Mesh of the zone.
-    cold : bool, default=False
-        Whether to place more points about the zone centre, as heat capacities need.
+    coldest : float, default=None
+        Lowest temperature in K of heat capacities, which need more points about the
+        zone centre. None: there are displacements only.
     """
 
-    def __init__(self, model: PhononModel, mesh: ZoneMesh, *, cold: bool = False):
-        options = {"n_radii": _RADII, "steps": _CORE} if cold else {}
+    def __init__(
+        self, model: PhononModel, mesh: ZoneMesh, *, coldest: float | None = None
+    ):
+        options = {}
+        if coldest is not None:
+            halvings = _halvings(model, mesh, coldest)
+            options = {"n_radii": _RADII, "steps": _CORE, "halvings": halvings}
         points = mean_points(model, mesh, **options)  # type: ignore[arg-type]
+        self._model = model
         self._matrices = DynamicalMatrices(model, points.wavevectors)
         self._weights = points.weights
         self._thermal = ThermalTensors(model, points.weights)
@@ -148,7 +168,7 @@ class ThermalMeans:
             Their derivatives.
         """
         eigenvalues, vectors = self._modes(parameters)
-        if eigenvalues.min() < 0:
+        if eigenvalues.min() < 0 or self._has_soft_modes(parameters):
             return _nothing(len(kelvins), len(parameters))
         of_modes, falling = _heat_capacities(eigenvalues[0], kelvins)
         values = si.R * of_modes.sum(axis=2) @ self._weights
@@ -179,7 +199,7 @@ class ThermalMeans:
             Their derivatives.
         """
         eigenvalues, vectors = self._modes(parameters)
-        if eigenvalues.min() < 0:
+        if eigenvalues.min() < 0 or self._has_soft_modes(parameters):
             return _nothing(len(kelvins), len(parameters))
         traces = np.trace(self._thermal.tensors, axis1=2, axis2=3) / 3
         forms = shares @ traces.T  # of the components in each value
@@ -195,6 +215,29 @@ class ThermalMeans:
 
     def _modes(self, parameters: Array) -> tuple[Array, Matrices]:
         return np.linalg.eigh(self._matrices.matrices(parameters[None]))
+
+    def _has_soft_modes(self, parameters: Array) -> bool:
+        return bool(softest_among(self._watched, parameters[None]).eigenvalues[0] < 0)
+
+    @cached_property
+    def _watched(self) -> DynamicalMatrices:
+        return watched_matrices(self._model)
+
+
+def _halvings(model: PhononModel, mesh: ZoneMesh, kelvins: float) -> int:
+    """Return how often the core is halved until its waves are warm."""
+    radius, top = core_radius(model, mesh, _CORE), _TOP
+    if model.reference is not None:
+        along = DynamicalMatrices(model, radius * np.eye(3))
+        found = along.matrices(reference_row(model)[None])
+        sound = signed_sqrt(np.linalg.eigvalsh(found))[..., :3]
+        top = float(np.abs(sound).max())
+    frozen = top / (BOLTZMANN * kelvins)
+    if frozen <= _FROZEN:
+        return 0
+    n_directions = 2 * mesh.n_polar**2 / len(model.point_group())
+    n_halves = _MOST / (5 * n_directions * (3 * model.n_atoms) ** 2) - 2
+    return int(min(np.ceil(np.log2(frozen / _THERMAL)), max(n_halves, 0)))
 
 
 def _nothing(n_values: int, n_parameters: int) -> tuple[Array, Array]:
@@ -233,6 +276,11 @@ def heat_capacity_mesh(
     -------
     ZoneMesh
         The finest affordable one if none is converged.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If none is converged.
     """
     temperatures = np.asarray(kelvins, dtype=float)
 
@@ -241,7 +289,7 @@ def heat_capacity_mesh(
         return bool(n_points * (3 * model.n_atoms) ** 2 <= _LARGEST)
 
     def capacities(mesh: ZoneMesh) -> Array:
-        means = ThermalMeans(model, mesh, cold=True)
+        means = ThermalMeans(model, mesh, coldest=float(temperatures.min()))
         return means.heat_capacities(parameters, temperatures)[0]
 
     def excess(coarse: Array, fine: Array) -> float:
@@ -251,4 +299,13 @@ def heat_capacity_mesh(
 
     evaluate: Callable[[ZoneMesh], Array] = capacities
     found = settle(model, evaluate, excess, affordable, n_polar=_POLAR)
-    return found.mesh if found.excess <= 1 else found.finer
+    if found.excess <= 1:
+        return found.mesh
+    warn_user(
+        f"Heat capacities down to {temperatures.min():g} K change by "
+        f"{found.excess * _ERROR:.1%} from one mesh of the zone to the next, more than "
+        f"{_ERROR:.1%}, on the finest that is affordable. Leave out the coldest, give "
+        "them larger errors, or a finer mesh.",
+        ConvergenceWarning,
+    )
+    return found.finer

@@ -45,6 +45,7 @@ _DIRECTION = re.compile(r"PC\d+")
 _BLOCK = 1024  # sets drawn at once
 _RAREST = 1e-3  # share of stable crystals below which drawing gives up
 _WIDEST = np.log(10.0)  # of the factor that learn_softening looks for
+_SYMMETRIC = 1e-6  # of both standard deviations, by which a covariance is symmetric
 _SMALLEST = 1e-3  # of the largest size: the least size of a shell
 
 
@@ -73,11 +74,13 @@ def mean_and_covariance(prior: Any, names: Sequence[str]) -> tuple[Array, Array]
             f"{mean!r} and {spread!r}. Of what is not known give a wide one."
         )
     covariance = np.diag(spread**2) if spread.ndim == 1 else spread
-    if not np.allclose(covariance, covariance.T, rtol=1e-6, atol=0):
+    sizes = np.sqrt(np.abs(np.diag(covariance)))
+    differ = np.abs(covariance - covariance.T) > _SYMMETRIC * np.outer(sizes, sizes)
+    if differ.any():
         raise ValueError(
             "prior must have a covariance that is symmetric, got one of which "
-            f"{np.count_nonzero(~np.isclose(covariance, covariance.T, rtol=1e-6))} "
-            "elements differ from those across the diagonal."
+            f"{np.count_nonzero(differ)} elements differ from those across the "
+            "diagonal."
         )
     try:
         np.linalg.cholesky(covariance)

@@ -13,6 +13,7 @@ left out: these intensities tell which reflections are seen, not by how much.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,18 +154,33 @@ def _conventional(
     hkl: NDArray[np.int64], lattice: Array, positions: Array, symbols: Sequence[str]
 ) -> NDArray[np.int64]:
     """Return Miller indices in the conventional cell, as names of reflections have."""
-    from phonopy.structure.atoms import PhonopyAtoms
-    from phonopy.structure.symmetry import Symmetry
-
     # isotopes are different atoms to structure factors, but not to names
-    elements = [element_and_mass(symbol)[0] for symbol in symbols]
-    cell = PhonopyAtoms(elements, cell=lattice, scaled_positions=positions)
-    dataset: Any = Symmetry(cell, symprec=1e-4).dataset
-    change = None if dataset is None else dataset.transformation_matrix
+    elements = tuple(element_and_mass(symbol)[0] for symbol in symbols)
+    change = _change_of_cell(elements, lattice.tobytes(), positions.tobytes())
     if change is None:
         return hkl
     # coordinates turn by P, so indices by its inverse
     return np.rint(hkl @ np.linalg.inv(change)).astype(np.int64)
+
+
+@lru_cache(maxsize=64)
+def _change_of_cell(
+    elements: tuple[str, ...], lattice: bytes, positions: bytes
+) -> Array | None:
+    """Return what turns coordinates to the conventional cell: one crystal comes often.
+
+    Arrays come as their bytes, which a cache can compare.
+    """
+    from phonopy.structure.atoms import PhonopyAtoms
+    from phonopy.structure.symmetry import Symmetry
+
+    cell = PhonopyAtoms(
+        list(elements),
+        cell=np.frombuffer(lattice).reshape(3, 3),
+        scaled_positions=np.frombuffer(positions).reshape(-1, 3),
+    )
+    dataset: Any = Symmetry(cell, symprec=1e-4).dataset
+    return None if dataset is None else dataset.transformation_matrix
 
 
 def _by_length(hkl: NDArray[np.int64], length: Array, intensity: Array) -> Reflections:

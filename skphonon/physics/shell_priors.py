@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from skphonon._validation import reference_row
+from skphonon._validation import is_number, reference_row, wavevector_rows
 from skphonon._versioned import Immutable, frozen, immutable
 from skphonon.physics.priors import draw
 from skphonon.physics.zone.mesh import as_mesh, resolving_points
@@ -151,6 +151,11 @@ class ShellPrior(Immutable):
     mesh: Any = 4
 
     def _settle(self) -> None:
+        if not hasattr(self.model, "reference"):
+            raise TypeError(
+                "model must be a ForceConstantModel with a reference, got "
+                f"{type(self.model).__name__}."
+            )
         if self.model.reference is None or not np.any(self.model.reference):
             raise ValueError(
                 "model must have a reference that is not zero: it is the mean of the "
@@ -158,14 +163,18 @@ class ShellPrior(Immutable):
             )
         for name, least in (("common", ">= 0"), ("decay", ">= 0"), ("independent", "")):
             value = getattr(self, name)
-            if not (0 <= value < np.inf) or (not least and value == 0):
-                raise ValueError(f"{name} must be {least or '> 0'}, got {value!r}.")
-        if not 0 < self.noncentral <= 1:
+            good = is_number(value) and 0 <= value < np.inf
+            if not good or (not least and value == 0):
+                raise ValueError(
+                    f"{name} must be {least or '> 0'}, a finite number; got {value!r}."
+                )
+        if not (is_number(self.noncentral) and 0 < self.noncentral <= 1):
             raise ValueError(
                 f"noncentral must be above 0 and at most 1, got {self.noncentral!r}. "
                 "For springs alone take model.reduced('springs')."
             )
-        if self.energies is not None and not self.energies > 0:
+        share = self.energies
+        if share is not None and not (is_number(share) and 0 < share < np.inf):
             raise ValueError(
                 f"energies must be a positive share, 0.05 for 5 %, got "
                 f"{self.energies!r}."
@@ -190,7 +199,7 @@ class ShellPrior(Immutable):
             changes = _mean_square_changes(self.model, self.mesh)
             covariance = _held(covariance, changes, self.energies**2)
         covariance = covariance + self.common**2 * np.outer(self.mean_, self.mean_)
-        return frozen(covariance)
+        return frozen((covariance + covariance.T) / 2)
 
     def sample(
         self,
@@ -230,9 +239,9 @@ class ShellPrior(Immutable):
 
         Parameters
         ----------
-        qpoints : array-like of shape (n_points, 3)
-            Wavevectors in units of the reciprocal lattice. At the zone centre, acoustic
-            modes have no deviation.
+        qpoints : array-like of shape (n_points, 3) or (3,)
+            Wavevectors in units of the reciprocal lattice; one counts as a table of
+            one. At the zone centre, acoustic modes have no deviation.
 
         Returns
         -------
@@ -240,10 +249,16 @@ class ShellPrior(Immutable):
             Standard deviations in meV, in the order of `frequencies`. Modes of one
             energy share theirs, as a root mean square. They are too small below
             2 % of the highest energy.
+
+        Raises
+        ------
+        ValueError
+            If the model is quite unstable at its reference.
         """
-        wavevectors = np.asarray(qpoints, dtype=float) @ self.model.reciprocal_lattice()
+        points = wavevector_rows(np.atleast_2d(np.asarray(qpoints, dtype=float)))
+        wavevectors = points @ self.model.reciprocal_lattice()
         found = list(_responses(self.model, wavevectors))
-        softest = _SOFT**2 * max(squares.max() for squares, *_ in found)
+        softest = _SOFT**2 * _highest_square(found)
         deviations = []
         for squares, changes, alike in found:
             rows = changes * alike
@@ -325,6 +340,22 @@ def _responses(
         yield squares, modes.conj().T @ basis @ modes, alike
 
 
+def _highest_square(found: list[tuple[Array, NDArray, NDArray[np.bool_]]]) -> float:
+    """Return the highest squared energy, or say that there is none.
+
+    Single modes may be imaginary: they count as soft ones.
+    """
+    highest = max(float(squares.max()) for squares, *_ in found)
+    lowest = min(float(squares.min()) for squares, *_ in found)
+    if -lowest > highest:
+        raise ValueError(
+            "The model must be stable at its reference, of which phonon energies "
+            f"deviate; got a mode of {abs(lowest) ** 0.5:.3g}i meV, and none of an "
+            "energy that high. Give another reference, or leave energies=None."
+        )
+    return highest
+
+
 def _mean_square_changes(model: "ForceConstantModel", mesh: Any) -> tuple[Array, Array]:
     """Mean squares of relative changes of energies, and of them and of modes.
 
@@ -333,7 +364,7 @@ def _mean_square_changes(model: "ForceConstantModel", mesh: Any) -> tuple[Array,
     """
     wavevectors, shares = resolving_points(model, as_mesh(mesh))
     found = list(_responses(model, wavevectors))
-    softest = _SOFT * max(squares.max() for squares, *_ in found) ** 0.5
+    softest = _SOFT * _highest_square(found) ** 0.5
     forms: Any = [0.0, 0.0]
     for (squares, changes, alike), share in zip(found, shares, strict=True):
         sizes = np.maximum(np.sqrt(np.maximum(squares, 0.0)), softest)

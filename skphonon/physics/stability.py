@@ -25,8 +25,10 @@ __all__ = [
     "UnstableCrystalWarning",
     "is_searching",
     "searching",
+    "softest_among",
     "softest_modes",
     "warn_unstable",
+    "watched_matrices",
 ]
 
 Array = NDArray[np.float64]
@@ -96,6 +98,13 @@ def softest_modes(
     third and two thirds: bands that turn unstable often do so there. Without a mesh,
     one reaches 24 Angstrom.
     """
+    return softest_among(watched_matrices(model, mesh), parameters)
+
+
+def watched_matrices(
+    model: PhononModel, mesh: int | Size | None = None
+) -> DynamicalMatrices:
+    """Return the dynamical matrices among which `softest_modes` looks."""
     if mesh is None:
         # even numbers: with the middles of edges and faces of the zone
         mesh = size_of_reach(model, _REACH, multiple=2)
@@ -110,9 +119,11 @@ def softest_modes(
     corners = corners[np.isin(corners, [0, 2, 3, 4]).all(axis=1) & corners.any(axis=1)]
     _, first = np.unique(stars(corners, laue_rotations(model), 6), return_index=True)
     points.append(corners[first] / 6)
-    matrices = DynamicalMatrices(
-        model, np.concatenate(points) @ model.reciprocal_lattice()
-    )
+    return DynamicalMatrices(model, np.concatenate(points) @ model.reciprocal_lattice())
+
+
+def softest_among(matrices: DynamicalMatrices, parameters: Array) -> Softest:
+    """Look for unstable modes of parameter sets among some dynamical matrices."""
     softest = Softest(len(parameters), matrices)
     step = max(1, _NUMBERS // (matrices.n_points * matrices.size**2))
     for start in range(0, len(parameters), step):

@@ -53,7 +53,7 @@ def crystal(name):
         phonopy = folder() / "phonopy"
         other = ForceConstantModel.from_phonopy(
             phonopy / "Ge-phonopy.yaml",
-            force_constants_filename=phonopy / "Ge-force_constants.hdf5",
+            force_constants=phonopy / "Ge-force_constants.hdf5",
         )
         few = ForceConstantModel.from_phonopy(
             phonopy / "phonopy_params_Si.yaml", n_shells=3

@@ -352,3 +352,32 @@ def test_a_holder_scatters_beside_the_sample():
         )[0]
         can *= share[row] * np.nanmean(X[row]) / np.nanmean(can)
         assert_allclose(beside[row], X[row] + can, rtol=2e-3, atol=2e-3 * np.nanmax(X))
+
+
+def test_ripples_are_alike_over_some_pixels_and_change_nothing_else():
+    grid = SpectrumGrid(np.arange(10, 40, 0.5), np.arange(2, 7, 0.1))
+    simulator = PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.5, mesh=4
+    )
+    augmentation = {"energy_resolution": (1.0, 3.0), "background": (0.1, 0.3)}
+    X, _ = make_powder_spectra(simulator, 60, augmentation=augmentation, random_state=0)
+    rippled, _, drawn = make_powder_spectra(
+        simulator,
+        60,
+        augmentation=augmentation | {"ripples": (0.1, 0.2)},
+        random_state=0,
+        return_augmentation=True,
+    )
+    clean, _ = make_powder_spectra(
+        simulator, 60, augmentation={"energy_resolution": (1.0, 3.0)}, random_state=0
+    )
+    added = (rippled - X) / np.nanstd(clean, axis=1, keepdims=True)
+    size = np.sqrt(np.nanmean(added**2, axis=1))
+    assert_allclose(size, drawn["ripples"], rtol=1e-6)
+    image = added.reshape(60, *grid.shape)
+    for axis in (1, 2):
+        near = np.diff(image, axis=axis)
+        correlation = 1 - np.mean(near**2, axis=(1, 2)) / 2 / size**2
+        # exp(-1 / (4 s^2)) of neighbours, s from 1 to 6 pixels
+        assert 0.70 < correlation.min() < 0.85
+        assert 0.985 < correlation.max() < 0.997

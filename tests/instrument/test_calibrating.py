@@ -1,6 +1,8 @@
 """Calibration by the elastic line: known faults found again, and real spectrometers."""
 
-from warnings import catch_warnings
+import re
+import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,11 +18,50 @@ from skphonon.io import reduce_angles
 from skphonon.io.arrays import read_arrays, write_arrays
 
 PRIMITIVE = 1.76 * (np.ones((3, 3)) - np.eye(3))
-ONLY = {"resolution": "constant"}
+ONLY = {"resolution": "constant", "banks": 4}  # few, as they take most of the time
+FCC = (np.ones((3, 3)) - np.eye(3)) / 2
+SILICON = (5.431 * FCC, [[0, 0, 0], [0.25, 0.25, 0.25]], "Si")
+ALUMINIUM = (4.03 * FCC, [[0, 0, 0]], "Al")
 
 
 def found_in(measured, crystal=NICKEL, **settings):
     return calibrate(measured, crystal, **{**ONLY, **settings})
+
+
+@cache
+def sound():
+    """Return the calibration of a sound measurement, which several tests look at."""
+    return found_in(counted())
+
+
+class OnMari:
+    """Runs of silicon and aluminium, and what is made of them, each only once."""
+
+    def __init__(self, folder):
+        from skphonon import read
+
+        self.runs = {
+            "silicon": read(folder / "silicon_Ei80_300K.nxspe"),
+            "aluminium": read(folder / "aluminium_Ei60.nxspe"),
+        }
+        self.crystals = {"silicon": SILICON, "aluminium": ALUMINIUM}
+        self.calibrated, self.binned = cache(self._calibrated), cache(self._binned)
+
+    def _calibrated(self, name, with_crystal=True):
+        """Return a calibration; its warnings are among its attributes."""
+        crystal = self.crystals[name] if with_crystal else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return found_in(self.runs[name], crystal)
+
+    def _binned(self, name, first, step):
+        grid = SpectrumGrid(np.arange(-20, 25, 0.5), np.arange(first, 12, step))
+        return reduce_powder(self.runs[name], grid)
+
+
+@pytest.fixture(scope="module")
+def mari(data_folder):
+    return OnMari(data_folder / "mari")
 
 
 def deviations(errors, values, truth):
@@ -152,7 +193,7 @@ def test_the_can_is_named(can, name, a):
 
 
 def test_nothing_is_named_where_there_is_no_can():
-    found = found_in(counted())
+    found = sound()
     assert len(found.holders) == 0
     assert set(found.reflections["phase"]) == {"sample"}
     assert list(found.reflections["hkl"][:4]) == ["111", "200", "220", "311"]
@@ -264,14 +305,12 @@ def test_sound_banks_are_left_alone(growth, counts, seed):
     assert len(found_in(measured, None).bank_faults) == 0
 
 
-def test_the_last_bank_of_silicon_on_mari(data_folder):
-    from skphonon import read
-
-    with pytest.warns(MeasurementWarning, match=r"from 120.9 to 134.1 degrees, 0.63"):
-        found = found_in(read(data_folder / "mari" / "silicon_Ei80_300K.nxspe"), None)
+def test_the_last_bank_of_silicon_on_mari(mari):
+    found = mari.calibrated("silicon", with_crystal=False)
+    told = "\n".join(found.warnings)
+    assert re.search(r"from 120.9 to 134.1 degrees, 0.63", told)
     assert list(found.bank_faults["n_rows"]) == [32]
-    with catch_warnings(record=True):
-        aluminium = found_in(read(data_folder / "mari" / "aluminium_Ei60.nxspe"), None)
+    aluminium = mari.calibrated("aluminium")
     assert len(aluminium.bank_faults) == 0
     assert "Bank of" not in str(aluminium)
 
@@ -283,7 +322,7 @@ def test_spurious_lines():
     data[:, -3:] += 100
     found = found_in(measured.replace(data=data, error=np.sqrt(data + 1)))
     assert_allclose(found.streaks["energy"], [30.25, 46.75], atol=0.3)
-    assert len(found_in(measured).streaks) == 0
+    assert len(sound().streaks) == 0
 
 
 def test_banks():
@@ -553,6 +592,7 @@ def test_no_measurement(tmp_path):
             calibrate(wrong, measured)
 
 
+@cache
 def binned(step, true_energy=60 / 1.004**2):
     grid = SpectrumGrid(np.arange(-15, 40, 0.5), np.arange(1.0, 9.6, step))
     return reduce_powder(counted(true_energy=true_energy), grid)
@@ -569,6 +609,9 @@ def test_coarse_bins_tell_nothing_of_moduli(step):
         assert abs(found.q_scale - 1.004) < 3 * found.q_scale_std
         low, high = found.nuisance()["lattice_scale"]
         assert low < 1 / 1.004 < high
+
+
+def test_narrow_bins_tell_of_moduli():
     assert "q_scale" in found_in(binned(0.02)).applied
 
 
@@ -634,7 +677,7 @@ def test_the_report_tells_one_story():
         assert found.q_reason.startswith(reason)
         assert bool(found.q_reason) == (correct_q != "auto")
         assert found.q_reason in text
-    right = found_in(counted())
+    right = sound()
     assert right.q_reason == (
         "a factor alone or an offset alone does not differ from nothing by 4 standard "
         "errors"
@@ -753,35 +796,24 @@ def test_notebooks_show_the_report():
     assert found._repr_html_().startswith("<pre>Elastic line (meV)")
 
 
-FCC = (np.ones((3, 3)) - np.eye(3)) / 2
-SILICON = (5.431 * FCC, [[0, 0, 0], [0.25, 0.25, 0.25]], "Si")
-
-
 @pytest.mark.filterwarnings("ignore::skphonon.instrument.MeasurementWarning")
 @pytest.mark.parametrize("sample", ["silicon", "aluminium"])
-def test_one_zero_for_detectors_angles_and_bins(data_folder, sample):
+def test_one_zero_for_detectors_angles_and_bins(mari, sample):
     """And what is calibrated needs no calibration, however it is binned."""
-    from skphonon import read
-    from skphonon.io import reduce_angles
-
-    name, crystal = {
-        "silicon": ("silicon_Ei80_300K", SILICON),
-        "aluminium": ("aluminium_Ei60", (4.03 * FCC, [[0, 0, 0]], "Al")),
-    }[sample]
-    measured = read(data_folder / "mari" / f"{name}.nxspe")
-    last = measured.energy_edges[-1] - 6.0
+    measured, crystal = mari.runs[sample], mari.crystals[sample]
 
     def layouts(run):
         yield run
         yield reduce_angles(run)
-        grid = SpectrumGrid(np.arange(-20, last, 0.5), np.arange(0.5, 10, 0.02))
+        grid = SpectrumGrid(np.arange(-20, 25, 0.5), np.arange(0.5, 10, 0.02))
         yield reduce_powder(run, grid)
 
-    fits = [found_in(each, crystal) for each in layouts(measured)]
+    _, *others = layouts(measured)
+    fits = [mari.calibrated(sample), *(found_in(each, crystal) for each in others)]
     zeros = [fit.energy_zero for fit in fits]
     assert np.ptp(zeros) < 0.5 * min(fit.energy_zero_std for fit in fits)
     # the same is decided, of any number of banks
-    of_banks = [found_in(measured, crystal, banks=n) for n in (4, 40)]
+    of_banks = [found_in(measured, crystal, banks=n) for n in (12, 40)]
     assert len({"energy_zero" in fit.applied for fit in fits + of_banks}) == 1
     assert {fit.energy_zero for fit in of_banks} == {zeros[0]}
     for again in layouts(fits[0].measurement):
@@ -798,15 +830,12 @@ def test_one_zero_for_detectors_angles_and_bins(data_folder, sample):
 
 
 @pytest.mark.filterwarnings("ignore::skphonon.instrument.MeasurementWarning")
-def test_factors_of_silicon_on_any_bins(data_folder):
+def test_factors_of_silicon_on_any_bins(mari):
     """Errors hold what bins change, and no correction moves lines away."""
-    from skphonon import read
-
-    measured = read(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
-    fits = []
-    for step, first in ((0.015, 0.5), (0.02, 0.51), (0.025, 0.5), (0.03, 0.51)):
-        grid = SpectrumGrid(np.arange(-20, 72, 0.5), np.arange(first, 12, step))
-        fits.append(found_in(reduce_powder(measured, grid), SILICON))
+    fits = [
+        found_in(mari.binned("silicon", first, step), SILICON)
+        for step, first in ((0.015, 0.5), (0.02, 0.51), (0.025, 0.5), (0.03, 0.51))
+    ]
     scales = np.array([(fit.q_scale, fit.q_scale_std) for fit in fits])
     assert np.ptp(scales[:, 0]) < 2 * scales[:, 1].mean()
     for fit in fits:
@@ -816,15 +845,12 @@ def test_factors_of_silicon_on_any_bins(data_folder):
 
 
 @pytest.mark.filterwarnings("ignore::skphonon.instrument.MeasurementWarning")
-def test_no_correction_moves_lines_away(data_folder, monkeypatch):
+def test_no_correction_moves_lines_away(mari, monkeypatch):
     """With a lower threshold the whole pattern would correct |Q| against lines."""
-    from skphonon import read
     from skphonon.instrument import _corrections
 
     monkeypatch.setattr(_corrections, "CLEAR", 3.0)
-    measured = read(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
-    grid = SpectrumGrid(np.arange(-20, 72, 0.5), np.arange(0.51, 12, 0.02))
-    found = found_in(reduce_powder(measured, grid), SILICON)
+    found = found_in(mari.binned("silicon", 0.51, 0.02), SILICON)
     assert "further from their places" in found.q_reason
     assert not {"q_scale", "q_offset"} & {*found.applied}
     text = str(found)
@@ -833,12 +859,9 @@ def test_no_correction_moves_lines_away(data_folder, monkeypatch):
     assert "\n  or a lattice" not in text
 
 
-@pytest.mark.filterwarnings("ignore:Banks of detectors count")
-def test_silicon_on_mari(data_folder):
-    from skphonon import read_nxspe
-
-    measured = read_nxspe(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
-    found = found_in(measured, SILICON)
+def test_silicon_on_mari(mari):
+    found = mari.calibrated("silicon")
+    assert all(text.startswith("Banks of detectors count") for text in found.warnings)
     assert isinstance(found.measurement, DetectorMeasurement)
     assert_allclose(found.elastic_maximum, -0.2, atol=0.1)
     used = found.reflections.query("used")
@@ -857,10 +880,8 @@ def test_silicon_on_mari(data_folder):
 )
 @pytest.mark.filterwarnings("ignore:Energy transfers must be below")
 @pytest.mark.filterwarnings("ignore:Banks of detectors count")
-def test_silicon_taken_for_another_crystal(data_folder, incident, a):
-    from skphonon import read_nxspe
-
-    measured = read_nxspe(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
+def test_silicon_taken_for_another_crystal(mari, incident, a):
+    measured = mari.runs["silicon"]
     if incident:
         measured = measured.replace(incident_energy=incident)
     with pytest.warns(MeasurementWarning, match=r"of 26 Bragg lines.*incident_energy"):
@@ -872,22 +893,18 @@ def test_silicon_taken_for_another_crystal(data_folder, incident, a):
         found.nuisance()
 
 
-def test_aluminium_on_mari_on_coarse_bins(data_folder):
-    from skphonon.io.processed import read_processed
-
-    measured = read_processed(data_folder / "mari" / "aluminium_Ei60.nxspe")
+def test_aluminium_on_mari_on_coarse_bins(mari):
+    measured = mari.runs["aluminium"]
     grid = SpectrumGrid(np.arange(-20, 45, 1.0), np.arange(1, 9, 0.2))
     with pytest.warns(MeasurementWarning, match="bins narrower than the lines"):
-        found = found_in(reduce_powder(measured, grid), (4.03 * FCC, [[0, 0, 0]], "Al"))
+        found = found_in(reduce_powder(measured, grid), ALUMINIUM)
     assert "q_scale" not in found.applied
     assert abs(found.q_scale - 1.0012) < 2 * found.q_scale_std
 
 
-def test_aluminium_on_mari(data_folder):
-    from skphonon.io.processed import read_processed
-
-    measured = read_processed(data_folder / "mari" / "aluminium_Ei60.nxspe")
-    found = found_in(measured, (4.03 * FCC, [[0, 0, 0]], "Al"))
+def test_aluminium_on_mari(mari):
+    found = mari.calibrated("aluminium")
+    assert found.warnings == ()
     assert_allclose(found.elastic_maximum, -0.15, atol=0.1)
     first = found.reflections.query("phase == 'sample'")[:10]
     assert (abs(first["deviation"]) < 0.004).sum() >= 8
@@ -895,37 +912,33 @@ def test_aluminium_on_mari(data_folder):
     assert len(found.holders) == 0
 
 
-@pytest.mark.filterwarnings("ignore:Banks of detectors count")
-def test_silicon_is_not_taken_for_a_holder(data_folder):
-    from skphonon import read_nxspe
-
-    measured = read_nxspe(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
-    assert list(found_in(measured, None).holders["name"]) == ["aluminium"]
+def test_silicon_is_not_taken_for_a_holder(mari):
+    found = mari.calibrated("silicon", with_crystal=False)
+    assert list(found.holders["name"]) == ["aluminium"]
 
 
-@pytest.mark.filterwarnings("ignore:Banks of detectors count")
-def test_two_samples_tell_the_same_of_mari(data_folder):
+def test_two_samples_tell_the_same_of_mari(mari):
     """Silicon and aluminium, at two incident energies: the same angles are wrong."""
-    from skphonon import read_nxspe
-    from skphonon.io.processed import read_processed
-
-    silicon = read_nxspe(data_folder / "mari" / "silicon_Ei80_300K.nxspe")
-    aluminium = read_processed(data_folder / "mari" / "aluminium_Ei60.nxspe")
-    fits = (
-        found_in(silicon, SILICON),
-        found_in(aluminium, (4.03 * FCC, [[0, 0, 0]], "Al")),
-    )
+    fits = mari.calibrated("silicon"), mari.calibrated("aluminium")
     offsets = [fit.q_offset for fit in fits]
     spread = np.hypot(*[fit.q_offset_std for fit in fits])
     assert abs(offsets[0] - offsets[1]) < 3 * spread
 
 
-@pytest.mark.parametrize("unit", [1e-200, 1e-6, 1e200])
-def test_the_unit_of_intensities_does_not_matter(unit):
+@pytest.fixture(scope="module")
+def with_a_can():
+    """Return a measurement with a can and a dead detector, and its calibration."""
     measured = counted(zero=0.3, can=fcc_lines(4.05, 10.0), dead=(20,))
+    with pytest.warns(MeasurementWarning, match="dead: 20"):
+        return measured, found_in(measured)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-6, 1e200])
+def test_the_unit_of_intensities_does_not_matter(with_a_can, unit):
+    measured, found = with_a_can
     scaled = measured.replace(data=unit * measured.data, error=unit * measured.error)
     with pytest.warns(MeasurementWarning, match="dead: 20"):
-        found, other = found_in(measured), found_in(scaled)
+        other = found_in(scaled)
     assert_allclose(other.energy_zero, found.energy_zero)
     assert_allclose(other.q_scale, found.q_scale, rtol=1e-7)
     assert list(other.reflections["phase"]) == list(found.reflections["phase"])

@@ -27,4 +27,6 @@ def test_aluminium_has_the_measured_energies_at_the_zone_boundary():
 def test_a_material_without_known_phonons_is_told():
     with pytest.raises(ValueError, match="aluminium or copper, got 'vanadium'"):
         holder_model("vanadium")
+    with pytest.raises(ValueError, match=r"got \['copper'\]"):
+        holder_model(["copper"])
     assert "vanadium" in {each.name for each in HOLDERS}

@@ -7,15 +7,21 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import constants as si
 
-from skphonon import PathGrid, SingleCrystalSimulator, load_aluminium_model
+from skphonon import (
+    ForceConstantModel,
+    PathGrid,
+    SingleCrystalSimulator,
+    load_aluminium_model,
+)
 from skphonon.inversion import (
     ElasticConstants,
     HeatCapacity,
     MeanSquareDisplacement,
     PhononEnergies,
     SoundVelocities,
+    fit_observables,
 )
-from skphonon.physics.elasticity import elastic_constants
+from skphonon.physics.elasticity import elastic_constants, sound_matrices
 from skphonon.physics.zone.thermodynamics import PhononProperties
 
 CUBE = 4.05 * np.eye(3)
@@ -212,6 +218,44 @@ def test_sound_has_the_velocity_of_long_waves(crystal, request):
         assert_allclose(sound.calculate(row)[0], metres[:, branch], rtol=1e-4)
 
 
+@pytest.fixture
+def turning():
+    """A tetragonal crystal of three shells, whose constants change as it is turned."""
+    bare = ForceConstantModel(np.diag([3.2, 3.2, 6.0]), "C", None, n_shells=3)
+    lengths = np.linalg.norm(bare.bonds, axis=1)
+    along = bare.bonds[:, :, None] * bare.bonds[:, None] / lengths[:, None, None] ** 2
+    pairs = (200 / lengths**4)[:, None, None] * (along + 0.06 * np.eye(3))
+    constants = np.concatenate([[pairs.sum(axis=0)], -pairs])
+    return bare.replace(reference=bare.parameters(constants))
+
+
+def test_sound_is_that_of_the_waves_where_elastic_constants_are_means(turning):
+    row = turning.reference
+    q = 1e-3 * np.array([[1.0, 0, 0], [0, 0, 1.0]])
+    reduced = q @ np.linalg.inv(turning.reciprocal_lattice())
+    slowest = turning.frequencies(row, reduced)[0, :, 0]
+    metres = slowest * 1e-3 * si.e / si.hbar / 1e-3 * 1e-10
+    sound = SoundVelocities(turning, q, [0, 0], metres, 10.0)
+    assert metres.max() > 1.5 * metres.min()  # elastic constants make both C44
+    assert_allclose(sound.calculate(row)[0], metres, rtol=1e-4)
+    given = {"C44": (elastic_constants(turning, [row])[0][3, 3], 0.1)}
+    with pytest.warns(UserWarning, match="differ by .*% of the largest. Their mean"):
+        found = ElasticConstants(turning, given)
+    assert found.violation(row) > 0.05
+    quiet = ElasticConstants(turning.replace(reference=None), given)
+    start = (row, 0.01 * np.abs(row))
+    with pytest.warns(UserWarning, match="change as the crystal is turned"):
+        fit_observables(turning.replace(reference=None), quiet, prior=start)
+
+
+def test_constants_that_symmetry_makes_zero_are_refused(aluminium, turning):
+    message = "hold C14, which is zero by the symmetry .* C11, C12, C44 are independent"
+    with pytest.raises(ValueError, match=message):
+        ElasticConstants(aluminium, {"C11": (107.0, 1.0), "C14": (1.0, 1.0)})
+    with pytest.raises(ValueError, match="C16, which is zero"):
+        ElasticConstants(turning, {"C16": (1.0, 1.0)})
+
+
 def test_sound_agrees_with_group_velocities_of_phonopy(silicon):
     phonons = silicon.to_phonopy()
     direction = np.array([1.0, 0.4, 0.2])
@@ -256,6 +300,29 @@ def test_heat_capacity_when_hot_and_cold():
     assert (np.abs(slopes[0]) < 1e-3 * np.abs(slopes[2])).all()
 
 
+@pytest.mark.parametrize("kelvins", [0.02, 0.5, 1.5])
+def test_heat_capacities_near_zero_are_those_of_sound(aluminium, kelvins):
+    heat = HeatCapacity(aluminium, [kelvins, 300.0], [1e-4, 22.9], 0.1)
+    found, slopes = heat.calculate(aluminium.reference)
+    # the law of Debye, directions by a rule of Gauss
+    heights, weights = np.polynomial.legendre.leggauss(24)
+    angles = (np.arange(48) + 0.5) * np.pi / 24
+    n = np.empty((24, 48, 3))
+    n[..., 2] = heights[:, None]
+    n[..., 0] = np.sqrt(1 - heights**2)[:, None] * np.cos(angles)
+    n[..., 1] = np.sqrt(1 - heights**2)[:, None] * np.sin(angles)
+    stiffness = sound_matrices(aluminium, [aluminium.reference], n.reshape(-1, 3))[0]
+    volume = abs(np.linalg.det(aluminium.cell.cell)) * 1e-30
+    density = aluminium.atomic_masses.sum() * si.atomic_mass / volume
+    v = np.sqrt(np.linalg.eigvalsh(stiffness) * 1e9 / density)
+    slow = weights @ (v**-3.0).sum(axis=1).reshape(24, 48).mean(axis=1) / 2
+    wave = si.k * kelvins / si.hbar  # of the thermal energy
+    debye = si.R * volume * slow * wave**3 * 2 * np.pi**2 / 15
+    assert_allclose(found[0], debye, rtol=1e-3)
+    # all of it falls as stiffness^-3/2
+    assert_allclose(slopes[0] @ aluminium.reference, -1.5 * found[0], rtol=3e-3)
+
+
 def test_unstable_crystals_have_no_displacements(aluminium):
     found = MeanSquareDisplacement(aluminium, 300.0, 0.01, 0.001, mesh=4)
     assert np.isnan(found.residuals(-np.asarray(aluminium.reference))[0]).all()
@@ -282,10 +349,10 @@ def test_observables_do_not_change_and_pickle(aluminium):
         ({"std": 0.0}, "std must be finite and above zero, got 0.0 in row 0"),
         ({"std": [1.0, 2.0]}, "std must be one number or have shape"),
         ({"modes": 3}, "modes must be numbers of branches from 0 to 2"),
-        ({"modes": [1, 2]}, "modes must be numbers of branches"),
+        ({"modes": [1, 2]}, "modes must be one for each of 1 energies"),
         ({"modes": [0.5]}, "modes must be numbers of branches"),
         ({"lattice": 4.6 * np.eye(3)}, "lattice must be that of the model"),
-        ({"lattice": [1.0]}, "lattice must have shape"),
+        ({"lattice": [1.0]}, "lattice must be finite and have shape"),
         ({"least_strength": 2.0}, "least_strength must be a share"),
         ({"labels": ["a", "b"]}, "labels must name 1 energies, got 2"),
         ({"qpoints": [[1.0, 0.0, 0.0]]}, "no optical modes"),
@@ -314,6 +381,8 @@ def test_acoustic_modes_have_no_energy_at_the_zone_centre(silicon):
         (lambda m: SoundVelocities(m, [[1, 0, 0]], 3, 1.0, 1.0), "branches must be"),
         (lambda m: MeanSquareDisplacement(m, -1.0, 1.0, 1.0), "temperature must be"),
         (lambda m: MeanSquareDisplacement(m, 1.0, 1.0, 1.0, atom=1), "atom must be"),
+        (lambda m: MeanSquareDisplacement(m, 1.0, 0.01, 1.0, atom=0.0), "got 0.0"),
+        (lambda m: HeatCapacity(m, 1e-4, 1.0, 1.0), "at least 0.001 K"),
         (lambda m: HeatCapacity(m, 0.0, 1.0, 1.0), "finite and above zero"),
         (lambda m: HeatCapacity(m, [1.0, 2.0], 1.0, 1.0), "one number or 1 numbers"),
     ],

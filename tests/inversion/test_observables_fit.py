@@ -18,6 +18,8 @@ from skphonon.inversion import (
     SoundVelocities,
     fit_observables,
 )
+from skphonon.physics import ShellPrior
+from skphonon.physics.elasticity import elastic_constants
 
 CUBE = 3.61 * np.eye(3)
 N_VALUES, ERROR = 80, 0.01
@@ -126,8 +128,8 @@ def test_all_kinds_of_observables_together(copper):
     found = [
         PhononEnergies(copper, [[0, 0.5, 0.5], [0.5, 0.5, 0.5]], [1, 1], 0.1, modes=2),
         ElasticConstants(copper, {"C11": (1, 1.5), "C12": (1, 1.5), "C44": (1, 0.8)}),
-        SoundVelocities(copper, [[1, 1, 0]], [1], [1.0], 20.0),
-        MeanSquareDisplacement(copper, 296.0, 1.0, 1e-4, mesh=6),
+        SoundVelocities(copper, [[1, 1, 0]], [1], [1e3], 20.0),
+        MeanSquareDisplacement(copper, 296.0, 0.01, 1e-4, mesh=6),
         HeatCapacity(copper, [80.0], [1.0], 0.1, mesh=6),
     ]
     names = ["energies", "constants", "velocities", "value", "values"]
@@ -194,6 +196,7 @@ def test_the_report(copper):
         "row 7: E(",
     ):
         assert part in report
+    assert "pull of the prior" not in report
     frame = fit.to_frame()
     assert frame.index.tolist() == copper.parameter_names
     assert_allclose(frame["value"], fit.parameters)
@@ -201,6 +204,82 @@ def test_the_report(copper):
     assert fit.table()["outlier"].sum() == 1
     again = pickle.loads(pickle.dumps(fit))
     assert again.fit_report() == report
+
+
+def test_degrees_of_freedom_are_those_of_chi2(aluminium):
+    """Three elastic constants tell of three directions, though of no constant alone."""
+    truth = elastic_constants(aluminium, aluminium.reference[None])[0]
+    names, own = ("C11", "C12", "C44"), truth[[0, 0, 3], [0, 1, 3]]
+    rng, found = np.random.default_rng(0), []
+    for _ in range(40):
+        sets = own + rng.standard_normal((2, 3))
+        tables = [
+            ElasticConstants(
+                aluminium,
+                dict(zip(names, zip(s, np.ones(3), strict=True), strict=True)),
+            )
+            for s in sets
+        ]
+        with pytest.warns(IdentifiabilityWarning):
+            fit = fit_observables(aluminium, tables)
+        found.append(fit.chi2)
+    assert fit.n_free == 3
+    assert abs(np.mean(found) - 3) < 3 * (2 * 3 / 40) ** 0.5
+    with pytest.warns(IdentifiabilityWarning):
+        exact = fit_observables(aluminium, tables[0])
+    assert exact.n_free == 0
+    assert np.isnan(exact.reduced_chi2)
+    wide = (aluminium.reference, np.abs(aluminium.reference))
+    assert fit_observables(aluminium, tables, prior=wide).n_free == 6
+
+
+def test_rows_of_outliers_are_whole_numbers(copper):
+    hkl, measured, std, modes, *_ = simulated(copper, 1)
+    good = PhononEnergies(copper, hkl, measured, std, modes=modes, lattice=CUBE)
+    assert fit_observables(copper, good).outliers["row"].dtype == int
+    bad = ElasticConstants(copper, {"C11": (300.0, 1.0)})
+    fit = fit_observables(copper, [good, bad])
+    assert fit.outliers["row"].dtype == int
+    assert "row 0: C11 (GPa): measured" in fit.fit_report()
+
+
+def test_a_prior_of_several_pieces(copper):
+    table = ElasticConstants(copper, {"C11": (172.0, 2.0), "C44": (74.0, 2.0)})
+    other = ElasticConstants(copper, {"C12": (121.0, 2.0)})
+    shells = ShellPrior(copper, energies=0.1)
+    pair = copper.reference, 0.2 * np.abs(copper.reference) + 0.01
+    whole = fit_observables(copper, [table, other], prior=shells)
+    parted = fit_observables(copper, table, prior=[shells, other])
+    assert_allclose(parted.parameters, whole.parameters)
+    assert parted.n_free == 3
+    both = fit_observables(copper, table, prior=[shells, pair])
+    precision = np.linalg.inv(shells.covariance_) + np.diag(pair[1] ** -2.0)
+    assert_allclose(both.prior[1], np.linalg.inv(precision), atol=1e-12)
+    full = pair[0], np.diag(pair[1] ** 2)
+    twice = fit_observables(copper, table, prior=[full, full])
+    assert_allclose(twice.prior[1], full[1] / 2)
+    alone = fit_observables(copper, [table], prior=[pair])
+    assert_allclose(
+        alone.parameters, fit_observables(copper, table, prior=pair).parameters
+    )
+    with pytest.raises(ValueError, match="positive standard deviations"):
+        fit_observables(copper, table, prior=[shells, (pair[0], -pair[1])])
+    with pytest.raises(TypeError, match="or a list of such and of observables"):
+        fit_observables(copper, table, prior=[shells, 3.0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_restarts_from_unstable_constants_are_passed_over(aluminium, seed):
+    rng = np.random.default_rng(seed)
+    q = rng.uniform(-0.5, 0.5, (12, 3))
+    energies = aluminium.frequencies(aluminium.reference, q)[0, :, 2]
+    noisy = np.abs(energies + rng.standard_normal(12))
+    table = PhononEnergies(aluminium, q, noisy, 1.0, modes=2)
+    heat = HeatCapacity(aluminium, 300.0, 22.86, 0.2)
+    moving = MeanSquareDisplacement(aluminium, 300.0, 0.0104, 0.0005)
+    assert np.isfinite(fit_observables(aluminium, [heat, table]).chi2)
+    wide = (aluminium.reference, 2 * np.abs(aluminium.reference))
+    assert np.isfinite(fit_observables(aluminium, moving, prior=wide).chi2)
 
 
 def test_fits_that_cannot_be(copper, aluminium):
@@ -215,8 +294,13 @@ def test_fits_that_cannot_be(copper, aluminium):
         fit_observables(copper, table, initial=[1.0])
     with pytest.raises(ValueError, match="reference values"):
         fit_observables(copper.replace(reference=None), table)
-    with pytest.raises(ValueError, match="limit must be above 0"):
-        fit_observables(copper, table, limit=0.0)
+    for limit in (0.0, "4", None, True):
+        with pytest.raises(ValueError, match="limit must be above 0"):
+            fit_observables(copper, table, limit=limit)
+    with pytest.raises(ValueError, match=r"initial must be one set .* got 2 sets"):
+        fit_observables(copper, table, initial=[copper.reference] * 2)
+    with pytest.raises(TypeError, match=r"model must be the crystal, .* got NoneType"):
+        fit_observables(None, table)
     moving = MeanSquareDisplacement(copper, 296.0, 0.007, 1e-4, mesh=4)
     with pytest.raises(ValueError, match="must describe a stable crystal"):
         fit_observables(copper, moving, initial=-copper.reference)

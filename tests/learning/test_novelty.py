@@ -188,7 +188,8 @@ def test_the_warning_says_what_why_and_what_to_do(trained):
 
 def test_pipelines_warn_in_predict_and_not_in_fit(trained):
     X, strange = peaks(800), FOREIGN["hot pixels"]
-    pipeline = make_pipeline(quick(), Ridge()).fit(X, X.argmax(axis=1))
+    few = quick(max_epochs=25)
+    pipeline = make_pipeline(few, Ridge()).fit(X, X.argmax(axis=1))
     with pytest.warns(OutOfDistributionWarning, match="30 of 30") as told:
         pipeline.predict(strange)
     assert {each.filename for each in told} == {__file__}

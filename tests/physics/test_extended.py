@@ -115,6 +115,10 @@ def test_the_lattice_of_an_extended_model_may_be_replaced(silicon):
 def test_what_cannot_be_extended_says_why(aluminium):
     with pytest.raises(ValueError, match="at least 2, the shells that the model has"):
         aluminium.extended(1)
+    for given in (2.5, "3", None, True):
+        with pytest.raises(ValueError, match="n_shells must be a whole number"):
+            aluminium.extended(given)
+    assert aluminium.extended(np.int64(3)).parameter_names[-1] == "3YZ"
     scaled = aluminium.reduced({"all": [1, 2]})
     with pytest.raises(ValueError, match="Extend its full_model"):
         scaled.extended(4)

@@ -268,9 +268,13 @@ def test_the_inverter_takes_it(four_shells):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"independent": 0.0}, "independent must be > 0, got 0.0"),
+        ({"independent": 0.0}, "independent must be > 0, a finite number; got 0.0"),
         ({"independent": np.nan}, "independent must be > 0"),
-        ({"common": -0.1}, "common must be >= 0, got -0.1"),
+        ({"common": -0.1}, "common must be >= 0, a finite number; got -0.1"),
+        ({"common": "a"}, "common must be >= 0, a finite number; got 'a'"),
+        ({"independent": None}, "independent must be > 0, a finite number; got None"),
+        ({"noncentral": "a"}, "noncentral must be above 0 and at most 1, got 'a'"),
+        ({"energies": "a"}, "energies must be a positive share"),
         ({"decay": -1.0}, "decay must be >= 0"),
         ({"noncentral": 0.0}, "above 0 and at most 1, got 0.0"),
         ({"noncentral": 1.5}, "above 0 and at most 1, got 1.5"),
@@ -283,7 +287,26 @@ def test_what_is_not_a_width_says_so(aluminium, options, message):
         ShellPrior(aluminium, **options)
 
 
+def test_energies_of_an_unstable_reference_are_refused(aluminium):
+    unstable = aluminium.replace(reference=-np.asarray(aluminium.reference))
+    message = r"must be stable at its reference, .* got a mode of .*i meV"
+    with pytest.raises(ValueError, match=message):
+        ShellPrior(unstable, energies=0.05).covariance_  # noqa: B018
+    with pytest.raises(ValueError, match=message):
+        ShellPrior(unstable).energy_deviations([[0.5, 0.5, 0.0]])
+
+
+def test_energy_deviations_of_one_point_and_of_none(aluminium):
+    prior = ShellPrior(aluminium)
+    one = prior.energy_deviations([0.5, 0.5, 0.0])
+    assert_allclose(one, prior.energy_deviations([[0.5, 0.5, 0.0]]))
+    with pytest.raises(ValueError, match=r"must have shape \(n_q, 3\)"):
+        prior.energy_deviations(np.zeros((0, 3)))
+
+
 def test_a_model_without_reference_has_no_mean(aluminium):
+    with pytest.raises(TypeError, match="model must be a ForceConstantModel"):
+        ShellPrior(None)
     for reference in (None, np.zeros(5)):
         with pytest.raises(ValueError, match="must have a reference that is not zero"):
             ShellPrior(aluminium.replace(reference=reference))

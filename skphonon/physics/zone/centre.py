@@ -25,13 +25,14 @@ from skphonon.physics._phonon_model import PhononModel
 from skphonon.physics.lattice import points_within, shortest
 from skphonon.physics.zone.mesh import ZoneMesh, ZonePoints, labels, mesh_points
 
-__all__ = ["mean_points"]
+__all__ = ["core_radius", "mean_points"]
 
 Array = NDArray[np.float64]
 
 _CORE = 0.27  # of the shortest reciprocal vector: radius of what is parted off
 _EDGE = 4.7  # radii beyond which nothing of the centre is left
 _SAME_DIRECTION = 1e-5
+_IN_HALF = 5  # moduli between a radius and its half
 
 
 def mean_points(
@@ -39,6 +40,7 @@ def mean_points(
     mesh: ZoneMesh,
     n_radii: int = 5,
     steps: float | None = None,
+    halvings: int = 0,
 ) -> ZonePoints:
     """Return points and weights of means of what is smooth in the modulus of q.
 
@@ -58,6 +60,10 @@ def mean_points(
         Radius in steps of the mesh with which the centre is parted off. None takes 0.27
         of the shortest reciprocal lattice vector, on any mesh: the largest one with
         which no weight is negative.
+    halvings : int, default=0
+        How often the radius is halved, towards the zone centre. Above 0, moduli are
+        five in each half, for means of what falls off near the centre already, such as
+        heat capacities near zero temperature; `n_radii` does not count.
 
     Returns
     -------
@@ -66,13 +72,23 @@ def mean_points(
         the centre.
     """
     return model.cached(
-        ("mean", mesh, n_radii, steps),
-        lambda: _mean_points(model, mesh, n_radii, steps),
+        ("mean", mesh, n_radii, steps, halvings),
+        lambda: _mean_points(model, mesh, n_radii, steps, halvings),
     )
 
 
+def core_radius(model: PhononModel, mesh: ZoneMesh, steps: float) -> float:
+    """Return the radius in 1/Angstrom with which the centre of a mesh is parted off."""
+    volume = abs(np.linalg.det(model.reciprocal_lattice()))
+    return float(steps * (volume / np.prod(mesh.size)) ** (1 / 3))
+
+
 def _mean_points(
-    model: PhononModel, mesh: ZoneMesh, n_radii: int, steps: float | None
+    model: PhononModel,
+    mesh: ZoneMesh,
+    n_radii: int,
+    steps: float | None,
+    halvings: int,
 ) -> ZonePoints:
     reciprocal = model.reciprocal_lattice()
     found = mesh_points(model, mesh)
@@ -80,10 +96,10 @@ def _mean_points(
     volume = abs(np.linalg.det(reciprocal))
     radius = _CORE * shortest(reciprocal)
     if steps is not None:
-        radius = steps * (volume / np.prod(mesh.size)) ** (1 / 3)
+        radius = core_radius(model, mesh, steps)
     wavevectors = points / found.period @ reciprocal
     shares = shares * (1 - _centre(wavevectors, reciprocal, radius))
-    moduli, parts = _radial_rule(n_radii)
+    moduli, parts = _graded_rule(halvings) if halvings else _radial_rule(n_radii)
     directions, of_directions = _directions(model.point_group(), mesh.n_polar)
     moduli = radius * moduli
     around = (directions[:, None] * moduli[:, None]).reshape(-1, 3)
@@ -102,7 +118,7 @@ def _centre(wavevectors: Array, reciprocal: Array, radius: float) -> Array:
     reach = _EDGE * radius + np.linalg.norm(inside, axis=1).max(initial=0.0)
     centres = points_within(reciprocal, reach) @ reciprocal
     s = cdist(inside, centres, "sqeuclidean") / radius**2
-    return ((1 + s + s * s / 2) * np.exp(-s)).sum(axis=1)
+    return _cut(s).sum(axis=1)
 
 
 @cache
@@ -114,8 +130,7 @@ def _radial_rule(n_points: int) -> tuple[Array, Array]:
     """
     nodes, weights = np.polynomial.legendre.leggauss(200)
     r = 3 * (nodes + 1)
-    s = r * r
-    weights = 3 * weights * (1 + s + s * s / 2) * np.exp(-s)
+    weights = 3 * weights * _cut(r * r)
     before, now = np.zeros_like(r), np.ones_like(r) / np.sqrt(weights.sum())
     diagonal, beside = [], [0.0]
     for _ in range(n_points):
@@ -126,6 +141,21 @@ def _radial_rule(n_points: int) -> tuple[Array, Array]:
     off = np.diag(beside[1:-1], 1)
     moduli, vectors = np.linalg.eigh(np.diag(diagonal) + off + off.T)
     return moduli, weights.sum() * vectors[0] ** 2
+
+
+@cache
+def _graded_rule(halvings: int) -> tuple[Array, Array]:
+    """Return a rule for the same integrals of what varies near zero, by halves."""
+    nodes, weights = np.polynomial.legendre.leggauss(_IN_HALF)
+    edges = np.append(0.0, 3 * 2.0 ** -np.arange(halvings, -2, -1))
+    half = np.diff(edges)[:, None] / 2
+    r = (edges[:-1, None] + half * (nodes + 1)).ravel()
+    return r, (half * weights).ravel() * _cut(r * r)
+
+
+def _cut(s: Array) -> Array:
+    """Return what is parted off at squares of a distance in radii."""
+    return (1 + s + s * s / 2) * np.exp(-s)
 
 
 def _directions(group: Array, n_polar: int) -> tuple[Array, Array]:
