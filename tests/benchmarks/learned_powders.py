@@ -63,7 +63,7 @@ AUGMENTATION = {
     "q_resolution": (0.03, 0.12),
     "lattice_scale": (0.98, 1.01),
     "mean_square_displacement": (-0.002, 0.008),
-    "ripples": (0.0, 0.25),
+    "ripples": (0.0, 0.2),
 }
 NOISE = (0.02, 0.4)
 NUISANCES = [name for name in AUGMENTATION if name not in ("temperature", "ripples")]
@@ -73,9 +73,13 @@ KEYWORD = "forceconstantregressor__nuisance"
 
 
 def stable_sets(model, n_samples, seed):
-    """Draw constants of stable crystals about the reference."""
+    """Draw constants of stable crystals about the reference.
+
+    Within half their size, and 2YY, far smaller than 2XX, within 0.4 of that.
+    """
     rng = np.random.default_rng(seed)
     half = 0.5 * np.abs(model.reference)
+    half[4] = 0.4 * model.reference[3]
     rows = model.reference + half * rng.uniform(-1, 1, (2 * n_samples, half.size))
     return rows[model.is_stable(rows)][:n_samples]
 
@@ -99,7 +103,9 @@ def pipeline(
 ):
     """Return the pipeline, or one of its relatives."""
     extractor = VAEFeatureExtractor(
-        n_components=30,
+        n_components=50,
+        kl_weight=1e-5,
+        noise=0.1,
         output="distribution",
         max_epochs=40,
         warn_below=None,
@@ -117,6 +123,7 @@ def pipeline(
         ForceConstantRegressor(
             latent="codes" if components else "distribution",
             loss="likelihood",
+            noise=0.3,
             max_epochs=40,
             random_state=0,
         ),
