@@ -488,8 +488,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         shape = [len(axis) for axis in self.grid.axes()]
         image = shape, np.flatnonzero(self.mask_)
         spread = np.std(normalized, axis=1, dtype=float)
-        level = [noise_of_differences(row, image, 2) for row in normalized]
-        level = np.nan_to_num(level) / np.where(spread > 0, spread, 1.0)
+        found = [noise_of_differences(row, image, 2) for row in normalized]
+        level = np.nan_to_num(found) / np.where(spread > 0, spread, 1.0)
         return np.column_stack([conditions, np.log(np.maximum(level, _QUIET))])
 
     def __sklearn_tags__(self):

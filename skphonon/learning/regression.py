@@ -228,7 +228,7 @@ class ForceConstantRegressor(NetworkRegressor):
         self.verbose = verbose
 
     @property
-    def _network(self):
+    def _network(self):  # type: ignore[override]
         return NormalCodeNetwork if self.loss == "likelihood" else CodeNetwork
 
     @fit_context(prefer_skip_nested_validation=True)
