@@ -525,7 +525,7 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         if n_pixels < 1:
             raise ValueError(
                 f"X must have pixels before its {self.n_conditions} conditions "
-                f"(n_conditions), got {X.shape[1]} columns."
+                f"(n_conditions), got {X.shape[1]} feature(s)."
             )
         X, conditions = X[:, :n_pixels], X[:, n_pixels:].astype(float)
         _refuse(

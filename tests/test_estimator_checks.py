@@ -23,7 +23,6 @@ from skphonon.preprocessing import MaskedSpectrumPreprocessor
 # Fits are as short as scores above 0.5 allow: checks make hundreds of them.
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
-    MaskedSpectrumPreprocessor(n_conditions=1),
     LeastSquaresInverter(),
     NelderMeadInverter(tolerance=0.5),  # coarse: the checks run many searches
     VAEFeatureExtractor(3, hidden_size=20, max_epochs=3),
