@@ -98,7 +98,7 @@ print(f"{source}, at {temperatures} K{reason}")
 # Each constant is drawn between half and one and a half times its value from density
 # functional theory (2YY, which is small, within 0.06 eV/Å\ :sup:`2`); crystals that are
 # unstable are left out. What differs between measurements is drawn as well, for each
-# spectrum: temperature, resolution and its slope, |Q| resolution, lattice,
+# spectrum: temperature, resolution and its slope, \|Q\| resolution, lattice,
 # displacements of atoms, noise, and ripples: errors that are alike over a few pixels,
 # as what no simulation describes leaves them. A network trained without these mistakes
 # them for physics. A background is not drawn, because it will be projected out.

@@ -174,8 +174,7 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
 
     Parameters
     ----------
-    normalization : {"mean-range", "standard", "mean"} or None, \
-            default="mean-range"
+    normalization : {"mean-range", "standard", "mean", None}, default="mean-range"
         Scale of each spectrum, as for :func:`normalize_spectra`.
     min_valid_fraction : float, default=0.8
         A pixel belongs to the mask where at least this fraction of the training
