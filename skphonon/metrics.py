@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skphonon._versioned import VersionedEstimator
+from skphonon.fitting import Projection
 from skphonon.instrument.background import terms_on_axes
 from skphonon.preprocessing import normalize, normalize_spectra
 
@@ -120,8 +121,8 @@ def nmse(
 def _left(shown: Array, made: Array, terms: Array) -> float:
     """Return the NMSE of a spectrum beside smooth terms and one of a fitted scale."""
     seen = np.isfinite(shown)
-    basis, _ = np.linalg.qr(terms[:, seen].T)
-    a, b = (x[seen] - basis @ (basis.T @ x[seen]) for x in (shown, made))
+    pair = np.stack([shown[seen], made[seen]], axis=1)
+    a, b = Projection(terms[:, seen].T).rest(pair).T
     power = b @ b
     factor = max(float(a @ b / power), 0.0) if power > 0 else 0.0
     return float(np.square(a - factor * b).sum() / np.square(shown[seen]).sum())

@@ -235,24 +235,29 @@ def _parameter_sets(simulator, n_samples, parameters, spread, rng):
 def _simulate(simulator, y, ranges, seed, first, record):
     rows = range(first, first + len(y))
     drawn = draw_values(simulator, ranges, seed, rows)
-    nuisance = nuisances_among(drawn)
-    options = {"nuisance": nuisance, "nuisance_ranges": nuisances_among(ranges)}
+    options = _options(nuisances_among(drawn), ranges)
     with searching():
-        spectra = simulator.simulate(y, **(options if nuisance else {}))
+        spectra = simulator.simulate(y, **options)
     for name in HOLDERS:
         if name in drawn:
             spectra = spectra + _of_holder(name, simulator, spectra, drawn, ranges)
     return record(simulator, spectra, drawn, seed, rows)
 
 
+def _options(nuisance, ranges):
+    """Return the options of a simulation with nuisances, which not all know."""
+    if not nuisance:
+        return {}
+    within = {name: ranges[name] for name in nuisance}
+    return {"nuisance": nuisance, "nuisance_ranges": within}
+
+
 def _of_holder(name, simulator, spectra, drawn, ranges):
     """Return what a holder adds, recorded by the same instrument."""
     holder = of_holder(HOLDERS[name], simulator)
     shared = (*OF_THE_INSTRUMENT, "temperature")
-    nuisance = {key: value for key, value in drawn.items() if key in shared}
-    within = {key: value for key, value in ranges.items() if key in shared}
-    options = {"nuisance": nuisance, "nuisance_ranges": within} if nuisance else {}
-    n_rows = len(spectra) if nuisance else 1
+    options = _options({key: drawn[key] for key in shared if key in drawn}, ranges)
+    n_rows = len(spectra) if options else 1
     beside = holder.simulate(np.tile(holder.reference, (n_rows, 1)), **options)
     means = np.nanmean(spectra, axis=1) / np.nanmean(beside, axis=1)
     return beside * (drawn[name] * means)[:, None]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
 from skphonon.instrument.background import term_orders, terms_on_axes
+from skphonon.instrument.holders import MODELLED
 from skphonon.instrument.noise import count
 
 __all__ = [
@@ -33,7 +34,7 @@ Pair = tuple[float, float]
 
 _GENERIC = ("noise", "scale", "background", "counts")
 #: Materials of holders, by the name under which their scattering may be asked for.
-HOLDERS = {f"holder of {material}": material for material in ("aluminium", "copper")}
+HOLDERS = {f"holder of {material}": material for material in MODELLED}
 #: What has streams of its own, so that it changes no other value.
 _OTHERS = ("ripples", *HOLDERS)
 _EVEN_IN_LOGARITHM = ("scale", "counts")

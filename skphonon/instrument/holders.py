@@ -14,7 +14,14 @@ from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.physics.reflections import Reflections, powder_reflections
 
-__all__ = ["HOLDERS", "FoundHolder", "Holder", "find_holders", "holder_model"]
+__all__ = [
+    "HOLDERS",
+    "MODELLED",
+    "FoundHolder",
+    "Holder",
+    "find_holders",
+    "holder_model",
+]
 
 Array = NDArray[np.float64]
 
@@ -94,6 +101,10 @@ _PHONONS = {
     ),
 }
 # fmt: on
+
+
+#: Materials whose constants are known, for `holder_model`.
+MODELLED = tuple(_PHONONS)
 
 
 def holder_model(name: str) -> ForceConstantModel:

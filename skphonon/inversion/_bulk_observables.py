@@ -24,8 +24,7 @@ from skphonon.inversion._observable import Observable, measured_values
 from skphonon.inversion._observable_units import (
     UNITS_OF_DISPLACEMENTS,
     UNITS_OF_STIFFNESS,
-    common_unit,
-    unit_sentence,
+    unit_doubt,
 )
 from skphonon.physics.elasticity import (
     elastic_constants,
@@ -228,13 +227,9 @@ class ElasticConstants(Observable):
         """
         ratios = self.measured / self.calculate(parameters)[0]
         own = np.array([name[1] == name[2] for name in self.constants])
-        unit = common_unit(
-            ratios[own if own.any() else ~own, None], UNITS_OF_STIFFNESS, _UNITS_ALIKE
-        )
-        if not unit:
-            return ""
-        factor = UNITS_OF_STIFFNESS[unit]
-        return unit_sentence("Elastic constants", factor, unit, "GPa")
+        ratios = ratios[own if own.any() else ~own, None]
+        units, what = UNITS_OF_STIFFNESS, "Elastic constants"
+        return unit_doubt(ratios, units, _UNITS_ALIKE, what, "GPa")
 
 
 def _differenced(
@@ -490,11 +485,8 @@ class MeanSquareDisplacement(Observable):
             Empty where nothing speaks for it.
         """
         ratios = self.value / self.calculate(parameters)[0]
-        unit = common_unit(ratios[:, None], UNITS_OF_DISPLACEMENTS, _UNITS_ALIKE)
-        if not unit:
-            return ""
-        factor = UNITS_OF_DISPLACEMENTS[unit]
-        return unit_sentence("Displacements", factor, unit, "Angstrom^2 as U")
+        units, right = UNITS_OF_DISPLACEMENTS, "Angstrom^2 as U"
+        return unit_doubt(ratios[:, None], units, _UNITS_ALIKE, "Displacements", right)
 
     @cached_property
     def _means(self) -> ThermalMeans:
@@ -626,11 +618,8 @@ class HeatCapacity(Observable):
         units = {f"J/K for {name}": 1 / each for name, each in self._amounts().items()}
         units["cal/K for a mole of cells"] = 1 / si.calorie
         ratios = self.values[warm, None] / calculated[warm, None]
-        unit = common_unit(ratios, units, _HEAT_ALIKE)
-        if not unit:
-            return ""
         right = "J/K for a mole of cells"
-        return unit_sentence("Heat capacities", units[unit], unit, right)
+        return unit_doubt(ratios, units, _HEAT_ALIKE, "Heat capacities", right)
 
     def _amounts(self) -> dict[str, float]:
         """Return how much of each there is in a mole of cells."""

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_array
 
 from skphonon.fitting import Knowledge, normal_rows
-from skphonon.physics.priors import mean_and_covariance
+from skphonon.physics.priors import has_moments, mean_and_covariance
 
 __all__ = [
     "check_background",
@@ -160,10 +160,7 @@ def _is_row(given):
 
 
 def _is_knowledge(piece):
-    return hasattr(piece, "residuals") or (
-        # not hasattr of the object: it would hide why a mean cannot be had
-        hasattr(type(piece), "mean_") or "mean_" in getattr(piece, "__dict__", {})
-    )
+    return hasattr(piece, "residuals") or has_moments(piece)
 
 
 def joint_moments(moments):
@@ -178,7 +175,7 @@ def joint_moments(moments):
 
 def check_widths(prior, names):
     """Refuse standard deviations of a prior that are not positive, by name."""
-    if hasattr(prior, "mean_"):
+    if has_moments(prior):
         return
     spread = np.asarray(prior[1], dtype=float)
     if spread.shape != (len(names),) or (spread > 0).all():

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skphonon.fitting.knowledge import pull_of
+
 if TYPE_CHECKING:
     from skphonon.inversion.fit import SpectrumFit
 
@@ -47,10 +49,9 @@ def _statistics(fit):
     if not figures.get("converged", True):
         told["converged"] = "no: do not use the values"
     if fit.prior is not None:
-        mean, covariance = fit.prior
-        off = fit.parameters - mean
-        pull = off @ np.linalg.solve(covariance, off)
-        told["pull of the prior (chi^2)"] = f"{pull:.3g} of {len(off)} constants"
+        pull = pull_of(fit.parameters, *fit.prior)
+        n_constants = len(fit.parameters)
+        told["pull of the prior (chi^2)"] = f"{pull:.3g} of {n_constants} constants"
     width = max(map(len, told))
     return [f"    {name.ljust(width)} = {value}" for name, value in told.items()]
 

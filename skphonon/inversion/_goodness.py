@@ -17,6 +17,7 @@ __all__ = [
     "MisfitWarning",
     "are_misfits",
     "effective_number",
+    "is_misfit",
     "warn_of_bounds",
     "warn_of_meshes",
     "warn_of_misfits",
@@ -62,6 +63,17 @@ def are_misfits(reduced_chi2, n_effective, loss, noise_known):
         return reduced_chi2 > limit
     limit = 1 + _SCATTER * norm.isf(level) / np.sqrt(n)
     return (reduced_chi2 > np.maximum(limit, _TOLERATED_UNKNOWN)) & (loss > _EXACT)
+
+
+def is_misfit(figures):
+    """Tell, of the figures of one fit, whether its model describes its spectrum."""
+    found = are_misfits(
+        np.array([figures["reduced_chi2"]]),
+        np.array([figures.get("n_effective", 1.0)]),
+        np.array([figures.get("loss", 1.0)]),
+        figures.get("noise_known", False),
+    )
+    return bool(found[0])
 
 
 def warn_of_misfits(reduced_chi2, misfits, noise_known, consequence, unused):

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skphonon.instrument.background import terms_on_axes
+from skphonon.instrument.holders import MODELLED
 from skphonon.inversion._contributions import FixedRow, OtherCrystal
 from skphonon.inversion._scores import scores
 from skphonon.inversion._systematics import linear_about, more_shells
@@ -30,8 +31,8 @@ _NUISANCES = {  # with their units; what a user can fit along or mend
     "mean_square_displacement": "Angstrom^2",
     "temperature": "K",
 }
-_HOLDERS = ("aluminium", "copper")
 _LIKE_A_HOLDER = 0.7  # correlation with a given spectrum of a can
+_SAME = 0.99  # correlation with a tail that is there
 _TAIL_WIDTHS = (1.0, 1.5)  # of an elastic line, in widths of the resolution
 _HIGHER = 2  # degrees of a background
 _COLUMNS = ["gain", "n_terms", "share", "step", "std", "unit"]
@@ -167,7 +168,7 @@ def _beside(simulator, search, fit, pixels, weight):
         isinstance(each, OtherCrystal) or getattr(each, "error", None) is not None
         for each in given
     )
-    for material in _HOLDERS if not has_can else ():
+    for material in MODELLED if not has_can else ():
         holder = of_holder(material, simulator)
         if set(holder.model.symbols) == set(crystal.symbols):
             continue
@@ -179,7 +180,7 @@ def _beside(simulator, search, fit, pixels, weight):
             tail = ElasticTail(width).on(simulator)[0][pixels]
         except ValueError:  # all energies are beyond it
             continue
-        if tail.any() and all(np.corrcoef(tail, each)[0, 1] < 0.99 for each in rows):
+        if tail.any() and all(np.corrcoef(tail, each)[0, 1] < _SAME for each in rows):
             name = f"an elastic tail of {width:.2g} meV"
             groups[name] = (tail * weight)[:, None], None
     fitted = (fit.spectrum - fit.residual)[None]

@@ -20,7 +20,7 @@ from skphonon.inversion._observable import Observable
 from skphonon.inversion._observable_search import Search, Stack, finite
 from skphonon.inversion._observable_warnings import warn_of_duplicates, warn_of_fit
 from skphonon.inversion._phonon_energies import PhononEnergies
-from skphonon.physics.priors import mean_and_covariance
+from skphonon.physics.priors import has_moments, mean_and_covariance
 
 __all__ = ["ObservablesFit", "fit_observables"]
 
@@ -470,10 +470,10 @@ def _parted(
 
 def _moments(prior: Any, names: list[str]) -> tuple[Array, Array]:
     """Return mean and covariance of a prior, or say what one is."""
-    has_moments = hasattr(type(prior), "mean_") or hasattr(prior, "mean_")
+    known = has_moments(prior)
     is_pair = not isinstance(prior, Mapping | str | pd.DataFrame | pd.Series)
     is_pair = is_pair and hasattr(prior, "__len__") and len(prior) == 2
-    if not has_moments and not is_pair:
+    if not known and not is_pair:
         got = type(prior).__name__
         if isinstance(prior, Mapping):
             got = f"a {got} of {', '.join(map(str, prior))}"
@@ -483,6 +483,6 @@ def _moments(prior: Any, names: list[str]) -> tuple[Array, Array]:
             f"{len(names)} numbers for {', '.join(names)}; got {got}. For a constant "
             "that is known better, narrow its standard deviation in such a pair."
         )
-    if not has_moments:
+    if not known:
         check_widths(prior, names)
     return mean_and_covariance(prior, names)

@@ -11,7 +11,7 @@ __all__ = [
     "UNITS_OF_STIFFNESS",
     "common_unit",
     "nearest_unit",
-    "unit_sentence",
+    "unit_doubt",
 ]
 
 Array = NDArray[np.float64]
@@ -84,8 +84,17 @@ def common_unit(ratios: Array, units: Mapping[str, float], within: float) -> str
     return best if good else ""
 
 
-def unit_sentence(what: str, factor: float, unit: str, right: str) -> str:
-    """Return what is said of values that seem to be in another unit."""
+def unit_doubt(
+    ratios: Array, units: Mapping[str, float], within: float, what: str, right: str
+) -> str:
+    """Return what is said of values that seem to be in another unit, or nothing.
+
+    The first three are those of `common_unit`.
+    """
+    unit = common_unit(ratios, units, within)
+    if not unit:
+        return ""
+    factor = units[unit]
     return (
         f"{what} are about {factor:.3g} times those of the crystal that the fit begins "
         f"with, as if they were in {unit} and not in {right}. If so, multiply values "

@@ -25,9 +25,8 @@ from skphonon._warnings import warn_user
 from skphonon.inversion._observable import Observable, measured_values
 from skphonon.inversion._observable_units import (
     ENERGY_UNITS,
-    common_unit,
     nearest_unit,
-    unit_sentence,
+    unit_doubt,
 )
 from skphonon.physics.mode_derivatives import ModeEnergies, mode_energies
 from skphonon.physics.scattering_lengths import scattering_lengths
@@ -424,10 +423,7 @@ class PhononEnergies(Observable):
         possible[known] = np.eye(energies.shape[1], dtype=bool)[self.modes[known]]
         calculated = np.where(possible & (energies > 0), energies, np.nan)
         ratios = self.energies[:, None] / calculated
-        unit = common_unit(ratios, ENERGY_UNITS, _UNITS_ALIKE)
-        if not unit:
-            return ""
-        return unit_sentence("Energies", ENERGY_UNITS[unit], unit, "meV")
+        return unit_doubt(ratios, ENERGY_UNITS, _UNITS_ALIKE, "Energies", "meV")
 
     def branches(self, parameters: ArrayLike) -> Branches:
         """Return energies and strengths of all branches at the wavevectors.

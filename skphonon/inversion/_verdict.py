@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
+from skphonon.fitting.knowledge import pull_of
 from skphonon.inversion._errors import correlation_lengths, image_of
-from skphonon.inversion._goodness import are_misfits
+from skphonon.inversion._goodness import is_misfit
 from skphonon.inversion._mode_energies import energies_with_std
 from skphonon.physics.zone import ZoneMesh, resolving_points
 
@@ -210,15 +211,7 @@ def _misfit(fit, found):
         by_chance = row["n_terms"] + 3 * np.sqrt(2 * row["n_terms"])
         if row["gain"] > _SURE + by_chance and row["share"] > _LARGE:
             likely.append((name, row))
-    is_misfit = bool(
-        are_misfits(
-            np.array([square]),
-            np.array([figures.get("n_effective", 1.0)]),
-            np.array([figures.get("loss", 1.0)]),
-            figures.get("noise_known", False),
-        )[0]
-    )
-    if not is_misfit and not likely:
+    if not is_misfit(figures) and not likely:
         return ""
     alike = _alike(fit)
     text = f"Residuals are {np.sqrt(square):.2g} times noise{alike}."
@@ -287,9 +280,8 @@ def _prior(fit, found, cause):
     if fit.prior is None:
         return
     mean, covariance = fit.prior
-    off = fit.parameters - mean
-    pull = float(off @ np.linalg.solve(covariance, off))
-    n = len(off)
+    pull = pull_of(fit.parameters, mean, covariance)
+    n = len(mean)
     if chi2.sf(pull, n) < _RARE:
         text = f"Constants left the prior: chi^2 {pull:.3g} of {n}."
         advice = cause and "The misfit above may be the cause. "

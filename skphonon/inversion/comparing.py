@@ -24,8 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
 from skphonon._warnings import warn_user
+from skphonon.fitting.knowledge import pull_of
 from skphonon.inversion._evidence import Ended, log_evidence
-from skphonon.inversion._goodness import MisfitWarning, are_misfits
+from skphonon.inversion._goodness import MisfitWarning, is_misfit
 from skphonon.inversion.fit import SpectrumFit
 
 __all__ = ["average_energies", "compare_fits"]
@@ -125,14 +126,12 @@ def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:
     scale = 1 / (best.alike * np.maximum(variance, rounding))
     rows = {}
     for name, fit in fits.items():
-        mean, covariance = fit.prior
-        off = fit.parameters - mean
         rows[name] = {
             "n_parameters": len(ends[name].side),
             "reduced_chi2": fit.figures["reduced_chi2"],
             "loss": fit.figures["loss"],
-            "pull": float(off @ np.linalg.solve(covariance, off)),
-            "log_evidence": log_evidence(ends[name], scale, covariance),
+            "pull": pull_of(fit.parameters, *fit.prior),
+            "log_evidence": log_evidence(ends[name], scale, fit.prior[1]),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["log_evidence"] -= table["log_evidence"].max()
@@ -222,15 +221,7 @@ def _same_errors(fit: SpectrumFit, other: SpectrumFit, seen: NDArray) -> bool:
 
 def _are_all_misfits(fits: Iterable[SpectrumFit]) -> bool:
     """Tell whether no model describes the spectrum."""
-    return all(
-        are_misfits(
-            np.array([figures["reduced_chi2"]]),
-            np.array([figures.get("n_effective", 1.0)]),
-            np.array([figures.get("loss", 1.0)]),
-            figures.get("noise_known", False),
-        ).all()
-        for figures in (fit.figures for fit in fits)
-    )
+    return all(is_misfit(fit.figures) for fit in fits)
 
 
 def _weights_of_wrong(reduced_chi2: NDArray, squares: NDArray, n: NDArray) -> NDArray:

@@ -526,8 +526,7 @@ class LeastSquaresInverter(Inverter):
 
     def _warn_of_unused_errors(self):
         """Warn that errors of a measured can count beside those of spectra only."""
-        sources = getattr(self, "_sources", None) or self._make_sources()
-        pairs = zip(self._contributions, sources[1:], strict=True)
+        pairs = zip(self._contributions, self._known_sources()[1:], strict=True)
         names = [
             name for name, each in pairs if getattr(each, "error", None) is not None
         ]
@@ -609,9 +608,11 @@ class LeastSquaresInverter(Inverter):
         )
 
     def _model(self, steps):
+        return Model(self._known_sources(), self._nuisance, steps)
+
+    def _known_sources(self):
         # a pickle leaves them out, and they are cheap to make again
-        sources = getattr(self, "_sources", None) or self._make_sources()
-        return Model(sources, self._nuisance, steps)
+        return getattr(self, "_sources", None) or self._make_sources()
 
     def _make_sources(self):
         return sources_of(

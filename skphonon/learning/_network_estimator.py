@@ -184,9 +184,12 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
         """
         check_is_fitted(self)
         y, std = self._predict_columns(X)
-        if self._y_is_1d:
-            y, std = y.ravel(), std.ravel()
-        return (y, std) if return_std else y
+        return self._as_targets(y, std) if return_std else self._as_targets(y)
+
+    def _as_targets(self, *columns):
+        """Return columns in the shape of the targets of `fit`; several in a tuple."""
+        shaped = tuple(each.ravel() if self._y_is_1d else each for each in columns)
+        return shaped if len(shaped) > 1 else shaped[0]
 
     def _columns(self, y):
         """Return targets as float64 columns, and remember whether there was one."""

@@ -322,18 +322,17 @@ class ForceConstantRegressor(NetworkRegressor):
         values, spreads = self._predict_columns(X)
         n = self._n_constants
         y, std = values[:, :n], spreads[:, :n]
-        if self._y_is_1d:
-            y, std = y.ravel(), std.ravel()
-        found = (y, std) if return_std else (y,)
-        if return_nuisance:
-            import pandas as pd  # predictions do not need it
+        found = self._as_targets(y, std) if return_std else self._as_targets(y)
+        if not return_nuisance:
+            return found
+        import pandas as pd  # predictions do not need it
 
-            columns = {}
-            for number, name in enumerate(self.nuisance_names_, n):
-                columns[name] = values[:, number]
-                columns[f"{name} std"] = spreads[:, number]
-            found = (*found, pd.DataFrame(columns))
-        return found if len(found) > 1 else found[0]
+        columns = {}
+        for number, name in enumerate(self.nuisance_names_, n):
+            columns[name] = values[:, number]
+            columns[f"{name} std"] = spreads[:, number]
+        table = pd.DataFrame(columns)
+        return (*found, table) if return_std else (found, table)
 
     def _loss(self):
         return LOSSES[self.loss]()

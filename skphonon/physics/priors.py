@@ -26,6 +26,7 @@ from skphonon._versioned import VersionedEstimator
 __all__ = [
     "ForceConstantPrior",
     "draw",
+    "has_moments",
     "mean_and_covariance",
     "parameter_scales",
     "shell_numbers",
@@ -49,15 +50,21 @@ _SYMMETRIC = 1e-6  # of both standard deviations, by which a covariance is symme
 _SMALLEST = 1e-3  # of the largest size: the least size of a shell
 
 
+def has_moments(prior: Any) -> bool:
+    """Tell whether an object has `mean_` and `covariance_`, without asking for them.
+
+    Asking would hide why a mean cannot be had.
+    """
+    return hasattr(type(prior), "mean_") or "mean_" in getattr(prior, "__dict__", {})
+
+
 def mean_and_covariance(prior: Any, names: Sequence[str]) -> tuple[Array, Array]:
     """Return mean and covariance of a prior of named parameters, checked.
 
     It is an object that has them, as `mean_` and `covariance_`, or a pair: means, and
     standard deviations or a covariance.
     """
-    # not hasattr: it would hide why a mean cannot be had
-    known = hasattr(type(prior), "mean_") or "mean_" in getattr(prior, "__dict__", {})
-    pair = (prior.mean_, prior.covariance_) if known else prior
+    pair = (prior.mean_, prior.covariance_) if has_moments(prior) else prior
     for part in pair:
         check_columns(part, names)
     mean, spread = (np.asarray(part, dtype=float) for part in pair)

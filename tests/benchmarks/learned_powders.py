@@ -66,6 +66,8 @@ AUGMENTATION = {
     "ripples": (0.0, 0.2),
 }
 NOISE = (0.02, 0.4)
+#: The same without ripples.
+QUIET = {name: pair for name, pair in AUGMENTATION.items() if name != "ripples"}
 NUISANCES = [name for name in AUGMENTATION if name not in ("temperature", "ripples")]
 N_TRAIN, N_TEST = 10_000, 1_000
 DEGREE = 3
@@ -233,11 +235,10 @@ def show_simulated(inverter, simulator):
     inside = [(z < width).mean(axis=0).round(3) for width in (1.0, 1.96)]
     print(f"  within 68 % bars {inside[0]}, 95 % {inside[1]}")
     print(f"  R^2 {r2_score(y, values, multioutput='raw_values').round(3)}")
-    quiet = {name: pair for name, pair in AUGMENTATION.items() if name != "ripples"}
-    X, y, _ = spectra(simulator, N_TEST, 2, quiet, noise=0.05)
+    X, y, _ = spectra(simulator, N_TEST, 2, QUIET, noise=0.05)
     at_noise = r2_score(y, inverter.predict(X), multioutput="raw_values")
     print(f"  R^2 at 5 % noise, no ripples {at_noise.round(3)}")
-    clean, y_clean, _ = spectra(simulator, 4 * N_TEST, 3, quiet, noise=0.0)
+    clean, y_clean, _ = spectra(simulator, 4 * N_TEST, 3, QUIET, noise=0.0)
     ridge = make_pipeline(clone(inverter[0]), Ridge(1.0))
     ridge.fit(clean[:-N_TEST], y_clean[:-N_TEST])
     found = ridge.predict(clean[-N_TEST:])
@@ -261,7 +262,7 @@ def show_ingredients(simulator, data, measured):
                 simulator,
                 len(y),
                 0,
-                {name: p for name, p in AUGMENTATION.items() if name != "ripples"},
+                QUIET,
             ),
             {},
         ),
@@ -270,7 +271,7 @@ def show_ingredients(simulator, data, measured):
                 simulator,
                 len(y),
                 0,
-                {name: p for name, p in AUGMENTATION.items() if name != "ripples"},
+                QUIET,
                 noise=0.0,
             ),
             {},
@@ -338,12 +339,11 @@ def show_foreign(inverter, simulator):
     def of(model):
         """Return spectra of another material."""
         other = clone(simulator).set_params(model=model)
-        ranges = {name: p for name, p in AUGMENTATION.items() if name != "ripples"}
         X, _, drawn = make_powder_spectra(
             other,
             parameters=np.tile(model.reference, (100, 1)),
             noise=(0.02, 0.2),
-            augmentation=ranges,
+            augmentation=QUIET,
             return_augmentation=True,
             random_state=0,
         )
