@@ -79,20 +79,23 @@ def make_powder_spectra(
           polynomials of E and :math:`|Q|` mapped on -1 to 1, and :math:`c_{kl}` normal
           with a standard deviation in proportion to :math:`1/(1+k+l)`. It is of either
           sign, as the remains of a subtraction are;
-        - ``"ripples"``: root mean square, relative to the standard deviation of the
-          simulated spectrum, of errors that are alike over a few pixels, as what no
-          simulation describes leaves them: white noise smoothed along each axis by a
-          Gaussian of 1 to 6 pixels, drawn evenly in the logarithm;
         - ``"holder of aluminium"``, ``"holder of copper"``: mean intensity of a sample
           holder, relative to that of the sample, with the same resolution,
           calibration and temperature;
 
-        and, uniformly in their logarithms,
+        uniformly in their logarithms,
 
         - ``"counts"``: neutrons in a visible pixel of mean intensity. Pixels become
           Poisson counts with a mean in proportion to the size of what is shown
           (:math:`\chi''` or S, with background), put back to its scale and sign;
-        - ``"scale"``: factor of all intensities.
+        - ``"scale"``: factor of all intensities;
+
+        and, by the cube of a uniform number, so that most are weak,
+
+        - ``"ripples"``: root mean square, relative to the standard deviation of the
+          simulated spectrum, of errors that are alike over a few pixels, as what no
+          simulation describes leaves them: white noise smoothed along each axis by a
+          Gaussian of 1 to 6 pixels, drawn evenly in the logarithm.
     return_augmentation : bool, default=False
         Whether to return the values drawn.
     random_state : int, RandomState instance or None, default=None

@@ -43,6 +43,7 @@ _DEGREE = 3  # of the background, in energy and |Q| together
 _ORDERS = term_orders(_DEGREE, 2)
 _COEFFICIENTS = [f"background_{k}{n}" for k, n in _ORDERS]
 _WHITE, _VALUES, _COUNTS, _BESIDE, _RIPPLES = (), (1,), (2,), (3,), (4,)  # of a row
+_SKEWED = ("ripples",)  # drawn by the cube of a uniform number: few are strong
 _LENGTHS = 1.0, 6.0  # standard deviation in pixels of what ripples are smoothed by
 
 
@@ -129,7 +130,8 @@ def draw_values(
             shares |= dict(zip(_OTHERS, beside, strict=True))
         for name, pair in ranges.items():
             even = name in _EVEN_IN_LOGARITHM
-            drawn[name][place] = value_at(shares[name], pair, even)
+            share = shares[name] ** 3 if name in _SKEWED else shares[name]
+            drawn[name][place] = value_at(share, pair, even)
         shapes[place] = rng.standard_normal(len(_ORDERS))
     if "background" in ranges:
         shapes /= [1 + k + n for k, n in _ORDERS]

@@ -25,6 +25,7 @@ _NORMAL_QUARTILE = 0.6745  # of the standard normal distribution
 # White noise of variance v in n pixels leaves a misfit of 0 +- 2.1 v / sqrt(n) (by
 # simulation); a misfit counts beyond three times that.
 _NOISE_MARGIN = 6.3
+_MOST_NOISE = 0.5  # of a mean square: beyond, a spectrum is noise and not a noisy one
 _SMALLEST_SPREAD = 1e-4  # of codes, relative to the largest
 _TAIL = 0.1  # part of the reference that a power law is fitted to
 _FEWEST_IN_TAIL = 10
@@ -44,6 +45,8 @@ def misfits(X, reconstructed):
     residuals of neighbouring features, which neither smooth misfits nor single pixels
     change. The misfit is the mean square residual beyond ``v * (1 + 6.3 / sqrt(n))``,
     relative to the mean square of the spectrum; zero or less where noise explains all.
+    Noise explains half of the mean square at most: what is noise alone shows nothing of
+    the sample.
     """
     n_features = X.shape[1]
     residual = X - reconstructed
@@ -54,8 +57,9 @@ def misfits(X, reconstructed):
         steps.partition(middle, axis=1)
         noise += np.square(steps[:, middle] / _NORMAL_QUARTILE) / 2
     excess = np.square(residual).mean(axis=1, dtype=float)
-    excess -= noise * (1 + _NOISE_MARGIN / np.sqrt(n_features))
     size = np.square(X).mean(axis=1, dtype=float)
+    noise = np.minimum(noise, _MOST_NOISE * size)
+    excess -= noise * (1 + _NOISE_MARGIN / np.sqrt(n_features))
     return excess / np.maximum(size, np.finfo(float).tiny)
 
 
@@ -196,7 +200,8 @@ class NoveltyMixin:
         -------
         DataFrame of shape (n_samples, 4)
             ``misfit``: part of the mean square of a spectrum that the network does not
-            return and that is no white noise, below 0 where there is none. Neighbouring
+            return and that is no white noise, below 0 where there is none; noise is
+            taken for half of the mean square at most. Neighbouring
             features must be neighbours in the spectrum. Counting noise is part of it,
             unless the training spectra have as much. ``distance``: Mahalanobis distance
             of the mean code from the mean of training spectra, in units of its root

@@ -374,6 +374,8 @@ def test_ripples_are_alike_over_some_pixels_and_change_nothing_else():
     added = (rippled - X) / np.nanstd(clean, axis=1, keepdims=True)
     size = np.sqrt(np.nanmean(added**2, axis=1))
     assert_allclose(size, drawn["ripples"], rtol=1e-6)
+    # the cube of a uniform number: half of all are below an eighth of the range
+    assert 0.35 < np.mean(drawn["ripples"] < 0.1125) < 0.65
     image = added.reshape(60, *grid.shape)
     for axis in (1, 2):
         near = np.diff(image, axis=axis)

@@ -89,6 +89,11 @@ def test_noise_is_not_foreign(trained, noise):
         trained.transform(peaks(300, seed=2, noise=noise))
 
 
+def test_noise_alone_is_foreign(trained):
+    noise = np.float32(np.random.default_rng(0).normal(size=(100, 200)))
+    assert np.mean(trained.score_samples(0.4 * noise) < 0.01) > 0.95
+
+
 def test_the_misfit_is_what_noise_does_not_explain():
     rng = np.random.default_rng(0)
     axis = np.linspace(-2, 2, 4000)
