@@ -239,16 +239,16 @@ class ConvolutionalEncoder(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         height, width = image_shapes(image)[-1]
         n_flat = image["filters"][-1] * height * width
+        self.n_pixels = len(image["pixels"])
         n_inputs = n_flat + _n_columns(image)
         self.dense = DenseNetwork((n_inputs, n_hidden, n_outputs), generator)
 
     def forward(self, x):
         """Return the outputs of shape (n_samples, n_outputs)."""
-        n_pixels = len(self.pixels)
         images = x.new_zeros(len(x), self.shape[0] * self.shape[1])
-        images[:, self.pixels] = x[:, :n_pixels]
+        images[:, self.pixels] = x[:, : self.n_pixels]
         images = self.convolutions(images.unflatten(1, (1, *self.shape)))
-        return self.dense(torch.cat([images.flatten(1), x[:, n_pixels:]], dim=1))
+        return self.dense(torch.cat([images.flatten(1), x[:, self.n_pixels :]], dim=1))
 
 
 class ConvolutionalDecoder(nn.Module):
