@@ -26,8 +26,8 @@ mari
 kinds
     The pipeline with each of four extractors, dense or convolutional, deterministic or
     variational, from 5,000 training spectra: misfit of the measured spectra, time, R^2
-    of the constants, and of ridge regression on the codes and on the pixels, with all
-    that was drawn and at 2 % noise without ripples.
+    of the constants, and of ridge regression on codes, pixels and principal components,
+    with all that was drawn and at 2 % noise without ripples.
 """
 
 import argparse
@@ -78,6 +78,13 @@ QUIET = {name: pair for name, pair in AUGMENTATION.items() if name != "ripples"}
 NUISANCES = [name for name in AUGMENTATION if name not in ("temperature", "ripples")]
 N_TRAIN, N_TEST = 10_000, 1_000
 N_KINDS = 5_000
+#: Whether they are convolutional, and variational.
+KINDS = {
+    "FC-AE": (False, False),
+    "FC-VAE": (False, True),
+    "CNN-AE": (True, False),
+    "CNN-VAE": (True, True),
+}
 DEGREE = 3
 KEYWORD = "forceconstantregressor__nuisance"
 
@@ -451,23 +458,20 @@ def show_kinds(simulator, measured):
         ]
         print(f"    ridge {found[0]}, at 2 % noise, no ripples {found[1]}", flush=True)
 
-    for number, (name, convolutional, variational) in enumerate(
-        [
-            ("FC-AE", False, False),
-            ("FC-VAE", False, True),
-            ("CNN-AE", True, False),
-            ("CNN-VAE", True, True),
-        ]
-    ):
+    prepared = pipeline(simulator.grid)[0].fit(X)
+    print("  pixels")
+    ridges(prepared.transform)
+    for n_components in (50, 200):
+        print(f"  {n_components} principal components")
+        components = PCA(n_components, random_state=0)
+        ridges(make_pipeline(prepared, components).fit(X).transform)
+    for name, kind in KINDS.items():
         began = perf_counter()
-        inverter = of_kind(simulator.grid, convolutional, variational)
+        inverter = of_kind(simulator.grid, *kind)
         inverter.fit(X, y, **{KEYWORD: drawn[NUISANCES]})
         seconds = perf_counter() - began
         misfit = on_measured(inverter, simulator, measured)[0]
         scores = r2_score(true, inverter.predict(new), multioutput="raw_values")
-        if number == 0:
-            print("  pixels")
-            ridges(inverter[0].transform)
         print(
             f"  {name}: NMSE {np.mean(misfit):.4f} ({np.round(misfit, 3)}), trained in "
             f"{seconds:.0f} s, R^2 {scores.round(3)}"
