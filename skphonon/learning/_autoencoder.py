@@ -42,6 +42,7 @@ _NO_GAPS = (
     "GappySpectrumExtractor, which takes NaN for what was not measured."
 )
 _HIDDEN_SIZE = {"dense": 400, "conv": 200}
+_MOST_COLUMNS = 32  # behind the pixels; more are pixels that the grid hides
 
 
 class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
@@ -224,11 +225,13 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         self._fit_inputs(X, random_state)
         self.n_components_ = int(self.n_components)
         hidden_size = self.hidden_size or _HIDDEN_SIZE[self.architecture]
+        image = self._image(X)
+        self.n_columns_ = 0 if image is None else image["n_columns"]
         module = Autoencoder(
             (self.n_compressed_, hidden_size, self.n_components_),
             self._variational,
             self.bounded,
-            self._image(X),
+            image,
             generator,
             residual=self.residual and self.architecture == "dense",
         )
@@ -249,18 +252,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         """Return the image of which X are pixels, None for dense networks."""
         if self.architecture == "dense":
             return None
-        if self.grid is None:
-            shape, pixels = (1, X.shape[1]), np.arange(X.shape[1])
-        else:
-            shape, pixels = self.grid.shape, np.flatnonzero(self.grid.mask)
-            if X.shape[1] == self.grid.mask.size:
-                pixels = np.arange(X.shape[1])
-        if len(pixels) != X.shape[1]:
-            raise ValueError(
-                f"X must have one column for each of the {len(pixels)} visible pixels "
-                f"of the grid, or each of all {np.prod(shape)}, got {X.shape[1]}. Let "
-                "the grid have the mask that MaskedSpectrumPreprocessor found (mask_)."
-            )
+        shape, pixels = self._pixels(X.shape[1])
         filters = tuple(int(n) for n in self.filters)
         if min(filters, default=0) < 1:
             raise ValueError(
@@ -271,7 +263,30 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
             "shape": tuple(int(size) for size in shape),
             "pixels": pixels,
             "filters": filters,
+            "n_columns": X.shape[1] - len(pixels),
         }
+
+    def _pixels(self, n_features):
+        """Return the shape of the image, and its pixels that the features begin with.
+
+        They are the visible ones, or all where X has as many features or where only
+        that leaves a credible number of columns.
+        """
+        if self.grid is None:
+            return (1, n_features), np.arange(n_features)
+        shape, visible = self.grid.shape, np.flatnonzero(self.grid.mask)
+        every = np.arange(self.grid.mask.size)
+        if n_features in (len(visible), len(every)):
+            return shape, visible if n_features == len(visible) else every
+        for pixels in (visible, every):
+            if 0 < n_features - len(pixels) <= _MOST_COLUMNS:
+                return shape, pixels
+        raise ValueError(
+            f"X must have one column for each of the {len(visible)} visible pixels of "
+            f"the grid, or each of all {len(every)}, and at most {_MOST_COLUMNS} more "
+            f"behind them, got {n_features}. Let the grid have the mask that "
+            "MaskedSpectrumPreprocessor found (mask_)."
+        )
 
     def _fit_inputs(self, X, random_state):
         """Learn the linear map from spectra to inputs of the network."""

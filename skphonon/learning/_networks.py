@@ -224,8 +224,9 @@ class ConvolutionalEncoder(nn.Module):
 
     `image` has the `shape` (height, width), the numbers of the measured `pixels` in the
     order of the input (the others are zero), and the `filters` of each convolution (3 x
-    3, stride 2, padding 1), which halves the image, rounding up. A dense hidden layer
-    and one of codes follow, with tanh after each but the last.
+    3, stride 2, padding 1), which halves the image, rounding up. The `n_columns` inputs
+    behind the pixels join the flattened images. A dense hidden layer and one of codes
+    follow, with tanh after each but the last.
     """
 
     def __init__(self, n_hidden, n_outputs, image, generator):
@@ -238,26 +239,32 @@ class ConvolutionalEncoder(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         height, width = image_shapes(image)[-1]
         n_flat = image["filters"][-1] * height * width
-        self.dense = DenseNetwork((n_flat, n_hidden, n_outputs), generator)
+        self.n_pixels = len(image["pixels"])
+        n_inputs = n_flat + _n_columns(image)
+        self.dense = DenseNetwork((n_inputs, n_hidden, n_outputs), generator)
 
     def forward(self, x):
         """Return the outputs of shape (n_samples, n_outputs)."""
         images = x.new_zeros(len(x), self.shape[0] * self.shape[1])
-        images[:, self.pixels] = x
-        images = images.unflatten(1, (1, *self.shape))
-        return self.dense(self.convolutions(images).flatten(1))
+        images[:, self.pixels] = x[:, : self.n_pixels]
+        images = self.convolutions(images.unflatten(1, (1, *self.shape)))
+        return self.dense(torch.cat([images.flatten(1), x[:, self.n_pixels :]], dim=1))
 
 
 class ConvolutionalDecoder(nn.Module):
-    """The mirror image of ConvolutionalEncoder, from codes to the measured pixels."""
+    """The mirror image of ConvolutionalEncoder, from codes to pixels and columns.
+
+    Columns come from the dense hidden layer by a linear map.
+    """
 
     def __init__(self, n_hidden, n_codes, image, generator):
         super().__init__()
         _register_pixels(self, image)
         filters, shapes = image["filters"], image_shapes(image)
         self.first = (filters[-1], *shapes[-1])
-        n_flat = filters[-1] * shapes[-1][0] * shapes[-1][1]
-        self.dense = DenseNetwork((n_codes, n_hidden, n_flat), generator)
+        self.n_flat = math.prod(self.first)
+        n_outputs = self.n_flat + _n_columns(image)
+        self.dense = DenseNetwork((n_codes, n_hidden, n_outputs), generator)
         layers = []
         for n, n_out in reversed(list(enumerate((1, *filters[:-1])))):
             # the encoder rounded odd sizes up
@@ -275,9 +282,11 @@ class ConvolutionalDecoder(nn.Module):
         self.convolutions = nn.Sequential(*layers)
 
     def forward(self, x):
-        """Return the measured pixels, shape (n_samples, n_features)."""
-        images = self.convolutions(self.dense(x).unflatten(1, self.first))
-        return images.flatten(1)[:, self.pixels]
+        """Return measured pixels, then columns, shape (n_samples, n_features)."""
+        x = self.dense(x)
+        images = self.convolutions(x[:, : self.n_flat].unflatten(1, self.first))
+        pixels = images.flatten(1)[:, self.pixels]
+        return torch.cat([pixels, x[:, self.n_flat :]], dim=1)
 
 
 def image_shapes(image):
@@ -373,6 +382,10 @@ def _convolution(kind, n_in, n_out, generator, **options):
 def _skip_init(kind, n_in, n_out, **options):
     device = torch.empty(0).device  # torch 2.7 hides contexts from the default
     return nn.utils.skip_init(kind, n_in, n_out, device=device, **options)
+
+
+def _n_columns(image):
+    return image.get("n_columns", 0)  # networks were saved before there were any
 
 
 def _register_pixels(module, image):

@@ -58,10 +58,14 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         Dimensions of the code.
     architecture : {"dense", "conv"}, default="dense"
         Dense layers on the features, or convolutions on the image whose measured pixels
-        are the features. Convolutions cost about a hundred times as much.
+        are the features. Columns behind the pixels then join the dense layers, on both
+        sides of the code. Convolutions cost about a hundred times as much.
     grid : SpectrumGrid or None, default=None
-        Grid of the spectra, for ``architecture="conv"``; its visible pixels must be the
-        features. None: the features lie along a line.
+        Grid of the spectra, for ``architecture="conv"``; the features must be its
+        visible pixels, then 32 other columns at most, such as the conditions and the
+        level of noise of :class:`~skphonon.preprocessing.MaskedSpectrumPreprocessor`.
+        As many features as the grid has pixels in all are whole images. None: the
+        features lie along a line, without other columns.
     hidden_size : int or None, default=None
         Units of the dense hidden layers. None: 400, and 200 for
         ``architecture="conv"``.
@@ -151,6 +155,9 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         Dimensions of the code.
     n_compressed_ : int
         Inputs of the network: principal components, or `n_features_in_`.
+    n_columns_ : int
+        Features behind the pixels of the image; 0 for ``architecture="dense"``, to
+        which all features are alike.
     history_ : list of dict
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
         The held-out loss is at the mean code, the training loss at sampled codes.
@@ -319,7 +326,7 @@ class AEFeatureExtractor(SpectrumAutoencoder):
     architecture : {"dense", "conv"}, default="dense"
         Dense layers, or convolutions.
     grid : SpectrumGrid or None, default=None
-        Grid of the spectra, for convolutions.
+        Grid of the spectra, for convolutions; columns may follow its visible pixels.
     hidden_size : int or None, default=None
         Units of the dense hidden layers; None: 400, or 200 behind convolutions.
     filters : tuple of int, default=(32, 64, 128)
@@ -373,8 +380,9 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         The trained network.
     mean_, components_, input_scale_ : ndarray or None
         Linear map to the inputs of the network, as in VAEFeatureExtractor.
-    n_components_, n_compressed_ : int
-        Dimensions of the code, and inputs of the network.
+    n_components_, n_compressed_, n_columns_ : int
+        Dimensions of the code, inputs of the network, and features behind the pixels of
+        an image.
     history_ : list of dict
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
     reference_, reference_codes_, allowance_, code_mean_, code_whitening_ : ndarray

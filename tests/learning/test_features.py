@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 from skphonon.instrument import SpectrumGrid
 from skphonon.learning import AEFeatureExtractor, VAEFeatureExtractor, _training
-from skphonon.persistence import VersionMismatchWarning
+from skphonon.persistence import VersionMismatchWarning, load_model, save_model
 
 
 def peaks(n_samples, seed=0, offset=0.0):
@@ -448,6 +448,89 @@ def test_published_convolutions_have_the_published_shapes():
 def test_convolutions_take_whole_images_too():
     X = np.float32(np.random.default_rng(0).normal(size=(20, MASK.size)))
     assert convolutional(max_epochs=1).fit(X).transform(X).shape == (20, 2)
+
+
+def rows_with_columns(n_samples, seed=0):
+    """Images, and two columns of larger spread that have nothing to do with them."""
+    columns = np.random.default_rng(seed + 100).normal(0.2, 0.5, size=(n_samples, 2))
+    return np.hstack([image_rows(n_samples, seed), np.float32(columns)])
+
+
+KINDS = [
+    (AEFeatureExtractor, {}),
+    (VAEFeatureExtractor, {}),
+    (VAEFeatureExtractor, {"weighting": None, "output": "distribution"}),
+]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=["ae", "vae", "unweighted vae"])
+def with_columns(request):
+    kind, parameters = request.param
+    settings = {"n_components": 5, "max_epochs": 60, "noise": 0.05}
+    extractor = convolutional(kind).set_params(**settings | parameters)
+    return extractor.fit(rows_with_columns(400))
+
+
+def test_columns_behind_pixels_are_part_of_the_code(with_columns):
+    assert with_columns.n_columns_ == 2
+    assert with_columns.n_features_in_ == 18
+    new = rows_with_columns(50, seed=1)
+    again = with_columns.inverse_transform(with_columns.transform(new))
+    errors = np.square(new - again).mean(axis=0)
+    # columns as well as pixels come back far better than by their means
+    assert (errors[-2:] < 0.2 * new[:, -2:].var(axis=0)).all()
+    assert errors[:-2].mean() < 0.3 * new[:, :-2].var(axis=0).mean()
+    for n in (16, 17):
+        moved = new.copy()
+        moved[:, n] += 0.5
+        back = with_columns.inverse_transform(with_columns.transform(moved))
+        assert_allclose((back - again)[:, n].mean(), 0.5, rtol=0.3)
+
+
+def test_columns_of_no_training_spectrum_are_novel(with_columns):
+    new = rows_with_columns(50, seed=1)
+    foreign = new.copy()
+    foreign[:, -1] = 10.0  # 20 standard deviations
+    assert with_columns.score_samples(foreign).max() < 0.05
+    assert np.median(with_columns.score_samples(new)) > 0.05
+
+
+def test_models_with_columns_come_back(with_columns, tmp_path):
+    X = rows_with_columns(30, seed=2)
+    save_model(with_columns, tmp_path / "model.safetensors")
+    loaded = [
+        load_model(tmp_path / "model.safetensors"),
+        pickle.loads(pickle.dumps(with_columns)),
+    ]
+    here = copy.deepcopy(with_columns).partial_fit(X)
+    for each in loaded:
+        assert_array_equal(each.transform(X), with_columns.transform(X))
+        assert each.n_columns_ == 2
+        assert_array_equal(each.partial_fit(X).transform(X), here.transform(X))
+
+
+def test_training_on_more_spectra_needs_the_same_columns(with_columns):
+    with pytest.raises(ValueError, match=r"16 features, but .* expecting 18 features"):
+        with_columns.partial_fit(image_rows(5))
+
+
+@pytest.mark.parametrize(("n_pixels", "n_columns"), [(16, 3), (20, 0)])
+def test_columns_are_what_pixels_leave(n_pixels, n_columns):
+    X = np.random.default_rng(0).normal(size=(20, n_pixels + n_columns))
+    extractor = convolutional(max_epochs=1).fit(X)
+    assert extractor.n_columns_ == n_columns
+    assert len(extractor.net_.module_.encoder.pixels) == n_pixels
+
+
+def test_whole_images_have_columns_where_the_visible_ones_are_too_few():
+    mask = np.zeros((7, 6), dtype=bool)
+    mask[2] = True
+    grid = SpectrumGrid(np.arange(10.0, 17.0), np.arange(1.0, 7.0), mask=mask)
+    X = np.random.default_rng(0).normal(size=(20, 44))
+    assert convolutional(max_epochs=1, grid=grid).fit(X).n_columns_ == 2
+    assert convolutional(max_epochs=1, grid=grid).fit(X[:, :8]).n_columns_ == 2
+    with pytest.raises(ValueError, match=r"6 visible .* at most 32 more .* got 39"):
+        convolutional(grid=grid).fit(X[:, :39])
 
 
 def test_convolutions_refuse_what_is_no_image():

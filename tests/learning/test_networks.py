@@ -64,3 +64,35 @@ def test_residual_autoencoder_begins_with_the_first_inputs():
     assert_array_equal(reconstruction[:, 2:].detach(), torch.zeros(5, 4))
     assert len(torch.unique(log_variance)) == 1
     assert (log_variance < -1).all()
+
+
+IMAGE = {"shape": (3, 4), "pixels": np.arange(1, 11), "filters": (2, 3)}
+
+
+def weights(network):
+    return {name: each.numpy() for name, each in network.state_dict().items()}
+
+
+def test_images_saved_before_there_were_columns_have_none():
+    old = Autoencoder((10, 6, 2), True, False, IMAGE, generator())
+    new = Autoencoder((10, 6, 2), True, False, IMAGE | {"n_columns": 0}, generator())
+    assert weights(old).keys() == weights(new).keys()
+    for name, each in weights(old).items():
+        assert_array_equal(weights(new)[name], each)
+
+
+def test_columns_join_images_before_the_dense_layers():
+    network = Autoencoder((12, 6, 2), False, False, IMAGE | {"n_columns": 2}, None)
+    x = torch.randn((5, 12), generator=generator(1))
+    encoder, decoder = network.encoder, network.decoder
+    image = torch.zeros((5, 12))
+    image[:, 1:11] = x[:, :10]
+    flat = encoder.convolutions(image.reshape(5, 1, 3, 4)).flatten(1)
+    codes = encoder.dense(torch.hstack([flat, x[:, 10:]]))
+    assert_array_equal(network.encode(x)[0].detach(), codes.detach())
+    dense = decoder.dense(codes)
+    again = network(x)[0].detach()
+    assert again.shape == x.shape
+    assert_array_equal(again[:, 10:], dense[:, -2:].detach())
+    images = decoder.convolutions(dense[:, :-2].reshape(5, 3, 1, 1))
+    assert_array_equal(again[:, :10], images.flatten(1)[:, 1:11].detach())

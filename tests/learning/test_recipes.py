@@ -88,6 +88,34 @@ def test_a_tuned_pipeline_can_be_tuned_and_fitted_again(inverter, data):
     assert_array_equal(once.fit(X, y)[:-1].transform(X), codes)
 
 
+def test_fine_tuning_of_convolutions_with_columns():
+    """Temperature and level of noise stand behind the pixels."""
+    rng = np.random.default_rng(0)
+    grid = SpectrumGrid(np.arange(10.0, 16.0), np.arange(1.0, 7.0))
+    place, kelvin = rng.uniform([11, 10], [15, 300], size=(200, 2)).T
+    energy = np.meshgrid(*grid.axes(), indexing="ij")[0].ravel()
+    X = np.exp(-np.square(energy - place[:, None])) + rng.normal(0, 0.01, (200, 36))
+    rows = np.column_stack([X, kelvin])
+    pipeline = make_pipeline(
+        MaskedSpectrumPreprocessor("standard", grid=grid, n_conditions=1, noise=True),
+        VAEFeatureExtractor(
+            3, architecture="conv", grid=grid, filters=(4,), hidden_size=20, noise=0.1,
+            max_epochs=40, learning_rate=0.01, output="distribution", random_state=0,
+        ),
+        ForceConstantRegressor(
+            (20,), latent="distribution", noise=0.1, learning_rate=0.01, random_state=0
+        ),
+    ).fit(rows, place)  # fmt: skip
+    assert pipeline[1].n_columns_ == 2
+    codes = pipeline[:-1].transform(rows[:20])[:, :3]
+    warmer = rows[:20] + np.append(np.zeros(36), 100.0)
+    moved = np.abs(pipeline[:-1].transform(warmer)[:, :3] - codes).max(axis=1)
+    assert np.median(moved) > 0.1 * codes.std()
+    tuned = fine_tune(pipeline, rows[:20] * 1.1, rows, place)
+    assert tuned[1].estimator.n_columns_ == 2
+    assert np.sqrt(np.mean((tuned.predict(rows) - place) ** 2)) < 0.3 * place.std()
+
+
 def test_fine_tuning_needs_an_extractor(data):
     X, y = data
     frozen = make_pipeline(FunctionTransformer(), Ridge()).fit(X, y)
