@@ -251,9 +251,10 @@ def interval_coverage(
     """Count how often central intervals of single parameters hold the truth.
 
     The table is that of a :class:`ReliabilityDisplay`, which draws it:
-    ``ReliabilityDisplay(data=interval_coverage(draws, truth))``. Ends of intervals
-    between draws are settled by the ranks of :func:`rank_statistics`, so that coverage
-    is right for any number of draws.
+    ``ReliabilityDisplay(data=interval_coverage(draws, truth))``. Intervals are those of
+    ranks (:func:`rank_statistics`), so that right posteriors have the nominal coverage
+    for any number of draws. Wrong ones show only up to the coverage that n (effective)
+    draws resolve, :math:`1 - 2 / (n + 1)`: take 400 for 99 %.
 
     Parameters
     ----------
