@@ -20,7 +20,7 @@ __all__ = ["CornerDisplay", "RankDisplay", "TARPDisplay"]
 _LEVELS = (0.68, 0.95)
 _QUANTILES = (0.5, 0.16, 0.84)
 _TAIL = 5e-4  # weight of draws on either side that densities leave out
-_N_BINS = 64  # of densities, a side
+_N_BINS = 128  # of densities, a side
 
 
 class RankDisplay(Display):
@@ -544,9 +544,10 @@ def _density(pair, weights):
     borders = np.unique(borders[borders > 0])
     if not len(borders) or borders[-1] >= values.max():
         return None
-    frame = np.clip(np.arange(-1, _N_BINS + 1), -0.5, _N_BINS - 0.5)
-    columns, rows = low + (frame[:, None] + 0.5) * width, np.pad(values, 1)
-    return columns[:, 0], columns[:, 1], rows.T, borders
+    # values go on to the edges, and fall to zero there
+    frame = np.r_[-0.501, -0.5, :_N_BINS, _N_BINS - 0.5, _N_BINS - 0.499]
+    places = low + (frame[:, None] + 0.5) * width
+    return *places.T, np.pad(np.pad(values, 1, "edge"), 1).T, borders
 
 
 def _smooth(counts, kernel):
