@@ -86,7 +86,8 @@ def rank_statistics(draws, truth, weights=None, *, random_state=None):
     A rank is :math:`f = (b + u (t + 1)) / (n + 1)`, where b draws lie below the truth,
     t are equal to it and u is random, even between 0 and 1. It is exactly even for n
     independent draws of equal weight. For others b and t are sums of weights, times the
-    effective number of draws :math:`n = 1 / \sum w^2`, and f is even to second order.
+    effective number of draws :math:`n = 1 / \sum w^2`, and f is even to second order:
+    take 50 effective draws or more.
 
     Parameters
     ----------
@@ -155,12 +156,14 @@ def tarp_coverage(
     :func:`rank_statistics`.
 
     Random points far from narrow posteriors cut them along planes of many directions.
-    What is too wide along some and too narrow along others then averages out in part: a
-    thousand spectra tell wrong correlations of two parameters that 300 do not.
-    ``references="ellipsoid"`` is far more sensitive to these: its regions are the
-    ellipsoids of the covariance of draws (and truth) about their mean. Their observed
-    coverage is below the nominal one where posteriors are too narrow or shifted, and
-    above where they are too wide.
+    What is too wide along some and too narrow along others then averages out in part.
+    ``references="ellipsoid"`` is far more sensitive to wrong correlations: its regions
+    are the ellipsoids of the covariance of draws (and truth) about their mean. Their
+    observed coverage is below the nominal one where posteriors are too narrow or
+    shifted, and above where they are too wide. Measured on two parameters
+    with a correlation of 0.86 that the posteriors lack: a test at 1 % finds it in one of
+    twelve sets of 300 spectra with random points and in ten with ellipsoids, of 1000
+    spectra in nine and in all twelve.
 
     Posteriors equal to the prior pass, whatever the references, as they pass the test
     of ranks: look at their widths as well.

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import label, map_coordinates
 from scipy.stats import kstest
 
 from skphonon._figures import Display, many_axes, one_axes
@@ -20,6 +20,7 @@ __all__ = ["CornerDisplay", "RankDisplay", "TARPDisplay"]
 _LEVELS = (0.68, 0.95)
 _QUANTILES = (0.5, 0.16, 0.84)
 _TAIL = 5e-4  # weight of draws on either side that densities leave out
+_OF_68 = 0.464  # variance within the inner 68 % of a Gaussian in the plane, of all
 _N_BINS = 128  # of densities, a side
 
 
@@ -262,9 +263,9 @@ class CornerDisplay(Display):
 
     Contours are borders of the regions of highest density that hold 68 and 95 % of the
     weight of the draws. Densities are kernel estimates: Gaussian kernels of the
-    covariance of the draws times :math:`n^{-1/3}`, for an effective number of draws
-    :math:`n = 1 / \sum w^2` (Scott's rule). They smear modes that are far apart, and
-    contours of less than some hundred effective draws are rough.
+    covariance of the draws within modes times :math:`n^{-1/3}`, for an effective number
+    of draws :math:`n = 1 / \sum w^2` (Scott's rule). Contours of less than some hundred
+    effective draws are rough.
 
     Parameters
     ----------
@@ -530,24 +531,46 @@ def _density(pair, weights):
     if not (width > 0).all():
         return None
     places = (pair - low) / width - 0.5  # bin centres are whole numbers
-    edges = np.arange(_N_BINS + 1) - 0.5
-    counts = np.histogram2d(*places.T, bins=(edges, edges), weights=weights)[0]
     inside = ((places >= -0.5) & (places <= _N_BINS - 0.5)).all(axis=1)
-    share = weights * inside
-    kernel = np.cov(places.T, aweights=share) * (share**2).sum() ** (1 / 3)
-    kernel += 0.5 * np.eye(2)  # no narrower than bins
-    values = _smooth(counts, kernel)
-    own = weights / (2 * np.pi * np.sqrt(np.linalg.det(kernel)))
-    of_draws = map_coordinates(values, places.T, order=1, mode="nearest") - own
-    of_draws = np.where(inside, of_draws, 0)
-    borders = _quantiles(of_draws, weights, 1 - np.array(_LEVELS))
-    borders = np.unique(borders[borders > 0])
-    if not len(borders) or borders[-1] >= values.max():
-        return None
+    places, share = places[inside], weights[inside]
+    bounds = [(-0.5, _N_BINS - 0.5)] * 2
+    counts = np.histogramdd(places, _N_BINS, bounds, weights=share)[0]
+    covariance = np.cov(places.T, aweights=share, ddof=0)
+    for _ in range(2):  # the second time with the covariance within modes
+        kernel = covariance * (share**2).sum() ** (1 / 3)
+        kernel += 0.5 * np.eye(2)  # no narrower than bins
+        values = _smooth(counts, kernel)
+        of_draws = np.zeros(len(weights))
+        of_draws[inside] = map_coordinates(values, places.T, order=1, mode="nearest")
+        of_draws -= weights / (2 * np.pi * np.sqrt(np.linalg.det(kernel)))  # their own
+        borders = _quantiles(of_draws, weights, 1 - np.array(_LEVELS))
+        borders = np.unique(borders[borders > 0])
+        if not len(borders) or borders[-1] >= values.max():
+            return None
+        covariance = _within_modes(places, share, values > borders[-1])
     # values go on to the edges, and fall to zero there
     frame = np.r_[-0.501, -0.5, :_N_BINS, _N_BINS - 0.5, _N_BINS - 0.499]
-    places = low + (frame[:, None] + 0.5) * width
-    return *places.T, np.pad(np.pad(values, 1, "edge"), 1).T, borders
+    at = low + (frame[:, None] + 0.5) * width
+    return *at.T, np.pad(np.pad(values, 1, "edge"), 1).T, borders
+
+
+def _within_modes(places, share, dense):
+    """Return the covariance of draws about the middle of the mode that they are in.
+
+    Modes are the parts of the region that holds 68 % of the draws.
+    """
+    modes, n_modes = label(dense)
+    bins = np.clip(np.rint(places), 0, _N_BINS - 1).astype(int)
+    mode_of = modes[tuple(bins.T)]
+    scatter = np.zeros((2, 2))
+    for number in range(1, n_modes + 1):
+        chosen = mode_of == number
+        weight = share[chosen].sum()
+        if weight > 0:
+            around = places[chosen] - share[chosen] @ places[chosen] / weight
+            scatter += (share[chosen] * around.T) @ around
+    in_modes = share @ (mode_of > 0)
+    return scatter / (in_modes * _OF_68) if in_modes else scatter
 
 
 def _smooth(counts, kernel):
