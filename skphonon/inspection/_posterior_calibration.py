@@ -160,10 +160,10 @@ def tarp_coverage(
     ``references="ellipsoid"`` is far more sensitive to wrong correlations: its regions
     are the ellipsoids of the covariance of draws (and truth) about their mean. Their
     observed coverage is below the nominal one where posteriors are too narrow or
-    shifted, and above where they are too wide. Measured on two parameters
-    with a correlation of 0.86 that the posteriors lack: a test at 1 % finds it in one of
-    twelve sets of 300 spectra with random points and in ten with ellipsoids, of 1000
-    spectra in nine and in all twelve.
+    shifted, and above where they are too wide. Measured where
+    posteriors lack a correlation of 0.86: a test at 1 % finds it in one of twelve sets
+    of 300 spectra with random points and in ten with ellipsoids, in nine and in all of
+    twelve sets of 1000.
 
     Posteriors equal to the prior pass, whatever the references, as they pass the test
     of ranks: look at their widths as well.
