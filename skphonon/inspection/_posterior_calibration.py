@@ -94,7 +94,8 @@ def rank_statistics(draws, truth, weights=None, *, random_state=None):
     draws : array-like of shape (n_spectra, n_draws, n_parameters), or list
         Draws from the posterior of each spectrum, independent: thin Markov chains. A
         list may hold arrays of shape (n_draws, n_parameters) with numbers of draws that
-        differ, or posteriors with attributes `draws` and `weights`.
+        differ, or posteriors with attributes `draws` and `weights`, of which a truth
+        of the constants alone leaves nuisances out.
     truth : array-like of shape (n_spectra, n_parameters)
         Parameters with which the spectra were simulated.
     weights : array-like of shape (n_spectra, n_draws) or list, default=None
@@ -424,7 +425,11 @@ def _posteriors(draws, truth, weights):
     opened = []
     for k, rows in enumerate(draws):
         what = f"draws of spectrum {k}"
-        opened.append(open_draws(rows, None if weights is None else weights[k], what))
+        own = getattr(rows, "parameter_names", None)
+        found, weight = open_draws(rows, None if weights is None else weights[k], what)
+        if own is not None and len(own) == truth.shape[1]:
+            found = found[:, : len(own)]  # constants, without the nuisances behind
+        opened.append((found, weight))
         if opened[-1][0].shape[1] != truth.shape[1]:
             raise ValueError(
                 f"{what} must have the {truth.shape[1]} parameters of truth, got "
