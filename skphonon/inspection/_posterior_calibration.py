@@ -368,7 +368,8 @@ def parameter_labels(names, draws, n_parameters):
         is_table = isinstance(draws, pd.DataFrame)
         table = draws if is_table else getattr(draws, "draws", None)
         if isinstance(table, pd.DataFrame):
-            names = table.columns
+            # of a posterior the first ones, where nuisances are left out
+            names = table.columns[:n_parameters]
     if names is None:
         return [f"parameter {i}" for i in range(n_parameters)]
     if isinstance(names, str) or len(names) != n_parameters:

@@ -1,5 +1,6 @@
 """The posterior of one spectrum, as draws that explain themselves."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -348,8 +349,8 @@ class Posterior:
         Returns
         -------
         arviz.InferenceData
-            Groups `posterior` (resampled, one chain), `log_likelihood` and
-            `sample_stats` (weights).
+            Groups `posterior` (one chain of draws of equal weight) and `sample_stats`
+            (`lp`); evidence, efficiency, shape and beta are its attributes.
 
         Raises
         ------
@@ -357,28 +358,33 @@ class Posterior:
             Without the extra "arviz".
         """
         try:
-            import arviz
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # of its next version
+                import arviz
         except ImportError as error:
             raise ImportError(
                 "InferenceData needs ArviZ: pip install 'skphonon[arviz]'."
             ) from error
         chosen = self._chosen(self.n_draws, 0)
         values = self.draws.to_numpy()[chosen]
-        return arviz.from_dict(
-            posterior={
+        groups: dict[str, Any] = {
+            "posterior": {
                 name: column[None]
                 for name, column in zip(self._names(), values.T, strict=True)
             },
-            sample_stats={
+            "sample_stats": {
                 "lp": (self.log_likelihood + self.log_prior)[chosen][None],
             },
-            attrs={
-                "log_evidence": self.log_evidence,
-                "efficiency": self.efficiency,
-                "pareto_shape": self.shape,
-                "beta": self.beta,
-            },
-        )
+        }
+        facts = {
+            "log_evidence": self.log_evidence,
+            "efficiency": self.efficiency,
+            "pareto_shape": self.shape,
+            "beta": self.beta,
+        }
+        if hasattr(arviz, "InferenceData"):
+            return arviz.from_dict(**groups, attrs=facts)
+        return arviz.from_dict(groups, attrs={"/": facts})  # from version 1 on
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what simulates."""

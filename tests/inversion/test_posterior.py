@@ -19,7 +19,12 @@ from skphonon import (
     SpectrumGrid,
     load_aluminium_model,
 )
-from skphonon.inspection import CornerDisplay, PhononBandsDisplay, rank_statistics
+from skphonon.inspection import (
+    CornerDisplay,
+    PhononBandsDisplay,
+    RankDisplay,
+    rank_statistics,
+)
 
 RNG = np.random.default_rng(0)
 COLUMNS = RNG.normal(size=(2, 40))
@@ -167,6 +172,8 @@ def test_draws_of_aluminium_hold_the_truth(aluminium):
     assert (np.abs(mean - fitted) < 0.5 * bars).all()
     ranks = rank_statistics(inverter.posteriors_, truth)
     assert ranks.shape == (6, 5)
+    display = RankDisplay.from_draws(inverter.posteriors_, truth)
+    assert list(display.table.index) == least.simulator.parameter_names
     posterior = inverter.posteriors_[0]
     table = posterior.summary()
     assert list(table.index) == [*least.simulator.parameter_names, *least.nuisance]
@@ -246,3 +253,35 @@ def test_what_has_no_prior_or_no_likelihood_is_refused(aluminium):
         PosteriorInverter(least).fit(X).posteriors_  # noqa: B018
     with pytest.raises(ValueError, match="starts must be finite"):
         PosteriorInverter(least).fit(X).predict(X[:1], starts=np.ones((2, 5)))
+
+
+def test_arviz_takes_the_draws(aluminium):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        pytest.importorskip("arviz", reason="ArviZ is not installed")
+    X, _, errors, least = aluminium
+    inverter = PosteriorInverter(least, n_draws=200, n_starts=1).fit(X)
+    inverter.predict(X[:1], errors=errors[:1])
+    (posterior,) = inverter.posteriors_
+    data = posterior.to_arviz()
+    assert data.posterior["1XX"].shape == (1, 200)
+    assert_allclose(data.posterior["1XX"].mean(), posterior.mean[0], rtol=1e-3)
+
+
+def test_draws_on_a_corrected_coarse_mesh_are_those_of_a_fine_one():
+    grid = SpectrumGrid(np.arange(10, 42, 1.0), np.arange(2, 8, 0.25))
+    fine = PowderSimulator(load_aluminium_model(), grid, energy_resolution=1.5, mesh=24)
+    X = fine.simulate([1.03 * fine.reference])
+    sigma = 0.05 * np.nanstd(X)
+    X += sigma * np.random.default_rng(0).normal(size=X.shape)
+    half = np.abs(fine.reference) / 2 + 0.02
+    bounds = fine.reference - half, fine.reference + half
+    found = []
+    for simulator in (fine, clone(fine).set_params(mesh=None, tolerance=1e-2)):
+        least = LeastSquaresInverter(simulator, bounds=bounds)
+        inverter = PosteriorInverter(least, n_draws=300, n_starts=1).fit(X)
+        found.append(inverter.predict(X, return_std=True, errors=sigma))
+    (mean, std), (other, other_std) = found
+    assert inverter.posteriors_[0].mesh_error < 0.3
+    assert (np.abs(mean - other) < 0.3 * std).all()
+    assert_allclose(other_std, std, rtol=0.15)
