@@ -10,6 +10,7 @@ from skphonon.inversion._goodness import (
     MisfitWarning,
 )
 from skphonon.inversion._posterior import Posterior
+from skphonon.inversion._posterior_evidence import compare_posteriors
 from skphonon.inversion._verdict import Finding, Verdict
 from skphonon.inversion.comparing import average_energies, compare_fits
 from skphonon.inversion.fit import SpectrumFit
@@ -49,5 +50,6 @@ __all__ = [
     "Verdict",
     "average_energies",
     "compare_fits",
+    "compare_posteriors",
     "fit_observables",
 ]

@@ -25,6 +25,7 @@ from skphonon.inspection import (
     RankDisplay,
     rank_statistics,
 )
+from skphonon.inversion import compare_posteriors
 
 RNG = np.random.default_rng(0)
 COLUMNS = RNG.normal(size=(2, 40))
@@ -84,6 +85,46 @@ def test_a_linear_problem_has_its_closed_form():
     evidence = -left @ np.linalg.solve(of_data, left) / 2
     evidence -= np.linalg.slogdet(2 * np.pi * of_data)[1] / 2
     assert_allclose(posterior.log_evidence, evidence, atol=1e-3)
+
+
+class First(Linear):
+    """The same spectra with the second parameter held."""
+
+    parameter_names, reference = ["a"], np.array([1.0])
+
+    def simulate(self, parameters):
+        return np.asarray(parameters) @ COLUMNS[:1] + 2.0 * COLUMNS[1]
+
+    def jacobian(self, parameters, return_spectra=False):
+        found = np.tile(COLUMNS[:1].T, (len(parameters), 1, 1))
+        return (found, self.simulate(parameters)) if return_spectra else found
+
+
+def test_evidence_of_two_models_has_its_closed_form():
+    sigma = 0.5
+    row = Linear().simulate([[1.1, 1.8]])[0] + sigma * RNG.normal(size=40)
+    both = PosteriorInverter(fixed(Linear(), prior=([1.0, 2.0], [0.3, 0.2])))
+    one = PosteriorInverter(fixed(First(), prior=([1.0], [0.3])))
+    table = compare_posteriors({"both": both, "one": one}, row, errors=sigma)
+    found = table.loc["given", "log_evidence"]
+    expected = []
+    for spread in (np.diag([0.09, 0.04]), np.diag([0.09, 0.0])):
+        of_data = COLUMNS.T @ spread @ COLUMNS + sigma**2 * np.eye(40)
+        left = row - np.array([1.0, 2.0]) @ COLUMNS
+        evidence = -left @ np.linalg.solve(of_data, left) / 2
+        expected.append(evidence - np.linalg.slogdet(2 * np.pi * of_data)[1] / 2)
+    assert_allclose(found[["both", "one"]], expected, atol=0.01)
+    assert table.loc["given", "difference"].max() == 0
+    # without errors, under three ways to count
+    table = compare_posteriors({"both": both, "one": one}, row)
+    assert list(table.index.levels[0].sort_values()) == [
+        "adjusted",
+        "harshest",
+        "residual",
+    ]
+    assert np.isfinite(table["bic"]).all()
+    with pytest.raises(ValueError, match="at least two models"):
+        compare_posteriors({"both": both}, row)
 
 
 def test_bounds_cut_the_posterior():
