@@ -108,7 +108,8 @@ def test_fine_tuning_of_convolutions_with_columns():
     ).fit(rows, place)  # fmt: skip
     assert pipeline[1].n_columns_ == 2
     codes = pipeline[:-1].transform(rows[:20])[:, :3]
-    warmer = rows[:20] + np.append(np.zeros(36), 100.0)
+    warmer = rows[:20].copy()
+    warmer[:, -1] += np.where(warmer[:, -1] < 155, 100, -100)
     moved = np.abs(pipeline[:-1].transform(warmer)[:, :3] - codes).max(axis=1)
     assert np.median(moved) > 0.1 * codes.std()
     tuned = fine_tune(pipeline, rows[:20] * 1.1, rows, place)
@@ -201,3 +202,19 @@ def test_grid_search_with_labels_and_without(data, tmp_path):
     assert len(scores) == 8
     assert np.isfinite(scores).all()
     assert scores.max() > -0.1 > scores.min()
+
+
+def test_fine_tuning_does_not_forget_nuisances(data):
+    X, y = data
+    pipeline = make_pipeline(
+        VAEFeatureExtractor(2, max_epochs=1, fine_tune_epochs=1, hidden_size=5),
+        ForceConstantRegressor((5,), max_epochs=1),
+    )
+    given = {"forceconstantregressor__nuisance": {"width": y[:, 0]}}
+    pipeline.fit(X, y, **given)
+    with pytest.raises(ValueError, match=r"learnt \(width\).*forceconst.*__nuisance="):
+        fine_tune(pipeline, X[:5], X, y)
+    tuned = fine_tune(pipeline, X[:5], X, y, **given)
+    assert "width" in tuned.predict(X[:2], return_nuisance=True)[1]
+    without = fine_tune(pipeline, X[:5], X, y, forceconstantregressor__nuisance=None)
+    assert without[-1].nuisance_names_ == []
