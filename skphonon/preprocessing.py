@@ -43,7 +43,7 @@ _QUIET = 1e-3  # noise in units of the contrast below which it does not matter
 _WEIGHT = 0.3  # length of the column of a condition, beside that of a spectrum
 _BEYOND = 0.05  # of the range of a condition, outside of which a warning comes
 _BEYOND_ONE = 0.01  # of the value of a condition that was the same in training
-_NOISIER = 1.2, 0.02  # times the largest level of training, and more by this
+_NOISIER = 1.2, 0.02  # times the largest level of training, and more by at least this
 
 
 def normalize_spectra(
@@ -474,10 +474,18 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
             )
         return axes
 
+    def _refuse_without_conditions(self, n_columns):
+        if n_columns == self.n_features_in_ - self.n_conditions:
+            raise ValueError(
+                f"X must have {self.n_conditions} more columns after its {n_columns} "
+                f"pixels (n_conditions={self.n_conditions}), got none. Append them, as "
+                "np.column_stack([X, temperature])."
+            )
+
     def _warn_of_hidden(self):
         """Warn of numbers in pixels that the mask of the grid hides."""
         seen = getattr(self.grid, "mask", None)
-        if np.size(seen) != self.mask_.size:
+        if seen is None or np.size(seen) != self.mask_.size:
             return
         hidden = self.mask_ & ~np.ravel(seen)
         if hidden.any():
@@ -534,10 +542,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         slack = np.where(high > low, _BEYOND * (high - low), _BEYOND_ONE * size)
         least, most = low - slack, high + slack
         if self.noise:
-            times, more = _NOISIER
-            level = np.exp(high[-1])
             # less noise than in training is no harm
-            least[-1], most[-1] = -np.inf, np.log(max(times * level, level + more))
+            least[-1], most[-1] = -np.inf, _clearly_noisier(high[-1])
         beyond = (columns < least) | (columns > most)
         if not beyond.any():
             return
@@ -548,8 +554,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         warn_user(
             f"{beyond.any(axis=1).sum()} of {len(columns)} spectra (first: sample "
             f"{np.argmax(beyond.any(axis=1))}) lie outside what training had: "
-            f"{', '.join(told)}. Predictions from them are not to be trusted: check "
-            "the order and units of conditions, or train on a wider range.",
+            f"{', '.join(told)}. Do not trust what is predicted from them: check the "
+            "order and units of conditions, or train on a wider range.",
             ExtrapolationWarning,
         )
 
@@ -558,8 +564,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         low, high = self.column_range_[:, number]
         if number == self.n_conditions:
             return (
-                f"a level of noise of {np.exp(values.max()):.2g} of the contrast, "
-                f"trained up to {np.exp(high):.2g}"
+                f"noise has {np.exp(values.max()):.2g} of the standard deviation of a "
+                f"spectrum, trained up to {np.exp(high):.2g}"
             )
         column = self.mask_.size + number
         name = f"column {column} of X"
@@ -594,6 +600,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         """Return spectra and conditions."""
         if getattr(X, "ndim", 2) == 3:
             X = X.reshape(len(X), -1)
+        if not reset and self.n_conditions and np.ndim(X) == 2:
+            self._refuse_without_conditions(np.shape(X)[1])
         X = validate_spectra(
             self, X, reset=reset, dtype=_FLOATS, ensure_all_finite="allow-nan"
         )
@@ -611,6 +619,19 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         )
         _refuse_unmeasured(X)
         return X, conditions
+
+
+def _clearly_noisier(level):
+    """Return the logarithm of a level of noise that is clearly above another one.
+
+    Levels are in units of the deviation of signal and noise together, below 1, so that
+    those beside the signal alone are compared.
+    """
+    share = min(np.exp(level), 0.999)
+    times, more = _NOISIER
+    beside = share / np.sqrt(1 - share**2)
+    beside = max(times * beside, beside + more)
+    return max(np.log(beside / np.hypot(1, beside)), level)
 
 
 def background_terms(axes, background):

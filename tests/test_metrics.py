@@ -198,7 +198,7 @@ def test_a_background_of_as_many_terms_as_pixels_is_refused():
     shown[:5] = np.nan  # seven are left
     options = {"scale": "fitted", "grid": grid}
     assert nmse(shown, made, background=1, **options)[0] > 0
-    with pytest.raises(ValueError, match="6 terms and 1 more unknown.*than the 7 pix"):
+    with pytest.raises(ValueError, match=r"6 terms and 1 more unknown.*than the 7 pix"):
         nmse(shown, made, background=2, **options)
 
 

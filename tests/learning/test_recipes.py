@@ -112,7 +112,7 @@ def test_fine_tuning_of_convolutions_with_columns():
     warmer[:, -1] += np.where(warmer[:, -1] < 155, 100, -100)
     moved = np.abs(pipeline[:-1].transform(warmer)[:, :3] - codes).max(axis=1)
     assert np.median(moved) > 0.1 * codes.std()
-    tuned = fine_tune(pipeline, rows[:20] * 1.1, rows, place)
+    tuned = fine_tune(pipeline, rows[:20] * 0.9, rows, place)
     assert tuned[1].estimator.n_columns_ == 2
     assert np.sqrt(np.mean((tuned.predict(rows) - place) ** 2)) < 0.3 * place.std()
 
