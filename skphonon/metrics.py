@@ -196,9 +196,9 @@ class ResimulationScorer(VersionedEstimator):
 
     The score is the negative mean of :func:`nmse` between the spectra and those
     simulated from the parameters that an estimator predicts for them. It needs no
-    labels, so measured spectra can be scored in `cross_val_score`,
-    `GridSearchCV` and wherever scikit-learn takes a callable `scoring`; y is
-    ignored where given. One simulation a spectrum is its cost.
+    labels, so it scores measured spectra, too: ``scorer(estimator, X)``, and in
+    `GridSearchCV` and wherever scikit-learn takes a callable `scoring`, as rows that
+    are only tested on. y is ignored where given. One simulation a spectrum is its cost.
 
     Parameters
     ----------
