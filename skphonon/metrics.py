@@ -10,6 +10,7 @@ after the normalisation of :func:`skphonon.preprocessing.normalize_spectra`,
 constant spectrum scores 1.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -354,9 +355,9 @@ class ResimulationScorer(VersionedEstimator):
             )
         X, names = np.asarray(X, dtype=float), list(self.conditions)
         n_pixels = X.shape[1] - len(names)
-        grid = getattr(self.simulator, "grid", None)
+        grid: Any = getattr(self.simulator, "grid", None)
         if hasattr(grid, "axes"):
-            expected = int(np.prod([len(axis) for axis in grid.axes()]))
+            expected = math.prod(len(axis) for axis in grid.axes())
             if n_pixels != expected:
                 raise ValueError(
                     f"X must have the {expected} pixels of the simulator's grid and a "

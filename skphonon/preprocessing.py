@@ -637,7 +637,7 @@ def _clearly_noisier(level):
 def background_terms(axes, background):
     """Return the terms (n_terms, n_pixels) of a background of one or more degrees."""
     degrees = np.atleast_1d(np.asarray(background, dtype=object))
-    if not all(isinstance(each, Integral) and each >= 0 for each in degrees):
+    if not all(isinstance(each, Integral) and int(each) >= 0 for each in degrees):
         raise ValueError(
             "background must be a degree of at least 0, or one for each axis, got "
             f"{background!r}."

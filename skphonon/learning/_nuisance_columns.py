@@ -49,18 +49,21 @@ def _check_names(names):
 
 def _check_index(name, column, others):
     """Refuse a column whose rows are labelled otherwise than those of X or y."""
-    index = getattr(column, "index", None)
-    if not hasattr(index, "equals"):  # a list has a method of that name
-        return
-    for other in others:
-        given = getattr(other, "index", None)
-        if hasattr(given, "equals") and not given.equals(index):
+    index = _index_of(column)
+    for other in map(_index_of, others):
+        if not (index is None or other is None or other.equals(index)):
             raise ValueError(
                 f"nuisance must have the index of y and X, as rows belong together by "
                 f"their position, got another one for {name!r}. Use "
                 "nuisance.loc[y.index] to put the rows in the order of y, or "
                 "nuisance.set_axis(y.index) if they are in it."
             )
+
+
+def _index_of(data):
+    """Return the index of data of pandas, None of others."""
+    index = getattr(data, "index", None)  # a list has a method of that name
+    return index if hasattr(index, "equals") else None
 
 
 def _numbers(name, column, n_samples, table):
