@@ -43,6 +43,7 @@ _QUIET = 1e-3  # noise in units of the contrast below which it does not matter
 _WEIGHT = 0.3  # length of the column of a condition, beside that of a spectrum
 _BEYOND = 0.05  # of the range of a condition, outside of which a warning comes
 _BEYOND_ONE = 0.01  # of the value of a condition that was the same in training
+_MISCOUNTED = 5  # conditions at most, beyond which a grid is another one
 _NOISIER = 1.2, 0.02  # times the largest level of training, and more by at least this
 
 
@@ -466,7 +467,10 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         n_pixels = int(np.prod([len(axis) for axis in axes]))
         if n_pixels != self.mask_.size:
             fitting = self.n_conditions + self.mask_.size - n_pixels
-            advice = f" Or set n_conditions={fitting}." if fitting >= 0 else ""
+            near = 0 <= fitting <= self.n_conditions + _MISCOUNTED
+            advice = (
+                f" Set n_conditions={fitting} if the grid is right." if near else ""
+            )
             raise ValueError(
                 f"grid must be that of the spectra, with {self.mask_.size} pixels "
                 f"before the conditions (n_conditions={self.n_conditions}), got one of "
@@ -477,8 +481,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
     def _refuse_without_conditions(self, n_columns):
         if n_columns == self.n_features_in_ - self.n_conditions:
             raise ValueError(
-                f"X must have {self.n_conditions} more columns after its {n_columns} "
-                f"pixels (n_conditions={self.n_conditions}), got none. Append them, as "
+                f"X must have n_conditions={self.n_conditions} columns after its "
+                f"{n_columns} pixels, got none. Append what is known, as "
                 "np.column_stack([X, temperature])."
             )
 
@@ -538,8 +542,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
     def _warn_of_range(self, columns):
         """Warn of conditions and levels of noise beyond those of training."""
         low, high = self.column_range_
-        size = np.maximum(np.abs(low), np.abs(high))
-        slack = np.where(high > low, _BEYOND * (high - low), _BEYOND_ONE * size)
+        same = np.isinf(self.column_scale_)
+        slack = np.where(same, _BEYOND_ONE * np.abs(high), _BEYOND * (high - low))
         least, most = low - slack, high + slack
         if self.noise:
             # less noise than in training is no harm
@@ -564,8 +568,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         low, high = self.column_range_[:, number]
         if number == self.n_conditions:
             return (
-                f"noise has {np.exp(values.max()):.2g} of the standard deviation of a "
-                f"spectrum, trained up to {np.exp(high):.2g}"
+                f"the noise is {np.exp(values.max()):.2g} of the standard deviation of "
+                f"a spectrum, trained up to {np.exp(high):.2g}"
             )
         column = self.mask_.size + number
         name = f"column {column} of X"

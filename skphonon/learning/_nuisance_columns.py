@@ -7,11 +7,12 @@ import numpy as np
 __all__ = ["named_columns"]
 
 
-def named_columns(nuisance, n_samples, others=()):
+def named_columns(nuisance, X, y):
     """Return the names of nuisances and their columns, (n_samples, n_nuisances).
 
-    Columns with an index must have that of `others`, of what has one.
+    Columns with an index must have that of X and y, of what has one.
     """
+    n_samples = len(y)
     if nuisance is None:
         return [], np.zeros((n_samples, 0))
     table = hasattr(nuisance, "columns")
@@ -26,7 +27,7 @@ def named_columns(nuisance, n_samples, others=()):
     columns = np.zeros((n_samples, len(names)))
     for number, (name, label) in enumerate(zip(names, labels, strict=True)):
         column = nuisance[label]
-        _check_index(name, column, others)
+        _check_index(name, column, X, y)
         columns[:, number] = _numbers(name, column, n_samples, table)
     return names, columns
 
@@ -47,17 +48,22 @@ def _check_names(names):
             )
 
 
-def _check_index(name, column, others):
+def _check_index(name, column, X, y):
     """Refuse a column whose rows are labelled otherwise than those of X or y."""
-    index = _index_of(column)
-    for other in map(_index_of, others):
-        if not (index is None or other is None or other.equals(index)):
-            raise ValueError(
-                f"nuisance must have the index of y and X, as rows belong together by "
-                f"their position, got another one for {name!r}. Use "
-                "nuisance.loc[y.index] to put the rows in the order of y, or "
-                "nuisance.set_axis(y.index) if they are in it."
-            )
+    index, of_X, of_y = map(_index_of, (column, X, y))
+    if index is None:
+        return
+    same = of_y is None or index.equals(of_y)
+    if of_X is not None and not index.equals(of_X):
+        # earlier steps number rows that had no labels: only another order tells
+        same = same and not index.isin(of_X).all()
+    if not same:
+        raise ValueError(
+            "nuisance must have the index of y and X, as rows belong together by their "
+            f"position, got another one for {name!r}. Use nuisance.loc[y.index] to put "
+            "the rows in the order of y, or nuisance.set_axis(y.index) if they are in "
+            "it."
+        )
 
 
 def _index_of(data):

@@ -300,6 +300,8 @@ def test_nuisances_of_rows_in_another_order_are_refused(X):
             regressor.fit(X, y, nuisance=given)
     with pytest.raises(ValueError, match="must have the index of y and X"):
         regressor.fit(pd.DataFrame(X), targets(X), nuisance=nuisance[::-1])
+    # a step before numbered these rows anew
+    regressor.fit(pd.DataFrame(X), targets(X), nuisance=nuisance.set_axis(y.index + 9))
     scores = cross_val_score(
         regressor, X, y, cv=2, params={"nuisance": nuisance}, error_score="raise"
     )
