@@ -19,7 +19,8 @@ def named_columns(nuisance, X, y):
     if not (table or isinstance(nuisance, Mapping)):
         raise ValueError(
             "nuisance must be a DataFrame or a mapping from names to numbers, got "
-            f"{type(nuisance).__name__}. Give a Series as series.to_frame()."
+            f"{type(nuisance).__name__}. Use series.to_frame() of a Series, "
+            "pandas.DataFrame(array, columns=names) of an array."
         )
     labels = list(nuisance.columns if table else nuisance)
     names = [str(label) for label in labels]
@@ -84,12 +85,12 @@ def _numbers(name, column, n_samples, table):
             f"nuisance must hold real numbers, got {name!r} of type {given.dtype}."
         ) from None
     if values.shape != (n_samples,):
-        advice = (
-            ""
-            if table
-            else " In cross-validation give a DataFrame, whose rows are split with "
-            "those of X: pandas.DataFrame(nuisance)."
-        )
+        advice = ""
+        if not table and values.ndim == 1:
+            advice = (
+                " In cross-validation give a DataFrame, whose rows are split with those "
+                "of X: pandas.DataFrame(nuisance)."
+            )
         raise ValueError(
             f"nuisance must have a number for each of {n_samples} samples, got "
             f"{name!r} of shape {values.shape}.{advice}"
