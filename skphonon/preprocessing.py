@@ -44,7 +44,7 @@ _WEIGHT = 0.3  # length of the column of a condition, beside that of a spectrum
 _BEYOND = 0.05  # of the range of a condition, outside of which a warning comes
 _BEYOND_ONE = 0.01  # of the value of a condition that was the same in training
 _MISCOUNTED = 5  # conditions at most, beyond which a grid is another one
-_NOISIER = 1.2, 0.02  # times the largest level of training, and more by at least this
+_NOISIER = 1.3, 0.02  # times the largest level of training, and more by at least this
 
 
 def normalize_spectra(

@@ -88,8 +88,8 @@ def _numbers(name, column, n_samples, table):
         advice = ""
         if not table and values.ndim == 1:
             advice = (
-                " In cross-validation give a DataFrame, whose rows are split with those "
-                "of X: pandas.DataFrame(nuisance)."
+                " In cross-validation give a DataFrame, whose rows are split with "
+                "those of X: pandas.DataFrame(nuisance)."
             )
         raise ValueError(
             f"nuisance must have a number for each of {n_samples} samples, got "

@@ -456,11 +456,10 @@ def _warn_of_few(fraction, n_held_out):
     """Warn of error bars that few samples, or those trained on, are to scale."""
     if n_held_out >= _FEW:
         return
-    held_out = f"{n_held_out} samples are" if n_held_out else "no sample is"
     size = "rough" if n_held_out else "too small"
     warn_user(
-        f"Error bars are {size}: {held_out} held out to scale them "
-        f"(validation_fraction={fraction}), and it takes {_FEW}. Raise "
-        "validation_fraction, or train on more.",
+        f"Error bars are {size}: to scale them at least {_FEW} samples must be held "
+        f"out, got {n_held_out} (validation_fraction={fraction}). Raise "
+        "validation_fraction, or train on more samples.",
         UserWarning,
     )

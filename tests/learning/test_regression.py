@@ -310,9 +310,9 @@ def test_nuisances_of_rows_in_another_order_are_refused(X):
 
 def test_error_bars_scaled_by_few_samples_are_rough(X):
     regressor = quick(loss="likelihood", max_epochs=1)
-    with pytest.warns(UserWarning, match="are rough: 29 samples are held out"):
+    with pytest.warns(UserWarning, match="are rough: .* got 29 "):
         regressor.fit(X[:290], targets(X[:290]))
-    with pytest.warns(UserWarning, match="too small: no sample is held out"):
+    with pytest.warns(UserWarning, match="too small: .* got 0 "):
         regressor.set_params(validation_fraction=None).fit(X, targets(X))
     regressor.set_params(validation_fraction=0.1).fit(X[:300], targets(X[:300]))
 
