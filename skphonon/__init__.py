@@ -25,6 +25,7 @@ _HOME = {
     "NelderMeadInverter": "skphonon.inversion",
     "PathGrid": "skphonon.instrument",
     "PixelInverter": "skphonon.inversion",
+    "PosteriorInverter": "skphonon.inversion",
     "PowderSimulator": "skphonon.simulation",
     "SingleCrystalSimulator": "skphonon.simulation",
     "SpectrumGrid": "skphonon.instrument",

@@ -9,6 +9,7 @@ from skphonon.inversion import (
     LeastSquaresInverter,
     NelderMeadInverter,
     PixelInverter,
+    PosteriorInverter,
 )
 from skphonon.learning import (
     AEFeatureExtractor,
@@ -24,6 +25,7 @@ from skphonon.preprocessing import MaskedSpectrumPreprocessor
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
     LeastSquaresInverter(),
+    PosteriorInverter(n_draws=40, n_candidates=10, n_starts=1),
     NelderMeadInverter(tolerance=0.5),  # coarse: the checks run many searches
     VAEFeatureExtractor(3, hidden_size=20, max_epochs=3),
     VAEFeatureExtractor(3, compression=None, output="distribution", max_epochs=2),

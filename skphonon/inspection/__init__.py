@@ -21,6 +21,17 @@ from skphonon.inspection._latent_displays import (
     LatentSensitivityDisplay,
 )
 from skphonon.inspection._parameter_draws import ParameterDraws, draw_parameters
+from skphonon.inspection._posterior_calibration import (
+    JointCoverage,
+    interval_coverage,
+    rank_statistics,
+    tarp_coverage,
+)
+from skphonon.inspection._posterior_displays import (
+    CornerDisplay,
+    RankDisplay,
+    TARPDisplay,
+)
 from skphonon.inspection._profiles import SpectrumProfilesDisplay
 from skphonon.inspection._reliability import ReliabilityDisplay
 from skphonon.inspection._thermal import (
@@ -33,24 +44,31 @@ from skphonon.instrument.maps import SpectrumMapDisplay
 
 __all__ = [
     "CalibrationDisplay",
+    "CornerDisplay",
     "DensityOfStatesDisplay",
     "ElasticConstantsDisplay",
     "HeatCapacityDisplay",
+    "JointCoverage",
     "LatentCodesDisplay",
     "LatentCorrelationDisplay",
     "LatentSensitivityDisplay",
     "LatentTraversalDisplay",
     "ParameterDraws",
     "PhononBandsDisplay",
+    "RankDisplay",
     "ReliabilityDisplay",
     "SpectrumMapDisplay",
     "SpectrumProfilesDisplay",
+    "TARPDisplay",
     "TemperatureTrendsDisplay",
     "ThermalDisplacementsDisplay",
     "active_dimensions",
     "draw_parameters",
     "high_symmetry_path",
+    "interval_coverage",
     "latent_correlation",
     "latent_sensitivity",
     "latent_traversal",
+    "rank_statistics",
+    "tarp_coverage",
 ]

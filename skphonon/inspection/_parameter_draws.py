@@ -9,6 +9,7 @@ from skphonon._validation import parameter_rows, reference_row
 
 __all__ = ["ParameterDraws", "as_sets", "draw_parameters"]
 
+_DRAWN = 200  # of a posterior
 _NEGATIVE = 1e-8  # of the largest variance: what rounding leaves of a singular matrix
 
 
@@ -137,7 +138,9 @@ def as_sets(draws):
 
 
 def _drawn(given):
-    """Return draws of a fit, and what are draws as they are."""
+    """Return draws of a fit or a posterior, and what are draws as they are."""
+    if hasattr(given, "sample") and getattr(given, "model", None) is not None:
+        return draw_parameters(given.model, given.mean, draws=given.sample(_DRAWN))
     if isinstance(given, ParameterDraws) or not hasattr(given, "fit_report"):
         return given
     if not hasattr(given, "model") or given.model is None:

@@ -9,6 +9,7 @@ from skphonon.inversion._goodness import (
     IdentifiabilityWarning,
     MisfitWarning,
 )
+from skphonon.inversion._posterior import Posterior
 from skphonon.inversion._verdict import Finding, Verdict
 from skphonon.inversion.comparing import average_energies, compare_fits
 from skphonon.inversion.fit import SpectrumFit
@@ -25,6 +26,7 @@ from skphonon.inversion.observables import (
     fit_observables,
 )
 from skphonon.inversion.pixels import PixelInverter
+from skphonon.inversion.posterior import PosteriorInverter
 
 __all__ = [
     "BoundWarning",
@@ -40,6 +42,8 @@ __all__ = [
     "ObservablesFit",
     "PhononEnergies",
     "PixelInverter",
+    "Posterior",
+    "PosteriorInverter",
     "SoundVelocities",
     "SpectrumFit",
     "Verdict",

@@ -23,6 +23,7 @@ __all__ = [
     "covariance_of",
     "directions_of",
     "image_of",
+    "scatter_of",
 ]
 
 _ENOUGH = 0.5  # determined: the data at least halve what was uncertain before
@@ -39,14 +40,19 @@ def covariance_of(derivative, residual, pieces, prior=None):
         information = information + prior
     if pieces is None:
         return inverse_information(information, known=prior)
+    middle = scatter_of(derivative, residual, pieces)
+    if prior is not None:
+        middle += prior
+    return inverse_information(information, middle, prior)
+
+
+def scatter_of(derivative, residual, pieces):
+    """Return the covariance of J^T r that residuals tell, pieces as above."""
     found = [_scatter(derivative[i], residual[i], image) for i, image in pieces]
     middle = sum(part for part, _ in found)
     # correlated pixels count for fewer, of which each parameter takes one
     n_free = sum(number for _, number in found)
-    middle *= n_free / max(n_free - len(information), 1)
-    if prior is not None:
-        middle += prior
-    return inverse_information(information, middle, prior)
+    return middle * (n_free / max(n_free - derivative.shape[1], 1))
 
 
 def image_of(simulator, residual):

@@ -44,11 +44,16 @@ class RowSearch:
 
     def __call__(self, spectra, pixels, start, errors=None):
         """Return the best fit of one row from all its starts."""
+        return self.fit(spectra, pixels, start, errors)
+
+    def fit(self, spectra, pixels, start, errors=None, goes_on=False):
+        """Return the best fit from a start, or from several with their nuisances."""
         noisy = self._noisy()
         if errors is None or not noisy:
-            return self._fit(spectra, pixels, start, errors)
+            return self._fit(spectra, pixels, start, errors, goes_on)
         # the error of what is subtracted counts as often as it is subtracted
-        found = self._fit(spectra, pixels, start, self._total(noisy, errors, None))
+        total = self._total(noisy, errors, None)
+        found = self._fit(spectra, pixels, start, total, goes_on)
         numbers = list(noisy)
         for _ in range(_REWEIGHTED):
             if not np.isfinite(found.loss):
@@ -107,10 +112,12 @@ class RowSearch:
         return replace(self, model=model), shift
 
     def _fit(self, spectra, pixels, start, errors, goes_on=False):
-        """Return the best fit; one that goes on does so from a start with nuisances."""
+        """Return the best fit; one that goes on has starts with nuisances."""
         problem, images, pixels = self.problem(spectra, pixels, errors)
-        scale, parts = self.scale, self.parts
-        starts = start[None] if goes_on else self._starts(start, problem, pixels)
+        if goes_on:
+            starts = np.atleast_2d(start)
+        else:
+            starts = self._starts(start, problem, pixels)
         found = best_fit(
             partial(self._search, problem, pixels),
             starts,
@@ -118,11 +125,16 @@ class RowSearch:
             self.model,
             lambda found: error_bars(found, self.task, images, self.correlated),
         )
+        return self.told(found, images, len(pixels), starts[0], pixels)
+
+    def told(self, found, images, n_pixels, start, pixels):
+        """Return a result with all that is told of it, or what stands for none."""
+        scale, parts = self.scale, self.parts
         if not np.isfinite(found.fun):
             n_terms = 0 if scale == "normalized" else len(self.terms[0])
             shape = len(parts), len(self.model.sources), n_terms
-            return no_fit(starts[0], len(pixels), shape, found.message)
-        row = np.full(len(pixels), np.nan)
+            return no_fit(start, n_pixels, shape, found.message)
+        row = np.full(n_pixels, np.nan)
         row[pixels] = -found.residual
         residual, _, weights, _ = found.evaluation
         found.update(row=row, loss=residual @ residual, weights=weights)

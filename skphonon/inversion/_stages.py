@@ -12,7 +12,7 @@ from scipy.optimize import OptimizeResult
 
 from skphonon.inversion._fitting import best_of
 
-__all__ = ["COARSE", "SMALL_BIAS", "best_fit"]
+__all__ = ["COARSE", "SMALL_BIAS", "best_fit", "rough_ends", "shift_by"]
 
 #: Factor of the tolerances of simulators, far from the optimum.
 COARSE = 10.0
@@ -43,7 +43,7 @@ def best_fit(search, starts, task, model, bars):
         if np.isfinite(found.fun):
             found.update(bars(found), mesh_bias=np.zeros(found.x.size))
         return found
-    last, ends = [], _rough_ends(search, starts, task, model)
+    last, ends = [], rough_ends(search, starts, task, model)
     for end in ends:
         level = model.loosened(1.0, end.x)
         result = search(level, end.x, _less(task, end.nfev), True)
@@ -57,7 +57,7 @@ def best_fit(search, starts, task, model, bars):
     return found
 
 
-def _rough_ends(search, starts, task, model):
+def rough_ends(search, starts, task, model):
     """Return distinct ends on coarse meshes, or the starts if these cost as much."""
     coarse = model.loosened(COARSE, starts[0])
     fine = model.loosened(1.0, starts[0])
@@ -112,7 +112,7 @@ def _tightened(search, found, task, model, bars):
             if finer is None:
                 found.mesh_bias[:] = np.nan
                 return found
-            shift = _shift(found, task, finer)
+            shift = shift_by(found, task, finer)
             std = np.sqrt(np.diag(found.covariance))
             known = np.isfinite(std) & (std > 0)
             found.mesh_bias[known] = np.abs(shift[known]) / std[known]
@@ -134,7 +134,7 @@ def is_moved(found, task):
     return bool((found.mesh_bias > limits).any())
 
 
-def _shift(found, task, finer):
+def shift_by(found, task, finer):
     """Return how far the optimum would move on a finer mesh, what is at a bound not."""
     problem, evaluation = found.problem, found.evaluation
     contributions = finer.simulate(found.x[None])[..., found.pixels]

@@ -478,7 +478,8 @@ class LeastSquaresInverter(Inverter):
         """Combinations of parameters that spectra of the last `predict` determine."""
         return self._read("identifiable")
 
-    def _invert(self, X, errors):
+    def _invert(self, X, errors, continued=None, starts=None):
+        """Fit all spectra; `continued` makes a search of one that does more."""
         check_is_fitted(self)
         of_each: tuple = ()
         if errors is not None or self.errors == "poisson":
@@ -489,8 +490,12 @@ class LeastSquaresInverter(Inverter):
         else:
             self._warn_of_unused_errors()
         search = self._row_search(errors is not None)
+        if continued is None:
+            results = self._search_all(search, X, *of_each)
+        else:
+            results = self._search_all(continued(search), X, starts, *of_each)
         result = summary(
-            self._search_all(search, X, *of_each),
+            results,
             self._parameter_names(self.start_.size),
             list(self._nuisance),
             search.parts,
@@ -501,6 +506,7 @@ class LeastSquaresInverter(Inverter):
         result.spectra = self._validate(X, reset=False)[0].copy()
         result.errors = of_each[0].copy() if of_each else None
         result.settings = self.get_params(deep=False)
+        result.drawn = [each.get("drawn") for each in results]
         return result
 
     def _row_search(self, errors_given, begins=True):

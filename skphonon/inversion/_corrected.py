@@ -1,0 +1,186 @@
+r"""Fits and draws on a coarse mesh that know what a fine one would say.
+
+About an optimum x the error of a coarse mesh of the Brillouin zone is nearly linear in
+the parameters p. With a fine one, simulated once with its derivatives, a coarse one
+becomes
+
+.. math:: S(p) + D + D' (p - x), \qquad D = S_f(x) - S(x),
+
+whose error is that of the curvature of D. It costs what the coarse one does. How much
+is left is measured on draws.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult
+
+from skphonon.inversion._fitting import error_bars
+from skphonon.inversion._model import Model
+from skphonon.inversion._stages import SMALL_BIAS, rough_ends, shift_by
+
+__all__ = ["Corrected", "about", "best_ends"]
+
+Array = NDArray[np.float64]
+
+_TIGHT = 1e-7  # tolerance of searches: valleys are narrow and flat
+_CURVED = 0.1  # factor of tolerances at which curvature is told well enough
+_ROUNDS = 6  # of finer meshes and corrections about new optima
+_AS_LIKELY = 50.0  # of minus twice the log likelihood: an end that may be the truth
+_NEAR = 0.2  # standard deviations from a place where its correction is right
+_APART = 0.5  # standard deviations between ends that are two
+
+
+class Corrected(Model):
+    """A model with what a finer one adds about a place.
+
+    Parameters
+    ----------
+    model : Model
+    x : ndarray of shape (n_parameters,)
+        The place.
+    difference : ndarray of shape (n_sources, n_pixels)
+        What is added there.
+    slopes : ndarray of shape (n_sources, n_pixels, n_parameters)
+        Its derivatives.
+    """
+
+    def __init__(
+        self, model: Model, x: Array, difference: Array, slopes: Array
+    ) -> None:
+        super().__init__(model.sources, model.nuisance, model.steps)
+        self.x, self.difference, self.slopes = x, difference, slopes
+        self.at_fine: tuple[Array, Array] | None = None  # spectra and slopes there
+
+    def on(self, pixels: Any) -> Any:
+        """Return the function that a Problem asks."""
+        plain = super().on(pixels)
+        more, slopes = self.difference[:, pixels], self.slopes[:, pixels]
+
+        def model(parameters: Array) -> tuple[Array, Array]:
+            spectra, derivatives = plain(parameters)
+            added = more + slopes @ (parameters - self.x)
+            return spectra + added, derivatives + slopes
+
+        return model
+
+    def simulate(self, rows: Array) -> Array:
+        """Return spectra of shape (n_rows, n_contributions, n_pixels)."""
+        found = super().simulate(rows)
+        found += self.difference
+        for row, off in zip(found, rows - self.x, strict=True):
+            row += self.slopes @ off
+        return found
+
+
+def best_ends(
+    search: Any,
+    spectra: Array,
+    pixels: Any,
+    starts: Array,
+    errors: Array | None,
+    coarse: float = _CURVED,
+) -> list[OptimizeResult]:
+    """Return distinct ends of the searches of a RowSearch, the likeliest first.
+
+    Each has a `corrected` model that it was found with, a `fine` one that this was
+    corrected by, and error bars.
+    """
+    problem, images, pixels = search.problem(spectra, pixels, errors)
+    task, model = search.task, search.model
+    run = partial(search._search, problem, pixels)
+    bars = partial(error_bars, task=task, images=images, correlated=search.correlated)
+    if not problem.unit or model.loosened(1.0, starts[0]) is None:
+        ends = [run(model, start, task, True) for start in starts]
+        for end in ends:
+            end.corrected = end.fine = model
+            if np.isfinite(end.fun):
+                end.update(bars(end), mesh_bias=np.zeros(end.x.size))
+        return _distinct(ends)
+    rough = rough_ends(run, starts, task, model)
+    found = [_corrected_end(run, bars, rough[0], task, model, coarse)]
+    for end in rough[1:]:
+        # most are the same optimum, which the correction of the first tells soon
+        first = found[0]
+        if not np.isfinite(first.fun):
+            break
+        tight = task._replace(tolerance=min(task.tolerance, _TIGHT))
+        other = run(first.corrected, end.x, tight, True)
+        if np.isfinite(other.fun):
+            other.update(bars(other))
+        if len(_distinct([*found, other])) > len(found):
+            other = _corrected_end(run, bars, other, task, model, coarse)
+            found = _distinct([*found, other])
+    return found
+
+
+def _corrected_end(
+    run: Any, bars: Any, end: OptimizeResult, task: Any, model: Any, factor: float
+) -> OptimizeResult:
+    """Return the end that a fine mesh has, found on a coarse one."""
+    coarse, fine = model.loosened(factor, end.x), model.loosened(1.0, end.x)
+    found, bias = _run_about(run, bars, end, end.x, coarse, fine, task), None
+    tight = task._replace(tolerance=min(task.tolerance, _TIGHT))
+    for _ in range(_ROUNDS):
+        if not np.isfinite(found.fun):
+            return found
+        std = np.sqrt(np.diag(found.covariance))
+        known = np.isfinite(std) & (std > 0)
+        moved = (np.abs(found.x - found.corrected.x) > _NEAR * std)[known].any()
+        finer = fine.refined()
+        bias = np.full(found.x.size, np.nan)
+        x, coarse_enough = found.x, True
+        if finer is not None:
+            shift = shift_by(found, task, finer)
+            bias[known] = np.abs(shift[known]) / std[known]
+            bias[~known] = 0.0
+            coarse_enough = bool((bias <= SMALL_BIAS).all())
+        if coarse_enough and not moved:
+            break
+        if not coarse_enough:
+            fine, x = finer, (found.x + shift).clip(*task.bounds)
+        last = tight if coarse_enough else task
+        found = _run_about(run, bars, found, x, coarse, fine, last)
+    found.mesh_bias = bias
+    return found
+
+
+def _run_about(
+    run: Any, bars: Any, before: Any, x: Array, coarse: Any, fine: Any, task: Any
+) -> OptimizeResult:
+    """Return the end of a search about a place, with error bars."""
+    corrected = about(x, coarse, fine)
+    found = run(corrected, x, task, True)
+    found.corrected, found.fine = corrected, fine
+    found.update(nfev=found.nfev + before.nfev, nit=found.nit + before.nit)
+    if np.isfinite(found.fun):
+        found.update(bars(found), mesh_bias=np.zeros(found.x.size))
+    return found
+
+
+def about(x: Array, coarse: Any, fine: Any, known: Any = None) -> Corrected:
+    """Return the coarse model with what the fine one adds about x.
+
+    `known` are spectra and derivatives of the fine one there, where they are.
+    """
+    spectra, slopes = fine.on(slice(None))(x) if known is None else known
+    rough, rough_slopes = coarse.on(slice(None))(x)
+    found = Corrected(coarse, x, spectra - rough, slopes - rough_slopes)
+    found.at_fine = spectra, slopes
+    return found
+
+
+def _distinct(ends: list[OptimizeResult]) -> list[OptimizeResult]:
+    """Return ends that are as likely as the best, each once."""
+    ends = sorted(ends, key=lambda end: (not np.isfinite(end.fun), end.fun))
+    kept = ends[:1]
+    for end in ends[1:]:
+        if not np.isfinite(end.fun) or end.fun > kept[0].fun + _AS_LIKELY:
+            continue
+        std = np.sqrt(np.diag(end.covariance))
+        known = np.isfinite(std) & (std > 0)
+        if all((np.abs(end.x - other.x) > _APART * std)[known].any() for other in kept):
+            kept.append(end)
+    return kept

@@ -1,0 +1,419 @@
+"""The posterior of one spectrum, as draws that explain themselves."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2
+from sklearn.utils import check_random_state
+
+if TYPE_CHECKING:
+    from skphonon.inversion.fit import SpectrumFit
+
+__all__ = ["Drawn", "Posterior"]
+
+Array = NDArray[np.float64]
+
+
+class Drawn(NamedTuple):
+    """Draws of constants and nuisances of one row, and what else was found."""
+
+    rows: Array  # (n, m)
+    weights: Array  # (n,), that add up to one
+    log_likelihood: Array  # (n,)
+    log_prior: Array  # (n,)
+    log_proposal: Array  # (n,)
+    amplitudes: Array  # (n, k)
+    log_evidence: float
+    log_evidence_std: float
+    n_effective: float
+    shape: float
+    beta: float
+    mesh_error: float  # of the log likelihood
+    sigma: Array  # (n_pixels,), errors of the pixels compared
+    modes: Array  # (n_modes, m)
+    mode_shares: Array  # (n_modes,)
+    spectra: Any  # from rows and amplitudes to spectra of the pixels compared
+
+    @classmethod
+    def nothing(cls, n_values: int) -> "Drawn":
+        """Return what stands for no draws."""
+        none, rows = np.zeros(0), np.zeros((0, n_values))
+        return cls(
+            rows=rows,
+            weights=none,
+            log_likelihood=none,
+            log_prior=none,
+            log_proposal=none,
+            amplitudes=rows,
+            log_evidence=np.nan,
+            log_evidence_std=np.nan,
+            n_effective=0.0,
+            shape=np.nan,
+            beta=np.nan,
+            mesh_error=np.nan,
+            sigma=none,
+            modes=rows,
+            mode_shares=none,
+            spectra=None,
+        )
+
+
+class Posterior:
+    """Weighted draws from the posterior distribution of one spectrum.
+
+    Made by ``PosteriorInverter.posteriors_``. Displays that take draws of constants
+    take it in their place.
+
+    Parameters
+    ----------
+    parameter_names, nuisance_names : sequence of str
+        Names of constants and nuisances.
+    drawn : Drawn
+        Draws, with their weights.
+    fit : SpectrumFit
+        The fit that they began with.
+
+    Attributes
+    ----------
+    draws : DataFrame of shape (n_draws, n_parameters + n_nuisances)
+        Constants, then nuisances.
+    weights : ndarray of shape (n_draws,)
+        Of the draws; they add up to one.
+    log_likelihood : ndarray of shape (n_draws,)
+        With amplitudes integrated out, raised to the power `beta`.
+    mean, std : ndarray of shape (n_parameters,)
+        Of the constants.
+    covariance : ndarray of shape (n_parameters, n_parameters)
+        Of the constants.
+    n_effective, efficiency : float
+        How many independent draws the weighted ones are worth, and over their number.
+    shape : float
+        Of the generalised Pareto distribution of the largest weights: up to 0.5 all is
+        well, above 0.7 the draws are not to be trusted.
+    log_evidence, log_evidence_std : float
+        Logarithm of the evidence, and its Monte-Carlo error.
+    beta : float
+        Power of the likelihood, 1 where residuals are independent.
+    mesh_error : float
+        Standard deviation of the log likelihood beside that on the finest mesh.
+    modes : DataFrame
+        Optima, with the `share` of the draws that are nearest to each.
+    p_value : float
+        Probability that the model, were it right, left residuals as large beside the
+        noise (NaN without a fit).
+    fit : SpectrumFit
+        The fit that the draws began with.
+
+    Examples
+    --------
+    See :class:`~skphonon.inversion.PosteriorInverter`.
+    """
+
+    def __init__(
+        self,
+        parameter_names: Sequence[str],
+        nuisance_names: Sequence[str],
+        drawn: Drawn,
+        fit: "SpectrumFit",
+    ) -> None:
+        self.parameter_names = list(parameter_names)
+        self.nuisance_names = list(nuisance_names)
+        self.fit = fit
+        self._drawn = drawn
+        self.draws = pd.DataFrame(drawn.rows, columns=self._names())
+        self.weights = drawn.weights
+        self.log_likelihood = drawn.log_likelihood
+        self.log_prior = drawn.log_prior
+        self.n_effective, self.shape = drawn.n_effective, drawn.shape
+        self.log_evidence = drawn.log_evidence
+        self.log_evidence_std = drawn.log_evidence_std
+        self.beta, self.mesh_error = drawn.beta, drawn.mesh_error
+
+    @property
+    def n_draws(self) -> int:
+        """Number of weighted draws."""
+        return len(self.draws)
+
+    @property
+    def efficiency(self) -> float:
+        """Independent draws that the weighted ones are worth, over their number."""
+        return self.n_effective / self.n_draws if self.n_draws else np.nan
+
+    @property
+    def model(self) -> Any:
+        """Model of the crystal, None where the simulator has none."""
+        return self.fit.model
+
+    @property
+    def parameters(self) -> Array:
+        """Best fit of the constants."""
+        return self.fit.parameters
+
+    @property
+    def mean(self) -> Array:
+        """Posterior means of the constants; those of the start without draws."""
+        if not self.n_draws:
+            return self.fit.parameters
+        mean: Array = self.weights @ self._constants()
+        return mean
+
+    @property
+    def covariance(self) -> Array:
+        """Posterior covariance of the constants."""
+        n = len(self.parameter_names)
+        if not self.n_draws:
+            return np.full((n, n), np.nan)
+        off = self._constants() - self.mean
+        covariance: Array = (self.weights * off.T) @ off
+        return covariance
+
+    @property
+    def std(self) -> Array:
+        """Posterior standard deviations of the constants."""
+        deviations: Array = np.sqrt(np.diag(self.covariance))
+        return deviations
+
+    @property
+    def modes(self) -> pd.DataFrame:
+        """Optima, the most probable first."""
+        table = pd.DataFrame(self._drawn.modes, columns=self._names())
+        table.insert(0, "share", self._drawn.mode_shares)
+        table = table.sort_values("share", ascending=False, ignore_index=True)
+        return table
+
+    @property
+    def p_value(self) -> float:
+        """Probability of residuals as large as those left, were the model right."""
+        number = self.fit.figures.get("n_effective", np.nan)
+        return float(chi2.sf(self.fit.figures["reduced_chi2"] * number, number))
+
+    def sample(self, n_draws: int = 1000, random_state: Any = 0) -> Array:
+        """Return draws of the constants that have the same weight.
+
+        Parameters
+        ----------
+        n_draws : int, default=1000
+            Taken with replacement, each weighted draw as often as its weight says.
+        random_state : int, RandomState instance or None, default=0
+            Determines which; an integer takes the same each time.
+
+        Returns
+        -------
+        ndarray of shape (n_draws, n_parameters)
+            In the unit of the constants; the fit, if there are no draws.
+        """
+        if not self.n_draws:
+            return np.tile(self.fit.parameters, (n_draws, 1))
+        constants: Array = self._constants()[self._chosen(n_draws, random_state)]
+        return constants
+
+    def derived(
+        self, function: Callable[[Array], ArrayLike], n_draws: int = 200
+    ) -> Array:
+        """Return any function of the constants for draws of equal weight.
+
+        Parameters
+        ----------
+        function : callable
+            From constants of shape (n_parameters,) to a number or an array.
+        n_draws : int, default=200
+            How many draws.
+
+        Returns
+        -------
+        ndarray of shape (n_draws, ...)
+            Values, a draw a row.
+        """
+        return np.array([function(row) for row in self.sample(n_draws)])
+
+    def summary(self) -> pd.DataFrame:
+        """Return means and intervals of constants and nuisances.
+
+        Returns
+        -------
+        DataFrame
+            Columns `mean`, `std`, `median`, `low` and `high` of the central 68 %,
+            `low95` and `high95` of the central 95 %, `fit` and `fit_std` of the fit.
+        """
+        values, weights = self.draws.to_numpy(), self.weights
+        mean = weights @ values
+        table = {
+            "mean": mean,
+            "std": np.sqrt(weights @ np.square(values - mean)),
+        }
+        levels = {
+            "median": 0.5,
+            "low": 0.1587,
+            "high": 0.8413,
+            "low95": 0.025,
+            "high95": 0.975,
+        }
+        for name, level in levels.items():
+            table[name] = [_quantile(column, weights, level) for column in values.T]
+        known = self.fit.nuisance
+        table["fit"] = [*self.fit.parameters, *(known[n] for n in self.nuisance_names)]
+        table["fit_std"] = [
+            *self.fit.std,
+            *(known.get(f"{n} std", np.nan) for n in self.nuisance_names),
+        ]
+        return pd.DataFrame(table, index=self._names())
+
+    def energies(self, qpoints: ArrayLike, n_draws: int = 200) -> pd.DataFrame:
+        """Return phonon energies with intervals.
+
+        Parameters
+        ----------
+        qpoints : array-like of shape (n_points, 3) or (3,)
+            Wavevectors in units of the reciprocal lattice of the model.
+        n_draws : int, default=200
+            Draws of the constants that bands are calculated for.
+
+        Returns
+        -------
+        DataFrame
+            Columns `q1`, `q2`, `q3`, `mode` (from the lowest energy up), `energy`
+            (mean), `std`, `low` and `high` (central 68 %) in meV.
+
+        Raises
+        ------
+        ValueError
+            If the simulator has no model of a crystal, or wavevectors have another
+            shape.
+        """
+        points = np.atleast_2d(np.asarray(qpoints, dtype=float))
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(
+                f"qpoints must have shape (n_points, 3), got {np.shape(qpoints)}."
+            )
+        if not hasattr(self.model, "frequencies"):
+            raise ValueError(
+                "Energies need a simulator with a model of a crystal, got "
+                f"{type(self.fit.simulator).__name__}."
+            )
+        energy = np.sort(self.model.frequencies(self.sample(n_draws), points), axis=2)
+        low, high = np.quantile(energy, [0.1587, 0.8413], axis=0)
+        n_modes = energy.shape[2]
+        return pd.DataFrame(
+            {
+                "q1": np.repeat(points[:, 0], n_modes),
+                "q2": np.repeat(points[:, 1], n_modes),
+                "q3": np.repeat(points[:, 2], n_modes),
+                "mode": np.tile(np.arange(n_modes), len(points)),
+                "energy": energy.mean(axis=0).ravel(),
+                "std": energy.std(axis=0).ravel(),
+                "low": low.ravel(),
+                "high": high.ravel(),
+            }
+        )
+
+    def simulate(self, n_draws: int = 100, random_state: Any = 0) -> Array:
+        """Return spectra that the posterior predicts, with noise.
+
+        Parameters
+        ----------
+        n_draws : int, default=100
+            How many, each of one draw.
+        random_state : int, RandomState instance or None, default=0
+            Determines draws and noise.
+
+        Returns
+        -------
+        ndarray of shape (n_draws, n_pixels)
+            In the unit of the spectrum, with its background and white noise of its
+            errors; NaN where not compared.
+        """
+        if self._drawn.spectra is None:
+            raise ValueError(
+                "Spectra are simulated by the inverter that made the draws, which a "
+                "posterior without draws, or one from a pickle, does not have. Call "
+                "sample again."
+            )
+        rng = check_random_state(random_state)
+        chosen = self._chosen(n_draws, rng)
+        expected = self._drawn.spectra(
+            self._drawn.rows[chosen], self._drawn.amplitudes[chosen]
+        )
+        seen = np.isfinite(self.fit.residual)
+        spectra = np.full((n_draws, len(seen)), np.nan)
+        noise = rng.normal(size=expected.shape) * self._drawn.sigma
+        spectra[:, seen] = expected + noise
+        return spectra
+
+    def to_arviz(self) -> Any:
+        """Return the draws as `arviz.InferenceData`.
+
+        Returns
+        -------
+        arviz.InferenceData
+            Groups `posterior` (resampled, one chain), `log_likelihood` and
+            `sample_stats` (weights).
+
+        Raises
+        ------
+        ImportError
+            Without the extra "arviz".
+        """
+        try:
+            import arviz
+        except ImportError as error:
+            raise ImportError(
+                "InferenceData needs ArviZ: pip install 'skphonon[arviz]'."
+            ) from error
+        chosen = self._chosen(self.n_draws, 0)
+        values = self.draws.to_numpy()[chosen]
+        return arviz.from_dict(
+            posterior={
+                name: column[None]
+                for name, column in zip(self._names(), values.T, strict=True)
+            },
+            sample_stats={
+                "lp": (self.log_likelihood + self.log_prior)[chosen][None],
+            },
+            attrs={
+                "log_evidence": self.log_evidence,
+                "efficiency": self.efficiency,
+                "pareto_shape": self.shape,
+                "beta": self.beta,
+            },
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what simulates."""
+        return self.__dict__ | {"_drawn": self._drawn._replace(spectra=None)}
+
+    def __repr__(self) -> str:
+        return (
+            f"Posterior({self.n_draws} draws worth {self.n_effective:.0f}, "
+            f"{len(self._drawn.modes)} mode(s), ln evidence {self.log_evidence:.1f})"
+        )
+
+    def _repr_html_(self) -> str:
+        html: str = self.summary().round(4).to_html()
+        return html
+
+    def _names(self) -> list[str]:
+        return [*self.parameter_names, *self.nuisance_names]
+
+    def _constants(self) -> Array:
+        constants: Array = self._drawn.rows[:, : len(self.parameter_names)]
+        return constants
+
+    def _chosen(self, n_draws: int, random_state: Any) -> NDArray[np.int_]:
+        """Return which draws are taken, by systematic resampling, in random order."""
+        rng = check_random_state(random_state)
+        edges = np.cumsum(self.weights)
+        edges[-1] = 1.0
+        places = (np.arange(n_draws) + rng.uniform()) / n_draws
+        chosen = np.searchsorted(edges, places)
+        rng.shuffle(chosen)
+        return chosen
+
+
+def _quantile(values: Array, weights: Array, level: float) -> float:
+    """Return the value below which a share of the weight is."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order]) - weights[order] / 2
+    return float(np.interp(level, total, values[order]))

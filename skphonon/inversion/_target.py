@@ -1,0 +1,269 @@
+r"""The posterior density of what is not linear, of one row of spectra.
+
+Amplitudes of contributions and of the background are integrated out: of residuals that
+are normal they leave
+
+.. math:: \ln L = -\tfrac12 \chi^2_{\min} - \tfrac12 \ln\det A^T A - \sum_k \ln w_k,
+
+with the columns A in units of errors and the widths w of their flat priors: as in
+:mod:`skphonon.inversion._evidence`, up to what would make a column as large as the
+contrast of its spectrum, on both sides of zero for a term of the background.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_ndtr
+
+from skphonon.fitting import descend, of_residuals
+from skphonon.inversion._errors import scatter_of
+
+__all__ = ["Prior", "Target", "adjusted"]
+
+Array = NDArray[np.float64]
+
+_AT_ONCE = 2**22  # numbers of simulations that are held together
+_SHORT = 0.01  # standard deviations: the last step of a search
+_LEAST = 1e-8  # of the largest: information that is rounding
+_STEPS = 30
+
+
+class Prior(NamedTuple):
+    """What is known before: bounds of all, and of the constants perhaps more."""
+
+    bounds: Array  # (2, m)
+    moments: tuple[Array, Array] | None  # of the first constants
+    knowledge: Any  # Knowledge with what is known of constants, or None
+    is_stable: Any  # from constants (n, p) to booleans, or None
+
+    @property
+    def n_constants(self) -> int:
+        """How many constants the normal distribution is of."""
+        return 0 if self.moments is None else len(self.moments[0])
+
+    def log_density(self, rows: Array) -> Array:
+        """Return the logarithm at rows (n, m), minus infinity outside.
+
+        It is normalised, but for what bounds and stability cut off a normal
+        distribution (see `log_allowed`).
+        """
+        low, high = self.bounds
+        inside = ((rows >= low) & (rows <= high)).all(axis=1)
+        flat = self._is_flat()
+        density = np.full(len(rows), -np.log((high - low)[flat]).sum())
+        if self.moments is not None:
+            mean, covariance = self.moments
+            p = len(mean)
+            root = np.linalg.cholesky(covariance)
+            off = np.linalg.solve(root, (rows[:, :p] - mean).T)
+            density -= np.square(off).sum(axis=0) / 2
+            density -= np.log(np.diag(root)).sum() + p * np.log(2 * np.pi) / 2
+        density += self.log_observed(rows)
+        density[~inside] = -np.inf
+        return density
+
+    def log_observed(self, rows: Array) -> Array:
+        """Return the log likelihood of what was measured elsewhere, but a constant."""
+        found = np.zeros(len(rows))
+        if self.knowledge is None:
+            return found
+        pieces = [each for each in self.knowledge.pieces if hasattr(each, "__self__")]
+        n = self.knowledge.n_known
+        for piece in pieces:
+            found -= [np.square(piece(row[:n])[0]).sum() / 2 for row in rows]
+        return found
+
+    def stable(self, rows: Array, n_constants: int) -> NDArray[np.bool_]:
+        """Tell which rows describe a stable crystal."""
+        if self.is_stable is None or not len(rows):
+            return np.ones(len(rows), dtype=bool)
+        return np.asarray(self.is_stable(rows[:, :n_constants]), dtype=bool)
+
+    def sample(self, number: int, rng: np.random.Generator) -> Array:
+        """Return draws (number, m), those of unstable crystals too."""
+        low, high = self.bounds
+        flat = self._is_flat()
+        rows = np.empty((number, len(low)))
+        rows[:, flat] = rng.uniform(low[flat], high[flat], (number, flat.sum()))
+        if self.moments is not None:
+            mean, covariance = self.moments
+            rows[:, ~flat] = rng.multivariate_normal(mean, covariance, number)
+        return rows
+
+    def log_allowed(self, n_constants: int, rng: np.random.Generator) -> float:
+        """Return the log of the share of the prior inside bounds and stable."""
+        rows = self.sample(2000, rng)
+        inside = ((rows >= self.bounds[0]) & (rows <= self.bounds[1])).all(axis=1)
+        inside[inside] = self.stable(rows[inside], n_constants)
+        return float(np.log(max(inside.mean(), 1 / len(rows))))
+
+    def _is_flat(self) -> NDArray[np.bool_]:
+        flat = np.ones(self.bounds.shape[1], dtype=bool)
+        flat[: self.n_constants] = False
+        return flat
+
+
+class Target:
+    """Posterior density of constants and nuisances of one row of spectra.
+
+    Parameters
+    ----------
+    problem : Problem
+        Whose weights are one over errors, times the root of `beta`.
+    model : Model
+        What the draws are simulated with.
+    pixels : ndarray of bool
+        Those compared.
+    prior : Prior
+    n_constants : int
+    """
+
+    def __init__(
+        self,
+        problem: Any,
+        model: Any,
+        pixels: NDArray[np.bool_],
+        prior: Prior,
+        n_constants: int,
+        log_unit: float = 0.0,
+    ) -> None:
+        self.problem, self.model, self.pixels = problem, model, pixels
+        self.prior, self.n_constants, self.log_unit = prior, n_constants, log_unit
+
+    def polished(self, start: Array, scale: Array) -> tuple[Array, Array, Array]:
+        """Return the optimum, half the gradient there and the information.
+
+        Searched to a hundredth of a standard deviation, which is `scale` at first.
+        """
+        knowledge = self.prior.knowledge
+        flat = np.zeros(len(start))
+        width = np.diff(self.prior.bounds, axis=0)[0]
+        flat[np.isfinite(width)] = (1 / width[np.isfinite(width)]) ** 2
+
+        def objective(rows: Array, which: Any) -> Any:
+            evaluation = self.problem(rows[0])
+            residual = np.asarray(evaluation.residual)[None] * self.problem.unit
+            derivative = np.asarray(evaluation.derivative)[None] * self.problem.unit
+            found = of_residuals(residual, derivative)
+            return found if knowledge is None else knowledge.added(found, rows, 1.0)
+
+        end = descend(
+            objective,
+            start[None],
+            self.prior.bounds,
+            scale=scale,
+            step_tolerance=_SHORT,
+            longest=3.0,
+            max_steps=_STEPS,
+        )
+        information = end.found.information[0] + np.diag(flat)
+        return end.parameters[0], -end.found.gradient[0], information
+
+    def log_likelihood(self, rows: Array) -> tuple[Array, Array]:
+        """Return the log likelihood (n,) and the amplitudes (n, k) at rows (n, m)."""
+        n_numbers = len(self.problem.spectra) * len(self.model.sources)
+        size = max(_AT_ONCE // max(n_numbers, 1), 1)
+        found = [
+            self._some(rows[n : n + size]) for n in range(0, max(len(rows), 1), size)
+        ]
+        likelihoods, amplitudes = zip(*found, strict=True)
+        return np.concatenate(likelihoods), np.concatenate(amplitudes)
+
+    def spectra(self, rows: Array, amplitudes: Array) -> Array:
+        """Return spectra (n, n_pixels compared) of rows with their amplitudes."""
+        problem, n = self.problem, len(self.model.sources)
+        shown = self.model.simulate(rows)[..., self.pixels]
+        found = np.empty((len(rows), shown.shape[2]))
+        weights = np.nan_to_num(amplitudes).reshape(len(rows), len(problem.parts), -1)
+        for i, part in enumerate(problem.parts):
+            own = weights[:, i]
+            found[:, part] = np.einsum("rk,rkp->rp", own[:, :n], shown[..., part])
+            found[:, part] += own[:, n:] @ problem.backgrounds[i].T
+        return found
+
+    def _some(self, rows: Array) -> tuple[Array, Array]:
+        problem = self.problem
+        if not len(rows):
+            return np.zeros(0), np.zeros((0, self._n_amplitudes()))
+        spectra = self.model.simulate(rows)[..., self.pixels]
+        nothing = np.empty((*spectra.shape, 0))
+        evaluation = problem.compare(spectra, nothing)
+        square = np.square(evaluation.residual).sum(axis=1) * problem.unit**2
+        found = -square / 2 + self.log_unit
+        found += self._of_amplitudes(spectra, evaluation.weights)
+        found[~np.isfinite(found)] = -np.inf
+        weights = evaluation.weights.reshape(len(rows), -1)
+        return found, weights
+
+    def _n_amplitudes(self) -> int:
+        problem, n = self.problem, len(self.model.sources)
+        if problem.backgrounds is None:
+            return n
+        return sum(n + terms.shape[1] for terms in problem.backgrounds)
+
+    def _of_amplitudes(self, spectra: Array, weights: Array) -> Array:
+        """Return the log of the integral over amplitudes, over that of their prior."""
+        problem, total = self.problem, np.zeros(len(spectra))
+        if problem.backgrounds is None:
+            return total
+        fixed = int(not problem.free_scale)
+        projections = problem._projected()
+        for i, part in enumerate(problem.parts):
+            weight = problem.weight[part]
+            if not len(weight):
+                continue
+            contrast = np.sqrt(problem._contrast(part))
+            terms = problem.backgrounds[i] * weight[:, None]
+            sizes = np.linalg.norm(terms, axis=0)
+            if len(sizes):
+                _, root = np.linalg.qr(terms / sizes)
+                own = np.abs(np.diag(root))
+                own = own[own > _LEAST]
+                # width of each: twice the contrast over its size
+                total += len(own) * np.log(np.sqrt(2 * np.pi) / (2 * contrast))
+                total -= np.log(own).sum()
+            given = np.swapaxes(spectra[:, fixed:, part], 1, 2) * weight[:, None]
+            if not given.shape[2]:
+                continue
+            lengths = np.sqrt(np.square(given).sum(axis=1))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                columns = projections[i].rest(given / lengths[:, None])
+                columns = np.nan_to_num(columns)
+                gram = np.swapaxes(columns, 1, 2) @ columns
+                _, log_det = np.linalg.slogdet(gram)
+                total += gram.shape[1] * np.log(np.sqrt(2 * np.pi) / contrast)
+                total -= log_det / 2
+                alone = 1 / np.sqrt(np.diagonal(np.linalg.pinv(gram), 0, 1, 2))
+            # amplitudes are not negative: the part of the normal above zero
+            sizes = np.nan_to_num(weights[:, i, fixed : fixed + gram.shape[1]])
+            total += log_ndtr(sizes * lengths * alone).sum(axis=1)
+        return total
+
+
+def adjusted(
+    problem: Any, evaluation: Any, images: Any, errors: Array, before: Array
+) -> float:
+    r"""Return by how much a likelihood must count for its bars to hold.
+
+    With the information H and the scatter M of its gradient that residuals have, which
+    are alike in neighbouring pixels, posterior variances are too small by
+    :math:`\mathrm{tr}(H^{-1} M) / p`: the likelihood is raised to the inverse power
+    (L. Pauli, W. Racugno and L. Ventura, Statistica Sinica 21, 149 (2011)).
+    """
+    scale = problem.unit / problem.weight / errors
+    residual = evaluation.residual * scale
+    derivative = evaluation.derivative * scale[:, None]
+    information = derivative.T @ derivative
+    pieces = list(zip(problem.parts, images, strict=True))
+    scatter = scatter_of(derivative, residual, pieces)
+    whole = information + before
+    unit = np.sqrt(np.diag(whole).clip(np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(whole / np.outer(unit, unit))
+    kept = values > _LEAST * values.max()
+    vectors = vectors[:, kept] / np.sqrt(values[kept]) / unit[:, None]
+    expected = np.trace(vectors.T @ information @ vectors)
+    found = np.trace(vectors.T @ scatter @ vectors)
+    if not found > 0:
+        return 1.0
+    return float(min(expected / found, 1.0))

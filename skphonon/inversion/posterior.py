@@ -1,0 +1,450 @@
+"""From a fit to a posterior: draws that the exact likelihood vouches for."""
+
+import copy
+import zlib
+from functools import partial
+
+import numpy as np
+from sklearn.base import MultiOutputMixin, RegressorMixin, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skphonon._validation import HasMethods, at_least, fit_context
+from skphonon._versioned import VersionedEstimator
+from skphonon._warnings import warn_user
+from skphonon.fitting import judged
+from skphonon.fitting import most_promising as lowest
+from skphonon.inversion._corrected import best_ends
+from skphonon.inversion._posterior import Drawn, Posterior
+from skphonon.inversion._posterior_draws import Drawing
+from skphonon.inversion._stages import COARSE
+from skphonon.inversion._target import Prior
+from skphonon.inversion.fit import fits_of
+from skphonon.inversion.least_squares import LeastSquaresInverter
+from skphonon.physics.stability import searching
+
+__all__ = ["PosteriorInverter"]
+
+_FEWEST = 100  # independent draws, below which intervals are rough
+_HEAVY = 0.7  # shape of the tail of weights above which they are not to be trusted
+_ASKED = 1000  # independent draws that a warning tells how to get
+_FEW_STABLE = 20  # draws of the prior for each candidate, at most
+
+
+class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
+    r"""Draw parameters from their posterior distribution, with exact weights.
+
+    Every spectrum is fitted from several starts. A normal distribution about each
+    optimum, between the bounds, proposes parameters and nuisances; each proposal is
+    simulated and weighed by its posterior density (importance sampling [1]_). Weights
+    that are nearly equal prove the normal error bars of a fit; others correct them.
+    Amplitudes and background are integrated out exactly.
+
+    Parameters
+    ----------
+    inverter : LeastSquaresInverter, simulator or None, default=None
+        What is fitted, and how: nuisances, background, contributions, errors. Its
+        `bounds` or `prior` are the prior of the parameters, which must have one: flat
+        between bounds, normal, or normal between bounds; unstable crystals have none.
+        Nuisances are flat between theirs. A simulator stands for a
+        `LeastSquaresInverter` of it, None for an emulator (see there).
+    starts : regressor or None, default=None
+        A fitted regressor, such as a pipeline with a
+        :class:`~skphonon.learning.ForceConstantRegressor`, that proposes one more
+        start a spectrum; wrap it in :class:`sklearn.frozen.FrozenEstimator`.
+    n_starts : int, default=4
+        Searches for each spectrum: from the start of the inverter and from what comes
+        closest of `n_candidates`. Several ends become several modes.
+    n_candidates : int, default=64
+        Draws from the prior that are simulated once, in `fit`.
+    n_draws : int, default=1000
+        Simulations for each spectrum, of draws that are weighed.
+    random_state : int, RandomState instance or None, default=0
+        Determines candidates and draws; None takes others each time `fit` is called.
+
+    Attributes
+    ----------
+    inverter_ : LeastSquaresInverter
+        The fitted inverter.
+    posteriors_ : list of Posterior
+        Posterior of each spectrum of the last `predict` or `sample`.
+    efficiency_ : ndarray of shape (n_samples,)
+        Independent draws that the weighted ones are worth, over `n_draws`.
+    log_evidence_ : ndarray of shape (n_samples,)
+        Logarithm of the evidence of the last spectra.
+    n_features_in_ : int
+        Number of pixels of a spectrum.
+
+    See Also
+    --------
+    LeastSquaresInverter : The optimum, and normal error bars.
+
+    Notes
+    -----
+    The likelihood is normal, with errors that are given or, else, those of the
+    residuals at the optimum. Where the model is wrong, residuals are alike in
+    neighbouring pixels, and the product over pixels would claim far too much. With
+    ``errors="residual"`` of the inverter (or "systematic") the likelihood is therefore
+    raised to a power `beta` that makes the widths of the posterior those which the
+    scatter of such residuals implies [2]_. ``errors="noise"`` takes all pixels as
+    independent.
+
+    A high efficiency says that the draws are of the posterior as it was defined, not
+    that the model is right: that is what the verdict of the fit, and
+    `Posterior.p_value`, are for.
+
+    References
+    ----------
+    .. [1] A. B. Owen and Y. Zhou, "Safe and effective importance sampling", J. Am.
+       Stat. Assoc. 95, 135 (2000), :doi:`10.1080/01621459.2000.10473909`.
+    .. [2] L. Pauli, W. Racugno and L. Ventura, "Bayesian composite marginal
+       likelihoods", Statistica Sinica 21, 149 (2011).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import LeastSquaresInverter, PowderSimulator, SpectrumGrid
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import PosteriorInverter
+    >>> grid = SpectrumGrid(np.arange(10, 42, 2.0), np.arange(2, 8, 0.5))
+    >>> simulator = PowderSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.5, mesh=6
+    ... )
+    >>> X = simulator.simulate([1.03 * simulator.reference])
+    >>> X += 0.02 * np.nanstd(X) * np.random.default_rng(0).normal(size=X.shape)
+    >>> half = np.abs(simulator.reference) / 2 + 0.02
+    >>> bounds = simulator.reference - half, simulator.reference + half
+    >>> inverter = PosteriorInverter(LeastSquaresInverter(simulator, bounds=bounds))
+    >>> mean, std = inverter.fit(X).predict(X, return_std=True)
+    >>> inverter.sample(X, 500).shape
+    (1, 500, 5)
+    >>> (posterior,) = inverter.posteriors_
+    >>> bool(posterior.efficiency > 0.8)
+    True
+    """
+
+    _parameter_constraints = {
+        "inverter": [LeastSquaresInverter, HasMethods(["simulate"]), None],
+        "starts": [HasMethods(["predict"]), None],
+        "n_starts": [at_least(1)],
+        "n_candidates": [at_least(1)],
+        "n_draws": [at_least(2)],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        inverter=None,
+        *,
+        starts=None,
+        n_starts=4,
+        n_candidates=64,
+        n_draws=1000,
+        random_state=0,
+    ):
+        self.inverter = inverter
+        self.starts = starts
+        self.n_starts = n_starts
+        self.n_candidates = n_candidates
+        self.n_draws = n_draws
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Fit the inverter, check the prior and simulate the candidates.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra, as for :meth:`LeastSquaresInverter.fit`.
+        y : array-like of shape (n_samples, n_parameters) or (n_samples,), \
+                default=None
+            Parameters of these spectra, for an emulator.
+
+        Returns
+        -------
+        self : estimator
+            The fitted inverter.
+
+        Raises
+        ------
+        ValueError
+            As of the inverter; and if it has neither bounds nor a prior, robust losses
+            or normalised spectra, which are no likelihood.
+        """
+        self.inverter_ = self._own().fit(X, y)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.inverter_, name):
+                setattr(self, name, getattr(self.inverter_, name))
+        self._check_likelihood()
+        self._prior = self._make_prior()
+        self._seed = check_random_state(self.random_state).randint(2**31)
+        self._candidates = self._simulate_candidates()
+        self._last = {}
+        return self
+
+    def predict(self, X, return_std=False, errors=None, starts=None):
+        """Return posterior means.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra, as for :meth:`LeastSquaresInverter.predict`.
+        return_std : bool, default=False
+            Whether to return standard deviations too.
+        errors : float or array-like, default=None
+            Standard deviations of pixels, as for `LeastSquaresInverter`.
+        starts : array-like of shape (n_samples, n_parameters), default=None
+            One more start a spectrum.
+
+        Returns
+        -------
+        parameters : ndarray of shape (n_samples, n_parameters) or (n_samples,)
+            Posterior means.
+        std : ndarray of the same shape
+            Standard deviations; only with ``return_std=True``.
+
+        Raises
+        ------
+        ValueError
+            As for `LeastSquaresInverter`, or if starts have another shape.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the weighted draws of a spectrum are worth fewer than 100 independent
+            ones, or the largest weights have a tail too heavy to be trusted.
+        MisfitWarning, BoundWarning, IdentifiabilityWarning
+            Of the fits, as for `LeastSquaresInverter`.
+        """
+        posteriors = self._sample(X, errors, starts)
+        means = np.array([each.mean for each in posteriors])
+        means = self.inverter_._as_targets(means)
+        if not return_std:
+            return means
+        std = np.array([each.std for each in posteriors])
+        return means, self.inverter_._as_targets(std)
+
+    def sample(self, X, n_draws=1000, errors=None, starts=None):
+        """Return draws of equal weight.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_pixels)
+            Spectra.
+        n_draws : int, default=1000
+            Draws to return of each, with replacement from the weighted ones that
+            `posteriors_` has then.
+        errors, starts : array-like, default=None
+            As for `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_draws, n_parameters)
+            Parameters.
+
+        Raises
+        ------
+        ValueError
+            As for `predict`.
+
+        Warns
+        -----
+        ConvergenceWarning, MisfitWarning, BoundWarning, IdentifiabilityWarning
+            As for `predict`.
+        """
+        posteriors = self._sample(X, errors, starts)
+        return np.stack([each.sample(n_draws) for each in posteriors])
+
+    @property
+    def posteriors_(self):
+        """Posterior of each spectrum of the last `predict` or `sample`."""
+        check_is_fitted(self)
+        if "posteriors" not in self._last:
+            raise AttributeError(
+                "posteriors_ is known after predict or sample; call one first."
+            )
+        return self._last["posteriors"]
+
+    @property
+    def efficiency_(self):
+        """Independent draws that the weighted ones are worth, over their number."""
+        return np.array([each.efficiency for each in self.posteriors_])
+
+    @property
+    def log_evidence_(self):
+        """Logarithm of the evidence of each spectrum of the last `predict`."""
+        return np.array([each.log_evidence for each in self.posteriors_])
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.required = self._own(cloned=False)._emulates
+        tags.regressor_tags.poor_score = True
+        return tags
+
+    def _own(self, cloned=True):
+        """Return the inverter that is meant."""
+        if isinstance(self.inverter, LeastSquaresInverter):
+            return clone(self.inverter) if cloned else self.inverter
+        return LeastSquaresInverter(self.inverter)
+
+    def _check_likelihood(self):
+        inverter = self.inverter_
+        if inverter.loss != "linear" or inverter.scale == "normalized":
+            raise ValueError(
+                "A posterior needs a likelihood: an inverter with loss='linear' and "
+                f"scale='fitted' or 'absolute', got loss={inverter.loss!r} and scale="
+                f"{inverter.scale!r}."
+            )
+        if inverter.errors == "poisson":
+            raise ValueError(
+                "A posterior of errors='poisson' is not there yet. Give "
+                "predict(X, errors=...) the roots of the expected counts, which are "
+                "normal from about ten counts a pixel on."
+            )
+        flat = np.isfinite(inverter.bounds_).all(axis=0)
+        if inverter._prior_moments is None and not flat.all():
+            names = inverter._parameter_names(inverter.start_.size)
+            open_ = [n for n, known in zip(names, flat, strict=True) if not known]
+            raise ValueError(
+                "A posterior needs a prior: give the inverter bounds=(low, high), "
+                "finite, or prior=; got neither for " + ", ".join(open_) + "."
+            )
+
+    def _make_prior(self):
+        inverter = self.inverter_
+        task = inverter._task(errors_given=False)
+        known = inverter._prior
+        stable = getattr(inverter.simulator_, "is_stable", None)
+        return Prior(task.bounds, inverter._prior_moments, known, stable)
+
+    def _simulate_candidates(self):
+        """Return draws from the prior and their simulations on a coarse mesh."""
+        inverter, rng = self.inverter_, np.random.default_rng(self._seed)
+        n, task = inverter.start_.size, inverter._task(errors_given=False)
+        rows = np.zeros((0, task.bounds.shape[1]))
+        for _ in range(_FEW_STABLE):
+            more = self._prior.sample(self.n_candidates, rng).clip(*task.bounds)
+            rows = np.vstack([rows, more[self._prior.stable(more, n)]])
+            if len(rows) >= self.n_candidates:
+                break
+        rows = rows[: self.n_candidates]
+        if not len(rows):
+            return rows, None
+        model = inverter._model(task.steps)
+        model = model.loosened(COARSE, rows[0]) or model
+        with searching():
+            return rows, model.simulate(rows)
+
+    def _sample(self, X, errors, starts):
+        """Return the posterior of each spectrum, and keep them."""
+        check_is_fitted(self)
+        inverter = self.inverter_
+        spectra, _ = inverter._validate(X, reset=False)
+        proposed = self._proposed(X, len(spectra), starts)
+        result = inverter._invert(
+            X, errors, partial(_Continued, self, errors is not None), proposed
+        )
+        inverter._keep(result)
+        inverter._warn_of_fits(result, noise_known=inverter._knows_noise(errors))
+        then = copy.copy(inverter)
+        then.__dict__.update(result["settings"])
+        fits = fits_of(then, then._row_search(errors is not None, False), result)
+        names = inverter._parameter_names(inverter.start_.size)
+        posteriors = [
+            Posterior(names, list(inverter._nuisance), drawn, fit)
+            for drawn, fit in zip(result.drawn, fits, strict=True)
+        ]
+        self._last["posteriors"] = posteriors
+        self._warn_of_draws(posteriors)
+        return posteriors
+
+    def _proposed(self, X, n_samples, starts):
+        """Return further starts, (n_samples, k, n_parameters)."""
+        n = self.inverter_.start_.size
+        found = np.zeros((n_samples, 0, n))
+        given = [] if starts is None else [np.asarray(starts, dtype=float)]
+        if self.starts is not None:
+            given.append(np.asarray(self.starts.predict(X), dtype=float))
+        for each in given:
+            if each.size != n_samples * n or not np.isfinite(each).all():
+                raise ValueError(
+                    f"starts must be finite, of shape ({n_samples}, {n}), got shape "
+                    f"{each.shape} with {(~np.isfinite(each)).sum()} values that are "
+                    "not."
+                )
+            each = each.reshape(n_samples, 1, n).clip(*self.inverter_.bounds_)
+            found = np.concatenate([found, each], axis=1)
+        return found
+
+    def _warn_of_draws(self, posteriors):
+        """Warn of draws that are worth few."""
+        drawn = [each for each in posteriors if each.n_draws]
+        weak = [
+            i
+            for i, each in enumerate(posteriors)
+            if each.n_draws and (each.n_effective < _FEWEST or each.shape > _HEAVY)
+        ]
+        if not weak:
+            return
+        first = posteriors[weak[0]]
+        advice = "Look at its draws, narrow bounds or give a prior"
+        if first.efficiency * 100 > 1:
+            number = int(np.ceil(_ASKED / first.efficiency / 100) * 100)
+            advice = f"Raise n_draws={self.n_draws} to about {number}"
+        warn_user(
+            f"The draws of {len(weak)} of {len(drawn)} spectra are not to be trusted "
+            f"(first: sample {weak[0]}: {first.n_draws} weighted draws are worth "
+            f"{first.n_effective:.0f} independent ones, shape of the largest weights "
+            f"{first.shape:.2f}). {advice}.",
+            ConvergenceWarning,
+        )
+
+
+class _Continued:
+    """A search for the best fit of a row that goes on to its posterior."""
+
+    def __init__(self, owner, errors_given, search):
+        self.owner, self.errors_given, self.search = owner, errors_given, search
+
+    def __call__(self, spectra, pixels, start, proposed, errors=None):
+        search, owner = self.search, self.owner
+        starts = self._starts(spectra, pixels, start, proposed, errors)
+        ends = best_ends(search, spectra, pixels, starts, errors)
+        problem, images, seen = search.problem(spectra, pixels, errors)
+        found = search.told(ends[0], images, len(seen), starts[0], seen)
+        found.drawn = Drawn.nothing(starts.shape[1])
+        if not np.isfinite(found.loss):
+            return found
+        rng = np.random.default_rng(
+            [owner._seed, zlib.crc32(np.ascontiguousarray(spectra).tobytes())]
+        )
+        drawing = Drawing(
+            search, ends, problem, images, seen, errors, owner._prior, rng
+        )
+        found.drawn = drawing(owner.n_draws)
+        found.others = [end.x for end in ends[1:]]
+        return found
+
+    def _starts(self, spectra, pixels, start, proposed, errors):
+        """Return the start, what a regressor proposes, and the best candidates."""
+        search, owner = self.search, self.owner
+        own = [search.extend(each) for each in (*proposed, start)]
+        rows, simulated = owner._candidates
+        number = owner.n_starts - len(own)
+        if number <= 0 or simulated is None:
+            return np.array(own)
+        problem, _, pixels = search.problem(spectra, pixels, errors)
+        if not problem.unit:
+            return np.array(own)
+
+        def losses(of_some):
+            nothing = np.empty((*of_some.shape, 0))
+            return np.square(problem.compare(of_some, nothing).residual).sum(axis=1)
+
+        shown = simulated[..., pixels]
+        at_once = max(2**22 // max(shown[0].size, 1), 1)
+        best = lowest(rows, judged(losses, shown, at_once), number)
+        return np.vstack([own, best])

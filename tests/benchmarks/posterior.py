@@ -1,0 +1,281 @@
+"""Posteriors: efficiency, time, calibration and modes.
+
+Run with ``python tests/benchmarks/posterior.py [part ...] [-n spectra]``; needs
+SKPHONON_DATA for `measured`.
+
+simulated
+    Aluminium on the grid of ARCS (5 constants, 5 nuisances, background of degree 3) at
+    5 % noise that is known: efficiency, seconds, mesh error, coverage of 68 and 95 %
+    intervals.
+calibration
+    The same on a grid of 32 x 24 pixels with a mesh of its own: coverage, p-values of
+    ranks of each constant, joint coverage (TARP), over n spectra from the whole prior,
+    and how many have a better optimum at the truth (missed modes).
+measured
+    The four measured spectra: efficiency, beta, means beside least squares, and the
+    scatter of constants about straight lines over temperature, chi^2 per degree of
+    freedom.
+oracle
+    One spectrum by emcee (where it is installed): means, standard deviations.
+"""
+
+import argparse
+import warnings
+from time import perf_counter
+
+import numpy as np
+
+from skphonon import (
+    LeastSquaresInverter,
+    PosteriorInverter,
+    PowderSimulator,
+    SpectrumGrid,
+    fetch_aluminium_arcs,
+    load_aluminium_model,
+)
+from skphonon.inspection import rank_statistics, tarp_coverage
+from skphonon.inspection._posterior_displays import RankDisplay
+
+PARTS = ("simulated", "calibration", "measured", "oracle")
+NUISANCE = {
+    "energy_resolution": (0.9, 3.0),
+    "energy_resolution_slope": (-0.5, 1.9),
+    "q_resolution": (0.01, 0.2),
+    "lattice_scale": (0.97, 1.03),
+    "mean_square_displacement": (-0.004, 0.02),
+}
+
+
+def bounds_of(model):
+    half = 0.5 * np.abs(model.reference)
+    half[4] = 0.4 * model.reference[3]
+    return np.array([model.reference - half, model.reference + half])
+
+
+def inverter_of(simulator, nuisance, background, **options):
+    """Return a posterior inverter of aluminium."""
+    least = LeastSquaresInverter(
+        simulator,
+        nuisance=nuisance,
+        background=background,
+        bounds=bounds_of(simulator.model),
+    )
+    return PosteriorInverter(least, **options)
+
+
+def draws_of_prior(simulator, nuisance, number, seed):
+    """Return constants of stable crystals, and nuisances by name."""
+    rng = np.random.default_rng(seed)
+    rows = rng.uniform(*bounds_of(simulator.model), (4 * number + 40, 5))
+    rows = rows[simulator.model.is_stable(rows)][:number]
+    return rows, {
+        name: rng.uniform(low + 0.1 * (high - low), high - 0.1 * (high - low), number)
+        for name, (low, high) in nuisance.items()
+    }
+
+
+def noisy(X, level, seed):
+    """Return spectra with white noise, and its size."""
+    sigma = level * np.nanstd(X, axis=1, keepdims=True)
+    rng = np.random.default_rng(seed)
+    return X + sigma * rng.normal(size=X.shape), sigma * np.ones_like(X)
+
+
+def told(name, values):
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+    print(f"  {name}: median {middle:.3g}, tenth percentile {low:.3g}, 90th {high:.3g}")
+
+
+def coverage(posteriors, truth):
+    """Print how often central intervals hold the truth."""
+    inside = []
+    for posterior, row in zip(posteriors, truth, strict=True):
+        table = posterior.summary().iloc[: len(row)]
+        inside.append(
+            [
+                (table["low"] < row) & (row < table["high"]),
+                (table["low95"] < row) & (row < table["high95"]),
+            ]
+        )
+    share = np.mean(inside, axis=(0, 2))
+    print(f"  inside 68 % {share[0]:.3f}, 95 % {share[1]:.3f}")
+
+
+def show_simulated(number):
+    measured = fetch_aluminium_arcs().measurement
+    simulator = PowderSimulator.from_measurement(
+        load_aluminium_model(), measured[0], n_phonons=1, tolerance=1e-3
+    )
+    truth, beside = draws_of_prior(simulator, NUISANCE, number, 1)
+    X = np.where(np.isnan(measured.data[:1]), np.nan, 1.0) * PowderSimulator(
+        simulator.model,
+        simulator.grid,
+        temperature=simulator.temperature,
+        energy_resolution=simulator.energy_resolution,
+        q_resolution=simulator.q_resolution,
+        n_phonons=1,
+        tolerance=1e-4,
+    ).simulate(truth, nuisance=beside, nuisance_ranges=NUISANCE)
+    X, errors = noisy(X, 0.05, 2)
+    inverter = inverter_of(simulator, NUISANCE, 3).fit(X)
+    posteriors, seconds = [], []
+    for row, error in zip(X, errors, strict=True):
+        began = perf_counter()
+        inverter.predict(row[None], errors=error[None])
+        seconds.append(perf_counter() - began)
+        posteriors.append(inverter.posteriors_[0])
+    told("efficiency", [each.efficiency for each in posteriors])
+    told("seconds", seconds)
+    told("mesh error", [each.mesh_error for each in posteriors])
+    told("shape", [each.shape for each in posteriors])
+    coverage(posteriors, truth)
+
+
+def small():
+    """Return a simulator whose spectra take a millisecond, and nuisances."""
+    grid = SpectrumGrid(np.arange(10, 42, 1.0), np.arange(2, 8, 0.25))
+    simulator = PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.5, q_resolution=0.1, mesh=6
+    )
+    return simulator, {"energy_resolution": (1.0, 2.2), "lattice_scale": (0.98, 1.02)}
+
+
+def show_calibration(number):
+    simulator, nuisance = small()
+    truth, beside = draws_of_prior(simulator, nuisance, number, 3)
+    X = simulator.simulate(truth, nuisance=beside, nuisance_ranges=nuisance)
+    X, errors = noisy(X, 0.05, 4)
+    # nuisances of the truth are drawn from what is the prior here
+    prior = {
+        name: (low + 0.1 * (high - low), high - 0.1 * (high - low))
+        for name, (low, high) in nuisance.items()
+    }
+    inverter = inverter_of(simulator, prior, 1, n_draws=600).fit(X)
+    began = perf_counter()
+    inverter.predict(X, errors=errors)
+    posteriors = inverter.posteriors_
+    print(f"  {number} spectra in {perf_counter() - began:.0f} s")
+    told("efficiency", inverter.efficiency_)
+    coverage(posteriors, truth)
+    ranks = rank_statistics(posteriors, truth)
+    print(f"  mean rank {ranks.mean(axis=0).round(3)}")
+    display = RankDisplay.from_draws(posteriors, truth)
+    print(display.table.round(4).to_string())
+    for references in ("random", "ellipsoid"):
+        joint = tarp_coverage(posteriors, truth, references=references)
+        print(f"  TARP, {references}: p = {joint.p_value:.3f}")
+    found = np.array([each.fit.figures["loss"] for each in posteriors])
+    at_truth = inverter_of(simulator, prior, 1, n_draws=2, n_starts=1).fit(X)
+    at_truth.predict(X, errors=errors, starts=truth)
+    planted = np.array([each.fit.figures["loss"] for each in at_truth.posteriors_])
+    unit = np.nansum((X - np.nanmean(X, axis=1, keepdims=True)) ** 2, axis=1)
+    worse = (found - planted) * unit / errors[:, 0] ** 2
+    print(f"  missed modes: {(worse > 9).sum()} of {number}")
+
+
+def show_measured(_):
+    measured = fetch_aluminium_arcs().measurement
+    model, found = load_aluminium_model(), []
+    for row, kelvin in zip(measured.data, measured.temperature, strict=True):
+        simulator = PowderSimulator.from_measurement(
+            model, measured[0], n_phonons=1, tolerance=1e-3
+        ).set_params(temperature=float(kelvin))
+        began = perf_counter()
+        inverter = inverter_of(simulator, NUISANCE, 3).fit(row[None])
+        inverter.predict(row[None])
+        (posterior,) = inverter.posteriors_
+        found.append(posterior)
+        pairs = zip(posterior.mean, posterior.std, strict=True)
+        print(
+            f"  {kelvin:.0f} K: "
+            + " ".join(f"{v:+.4f}({s:.4f})" for v, s in pairs)
+            + f", efficiency {posterior.efficiency:.2f}, beta {posterior.beta:.2f}, "
+            f"shape {posterior.shape:.2f}, mesh {posterior.mesh_error:.2f}, "
+            f"{len(posterior.modes)} mode(s), {perf_counter() - began:.0f} s",
+            flush=True,
+        )
+    for power, name in ((1.0, "adjusted"), (None, "residual as white noise")):
+        chi2 = 0.0
+        for i in range(5):
+            values = np.array([each.mean[i] for each in found])
+            std = np.array([each.std[i] for each in found])
+            if power is None:
+                std = std * np.sqrt([each.beta for each in found])
+            fit = np.polyfit(measured.temperature, values, 1, w=1 / std)
+            off = (values - np.polyval(fit, measured.temperature)) / std
+            chi2 += (off**2).sum()
+        n_free = 5 * (len(found) - 2)
+        print(f"  scatter about straight lines, {name}: {chi2 / n_free:.2f}")
+
+
+def show_oracle(_):
+    try:
+        import emcee
+    except ImportError:
+        print("  emcee is not installed")
+        return
+    simulator, nuisance = small()
+    truth, beside = draws_of_prior(simulator, nuisance, 1, 7)
+    X = simulator.simulate(truth, nuisance=beside, nuisance_ranges=nuisance)
+    X, errors = noisy(X, 0.05, 8)
+    inverter = inverter_of(simulator, nuisance, 1, n_draws=8000).fit(X)
+    inverter.predict(X, errors=errors)
+    (posterior,) = inverter.posteriors_
+    low, high = np.array([*bounds_of(simulator.model).T, *nuisance.values()]).T
+    seen = np.isfinite(X[0])
+    from skphonon.inversion._model import background_terms, parts_of
+
+    terms = background_terms(1, parts_of(simulator, X.shape[1])[0])[:, seen]
+    ranges = dict(nuisance)
+
+    def log_density(rows):
+        inside = ((rows > low) & (rows < high)).all(axis=1)
+        found = np.full(len(rows), -np.inf)
+        inside[inside] = simulator.model.is_stable(rows[inside, :5])
+        if not inside.any():
+            return found
+        some = rows[inside]
+        spectra = simulator.simulate(
+            some[:, :5],
+            nuisance=dict(zip(nuisance, some[:, 5:].T, strict=True)),
+            nuisance_ranges=ranges,
+        )[:, seen]
+        # all amplitudes flat: least squares, and the volume of the scale
+        basis, _ = np.linalg.qr(terms.T)
+        target = X[0, seen] - basis @ (basis.T @ X[0, seen])
+        size = np.linalg.norm(spectra, axis=1, keepdims=True)
+        shown = spectra / size
+        shown = shown - (shown @ basis) @ basis.T
+        length = np.linalg.norm(shown, axis=1)
+        along = shown @ target / length
+        square = target @ target - along**2
+        sigma = errors[0, 0]
+        found[inside] = -square / 2 / sigma**2 - np.log(length)
+        return found
+
+    values = posterior.draws.to_numpy()
+    start = values[posterior._chosen(40, 0)]
+    sampler = emcee.EnsembleSampler(40, len(low), log_density, vectorize=True)
+    sampler.run_mcmc(start, 3000)
+    chain = sampler.get_chain(discard=500, flat=True)
+    mean = posterior.weights @ values
+    std = np.sqrt(posterior.weights @ (values - mean) ** 2)
+    print(f"  means apart, in std: {((mean - chain.mean(0)) / std).round(3)}")
+    print(f"  std over that of emcee: {(std / chain.std(axis=0)).round(3)}")
+    time = sampler.get_autocorr_time(quiet=True).max()
+    print(f"  emcee: {len(chain) / time:.0f} independent draws")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("parts", nargs="*", default=PARTS)
+    parser.add_argument("-n", type=int, default=100)
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    for part in asked.parts:
+        print(part, flush=True)
+        globals()[f"show_{part}"](asked.n)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""Posteriors beside closed forms, quadrature and what was planted."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Ridge
+
+from skphonon import (
+    LeastSquaresInverter,
+    PosteriorInverter,
+    PowderSimulator,
+    SpectrumGrid,
+    load_aluminium_model,
+)
+from skphonon.inspection import CornerDisplay, PhononBandsDisplay, rank_statistics
+
+RNG = np.random.default_rng(0)
+COLUMNS = RNG.normal(size=(2, 40))
+
+
+class Linear:
+    """Spectra that are linear in two parameters."""
+
+    parameter_names, reference = ["a", "b"], np.array([1.0, 2.0])
+
+    def simulate(self, parameters):
+        return np.asarray(parameters) @ COLUMNS
+
+    def jacobian(self, parameters, return_spectra=False):
+        found = np.tile(COLUMNS.T, (len(parameters), 1, 1))
+        return (found, self.simulate(parameters)) if return_spectra else found
+
+
+class Squared:
+    """A peak whose height is the square of one parameter: two answers."""
+
+    parameter_names, reference = ["root"], np.array([1.0])
+    shape = norm.pdf(np.linspace(-3, 3, 30))
+
+    def simulate(self, parameters):
+        return np.square(parameters) * self.shape
+
+    def jacobian(self, parameters, return_spectra=False):
+        parameters = np.asarray(parameters)
+        found = (2 * parameters * self.shape)[:, :, None]
+        return (found, self.simulate(parameters)) if return_spectra else found
+
+
+def fixed(simulator, **options):
+    """Return an inverter without anything that is fitted along."""
+    settings = {"scale": "absolute", "background": None, "errors": "noise"}
+    return LeastSquaresInverter(simulator, **settings | options)
+
+
+def test_a_linear_problem_has_its_closed_form():
+    mean, std, sigma = np.array([1.0, 2.0]), np.array([0.3, 0.2]), 0.5
+    X = Linear().simulate([[1.1, 1.8]]) + sigma * RNG.normal(size=(1, 40))
+    inverter = PosteriorInverter(fixed(Linear(), prior=(mean, std)), n_draws=4000)
+    found, spread = inverter.fit(X).predict(X, return_std=True, errors=sigma)
+    (posterior,) = inverter.posteriors_
+    # the draws are of the posterior itself: all weights are equal
+    assert posterior.efficiency > 0.999
+    information = COLUMNS @ COLUMNS.T / sigma**2 + np.diag(std**-2)
+    covariance = np.linalg.inv(information)
+    expected = covariance @ (COLUMNS @ X[0] / sigma**2 + mean / std**2)
+    error = np.sqrt(np.diag(covariance))
+    assert_allclose(found[0], expected, atol=0.05 * error.min())
+    assert_allclose(spread[0], error, rtol=0.04)
+    assert_allclose(posterior.covariance, covariance, atol=0.05 * error.max() ** 2)
+    of_data = COLUMNS.T @ np.diag(std**2) @ COLUMNS + sigma**2 * np.eye(40)
+    left = X[0] - mean @ COLUMNS
+    evidence = -left @ np.linalg.solve(of_data, left) / 2
+    evidence -= np.linalg.slogdet(2 * np.pi * of_data)[1] / 2
+    assert_allclose(posterior.log_evidence, evidence, atol=1e-3)
+
+
+def test_bounds_cut_the_posterior():
+    """One parameter is known from elsewhere to be below what the data say."""
+    sigma = 0.5
+    X = Linear().simulate([[1.0, 2.0]]) + sigma * RNG.normal(size=(1, 40))
+    bounds = [0.0, 0.0], [3.0, 1.98]
+    inverter = PosteriorInverter(
+        fixed(Linear(), bounds=bounds, initial=[1.0, 1.5]), n_draws=2000
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the fit that ends at the bound
+        found, spread = inverter.fit(X).predict(X, return_std=True, errors=sigma)
+    a, b = np.meshgrid(np.linspace(0, 3, 1500), np.linspace(0, 1.98, 1500))
+    rows = np.column_stack([a.ravel(), b.ravel()])
+    square = np.zeros(len(rows))
+    for column, target in zip(COLUMNS.T, X[0], strict=True):
+        square += ((rows @ column - target) / sigma) ** 2
+    weight = np.exp(-(square - square.min()) / 2)
+    weight /= weight.sum()
+    expected = weight @ rows
+    std = np.sqrt(weight @ (rows - expected) ** 2)
+    assert_allclose(found[0], expected, atol=0.05 * std.max())
+    assert_allclose(spread[0], std, rtol=0.05)
+    (posterior,) = inverter.posteriors_
+    assert posterior.efficiency > 0.8
+    assert (posterior.draws["b"] <= 1.98).all()
+
+
+def test_two_planted_modes_are_found_with_their_weights():
+    X = Squared().simulate([[1.2]]) + 0.02 * RNG.normal(size=(1, 30))
+    # flat from -1.5 to 3: both roots are inside, as likely one as the other
+    least = fixed(Squared(), bounds=([-1.5], [3.0]))
+    inverter = PosteriorInverter(least, n_draws=2000, n_starts=6).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a second answer
+        inverter.predict(X, errors=0.02)
+    (posterior,) = inverter.posteriors_
+    assert_allclose(np.sort(posterior.modes["root"]), [-1.2, 1.2], atol=0.1)
+    assert_allclose(posterior.modes["share"], [0.5, 0.5], atol=0.05)
+    assert posterior.efficiency > 0.9
+    # a regressor that proposes the other one leads there from a single start
+    other = Ridge().fit(X, [[-1.0]])
+    one = PosteriorInverter(
+        least, n_draws=400, n_starts=2, starts=FrozenEstimator(other)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one.fit(X).predict(X, errors=0.02)
+    assert len(one.posteriors_[0].modes) == 2
+
+
+@pytest.fixture(scope="module")
+def aluminium():
+    """Spectra of aluminium with noise, and an inverter with nuisances."""
+    grid = SpectrumGrid(np.arange(10, 42, 1.0), np.arange(2, 8, 0.25))
+    simulator = PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.5, mesh=6
+    )
+    rng = np.random.default_rng(1)
+    half = np.abs(simulator.reference) / 2 + 0.02
+    truth = simulator.reference + 0.3 * half * rng.uniform(-1, 1, (6, 5))
+    X = simulator.simulate(truth)
+    sigma = 0.05 * np.nanstd(X, axis=1, keepdims=True)
+    X = X + sigma * rng.normal(size=X.shape)
+    least = LeastSquaresInverter(
+        simulator,
+        nuisance={"energy_resolution": (1.0, 2.2), "lattice_scale": (0.98, 1.02)},
+        background=1,
+        bounds=(simulator.reference - half, simulator.reference + half),
+    )
+    return X, truth, sigma * np.ones_like(X), least
+
+
+def test_draws_of_aluminium_hold_the_truth(aluminium):
+    X, truth, errors, least = aluminium
+    inverter = PosteriorInverter(least, n_draws=400, n_starts=2).fit(X)
+    mean, std = inverter.predict(X, return_std=True, errors=errors)
+    assert (inverter.efficiency_ > 0.6).all()
+    z = (mean - truth) / std
+    # 30 numbers of five correlated constants: chi^2 of 30 +- 8
+    assert 10 < np.square(z).sum() < 55
+    # about as wide as Gauss-Newton says
+    fitted, bars = least.fit(X).predict(X, return_std=True, errors=errors)
+    assert_allclose(std, bars, rtol=0.35)
+    assert (np.abs(mean - fitted) < 0.5 * bars).all()
+    ranks = rank_statistics(inverter.posteriors_, truth)
+    assert ranks.shape == (6, 5)
+    posterior = inverter.posteriors_[0]
+    table = posterior.summary()
+    assert list(table.index) == [*least.simulator.parameter_names, *least.nuisance]
+    assert (table["low95"] < table["low"]).all()
+    assert (table["low"] < table["median"]).all()
+    energies = posterior.energies([[0.5, 0.5, 0.0]])
+    of_fit = posterior.fit.energies([[0.5, 0.5, 0.0]])
+    assert_allclose(energies["energy"], of_fit["energy"], atol=0.1)
+    assert (energies["low"] < energies["high"]).all()
+    assert PhononBandsDisplay.from_draws(posterior) is not None
+    assert CornerDisplay.from_draws(posterior) is not None
+
+
+def test_predicted_spectra_are_like_the_measured_one(aluminium):
+    X, _, errors, least = aluminium
+    inverter = PosteriorInverter(least, n_draws=200, n_starts=1).fit(X)
+    inverter.predict(X[:1], errors=errors[:1])
+    (posterior,) = inverter.posteriors_
+    spectra = posterior.simulate(50)
+    off = (spectra - X[0]) / errors[0]
+    # two independent noises
+    assert_allclose(np.nanmean(off**2), 2, rtol=0.15)
+    assert posterior.p_value > 0.001
+    again = pickle.loads(pickle.dumps(posterior))
+    assert_array_equal(again.sample(10), posterior.sample(10))
+    with pytest.raises(ValueError, match="Call sample again"):
+        again.simulate(3)
+
+
+def test_residuals_that_are_alike_widen_the_posterior(aluminium):
+    X, _, _, least = aluminium
+    wave = np.cos(np.arange(X.shape[1]) / 40) * np.nanstd(X[0]) * 0.1
+    spectra = X[:1] + wave
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wide = PosteriorInverter(least, n_draws=200, n_starts=1).fit(spectra)
+        _, std = wide.predict(spectra, return_std=True)
+        narrow = clone(wide).set_params(inverter__errors="noise").fit(spectra)
+        _, narrow_std = narrow.predict(spectra, return_std=True)
+        _, bars = least.fit(spectra).predict(spectra, return_std=True)
+    beta = wide.posteriors_[0].beta
+    assert 0.05 < beta < 0.9
+    assert narrow.posteriors_[0].beta == 1
+    assert (std > narrow_std).all()
+    # the same scatter as the sandwich of a fit, in the mean
+    assert_allclose(np.log(std / bars).mean(), 0, atol=0.35)
+
+
+def test_the_same_draws_each_time_and_for_each_spectrum_alone(aluminium):
+    X, _, errors, least = aluminium
+    inverter = PosteriorInverter(least, n_draws=60, n_starts=1).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        both = inverter.sample(X[:2], 20, errors=errors[:2])
+        alone = inverter.sample(X[1:2], 20, errors=errors[1:2])
+    assert both.shape == (2, 20, 5)
+    assert_allclose(both[1], alone[0])
+
+
+def test_few_draws_are_said_to_be_few(aluminium):
+    X, _, errors, least = aluminium
+    inverter = PosteriorInverter(least, n_draws=30, n_starts=1).fit(X)
+    with pytest.warns(ConvergenceWarning, match="Raise n_draws=30 to about"):
+        inverter.predict(X[:1], errors=errors[:1])
+
+
+def test_what_has_no_prior_or_no_likelihood_is_refused(aluminium):
+    X, _, _, least = aluminium
+    free = clone(least).set_params(bounds=None)
+    with pytest.raises(ValueError, match="needs a prior: give the inverter bounds"):
+        PosteriorInverter(free).fit(X)
+    with pytest.raises(ValueError, match="loss='huber'"):
+        PosteriorInverter(clone(least).set_params(loss="huber")).fit(X)
+    with pytest.raises(ValueError, match="roots of the expected counts"):
+        PosteriorInverter(clone(least).set_params(errors="poisson")).fit(np.abs(X))
+    with pytest.raises(AttributeError, match="after predict or sample"):
+        PosteriorInverter(least).fit(X).posteriors_  # noqa: B018
+    with pytest.raises(ValueError, match="starts must be finite"):
+        PosteriorInverter(least).fit(X).predict(X[:1], starts=np.ones((2, 5)))
