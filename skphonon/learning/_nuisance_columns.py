@@ -7,12 +7,11 @@ import numpy as np
 __all__ = ["named_columns"]
 
 
-def named_columns(nuisance, X, y):
+def named_columns(nuisance, n_samples, X, y):
     """Return the names of nuisances and their columns, (n_samples, n_nuisances).
 
     Columns with an index must have that of X and y, of what has one.
     """
-    n_samples = len(y)
     if nuisance is None:
         return [], np.zeros((n_samples, 0))
     table = hasattr(nuisance, "columns")

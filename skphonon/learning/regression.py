@@ -270,7 +270,7 @@ class ForceConstantRegressor(NetworkRegressor):
         random_state = self._forget()
         given = X, y
         X, y = self._validate(X, y, multi_output=True, y_numeric=True)
-        self.nuisance_names_, beside = named_columns(nuisance, *given)
+        self.nuisance_names_, beside = named_columns(nuisance, len(y), *given)
         same = np.ptp(beside, axis=0) == 0
         self.nuisance_values_ = np.where(same, beside[0], np.nan)
         y = self._columns(y)
