@@ -116,7 +116,7 @@ augmentation = {
     "q_resolution": (0.03, 0.12),
     "lattice_scale": (0.98, 1.01),
     "mean_square_displacement": (-0.002, 0.008),
-    "ripples": (0.0, 0.2),
+    "ripples": (0.0, 0.3),
 }
 X, y, drawn = make_powder_spectra(
     simulator,

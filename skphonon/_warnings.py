@@ -1,9 +1,12 @@
-"""Warnings that point at the line of the user, however deep they are found."""
+"""Warnings that point at the line of the user, however deep they are found.
+
+The kind that several rooms need is here as well.
+"""
 
 import sys
 import warnings
 
-__all__ = ["warn_user"]
+__all__ = ["ExtrapolationWarning", "warn_user"]
 
 # These call for the user: scikit-learn wraps methods and has pipelines and searches,
 # which joblib runs; decorators and iterators of others stand between as well.
@@ -21,6 +24,10 @@ _NOT_THE_USER = (
     "functools",
     "threading",
 )
+
+
+class ExtrapolationWarning(UserWarning):
+    """Inputs lie outside those that a network or its preprocessor was trained on."""
 
 
 def warn_user(message, category):

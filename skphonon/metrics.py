@@ -10,15 +10,26 @@ after the normalisation of :func:`skphonon.preprocessing.normalize_spectra`,
 constant spectrum scores 1.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skphonon._validation import (
+    HasMethods,
+    StrOptions,
+    check_parameters,
+)
 from skphonon._versioned import VersionedEstimator
 from skphonon.fitting import Projection
-from skphonon.instrument.background import terms_on_axes
-from skphonon.preprocessing import normalize, normalize_spectra
+from skphonon.instrument.augmentation import nuisances_among
+from skphonon.preprocessing import (
+    background_terms,
+    normalize,
+    normalize_spectra,
+    over_pixels,
+)
 
 __all__ = ["ResimulationScorer", "nmse"]
 
@@ -76,7 +87,8 @@ def nmse(
     ------
     ValueError
         If the shapes do not match, a value is infinite, two spectra share no
-        pixel, or a measured spectrum is constant over the shared pixels.
+        pixel, a measured spectrum is constant over the shared pixels, or a background
+        has as many terms as they are.
 
     Examples
     --------
@@ -104,28 +116,33 @@ def nmse(
     shown, made = comparable(a, b, scale)
     if background is None:
         return np.nansum((shown - made) ** 2, axis=1) / np.nansum(shown * shown, axis=1)
-    if scale != "fitted" or grid is None:
+    if scale != "fitted":
         raise ValueError(
-            "A background needs scale='fitted' and the grid of the spectra, got "
-            f"scale={scale!r} and grid={grid!r}."
+            f"A background needs scale='fitted', got scale={scale!r}: it is fitted "
+            "along with the scale."
         )
-    terms = terms_on_axes(grid.axes(), background)
+    if grid is None:
+        raise ValueError("A background needs the grid of the spectra, got grid=None.")
+    terms = background_terms(grid.axes(), background)
     if terms.shape[1] != a.shape[1]:
         raise ValueError(
             f"grid must be that of the spectra, with {a.shape[1]} pixels, got one of "
             f"{terms.shape[1]}."
         )
-    return np.array([_left(*pair, terms) for pair in zip(shown, made, strict=True)])
+    left = []
+    for row, other in zip(shown, made, strict=True):
+        seen = np.isfinite(row)
+        smooth = over_pixels(terms, seen, background, beside=1)
+        left.append(_left(row[seen], other[seen], smooth))
+    return np.array(left)
 
 
 def _left(shown: Array, made: Array, terms: Array) -> float:
     """Return the NMSE of a spectrum beside smooth terms and one of a fitted scale."""
-    seen = np.isfinite(shown)
-    pair = np.stack([shown[seen], made[seen]], axis=1)
-    a, b = Projection(terms[:, seen].T).rest(pair).T
+    a, b = Projection(terms.T).rest(np.stack([shown, made], axis=1)).T
     power = b @ b
     factor = max(float(a @ b / power), 0.0) if power > 0 else 0.0
-    return float(np.square(a - factor * b).sum() / np.square(shown[seen]).sum())
+    return float(np.square(a - factor * b).sum() / np.square(shown).sum())
 
 
 def comparable(
@@ -180,9 +197,9 @@ class ResimulationScorer(VersionedEstimator):
 
     The score is the negative mean of :func:`nmse` between the spectra and those
     simulated from the parameters that an estimator predicts for them. It needs no
-    labels, so measured spectra can be scored in `cross_val_score`,
-    `GridSearchCV` and wherever scikit-learn takes a callable `scoring`; y is
-    ignored where given. One simulation a spectrum is its cost.
+    labels, so it scores measured spectra, too: ``scorer(estimator, X)``, and in
+    `GridSearchCV` and wherever scikit-learn takes a callable `scoring`, as rows that
+    are only tested on. y is ignored where given. One simulation a spectrum is its cost.
 
     Parameters
     ----------
@@ -196,11 +213,13 @@ class ResimulationScorer(VersionedEstimator):
         the simulator.
     nuisance : bool, default=False
         Whether the estimator predicts nuisances too (``return_nuisance=True``), with
-        which its constants are then simulated, as they were meant.
+        which its constants are then simulated, as they were meant. What no simulation
+        takes, such as noise, ripples, holders and backgrounds, is left out.
     conditions : sequence of str, default=()
         Nuisances of the simulator that the last columns of X hold, such as
         ``("temperature",)``: see ``n_conditions`` of
-        :class:`~skphonon.preprocessing.MaskedSpectrumPreprocessor`.
+        :class:`~skphonon.preprocessing.MaskedSpectrumPreprocessor`. Where the estimator
+        predicts one of them as well, what is known is used.
 
     See Also
     --------
@@ -220,6 +239,12 @@ class ResimulationScorer(VersionedEstimator):
     >>> bool(scorer(LinearRegression().fit(X, y), X) > -1e-12)
     True
     """
+
+    _parameter_constraints = {
+        "simulator": [HasMethods(["simulate"])],
+        "scale": [StrOptions(set(SCALES))],
+        "nuisance": ["boolean"],
+    }
 
     def __init__(
         self,
@@ -271,7 +296,7 @@ class ResimulationScorer(VersionedEstimator):
             Without unit.
         """
         return nmse(
-            self._spectra(X),
+            self._split(X)[0],
             self.resimulate(estimator, X),
             scale=self.scale,
             background=self.background,
@@ -293,25 +318,56 @@ class ResimulationScorer(VersionedEstimator):
         ndarray of shape (n_samples, n_pixels)
             In the unit of the simulator.
         """
-        nuisance = {}
+        nuisance = self._split(X)[1]
         if self.nuisance:
             predicted, table = estimator.predict(X, return_nuisance=True)
-            nuisance = {
-                name: table[name].to_numpy()
-                for name in table
-                if name in self.simulator.nuisance_names
-            }
+            nuisance = self._simulated(table) | nuisance
         else:
             predicted = estimator.predict(X)
         parameters = np.asarray(predicted, dtype=float)
-        known = np.asarray(X, dtype=float)[:, self._spectra(X).shape[1] :]
-        nuisance |= dict(zip(self.conditions, known.T, strict=True))
         options = {"nuisance": nuisance} if nuisance else {}
         return self.simulator.simulate(
             parameters.reshape(len(parameters), -1), **options
         )
 
-    def _spectra(self, X):
-        """Return spectra without the columns of conditions."""
-        X = np.asarray(X, dtype=float)
-        return X[:, : X.shape[1] - len(self.conditions)]
+    def _simulated(self, table):
+        """Return the predicted nuisances that the simulator takes, by name."""
+        names = [name for name in table if not _is_std(name, table)]
+        offered = getattr(self.simulator, "nuisance_names", ())
+        wanted = nuisances_among({name: table[name].to_numpy() for name in names})
+        for name in wanted:
+            if name not in offered:
+                raise ValueError(
+                    "Predicted nuisances must be some that the simulator offers "
+                    f"({', '.join(offered) or 'none'}), or of noise, ripples, holders "
+                    f"and backgrounds, got {name!r}. Name them so in fit, or use "
+                    "nuisance=False."
+                )
+        return wanted
+
+    def _split(self, X):
+        """Return spectra, and by name the conditions in their last columns."""
+        check_parameters(self)
+        if isinstance(self.conditions, str):
+            raise ValueError(
+                "conditions must be a sequence of names, got a str. Use "
+                f"conditions=({self.conditions!r},)."
+            )
+        X, names = np.asarray(X, dtype=float), list(self.conditions)
+        n_pixels = X.shape[1] - len(names)
+        grid: Any = getattr(self.simulator, "grid", None)
+        if hasattr(grid, "axes"):
+            expected = math.prod(len(axis) for axis in grid.axes())
+            if n_pixels != expected:
+                raise ValueError(
+                    f"X must have the {expected} pixels of the simulator's grid and a "
+                    f"column for each of conditions={tuple(names)}, got "
+                    f"{X.shape[1]} columns. Name in conditions, such as "
+                    "('temperature',), what further columns hold."
+                )
+        return X[:, :n_pixels], dict(zip(names, X[:, n_pixels:].T, strict=True))
+
+
+def _is_std(name, table):
+    """Tell whether a column is the standard deviation of another one."""
+    return name.endswith(" std") and name.removesuffix(" std") in table

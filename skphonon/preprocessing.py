@@ -12,7 +12,7 @@ References
    neutron scattering using machine learning", :doi:`10.48550/arXiv.2404.13507`.
 """
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,7 +29,7 @@ from skphonon._validation import (
     validate_spectra,
 )
 from skphonon._versioned import VersionedEstimator
-from skphonon._warnings import warn_user
+from skphonon._warnings import ExtrapolationWarning, warn_user
 from skphonon.instrument.background import terms_on_axes
 from skphonon.instrument.noise import noise_of_differences
 
@@ -41,6 +41,10 @@ _FLOATS = [np.float64, np.float32]
 _NOTHING = 20.0  # roundings that are left of a spectrum when all was background
 _QUIET = 1e-3  # noise in units of the contrast below which it does not matter
 _WEIGHT = 0.3  # length of the column of a condition, beside that of a spectrum
+_BEYOND = 0.05  # of the range of a condition, outside of which a warning comes
+_BEYOND_ONE = 0.01  # of the value of a condition that was the same in training
+_MISCOUNTED = 5  # conditions at most, beyond which a grid is another one
+_NOISIER = 1.3, 0.02  # times the largest level of training, and more by at least this
 
 
 def normalize_spectra(
@@ -170,7 +174,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
     training spectra had the same flaw. Then a missing pixel is filled with its mean
     over the training spectra and a constant spectrum becomes zero, with a warning.
     Clean the training spectra rather than rely on that: filling supposes that they
-    share a scale.
+    share a scale. Conditions and levels of noise beyond those of training pass with an
+    :class:`~skphonon.learning.ExtrapolationWarning`.
 
     Parameters
     ----------
@@ -205,6 +210,9 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         Orthonormal shapes that are projected out.
     column_mean_, column_scale_ : ndarray of shape (n_columns,)
         Of conditions, and of the logarithm of the noise: x becomes (x - mean) / scale.
+        The scale of what was the same in all training spectra is infinite.
+    column_range_ : ndarray of shape (2, n_columns)
+        Least and largest values of the same in the training spectra.
     n_features_in_ : int
         Number of pixels of a spectrum, n_energy * n_q, and of conditions.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -289,8 +297,9 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         ------
         ValueError
             If a value is infinite, a spectrum has no measured pixel, no pixel is
-            measured in `min_valid_fraction` of the spectra, a condition is NaN, or
-            `grid` is wanting or of other spectra.
+            measured in `min_valid_fraction` of the spectra, a condition is NaN,
+            `grid` is wanting or of other spectra, or its pixels are too few for
+            `background` or `noise`.
         """
         X, conditions = self._validate(X, reset=True)
         n_measured = (~np.isnan(X)).sum(axis=0)
@@ -307,11 +316,15 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         fill_values[ragged] = np.nanmean(X[:, ragged], axis=0)
         self.fill_values_ = fill_values[self.mask_]
         self.constant_seen_ = bool(_is_constant(X[:, self.mask_]).any())
+        self._warn_of_hidden()
         self.background_ = self._background_terms()
+        if self.noise:
+            self._check_neighbours()
         if self.noise or self.n_conditions:
             self._fit_columns(X, conditions)
         else:
             self.column_mean_ = self.column_scale_ = np.zeros(0)
+            self.column_range_ = np.zeros((2, 0))
         return self
 
     def transform(self, X):
@@ -357,9 +370,9 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         found = self._normalized(X, constant_to_zero)
         if not len(self.column_mean_):
             return found
-        columns = (self._columns(found, conditions) - self.column_mean_) / (
-            self.column_scale_
-        )
+        columns = self._columns(found, conditions)
+        self._warn_of_range(columns)
+        columns = (columns - self.column_mean_) / self.column_scale_
         return np.hstack([found, columns.astype(found.dtype)])
 
     def inverse_transform(self, X):
@@ -436,8 +449,6 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
     def _background_terms(self):
         """Return orthonormal polynomials over the kept pixels."""
         if self.background is None:
-            if self.noise:
-                self._axes("noise")
             return np.zeros((0, int(self.mask_.sum())))
         if self.normalization == "mean":
             raise ValueError(
@@ -445,14 +456,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
                 f"background={self.background!r}, which takes the mean away. Use "
                 "normalization='standard'."
             )
-        terms = terms_on_axes(self._axes("background"), self.background)
-        terms = terms[:, self.mask_]
-        if len(terms) >= terms.shape[1]:
-            raise ValueError(
-                f"background={self.background!r} has {len(terms)} terms, which must be "
-                f"fewer than the {terms.shape[1]} pixels that are kept."
-            )
-        return np.linalg.qr(terms.T)[0].T
+        terms = background_terms(self._axes("background"), self.background)
+        return np.linalg.qr(over_pixels(terms, self.mask_, self.background).T)[0].T
 
     def _axes(self, name):
         """Return the axes of the grid, which must be that of the spectra."""
@@ -461,11 +466,54 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         axes = self.grid.axes()
         n_pixels = int(np.prod([len(axis) for axis in axes]))
         if n_pixels != self.mask_.size:
+            fitting = self.n_conditions + self.mask_.size - n_pixels
+            near = 0 <= fitting <= self.n_conditions + _MISCOUNTED
+            advice = (
+                f" Set n_conditions={fitting} if the grid is right." if near else ""
+            )
             raise ValueError(
-                f"grid must be that of the spectra, with {self.mask_.size} pixels, got "
-                f"one of {n_pixels}."
+                f"grid must be that of the spectra, with {self.mask_.size} pixels "
+                f"before the conditions (n_conditions={self.n_conditions}), got one of "
+                f"{n_pixels}.{advice}"
             )
         return axes
+
+    def _refuse_without_conditions(self, n_columns):
+        if n_columns == self.n_features_in_ - self.n_conditions:
+            raise ValueError(
+                f"X must have n_conditions={self.n_conditions} columns after its "
+                f"{n_columns} pixels, got none. Append what is known, as "
+                "np.column_stack([X, temperature])."
+            )
+
+    def _warn_of_hidden(self):
+        """Warn of numbers in pixels that the mask of the grid hides."""
+        seen = getattr(self.grid, "mask", None)
+        if seen is None or np.size(seen) != self.mask_.size:
+            return
+        hidden = self.mask_ & ~np.ravel(seen)
+        if hidden.any():
+            warn_user(
+                f"The training spectra have numbers in {hidden.sum()} of "
+                f"{(~np.ravel(seen)).sum()} pixels that the mask of the grid hides "
+                f"(first: pixel {np.argmax(hidden)}). Where they stand for what was "
+                "not measured, put NaN in their place.",
+                UserWarning,
+            )
+
+    def _check_neighbours(self):
+        """Refuse pixels of which no three in a row tell a level of noise."""
+        shape, places = self._image()
+        if np.isnan(noise_of_differences(np.zeros(len(places)), (shape, places), 2)):
+            raise ValueError(
+                "noise=True needs three neighbouring pixels along an axis of the grid, "
+                f"got {len(places)} pixels of a grid of {' by '.join(map(str, shape))}."
+                " Use noise=False, or a finer grid."
+            )
+
+    def _image(self):
+        """Return the shape of the grid and the places of kept pixels in it."""
+        return [len(axis) for axis in self._axes("noise")], np.flatnonzero(self.mask_)
 
     def _fit_columns(self, X, conditions):
         """Learn the scale of conditions and noise, beside that of the spectra."""
@@ -475,21 +523,60 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         length = np.sqrt(np.square(found).sum(axis=1, dtype=float).mean())
         columns = self._columns(found, conditions)
         self.column_mean_ = columns.mean(axis=0)
+        self.column_range_ = np.stack([columns.min(axis=0), columns.max(axis=0)])
         spread = columns.std(axis=0)
         same = spread <= 1e-9 * np.maximum(np.abs(self.column_mean_), 1e-9)
         unit = _WEIGHT * (length if length > 0 else 1.0)
-        self.column_scale_ = np.where(same, 1.0, spread) / unit
+        self.column_scale_ = np.where(same, np.inf, spread) / unit
 
     def _columns(self, normalized, conditions):
         """Return conditions and the logarithm of noise, (n_samples, n_columns)."""
         if not self.noise:
             return conditions
-        shape = [len(axis) for axis in self.grid.axes()]
-        image = shape, np.flatnonzero(self.mask_)
+        image = self._image()
         spread = np.std(normalized, axis=1, dtype=float)
         found = [noise_of_differences(row, image, 2) for row in normalized]
-        level = np.nan_to_num(found) / np.where(spread > 0, spread, 1.0)
+        level = found / np.where(spread > 0, spread, 1.0)
         return np.column_stack([conditions, np.log(np.maximum(level, _QUIET))])
+
+    def _warn_of_range(self, columns):
+        """Warn of conditions and levels of noise beyond those of training."""
+        low, high = self.column_range_
+        same = np.isinf(self.column_scale_)
+        slack = np.where(same, _BEYOND_ONE * np.abs(high), _BEYOND * (high - low))
+        least, most = low - slack, high + slack
+        if self.noise:
+            # less noise than in training is no harm
+            least[-1], most[-1] = -np.inf, _clearly_noisier(high[-1])
+        beyond = (columns < least) | (columns > most)
+        if not beyond.any():
+            return
+        told = [
+            self._told_of(number, columns[beyond[:, number], number])
+            for number in np.flatnonzero(beyond.any(axis=0))
+        ]
+        warn_user(
+            f"{beyond.any(axis=1).sum()} of {len(columns)} spectra (first: sample "
+            f"{np.argmax(beyond.any(axis=1))}) lie outside what training had: "
+            f"{', '.join(told)}. Do not trust what is predicted from them: check the "
+            "order and units of conditions, or train on a wider range.",
+            ExtrapolationWarning,
+        )
+
+    def _told_of(self, number, values):
+        """Return the name of a column, its range in training and what came."""
+        low, high = self.column_range_[:, number]
+        if number == self.n_conditions:
+            return (
+                f"the noise is {np.exp(values.max()):.2g} of the standard deviation of "
+                f"a spectrum, trained up to {np.exp(high):.2g}"
+            )
+        column = self.mask_.size + number
+        name = f"column {column} of X"
+        if hasattr(self, "feature_names_in_"):
+            name = f"{self.feature_names_in_[column]!r}"
+        extreme = values[np.abs(values - (low + high) / 2).argmax()]
+        return f"{name} is {extreme:g}, trained from {low:g} to {high:g}"
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -517,6 +604,8 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         """Return spectra and conditions."""
         if getattr(X, "ndim", 2) == 3:
             X = X.reshape(len(X), -1)
+        if not reset and self.n_conditions and np.ndim(X) == 2:
+            self._refuse_without_conditions(np.shape(X)[1])
         X = validate_spectra(
             self, X, reset=reset, dtype=_FLOATS, ensure_all_finite="allow-nan"
         )
@@ -534,6 +623,45 @@ class MaskedSpectrumPreprocessor(SelectorMixin, VersionedEstimator):
         )
         _refuse_unmeasured(X)
         return X, conditions
+
+
+def _clearly_noisier(level):
+    """Return the logarithm of a level of noise that is clearly above another one.
+
+    Levels are in units of the deviation of signal and noise together, below 1, so that
+    those beside the signal alone are compared.
+    """
+    share = min(np.exp(level), 0.999)
+    times, more = _NOISIER
+    beside = share / np.sqrt(1 - share**2)
+    beside = max(times * beside, beside + more)
+    return max(np.log(beside / np.hypot(1, beside)), level)
+
+
+def background_terms(axes, background):
+    """Return the terms (n_terms, n_pixels) of a background of one or more degrees."""
+    degrees = np.atleast_1d(np.asarray(background, dtype=object))
+    if not all(isinstance(each, Integral) and int(each) >= 0 for each in degrees):
+        raise ValueError(
+            "background must be a degree of at least 0, or one for each axis, got "
+            f"{background!r}."
+        )
+    return terms_on_axes(axes, background)
+
+
+def over_pixels(terms, kept, background, beside=0):
+    """Return background terms over kept pixels, which must outnumber all unknowns.
+
+    `beside` counts those that are fitted along, such as a scale.
+    """
+    n_kept = int(np.sum(kept))
+    if len(terms) + beside >= n_kept:
+        more = f" and {beside} more unknown" if beside else ""
+        raise ValueError(
+            f"background={background!r} has {len(terms)} terms{more}, which must be "
+            f"fewer than the {n_kept} pixels that are kept. Lower background."
+        )
+    return terms[:, kept]
 
 
 def _is_constant(X):

@@ -64,6 +64,7 @@ ESTIMATORS = [
 @pytest.mark.filterwarnings("ignore::skphonon.inversion.BoundWarning")
 @pytest.mark.filterwarnings("ignore::skphonon.learning.ExtrapolationWarning")
 @pytest.mark.filterwarnings("ignore::skphonon.inversion.MisfitWarning")
+@pytest.mark.filterwarnings("ignore:Error bars are:UserWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator_follows_the_contract(estimator, check):
     check(estimator)

@@ -183,8 +183,23 @@ def test_a_background_of_the_degree_fitted_along_costs_nothing():
     )  # not upside down
     with pytest.raises(ValueError, match="needs scale='fitted'"):
         nmse(shown, line, background=2)
+    with pytest.raises(ValueError, match=r"needs the grid of the spectra, got grid=N"):
+        nmse(shown, line, scale="fitted", background=2)
     with pytest.raises(ValueError, match="grid must be that"):
         nmse(shown[:-1], line[:-1], background=2, **options)
+    for degree in (-1, [1, -1], "a"):
+        with pytest.raises(ValueError, match="must be a degree of at least 0"):
+            nmse(shown, line, background=degree, **options)
+
+
+def test_a_background_of_as_many_terms_as_pixels_is_refused():
+    grid = SpectrumGrid(np.arange(5, 9.0), np.arange(1, 4.0))
+    shown, made = np.random.default_rng(0).random((2, 12))
+    shown[:5] = np.nan  # seven are left
+    options = {"scale": "fitted", "grid": grid}
+    assert nmse(shown, made, background=1, **options)[0] > 0
+    with pytest.raises(ValueError, match=r"6 terms and 1 more unknown.*than the 7 pix"):
+        nmse(shown, made, background=2, **options)
 
 
 class Lines:
@@ -227,3 +242,56 @@ def test_predictions_are_simulated_as_they_were_meant():
     wrong = Told(y, table.assign(width=[3.0, 3.0]))
     assert (scorer.misfits(wrong, X) > [0.01, -1]).all()
     assert clone(scorer).conditions == ("temperature",)
+
+
+KNOWN = {"nuisance": True, "conditions": ("temperature",)}
+
+
+@pytest.fixture
+def told():
+    """Return a regressor that predicts the temperature too, and rows for it."""
+    y = np.array([[12.0], [14.0]])
+    table = pd.DataFrame({"width": [2.0, 3.0], "temperature": [1.0, 2.0]})
+    spectra = Lines().simulate(y, table)
+    return Told(y, table), np.column_stack([spectra, [50.0, 600.0]])
+
+
+def test_what_is_known_goes_before_what_is_predicted(told):
+    predictor, X = told
+    nuisance = {"width": [2.0, 3.0], "temperature": [50.0, 600.0]}
+    assert_allclose(
+        ResimulationScorer(Lines(), **KNOWN).resimulate(predictor, X),
+        Lines().simulate(predictor.y, nuisance),
+    )
+
+
+def test_predicted_nuisances_must_be_known_to_the_simulator(told):
+    predictor, X = told
+    scorer = ResimulationScorer(Lines(), **KNOWN)
+    expected = scorer.resimulate(predictor, X)
+    others = ["noise", "ripples", "holder of copper", "background", "background_10"]
+    predictor.nuisance = predictor.nuisance.assign(
+        **dict.fromkeys([*others, "width std", "noise std"], 0.1)
+    )
+    assert_allclose(scorer.resimulate(predictor, X), expected)
+    predictor.nuisance = predictor.nuisance.rename(columns={"width": "wdith"})
+    with pytest.raises(ValueError, match=r"offers \(width, temperature\).*got 'wdith'"):
+        scorer.resimulate(predictor, X)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"conditions": "temperature"}, r"got a str.*\('temperature',\)"),
+        ({"conditions": ()}, "X must have the 240 pixels.*got 241 columns"),
+        ({"conditions": ("temperature", "width")}, "the 240 pixels"),
+        ({"nuisance": ["width"]}, "'nuisance' parameter"),
+        ({"simulator": None}, "'simulator' parameter"),
+        ({"scale": "raw"}, "'scale' parameter"),
+        ({"background": -1}, "degree of at least 0, or one for each axis, got -1"),
+    ],
+)
+def test_scorers_that_cannot_score_are_refused(told, changed, message):
+    scorer = ResimulationScorer(Lines(), **KNOWN).set_params(**changed)
+    with pytest.raises(ValueError, match=message):
+        scorer.misfits(*told)

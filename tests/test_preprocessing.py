@@ -7,6 +7,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skphonon.instrument import SpectrumGrid
+from skphonon.learning import ExtrapolationWarning
 from skphonon.preprocessing import MaskedSpectrumPreprocessor, normalize_spectra
 
 N_ENERGY, N_Q = 4, 5
@@ -292,6 +293,101 @@ def test_conditions_must_be_known():
     X = np.column_stack([lines(), np.full(30, 300.0)])
     preprocessor = MaskedSpectrumPreprocessor(n_conditions=1).fit(X)
     assert_allclose(preprocessor.transform(X)[:, -1], 0)  # the same for all
+    with pytest.raises(
+        ValueError, match=r"n_conditions=1 columns after its .* got none"
+    ):
+        preprocessor.transform(X[:, :-1])
     X[3, -1] = np.nan
     with pytest.raises(ValueError, match=r"must be known.*sample 3"):
         preprocessor.transform(X)
+
+
+def test_as_many_conditions_as_the_grid_leaves():
+    X = np.column_stack([lines(), np.full(30, 300.0)])
+    preprocessor = MaskedSpectrumPreprocessor(n_conditions=2, **BACKGROUND)
+    with pytest.raises(ValueError, match=r"n_conditions=2\).*Set n_conditions=1"):
+        preprocessor.fit(X)
+
+
+@pytest.fixture(scope="module")
+def with_conditions():
+    """Return a preprocessor of two conditions and noise, and its training rows."""
+    rng = np.random.default_rng(3)
+    X = lines(60, noise=0.1)
+    X = np.column_stack([X, np.linspace(100, 300, 60), rng.uniform(1, 2, 60)])
+    preprocessor = MaskedSpectrumPreprocessor(n_conditions=2, noise=True, **BACKGROUND)
+    return preprocessor.fit(X), X
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        (-2, 309.0, None),
+        (-2, 312.0, "is 312, trained from 100 to 300"),
+        (-2, -173.0, f"column {ENERGY.size} of X is -173, trained from 100 to 300"),
+        (-1, 2.2, f"column {ENERGY.size + 1} of X is 2.2"),
+    ],
+)
+def test_conditions_beyond_training_are_told(with_conditions, column, value, told):
+    preprocessor, X = with_conditions
+    rows = X[:3].copy()
+    rows[1, column] = value
+    if told is None:
+        preprocessor.transform(rows)
+        return
+    with pytest.warns(ExtrapolationWarning, match=told) as log:
+        preprocessor.transform(rows)
+    assert len(log) == 1
+    assert "1 of 3 spectra (first: sample 1)" in str(log[0].message)
+
+
+def test_more_noise_than_in_training_is_told(with_conditions):
+    preprocessor, X = with_conditions
+    noise = np.random.default_rng(0).normal(size=X[:2, :-2].shape)
+    rows = X[:2].copy()
+    rows[:, :-2] += 0.02 * noise
+    preprocessor.transform(rows)
+    rows[:, :-2] += 0.3 * noise
+    rows[:, -2] = 1000.0
+    message = r"is 1000.*noise is 0.* up to 0\."
+    with pytest.warns(ExtrapolationWarning, match=message) as log:
+        preprocessor.transform(rows)
+    assert len(log) == 1
+    quiet = MaskedSpectrumPreprocessor(noise=True, **BACKGROUND).fit(lines())
+    quiet.transform(lines(5, noise=0.003))
+    with pytest.warns(ExtrapolationWarning, match="noise is 0"):
+        quiet.transform(lines(5, noise=0.1))
+
+
+def test_a_condition_that_never_differed_changes_nothing():
+    X = np.column_stack([lines(), np.full(30, 300.0)])
+    preprocessor = MaskedSpectrumPreprocessor(n_conditions=1).fit(X)
+    X[:, -1] = 301.0
+    assert_array_equal(preprocessor.transform(X)[:, -1], 0)
+    X[:, -1] = 310.0
+    with pytest.warns(ExtrapolationWarning, match="is 310, trained from 300 to 300"):
+        assert_array_equal(preprocessor.transform(X)[:, -1], 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 2)])
+def test_noise_needs_neighbours(shape):
+    grid = SpectrumGrid(np.arange(10.0, 10 + shape[0]), np.arange(1.0, 1 + shape[1]))
+    X = np.random.default_rng(0).random((5, np.prod(shape)))
+    preprocessor = MaskedSpectrumPreprocessor(None, grid=grid, noise=True)
+    with pytest.raises(ValueError, match="three neighbouring pixels"):
+        preprocessor.fit(X)
+
+
+def test_numbers_in_hidden_pixels_are_told():
+    grid = SpectrumGrid(
+        np.arange(10.0, 30), np.arange(1.0, 8), incident_energy=40, two_theta=(5, 130)
+    )
+    hidden = ~grid.mask.ravel()
+    X = np.random.default_rng(0).random((5, hidden.size))
+    X[:, hidden] = 0.0
+    preprocessor = MaskedSpectrumPreprocessor("standard", background=1, grid=grid)
+    with pytest.warns(UserWarning, match=f"in {hidden.sum()} of .* put NaN in their"):
+        preprocessor.fit(X)
+    X[:, hidden] = np.nan
+    X[:, 100] = np.nan  # what a measurement lacks besides
+    preprocessor.fit(X)

@@ -1,6 +1,6 @@
 """Networks that learn from spectra: features, regression and surrogates."""
 
-from skphonon.learning._surrogate_extrapolation import ExtrapolationWarning
+from skphonon._warnings import ExtrapolationWarning
 from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor
 from skphonon.learning.missing_data import GappySpectrumExtractor
 from skphonon.learning.novelty import OutOfDistributionWarning

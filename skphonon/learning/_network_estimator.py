@@ -202,6 +202,13 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
 
 def standard_scale(values, more_variance=0.0):
     """Return mean and standard deviation of columns, 1 for constant ones."""
-    variance = values.var(axis=0, dtype=float) + more_variance
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = values.mean(axis=0, dtype=float)
+        variance = values.var(axis=0, dtype=float) + more_variance
+    if not np.isfinite(variance).all():
+        raise ValueError(
+            "Columns to learn from must have a finite variance, got values up to "
+            f"{np.abs(values).max():.2g}. Bring them to a scale of about 1."
+        )
     std = np.sqrt(np.where(variance > 0, variance, 1.0))
-    return values.mean(axis=0, dtype=float), std
+    return mean, std

@@ -3,19 +3,15 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
-from skphonon._warnings import warn_user
+from skphonon._warnings import ExtrapolationWarning, warn_user
 
-__all__ = ["ExtrapolationWarning", "anchors_of", "scale", "warn_of_box", "warn_of_gaps"]
+__all__ = ["anchors_of", "scale", "warn_of_box", "warn_of_gaps"]
 
 _N_ANCHORS = 4096  # places of the training set that are kept
 _BESIDE = 2.0  # times the largest distance of a training place from those
 _NEAR = 0.1  # distance that is always near; the ranges are 2 wide
 _LOOKS = 1024  # places of a call that are checked
 _MARGIN = 0.01  # of a range, beyond which a warning comes
-
-
-class ExtrapolationWarning(UserWarning):
-    """Inputs of a network lie outside its training set."""
 
 
 def scale(values, ranges):

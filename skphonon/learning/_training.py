@@ -230,12 +230,13 @@ def _epoch_record(net, epoch):
         sizes = [b[f"{part}_batch_size"] for b in batches if f"{part}_loss" in b]
         if losses:
             record[f"{part}_loss"] = float(np.average(losses, weights=sizes))
-    if not math.isfinite(record["train_loss"]):
-        raise ValueError(
-            f"The training loss must stay finite, it became {record['train_loss']} "
-            f"in epoch {epoch + 1} at a learning rate of {net.lr:g}. Lower the "
-            "learning rate, or bring the data to a scale of about 1."
-        )
+            if not math.isfinite(record[f"{part}_loss"]):
+                kind = {"train": "training loss", "valid": "held-out loss"}[part]
+                raise ValueError(
+                    f"The {kind} must stay finite, it became {record[f'{part}_loss']} "
+                    f"in epoch {epoch + 1} at a learning rate of {net.lr:g}. Lower the "
+                    "learning rate, or bring the data to a scale of about 1."
+                )
     return record
 
 

@@ -175,6 +175,8 @@ def fine_tune(inverter, spectra, X, y, **fit_params):
     ------
     TypeError
         If `inverter` is no such pipeline.
+    ValueError
+        If its regressor learnt nuisances and `fit_params` has none.
 
     Examples
     --------
@@ -196,6 +198,7 @@ def fine_tune(inverter, spectra, X, y, **fit_params):
     *fitted, regressor = [
         step.estimator if isinstance(step, FrozenEstimator) else step for step in steps
     ]
+    _check_nuisance(names[-1], regressor, fit_params)
     fitted = copy.deepcopy(fitted)
     for step in fitted[:-1]:
         spectra = step.transform(spectra)
@@ -224,3 +227,15 @@ def _continues(step):
     if isinstance(step, FrozenEstimator):
         step = step.estimator
     return hasattr(step, "partial_fit")
+
+
+def _check_nuisance(name, regressor, fit_params):
+    """Refuse to drop the nuisances that a regressor learnt."""
+    learnt = getattr(regressor, "nuisance_names_", ())
+    if learnt and not any(each.endswith("nuisance") for each in fit_params):
+        raise ValueError(
+            f"Nuisances that the regressor of inverter learnt ({', '.join(learnt)}) "
+            "must be given again, got none. Use "
+            f"fine_tune(..., {name}__nuisance=nuisance), as in fit, or "
+            f"{name}__nuisance=None to do without."
+        )

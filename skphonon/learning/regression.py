@@ -14,6 +14,7 @@ from skphonon._validation import (
     fit_context,
     validate_spectra,
 )
+from skphonon._warnings import warn_user
 from skphonon.learning._network_estimator import (
     STEPS,
     STOPPING,
@@ -28,6 +29,7 @@ from skphonon.learning._networks import (
     RootMeanSquareLoss,
     layer_sizes,
 )
+from skphonon.learning._nuisance_columns import named_columns
 from skphonon.learning._training import hold_out, new_generator
 
 __all__ = ["ForceConstantRegressor"]
@@ -43,6 +45,7 @@ _NO_GAPS = (
 )
 _ROWS_AT_ONCE = 8192  # bounds the memory of predictions
 _ONE_SIGMA = 0.6827  # of a normal distribution within one standard deviation
+_FEW = 30  # samples held out, fewer of which tell factors of spreads to 15 % at best
 
 
 class ForceConstantRegressor(NetworkRegressor):
@@ -135,7 +138,9 @@ class ForceConstantRegressor(NetworkRegressor):
     spread_factors_ : ndarray of shape (n_targets,)
         Factors of learnt spreads, 1 with other losses.
     nuisance_names_ : list of str
-        Names of the nuisances learnt.
+        Names of the nuisances that `fit` was given.
+    nuisance_values_ : ndarray of shape (n_nuisances,)
+        Values of those that were the same for all samples, NaN for those learnt.
     X_mean_, X_scale_ : ndarray of shape (n_codes,)
         Mean and standard deviation of the codes.
     y_mean_, y_scale_ : ndarray of shape (n_targets,)
@@ -245,8 +250,10 @@ class ForceConstantRegressor(NetworkRegressor):
             Targets, eV/Angstrom^2 for force constants.
         nuisance : DataFrame or mapping from names to n_samples numbers, default=None
             What else is to be predicted, by name, as from
-            ``make_powder_spectra(..., return_augmentation=True)``. Those that are the
-            same for all samples are left out.
+            ``make_powder_spectra(..., return_augmentation=True)``. Rows are those of X
+            and y by their position, and where both have an index it must be the same.
+            What is the same for all samples is not learnt, but predicted as known, with
+            a standard deviation of 0.
 
         Returns
         -------
@@ -256,15 +263,19 @@ class ForceConstantRegressor(NetworkRegressor):
         Raises
         ------
         ValueError
-            If X does not fit `latent`, `nuisance` has another number of samples or is
-            not finite, training diverges, or torch cannot use the device.
+            If X does not fit `latent`, `nuisance` has another number of samples, rows
+            in another order or is not finite, targets are too large, training
+            diverges, or torch cannot use the device.
         """
         random_state = self._forget()
+        given = X, y
         X, y = self._validate(X, y, multi_output=True, y_numeric=True)
+        self.nuisance_names_, beside = named_columns(nuisance, len(y), *given)
+        same = np.ptp(beside, axis=0) == 0
+        self.nuisance_values_ = np.where(same, beside[0], np.nan)
         y = self._columns(y)
         self._n_constants = y.shape[1]
-        self.nuisance_names_, beside = _nuisance_columns(nuisance, len(y))
-        y = np.hstack([y, beside])
+        y = np.hstack([y, beside[:, ~same]])
         self.n_codes_ = self._count_codes(X)
         mean, std = self._split(X)
         drawn = np.square(std).mean(axis=0) if std.size else 0.0
@@ -278,7 +289,7 @@ class ForceConstantRegressor(NetworkRegressor):
         held_out = hold_out(len(X), self.validation_fraction, generator)
         inputs = np.float32(self._standardize(X))
         self._train(net, inputs, self._standardize_targets(y), held_out)
-        self._judge(net, X, y, held_out if len(held_out) else slice(None))
+        self._judge(net, X, y, held_out)
         self.net_ = net
         return self
 
@@ -327,11 +338,13 @@ class ForceConstantRegressor(NetworkRegressor):
             return found
         import pandas as pd  # predictions do not need it
 
-        columns = {}
-        for number, name in enumerate(self.nuisance_names_, n):
-            columns[name] = values[:, number]
-            columns[f"{name} std"] = spreads[:, number]
-        table = pd.DataFrame(columns)
+        columns, learnt = {}, iter(zip(values[:, n:].T, spreads[:, n:].T, strict=True))
+        for name, known in zip(
+            self.nuisance_names_, self.nuisance_values_, strict=True
+        ):
+            value, spread = next(learnt) if np.isnan(known) else (known, 0.0)
+            columns[name], columns[f"{name} std"] = value, spread
+        table = pd.DataFrame(columns, index=range(len(values)))
         return (*found, table) if return_std else (found, table)
 
     def _loss(self):
@@ -349,14 +362,17 @@ class ForceConstantRegressor(NetworkRegressor):
             return y, self.spread_factors_ * np.sqrt(of_draws + learnt)
         return y, np.sqrt(of_draws + self.residual_std_**2)
 
-    def _judge(self, net, X, y, judged):
+    def _judge(self, net, X, y, held_out):
         """Learn errors, and factors of spreads, from samples held out."""
+        n_held_out = len(held_out)
+        judged = held_out if n_held_out else slice(None)
         self.spread_factors_ = np.ones(y.shape[1])
         found = self._evaluate(net, X[judged])[0]
         residual = y[judged] - found
         self.residual_std_ = np.sqrt(np.square(residual).mean(axis=0))
         if self.loss != "likelihood":
             return
+        _warn_of_few(self.validation_fraction, n_held_out)
         # at the codes drawn, as in predictions
         found, of_draws, learnt = self._evaluate(net, X[judged], self._draws(net))
         scores = np.abs(y[judged] - found) / np.sqrt(of_draws + learnt)
@@ -436,24 +452,14 @@ class ForceConstantRegressor(NetworkRegressor):
         return torch.cat([half, -half])[: self.n_draws].to(net.device)
 
 
-def _nuisance_columns(nuisance, n_samples):
-    """Return names and columns of nuisances that differ between samples."""
-    if nuisance is None:
-        return [], np.zeros((n_samples, 0))
-    if not hasattr(nuisance, "keys"):
-        raise ValueError(
-            "nuisance must be a DataFrame or a mapping from names to numbers, got "
-            f"{type(nuisance).__name__}."
-        )
-    names, columns = [], np.zeros((n_samples, 0))
-    for name in nuisance:
-        column = np.asarray(nuisance[name], dtype=float)
-        if column.shape != (n_samples,) or not np.isfinite(column).all():
-            raise ValueError(
-                f"nuisance must have a finite number for each of {n_samples} samples, "
-                f"got {name!r} of shape {column.shape}."
-            )
-        if np.ptp(column) > 0:
-            names.append(str(name))
-            columns = np.column_stack([columns, column])
-    return names, columns
+def _warn_of_few(fraction, n_held_out):
+    """Warn of error bars that few samples, or those trained on, are to scale."""
+    if n_held_out >= _FEW:
+        return
+    size = "rough" if n_held_out else "too small"
+    warn_user(
+        f"Error bars are {size}: to scale them at least {_FEW} samples must be held "
+        f"out, got {n_held_out} (validation_fraction={fraction}). Raise "
+        "validation_fraction, or train on more samples.",
+        UserWarning,
+    )

@@ -22,6 +22,7 @@ from skphonon._validation import (
     positive,
     validate_spectra,
 )
+from skphonon._warnings import ExtrapolationWarning
 from skphonon.learning._network_estimator import (
     FINE_TUNING,
     STEPS,
@@ -30,11 +31,7 @@ from skphonon.learning._network_estimator import (
     NetworkEstimator,
 )
 from skphonon.learning._networks import SineNetwork, layer_sizes
-from skphonon.learning._surrogate_extrapolation import (
-    ExtrapolationWarning,
-    anchors_of,
-    scale,
-)
+from skphonon.learning._surrogate_extrapolation import anchors_of, scale
 from skphonon.learning._surrogate_simulator import ROWS_AT_ONCE, NetworkSimulator
 from skphonon.learning._surrogate_training_set import draw_simulations
 from skphonon.learning._training import hold_out, new_generator

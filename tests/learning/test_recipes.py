@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.frozen import FrozenEstimator
@@ -108,10 +109,11 @@ def test_fine_tuning_of_convolutions_with_columns():
     ).fit(rows, place)  # fmt: skip
     assert pipeline[1].n_columns_ == 2
     codes = pipeline[:-1].transform(rows[:20])[:, :3]
-    warmer = rows[:20] + np.append(np.zeros(36), 100.0)
+    warmer = rows[:20].copy()
+    warmer[:, -1] += np.where(warmer[:, -1] < 155, 100, -100)
     moved = np.abs(pipeline[:-1].transform(warmer)[:, :3] - codes).max(axis=1)
     assert np.median(moved) > 0.1 * codes.std()
-    tuned = fine_tune(pipeline, rows[:20] * 1.1, rows, place)
+    tuned = fine_tune(pipeline, rows[:20] * 0.9, rows, place)
     assert tuned[1].estimator.n_columns_ == 2
     assert np.sqrt(np.mean((tuned.predict(rows) - place) ** 2)) < 0.3 * place.std()
 
@@ -201,3 +203,72 @@ def test_grid_search_with_labels_and_without(data, tmp_path):
     assert len(scores) == 8
     assert np.isfinite(scores).all()
     assert scores.max() > -0.1 > scores.min()
+
+
+def test_fine_tuning_does_not_forget_nuisances(data):
+    X, y = data
+    pipeline = make_pipeline(
+        VAEFeatureExtractor(2, max_epochs=1, fine_tune_epochs=1, hidden_size=5),
+        ForceConstantRegressor((5,), max_epochs=1),
+    )
+    given = {"forceconstantregressor__nuisance": {"width": y[:, 0]}}
+    pipeline.fit(X, y, **given)
+    with pytest.raises(ValueError, match=r"learnt \(width\).*forceconst.*__nuisance="):
+        fine_tune(pipeline, X[:5], X, y)
+    tuned = fine_tune(pipeline, X[:5], X, y, **given)
+    assert "width" in tuned.predict(X[:2], return_nuisance=True)[1]
+    without = fine_tune(pipeline, X[:5], X, y, forceconstantregressor__nuisance=None)
+    assert without[-1].nuisance_names_ == []
+
+
+class KnownWidths:
+    """A simulator of peaks with heights that are predicted and widths that are not."""
+
+    nuisance_names = ("height", "width")
+
+    def simulate(self, parameters, nuisance):
+        place, height, width = (
+            np.asarray(each, dtype=float)[:, None]
+            for each in (parameters[:, 0], nuisance["height"], nuisance["width"])
+        )
+        return height * np.exp(-np.square((np.linspace(-2, 2, 30) - place) / width))
+
+
+def test_a_search_trains_on_simulations_and_scores_measured_spectra():
+    """As the guide does it: with a condition, nuisances, and no labels."""
+    rng = np.random.default_rng(0)
+    drawn = pd.DataFrame(rng.uniform(0.5, 1, (200, 2)), columns=["height", "width"])
+    y = rng.uniform(-1, 1, (204, 1))
+    every = KnownWidths().simulate(y, pd.concat([drawn, drawn[:4]]))
+    every = np.column_stack([every, pd.concat([drawn, drawn[:4]])["width"]])
+    rows, spectra, y = every[:200], every[200:], y[:200]
+    pipeline = make_pipeline(
+        MaskedSpectrumPreprocessor(None, n_conditions=1),
+        VAEFeatureExtractor(
+            3, noise=0.0, hidden_size=40, batch_size=20, max_epochs=20, random_state=0
+        ),
+        ForceConstantRegressor(
+            (40,), noise=0.1, batch_size=20, max_epochs=20, random_state=0
+        ),
+    )
+    scorer = ResimulationScorer(
+        KnownWidths(), nuisance=True, conditions=("width",), scale="normalized"
+    )
+    n = len(rows)
+    search = GridSearchCV(
+        pipeline,
+        {"forceconstantregressor__learning_rate": [1e-9, 1e-2]},
+        scoring=scorer,
+        cv=[(np.arange(n), n + np.arange(len(spectra)))],
+        refit=False,
+        error_score="raise",
+    )
+    search.fit(
+        np.vstack([rows, spectra]),
+        np.vstack([y, np.full((len(spectra), 1), np.nan)]),
+        forceconstantregressor__nuisance=drawn[["height"]].reindex(
+            range(n + len(spectra))
+        ),
+    )
+    worse, better = search.cv_results_["mean_test_score"]
+    assert better > worse + 0.1

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -234,11 +234,13 @@ def test_nuisances_are_predicted_beside_constants(X, latent, loss):
     nuisance = {"width": 2 + X[:, 0] * X[:, 2], "same": np.ones(len(X))}
     regressor = quick(latent=latent, loss=loss, max_epochs=60)
     regressor.fit(given, targets(X), nuisance=nuisance)
-    assert regressor.nuisance_names_ == ["width"]
+    assert regressor.nuisance_names_ == ["width", "same"]
     y, std, found = regressor.predict(given, return_std=True, return_nuisance=True)
     assert y.shape == std.shape == (len(X), 2)
     assert_array_equal(y, regressor.predict(given))
-    assert list(found) == ["width", "width std"]
+    assert list(found) == ["width", "width std", "same", "same std"]
+    assert (found["same"] == 1).all()
+    assert (found["same std"] == 0).all()
     assert r2_score(nuisance["width"], found["width"]) > 0.95
     off = np.abs(found["width"] - nuisance["width"]) < found["width std"]
     assert 0.5 < off.mean() < 0.98  # of samples trained on
@@ -263,11 +265,67 @@ def test_nuisances_pass_through_pipelines_and_searches(X):
 @pytest.mark.parametrize(
     ("nuisance", "message"),
     [
-        ({"width": [1.0, 2.0]}, "for each of 600 samples"),
-        ({"width": np.full(600, np.nan)}, "finite number"),
+        ({"width": [1.0, 2.0]}, "for each of 600 samples.*give a DataFrame"),
+        (pd.DataFrame({"width": [1.0]}), r"shape \(1,\)\.$"),
+        ({"width": np.full(600, np.nan)}, "finite number.*'width' with 600 NaN"),
         (np.ones((600, 2)), "mapping from names"),
+        (pd.Series(np.ones(600)), r"got Series.*to_frame\(\)"),
+        ({"width": ["a"] * 600}, "real numbers, got 'width'"),
+        ({"width": np.full(600, 1j)}, "real numbers, got 'width' of type complex"),
+        (pd.DataFrame(np.ones((600, 2)), columns=["a", "a"]), "got 'a' more than once"),
+        ({"a": np.ones(600), "a std": np.ones(600)}, "may be called 'a std'"),
     ],
 )
 def test_nuisances_that_are_none_are_refused(X, nuisance, message):
     with pytest.raises(ValueError, match=message):
         quick().fit(X, targets(X), nuisance=nuisance)
+
+
+def test_known_nuisances_need_no_learning(X):
+    given = pd.DataFrame({"width": np.full(len(X), 2.6)})
+    regressor = quick(max_epochs=2).fit(X, targets(X), nuisance=given)
+    y, std, found = regressor.predict(X[:3], return_std=True, return_nuisance=True)
+    assert y.shape == std.shape == (3, 2)
+    assert found.to_numpy().tolist() == [[2.6, 0.0]] * 3
+    assert regressor.residual_std_.shape == (2,)
+
+
+def test_nuisances_of_rows_in_another_order_are_refused(X):
+    y, nuisance = pd.DataFrame(targets(X)), pd.DataFrame({"width": X[:, 0]})
+    regressor = quick(max_epochs=1)
+    regressor.fit(X, y, nuisance=nuisance)
+    regressor.fit(X, targets(X), nuisance=nuisance[::-1])  # nothing says otherwise
+    for given in (nuisance[::-1], dict(nuisance[::-1])):
+        with pytest.raises(ValueError, match="must have the index of y and X"):
+            regressor.fit(X, y, nuisance=given)
+    with pytest.raises(ValueError, match="must have the index of y and X"):
+        regressor.fit(pd.DataFrame(X), targets(X), nuisance=nuisance[::-1])
+    # a step before numbered these rows anew
+    regressor.fit(pd.DataFrame(X), targets(X), nuisance=nuisance.set_axis(y.index + 9))
+    scores = cross_val_score(
+        regressor, X, y, cv=2, params={"nuisance": nuisance}, error_score="raise"
+    )
+    assert np.isfinite(scores).all()
+
+
+def test_error_bars_scaled_by_few_samples_are_rough(X):
+    regressor = quick(loss="likelihood", max_epochs=1)
+    with pytest.warns(UserWarning, match="are rough: .* got 29 "):
+        regressor.fit(X[:290], targets(X[:290]))
+    with pytest.warns(UserWarning, match="too small: .* got 0 "):
+        regressor.set_params(validation_fraction=None).fit(X, targets(X))
+    regressor.set_params(validation_fraction=0.1).fit(X[:300], targets(X[:300]))
+
+
+@pytest.mark.parametrize("size", [1e200, 1e308])
+def test_targets_beyond_all_numbers_are_refused(X, size):
+    with pytest.raises(ValueError, match="finite variance, got values up to"):
+        quick(max_epochs=1).fit(X, size * (targets(X) / 9))
+
+
+def test_training_whose_held_out_loss_is_not_finite_is_refused(X):
+    regressor = quick(
+        learning_rate=1e30, batch_size=600, max_epochs=1, schedule="constant"
+    )
+    with pytest.raises(ValueError, match="loss must stay finite"):
+        regressor.fit(X, targets(X))
