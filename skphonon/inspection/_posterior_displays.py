@@ -334,8 +334,12 @@ class CornerDisplay(Display):
         """
         rows, unit = open_draws(draws, weights)
         labels = parameter_labels(names, draws, rows.shape[1])
+        own = len(getattr(draws, "parameter_names", ()))
         if truth is not None:
             truth = numbers_of(truth, "truth")
+            if own < len(labels) and truth.shape == (own,):
+                # of the constants alone, without the nuisances behind
+                labels, rows = labels[:own], rows[:, :own]
             if truth.shape != (len(labels),) or not np.isfinite(truth).all():
                 raise ValueError(
                     f"truth must be {len(labels)} finite numbers, one a parameter; got "

@@ -26,7 +26,6 @@ class Drawn(NamedTuple):
     log_likelihood: Array  # (n,)
     log_prior: Array  # (n,)
     log_proposal: Array  # (n,)
-    amplitudes: Array  # (n, k)
     log_evidence: float
     log_evidence_std: float
     n_effective: float
@@ -36,7 +35,7 @@ class Drawn(NamedTuple):
     sigma: Array  # (n_pixels,), errors of the pixels compared
     modes: Array  # (n_modes, m)
     mode_shares: Array  # (n_modes,)
-    spectra: Any  # from rows and amplitudes to spectra of the pixels compared
+    spectra: Any  # from rows to spectra of the pixels compared
 
     @classmethod
     def nothing(cls, n_values: int) -> "Drawn":
@@ -48,7 +47,6 @@ class Drawn(NamedTuple):
             log_likelihood=none,
             log_prior=none,
             log_proposal=none,
-            amplitudes=rows,
             log_evidence=np.nan,
             log_evidence_std=np.nan,
             n_effective=0.0,
@@ -95,7 +93,9 @@ class Posterior:
         Of the generalised Pareto distribution of the largest weights: up to 0.5 all is
         well, above 0.7 the draws are not to be trusted.
     log_evidence, log_evidence_std : float
-        Logarithm of the evidence, and its Monte-Carlo error.
+        Logarithm of the evidence, and its Monte-Carlo error. It compares models under
+        the same errors alone: see :func:`compare_posteriors`. The prior is that of
+        stable crystals inside the bounds.
     beta : float
         Power of the likelihood, 1 where residuals are independent.
     mesh_error : float
@@ -204,10 +204,10 @@ class Posterior:
         Returns
         -------
         ndarray of shape (n_draws, n_parameters)
-            In the unit of the constants; the fit, if there are no draws.
+            In the unit of the constants; NaN, if there are no draws.
         """
         if not self.n_draws:
-            return np.tile(self.fit.parameters, (n_draws, 1))
+            return np.full((n_draws, len(self.parameter_names)), np.nan)
         constants: Array = self._constants()[self._chosen(n_draws, random_state)]
         return constants
 
@@ -239,6 +239,7 @@ class Posterior:
             Columns `mean`, `std`, `median`, `low` and `high` of the central 68 %,
             `low95` and `high95` of the central 95 %, `fit` and `fit_std` of the fit.
         """
+        self._need_draws()
         values, weights = self.draws.to_numpy(), self.weights
         mean = weights @ values
         table = {
@@ -284,6 +285,7 @@ class Posterior:
             If the simulator has no model of a crystal, or wavevectors have another
             shape.
         """
+        self._need_draws()
         points = np.atleast_2d(np.asarray(qpoints, dtype=float))
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(
@@ -334,9 +336,7 @@ class Posterior:
             )
         rng = check_random_state(random_state)
         chosen = self._chosen(n_draws, rng)
-        expected = self._drawn.spectra(
-            self._drawn.rows[chosen], self._drawn.amplitudes[chosen]
-        )
+        expected = self._drawn.spectra(self._drawn.rows[chosen])
         seen = np.isfinite(self.fit.residual)
         spectra = np.full((n_draws, len(seen)), np.nan)
         noise = rng.normal(size=expected.shape) * self._drawn.sigma
@@ -365,6 +365,7 @@ class Posterior:
             raise ImportError(
                 "InferenceData needs ArviZ: pip install 'skphonon[arviz]'."
             ) from error
+        self._need_draws()
         chosen = self._chosen(self.n_draws, 0)
         values = self.draws.to_numpy()[chosen]
         groups: dict[str, Any] = {
@@ -399,6 +400,13 @@ class Posterior:
     def _repr_html_(self) -> str:
         html: str = self.summary().round(4).to_html()
         return html
+
+    def _need_draws(self) -> None:
+        if not self.n_draws:
+            raise ValueError(
+                "This spectrum has no posterior: it is constant, has too few pixels, "
+                "or was not fitted. Leave it out, or give the errors of its pixels."
+            )
 
     def _names(self) -> list[str]:
         return [*self.parameter_names, *self.nuisance_names]

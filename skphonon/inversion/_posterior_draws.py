@@ -8,6 +8,7 @@ from scipy.special import logsumexp
 
 from skphonon.fitting.importance import BoxNormal, Mixture, normalised
 from skphonon.inversion._corrected import about
+from skphonon.inversion._goodness import is_misfit
 from skphonon.inversion._posterior import Drawn
 from skphonon.inversion._target import Prior, Target, adjusted
 from skphonon.physics.stability import searching
@@ -18,7 +19,7 @@ Array = NDArray[np.float64]
 
 _PILOT = 0.25  # of the draws, from which the proposal is adapted
 _GOOD = 0.85  # efficiency of the pilot that needs no adaptation
-_FARTHEST = 3.0  # standard deviations of a centre beyond a bound
+_FARTHEST = 30.0  # standard deviations of a centre beyond a bound
 _SAME = 0.5  # standard deviations between optima that are one
 _TRIES = 50  # times as many draws, where most crystals are unstable
 _FEW = 4  # draws that a coarse mesh is judged by
@@ -40,6 +41,8 @@ class Drawing:
         Of the row, as of `RowSearch.problem`.
     errors : ndarray or None
     prior : Prior
+    allowed : pair of float
+        Log of the share of the prior that is allowed, and its error.
     rng : Generator
     """
 
@@ -52,15 +55,17 @@ class Drawing:
         pixels: Any,
         errors: Array | None,
         prior: Prior,
+        allowed: tuple[float, float],
         rng: np.random.Generator,
     ) -> None:
+        self.allowed = allowed
         self.search, self.ends, self.rng, self.prior = search, ends, rng, prior
         self.pixels, best = pixels, ends[0]
         with searching():
             self.sigma, self.beta = _noise(best, problem, images, errors, pixels, prior)
         self.problem = problem.reweighted(np.sqrt(self.beta) / self.sigma)
-        size = np.log(self.sigma * np.sqrt(2 * np.pi)).sum()
-        self.log_unit = -self.beta * float(size)
+        # the power is of chi^2 alone: evidence keeps the unit of the pixels
+        self.log_unit = -float(np.log(self.sigma * np.sqrt(2 * np.pi)).sum())
 
     def __call__(self, n_draws: int) -> Drawn:
         """Return weighted draws."""
@@ -78,7 +83,7 @@ class Drawing:
             )
 
     def _target(self, model: Any) -> Target:
-        return Target(
+        target = Target(
             self.problem.of(model.on(self.pixels)),
             model,
             self.pixels,
@@ -86,6 +91,8 @@ class Drawing:
             self.search.task.n_constants,
             self.log_unit,
         )
+        target.allowed = self.allowed
+        return target
 
     def _precise(self, target: Target, modes: Any) -> tuple[Target, float]:
         """Return a target whose mesh is fine enough, and how far it errs.
@@ -97,7 +104,7 @@ class Drawing:
         if best.fine is best.corrected:
             return target, 0.0
         rows = BoxNormal(centre, covariance, self.prior.bounds).sample(_FEW, self.rng)
-        truth, _ = self._target(best.fine).log_likelihood(rows)
+        truth = self._target(best.fine).log_likelihood(rows)
         found: list[tuple[float, Target]] = []
         at = best.corrected
         for factor in _FACTORS:
@@ -107,7 +114,7 @@ class Drawing:
                     break
                 corrected = about(at.x, coarse, best.fine, at.at_fine)
                 target = self._target(corrected)
-            error = float(np.std(target.log_likelihood(rows)[0] - truth))
+            error = float(np.std(target.log_likelihood(rows) - truth))
             found.append((error, target))
             if error <= _PRECISE:
                 break
@@ -138,7 +145,13 @@ def _noise(
     if prior.knowledge is not None:
         slopes = prior.knowledge.rows(found.x)[1]
         before += slopes.T @ slopes
-    if found.problem.images is None:  # errors of noise alone
+    figures = {name: found[name] for name in ("reduced_chi2", "n_effective")}
+    figures |= {
+        "loss": evaluation.residual @ evaluation.residual,
+        "noise_known": errors is not None,
+    }
+    # where the model is right, scatter of residuals is chance
+    if found.problem.images is None or not is_misfit(figures):
         return sigma, 1.0
     return sigma, adjusted(found.problem, evaluation, images, sigma, before)
 
@@ -149,13 +162,13 @@ def _modes(
     """Return centre, covariance and optimum of each distinct mode."""
     modes: list[tuple[Array, ...]] = []
     for target, end in zip(targets, ends, strict=True):
-        x, gradient, information = target.polished(end.x, _scale(end, task))
+        x, centre, information = target.polished(end.x, _scale(end, task))
         unit = 1 / np.sqrt(np.diag(information))
         inverse = np.linalg.inv(information * np.outer(unit, unit))
         covariance = inverse * np.outer(unit, unit)
         covariance = (covariance + covariance.T) / 2
         std = np.sqrt(np.diag(covariance))
-        shift = (covariance @ gradient).clip(-_FARTHEST * std, _FARTHEST * std)
+        shift = (centre - x).clip(-_FARTHEST * std, _FARTHEST * std)
         if all((np.abs(x - other) > _SAME * std).any() for *_, other in modes):
             modes.append((x + shift, covariance, x))
     return modes
@@ -181,7 +194,7 @@ def _weighed(
     prior = target.prior
     parts = [BoxNormal(centre, each, prior.bounds) for centre, each, _ in modes]
     optima = np.array([x for *_, x in modes])
-    heights = target.log_likelihood(optima)[0] + prior.log_density(optima)
+    heights = target.log_likelihood(optima) + prior.log_density(optima)
     # of a normal distribution: its height over its density at the optimum
     masses = heights - [
         part.log_density(x[None])[0] for part, x in zip(parts, optima, strict=True)
@@ -215,10 +228,9 @@ def _spread(mixture: Mixture, bounds: Array) -> Mixture:
 class _Stage:
     """Draws from one mixture, those of unstable crystals left out."""
 
-    def __init__(self, mixture, rows, number, log_prior, log_likelihood, amplitudes):
+    def __init__(self, mixture, rows, number, log_prior, log_likelihood):
         self.mixture, self.rows, self.number = mixture, rows, number
         self.log_prior, self.log_likelihood = log_prior, log_likelihood
-        self.amplitudes = amplitudes
 
     @property
     def log_posterior(self):
@@ -248,8 +260,8 @@ class _Stage:
                 break
             kept, tried = np.vstack([kept, rows[stable]]), tried + number
         log_prior = target.prior.log_density(kept)
-        likelihood, amplitudes = target.log_likelihood(kept)
-        return cls(mixture, kept, tried, log_prior, likelihood, amplitudes)
+        likelihood = target.log_likelihood(kept)
+        return cls(mixture, kept, tried, log_prior, likelihood)
 
 
 def _together(stages, target, modes, sigma, beta, mesh_error, rng):
@@ -265,16 +277,15 @@ def _together(stages, target, modes, sigma, beta, mesh_error, rng):
     weights = normalised(log_prior + log_likelihood - log_proposal)
     # those of unstable crystals have the weight zero
     refused = np.log(len(rows) / tried.sum())
-    allowed = target.prior.log_allowed(target.n_constants, rng)
+    allowed, allowed_std = target.allowed
     return Drawn(
         rows=rows,
         weights=weights.weights,
         log_likelihood=log_likelihood,
         log_prior=log_prior - allowed,
         log_proposal=log_proposal,
-        amplitudes=np.concatenate([stage.amplitudes for stage in stages]),
         log_evidence=weights.log_mean + refused - allowed,
-        log_evidence_std=weights.log_mean_std,
+        log_evidence_std=float(np.hypot(weights.log_mean_std, allowed_std)),
         n_effective=weights.n_effective,
         shape=weights.shape,
         beta=beta,

@@ -59,6 +59,32 @@ def compare_posteriors(
     See Also
     --------
     compare_fits : The same by Laplace's approximation, for fits that are there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import LeastSquaresInverter, PowderSimulator, SpectrumGrid
+    >>> from skphonon import PosteriorInverter, load_aluminium_model
+    >>> from skphonon.inversion import compare_posteriors
+    >>> grid = SpectrumGrid(np.arange(10, 42, 2.0), np.arange(2, 8, 0.5))
+    >>> simulator = PowderSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.5, mesh=4
+    ... )
+    >>> (row,) = simulator.simulate([1.03 * simulator.reference])
+    >>> sigma = 0.02 * np.nanstd(row)
+    >>> row += sigma * np.random.default_rng(0).normal(size=row.shape)
+    >>> half = np.abs(simulator.reference) / 2 + 0.02
+    >>> bounds = simulator.reference - half, simulator.reference + half
+    >>> inverters = {
+    ...     name: PosteriorInverter(
+    ...         LeastSquaresInverter(simulator, bounds=bounds, background=degree),
+    ...         n_draws=200,
+    ...     )
+    ...     for name, degree in (("flat", 0), ("cubic", 3))
+    ... }
+    >>> table = compare_posteriors(inverters, row, errors=sigma)
+    >>> table.loc["given", "difference"].idxmax()
+    'flat'
     """
     row = np.asarray(spectrum, dtype=float)
     if len(inverters) < 2 or row.ndim != 1:

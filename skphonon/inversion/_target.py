@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
+from scipy.stats import multivariate_normal
 
 from skphonon.fitting import descend, of_residuals
 from skphonon.inversion._errors import scatter_of
@@ -27,6 +28,8 @@ _AT_ONCE = 2**22  # numbers of simulations that are held together
 _SHORT = 0.01  # standard deviations: the last step of a search
 _LEAST = 1e-8  # of the largest: information that is rounding
 _STEPS = 30
+_SURE = 6.0  # standard deviations above zero that are sure
+_DRAWN = 5000  # of the prior, for the share that is allowed
 
 
 class Prior(NamedTuple):
@@ -91,12 +94,27 @@ class Prior(NamedTuple):
             rows[:, ~flat] = rng.multivariate_normal(mean, covariance, number)
         return rows
 
-    def log_allowed(self, n_constants: int, rng: np.random.Generator) -> float:
-        """Return the log of the share of the prior inside bounds and stable."""
-        rows = self.sample(2000, rng)
+    def log_allowed(
+        self, n_constants: int, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """Return the log of the share of the prior inside bounds and stable.
+
+        And its Monte-Carlo error.
+        """
+        rows = self.sample(_DRAWN, rng)
         inside = ((rows >= self.bounds[0]) & (rows <= self.bounds[1])).all(axis=1)
         inside[inside] = self.stable(rows[inside], n_constants)
-        return float(np.log(max(inside.mean(), 1 / len(rows))))
+        share = max(inside.mean(), 1 / len(rows))
+        return float(np.log(share)), float(np.sqrt((1 - share) / share / len(rows)))
+
+    def spans(self) -> Array:
+        """Return bounds (2, m), of a normal distribution a standard deviation each."""
+        found = self.bounds.copy()
+        if self.moments is not None:
+            mean, covariance = self.moments
+            std = np.sqrt(np.diag(covariance))
+            found[:, : len(mean)] = mean - std, mean + std
+        return found
 
     def _is_flat(self) -> NDArray[np.bool_]:
         flat = np.ones(self.bounds.shape[1], dtype=bool)
@@ -130,9 +148,10 @@ class Target:
     ) -> None:
         self.problem, self.model, self.pixels = problem, model, pixels
         self.prior, self.n_constants, self.log_unit = prior, n_constants, log_unit
+        self.allowed = 0.0, 0.0  # log of the share of the prior that is, and its error
 
     def polished(self, start: Array, scale: Array) -> tuple[Array, Array, Array]:
-        """Return the optimum, half the gradient there and the information.
+        """Return the optimum, where it would be without bounds, and the information.
 
         Searched to a hundredth of a standard deviation, which is `scale` at first.
         """
@@ -158,87 +177,100 @@ class Target:
             max_steps=_STEPS,
         )
         information = end.found.information[0] + np.diag(flat)
-        return end.parameters[0], -end.found.gradient[0], information
+        unit = 1 / np.sqrt(np.diag(information))
+        scaled = information * np.outer(unit, unit)
+        # the gradient of an expansion points downhill
+        step = unit * np.linalg.solve(scaled, unit * end.found.gradient[0])
+        return end.parameters[0], end.parameters[0] + step, information
 
-    def log_likelihood(self, rows: Array) -> tuple[Array, Array]:
-        """Return the log likelihood (n,) and the amplitudes (n, k) at rows (n, m)."""
+    def log_likelihood(self, rows: Array) -> Array:
+        """Return the log likelihood (n,) at rows (n, m)."""
         n_numbers = len(self.problem.spectra) * len(self.model.sources)
         size = max(_AT_ONCE // max(n_numbers, 1), 1)
-        found = [
-            self._some(rows[n : n + size]) for n in range(0, max(len(rows), 1), size)
-        ]
-        likelihoods, amplitudes = zip(*found, strict=True)
-        return np.concatenate(likelihoods), np.concatenate(amplitudes)
+        places = range(0, len(rows), size)
+        found = [self._some(rows[n : n + size]) for n in places]
+        return np.concatenate([np.zeros(0), *found])
 
-    def spectra(self, rows: Array, amplitudes: Array) -> Array:
-        """Return spectra (n, n_pixels compared) of rows with their amplitudes."""
+    def spectra(self, rows: Array) -> Array:
+        """Return spectra (n, n_pixels compared) of rows with their best amplitudes."""
         problem, n = self.problem, len(self.model.sources)
         shown = self.model.simulate(rows)[..., self.pixels]
         found = np.empty((len(rows), shown.shape[2]))
-        weights = np.nan_to_num(amplitudes).reshape(len(rows), len(problem.parts), -1)
+        evaluation = problem.compare(shown, np.empty((*shown.shape, 0)))
+        weights = np.nan_to_num(evaluation.weights)
         for i, part in enumerate(problem.parts):
             own = weights[:, i]
             found[:, part] = np.einsum("rk,rkp->rp", own[:, :n], shown[..., part])
             found[:, part] += own[:, n:] @ problem.backgrounds[i].T
         return found
 
-    def _some(self, rows: Array) -> tuple[Array, Array]:
-        problem = self.problem
+    def _some(self, rows: Array) -> Array:
         if not len(rows):
-            return np.zeros(0), np.zeros((0, self._n_amplitudes()))
+            return np.zeros(0)
+        problem = self.problem
         spectra = self.model.simulate(rows)[..., self.pixels]
-        nothing = np.empty((*spectra.shape, 0))
-        evaluation = problem.compare(spectra, nothing)
-        square = np.square(evaluation.residual).sum(axis=1) * problem.unit**2
-        found = -square / 2 + self.log_unit
-        found += self._of_amplitudes(spectra, evaluation.weights)
-        found[~np.isfinite(found)] = -np.inf
-        weights = evaluation.weights.reshape(len(rows), -1)
-        return found, weights
-
-    def _n_amplitudes(self) -> int:
-        problem, n = self.problem, len(self.model.sources)
-        if problem.backgrounds is None:
-            return n
-        return sum(n + terms.shape[1] for terms in problem.backgrounds)
-
-    def _of_amplitudes(self, spectra: Array, weights: Array) -> Array:
-        """Return the log of the integral over amplitudes, over that of their prior."""
-        problem, total = self.problem, np.zeros(len(spectra))
-        if problem.backgrounds is None:
-            return total
-        fixed = int(not problem.free_scale)
-        projections = problem._projected()
+        found = np.full(len(rows), self.log_unit)
         for i, part in enumerate(problem.parts):
-            weight = problem.weight[part]
-            if not len(weight):
-                continue
-            contrast = np.sqrt(problem._contrast(part))
-            terms = problem.backgrounds[i] * weight[:, None]
-            sizes = np.linalg.norm(terms, axis=0)
-            if len(sizes):
-                _, root = np.linalg.qr(terms / sizes)
-                own = np.abs(np.diag(root))
-                own = own[own > _LEAST]
-                # width of each: twice the contrast over its size
-                total += len(own) * np.log(np.sqrt(2 * np.pi) / (2 * contrast))
-                total -= np.log(own).sum()
-            given = np.swapaxes(spectra[:, fixed:, part], 1, 2) * weight[:, None]
-            if not given.shape[2]:
-                continue
-            lengths = np.sqrt(np.square(given).sum(axis=1))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                columns = projections[i].rest(given / lengths[:, None])
-                columns = np.nan_to_num(columns)
-                gram = np.swapaxes(columns, 1, 2) @ columns
-                _, log_det = np.linalg.slogdet(gram)
-                total += gram.shape[1] * np.log(np.sqrt(2 * np.pi) / contrast)
-                total -= log_det / 2
-                alone = 1 / np.sqrt(np.diagonal(np.linalg.pinv(gram), 0, 1, 2))
-            # amplitudes are not negative: the part of the normal above zero
-            sizes = np.nan_to_num(weights[:, i, fixed : fixed + gram.shape[1]])
-            total += log_ndtr(sizes * lengths * alone).sum(axis=1)
-        return total
+            if part.stop > part.start:
+                found += self._of_part(i, part, spectra[..., part])
+        found[~np.isfinite(found)] = -np.inf
+        return found
+
+    def _of_part(self, i: int, part: slice, spectra: Array) -> Array:
+        """Return the log of the integral over amplitudes, over that of their prior.
+
+        Of exp(-chi^2 / 2), over amplitudes of contributions that are not negative.
+        """
+        problem, weight = self.problem, self.problem.weight[part]
+        target = (problem.spectra[part] * weight)[None]
+        given = np.swapaxes(spectra, 1, 2) * weight[:, None]
+        if not problem.free_scale:
+            target, given = target - given[..., 0], given[..., 1:]
+        background = problem._projected()[i]
+        left = background.rest(np.atleast_2d(target)[..., None])[..., 0]
+        left = np.broadcast_to(left, (len(spectra), left.shape[1]))
+        contrast = np.sqrt(problem._contrast(part))
+        total = -np.square(left).sum(axis=1) / 2
+        terms = problem.backgrounds[i] * weight[:, None]
+        sizes = np.linalg.norm(terms, axis=0)
+        if len(sizes):
+            own = np.abs(np.diag(np.linalg.qr(terms / sizes)[1]))
+            own = own[own > _LEAST]
+            # width of each: twice the contrast over its size
+            total = total + len(own) * np.log(np.sqrt(2 * np.pi) / (2 * contrast))
+            total -= np.log(own).sum()
+        k = given.shape[2]
+        if not k:
+            return total
+        # in units in which each contribution has the length one
+        lengths = np.sqrt(np.square(given).sum(axis=1))
+        told = lengths > 0
+        columns = background.rest(given / np.where(told, lengths, 1.0)[:, None])
+        gram = np.swapaxes(columns, 1, 2) @ columns + _LEAST**2 * np.eye(k)
+        along = (np.swapaxes(columns, 1, 2) @ left[..., None])[..., 0]
+        best = np.linalg.solve(gram, along[..., None])[..., 0]
+        total = total + (along * best).sum(axis=1) / 2
+        total += k * np.log(np.sqrt(2 * np.pi) / contrast)
+        total -= np.linalg.slogdet(gram)[1] / 2
+        found: Array = total + _log_positive(best, np.linalg.inv(gram))
+        found[~told.all(axis=1)] = -np.inf
+        return found
+
+
+def _log_positive(mean: Array, covariance: Array) -> Array:
+    """Return the log probability that normal values (n, k) are all positive."""
+    std = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    found: Array = log_ndtr(mean / std).sum(axis=1)
+    near = (mean / std).min(axis=1) < _SURE
+    if mean.shape[1] > 1:
+        for row in np.flatnonzero(near):
+            scaled = covariance[row] / np.outer(std[row], std[row])
+            share = multivariate_normal.cdf(
+                mean[row] / std[row], cov=scaled, allow_singular=True
+            )
+            if share > 0:  # far below zero it is rounding, and the product stays
+                found[row] = np.log(share)
+    return found
 
 
 def adjusted(

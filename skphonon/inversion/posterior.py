@@ -14,7 +14,6 @@ from skphonon._validation import HasMethods, at_least, fit_context
 from skphonon._versioned import VersionedEstimator
 from skphonon._warnings import warn_user
 from skphonon.fitting import judged
-from skphonon.fitting import most_promising as lowest
 from skphonon.inversion._corrected import best_ends
 from skphonon.inversion._posterior import Drawn, Posterior
 from skphonon.inversion._posterior_draws import Drawing
@@ -28,7 +27,9 @@ __all__ = ["PosteriorInverter"]
 
 _FEWEST = 100  # independent draws, below which intervals are rough
 _HEAVY = 0.7  # shape of the tail of weights above which they are not to be trusted
+_ALIKE = 0.9  # efficiency of weights that are nearly equal
 _ASKED = 1000  # independent draws that a warning tells how to get
+_ROUGH = 0.5  # error of a log likelihood that is told
 _FEW_STABLE = 20  # draws of the prior for each candidate, at most
 
 
@@ -181,6 +182,9 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         self._prior = self._make_prior()
         self._seed = check_random_state(self.random_state).randint(2**31)
         self._candidates = self._simulate_candidates()
+        self._allowed = self._prior.log_allowed(
+            self.inverter_.start_.size, np.random.default_rng(self._seed)
+        )
         self._last = {}
         return self
 
@@ -347,6 +351,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         result = inverter._invert(
             X, errors, partial(_Continued, self, errors is not None), proposed
         )
+        drawn = result.pop("drawn")  # simulates, which a pickle must not
         inverter._keep(result)
         inverter._warn_of_fits(result, noise_known=inverter._knows_noise(errors))
         then = copy.copy(inverter)
@@ -354,8 +359,8 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         fits = fits_of(then, then._row_search(errors is not None, False), result)
         names = inverter._parameter_names(inverter.start_.size)
         posteriors = [
-            Posterior(names, list(inverter._nuisance), drawn, fit)
-            for drawn, fit in zip(result.drawn, fits, strict=True)
+            Posterior(names, list(inverter._nuisance), each, fit)
+            for each, fit in zip(drawn, fits, strict=True)
         ]
         self._last["posteriors"] = posteriors
         self._warn_of_draws(posteriors)
@@ -382,10 +387,24 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     def _warn_of_draws(self, posteriors):
         """Warn of draws that are worth few."""
         drawn = [each for each in posteriors if each.n_draws]
+        rough = max([each.mesh_error for each in drawn], default=0.0)
+        if rough > _ROUGH:
+            warn_user(
+                f"The log likelihood of draws errs by {rough:.2g} by the mesh of the "
+                "Brillouin zone. Give the simulator a smaller tolerance, or a mesh, "
+                "and its resolution bounds that leave lines their width.",
+                ConvergenceWarning,
+            )
+        without = len(posteriors) - len(drawn)
+        if without:
+            warn_user(
+                f"{without} of {len(posteriors)} spectra have no posterior: they are "
+                "constant, or have no more pixels than is fitted. Leave them out, or "
+                "give their errors.",
+                ConvergenceWarning,
+            )
         weak = [
-            i
-            for i, each in enumerate(posteriors)
-            if each.n_draws and (each.n_effective < _FEWEST or each.shape > _HEAVY)
+            i for i, each in enumerate(posteriors) if each.n_draws and _is_weak(each)
         ]
         if not weak:
             return
@@ -403,6 +422,12 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         )
 
 
+def _is_weak(posterior):
+    """Tell whether draws are worth few; a tail of weights that are alike is none."""
+    heavy = posterior.shape > _HEAVY and posterior.efficiency < _ALIKE
+    return posterior.n_effective < _FEWEST or heavy
+
+
 class _Continued:
     """A search for the best fit of a row that goes on to its posterior."""
 
@@ -416,13 +441,24 @@ class _Continued:
         problem, images, seen = search.problem(spectra, pixels, errors)
         found = search.told(ends[0], images, len(seen), starts[0], seen)
         found.drawn = Drawn.nothing(starts.shape[1])
+        n_free = len(ends[0].residual) - starts.shape[1] if "residual" in ends[0] else 0
         if not np.isfinite(found.loss):
             return found
+        if errors is None and n_free <= int(ends[0].evaluation.n_fitted):
+            return found  # residuals of no pixel tell no noise
         rng = np.random.default_rng(
             [owner._seed, zlib.crc32(np.ascontiguousarray(spectra).tobytes())]
         )
         drawing = Drawing(
-            search, ends, problem, images, seen, errors, owner._prior, rng
+            search,
+            ends,
+            problem,
+            images,
+            seen,
+            errors,
+            owner._prior,
+            owner._allowed,
+            rng,
         )
         found.drawn = drawing(owner.n_draws)
         found.others = [end.x for end in ends[1:]]
@@ -446,5 +482,25 @@ class _Continued:
 
         shown = simulated[..., pixels]
         at_once = max(2**22 // max(shown[0].size, 1), 1)
-        best = lowest(rows, judged(losses, shown, at_once), number)
-        return np.vstack([own, best])
+        cost = judged(losses, shown, at_once)
+        width = np.diff(owner._prior.spans(), axis=0)[0]
+        return np.vstack([own, rows[_spread(rows / width, cost, number)]])
+
+
+def _spread(places, cost, number):
+    """Return which candidates searches start from: the best, then others far away.
+
+    Each further one is the best of the half that is farthest from those chosen.
+    """
+    cost = np.where(np.isfinite(cost), cost, np.inf)
+    chosen = [int(cost.argmin())]
+    far = np.linalg.norm(places - places[chosen[0]], axis=1)
+    while len(chosen) < min(number, len(places)):
+        allowed = far >= np.median(far)
+        allowed[chosen] = False
+        if not allowed.any():
+            break
+        chosen.append(int(np.where(allowed, cost, np.inf).argmin()))
+        away = np.linalg.norm(places - places[chosen[-1]], axis=1)
+        far = np.minimum(far, away)
+    return chosen

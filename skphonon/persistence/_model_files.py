@@ -354,7 +354,7 @@ def _instead(value):
         return "Save the best_estimator_ of the search."
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return "Set random_state to an int."
-    if hasattr(value, "simulator"):
+    if hasattr(value, "simulator") or hasattr(value, "inverter"):
         return (
             f"A {type(value).__name__} learns little from data: save its simulator, "
             "and make it again where it is needed."

@@ -39,7 +39,7 @@ from skphonon.inspection._posterior_displays import RankDisplay
 PARTS = ("simulated", "calibration", "measured", "oracle")
 NUISANCE = {
     "energy_resolution": (0.9, 3.0),
-    "energy_resolution_slope": (-0.5, 1.9),
+    "energy_resolution_slope": (-0.2, 1.5),
     "q_resolution": (0.01, 0.2),
     "lattice_scale": (0.97, 1.03),
     "mean_square_displacement": (-0.004, 0.02),

@@ -154,6 +154,67 @@ def test_bounds_cut_the_posterior():
     assert (posterior.draws["b"] <= 1.98).all()
 
 
+@pytest.mark.parametrize("pull", [0.0, 1.0, 3.0, 8.0])
+def test_a_bound_costs_no_efficiency(pull):
+    """However far the data pull beyond it."""
+    X = Linear().simulate([[1.0, 2.0]])
+    error = np.sqrt(np.linalg.inv(COLUMNS @ COLUMNS.T)[0, 0]) * 0.5
+    bounds = [-5.0, -5.0], [1.0 - pull * error, 5.0]
+    least = fixed(Linear(), bounds=bounds, initial=[0.0, 1.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inverter = PosteriorInverter(least, n_draws=400).fit(X)
+        inverter.predict(X, errors=0.5)
+    assert inverter.efficiency_[0] > 0.95
+
+
+@pytest.mark.parametrize("height", [1.0, 0.05, -0.1])
+def test_a_scale_that_is_not_negative_is_integrated_exactly(height):
+    """Beside quadrature over scale and parameter, even where noise pulls it below 0."""
+    axis = np.linspace(-3, 3, 25)
+
+    class Peak:
+        parameter_names, reference = ["place"], np.array([0.0])
+
+        def simulate(self, parameters):
+            return norm.pdf(axis - np.asarray(parameters))
+
+        def jacobian(self, parameters, return_spectra=False):
+            shown = self.simulate(parameters)
+            found = (shown * (axis - np.asarray(parameters)))[:, :, None]
+            return (found, shown) if return_spectra else found
+
+    sigma = 0.1
+    row = height * norm.pdf(axis - 0.3)
+    row = row + sigma * np.random.default_rng(3).normal(size=25)
+    least = LeastSquaresInverter(
+        Peak(), background=None, errors="noise", bounds=([-2.0], [2.0])
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inverter = PosteriorInverter(least, n_draws=8000, n_starts=8).fit(row[None])
+        mean = inverter.predict(row[None], errors=sigma)[0, 0]
+    places = np.linspace(-2, 2, 801)
+    shown = Peak().simulate(places[:, None])
+    contrast = np.sqrt(np.square((row - row.mean()) / sigma).sum())
+    size = np.linalg.norm(shown, axis=1) / sigma
+    log_density = []
+    for spectrum, length in zip(shown, size, strict=True):
+        # flat up to what makes the spectrum as large as the contrast
+        scales = np.linspace(0, 20 / length, 4001)
+        off = (row - scales[:, None] * spectrum) / sigma
+        values = np.exp(-np.square(off).sum(axis=1) / 2)
+        total = np.trapezoid(values, scales) * length / contrast
+        log_density.append(np.log(total))
+    density = np.exp(np.array(log_density))
+    evidence = np.log(np.trapezoid(density, places) / 4)
+    evidence -= 25 * np.log(sigma * np.sqrt(2 * np.pi))
+    expected = (density * places).sum() / density.sum()
+    (posterior,) = inverter.posteriors_
+    assert_allclose(posterior.log_evidence, evidence, atol=0.05)
+    assert_allclose(mean, expected, atol=4 * posterior.std[0] / 50)
+
+
 def test_two_planted_modes_are_found_with_their_weights():
     X = Squared().simulate([[1.2]]) + 0.02 * RNG.normal(size=(1, 30))
     # flat from -1.5 to 3: both roots are inside, as likely one as the other
@@ -272,6 +333,41 @@ def test_the_same_draws_each_time_and_for_each_spectrum_alone(aluminium):
         alone = inverter.sample(X[1:2], 20, errors=errors[1:2])
     assert both.shape == (2, 20, 5)
     assert_allclose(both[1], alone[0])
+
+
+def test_an_inverter_is_pickled_after_predict(aluminium):
+    X, _, errors, least = aluminium
+    inverter = PosteriorInverter(least, n_draws=200, n_starts=1).fit(X)
+    mean = inverter.predict(X[:1], errors=errors[:1])
+    again = pickle.loads(pickle.dumps(inverter))
+    assert_array_equal(again.predict(X[:1], errors=errors[:1]), mean)
+
+
+def test_evidence_shifts_with_the_unit_alone(aluminium):
+    X, _, errors, least = aluminium
+    inverter = PosteriorInverter(least, n_draws=200, n_starts=1).fit(X)
+    found = []
+    for unit in (1.0, 1024.0):
+        inverter.predict(unit * X[:1], errors=unit * errors[:1])
+        found.append(inverter.log_evidence_[0])
+    assert inverter.posteriors_[0].beta == 1
+    n_pixels = np.isfinite(X[0]).sum()
+    assert_allclose(found[0] - found[1], n_pixels * np.log(1024), atol=0.2)
+
+
+def test_spectra_without_a_posterior_are_told(aluminium):
+    X, _, _, least = aluminium
+    constant = np.where(np.isnan(X[:1]), np.nan, 1.0)
+    inverter = PosteriorInverter(least, n_draws=20, n_starts=1).fit(X)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _, std = inverter.predict(constant, return_std=True)
+    assert any("have no posterior" in str(each.message) for each in caught)
+    assert np.isnan(std).all()
+    (posterior,) = inverter.posteriors_
+    assert np.isnan(posterior.sample(3)).all()
+    with pytest.raises(ValueError, match="has no posterior"):
+        posterior.summary()
 
 
 def test_few_draws_are_said_to_be_few(aluminium):
