@@ -24,7 +24,7 @@ _SAME = 0.5  # standard deviations between optima that are one
 _TRIES = 50  # times as many draws, where most crystals are unstable
 _FEW = 4  # draws that a coarse mesh is judged by
 _PRECISE = 0.3  # standard deviation of its log likelihood beside that of a fine one
-_FACTORS = (10.0, 3.0, 1.0, None)  # of tolerances, None that of the search
+_FACTORS = (10.0, 3.0, 1.0, None, 0.01, 0.001)  # of tolerances, None that of the search
 _WIDER = 1.3  # factor of the widths of an adapted proposal
 _SPARE = 0.1  # share of the wider one
 
@@ -108,16 +108,18 @@ class Drawing:
         found: list[tuple[float, Target]] = []
         at = best.corrected
         for factor in _FACTORS:
+            one = target
             if factor is not None:
                 coarse = self.search.model.loosened(factor, at.x)
-                if coarse.n_points >= best.fine.n_points:
+                if 2 * coarse.n_points > best.fine.n_points:
                     break
-                corrected = about(at.x, coarse, best.fine, at.at_fine)
-                target = self._target(corrected)
-            error = float(np.std(target.log_likelihood(rows) - truth))
-            found.append((error, target))
+                one = self._target(about(at.x, coarse, best.fine, at.at_fine))
+            error = float(np.std(one.log_likelihood(rows) - truth))
+            found.append((error, one))
             if error <= _PRECISE:
                 break
+        if not found:
+            return self._target(best.fine), 0.0
         error, target = min(found, key=lambda pair: pair[0])
         return target, error
 
