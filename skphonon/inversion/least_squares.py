@@ -506,7 +506,8 @@ class LeastSquaresInverter(Inverter):
         result.spectra = self._validate(X, reset=False)[0].copy()
         result.errors = of_each[0].copy() if of_each else None
         result.settings = self.get_params(deep=False)
-        result.drawn = [each.get("drawn") for each in results]
+        if continued is not None:
+            result.drawn = [each.drawn for each in results]
         return result
 
     def _row_search(self, errors_given, begins=True):

@@ -15,6 +15,9 @@ measured
     The four measured spectra: efficiency, beta, means beside least squares, and the
     scatter of constants about straight lines over temperature, chi^2 per degree of
     freedom.
+silicon
+    Silicon of six shells with a ShellPrior: a few simulated spectra (5 % noise that is
+    known) of draws from it, and the spectrum of MARI with a can: efficiency, seconds.
 oracle
     One spectrum by emcee (where it is installed): means, standard deviations.
 """
@@ -33,10 +36,10 @@ from skphonon import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
-from skphonon.inspection import rank_statistics, tarp_coverage
-from skphonon.inspection._posterior_displays import RankDisplay
+from skphonon.inspection import RankDisplay, rank_statistics, tarp_coverage
+from skphonon.physics import ShellPrior
 
-PARTS = ("simulated", "calibration", "measured", "oracle")
+PARTS = ("simulated", "calibration", "measured", "silicon", "oracle")
 NUISANCE = {
     "energy_resolution": (0.9, 3.0),
     "energy_resolution_slope": (-0.2, 1.5),
@@ -206,6 +209,49 @@ def show_measured(_):
             chi2 += (off**2).sum()
         n_free = 5 * (len(found) - 2)
         print(f"  scatter about straight lines, {name}: {chi2 / n_free:.2f}")
+
+
+def show_silicon(number):
+    from coverage import calculation, measurement
+
+    measured, model = measurement(), calculation().extended(6)
+    simulator = PowderSimulator.from_measurement(
+        model, measured, incoherent=True, q_resolution=0.06, tolerance=3e-3
+    )
+    prior = ShellPrior(model)
+    nuisance = {"energy_resolution": (0.6, 1.8), "lattice_scale": (0.99, 1.01)}
+
+    def inverter(**options):
+        return PosteriorInverter(
+            LeastSquaresInverter(
+                simulator, nuisance=nuisance, background=3, prior=prior, **options
+            )
+        )
+
+    truth = prior.sample(number, random_state=0)
+    X = simulator.simulate(truth)
+    X, errors = noisy(X, 0.05, 2)
+    simulated, seconds = inverter().fit(X), []
+    posteriors = []
+    for row, error in zip(X, errors, strict=True):
+        began = perf_counter()
+        simulated.predict(row[None], errors=error[None])
+        posteriors += simulated.posteriors_
+        seconds.append(perf_counter() - began)
+        print(f"  {posteriors[-1]}, mesh {posteriors[-1].mesh_error:.2f}", flush=True)
+    print(f"  {truth.shape[1]} constants")
+    told("efficiency", [each.efficiency for each in posteriors])
+    told("seconds", seconds)
+    coverage(posteriors, truth)
+    began = perf_counter()
+    of_mari = inverter(contributions={"can": "aluminium"}).fit(measured.data[None])
+    of_mari.predict(measured.data[None])
+    (posterior,) = of_mari.posteriors_
+    print(
+        f"  MARI: {posterior}, efficiency {posterior.efficiency:.2f}, beta "
+        f"{posterior.beta:.2f}, shape {posterior.shape:.2f}, mesh "
+        f"{posterior.mesh_error:.2f}, {perf_counter() - began:.0f} s"
+    )
 
 
 def show_oracle(_):
