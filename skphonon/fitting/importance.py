@@ -23,7 +23,8 @@ __all__ = ["BoxNormal", "Mixture", "Weights", "normalised"]
 
 Array = NDArray[np.float64]
 
-_FEWEST = 5  # draws a parameter that a mean and a covariance are taken from
+_FEWEST = 2  # draws a parameter that a mean and a covariance are taken from
+_BEFORE = 10  # draws a parameter that the mean and covariance before count for
 _TAIL = 25  # draws in the tail that a Pareto distribution is fitted to, at least
 _KNOWN = 10  # draws that the prior of its shape counts for
 _SHAPE = 0.5  # the mean of that prior
@@ -148,7 +149,8 @@ class Mixture(NamedTuple):
     def adapted(self, rows: Array, weights: Array, bounds: Array) -> "Mixture":
         """Return the mixture that weighted draws of this one tell, by one step of EM.
 
-        Parts of which there are too few draws keep mean and covariance.
+        Mean and covariance of a part go from those before to those of its draws, the
+        further the more draws there are.
         """
         densities = self.log_densities(rows)
         belongs = np.exp(densities - logsumexp(densities, axis=0)) * weights
@@ -162,6 +164,9 @@ class Mixture(NamedTuple):
             mean = own @ rows
             off = rows - mean
             covariance = (own * off.T) @ off * number / (number - 1)
+            trust = number / (number + _BEFORE * rows.shape[1])
+            mean = part.mean + trust * (mean - part.mean)
+            covariance = part.covariance + trust * (covariance - part.covariance)
             parts.append(BoxNormal(mean, covariance, bounds))
         return Mixture(shares / shares.sum(), parts)
 

@@ -218,7 +218,7 @@ def show_silicon(number):
     simulator = PowderSimulator.from_measurement(
         model, measured, incoherent=True, q_resolution=0.06, tolerance=3e-3
     )
-    prior = ShellPrior(model)
+    prior = ShellPrior(model, energies=0.05)
     nuisance = {"energy_resolution": (0.6, 1.8), "lattice_scale": (0.99, 1.01)}
 
     def inverter(**options):
