@@ -405,7 +405,8 @@ class Posterior:
         if not self.n_draws:
             raise ValueError(
                 "This spectrum has no posterior: it is constant, has too few pixels, "
-                "or was not fitted. Leave it out, or give the errors of its pixels."
+                "or searches ended at crystals that are not stable. Leave it out, give "
+                "the errors of its pixels, or more n_starts."
             )
 
     def _names(self) -> list[str]:

@@ -399,8 +399,9 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         if without:
             warn_user(
                 f"{without} of {len(posteriors)} spectra have no posterior: they are "
-                "constant, or have no more pixels than is fitted. Leave them out, or "
-                "give their errors.",
+                "constant, have no more pixels than is fitted, or searches ended at "
+                "crystals that are not stable. Leave them out, give their errors, or "
+                "more n_starts.",
                 ConvergenceWarning,
             )
         weak = [

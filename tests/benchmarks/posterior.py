@@ -158,7 +158,11 @@ def show_calibration(number):
     inverter.predict(X, errors=errors)
     posteriors = inverter.posteriors_
     print(f"  {number} spectra in {perf_counter() - began:.0f} s")
-    told("efficiency", inverter.efficiency_)
+    kept = [i for i, each in enumerate(posteriors) if each.n_draws]
+    print(f"  {number - len(kept)} without a posterior")
+    posteriors, truth = [posteriors[i] for i in kept], truth[kept]
+    X, errors, number = X[kept], errors[kept], len(kept)
+    told("efficiency", [each.efficiency for each in posteriors])
     coverage(posteriors, truth)
     ranks = rank_statistics(posteriors, truth)
     print(f"  mean rank {ranks.mean(axis=0).round(3)}")
