@@ -81,7 +81,6 @@ def best_ends(
     pixels: Any,
     starts: Array,
     errors: Array | None,
-    coarse: float = _CURVED,
 ) -> list[OptimizeResult]:
     """Return distinct ends of the searches of a RowSearch, the likeliest first.
 
@@ -100,7 +99,7 @@ def best_ends(
                 end.update(bars(end), mesh_bias=np.zeros(end.x.size))
         return _distinct(ends)
     rough = rough_ends(run, starts, task, model)
-    found = [_corrected_end(run, bars, rough[0], task, model, coarse)]
+    found = [_corrected_end(run, bars, rough[0], task, model)]
     for end in rough[1:]:
         # most are the same optimum, which the correction of the first tells soon
         first = found[0]
@@ -111,16 +110,16 @@ def best_ends(
         if np.isfinite(other.fun):
             other.update(bars(other))
         if len(_distinct([*found, other])) > len(found):
-            other = _corrected_end(run, bars, other, task, model, coarse)
+            other = _corrected_end(run, bars, other, task, model)
             found = _distinct([*found, other])
     return found
 
 
 def _corrected_end(
-    run: Any, bars: Any, end: OptimizeResult, task: Any, model: Any, factor: float
+    run: Any, bars: Any, end: OptimizeResult, task: Any, model: Any
 ) -> OptimizeResult:
     """Return the end that a fine mesh has, found on a coarse one."""
-    coarse, fine = model.loosened(factor, end.x), model.loosened(1.0, end.x)
+    coarse, fine = model.loosened(_CURVED, end.x), model.loosened(1.0, end.x)
     found, bias = _run_about(run, bars, end, end.x, coarse, fine, task), None
     tight = task._replace(tolerance=min(task.tolerance, _TIGHT))
     for _ in range(_ROUNDS):

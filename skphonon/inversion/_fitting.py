@@ -20,7 +20,14 @@ from skphonon.inversion._errors import alike_pixels, covariance_of
 from skphonon.inversion._goodness import effective_number
 from skphonon.inversion._residuals import Evaluation
 
-__all__ = ["Task", "best_of", "error_bars", "minimise", "most_promising"]
+__all__ = [
+    "Task",
+    "best_of",
+    "costs_of",
+    "error_bars",
+    "minimise",
+    "most_promising",
+]
 
 _PASSES = 8  # noise and weights depend on the fit, and the fit on them
 _FROZEN = 2  # pass after which it is known which pixels are alike
@@ -51,13 +58,17 @@ class Task(NamedTuple):
 
 def most_promising(problem, candidates, spectra, n_kept):
     """Return the candidates whose simulations come closest, the closest first."""
+    return lowest(candidates, costs_of(problem, spectra), n_kept)
+
+
+def costs_of(problem, spectra):
+    """Return the sums of squares that simulations of candidates leave."""
 
     def losses(rows):
         residual = problem.compare(rows, np.empty((*rows.shape, 0))).residual
         return np.square(residual).sum(axis=1)
 
-    at_once = max(_AT_ONCE // spectra[0].size, 1)
-    return lowest(candidates, judged(losses, spectra, at_once), n_kept)
+    return judged(losses, spectra, max(_AT_ONCE // max(spectra[0].size, 1), 1))
 
 
 def minimise(problem, start, task):

@@ -208,13 +208,13 @@ def _weighed(
     mixture = Mixture(shares / shares.sum(), parts)
     n_pilot = max(int(_PILOT * n_draws), 1)
     stages = [_Stage.of(target, mixture, n_pilot, rng)]
-    pilot = normalised(stages[0].log_posterior - stages[0].log_density(mixture))
+    pilot = normalised(stages[0].log_posterior - mixture.log_density(stages[0].rows))
     if pilot.n_effective < _GOOD * n_pilot:
         mixture = _spread(
             mixture.adapted(stages[0].rows, pilot.weights, prior.bounds), prior.bounds
         )
     stages.append(_Stage.of(target, mixture, n_draws - n_pilot, rng))
-    return _together(stages, target, modes, sigma, beta, mesh_error, rng)
+    return _together(stages, target, modes, sigma, beta, mesh_error)
 
 
 def _spread(mixture: Mixture, bounds: Array) -> Mixture:
@@ -237,9 +237,6 @@ class _Stage:
     @property
     def log_posterior(self):
         return self.log_prior + self.log_likelihood
-
-    def log_density(self, mixture):
-        return mixture.log_density(self.rows)
 
     @classmethod
     def of(cls, target, mixture, number, rng):
@@ -266,7 +263,7 @@ class _Stage:
         return cls(mixture, kept, tried, log_prior, likelihood)
 
 
-def _together(stages, target, modes, sigma, beta, mesh_error, rng):
+def _together(stages, target, modes, sigma, beta, mesh_error):
     """Return the draws of all stages, weighed by the density of all together."""
     rows = np.vstack([stage.rows for stage in stages])
     tried = np.array([stage.number for stage in stages], dtype=float)

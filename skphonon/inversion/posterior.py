@@ -1,6 +1,5 @@
 """From a fit to a posterior: draws that the exact likelihood vouches for."""
 
-import copy
 import zlib
 from functools import partial
 
@@ -13,13 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from skphonon._validation import HasMethods, at_least, fit_context
 from skphonon._versioned import VersionedEstimator
 from skphonon._warnings import warn_user
-from skphonon.fitting import judged
 from skphonon.inversion._corrected import best_ends
+from skphonon.inversion._fitting import costs_of
 from skphonon.inversion._posterior import Drawn, Posterior
 from skphonon.inversion._posterior_draws import Drawing
 from skphonon.inversion._stages import COARSE
 from skphonon.inversion._target import Prior
-from skphonon.inversion.fit import fits_of
 from skphonon.inversion.least_squares import LeastSquaresInverter
 from skphonon.physics.stability import searching
 
@@ -354,13 +352,10 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         drawn = result.pop("drawn")  # simulates, which a pickle must not
         inverter._keep(result)
         inverter._warn_of_fits(result, noise_known=inverter._knows_noise(errors))
-        then = copy.copy(inverter)
-        then.__dict__.update(result["settings"])
-        fits = fits_of(then, then._row_search(errors is not None, False), result)
         names = inverter._parameter_names(inverter.start_.size)
         posteriors = [
             Posterior(names, list(inverter._nuisance), each, fit)
-            for each, fit in zip(drawn, fits, strict=True)
+            for each, fit in zip(drawn, inverter.fits_, strict=True)
         ]
         self._last["posteriors"] = posteriors
         self._warn_of_draws(posteriors)
@@ -476,14 +471,7 @@ class _Continued:
         problem, _, pixels = search.problem(spectra, pixels, errors)
         if not problem.unit:
             return np.array(own)
-
-        def losses(of_some):
-            nothing = np.empty((*of_some.shape, 0))
-            return np.square(problem.compare(of_some, nothing).residual).sum(axis=1)
-
-        shown = simulated[..., pixels]
-        at_once = max(2**22 // max(shown[0].size, 1), 1)
-        cost = judged(losses, shown, at_once)
+        cost = costs_of(problem, simulated[..., pixels])
         width = np.diff(owner._prior.spans(), axis=0)[0]
         return np.vstack([own, rows[_spread(rows / width, cost, number)]])
 
