@@ -11,7 +11,7 @@ heuristic of Veach and Guibas, doi:10.1145/218380.218498).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,35 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.special import log_ndtr, logsumexp, ndtri_exp
 from scipy.stats import genpareto, qmc
 
-__all__ = ["BoxNormal", "Mixture", "Weights", "normalised"]
+__all__ = ["BoxNormal", "Mixture", "Weights", "moments", "normalised"]
 
 Array = NDArray[np.float64]
 
 _FEWEST = 2  # draws a parameter that a mean and a covariance are taken from
-_BEFORE = 10  # draws a parameter that the mean and covariance before count for
+_BEFORE = 30  # draws a parameter that the mean and covariance before count for
 _TAIL = 25  # draws in the tail that a Pareto distribution is fitted to, at least
 _KNOWN = 10  # draws that the prior of its shape counts for
 _SHAPE = 0.5  # the mean of that prior
+
+
+class Distribution(Protocol):
+    """A part of a mixture."""
+
+    def sample(self, number: int, rng: np.random.Generator) -> Array:
+        """Return draws of shape (number, p)."""
+        ...
+
+    def log_density(self, rows: Array) -> Array:
+        """Return the logarithm of the density at rows of shape (number, p)."""
+        ...
+
+    def adapted(self, rows: Array, weights: Array) -> "Distribution":
+        """Return what draws with weights tell, or itself where they are too few."""
+        ...
+
+    def widened(self, factor: float) -> "Distribution":
+        """Return the distribution with widths times a factor."""
+        ...
 
 
 class BoxNormal:
@@ -45,7 +65,7 @@ class BoxNormal:
 
     def __init__(self, mean: Array, covariance: Array, bounds: Array) -> None:
         std = np.sqrt(np.diag(covariance))
-        self.mean, self.covariance = mean, covariance
+        self.mean, self.covariance, self.bounds = mean, covariance, bounds
         # what is cut hardest is drawn first, and all others given that
         cut = log_mass((bounds - mean) / std)
         self._order = np.argsort(cut, kind="stable")
@@ -80,6 +100,15 @@ class BoxNormal:
         for i in range(len(self._mean)):
             density -= log_mass(self._edges(normal[:, :i], i))
         return density
+
+    def adapted(self, rows: Array, weights: Array) -> "BoxNormal":
+        """Return what draws with weights tell, or itself where they are too few."""
+        found = moments(rows, weights, self.mean, self.covariance)
+        return self if found is None else BoxNormal(*found, self.bounds)
+
+    def widened(self, factor: float) -> "BoxNormal":
+        """Return the distribution with widths times a factor."""
+        return BoxNormal(self.mean, factor**2 * self.covariance, self.bounds)
 
     def _edges(self, normal: Array, i: int) -> Array:
         """Return where the i-th coordinate is cut, (2, number), given those before."""
@@ -120,7 +149,7 @@ class Mixture(NamedTuple):
     """A mixture of distributions, each with its share."""
 
     shares: Array  # (k,), that add up to one
-    parts: Sequence[BoxNormal]
+    parts: Sequence[Distribution]
 
     def sample(self, number: int, rng: np.random.Generator) -> Array:
         """Return draws, of each part as many as its share, as near as can be."""
@@ -146,29 +175,33 @@ class Mixture(NamedTuple):
         found: Array = logsumexp(self.log_densities(rows), axis=0)
         return found
 
-    def adapted(self, rows: Array, weights: Array, bounds: Array) -> "Mixture":
-        """Return the mixture that weighted draws of this one tell, by one step of EM.
-
-        Mean and covariance of a part go from those before to those of its draws, the
-        further the more draws there are.
-        """
+    def adapted(self, rows: Array, weights: Array) -> "Mixture":
+        """Return the mixture that weighted draws of this one tell, by one step of EM."""
         densities = self.log_densities(rows)
         belongs = np.exp(densities - logsumexp(densities, axis=0)) * weights
-        shares, parts = belongs.sum(axis=1), []
-        for part, own in zip(self.parts, belongs, strict=True):
-            number = own.sum() ** 2 / max(np.square(own).sum(), np.finfo(float).tiny)
-            if number < _FEWEST * rows.shape[1]:
-                parts.append(part)
-                continue
-            own = own / own.sum()
-            mean = own @ rows
-            off = rows - mean
-            covariance = (own * off.T) @ off * number / (number - 1)
-            trust = number / (number + _BEFORE * rows.shape[1])
-            mean = part.mean + trust * (mean - part.mean)
-            covariance = part.covariance + trust * (covariance - part.covariance)
-            parts.append(BoxNormal(mean, covariance, bounds))
+        shares = belongs.sum(axis=1)
+        pairs = zip(self.parts, belongs, strict=True)
+        parts = [part.adapted(rows, own) for part, own in pairs]
         return Mixture(shares / shares.sum(), parts)
+
+
+def moments(
+    rows: Array, weights: Array, mean: Array, covariance: Array
+) -> tuple[Array, Array] | None:
+    """Return mean and covariance between those before and those of weighted draws.
+
+    The nearer to those of the draws the more there are; None if they are too few.
+    """
+    least = np.finfo(float).tiny
+    number = weights.sum() ** 2 / max(np.square(weights).sum(), least)
+    if number < _FEWEST * rows.shape[1]:
+        return None
+    own = weights / weights.sum()
+    middle = own @ rows
+    off = rows - middle
+    scatter = (own * off.T) @ off * number / (number - 1)
+    trust = number / (number + _BEFORE * rows.shape[1])
+    return mean + trust * (middle - mean), covariance + trust * (scatter - covariance)
 
 
 class Weights(NamedTuple):

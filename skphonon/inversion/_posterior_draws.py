@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from skphonon.fitting.bent import BentNormal, curvature
 from skphonon.fitting.importance import BoxNormal, Mixture, normalised
 from skphonon.inversion._corrected import about
 from skphonon.inversion._goodness import is_misfit
@@ -17,16 +18,16 @@ __all__ = ["Drawing"]
 
 Array = NDArray[np.float64]
 
-_PILOT = 0.25  # of the draws, from which the proposal is adapted
-_GOOD = 0.85  # efficiency of the pilot that needs no adaptation
+_FIRST = 0.1  # of the draws, that tell whether to bend the proposal
+_PILOT = 0.2  # of the draws, from which it is adapted then
+_GOOD = 0.85  # efficiency of a pilot that is good enough
 _FARTHEST = 30.0  # standard deviations of a centre beyond a bound
 _SAME = 0.5  # standard deviations between optima that are one
 _TRIES = 50  # times as many draws, where most crystals are unstable
 _FEW = 4  # draws that a coarse mesh is judged by
 _PRECISE = 0.3  # standard deviation of its log likelihood beside that of a fine one
 _FACTORS = (10.0, 3.0, 1.0, None, 0.01, 0.001)  # of tolerances, None that of the search
-_WIDER = 1.3  # factor of the widths of an adapted proposal
-_SPARE = 0.1  # share of the wider one
+_SPARE = 0.1  # share of proposals that are wider than adapted ones
 
 
 class Drawing:
@@ -206,58 +207,72 @@ def _weighed(
         shares = np.full(len(parts), 1 / len(parts))
     shares = (shares + 0.02) / (1 + 0.02 * len(shares)) if len(shares) > 1 else shares
     mixture = Mixture(shares / shares.sum(), parts)
-    n_pilot = max(int(_PILOT * n_draws), 1)
-    stages = [_Stage.of(target, mixture, n_pilot, rng)]
-    pilot = normalised(stages[0].log_posterior - mixture.log_density(stages[0].rows))
-    if pilot.n_effective < _GOOD * n_pilot:
-        mixture = _spread(
-            mixture.adapted(stages[0].rows, pilot.weights, prior.bounds), prior.bounds
-        )
-    stages.append(_Stage.of(target, mixture, n_draws - n_pilot, rng))
+    stages: list[_Stage] = []
+    for change, share in ((None, _FIRST), (_bent, _PILOT), (_adapted, 1.0)):
+        if change is not None and stages[-1].efficiency < _GOOD:
+            mixture = change(mixture, stages[-1], target, modes)
+        number = n_draws - sum(len(stage.rows) for stage in stages)
+        if change is not _adapted:
+            number = min(max(int(share * n_draws), 1), number)
+        stages.append(_Stage.of(target, mixture, number, rng))
     return _together(stages, target, modes, sigma, beta, mesh_error)
 
 
-def _spread(mixture: Mixture, bounds: Array) -> Mixture:
-    """Return a mixture with a wider part beside each of its own."""
-    wider = [
-        BoxNormal(part.mean, _WIDER**2 * part.covariance, bounds)
-        for part in mixture.parts
-    ]
+def _bent(mixture: Mixture, stage: Any, target: Target, modes: Any) -> Mixture:
+    """Return a mixture of parts that follow the valleys of the modes."""
+    parts, bounds = list(mixture.parts), target.prior.bounds
+    for i, (centre, covariance, x) in enumerate(modes):
+        found = curvature(target.derivatives, x, centre, covariance, bounds)
+        if found is not None:
+            parts[i] = BentNormal.about(found, bounds)
+    return Mixture(mixture.shares, parts)
+
+
+def _adapted(mixture: Mixture, stage: Any, target: Target, modes: Any) -> Mixture:
+    """Return a mixture as draws tell it, with a wider part beside each of its own."""
+    mixture = mixture.adapted(stage.rows, stage.weights.weights)
+    # in many dimensions a little is much
+    factor = 1 + 1 / np.sqrt(stage.rows.shape[1])
+    wider = [part.widened(factor) for part in mixture.parts]
     shares = np.concatenate([(1 - _SPARE) * mixture.shares, _SPARE * mixture.shares])
     return Mixture(shares, [*mixture.parts, *wider])
 
 
 class _Stage:
-    """Draws from one mixture, those of unstable crystals left out."""
+    """Draws from one mixture, those that the prior excludes left out."""
 
     def __init__(self, mixture, rows, number, log_prior, log_likelihood):
         self.mixture, self.rows, self.number = mixture, rows, number
         self.log_prior, self.log_likelihood = log_prior, log_likelihood
+        log_posterior = log_prior + log_likelihood
+        self.weights = normalised(log_posterior - mixture.log_density(rows))
 
     @property
-    def log_posterior(self):
-        return self.log_prior + self.log_likelihood
+    def efficiency(self):
+        """Independent draws that those of this stage are worth, over their number."""
+        return self.weights.n_effective / max(len(self.rows), 1)
 
     @classmethod
     def of(cls, target, mixture, number, rng):
         """Draw, and simulate what has a prior density.
 
-        As many stable crystals as are asked for; those that are not cost nothing and
-        count in the mean of the weights.
+        As many stable crystals between the bounds as are asked for; others cost
+        nothing and count in the mean of the weights.
         """
-        kept, tried = np.zeros((0, len(mixture.parts[0].mean))), 0
+        kept, tried = np.zeros((0, target.prior.bounds.shape[1])), 0
         for _ in range(_TRIES):
             rows = mixture.sample(number, rng)
-            stable = target.prior.stable(rows, target.n_constants)
+            allowed = target.prior.inside(rows)
+            allowed[allowed] = target.prior.stable(rows[allowed], target.n_constants)
             wanted = number - len(kept)
-            places = np.flatnonzero(stable)
+            places = np.flatnonzero(allowed)
             if len(places) >= wanted:
                 # up to the last that is needed
                 last = places[wanted - 1] + 1 if wanted else 0
                 kept = np.vstack([kept, rows[places[:wanted]]])
                 tried += last
                 break
-            kept, tried = np.vstack([kept, rows[stable]]), tried + number
+            kept, tried = np.vstack([kept, rows[allowed]]), tried + number
         log_prior = target.prior.log_density(kept)
         likelihood = target.log_likelihood(kept)
         return cls(mixture, kept, tried, log_prior, likelihood)
@@ -274,7 +289,7 @@ def _together(stages, target, modes, sigma, beta, mesh_error):
     log_prior = np.concatenate([stage.log_prior for stage in stages])
     log_likelihood = np.concatenate([stage.log_likelihood for stage in stages])
     weights = normalised(log_prior + log_likelihood - log_proposal)
-    # those of unstable crystals have the weight zero
+    # those that the prior excludes have the weight zero
     refused = np.log(len(rows) / tried.sum())
     allowed, allowed_std = target.allowed
     return Drawn(

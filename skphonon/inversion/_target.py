@@ -52,7 +52,6 @@ class Prior(NamedTuple):
         distribution (see `log_allowed`).
         """
         low, high = self.bounds
-        inside = ((rows >= low) & (rows <= high)).all(axis=1)
         flat = self._is_flat()
         density = np.full(len(rows), -np.log((high - low)[flat]).sum())
         if self.moments is not None:
@@ -63,8 +62,14 @@ class Prior(NamedTuple):
             density -= np.square(off).sum(axis=0) / 2
             density -= np.log(np.diag(root)).sum() + p * np.log(2 * np.pi) / 2
         density += self.log_observed(rows)
-        density[~inside] = -np.inf
+        density[~self.inside(rows)] = -np.inf
         return density
+
+    def inside(self, rows: Array) -> NDArray[np.bool_]:
+        """Tell which rows are between the bounds."""
+        low, high = self.bounds
+        inside: NDArray[np.bool_] = ((rows >= low) & (rows <= high)).all(axis=1)
+        return inside
 
     def log_observed(self, rows: Array) -> Array:
         """Return the log likelihood of what was measured elsewhere, but a constant."""
@@ -102,7 +107,7 @@ class Prior(NamedTuple):
         And its Monte-Carlo error.
         """
         rows = self.sample(_DRAWN, rng)
-        inside = ((rows >= self.bounds[0]) & (rows <= self.bounds[1])).all(axis=1)
+        inside = self.inside(rows)
         inside[inside] = self.stable(rows[inside], n_constants)
         share = max(inside.mean(), 1 / len(rows))
         return float(np.log(share)), float(np.sqrt((1 - share) / share / len(rows)))
@@ -161,10 +166,8 @@ class Target:
         flat[np.isfinite(width)] = (1 / width[np.isfinite(width)]) ** 2
 
         def objective(rows: Array, which: Any) -> Any:
-            evaluation = self.problem(rows[0])
-            residual = np.asarray(evaluation.residual)[None] * self.problem.unit
-            derivative = np.asarray(evaluation.derivative)[None] * self.problem.unit
-            found = of_residuals(residual, derivative)
+            residual, slopes = self.derivatives(rows[0])
+            found = of_residuals(residual[None], slopes[None])
             return found if knowledge is None else knowledge.added(found, rows, 1.0)
 
         end = descend(
@@ -182,6 +185,14 @@ class Target:
         # the gradient of an expansion points downhill
         step = unit * np.linalg.solve(scaled, unit * end.found.gradient[0])
         return end.parameters[0], end.parameters[0] + step, information
+
+    def derivatives(self, row: Array) -> tuple[Array, Array]:
+        """Return residuals (n,) and their derivatives (n, m), in standard deviations.
+
+        With the best amplitudes.
+        """
+        evaluation, unit = self.problem(row), self.problem.unit
+        return unit * evaluation.residual, unit * evaluation.derivative
 
     def log_likelihood(self, rows: Array) -> Array:
         """Return the log likelihood (n,) at rows (n, m)."""

@@ -101,7 +101,7 @@ def test_a_mixture_learns_two_modes_with_their_shares():
     rows = mixture.sample(4000, rng)
     assert len(rows) == 4000
     found = normalised(target(rows) - mixture.log_density(rows))
-    better = mixture.adapted(rows, found.weights, bounds)
+    better = mixture.adapted(rows, found.weights)
     assert_allclose(better.shares, [0.8, 0.2], atol=0.05)
     rows = better.sample(4001, rng)
     assert len(rows) == 4001
