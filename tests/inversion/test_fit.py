@@ -150,7 +150,17 @@ def test_joint_fits_have_no_scores_but_all_else():
     fit = fitted(row, joint)
     assert fit.lacking_.empty
     assert "scale (cold)" in fit.to_frame().index
-    with pytest.raises(ValueError, match="model of a crystal"):
+    found = fit.energies(X_POINT)
+    truth = np.sort(MODEL.frequencies([MODEL.reference], np.atleast_2d(X_POINT)))
+    assert (np.abs(found["energy"] - truth.ravel()) < 5 * found["std"]).all()
+
+
+def test_joint_fits_of_changing_constants_have_no_energies():
+    joint = JointSimulator(
+        {"cold": powder(temperature=50.0), "hot": powder()}, at=[50, 300], degree=1
+    )
+    fit = fitted(noisy(joint.simulate([joint.reference])), joint)
+    with pytest.raises(ValueError, match="Take those of one measurement"):
         fit.energies(X_POINT)
 
 
