@@ -6,6 +6,7 @@ A Display holds the numbers of a picture in pandas tables and draws them when it
 
 from skphonon.inspection._band_paths import high_symmetry_path
 from skphonon.inspection._calibration import CalibrationDisplay
+from skphonon.inspection._corner import CornerDisplay
 from skphonon.inspection._density import DensityOfStatesDisplay
 from skphonon.inspection._dispersion import PhononBandsDisplay
 from skphonon.inspection._elastic import ElasticConstantsDisplay
@@ -27,11 +28,7 @@ from skphonon.inspection._posterior_calibration import (
     rank_statistics,
     tarp_coverage,
 )
-from skphonon.inspection._posterior_displays import (
-    CornerDisplay,
-    RankDisplay,
-    TARPDisplay,
-)
+from skphonon.inspection._posterior_displays import RankDisplay, TARPDisplay
 from skphonon.inspection._profiles import SpectrumProfilesDisplay
 from skphonon.inspection._reliability import ReliabilityDisplay
 from skphonon.inspection._thermal import (
