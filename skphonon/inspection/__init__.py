@@ -29,6 +29,7 @@ from skphonon.inspection._posterior_calibration import (
     tarp_coverage,
 )
 from skphonon.inspection._posterior_displays import RankDisplay, TARPDisplay
+from skphonon.inspection._predictive import PosteriorPredictiveDisplay
 from skphonon.inspection._profiles import SpectrumProfilesDisplay
 from skphonon.inspection._reliability import ReliabilityDisplay
 from skphonon.inspection._thermal import (
@@ -52,6 +53,7 @@ __all__ = [
     "LatentTraversalDisplay",
     "ParameterDraws",
     "PhononBandsDisplay",
+    "PosteriorPredictiveDisplay",
     "RankDisplay",
     "ReliabilityDisplay",
     "SpectrumMapDisplay",
