@@ -21,6 +21,10 @@ from skphonon.inspection._latent_displays import (
     LatentCorrelationDisplay,
     LatentSensitivityDisplay,
 )
+from skphonon.inspection._local_calibration import (
+    LocalCalibration,
+    local_calibration,
+)
 from skphonon.inspection._parameter_draws import ParameterDraws, draw_parameters
 from skphonon.inspection._posterior_calibration import (
     JointCoverage,
@@ -51,6 +55,7 @@ __all__ = [
     "LatentCorrelationDisplay",
     "LatentSensitivityDisplay",
     "LatentTraversalDisplay",
+    "LocalCalibration",
     "ParameterDraws",
     "PhononBandsDisplay",
     "PosteriorPredictiveDisplay",
@@ -68,6 +73,7 @@ __all__ = [
     "latent_correlation",
     "latent_sensitivity",
     "latent_traversal",
+    "local_calibration",
     "rank_statistics",
     "tarp_coverage",
 ]

@@ -55,8 +55,8 @@ class PosteriorPredictiveDisplay(Display):
     >>> inverter = PosteriorInverter(LeastSquaresInverter(simulator, bounds=bounds))
     >>> _ = inverter.fit(X).predict(X, errors=noise)
     >>> display = PosteriorPredictiveDisplay.from_posterior(inverter.posteriors_[0])
-    >>> float(display.data["residual"].std().round(1))
-    1.0
+    >>> bool((display.data["residual"].abs() < 2).mean() > 0.9)
+    True
     >>> display.plot()  # doctest: +SKIP
     """
 
