@@ -38,7 +38,7 @@ _FEWEST = 100  # independent draws, below which intervals are rough
 _HEAVY = 0.7  # shape of the tail of weights above which they are not to be trusted
 _ALIKE = 0.9  # efficiency of weights that are nearly equal
 _COPIES = 20  # replicates of each
-_LEVEL = 0.005  # p-value below which the check fails
+_LEVEL = 0.005  # false alarms of the check, where models are right
 _COUNTS = 0.01  # share of the draws from which on a mode is told
 _EDGE, _EDGE_STD = 0.03, 0.25  # a bound's surroundings, of the width and of the std
 _CUT = 0.02  # share of the draws there: a normal distribution cut at 1.7 std has it
@@ -175,17 +175,16 @@ def _prediction(posterior, is_told):
     """Judge whether replicated spectra are like the measured one."""
     table = posterior.predictive_check()
     square, alike = table.loc[CHI2], table.loc[NEIGHBOURS]
-    told = []
-    if square["p_value"] < _LEVEL and (
-        square["measured"] > TOLERATED * square["replicated"]
-    ):
+    told, level = [], _LEVEL / max(table["p_value"].notna().sum(), 1)
+    high = square["measured"] > TOLERATED * square["replicated"]
+    if square["p_value"] < level and high:
         told.append(
             f"chi^2 per pixel is {square['measured']:.3g}, that of replicates up to "
             f"{square['high']:.3g}"
         )
     # residuals that are alike by r are 1 / (1 - r) times what neighbours differ by
     off = alike["measured"] - alike["replicated"]
-    if alike["p_value"] < _LEVEL and off > 1 - 1 / TOLERATED_UNKNOWN:
+    if alike["p_value"] < level and off > 1 - 1 / TOLERATED_UNKNOWN:
         told.append(
             f"residuals of neighbouring pixels correlate by {alike['measured']:.2g}, "
             f"those of replicates by up to {alike['high']:.2g}"

@@ -134,6 +134,13 @@ def test_a_wrong_lattice_is_told():
     assert "lattice" in {each.about for each in fit.verdict_}
 
 
+def test_spectra_less_their_mean_have_no_shares():
+    row = noisy(SIMULATOR.simulate([MODEL.reference]))
+    fit = fitted(row - np.nanmean(row), background=1)
+    assert fit.shares.isna().all()
+    assert not {each.about for each in fit.verdict_} & {"sample", "background"}
+
+
 def test_another_material_leaves_the_prior():
     copper = powder(COPPER)
     row = noisy(copper.simulate([COPPER.reference]))
