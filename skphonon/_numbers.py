@@ -45,3 +45,8 @@ def unmasked(values: Any) -> Any:
     ):
         return [unmasked(each) for each in values]
     return values
+
+
+def weighted_quantiles(values: Array, weights: Array, levels: Any) -> Any:
+    """Return the values (n,) up to which shares of their weights are."""
+    return np.quantile(values, levels, weights=weights, method="inverted_cdf")

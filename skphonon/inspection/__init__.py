@@ -6,6 +6,7 @@ A Display holds the numbers of a picture in pandas tables and draws them when it
 
 from skphonon.inspection._band_paths import high_symmetry_path
 from skphonon.inspection._calibration import CalibrationDisplay
+from skphonon.inspection._corner import CornerDisplay
 from skphonon.inspection._density import DensityOfStatesDisplay
 from skphonon.inspection._dispersion import PhononBandsDisplay
 from skphonon.inspection._elastic import ElasticConstantsDisplay
@@ -20,6 +21,10 @@ from skphonon.inspection._latent_displays import (
     LatentCorrelationDisplay,
     LatentSensitivityDisplay,
 )
+from skphonon.inspection._local_calibration import (
+    LocalCalibration,
+    local_calibration,
+)
 from skphonon.inspection._parameter_draws import ParameterDraws, draw_parameters
 from skphonon.inspection._posterior_calibration import (
     JointCoverage,
@@ -27,11 +32,8 @@ from skphonon.inspection._posterior_calibration import (
     rank_statistics,
     tarp_coverage,
 )
-from skphonon.inspection._posterior_displays import (
-    CornerDisplay,
-    RankDisplay,
-    TARPDisplay,
-)
+from skphonon.inspection._posterior_displays import RankDisplay, TARPDisplay
+from skphonon.inspection._predictive import PosteriorPredictiveDisplay
 from skphonon.inspection._profiles import SpectrumProfilesDisplay
 from skphonon.inspection._reliability import ReliabilityDisplay
 from skphonon.inspection._thermal import (
@@ -53,8 +55,10 @@ __all__ = [
     "LatentCorrelationDisplay",
     "LatentSensitivityDisplay",
     "LatentTraversalDisplay",
+    "LocalCalibration",
     "ParameterDraws",
     "PhononBandsDisplay",
+    "PosteriorPredictiveDisplay",
     "RankDisplay",
     "ReliabilityDisplay",
     "SpectrumMapDisplay",
@@ -69,6 +73,7 @@ __all__ = [
     "latent_correlation",
     "latent_sensitivity",
     "latent_traversal",
+    "local_calibration",
     "rank_statistics",
     "tarp_coverage",
 ]

@@ -53,7 +53,7 @@ class DensityOfStatesDisplay(CurveDisplay):
 
         Parameters
         ----------
-        draws : ParameterDraws or dict of str to ParameterDraws
+        draws : ParameterDraws, Posterior or SpectrumFit, or dict of str to such
             Constants with their uncertainty, by the name they get in the picture.
         energy : array-like of shape (n_energy,), default=None
             Energies in meV; None takes those at which some set has modes, in steps of

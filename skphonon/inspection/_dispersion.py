@@ -64,7 +64,7 @@ class PhononBandsDisplay(Display):
 
         Parameters
         ----------
-        draws : ParameterDraws or dict of str to ParameterDraws
+        draws : ParameterDraws, Posterior or SpectrumFit, or dict of str to such
             Constants with their uncertainty, by the name they get in the picture. The
             crystals must have the same reciprocal lattice but for lengths.
         path : sequence of sequence of (str, array-like of shape (3,)), default=None

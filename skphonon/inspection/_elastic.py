@@ -57,7 +57,7 @@ class ElasticConstantsDisplay(Display):
 
         Parameters
         ----------
-        draws : ParameterDraws or dict of str to ParameterDraws
+        draws : ParameterDraws, Posterior or SpectrumFit, or dict of str to such
             Force constants with their uncertainty, by the name they get in the picture.
         level : float, default=0.68
             Probability of the intervals.

@@ -129,7 +129,8 @@ def as_sets(draws):
         if not isinstance(given, ParameterDraws):
             raise TypeError(
                 "draws must be a ParameterDraws, as from draw_parameters(model, ...), "
-                f"or a dict of such; got {type(given).__name__} {name}".rstrip()
+                "a posterior or a fit of a simulator with one model of a crystal, or a "
+                f"dict of such; got {type(given).__name__} {name}".rstrip()
                 + "."
             )
     if not sets:

@@ -25,6 +25,7 @@ from sklearn.utils import check_random_state
 from skphonon._numbers import numbers_of
 
 __all__ = [
+    "NOMINAL",
     "JointCoverage",
     "coverage_band",
     "interval_coverage",
@@ -34,6 +35,7 @@ __all__ = [
     "tarp_coverage",
 ]
 
+NOMINAL = np.append(np.arange(1, 20) / 20, 0.99)  # coverages that are looked at
 _BAND = 0.99
 
 
@@ -304,8 +306,7 @@ def interval_coverage(
     1     0.95      0.67
     """
     ranks = rank_statistics(draws, truth, weights, random_state=random_state)
-    if levels is None:
-        levels = np.append(np.arange(1, 20) / 20, 0.99)
+    levels = NOMINAL if levels is None else levels
     levels = np.atleast_1d(numbers_of(levels, "levels"))
     if not ((levels > 0) & (levels < 1)).all():
         raise ValueError(f"levels must be between 0 and 1, got {levels.tolist()}.")

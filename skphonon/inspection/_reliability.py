@@ -3,14 +3,13 @@
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
-from scipy.stats import binom
 
 from skphonon._figures import Display, add_legend, many_axes
 from skphonon._validation import gives_std
+from skphonon.inspection._posterior_calibration import NOMINAL, coverage_band
 
 __all__ = ["ReliabilityDisplay"]
 
-_NOMINAL = np.append(np.arange(1, 20) / 20, 0.99)
 _COLUMNS = ["estimator", "target", "nominal", "observed", "n_samples"]
 
 
@@ -146,8 +145,8 @@ class ReliabilityDisplay(Display):
         nominal = np.linspace(0, 1, 101)
         for (target, rows), ax in zip(panels, self.axes_, strict=True):
             n_samples = rows["n_samples"].iloc[0]
-            low, high = binom.interval(band, n_samples, nominal)
-            ax.fill_between(nominal, low / n_samples, high / n_samples, **shade)
+            low, high = coverage_band(n_samples, nominal, band)
+            ax.fill_between(nominal, low, high, **shade)
             ax.plot([0, 1], [0, 1], color="0.5", linewidth=0.8)
             for name, curve in rows.groupby("estimator", sort=False):
                 ax.plot(curve["nominal"], curve["observed"], label=name, **line)
@@ -164,7 +163,7 @@ class ReliabilityDisplay(Display):
 def _intervals(estimator, X):
     """Return ends of shape (n_coverages, n_samples, ...) at the nominal coverages."""
     if hasattr(estimator, "predict_interval"):
-        return estimator.predict_interval(X, coverage=_NOMINAL)
+        return estimator.predict_interval(X, coverage=NOMINAL)
     if not gives_std(estimator):
         raise TypeError(
             "estimator must have predict_interval(X, coverage) or "
@@ -174,7 +173,7 @@ def _intervals(estimator, X):
 
 
 def _normal_intervals(values, std):
-    half = np.multiply.outer(ndtri((1 + _NOMINAL) / 2), std)
+    half = np.multiply.outer(ndtri((1 + NOMINAL) / 2), std)
     return values - half, values + half
 
 
@@ -185,7 +184,7 @@ def _table(name, y, intervals, targets):
             f"True values must have the shape of predictions, {low.shape[1:]}, got "
             f"{y.shape}."
         )
-    held = ((low <= y) & (y <= high)).mean(axis=1).reshape(len(_NOMINAL), -1)
+    held = ((low <= y) & (y <= high)).mean(axis=1).reshape(len(NOMINAL), -1)
     n_targets = held.shape[1]
     if targets is None:
         targets = ["y"] if y.ndim == 1 else [f"y[:, {i}]" for i in range(n_targets)]
@@ -196,6 +195,6 @@ def _table(name, y, intervals, targets):
     rows = [
         (name, target, nominal, observed, len(y))
         for target, column in zip(targets, held.T, strict=True)
-        for nominal, observed in zip(_NOMINAL, column, strict=True)
+        for nominal, observed in zip(NOMINAL, column, strict=True)
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)

@@ -29,7 +29,7 @@ class ThermalDisplay(Display):
 
         Parameters
         ----------
-        draws : ParameterDraws or dict of str to ParameterDraws
+        draws : ParameterDraws, Posterior or SpectrumFit, or dict of str to such
             Constants with their uncertainty, by the name they get in the picture.
             Unstable draws are left out with a warning.
         temperature : array-like of shape (n_temperatures,)

@@ -17,12 +17,15 @@ from skphonon.inversion._errors import covariance_of
 
 __all__ = ["of_weights"]
 
+_ROUNDING = 1e-9  # of what is added up
+
 
 def of_weights(found, task, images, correlated):
     """Return, by name, what there is to say of the weights of a fit.
 
     `weight_std`, `shares` and `distinctness` have a row for each part; columns are
-    contributions and, in `shares`, the background.
+    contributions and, in `shares`, the background. Where there is no intensity in
+    all, shares are NaN.
     """
     problem, every = found.problem, found.evaluation.weights
     if problem.backgrounds is None:
@@ -43,11 +46,14 @@ def of_weights(found, task, images, correlated):
     intensities = problem.intensities(found.x, every)
     measured = np.array([part.stop > part.start for part in problem.parts])[:, None]
     total = intensities.sum(axis=1, keepdims=True)
-    shares = np.where(measured & (total != 0), intensities, np.nan)
+    # spectra less their mean have no intensity, but for rounding
+    size = np.abs(intensities).sum(axis=1, keepdims=True)
+    known = measured & (np.abs(total) > _ROUNDING * size)
+    shares = np.where(known, intensities, np.nan)
     distinctness = _distinctness(columns, slopes, sizes, weights)
     return {
         "weight_std": np.where(measured, std.reshape(weights.shape), np.nan),
-        "shares": shares / np.where(total != 0, total, 1.0),
+        "shares": shares / np.where(known, total, 1.0),
         "distinctness": np.where(measured, distinctness, np.nan),
     }
 

@@ -23,6 +23,7 @@ __all__ = [
     "covariance_of",
     "directions_of",
     "image_of",
+    "neighbours_of",
     "scatter_of",
 ]
 
@@ -133,6 +134,18 @@ def correlation_lengths(residual, image):
             lag += 1
         lengths.append(lag - 1)
     return lengths
+
+
+def neighbours_of(image):
+    """Return pairs of pixels seen that are next to each other, of shape (2, n)."""
+    shape, positions = image
+    numbers = _plane(np.arange(len(positions)), image, -1).astype(int)
+    pairs = []
+    for axis in range(len(shape)):
+        along = np.moveaxis(numbers, axis, 0)
+        pairs.append(np.stack([along[:-1].ravel(), along[1:].ravel()]))
+    both = np.hstack(pairs)
+    return both[:, (both >= 0).all(axis=0)]
 
 
 def _plane(values, image, elsewhere):

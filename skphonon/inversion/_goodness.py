@@ -12,6 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skphonon._warnings import warn_user
 
 __all__ = [
+    "TOLERATED",
+    "TOLERATED_UNKNOWN",
     "BoundWarning",
     "IdentifiabilityWarning",
     "MisfitWarning",
@@ -25,8 +27,8 @@ __all__ = [
 ]
 
 _LEVEL = 0.005  # false alarms, of calls whose spectra are all described
-_TOLERATED = 1.1  # errors of files are seldom right to better than a twentieth
-_TOLERATED_UNKNOWN = 1.2  # and noise seldom quite independent from pixel to pixel
+TOLERATED = 1.1  # errors of files are seldom right to better than a twentieth
+TOLERATED_UNKNOWN = 1.2  # and noise seldom quite independent from pixel to pixel
 _SCATTER = 2.2  # of chi^2 over estimated noise, in units of 1 / sqrt(n): simulated
 _PRIOR_HELPS = "Leave them out of the model, or give a prior."
 _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
@@ -59,10 +61,10 @@ def are_misfits(reduced_chi2, n_effective, loss, noise_known):
     """Tell which spectra their models do not describe; not those of chi^2 NaN."""
     level, n = _LEVEL / len(reduced_chi2), np.maximum(n_effective, 1)
     if noise_known:
-        limit = np.maximum(chi2.isf(level, n) / n, _TOLERATED)
+        limit = np.maximum(chi2.isf(level, n) / n, TOLERATED)
         return reduced_chi2 > limit
     limit = 1 + _SCATTER * norm.isf(level) / np.sqrt(n)
-    return (reduced_chi2 > np.maximum(limit, _TOLERATED_UNKNOWN)) & (loss > _EXACT)
+    return (reduced_chi2 > np.maximum(limit, TOLERATED_UNKNOWN)) & (loss > _EXACT)
 
 
 def is_misfit(figures):

@@ -2,20 +2,26 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
 from sklearn.utils import check_random_state
 
+from skphonon._numbers import weighted_quantiles
+from skphonon.physics.stability import searching
+
 if TYPE_CHECKING:
+    from skphonon.inversion._verdict import Verdict
     from skphonon.inversion.fit import SpectrumFit
 
 __all__ = ["Drawn", "Posterior"]
 
 Array = NDArray[np.float64]
+
+_CHECKED = 50  # draws that the predictive check simulates
 
 
 class Drawn(NamedTuple):
@@ -35,7 +41,7 @@ class Drawn(NamedTuple):
     sigma: Array  # (n_pixels,), errors of the pixels compared
     modes: Array  # (n_modes, m)
     mode_shares: Array  # (n_modes,)
-    spectra: Any  # from rows to spectra of the pixels compared
+    target: Any  # the Target that simulates and compares; None from a pickle
 
     @classmethod
     def nothing(cls, n_values: int) -> "Drawn":
@@ -56,7 +62,7 @@ class Drawn(NamedTuple):
             sigma=none,
             modes=rows,
             mode_shares=none,
-            spectra=None,
+            target=None,
         )
 
 
@@ -102,9 +108,19 @@ class Posterior:
         Standard deviation of the log likelihood beside that on the finest mesh.
     modes : DataFrame
         Optima, with the `share` of the draws that are nearest to each.
+    bounds : ndarray of shape (2, n_parameters + n_nuisances) or None
+        Of the prior, infinite where it has none; None where they are not known.
+    errors : ndarray of shape (n_pixels,)
+        Standard deviations of the pixels that draws were compared with: those given,
+        else those of the residuals at the optimum; NaN where not compared.
     p_value : float
-        Probability that the model, were it right, left residuals as large beside the
-        noise (NaN without a fit).
+        Probability that a right model had residuals as large, or as alike in
+        neighbouring pixels: the smaller one of `predictive_check`, times the number of
+        those that tell (Bonferroni). NaN without draws.
+    verdict_ : Verdict
+        What is wrong with the posterior, if anything: findings of the fit, draws not to
+        be trusted, several answers, a failed `predictive_check`, and bounds of the
+        prior that cut it.
     fit : SpectrumFit
         The fit that the draws began with.
 
@@ -132,6 +148,8 @@ class Posterior:
         self.log_evidence = drawn.log_evidence
         self.log_evidence_std = drawn.log_evidence_std
         self.beta, self.mesh_error = drawn.beta, drawn.mesh_error
+        context = getattr(fit, "_context", None)
+        self.bounds = None if context is None else context[0].task.bounds
 
     @property
     def n_draws(self) -> int:
@@ -186,10 +204,61 @@ class Posterior:
         return table
 
     @property
+    def errors(self) -> Array:
+        """Errors of the pixels (n_pixels,) that draws were compared with."""
+        return self._on_all(self._drawn.sigma)
+
+    @property
     def p_value(self) -> float:
-        """Probability of residuals as large as those left, were the model right."""
-        number = self.fit.figures.get("n_effective", np.nan)
-        return float(chi2.sf(self.fit.figures["reduced_chi2"] * number, number))
+        """Probability of residuals as large or as alike, were the model right."""
+        from skphonon.inversion._posterior_check import joint_p_value
+
+        return joint_p_value(self._check) if self.n_draws else np.nan
+
+    @cached_property
+    def verdict_(self) -> "Verdict":
+        """What is wrong with the posterior, with the most likely cause."""
+        from skphonon.inversion._posterior_check import judge_draws
+
+        return judge_draws(self)
+
+    @cached_property
+    def _check(self) -> pd.DataFrame:
+        """The table of `predictive_check`, simulated once."""
+        from skphonon.inversion._posterior_check import replicate
+
+        target, rng = self._simulating().target, np.random.default_rng(0)
+        rows = self._drawn.rows[self._chosen(_CHECKED, 0)]
+        return replicate(target, rows, self._drawn.sigma, self.fit, rng)
+
+    def predictive_check(self) -> pd.DataFrame:
+        """Compare the measured spectrum with spectra that the posterior predicts.
+
+        Spectra are simulated from 50 draws of equal weight, each with 20 independent
+        noises of the pixels' errors. Background and amplitudes are fitted to each, as
+        to the measured one.
+
+        A correlation tells of a wrong model even where errors were estimated from the
+        residuals, but also of noise that rebinning made alike.
+
+        Returns
+        -------
+        DataFrame
+            Rows ``"chi^2 per pixel"`` and ``"correlation of neighbours"``: of
+            residuals in units of errors, which are next to each other along any axis
+            of the image. Columns `measured` and `replicated` (means), `low` and
+            `high` (central 95 % of the replicates), and `p_value`: the share of
+            replicates that are as large or larger (A. Gelman, X.-L. Meng and H. Stern,
+            Statistica Sinica 6, 733 (1996)). That is NaN for chi^2 where errors were
+            estimated from residuals, of which it tells nothing.
+
+        Raises
+        ------
+        ValueError
+            If the spectrum has no posterior.
+        """
+        self._need_draws()
+        return self._check.copy()
 
     def sample(self, n_draws: int = 1000, random_state: Any = 0) -> Array:
         """Return draws of the constants that have the same weight.
@@ -254,7 +323,9 @@ class Posterior:
             "high95": 0.975,
         }
         for name, level in levels.items():
-            table[name] = [_quantile(column, weights, level) for column in values.T]
+            table[name] = [
+                weighted_quantiles(column, weights, level) for column in values.T
+            ]
         known = self.fit.nuisance
         table["fit"] = [*self.fit.parameters, *(known[n] for n in self.nuisance_names)]
         table["fit_std"] = [
@@ -282,8 +353,8 @@ class Posterior:
         Raises
         ------
         ValueError
-            If the simulator has no model of a crystal, or wavevectors have another
-            shape.
+            If the simulator has no model of a crystal, or none that its measurements
+            share with their parameters, or wavevectors have another shape.
         """
         self._need_draws()
         points = np.atleast_2d(np.asarray(qpoints, dtype=float))
@@ -291,12 +362,8 @@ class Posterior:
             raise ValueError(
                 f"qpoints must have shape (n_points, 3), got {np.shape(qpoints)}."
             )
-        if not hasattr(self.model, "frequencies"):
-            raise ValueError(
-                "Energies need a simulator with a model of a crystal, got "
-                f"{type(self.fit.simulator).__name__}."
-            )
-        energy = np.sort(self.model.frequencies(self.sample(n_draws), points), axis=2)
+        model = self.fit._crystal()
+        energy = np.sort(model.frequencies(self.sample(n_draws), points), axis=2)
         low, high = np.quantile(energy, [0.1587, 0.8413], axis=0)
         n_modes = energy.shape[2]
         return pd.DataFrame(
@@ -312,8 +379,18 @@ class Posterior:
             }
         )
 
-    def simulate(self, n_draws: int = 100, random_state: Any = 0) -> Array:
-        """Return spectra that the posterior predicts, with noise.
+    def simulate(
+        self,
+        n_draws: int = 100,
+        random_state: Any = 0,
+        *,
+        noise: bool = True,
+        return_draws: bool = False,
+    ) -> Any:
+        """Return spectra that the posterior predicts.
+
+        Background and amplitudes are those that fit the measured spectrum best with
+        the draw.
 
         Parameters
         ----------
@@ -321,27 +398,33 @@ class Posterior:
             How many, each of one draw.
         random_state : int, RandomState instance or None, default=0
             Determines draws and noise.
+        noise : bool, default=True
+            Whether to add white noise of the errors of the pixels.
+        return_draws : bool, default=False
+            Whether to return the draws too.
 
         Returns
         -------
-        ndarray of shape (n_draws, n_pixels)
-            In the unit of the spectrum, with its background and white noise of its
-            errors; NaN where not compared.
+        spectra : ndarray of shape (n_draws, n_pixels)
+            In the unit of the spectrum, with its background; NaN where not compared.
+        draws : DataFrame of shape (n_draws, n_parameters + n_nuisances)
+            Constants and nuisances of each; only with ``return_draws=True``.
+
+        Raises
+        ------
+        ValueError
+            If the posterior has no draws, or comes from a pickle.
         """
-        if self._drawn.spectra is None:
-            raise ValueError(
-                "Spectra are simulated by the inverter that made the draws, which a "
-                "posterior without draws, or one from a pickle, does not have. Call "
-                "sample again."
-            )
-        rng = check_random_state(random_state)
+        drawn, rng = self._simulating(), check_random_state(random_state)
         chosen = self._chosen(n_draws, rng)
-        expected = self._drawn.spectra(self._drawn.rows[chosen])
-        seen = np.isfinite(self.fit.residual)
-        spectra = np.full((n_draws, len(seen)), np.nan)
-        noise = rng.normal(size=expected.shape) * self._drawn.sigma
-        spectra[:, seen] = expected + noise
-        return spectra
+        with searching():
+            expected = drawn.target.spectra(drawn.rows[chosen])
+        if noise:
+            expected = expected + rng.normal(size=expected.shape) * drawn.sigma
+        spectra = self._on_all(expected)
+        if not return_draws:
+            return spectra
+        return spectra, self.draws.iloc[chosen].reset_index(drop=True)
 
     def to_arviz(self) -> Any:
         """Return the draws as `arviz.InferenceData`.
@@ -388,8 +471,9 @@ class Posterior:
         return arviz.from_dict(groups, attrs={"/": facts})  # from version 1 on
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what simulates."""
-        return self.__dict__ | {"_drawn": self._drawn._replace(spectra=None)}
+        """Leave out what simulates, once all is said that needs it."""
+        self.verdict_  # noqa: B018
+        return self.__dict__ | {"_drawn": self._drawn._replace(target=None)}
 
     def __repr__(self) -> str:
         return (
@@ -409,6 +493,24 @@ class Posterior:
                 "the errors of its pixels, or more n_starts."
             )
 
+    def _simulating(self) -> Drawn:
+        """Return what was drawn, if it can still simulate."""
+        if self._drawn.target is None:
+            raise ValueError(
+                "Spectra are simulated by the inverter that made the draws, which a "
+                "posterior without draws, or one from a pickle, does not have. Call "
+                "sample again."
+            )
+        return self._drawn
+
+    def _on_all(self, values: Array) -> Array:
+        """Return values (..., n_compared) on all pixels, NaN where not compared."""
+        seen = np.isfinite(self.fit.residual)
+        whole = np.full((*values.shape[:-1], len(seen)), np.nan)
+        if self.n_draws:
+            whole[..., seen] = values
+        return whole
+
     def _names(self) -> list[str]:
         return [*self.parameter_names, *self.nuisance_names]
 
@@ -425,10 +527,3 @@ class Posterior:
         chosen = np.searchsorted(edges, places)
         rng.shuffle(chosen)
         return chosen
-
-
-def _quantile(values: Array, weights: Array, level: float) -> float:
-    """Return the value below which a share of the weight is."""
-    order = np.argsort(values)
-    total = np.cumsum(weights[order]) - weights[order] / 2
-    return float(np.interp(level, total, values[order]))

@@ -307,7 +307,7 @@ def _together(stages, target, modes, sigma, beta, mesh_error):
         sigma=sigma,
         modes=np.array([x for *_, x in modes]),
         mode_shares=_shares_of(rows, weights.weights, modes),
-        spectra=target.spectra,
+        target=target,
     )
 
 

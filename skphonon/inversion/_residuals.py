@@ -3,6 +3,7 @@
 See :mod:`skphonon.fitting.projection` for what enters linearly.
 """
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -109,6 +110,16 @@ class Problem:
             self.images,
         )
 
+    def of_spectra(self, spectra):
+        """Return the same problem, unit and all, of R spectra (R, n_pixels).
+
+        It can `compare` them with as many sets of parameters.
+        """
+        self._projected()
+        problem = copy.copy(self)
+        problem.spectra = spectra
+        return problem
+
     def __call__(self, parameters):
         """Return the Evaluation at some parameters; the latest simulation is kept."""
         whole = self.compare(*(each[None] for each in self._simulated(parameters)))
@@ -118,7 +129,7 @@ class Problem:
         """Return an Evaluation of R sets of parameters, of which all has a first axis.
 
         Contributions are (R, n_contributions, n_pixels), derivatives have the
-        parameters as one more axis.
+        parameters as one more axis. See `of_spectra` for R spectra.
         """
         if not np.isfinite(derivatives).all():  # which a search refuses
             derivatives = np.where(np.isfinite(derivatives), derivatives, np.nan)
@@ -265,7 +276,7 @@ class Problem:
         """Take out what weights of the contributions and background can explain."""
         weight = self.weight[part]
         given = np.swapaxes(contributions, 1, 2) * weight[:, None]
-        target, fixed = (self.spectra[part] * weight)[None], 0
+        target, fixed = np.atleast_2d(self.spectra[..., part] * weight), 0
         if not self.free_scale:
             target, fixed = target - given[..., 0], 1
         left = background.rest(target[..., None])[..., 0]

@@ -12,7 +12,7 @@ from skphonon.inversion._goodness import is_misfit
 from skphonon.inversion._mode_energies import energies_with_std
 from skphonon.physics.zone import ZoneMesh, resolving_points
 
-__all__ = ["Finding", "Verdict", "judge"]
+__all__ = ["Finding", "Verdict", "ended_at_bound", "judge"]
 
 _FAR = 3.0  # standard deviations from what was known
 _RARE = 1e-3  # probability of a pull of the prior
@@ -74,7 +74,7 @@ class Finding(NamedTuple):
     about : str
         In a word: "convergence", "sample", "stability", "answers", "misfit",
         "lattice", "prior", "observables", "energies", "displacement", "bound",
-        "background", "choices".
+        "background", "choices"; of a posterior also "draws" and "prediction".
     figure : float
         How far.
     text : str
@@ -96,7 +96,7 @@ class Finding(NamedTuple):
 
 
 class Verdict(Sequence):
-    """Findings of a fit, the gravest first; empty where nothing was found.
+    """Findings of a fit or a posterior, the gravest first; empty if there are none.
 
     Parameters
     ----------
@@ -332,12 +332,17 @@ def _bounds(fit, found):
     told = {each.about for each in found}
     names = [n for n in there.index if n != "lattice_scale" or "lattice" not in told]
     if names:
-        text = f"Ended at a bound: {', '.join(names)}."
-        cause = (
-            "Widen it, unless it is a limit of nature or of a calibration; a weight of "
-            "0 can be left out."
-        )
-        found.append(Finding("bound", float(len(names)), text, cause))
+        found.append(ended_at_bound(names))
+
+
+def ended_at_bound(names):
+    """Return the finding that values ended at bounds."""
+    text = f"Ended at a bound: {', '.join(names)}."
+    cause = (
+        "Widen it, unless it is a limit of nature or of a calibration; a weight of "
+        "0 can be left out."
+    )
+    return Finding("bound", float(len(names)), text, cause)
 
 
 def _choices(fit, found):

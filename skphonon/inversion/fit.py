@@ -77,7 +77,7 @@ class SpectrumFit:
     std : ndarray of shape (n_parameters,)
         Standard deviations of the constants.
     model : object or None
-        Model of the simulator.
+        Model of the simulator, or that all measurements of a joint one share.
     observed : DataFrame
         Of each value measured elsewhere: `quantity`, `measured`, `std`, `calculated`
         and `deviation` in standard deviations.
@@ -191,8 +191,17 @@ class SpectrumFit:
 
     @property
     def model(self) -> Any:
-        """Model of the simulator, None where it has none."""
-        return getattr(self.simulator, "model", None)
+        """Model of the simulator, or that its measurements share; None without."""
+        parts = getattr(self.simulator, "parts", None)
+        if parts is None:
+            return getattr(self.simulator, "model", None)
+        models = [getattr(part, "model", None) for _, part in parts.values()]
+        first = models[0]
+        names = getattr(first, "parameter_names", None)
+        if any(each is not first and each != first for each in models):
+            return None
+        # parameters that change from one measurement to the next are not its own
+        return first if names == self.parameter_names else None
 
     @property
     def pull(self) -> Array | None:
@@ -359,6 +368,14 @@ class SpectrumFit:
         return f"<pre>{escape(self.fit_report())}</pre>"
 
     def _crystal(self) -> Any:
+        if hasattr(self.simulator, "parts") and self.model is None:
+            raise ValueError(
+                "Energies need one model of a crystal with the fitted constants; the "
+                "measurements of this simulator have other models, or parameters that "
+                "change from one to the next. Take those of one measurement, "
+                "simulator.parameters_at(constants, at), with the model of its "
+                "simulator."
+            )
         if not hasattr(self.model, "frequencies"):
             raise ValueError(
                 "Energies need a simulator with a model of a crystal, got "

@@ -15,6 +15,7 @@ from skphonon._warnings import warn_user
 from skphonon.inversion._corrected import best_ends
 from skphonon.inversion._fitting import costs_of
 from skphonon.inversion._posterior import Drawn, Posterior
+from skphonon.inversion._posterior_check import is_weak
 from skphonon.inversion._posterior_draws import Drawing
 from skphonon.inversion._stages import COARSE
 from skphonon.inversion._target import Prior
@@ -23,9 +24,6 @@ from skphonon.physics.stability import searching
 
 __all__ = ["PosteriorInverter"]
 
-_FEWEST = 100  # independent draws, below which intervals are rough
-_HEAVY = 0.7  # shape of the tail of weights above which they are not to be trusted
-_ALIKE = 0.9  # efficiency of weights that are nearly equal
 _ASKED = 1000  # independent draws that a warning tells how to get
 _ROUGH = 0.5  # error of a log likelihood that is told
 _FEW_STABLE = 20  # draws of the prior for each candidate, at most
@@ -400,7 +398,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 ConvergenceWarning,
             )
         weak = [
-            i for i, each in enumerate(posteriors) if each.n_draws and _is_weak(each)
+            i for i, each in enumerate(posteriors) if each.n_draws and is_weak(each)
         ]
         if not weak:
             return
@@ -416,12 +414,6 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             f"{first.shape:.2f}). {advice}.",
             ConvergenceWarning,
         )
-
-
-def _is_weak(posterior):
-    """Tell whether draws are worth few; a tail of weights that are alike is none."""
-    heavy = posterior.shape > _HEAVY and posterior.efficiency < _ALIKE
-    return posterior.n_effective < _FEWEST or heavy
 
 
 class _Continued:

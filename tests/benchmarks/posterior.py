@@ -10,11 +10,15 @@ simulated
 calibration
     The same on a grid of 32 x 24 pixels with a mesh of its own: coverage, p-values of
     ranks of each constant, joint coverage (TARP), over n spectra from the whole prior,
-    and how many have a better optimum at the truth (missed modes).
+    how many have a better optimum at the truth (missed modes), and whether p-values
+    of predictive checks are even.
+local
+    One spectrum of it: ranks of truths from its posterior, over n spectra that it
+    predicts (posterior SBC).
 measured
     The four measured spectra: efficiency, beta, means beside least squares, and the
     scatter of constants about straight lines over temperature, chi^2 per degree of
-    freedom.
+    freedom; predictive checks.
 silicon
     Silicon of six shells with a ShellPrior: a few simulated spectra (5 % noise that is
     known) of draws from it, and the spectrum of MARI with a can: efficiency, seconds.
@@ -27,6 +31,7 @@ import warnings
 from time import perf_counter
 
 import numpy as np
+from scipy.stats import kstest
 
 from skphonon import (
     LeastSquaresInverter,
@@ -36,10 +41,15 @@ from skphonon import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
-from skphonon.inspection import RankDisplay, rank_statistics, tarp_coverage
+from skphonon.inspection import (
+    RankDisplay,
+    local_calibration,
+    rank_statistics,
+    tarp_coverage,
+)
 from skphonon.physics import ShellPrior
 
-PARTS = ("simulated", "calibration", "measured", "silicon", "oracle")
+PARTS = ("simulated", "calibration", "local", "measured", "silicon", "oracle")
 NUISANCE = {
     "energy_resolution": (0.9, 3.0),
     "energy_resolution_slope": (-0.2, 1.5),
@@ -178,6 +188,32 @@ def show_calibration(number):
     unit = np.nansum((X - np.nanmean(X, axis=1, keepdims=True)) ** 2, axis=1)
     worse = (found - planted) * unit / errors[:, 0] ** 2
     print(f"  missed modes: {(worse > 9).sum()} of {number}")
+    began = perf_counter()
+    checks = [each.predictive_check()["p_value"] for each in posteriors]
+    seconds = (perf_counter() - began) / number
+    for name in checks[0].index:
+        p_values = [each[name] for each in checks]
+        print(f"  check, {name}: p = {kstest(p_values, 'uniform').pvalue:.3f}")
+    failed = sum(
+        any(finding.about == "prediction" for finding in each.verdict_)
+        for each in posteriors
+    )
+    print(f"  checks failed: {failed} of {number}, {seconds:.2f} s each")
+
+
+def show_local(number):
+    simulator, nuisance = small()
+    X = simulator.simulate([simulator.reference])
+    X, errors = noisy(X, 0.05, 5)
+    inverter = inverter_of(simulator, nuisance, 1, n_draws=600, n_starts=2).fit(X)
+    inverter.predict(X, errors=errors)
+    began = perf_counter()
+    found = local_calibration(inverter, n_spectra=number)
+    print(f"  {number} spectra in {perf_counter() - began:.0f} s")
+    print(RankDisplay(data=found.ranks).table.round(4).to_string())
+    for references in ("random", "ellipsoid"):
+        joint = tarp_coverage(found.posteriors, found.truth, references=references)
+        print(f"  TARP, {references}: p = {joint.p_value:.3f}")
 
 
 def show_measured(_):
@@ -200,6 +236,12 @@ def show_measured(_):
             f"shape {posterior.shape:.2f}, mesh {posterior.mesh_error:.2f}, "
             f"{len(posterior.modes)} mode(s), {perf_counter() - began:.0f} s",
             flush=True,
+        )
+        began = perf_counter()
+        alike = posterior.predictive_check().loc["correlation of neighbours"]
+        print(
+            f"    neighbours correlate by {alike['measured']:.2f}, of replicates "
+            f"{alike['low']:.2f} to {alike['high']:.2f}, {perf_counter() - began:.0f} s"
         )
     for power, name in ((1.0, "adjusted"), (None, "residual as white noise")):
         chi2 = 0.0

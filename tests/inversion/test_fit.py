@@ -134,6 +134,13 @@ def test_a_wrong_lattice_is_told():
     assert "lattice" in {each.about for each in fit.verdict_}
 
 
+def test_spectra_less_their_mean_have_no_shares():
+    row = noisy(SIMULATOR.simulate([MODEL.reference]))
+    fit = fitted(row - np.nanmean(row), background=1)
+    assert fit.shares.isna().all()
+    assert not {each.about for each in fit.verdict_} & {"sample", "background"}
+
+
 def test_another_material_leaves_the_prior():
     copper = powder(COPPER)
     row = noisy(copper.simulate([COPPER.reference]))
@@ -150,7 +157,17 @@ def test_joint_fits_have_no_scores_but_all_else():
     fit = fitted(row, joint)
     assert fit.lacking_.empty
     assert "scale (cold)" in fit.to_frame().index
-    with pytest.raises(ValueError, match="model of a crystal"):
+    found = fit.energies(X_POINT)
+    truth = np.sort(MODEL.frequencies([MODEL.reference], np.atleast_2d(X_POINT)))
+    assert (np.abs(found["energy"] - truth.ravel()) < 5 * found["std"]).all()
+
+
+def test_joint_fits_of_changing_constants_have_no_energies():
+    joint = JointSimulator(
+        {"cold": powder(temperature=50.0), "hot": powder()}, at=[50, 300], degree=1
+    )
+    fit = fitted(noisy(joint.simulate([joint.reference])), joint)
+    with pytest.raises(ValueError, match="Take those of one measurement"):
         fit.energies(X_POINT)
 
 

@@ -1,0 +1,210 @@
+r"""Whether a posterior is right about one measured spectrum: posterior SBC.
+
+A draw from the posterior given the spectrum y is the truth of a spectrum y' simulated
+with it, and one more draw from the posterior given both. So its rank among the draws
+given both is even (T. Säilynoja, M. Schmitt, P.-C. Bürkner and A. Vehtari,
+arXiv:2502.03279). Given y' alone it would be so only under a prior that does not count.
+
+Two spectra of one crystal, with the same normal errors, say as much as their mean with
+errors less by the root of two:
+
+.. math:: \frac{(y - m)^2 + (y' - m)^2}{2 \sigma^2} =
+   \frac{((y + y') / 2 - m)^2}{2 (\sigma^2 / 2)} + \text{const.}
+
+So the mean is inverted, by the same inverter.
+"""
+
+import copy
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skphonon.inspection._posterior_calibration import (
+    interval_coverage,
+    rank_statistics,
+)
+from skphonon.inversion import BoundWarning, IdentifiabilityWarning, MisfitWarning
+
+__all__ = ["LocalCalibration", "local_calibration"]
+
+
+class LocalCalibration(NamedTuple):
+    """Posteriors about one measured spectrum, with the truths that they should hold.
+
+    Parameters
+    ----------
+    truth : DataFrame of shape (n_spectra, n_parameters + n_nuisances)
+        Constants and nuisances that spectra were simulated with.
+    posteriors : list of Posterior
+        Of each.
+    ranks : DataFrame of the shape of `truth`
+        Of the truths among the draws, see :func:`rank_statistics`.
+    coverage : DataFrame
+        Of central intervals, see :func:`interval_coverage`.
+
+    See Also
+    --------
+    local_calibration : Makes one.
+
+    Examples
+    --------
+    >>> from skphonon.inspection import LocalCalibration
+    >>> LocalCalibration._fields
+    ('truth', 'posteriors', 'ranks', 'coverage')
+    """
+
+    truth: pd.DataFrame
+    posteriors: list[Any]
+    ranks: pd.DataFrame
+    coverage: pd.DataFrame
+
+
+def local_calibration(
+    inverter, posterior=None, *, n_spectra=50, random_state=0, verbose=0
+):
+    r"""Test an inverter about one measured spectrum, on spectra that it predicts.
+
+    Simulation-based calibration conditional on data (posterior SBC) [1]_: truths are
+    drawn from the posterior of the measured spectrum, a spectrum is simulated with
+    each, and the measured and the simulated one are inverted together. Ranks of truths
+    among the draws are even if the inverter draws from the posterior of its likelihood
+    and its prior. They are in the middle where the posterior of the measured spectrum
+    is too narrow, at the ends where it is too wide or other ones are too narrow.
+
+    This tests draws, searches and meshes where it matters. It does not test the model,
+    the prior or the likelihood: these made the spectra. For that there is
+    `Posterior.predictive_check`.
+
+    Noise is white and normal. It has the errors that the spectrum was inverted with:
+    those given, or else those estimated from its residuals, which are given as known
+    ones here. Where the likelihood counts less (`beta` below 1), noise and errors are
+    larger by :math:`\beta^{-1/2}`, which is the same likelihood. Two spectra with equal
+    errors are inverted as their mean, with errors less by :math:`\sqrt 2`.
+
+    Parameters
+    ----------
+    inverter : PosteriorInverter
+        After `predict` or `sample`. It is left as it is, `posteriors_` included.
+    posterior : Posterior, default=None
+        Of the measured spectrum, made by this inverter. None takes the one of
+        `posteriors_`.
+    n_spectra : int, default=50
+        Spectra to simulate and to invert.
+    random_state : int, RandomState instance or None, default=0
+        Determines truths and noise.
+    verbose : int, default=0
+        Positive shows a progress bar over spectra.
+
+    Returns
+    -------
+    LocalCalibration
+        Truths, posteriors, ranks and coverage; without spectra that have no posterior,
+        of which a warning tells.
+
+    Raises
+    ------
+    ValueError
+        If there are several posteriors and none is given, a posterior has no draws or
+        comes from a pickle, or the likelihood is that of counts, whose noise is not
+        normal.
+
+    Warns
+    -----
+    ConvergenceWarning
+        As of the inverter, on the simulated spectra. Other warnings of their fits are
+        not shown.
+
+    See Also
+    --------
+    RankDisplay, TARPDisplay : Take `posteriors` and `truth`.
+    rank_statistics : Of spectra simulated from the prior: everywhere in the bounds.
+
+    References
+    ----------
+    .. [1] T. Säilynoja, M. Schmitt, P.-C. Bürkner and A. Vehtari, "Posterior SBC:
+       simulation-based calibration checking conditional on data",
+       :doi:`10.48550/arXiv.2502.03279`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import LeastSquaresInverter, PowderSimulator, SpectrumGrid
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inspection import local_calibration
+    >>> from skphonon.inversion import PosteriorInverter
+    >>> grid = SpectrumGrid(np.arange(10, 42, 2.0), np.arange(2, 8, 0.5))
+    >>> simulator = PowderSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.5, mesh=6
+    ... )
+    >>> X = simulator.simulate([1.03 * simulator.reference])
+    >>> noise = 0.02 * np.nanstd(X)
+    >>> X += noise * np.random.default_rng(0).normal(size=X.shape)
+    >>> half = np.abs(simulator.reference) / 2 + 0.02
+    >>> bounds = simulator.reference - half, simulator.reference + half
+    >>> least_squares = LeastSquaresInverter(simulator, bounds=bounds)
+    >>> inverter = PosteriorInverter(least_squares, n_starts=1, n_draws=200).fit(X)
+    >>> _ = inverter.predict(X, errors=noise)
+    >>> local_calibration(inverter, n_spectra=4).ranks.shape
+    (4, 5)
+    """
+    check_is_fitted(inverter)
+    posterior = _chosen(inverter, posterior)
+    rng = check_random_state(random_state)
+    expected, truth = posterior.simulate(n_spectra, rng, noise=False, return_draws=True)
+    errors = posterior.errors / np.sqrt(posterior.beta)
+    simulated = expected + rng.normal(size=expected.shape) * errors
+    both = (posterior.fit.spectrum + simulated) / 2
+    apart = _apart(inverter, verbose)
+    with warnings.catch_warnings():
+        for category in (BoundWarning, IdentifiabilityWarning, MisfitWarning):
+            warnings.simplefilter("ignore", category)
+        apart.predict(both, errors=np.tile(errors / np.sqrt(2), (n_spectra, 1)))
+    drawn = [each.n_draws > 1 for each in apart.posteriors_]
+    if not any(drawn):
+        raise ValueError(
+            f"None of {n_spectra} spectra that the posterior predicts has a posterior "
+            "itself: searches end at crystals that are not stable. Give the inverter "
+            "more n_starts."
+        )
+    pairs = zip(apart.posteriors_, drawn, strict=True)
+    posteriors = [each for each, kept in pairs if kept]
+    truth = truth[drawn].reset_index(drop=True)
+    ranks = rank_statistics(posteriors, truth, random_state=random_state)
+    return LocalCalibration(
+        truth,
+        posteriors,
+        pd.DataFrame(ranks, columns=truth.columns),
+        interval_coverage(posteriors, truth, random_state=random_state),
+    )
+
+
+def _chosen(inverter, posterior):
+    """Return the posterior that is meant, whose noise is normal."""
+    if inverter.inverter_.errors == "poisson":
+        raise ValueError(
+            "local_calibration takes the mean of two spectra with normal noise; got "
+            "errors='poisson'. Give predict(X, errors=...) the roots of the expected "
+            "counts."
+        )
+    if posterior is not None:
+        return posterior
+    if len(inverter.posteriors_) != 1:
+        raise ValueError(
+            "posterior must be one of posteriors_ where there are several, got None "
+            f"for {len(inverter.posteriors_)} spectra."
+        )
+    return inverter.posteriors_[0]
+
+
+def _apart(inverter, verbose):
+    """Return the same fitted inverter, which keeps what it finds for itself."""
+    other = copy.copy(inverter)
+    other._last = {}
+    other.inverter_ = copy.copy(inverter.inverter_)
+    other.inverter_._last = Bunch()
+    other.inverter_.verbose = verbose
+    return other
