@@ -93,6 +93,20 @@ class PoissonNoise:
         """Return values of shape (..., n_pixels) over the roots of expectations."""
         return values / np.sqrt(np.maximum(expected, self.floor))
 
+    def expansion(self, measured: Array, expected: Array) -> tuple[Array, Array, Array]:
+        """Return the log probability of each count, its slope and its curvature.
+
+        With the expectation, and minus the curvature. Below the floor, which must be
+        above zero, it goes on as a parabola of the same slope, that of normal noise:
+        it is concave, for expectations below zero too.
+        """
+        mean = np.maximum(expected, self.floor)
+        slope = (measured - expected) / mean
+        below = expected < mean
+        value = xlogy(measured, mean) - mean - gammaln(measured + 1)
+        value += (np.square(measured - mean) / mean - slope * (measured - expected)) / 2
+        return value, slope, np.where(below, 1.0, measured / mean) / mean
+
 
 class CorrelatedNoise:
     """Normal noise of a known covariance, of shape (n_pixels, n_pixels)."""

@@ -36,6 +36,7 @@ class Drawn(NamedTuple):
     modes: Array  # (n_modes, m)
     mode_shares: Array  # (n_modes,)
     spectra: Any  # from rows to spectra of the pixels compared
+    counts: bool = False  # whether noise is that of Poisson
 
     @classmethod
     def nothing(cls, n_values: int) -> "Drawn":
@@ -326,7 +327,7 @@ class Posterior:
         -------
         ndarray of shape (n_draws, n_pixels)
             In the unit of the spectrum, with its background and white noise of its
-            errors; NaN where not compared.
+            errors, or that of counts; NaN where not compared.
         """
         if self._drawn.spectra is None:
             raise ValueError(
@@ -339,6 +340,9 @@ class Posterior:
         expected = self._drawn.spectra(self._drawn.rows[chosen])
         seen = np.isfinite(self.fit.residual)
         spectra = np.full((n_draws, len(seen)), np.nan)
+        if self._drawn.counts:
+            spectra[:, seen] = rng.poisson(expected)
+            return spectra
         noise = rng.normal(size=expected.shape) * self._drawn.sigma
         spectra[:, seen] = expected + noise
         return spectra

@@ -8,9 +8,11 @@ from scipy.special import logsumexp
 
 from skphonon.fitting.importance import BoxNormal, Mixture, normalised
 from skphonon.inversion._corrected import about
+from skphonon.inversion._fitting import expected_counts
 from skphonon.inversion._goodness import is_misfit
 from skphonon.inversion._posterior import Drawn
 from skphonon.inversion._target import Prior, Target, adjusted
+from skphonon.inversion._target_counts import CountsTarget
 from skphonon.physics.stability import searching
 
 __all__ = ["Drawing"]
@@ -61,11 +63,20 @@ class Drawing:
         self.allowed = allowed
         self.search, self.ends, self.rng, self.prior = search, ends, rng, prior
         self.pixels, best = pixels, ends[0]
+        self.counts = search.task.counts
         with searching():
-            self.sigma, self.beta = _noise(best, problem, images, errors, pixels, prior)
+            if self.counts:
+                expected = expected_counts(best.problem, best.evaluation)
+                self.sigma, self.beta = np.sqrt(expected), 1.0
+            else:
+                self.sigma, self.beta = _noise(
+                    best, problem, images, errors, pixels, prior
+                )
         self.problem = problem.reweighted(np.sqrt(self.beta) / self.sigma)
         # the power is of chi^2 alone: evidence keeps the unit of the pixels
         self.log_unit = -float(np.log(self.sigma * np.sqrt(2 * np.pi)).sum())
+        if self.counts:
+            self.log_unit = 0.0
 
     def __call__(self, n_draws: int) -> Drawn:
         """Return weighted draws."""
@@ -83,16 +94,16 @@ class Drawing:
             )
 
     def _target(self, model: Any) -> Target:
-        target = Target(
+        kind = CountsTarget if self.counts else Target
+        return kind(
             self.problem.of(model.on(self.pixels)),
             model,
             self.pixels,
             self.prior,
             self.search.task.n_constants,
             self.log_unit,
+            self.allowed,
         )
-        target.allowed = self.allowed
-        return target
 
     def _precise(self, target: Target, modes: Any) -> tuple[Target, float]:
         """Return a target whose mesh is fine enough, and how far it errs.
@@ -293,6 +304,7 @@ def _together(stages, target, modes, sigma, beta, mesh_error):
         modes=np.array([x for *_, x in modes]),
         mode_shares=_shares_of(rows, weights.weights, modes),
         spectra=target.spectra,
+        counts=isinstance(target, CountsTarget),
     )
 
 

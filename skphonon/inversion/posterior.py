@@ -300,12 +300,6 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 f"scale='fitted' or 'absolute', got loss={inverter.loss!r} and scale="
                 f"{inverter.scale!r}."
             )
-        if inverter.errors == "poisson":
-            raise ValueError(
-                "A posterior of errors='poisson' is not there yet. Give "
-                "predict(X, errors=...) the roots of the expected counts, which are "
-                "normal from about ten counts a pixel on."
-            )
         flat = np.isfinite(inverter.bounds_).all(axis=0)
         if inverter._prior_moments is None and not flat.all():
             names = inverter._parameter_names(inverter.start_.size)
