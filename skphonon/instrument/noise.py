@@ -97,15 +97,19 @@ class PoissonNoise:
         """Return the log probability of each count, its slope and its curvature.
 
         With the expectation, and minus the curvature. Below the floor, which must be
-        above zero, it goes on as a parabola of the same slope, that of normal noise:
-        it is concave, for expectations below zero too.
+        above zero, it goes on as a parabola of the same slope whose curvature is one
+        over the floor; where nothing was counted, below zero. So it is concave
+        everywhere, for a search that must not end at its walls.
         """
-        mean = np.maximum(expected, self.floor)
-        slope = (measured - expected) / mean
-        below = expected < mean
+        edge = np.where(measured > 0, self.floor, 0.0)
+        mean = np.maximum(expected, edge)
+        below = expected - mean
+        ratio = np.divide(measured, mean, out=np.zeros_like(mean), where=measured > 0)
+        curvature = np.divide(ratio, mean, out=np.zeros_like(mean), where=measured > 0)
         value = xlogy(measured, mean) - mean - gammaln(measured + 1)
-        value += (np.square(measured - mean) / mean - slope * (measured - expected)) / 2
-        return value, slope, np.where(below, 1.0, measured / mean) / mean
+        value += (ratio - 1) * below - below**2 / 2 / self.floor
+        slope = ratio - 1 - below / self.floor
+        return value, slope, np.where(below < 0, 1 / self.floor, curvature)
 
 
 class CorrelatedNoise:
