@@ -28,6 +28,7 @@ from scipy.special import logsumexp
 
 from skphonon.fitting import Expansion, Projection, descend
 from skphonon.instrument.noise import PoissonNoise
+from skphonon.inversion._evidence import widths_of
 from skphonon.inversion._fitting import fewest_counts
 from skphonon.inversion._target import Target, log_positive
 
@@ -130,6 +131,14 @@ class CountsTarget(Target):
         total -= np.log(self._widths(part, np.zeros(c, dtype=bool))).sum()
         total[~(best.lengths > 0).all(axis=1)] = -np.inf
         return total
+
+    def _widths(self, part: slice, signed: NDArray[np.bool_]) -> Array:
+        """Return widths of priors of amplitudes of columns that have the length one.
+
+        Counts that are all alike, such as none, have no contrast but their own error.
+        """
+        contrast = max(np.sqrt(self.problem._contrast(part)), 1.0)
+        return widths_of(contrast, np.ones(len(signed)), signed)
 
     def _beside_wall(
         self, part: slice, best: _Likeliest, covariance: NDArray[Any], row: int

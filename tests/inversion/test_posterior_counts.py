@@ -375,6 +375,22 @@ def test_a_spectrum_without_any_count_has_no_posterior(counted):
     assert np.isnan(std).all()
 
 
+def test_a_part_without_any_count_tells_little():
+    """The other half of a peak decides, almost as if nothing else had been measured."""
+
+    class Halves(Peak):
+        parts = {"left": (slice(0, 60), None), "right": (slice(60, 120), None)}
+
+    mean = 6 * Peak().simulate([[0.0, 1.0]]) + 2
+    X = np.random.default_rng(10).poisson(mean).astype(float)
+    empty, unseen = X.copy(), X.copy()
+    empty[:, 60:], unseen[:, 60:] = 0.0, np.nan
+    found = posteriors(Halves(), np.vstack([empty, unseen]), bounds=BOUNDS)
+    for posterior in found:
+        assert np.isfinite(posterior.log_evidence)
+    assert_allclose(found[0].mean, found[1].mean, atol=0.6 * found[1].std.max())
+
+
 def test_counts_need_not_be_whole(counted):
     """Such as those of a monitor that is not quite constant."""
     _, X = counted
