@@ -176,7 +176,7 @@ class Mixture(NamedTuple):
         return found
 
     def adapted(self, rows: Array, weights: Array) -> "Mixture":
-        """Return the mixture that weighted draws of this one tell, by one step of EM."""
+        """Return what weighted draws tell of it, by one step of EM."""
         densities = self.log_densities(rows)
         belongs = np.exp(densities - logsumexp(densities, axis=0)) * weights
         shares = belongs.sum(axis=1)

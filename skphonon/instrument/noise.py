@@ -93,6 +93,24 @@ class PoissonNoise:
         """Return values of shape (..., n_pixels) over the roots of expectations."""
         return values / np.sqrt(np.maximum(expected, self.floor))
 
+    def expansion(self, measured: Array, expected: Array) -> tuple[Array, Array, Array]:
+        """Return the log probability of each count, its slope and its curvature.
+
+        With the expectation, and minus the curvature. Below the floor, which must be
+        above zero, it goes on as a parabola of the same slope whose curvature is one
+        over the floor; where nothing was counted, below zero. So it is concave
+        everywhere, for a search that must not end at its walls.
+        """
+        edge = np.where(measured > 0, self.floor, 0.0)
+        mean = np.maximum(expected, edge)
+        below = expected - mean
+        ratio = np.divide(measured, mean, out=np.zeros_like(mean), where=measured > 0)
+        curvature = np.divide(ratio, mean, out=np.zeros_like(mean), where=measured > 0)
+        value = xlogy(measured, mean) - mean - gammaln(measured + 1)
+        value += (ratio - 1) * below - below**2 / 2 / self.floor
+        slope = ratio - 1 - below / self.floor
+        return value, slope, np.where(below < 0, 1 / self.floor, curvature)
+
 
 class CorrelatedNoise:
     """Normal noise of a known covariance, of shape (n_pixels, n_pixels)."""

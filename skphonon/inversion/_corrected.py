@@ -21,7 +21,7 @@ from skphonon.inversion._fitting import error_bars
 from skphonon.inversion._model import Model
 from skphonon.inversion._stages import SMALL_BIAS, rough_ends, shift_by
 
-__all__ = ["Corrected", "about", "best_ends"]
+__all__ = ["Corrected", "Nearest", "about", "best_ends", "nearest_of"]
 
 Array = NDArray[np.float64]
 
@@ -51,6 +51,7 @@ class Corrected(Model):
         self, model: Model, x: Array, difference: Array, slopes: Array
     ) -> None:
         super().__init__(model.sources, model.nuisance, model.steps)
+        self.coarse = model
         self.x, self.difference, self.slopes = x, difference, slopes
         self.at_fine: tuple[Array, Array] | None = None  # spectra and slopes there
 
@@ -73,6 +74,62 @@ class Corrected(Model):
         for row, off in zip(found, rows - self.x, strict=True):
             row += self.slopes @ off
         return found
+
+
+class Nearest(Model):
+    """Models that are each right about a place; the nearest answers.
+
+    Parameters
+    ----------
+    models : list of Model
+    places : list of ndarray of shape (n_parameters,)
+    informations : list of ndarray of shape (n_parameters, n_parameters)
+        That distances from each place are measured with.
+    """
+
+    def __init__(
+        self, models: list[Model], places: list[Array], informations: list[Array]
+    ) -> None:
+        first = models[0]
+        super().__init__(first.sources, first.nuisance, first.steps)
+        self.models, self.places, self.informations = models, places, informations
+
+    def on(self, pixels: Any) -> Any:
+        """Return the function that a Problem asks."""
+        functions = [model.on(pixels) for model in self.models]
+
+        def model(parameters: Array) -> tuple[Array, Array]:
+            found: tuple[Array, Array]
+            found = functions[self._nearest(parameters[None])[0]](parameters)
+            return found
+
+        return model
+
+    def simulate(self, rows: Array) -> Array:
+        """Return spectra of shape (n_rows, n_contributions, n_pixels)."""
+        nearest = self._nearest(rows)
+        found: Array | None = None
+        for number in np.unique(nearest):
+            own = nearest == number
+            some = self.models[number].simulate(rows[own])
+            if found is None:
+                found = np.empty((len(rows), *some.shape[1:]))
+            found[own] = some
+        return self.models[0].simulate(rows) if found is None else found
+
+    def _nearest(self, rows: Array) -> NDArray[np.int_]:
+        return nearest_of(rows, self.places, self.informations)
+
+
+def nearest_of(
+    rows: Array, places: list[Array], informations: list[Array]
+) -> NDArray[np.int_]:
+    """Return the number of the place nearest to each row, by the information there."""
+    distances = []
+    for place, information in zip(places, informations, strict=True):
+        off = rows - place
+        distances.append(np.einsum("ni,ij,nj->n", off, information, off))
+    return np.argmin(distances, axis=0)
 
 
 def best_ends(

@@ -21,18 +21,17 @@ one side.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import erfcx, log_ndtr
 
 from skphonon.fitting import Knowledge, normal_rows
 from skphonon.instrument.noise import PoissonNoise
 from skphonon.inversion._errors import alike_pixels
+from skphonon.inversion._fitting import fewest_counts
 
-__all__ = ["Ended", "end_of", "log_evidence"]
+__all__ = ["Ended", "end_of", "log_evidence", "widths_of"]
 
 Array = NDArray[np.float64]
-
-_FEWEST = 0.02  # of the mean: counts expected at least where their error is asked for
 
 
 class Ended(NamedTuple):
@@ -68,7 +67,7 @@ def end_of(fit: Any, context: Any) -> Ended:
     measured, left = fit.spectrum[seen], fit.residual[seen]
     expected = measured - left
     if task.counts:
-        expected = np.maximum(expected, _FEWEST * measured.mean())
+        expected = np.maximum(expected, fewest_counts(problem))
         problem = problem.reweighted(1 / np.sqrt(expected))
     x = np.array([*fit.parameters, *(fit.nuisance[name] for name in names)])
     slopes, linear = _derivatives(problem, x, len(search.model.sources))
@@ -121,13 +120,23 @@ def _derivatives(problem: Any, x: Array, n_sources: int) -> tuple[Array, _Amplit
     sizes = np.linalg.norm(columns, axis=0)
     told = sizes > 0
     signed = (number >= n_sources)[told]
-    widths = np.repeat(contrast, weights.shape[1] - fixed)[told] / sizes[told]
+    contrast = np.repeat(contrast, weights.shape[1] - fixed)[told]
     return slopes, _Amplitudes(
         columns[:, told],
         weights[:, fixed:].ravel()[told],
-        np.where(signed, 2.0, 1.0) * widths,
+        widths_of(contrast, sizes[told], signed),
         signed,
     )
+
+
+def widths_of(contrast: ArrayLike, sizes: ArrayLike, signed: ArrayLike) -> Array:
+    """Return the widths of the flat priors of amplitudes.
+
+    Contrast of a spectrum and sizes of columns are in units of errors; what may be
+    negative is so on both sides of zero.
+    """
+    widths: Array = np.where(signed, 2.0, 1.0) * contrast / np.asarray(sizes)
+    return widths
 
 
 def log_evidence(end: Ended, scale: Array, covariance: Array) -> float:

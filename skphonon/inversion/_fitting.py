@@ -25,6 +25,8 @@ __all__ = [
     "best_of",
     "costs_of",
     "error_bars",
+    "expected_counts",
+    "fewest_counts",
     "minimise",
     "most_promising",
 ]
@@ -75,7 +77,7 @@ def minimise(problem, start, task):
     """Fit one row from one start, in rounds until weights settle."""
     x, nit = start.clip(*task.bounds), 0
     if task.counts:
-        problem = problem.reweighted(1 / np.sqrt(_expected(problem, problem(x))))
+        problem = problem.reweighted(1 / np.sqrt(expected_counts(problem, problem(x))))
     given, plain = problem.weight, task.loss == "linear"
     known_before = task.prior is not None
     # beside a prior residuals that are alike must not count as if each were another
@@ -97,7 +99,7 @@ def minimise(problem, start, task):
         settled &= round_ > _FROZEN * alike and rough.tolerance == task.tolerance
         residual = evaluation.residual * problem.unit / problem.weight
         if task.counts:
-            given = 1 / np.sqrt(_expected(problem, evaluation))
+            given = 1 / np.sqrt(expected_counts(problem, evaluation))
         noise = np.ones(len(given))
         if not task.errors_given:
             n_free = max(len(given) - len(x) - evaluation.n_fitted, 1)
@@ -117,7 +119,7 @@ def minimise(problem, start, task):
     counted = _FIRST_SHARE if alike else 1.0
     likelihood = counted * (np.square(scaled) + 2 * np.log(noise)).sum()
     if task.counts and np.isfinite(likelihood):
-        expected = _expected(problem, evaluation)
+        expected = expected_counts(problem, evaluation)
         likelihood = PoissonNoise().deviance(problem.spectra, expected)
     return OptimizeResult(
         x=x,
@@ -272,16 +274,22 @@ def _known_before(task, x):
     return np.square(task.prior.rows(x)[0]).sum()
 
 
-def _expected(problem, evaluation):
+def expected_counts(problem, evaluation):
     """Return the counts that a simulation lets expect, none of them below a floor."""
     if not np.isfinite(evaluation.residual).all():
         return np.ones(len(problem.spectra))
     expected = problem.spectra + evaluation.residual * problem.unit / problem.weight
+    return np.maximum(expected, fewest_counts(problem))
+
+
+def fewest_counts(problem):
+    """Return the counts (n_pixels,) whose variance is the least that pixels have."""
+    fewest = np.empty(len(problem.spectra))
     for part in problem.parts:
         counts = problem.spectra[part]
         mean = (counts if counts.any() else problem.spectra).mean()
-        expected[part] = np.maximum(expected[part], _FEWEST * mean)
-    return expected
+        fewest[part] = _FEWEST * mean
+    return fewest
 
 
 def _shares(problem, scaled):

@@ -42,6 +42,7 @@ class Drawn(NamedTuple):
     modes: Array  # (n_modes, m)
     mode_shares: Array  # (n_modes,)
     target: Any  # the Target that simulates and compares; None from a pickle
+    counts: bool = False  # whether noise is that of Poisson
 
     @classmethod
     def nothing(cls, n_values: int) -> "Drawn":
@@ -227,9 +228,9 @@ class Posterior:
         """The table of `predictive_check`, simulated once."""
         from skphonon.inversion._posterior_check import replicate
 
-        target, rng = self._simulating().target, np.random.default_rng(0)
-        rows = self._drawn.rows[self._chosen(_CHECKED, 0)]
-        return replicate(target, rows, self._drawn.sigma, self.fit, rng)
+        drawn, rng = self._simulating(), np.random.default_rng(0)
+        rows = drawn.rows[self._chosen(_CHECKED, 0)]
+        return replicate(drawn, rows, self.fit, rng)
 
     def predictive_check(self) -> pd.DataFrame:
         """Compare the measured spectrum with spectra that the posterior predicts.
@@ -419,7 +420,9 @@ class Posterior:
         chosen = self._chosen(n_draws, rng)
         with searching():
             expected = drawn.target.spectra(drawn.rows[chosen])
-        if noise:
+        if noise and drawn.counts:
+            expected = rng.poisson(expected).astype(float)
+        elif noise:
             expected = expected + rng.normal(size=expected.shape) * drawn.sigma
         spectra = self._on_all(expected)
         if not return_draws:

@@ -51,12 +51,13 @@ def is_weak(posterior: Any) -> bool:
 
 
 def replicate(
-    target: Any, rows: Array, sigma: Array, fit: Any, rng: np.random.Generator
+    drawn: Any, rows: Array, fit: Any, rng: np.random.Generator
 ) -> pd.DataFrame:
     """Return discrepancies of the measured spectrum and of replicates, as a table.
 
     Rows are draws of equal weight.
     """
+    target, sigma = drawn.target, drawn.sigma
     pairs = _neighbours(fit)
     measured, replicated = [], []
     with searching():
@@ -65,8 +66,12 @@ def replicate(
     for contributions in shown:
         left = _residuals(target.problem, contributions[None], sigma)
         measured.append(_discrepancies(left, pairs)[0])
-        noise = rng.normal(size=(_COPIES, len(spectrum)))
-        problem = target.problem.of_spectra(spectrum + (noise - left) * sigma)
+        expected = np.broadcast_to(spectrum - left * sigma, (_COPIES, len(spectrum)))
+        if drawn.counts:
+            noisy = rng.poisson(expected.clip(0)).astype(float)
+        else:
+            noisy = rng.normal(expected, sigma)
+        problem = target.problem.of_spectra(noisy)
         copies = np.broadcast_to(contributions, (_COPIES, *contributions.shape))
         left = _residuals(problem, copies, sigma)
         replicated.append(_discrepancies(left, pairs))

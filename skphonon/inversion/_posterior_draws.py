@@ -1,6 +1,6 @@
 """Draws from the posterior of one row of spectra, weighed by their density."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +8,12 @@ from scipy.special import logsumexp
 
 from skphonon.fitting.bent import BentNormal, curvature
 from skphonon.fitting.importance import BoxNormal, Mixture, normalised
-from skphonon.inversion._corrected import about
+from skphonon.inversion._corrected import Nearest, about, nearest_of
+from skphonon.inversion._fitting import expected_counts
 from skphonon.inversion._goodness import is_misfit
 from skphonon.inversion._posterior import Drawn
 from skphonon.inversion._target import Prior, Target, adjusted
+from skphonon.inversion._target_counts import CountsTarget
 from skphonon.physics.stability import searching
 
 __all__ = ["Drawing"]
@@ -27,6 +29,9 @@ _TRIES = 50  # times as many draws, where most crystals are unstable
 _FEW = 4  # draws that a coarse mesh is judged by
 _PRECISE = 0.3  # standard deviation of its log likelihood beside that of a fine one
 _FACTORS = (10.0, 3.0, 1.0, None, 0.01, 0.001)  # of tolerances, None that of the search
+_CHEAP = 6000  # points of a mesh that needs no coarser one in its place
+_CENTRED = 1.0  # standard deviations of an optimum from where its mesh was corrected
+_ROUNDS = 4  # of corrections about new optima
 _SPARE = 0.1  # share of proposals that are wider than adapted ones
 
 
@@ -62,67 +67,154 @@ class Drawing:
         self.allowed = allowed
         self.search, self.ends, self.rng, self.prior = search, ends, rng, prior
         self.pixels, best = pixels, ends[0]
+        self.counts = search.task.counts
         with searching():
-            self.sigma, self.beta = _noise(best, problem, images, errors, pixels, prior)
+            if self.counts:
+                expected = expected_counts(best.problem, best.evaluation)
+                self.sigma, self.beta = np.sqrt(expected), 1.0
+            else:
+                self.sigma, self.beta = _noise(
+                    best, problem, images, errors, pixels, prior
+                )
         self.problem = problem.reweighted(np.sqrt(self.beta) / self.sigma)
         # the power is of chi^2 alone: evidence keeps the unit of the pixels
         self.log_unit = -float(np.log(self.sigma * np.sqrt(2 * np.pi)).sum())
+        if self.counts:
+            self.log_unit = 0.0
 
     def __call__(self, n_draws: int) -> Drawn:
         """Return weighted draws."""
         with searching():
-            best = self.ends[0]
-            target = self._target(best.corrected)
-            modes = _modes(
-                [self._target(end.corrected) for end in self.ends],
-                self.ends,
-                self.search.task,
-            )
-            target, error = self._precise(target, modes)
+            modes: list[_Mode] = []
+            for end in self.ends:
+                mode = self._mode(end)
+                if all(mode.is_apart(other) for other in modes):
+                    modes.append(mode)
+            model = modes[0].target.model
+            if len(modes) > 1:
+                model = Nearest(
+                    [mode.target.model for mode in modes],
+                    [mode.x for mode in modes],
+                    [mode.information for mode in modes],
+                )
+            error = max(mode.mesh_error for mode in modes)
             return _weighed(
-                target, modes, n_draws, self.rng, self.sigma, self.beta, error
+                self._target(model),
+                modes,
+                n_draws,
+                self.rng,
+                self.sigma,
+                self.beta,
+                error,
             )
 
     def _target(self, model: Any) -> Target:
-        target = Target(
+        kind = CountsTarget if self.counts else Target
+        return kind(
             self.problem.of(model.on(self.pixels)),
             model,
             self.pixels,
             self.prior,
             self.search.task.n_constants,
             self.log_unit,
+            self.allowed,
         )
-        target.allowed = self.allowed
-        return target
 
-    def _precise(self, target: Target, modes: Any) -> tuple[Target, float]:
+    def _mode(self, end: Any) -> "_Mode":
+        """Return the mode that a search ended at, on a mesh that is fine enough."""
+        target, error = self._target(end.corrected), 0.0
+        mode = _Mode.polished(target, end.x, _scale(end, self.search.task))
+        if end.fine is end.corrected:
+            return mode
+        mode = self._centred(mode, end.fine)
+        target, error = self._precise(mode, end.fine)
+        if target is not mode.target:
+            mode = _Mode.polished(target, mode.x, mode.std)
+            if target.model is not end.fine:
+                mode = self._centred(mode, end.fine)
+        return mode._replace(mesh_error=error)
+
+    def _centred(self, mode: "_Mode", fine: Any) -> "_Mode":
+        """Return a mode whose model is corrected about its optimum."""
+        for _ in range(_ROUNDS):
+            model = mode.target.model
+            if mode.distance(model.x) <= _CENTRED:
+                break
+            target = self._target(about(mode.x, model.coarse, fine))
+            mode = _Mode.polished(target, mode.x, mode.std)
+        return mode
+
+    def _precise(self, mode: "_Mode", fine: Any) -> tuple[Target, float]:
         """Return a target whose mesh is fine enough, and how far it errs.
 
         That is the standard deviation of its log likelihood beside that on the fine
         mesh, over a few draws.
         """
-        best, (centre, covariance, _) = self.ends[0], modes[0]
-        if best.fine is best.corrected:
-            return target, 0.0
-        rows = BoxNormal(centre, covariance, self.prior.bounds).sample(_FEW, self.rng)
-        truth = self._target(best.fine).log_likelihood(rows)
+        at = mode.target.model
+        rows = mode.proposal(self.prior.bounds).sample(_FEW, self.rng)
+        truth = self._target(fine).log_likelihood(rows)
         found: list[tuple[float, Target]] = []
-        at = best.corrected
         for factor in _FACTORS:
-            one = target
+            one = mode.target
             if factor is not None:
                 coarse = self.search.model.loosened(factor, at.x)
-                if 2 * coarse.n_points > best.fine.n_points:
+                if 2 * coarse.n_points > fine.n_points:
                     break
-                one = self._target(about(at.x, coarse, best.fine, at.at_fine))
+                one = self._target(about(at.x, coarse, fine, at.at_fine))
             error = float(np.std(one.log_likelihood(rows) - truth))
             found.append((error, one))
             if error <= _PRECISE:
-                break
-        if not found:
-            return self._target(best.fine), 0.0
-        error, target = min(found, key=lambda pair: pair[0])
+                return one, error
+        error, target = min(found, key=lambda pair: pair[0], default=(np.inf, None))
+        if fine.n_points <= _CHEAP or target is None:
+            return self._target(fine), 0.0
         return target, error
+
+
+class _Mode(NamedTuple):
+    """An optimum of a target, and the normal distribution about it."""
+
+    target: Target
+    x: Array  # (m,)
+    centre: Array  # (m,), where it would be without bounds
+    information: Array  # (m, m)
+    mesh_error: float = 0.0  # of the log likelihood
+
+    @classmethod
+    def polished(cls, target: Target, start: Array, scale: Array) -> "_Mode":
+        """Return the optimum near a start."""
+        x, centre, information = target.polished(start, scale)
+        mode = cls(target, x, centre, information)
+        far = _FARTHEST * mode.std
+        return mode._replace(centre=x + (centre - x).clip(-far, far))
+
+    @property
+    def covariance(self) -> Array:
+        """Inverse of the information."""
+        unit = 1 / np.sqrt(np.diag(self.information))
+        inverse = np.linalg.inv(self.information * np.outer(unit, unit))
+        covariance = inverse * np.outer(unit, unit)
+        both: Array = (covariance + covariance.T) / 2
+        return both
+
+    @property
+    def std(self) -> Array:
+        """Standard deviations."""
+        deviations: Array = np.sqrt(np.diag(self.covariance))
+        return deviations
+
+    def proposal(self, bounds: Array) -> BoxNormal:
+        """Return the normal distribution, between bounds."""
+        return BoxNormal(self.centre, self.covariance, bounds)
+
+    def distance(self, place: Array) -> float:
+        """Return how far a place is, in standard deviations."""
+        off = place - self.x
+        return float(np.sqrt(off @ self.information @ off))
+
+    def is_apart(self, other: "_Mode") -> bool:
+        """Tell whether it is another mode."""
+        return bool((np.abs(self.x - other.x) > _SAME * self.std).any())
 
 
 def _noise(
@@ -159,24 +251,6 @@ def _noise(
     return sigma, adjusted(found.problem, evaluation, images, sigma, before)
 
 
-def _modes(
-    targets: list[Target], ends: list[Any], task: Any
-) -> list[tuple[Array, ...]]:
-    """Return centre, covariance and optimum of each distinct mode."""
-    modes: list[tuple[Array, ...]] = []
-    for target, end in zip(targets, ends, strict=True):
-        x, centre, information = target.polished(end.x, _scale(end, task))
-        unit = 1 / np.sqrt(np.diag(information))
-        inverse = np.linalg.inv(information * np.outer(unit, unit))
-        covariance = inverse * np.outer(unit, unit)
-        covariance = (covariance + covariance.T) / 2
-        std = np.sqrt(np.diag(covariance))
-        shift = (centre - x).clip(-_FARTHEST * std, _FARTHEST * std)
-        if all((np.abs(x - other) > _SAME * std).any() for *_, other in modes):
-            modes.append((x + shift, covariance, x))
-    return modes
-
-
 def _scale(found: Any, task: Any) -> Array:
     """Return standard deviations, or steps where there are none."""
     std = np.sqrt(np.diag(found.covariance))
@@ -187,7 +261,7 @@ def _scale(found: Any, task: Any) -> Array:
 
 def _weighed(
     target: Target,
-    modes: list[tuple[Array, ...]],
+    modes: list[_Mode],
     n_draws: int,
     rng: np.random.Generator,
     sigma: Array,
@@ -195,8 +269,8 @@ def _weighed(
     mesh_error: float,
 ) -> Drawn:
     prior = target.prior
-    parts = [BoxNormal(centre, each, prior.bounds) for centre, each, _ in modes]
-    optima = np.array([x for *_, x in modes])
+    parts = [mode.proposal(prior.bounds) for mode in modes]
+    optima = np.array([mode.x for mode in modes])
     heights = target.log_likelihood(optima) + prior.log_density(optima)
     # of a normal distribution: its height over its density at the optimum
     masses = heights - [
@@ -221,8 +295,10 @@ def _weighed(
 def _bent(mixture: Mixture, stage: Any, target: Target, modes: Any) -> Mixture:
     """Return a mixture of parts that follow the valleys of the modes."""
     parts, bounds = list(mixture.parts), target.prior.bounds
-    for i, (centre, covariance, x) in enumerate(modes):
-        found = curvature(target.derivatives, x, centre, covariance, bounds)
+    for i, mode in enumerate(modes):
+        found = curvature(
+            mode.target.derivatives, mode.x, mode.centre, mode.covariance, bounds
+        )
         if found is not None:
             parts[i] = BentNormal.about(found, bounds)
     return Mixture(mixture.shares, parts)
@@ -305,17 +381,16 @@ def _together(stages, target, modes, sigma, beta, mesh_error):
         beta=beta,
         mesh_error=mesh_error,
         sigma=sigma,
-        modes=np.array([x for *_, x in modes]),
+        modes=np.array([mode.x for mode in modes]),
         mode_shares=_shares_of(rows, weights.weights, modes),
         target=target,
+        counts=isinstance(target, CountsTarget),
     )
 
 
 def _shares_of(rows, weights, modes):
     """Return the weight of draws that are nearest to each mode."""
-    distances = []
-    for centre, covariance, _ in modes:
-        std = np.sqrt(np.diag(covariance))
-        distances.append(np.square((rows - centre) / std).sum(axis=1))
-    nearest = np.argmin(distances, axis=0)
+    nearest = nearest_of(
+        rows, [mode.x for mode in modes], [mode.information for mode in modes]
+    )
     return np.array([weights[nearest == i].sum() for i in range(len(modes))])

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
+from skphonon.instrument.noise import PoissonNoise
 from skphonon.inversion.posterior import PosteriorInverter
 
 __all__ = ["compare_posteriors"]
@@ -25,7 +26,8 @@ def compare_posteriors(
 
     Evidence compares models under one likelihood. Where the noise is not known, it is
     taken from the model that leaves least, and the answer hangs on how neighbouring
-    residuals that are alike are counted, so it is given three times.
+    residuals that are alike are counted, so it is given three times. Counts, of
+    inverters with ``errors="poisson"``, have a likelihood of their own and one answer.
 
     Parameters
     ----------
@@ -42,14 +44,16 @@ def compare_posteriors(
         A row for each model and way to count, with index (`noise`, `model`): "residual"
         (residuals of the best model as white noise), "adjusted" (to the power `beta` of
         the best model), "harshest" (the smallest power of any model). With errors the
-        first is "given". Columns: `log_evidence`; `difference` from the best in that
+        first is "given". With ``errors="poisson"`` of all inverters there is one way,
+        "counts". Columns: `log_evidence`; `difference` from the best in that
         way, and its Monte-Carlo error `std`; `bic`, the Bayesian information criterion
         over -2, relative to the best likewise; `beta`; and `efficiency` of the draws.
 
     Raises
     ------
     ValueError
-        If there are fewer than two models, or more than one spectrum.
+        If there are fewer than two models, or more than one spectrum, or if some of the
+        inverters have ``errors="poisson"`` and others do not.
 
     Warns
     -----
@@ -92,9 +96,23 @@ def compare_posteriors(
             "Evidence compares at least two models of one spectrum of shape "
             f"(n_pixels,), got {len(inverters)} models and shape {row.shape}."
         )
+    of_counts = {
+        name: each._own().errors == "poisson" for name, each in inverters.items()
+    }
+    if len(set(of_counts.values())) > 1:
+        names = [name for name, counts in of_counts.items() if not counts]
+        raise ValueError(
+            "Evidence compares models under one likelihood: errors='poisson' of all "
+            f"inverters or of none; {', '.join(map(repr, names))} have others. Set the "
+            "errors of all alike."
+        )
     X = row[None]
     given = None if errors is None else np.broadcast_to(errors, row.shape)[None]
     first = {name: _one(each, X, given) for name, each in inverters.items()}
+    if all(of_counts.values()):
+        bics = {name: _bic_of_counts(each) for name, each in first.items()}
+        table = pd.DataFrame(_rows("counts", 1.0, first, bics))
+        return table.set_index(["noise", "model"])
     best = min(first, key=lambda name: first[name].fit.figures["loss"])
     sigma = _sigma(first[best], len(row))
     betas = [each.beta for each in first.values()]
@@ -108,7 +126,9 @@ def compare_posteriors(
             own = inverter._own().set_params(errors="noise")
             alike = clone(inverter).set_params(inverter=own)
             found[name] = _one(alike, X, sigma[None] / np.sqrt(power))
-        rows += _rows(noise, power, found, sigma / np.sqrt(power))
+        scaled = sigma / np.sqrt(power)
+        bics = {name: _bic(each.fit, scaled, power) for name, each in found.items()}
+        rows += _rows(noise, power, found, bics)
     return pd.DataFrame(rows).set_index(["noise", "model"])
 
 
@@ -129,15 +149,29 @@ def _sigma(posterior: Any, n_pixels: int) -> Any:
     return sigma
 
 
-def _rows(noise: str, power: float, found: Mapping[str, Any], sigma: Any) -> list[Any]:
+def _bic(fit: Any, sigma: Any, power: float) -> float:
+    """Return the Bayesian information criterion over -2."""
+    seen = np.isfinite(fit.residual)
+    square = np.square(fit.residual[seen] / sigma[seen]).sum()
+    number = len(fit.to_frame())
+    return float(-(square + number * np.log(seen.sum() * power)) / 2)
+
+
+def _bic_of_counts(posterior: Any) -> float:
+    """Return the same by the deviance of counts, NaN without draws."""
+    fit, expected = posterior.fit, np.square(posterior._drawn.sigma)
+    counts = fit.spectrum[np.isfinite(fit.residual)]
+    if not posterior.n_draws:
+        return np.nan
+    deviance = PoissonNoise().deviance(counts, expected)
+    return float(-(deviance + len(fit.to_frame()) * np.log(len(counts))) / 2)
+
+
+def _rows(
+    noise: str, power: float, found: Mapping[str, Any], bic: Mapping[str, float]
+) -> list[Any]:
     """Return what each model has, relative to the best."""
     evidence = {name: each.log_evidence for name, each in found.items()}
-    bic = {}
-    for name, each in found.items():
-        seen = np.isfinite(each.fit.residual)
-        square = np.square(each.fit.residual[seen] / sigma[seen]).sum()
-        number = len(each.fit.to_frame())
-        bic[name] = -(square + number * np.log(seen.sum() * power)) / 2
     best, best_bic = max(evidence, key=evidence.__getitem__), max(bic.values())
     return [
         {

@@ -5,9 +5,8 @@ are normal they leave
 
 .. math:: \ln L = -\tfrac12 \chi^2_{\min} - \tfrac12 \ln\det A^T A - \sum_k \ln w_k,
 
-with the columns A in units of errors and the widths w of their flat priors: as in
-:mod:`skphonon.inversion._evidence`, up to what would make a column as large as the
-contrast of its spectrum, on both sides of zero for a term of the background.
+with the columns A in units of errors and the widths w of their flat priors, those of
+:mod:`skphonon.inversion._evidence`.
 """
 
 from typing import Any, NamedTuple
@@ -17,10 +16,11 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 from scipy.stats import multivariate_normal
 
-from skphonon.fitting import descend, of_residuals
+from skphonon.fitting import Expansion, descend, of_residuals
 from skphonon.inversion._errors import scatter_of
+from skphonon.inversion._evidence import widths_of
 
-__all__ = ["Prior", "Target", "adjusted"]
+__all__ = ["Prior", "Target", "adjusted", "log_positive"]
 
 Array = NDArray[np.float64]
 
@@ -29,6 +29,7 @@ _SHORT = 0.01  # standard deviations: the last step of a search
 _LEAST = 1e-8  # of the largest: information that is rounding
 _STEPS = 30
 _SURE = 6.0  # standard deviations above zero that are sure
+_FAR = -7.0  # log of a probability below which integrals by points are rounding
 _DRAWN = 5000  # of the prior, for the share that is allowed
 
 
@@ -140,6 +141,10 @@ class Target:
         Those compared.
     prior : Prior
     n_constants : int
+    log_unit : float, default=0.0
+        What is added to the log likelihood.
+    allowed : pair of float, default=(0.0, 0.0)
+        Log of the share of the prior that is allowed, and its error.
     """
 
     def __init__(
@@ -150,10 +155,11 @@ class Target:
         prior: Prior,
         n_constants: int,
         log_unit: float = 0.0,
+        allowed: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.problem, self.model, self.pixels = problem, model, pixels
         self.prior, self.n_constants, self.log_unit = prior, n_constants, log_unit
-        self.allowed = 0.0, 0.0  # log of the share of the prior that is, and its error
+        self.allowed = allowed
 
     def polished(self, start: Array, scale: Array) -> tuple[Array, Array, Array]:
         """Return the optimum, where it would be without bounds, and the information.
@@ -165,9 +171,8 @@ class Target:
         width = np.diff(self.prior.bounds, axis=0)[0]
         flat[np.isfinite(width)] = (1 / width[np.isfinite(width)]) ** 2
 
-        def objective(rows: Array, which: Any) -> Any:
-            residual, slopes = self.derivatives(rows[0])
-            found = of_residuals(residual[None], slopes[None])
+        def objective(rows: Array, which: Any) -> Expansion:
+            found = self._expansion(rows[0])
             return found if knowledge is None else knowledge.added(found, rows, 1.0)
 
         end = descend(
@@ -194,9 +199,15 @@ class Target:
         evaluation, unit = self.problem(row), self.problem.unit
         return unit * evaluation.residual, unit * evaluation.derivative
 
+    def _expansion(self, x: Array) -> Expansion:
+        """Return minus twice the log likelihood at best amplitudes, about x."""
+        residual, slopes = self.derivatives(x)
+        return of_residuals(residual[None], slopes[None])
+
     def log_likelihood(self, rows: Array) -> Array:
         """Return the log likelihood (n,) at rows (n, m)."""
-        n_numbers = len(self.problem.spectra) * len(self.model.sources)
+        n_columns = len(self.model.sources) + self.problem.backgrounds[0].shape[1]
+        n_numbers = len(self.problem.spectra) * n_columns
         size = max(_AT_ONCE // max(n_numbers, 1), 1)
         places = range(0, len(rows), size)
         found = [self._some(rows[n : n + size]) for n in places]
@@ -240,16 +251,9 @@ class Target:
         background = problem._projected()[i]
         left = background.rest(np.atleast_2d(target)[..., None])[..., 0]
         left = np.broadcast_to(left, (len(spectra), left.shape[1]))
-        contrast = np.sqrt(problem._contrast(part))
         total = -np.square(left).sum(axis=1) / 2
-        terms = problem.backgrounds[i] * weight[:, None]
-        sizes = np.linalg.norm(terms, axis=0)
-        if len(sizes):
-            own = np.abs(np.diag(np.linalg.qr(terms / sizes)[1]))
-            own = own[own > _LEAST]
-            # width of each: twice the contrast over its size
-            total = total + len(own) * np.log(np.sqrt(2 * np.pi) / (2 * contrast))
-            total -= np.log(own).sum()
+        terms, log_volume = self._background(i, part)
+        total = total + terms.shape[1] * np.log(2 * np.pi) / 2 - log_volume
         k = given.shape[2]
         if not k:
             return total
@@ -261,26 +265,72 @@ class Target:
         along = (np.swapaxes(columns, 1, 2) @ left[..., None])[..., 0]
         best = np.linalg.solve(gram, along[..., None])[..., 0]
         total = total + (along * best).sum(axis=1) / 2
-        total += k * np.log(np.sqrt(2 * np.pi) / contrast)
-        total -= np.linalg.slogdet(gram)[1] / 2
-        found: Array = total + _log_positive(best, np.linalg.inv(gram))
+        total += k * np.log(2 * np.pi) / 2 - np.linalg.slogdet(gram)[1] / 2
+        total -= np.log(self._widths(part, np.zeros(k, dtype=bool))).sum()
+        found: Array = total + log_positive(best, np.linalg.inv(gram))
         found[~told.all(axis=1)] = -np.inf
         return found
 
+    def _widths(self, part: slice, signed: NDArray[np.bool_]) -> Array:
+        """Return widths of priors of amplitudes of columns that have the length one."""
+        contrast = np.sqrt(self.problem._contrast(part))
+        return widths_of(contrast, np.ones(len(signed)), signed)
 
-def _log_positive(mean: Array, covariance: Array) -> Array:
+    def _background(self, i: int, part: slice) -> tuple[Array, float]:
+        """Return the background in orthogonal columns, in units of errors.
+
+        They are of length one; and the log of the volume that their amplitudes have.
+        """
+        terms = self.problem.backgrounds[i] * self.problem.weight[part, None]
+        sizes = np.linalg.norm(terms, axis=0)
+        basis, turn = np.linalg.qr(terms / np.where(sizes > 0, sizes, 1.0))
+        own = np.abs(np.diag(turn))
+        told = own > _LEAST
+        widths = self._widths(part, np.ones(told.sum(), dtype=bool))
+        return basis[:, told], float(np.log(widths * own[told]).sum())
+
+
+def log_positive(mean: Array, covariance: Array) -> Array:
     """Return the log probability that normal values (n, k) are all positive."""
     std = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-    found: Array = log_ndtr(mean / std).sum(axis=1)
-    near = (mean / std).min(axis=1) < _SURE
-    if mean.shape[1] > 1:
-        for row in np.flatnonzero(near):
-            scaled = covariance[row] / np.outer(std[row], std[row])
+    scaled, alike = mean / std, covariance / (std[:, :, None] * std[:, None])
+    found: Array = log_ndtr(scaled).sum(axis=1)
+    if mean.shape[1] == 1:
+        return found
+    near = np.flatnonzero(scaled.min(axis=1) < _SURE)
+    found[near] = _in_turn(scaled[near], alike[near])
+    for row in near:
+        if found[row] > _FAR:
             share = multivariate_normal.cdf(
-                mean[row] / std[row], cov=scaled, allow_singular=True
+                scaled[row], cov=alike[row], allow_singular=True
             )
-            if share > 0:  # far below zero it is rounding, and the product stays
-                found[row] = np.log(share)
+            found[row] = np.log(share) if share > 0 else found[row]
+    return found
+
+
+def _in_turn(mean: Array, covariance: Array) -> Array:
+    """Return the log probability that normal values are positive, far out as well.
+
+    One after the other, the most negative first: those left are taken for normal, with
+    the moments that they have given that it is positive (N. R. Mendell and R. C.
+    Elston, Biometrics 30, 41 (1974)).
+    """
+    mean, covariance = mean.copy(), covariance.copy()
+    found, rows = np.zeros(len(mean)), np.arange(len(mean))
+    left = np.ones(mean.shape, dtype=bool)
+    for _ in range(mean.shape[1]):
+        variance = np.diagonal(covariance, axis1=1, axis2=2).clip(_LEAST**2)
+        z = mean / np.sqrt(variance)
+        first = np.where(left, z, np.inf).argmin(axis=1)
+        left[rows, first] = False
+        z, std = z[rows, first], np.sqrt(variance[rows, first])
+        log_share = log_ndtr(z)
+        found += log_share
+        shift = np.exp(-(z**2) / 2 - np.log(2 * np.pi) / 2 - log_share)
+        slope = covariance[rows, first] / std[:, None]
+        mean += slope * shift[:, None]
+        narrower = shift * (shift + z)
+        covariance -= narrower[:, None, None] * slope[:, :, None] * slope[:, None]
     return found
 
 

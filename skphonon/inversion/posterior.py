@@ -36,7 +36,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     optimum, between the bounds, proposes parameters and nuisances; each proposal is
     simulated and weighed by its posterior density (importance sampling [1]_). Weights
     that are nearly equal prove the normal error bars of a fit; others correct them.
-    Amplitudes and background are integrated out exactly.
+    Amplitudes and background are integrated out exactly (nearly so of counts).
 
     Parameters
     ----------
@@ -80,12 +80,19 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     Notes
     -----
     The likelihood is normal, with errors that are given or, else, those of the
-    residuals at the optimum. Where the model is wrong, residuals are alike in
-    neighbouring pixels, and the product over pixels would claim far too much. With
-    ``errors="residual"`` of the inverter (or "systematic") the likelihood is therefore
-    raised to a power `beta` that makes the widths of the posterior those which the
-    scatter of such residuals implies [2]_. ``errors="noise"`` takes all pixels as
-    independent.
+    residuals at the optimum, or that of counts (see below). Where the model is wrong,
+    residuals are alike in neighbouring pixels, and the product over pixels would claim
+    far too much. With ``errors="residual"`` of the inverter (or "systematic") the
+    likelihood is therefore raised to a power `beta` that makes the widths of the
+    posterior those which the scatter of such residuals implies [2]_. ``errors="noise"``
+    takes all pixels as independent.
+
+    With ``errors="poisson"`` the likelihood is that of counts: not normal, with
+    :math:`-\ln n!` so that evidence is that of the counts, and `beta` of 1, as error
+    bars of the fit are of counts alone. Counts need not be whole. Amplitudes and
+    background are then integrated out by Laplace's approximation about their own
+    optimum for every draw, and by quadrature where a background would make
+    expectations negative: to about 0.1 of the log likelihood from ten counts in all on.
 
     A high efficiency says that the draws are of the posterior as it was defined, not
     that the model is right: that is what the verdict of the fit, and
@@ -297,12 +304,6 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 "A posterior needs a likelihood: an inverter with loss='linear' and "
                 f"scale='fitted' or 'absolute', got loss={inverter.loss!r} and scale="
                 f"{inverter.scale!r}."
-            )
-        if inverter.errors == "poisson":
-            raise ValueError(
-                "A posterior of errors='poisson' is not there yet. Give "
-                "predict(X, errors=...) the roots of the expected counts, which are "
-                "normal from about ten counts a pixel on."
             )
         flat = np.isfinite(inverter.bounds_).all(axis=0)
         if inverter._prior_moments is None and not flat.all():

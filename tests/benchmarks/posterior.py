@@ -22,6 +22,10 @@ measured
 silicon
     Silicon of six shells with a ShellPrior: a few simulated spectra (5 % noise that is
     known) of draws from it, and the spectrum of MARI with a can: efficiency, seconds.
+counts
+    Few counts a pixel of a peak, and of aluminium on the grid of `calibration`, each by
+    Poisson's likelihood and by a normal one with roots of counts as errors: coverage,
+    means beside the truth in standard deviations, efficiency, seconds.
 oracle
     One spectrum by emcee (where it is installed): means, standard deviations.
 """
@@ -31,7 +35,8 @@ import warnings
 from time import perf_counter
 
 import numpy as np
-from scipy.stats import kstest
+from scipy.stats import kstest, norm
+from sklearn.base import clone
 
 from skphonon import (
     LeastSquaresInverter,
@@ -49,7 +54,15 @@ from skphonon.inspection import (
 )
 from skphonon.physics import ShellPrior
 
-PARTS = ("simulated", "calibration", "local", "measured", "silicon", "oracle")
+PARTS = (
+    "simulated",
+    "calibration",
+    "local",
+    "measured",
+    "silicon",
+    "counts",
+    "oracle",
+)
 NUISANCE = {
     "energy_resolution": (0.9, 3.0),
     "energy_resolution_slope": (-0.2, 1.5),
@@ -214,6 +227,63 @@ def show_local(number):
     for references in ("random", "ellipsoid"):
         joint = tarp_coverage(found.posteriors, found.truth, references=references)
         print(f"  TARP, {references}: p = {joint.p_value:.3f}")
+
+
+class Peak:
+    """A normal peak on 120 pixels, by place and width."""
+
+    parameter_names, reference = ["place", "width"], np.array([0.0, 1.0])
+    axis = np.linspace(-5, 5, 120)
+
+    def simulate(self, parameters):
+        place, width = np.transpose(parameters)[..., None]
+        return 3 * norm.pdf(self.axis, place, width)
+
+    def jacobian(self, parameters, return_spectra=False):
+        place, width = np.transpose(parameters)[..., None]
+        z, shown = (self.axis - place) / width, self.simulate(parameters)
+        found = np.stack([shown * z / width, shown * (z**2 - 1) / width], axis=2)
+        return (found, shown) if return_spectra else found
+
+
+def show_counts(number):
+    rng = np.random.default_rng(5)
+    low, high = [-2.0, 0.5], [2.0, 2.0]
+    truth = rng.uniform(low, high, (number, 2))
+    for scale, background in ((4, 1), (8, 2), (4, 0)):
+        print(f"  peak, {scale} times, on {background}")
+        mean = scale * Peak().simulate(truth) + background
+        least = LeastSquaresInverter(Peak(), bounds=(low, high))
+        beside_roots(least, rng.poisson(mean).astype(float), truth)
+    simulator, _ = small()
+    truth, _ = draws_of_prior(simulator, {}, max(number // 4, 2), 3)
+    X = simulator.simulate(truth)
+    for level in (0.3, 3.0):
+        print(f"  aluminium, {1.5 * level:g} a pixel, a third of it background")
+        mean = level * (X / np.nanmean(X, axis=1, keepdims=True) + 0.5)
+        counts = rng.poisson(np.nan_to_num(mean)) + 0 * X
+        least = LeastSquaresInverter(simulator, bounds=bounds_of(simulator.model))
+        beside_roots(least, counts, truth)
+
+
+def beside_roots(least, counts, truth):
+    """Print what both likelihoods of counts find."""
+    print(f"  {np.nanmean(counts):.2f} counts a pixel")
+    for kind in ("poisson", "noise"):
+        own = clone(least).set_params(errors=kind)
+        inverter = PosteriorInverter(own, n_draws=600).fit(counts)
+        roots = None if kind == "poisson" else np.sqrt(np.maximum(counts, 1))
+        began = perf_counter()
+        inverter.predict(counts, errors=roots)
+        seconds = (perf_counter() - began) / len(counts)
+        found = inverter.posteriors_
+        kept = [i for i, each in enumerate(found) if each.n_draws]
+        found, at = [found[i] for i in kept], truth[kept]
+        print(f"  {kind}: {len(kept)} spectra, {seconds:.2f} s each")
+        coverage(found, at)
+        z = [(each.mean - x) / each.std for each, x in zip(found, at, strict=True)]
+        print(f"  z {np.mean(z, axis=0).round(2)}, std {np.std(z, axis=0).round(2)}")
+        told("efficiency", [each.efficiency for each in found])
 
 
 def show_measured(_):

@@ -41,6 +41,30 @@ def test_counts_have_the_probabilities_of_scipy():
     assert_allclose(floored, 2 * stats.poisson.logpmf(1, 1.0))
 
 
+def test_counts_go_on_as_a_concave_function_below_zero():
+    noise, floor = PoissonNoise(0.01), 0.01
+    expected = np.linspace(-0.1, 3.0, 31001)
+    step = expected[1] - expected[0]
+    for counted in (0.0, 1.0, 2.5):
+        value, slope, curvature = noise.expansion(np.array(counted), expected)
+        far = expected > 1
+        known = stats.gamma.logpdf(expected[far], counted + 1)
+        assert_allclose(value[far], known, rtol=1e-12)
+        assert_allclose(curvature[far], counted / expected[far] ** 2)
+        assert_allclose(curvature[expected < -1e-9], 1 / floor)
+        assert (np.diff(slope) <= 1e-9).all()
+        # two derivatives of each other, but where curvature jumps
+        smooth = np.abs(expected[1:] - floor) > 0.05
+        smooth &= np.abs(expected[1:]) > 2 * step
+        middle = (slope[1:] + slope[:-1]) / 2
+        assert_allclose((np.diff(value) / step)[smooth], middle[smooth], atol=2e-3)
+        middle = (curvature[1:] + curvature[:-1]) / 2
+        assert_allclose(-(np.diff(slope) / step)[smooth], middle[smooth], rtol=1e-3)
+        # and nothing jumps there
+        assert np.abs(np.diff(value)).max() < 1.1 * np.abs(slope).max() * step
+        assert np.abs(np.diff(slope)).max() < 1.1 * curvature.max() * step
+
+
 def test_correlated_noise_is_that_of_scipy():
     noise = CorrelatedNoise(COVARIANCE)
     expected = [
