@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 _LEAST = 0.05  # real eigenvalue of 1 + B[z] of values that are bent
 _PATH = (0.3, 0.6, 0.8, 1.0)  # shares of the way to a place that Newton's steps go by
-_STEPS = 6  # of Newton for each
+_STEPS = 10  # of Newton for each
 _REAL = 1e-9  # imaginary part of an eigenvalue that is real
 _SAME = 1e-9  # standard deviations between them
 _STEP = 0.5  # standard deviations of finite differences
@@ -156,8 +156,34 @@ class BentNormal:
 
     def _straightened(self, whole: Array) -> tuple[Array, NDArray[np.bool_]]:
         """Return the values that are bent to places, and where there are such."""
-        values, left = np.zeros_like(whole), np.full(len(whole), np.inf)
-        for share in _PATH:
+        values, left = self._solved(np.zeros_like(whole), whole, _PATH)
+        found = self._is_known(values, left)
+        back = whole - self._turned(whole)
+        for start in (whole, back, back / 2, whole / 2):
+            lost = np.flatnonzero(~found)
+            if not len(lost):
+                break
+            again, left = self._solved(start[lost].copy(), whole[lost], (1.0,))
+            known = self._is_known(again, left)
+            values[lost[known]], found[lost[known]] = again[known], True
+        return values, found
+
+    def _is_known(self, values: Array, left: Array) -> NDArray[np.bool_]:
+        known = left <= _SAME
+        known[known] = self._is_bent(values[known])
+        return known
+
+    def _turned(self, values: Array) -> Array:
+        """Return B[z, z] / 2."""
+        turned = np.tensordot(values, self._own, axes=(1, 2))
+        return np.asarray(np.einsum("nij,nj->ni", turned, values) / 2)
+
+    def _solved(
+        self, values: Array, whole: Array, path: tuple[float, ...]
+    ) -> tuple[Array, Array]:
+        """Return values by Newton's steps, and how far from their places they end."""
+        left = np.full(len(whole), np.inf)
+        for share in path:
             for _ in range(_STEPS):
                 turned = self._stretched(values)
                 # z + B[z, z] / 2 is half of z + (1 + B[z]) z
@@ -169,11 +195,9 @@ class BentNormal:
                 turned += 1e-12 * np.eye(len(self.place))
                 step = np.linalg.solve(turned, off[..., None])[..., 0]
                 length = np.linalg.norm(step, axis=1, keepdims=True)
-                longest = 1 + np.linalg.norm(values, axis=1, keepdims=True)
+                longest = (1 + np.linalg.norm(values, axis=1, keepdims=True)) / 2
                 values += step * np.minimum(1.0, longest / np.maximum(length, longest))
-        known = left <= _SAME
-        known[known] = self._is_bent(values[known])
-        return values, known
+        return values, left
 
 
 def curvature(
