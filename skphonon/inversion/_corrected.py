@@ -10,6 +10,7 @@ whose error is that of the curvature of D. It costs what the coarse one does. Ho
 is left is measured on draws.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from skphonon.inversion._fitting import error_bars
 from skphonon.inversion._model import Model
 from skphonon.inversion._stages import SMALL_BIAS, rough_ends, shift_by
 
-__all__ = ["Corrected", "Nearest", "about", "best_ends", "nearest_of"]
+__all__ = ["Corrected", "Nearest", "about", "best_ends", "distinct_ends", "nearest_of"]
 
 Array = NDArray[np.float64]
 
@@ -138,8 +139,11 @@ def best_ends(
     pixels: Any,
     starts: Array,
     errors: Array | None,
+    is_stable: Callable[[Array], bool],
 ) -> list[OptimizeResult]:
     """Return distinct ends of the searches of a RowSearch, the likeliest first.
+
+    Those of crystals that are not stable only if there are no others.
 
     Each has a `corrected` model that it was found with, a `fine` one that this was
     corrected by, and error bars.
@@ -154,7 +158,7 @@ def best_ends(
             end.corrected = end.fine = model
             if np.isfinite(end.fun):
                 end.update(bars(end), mesh_bias=np.zeros(end.x.size))
-        return _distinct(ends)
+        return distinct_ends(ends, is_stable)
     rough = rough_ends(run, starts, task, model)
     found = [_corrected_end(run, bars, rough[0], task, model)]
     for end in rough[1:]:
@@ -166,9 +170,11 @@ def best_ends(
         other = run(first.corrected, end.x, tight, True)
         if np.isfinite(other.fun):
             other.update(bars(other))
-        if len(_distinct([*found, other])) > len(found):
+        kept = distinct_ends([*found, other], is_stable)
+        is_new = all(_are_apart(other, each) for each in found)
+        if is_new and any(each is other for each in kept):
             other = _corrected_end(run, bars, other, task, model)
-            found = _distinct([*found, other])
+            found = distinct_ends([*found, other], is_stable)
     return found
 
 
@@ -228,15 +234,25 @@ def about(x: Array, coarse: Any, fine: Any, known: Any = None) -> Corrected:
     return found
 
 
-def _distinct(ends: list[OptimizeResult]) -> list[OptimizeResult]:
-    """Return ends that are as likely as the best, each once."""
-    ends = sorted(ends, key=lambda end: (not np.isfinite(end.fun), end.fun))
+def distinct_ends(
+    ends: list[OptimizeResult], is_stable: Callable[[Array], bool]
+) -> list[OptimizeResult]:
+    """Return ends that are as likely as the best of a stable crystal, each once."""
+    stable = [end for end in ends if np.isfinite(end.fun) and is_stable(end.x)]
+    ends = sorted(stable or ends, key=lambda end: (not np.isfinite(end.fun), end.fun))
     kept = ends[:1]
     for end in ends[1:]:
         if not np.isfinite(end.fun) or end.fun > kept[0].fun + _AS_LIKELY:
             continue
-        std = np.sqrt(np.diag(end.covariance))
-        known = np.isfinite(std) & (std > 0)
-        if all((np.abs(end.x - other.x) > _APART * std)[known].any() for other in kept):
+        if all(_are_apart(end, other) for other in kept):
             kept.append(end)
     return kept
+
+
+def _are_apart(end: OptimizeResult, other: OptimizeResult) -> bool:
+    """Tell whether two ends are two."""
+    if not np.isfinite(end.fun):
+        return False
+    std = np.sqrt(np.diag(end.covariance))
+    known = np.isfinite(std) & (std > 0)
+    return bool((np.abs(end.x - other.x) > _APART * std)[known].any())

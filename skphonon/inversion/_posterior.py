@@ -43,6 +43,8 @@ class Drawn(NamedTuple):
     mode_shares: Array  # (n_modes,)
     target: Any  # the Target that simulates and compares; None from a pickle
     counts: bool = False  # whether noise is that of Poisson
+    log_refused: float = 0.0  # of draws over those proposed, others included
+    r_hat: float = np.nan  # of chains
 
     @classmethod
     def nothing(cls, n_values: int) -> "Drawn":
@@ -99,6 +101,9 @@ class Posterior:
     shape : float
         Of the generalised Pareto distribution of the largest weights: up to 0.5 all is
         well, above 0.7 the draws are not to be trusted.
+    r_hat : float
+        Of chains (A. Gelman and D. B. Rubin, Stat. Sci. 7, 457 (1992), of their
+        halves): 1 where they agree. NaN of weighted draws.
     log_evidence, log_evidence_std : float
         Logarithm of the evidence, and its Monte-Carlo error. It compares models under
         the same errors alone: see :func:`compare_posteriors`. The prior is that of
@@ -149,6 +154,7 @@ class Posterior:
         self.log_evidence = drawn.log_evidence
         self.log_evidence_std = drawn.log_evidence_std
         self.beta, self.mesh_error = drawn.beta, drawn.mesh_error
+        self.r_hat = drawn.r_hat
         context = getattr(fit, "_context", None)
         self.bounds = None if context is None else context[0].task.bounds
 

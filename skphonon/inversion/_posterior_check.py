@@ -28,7 +28,15 @@ from skphonon.inversion._model import parts_of
 from skphonon.inversion._verdict import Finding, Verdict, ended_at_bound
 from skphonon.physics.stability import searching
 
-__all__ = ["CHI2", "NEIGHBOURS", "is_weak", "joint_p_value", "judge_draws", "replicate"]
+__all__ = [
+    "CHI2",
+    "NEIGHBOURS",
+    "is_weak",
+    "joint_p_value",
+    "judge_draws",
+    "replicate",
+    "worth_of",
+]
 
 Array = NDArray[np.float64]
 
@@ -36,6 +44,7 @@ CHI2, NEIGHBOURS = "chi^2 per pixel", "correlation of neighbours"
 
 _FEWEST = 100  # independent draws, below which intervals are rough
 _HEAVY = 0.7  # shape of the tail of weights above which they are not to be trusted
+_UNMIXED = 1.05  # R-hat of chains that disagree
 _ALIKE = 0.9  # efficiency of weights that are nearly equal
 _COPIES = 20  # replicates of each
 _LEVEL = 0.005  # false alarms of the check, where models are right
@@ -47,7 +56,20 @@ _CUT = 0.02  # share of the draws there: a normal distribution cut at 1.7 std ha
 def is_weak(posterior: Any) -> bool:
     """Tell whether draws are worth few; a tail of weights that are alike is none."""
     heavy = posterior.shape > _HEAVY and posterior.efficiency < _ALIKE
-    return bool(posterior.n_effective < _FEWEST or heavy)
+    unmixed = posterior.r_hat > _UNMIXED
+    return bool(posterior.n_effective < _FEWEST or heavy or unmixed)
+
+
+def worth_of(posterior: Any) -> str:
+    """Return in words what draws are worth."""
+    worth = f"are worth {posterior.n_effective:.0f} independent ones"
+    if np.isfinite(posterior.r_hat):
+        chains = f"R-hat of their chains is {posterior.r_hat:.2f}"
+        return f"{posterior.n_draws} draws {worth}, and {chains}"
+    if not np.isfinite(posterior.shape):
+        return f"{posterior.n_draws} weighted draws {worth}"
+    shape = f"the shape of the largest weights is {posterior.shape:.2f}"
+    return f"{posterior.n_draws} weighted draws {worth}, and {shape}"
 
 
 def replicate(
@@ -152,12 +174,8 @@ def judge_draws(posterior: Any) -> Verdict:
 def _trust(posterior):
     if not is_weak(posterior):
         return []
-    text = (
-        f"The draws are not to be trusted: {posterior.n_draws} weighted ones are worth "
-        f"{posterior.n_effective:.0f} independent ones, and the shape of the largest "
-        f"weights is {posterior.shape:.2f}."
-    )
-    advice = "Raise n_draws, narrow bounds or give a prior."
+    text = f"The draws are not to be trusted: {worth_of(posterior)}."
+    advice = "Raise n_draws, narrow bounds, give a prior, or take sampler='nuts'."
     return [Finding("draws", float(posterior.n_effective), text, advice)]
 
 

@@ -1,5 +1,6 @@
 """Draws from the posterior of one row of spectra, weighed by their density."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from skphonon.inversion._corrected import Nearest, about, nearest_of
 from skphonon.inversion._fitting import expected_counts
 from skphonon.inversion._goodness import is_misfit
 from skphonon.inversion._posterior import Drawn
+from skphonon.inversion._posterior_chains import chained
 from skphonon.inversion._target import Prior, Target, adjusted
 from skphonon.inversion._target_counts import CountsTarget
 from skphonon.physics.stability import searching
@@ -32,6 +34,8 @@ _FACTORS = (10.0, 3.0, 1.0, 0.3, None, 0.01, 0.001)  # of tolerances; None: of s
 _CHEAP = 8000  # points of a mesh that needs no coarser one in its place
 _CENTRED = 1.0  # standard deviations of an optimum from where its mesh was corrected
 _ROUNDS = 4  # of corrections about new optima
+_BEFORE_CHAINS = 0.3  # of their draws are weighted ones before
+_UNLIKELY = 25.0  # of log evidence that a mode lacks to have no draws
 _SPARE = 0.1  # share of proposals that are wider than adapted ones
 
 
@@ -82,14 +86,15 @@ class Drawing:
         if self.counts:
             self.log_unit = 0.0
 
-    def __call__(self, n_draws: int) -> Drawn:
-        """Return weighted draws."""
+    def __call__(self, n_draws: int, sampler: str, progress: bool) -> Drawn:
+        """Return weighted draws, or those of chains."""
         with searching():
             modes: list[_Mode] = []
             for end in self.ends:
                 mode = self._mode(end)
                 if all(mode.is_apart(other) for other in modes):
                     modes.append(mode)
+            modes = _likely(modes)
             model = modes[0].target.model
             if len(modes) > 1:
                 model = Nearest(
@@ -97,16 +102,20 @@ class Drawing:
                     [mode.x for mode in modes],
                     [mode.information for mode in modes],
                 )
-            error = max(mode.mesh_error for mode in modes)
-            return _weighed(
-                self._target(model),
-                modes,
-                n_draws,
-                self.rng,
-                self.sigma,
-                self.beta,
-                error,
+            target = self._target(model)
+            number = n_draws
+            if sampler == "nuts":
+                number = max(int(_BEFORE_CHAINS * n_draws), 1)
+            stages = _stages(target, modes, number, self.rng)
+            drawn = _together(stages, target, modes)._replace(
+                sigma=self.sigma,
+                beta=self.beta,
+                mesh_error=max(mode.mesh_error for mode in modes),
             )
+            if sampler == "nuts":
+                proposal = partial(_log_proposal, stages)
+                drawn = chained(drawn, proposal, modes, n_draws, self.rng, progress)
+            return drawn
 
     def _target(self, model: Any) -> Target:
         kind = CountsTarget if self.counts else Target
@@ -171,6 +180,18 @@ class Drawing:
         return target, error
 
 
+def _likely(modes: list["_Mode"]) -> list["_Mode"]:
+    """Return the modes whose normal distributions have any share."""
+    masses = np.array([mode.log_mass for mode in modes])
+    if not np.isfinite(masses).any():
+        return modes
+    return [
+        mode
+        for mode, mass in zip(modes, masses, strict=True)
+        if mass > masses.max() - _UNLIKELY
+    ]
+
+
 class _Mode(NamedTuple):
     """An optimum of a target, and the normal distribution about it."""
 
@@ -206,6 +227,16 @@ class _Mode(NamedTuple):
     def proposal(self, bounds: Array) -> BoxNormal:
         """Return the normal distribution, between bounds."""
         return BoxNormal(self.centre, self.covariance, bounds)
+
+    @property
+    def log_mass(self) -> float:
+        """Log of the integral that the normal distribution tells.
+
+        That is the height of the target over the density, at the optimum.
+        """
+        target, x = self.target, self.x[None]
+        height = target.log_likelihood(x) + target.prior.log_density(x)
+        return float((height - self.proposal(target.prior.bounds).log_density(x))[0])
 
     def distance(self, place: Array) -> float:
         """Return how far a place is, in standard deviations."""
@@ -259,23 +290,13 @@ def _scale(found: Any, task: Any) -> Array:
     return scale
 
 
-def _weighed(
-    target: Target,
-    modes: list[_Mode],
-    n_draws: int,
-    rng: np.random.Generator,
-    sigma: Array,
-    beta: float,
-    mesh_error: float,
-) -> Drawn:
+def _stages(
+    target: Target, modes: list[_Mode], n_draws: int, rng: np.random.Generator
+) -> list["_Stage"]:
+    """Return draws of proposals, each better than those before."""
     prior = target.prior
     parts = [mode.proposal(prior.bounds) for mode in modes]
-    optima = np.array([mode.x for mode in modes])
-    heights = target.log_likelihood(optima) + prior.log_density(optima)
-    # of a normal distribution: its height over its density at the optimum
-    masses = heights - [
-        part.log_density(x[None])[0] for part, x in zip(parts, optima, strict=True)
-    ]
+    masses = np.array([mode.log_mass for mode in modes])
     shares = np.exp(masses - logsumexp(masses))
     if not np.isfinite(shares).all():
         shares = np.full(len(parts), 1 / len(parts))
@@ -289,7 +310,7 @@ def _weighed(
         if change is not _adapted:
             number = min(max(int(share * n_draws), 1), number)
         stages.append(_Stage.of(target, mixture, number, rng))
-    return _together(stages, target, modes, sigma, beta, mesh_error)
+    return stages
 
 
 def _bent(mixture: Mixture, stage: Any, target: Target, modes: Any) -> Mixture:
@@ -354,19 +375,24 @@ class _Stage:
         return cls(mixture, kept, tried, log_prior, likelihood)
 
 
-def _together(stages, target, modes, sigma, beta, mesh_error):
-    """Return the draws of all stages, weighed by the density of all together."""
-    rows = np.vstack([stage.rows for stage in stages])
+def _log_proposal(stages, rows):
+    """Return the log of the density of all stages together."""
     tried = np.array([stage.number for stage in stages], dtype=float)
     densities = [
         np.log(stage.number) + stage.mixture.log_density(rows) for stage in stages
     ]
-    log_proposal = logsumexp(densities, axis=0) - np.log(tried.sum())
+    return logsumexp(densities, axis=0) - np.log(tried.sum())
+
+
+def _together(stages, target, modes):
+    """Return the draws of all stages, weighed by the density of all together."""
+    rows = np.vstack([stage.rows for stage in stages])
+    log_proposal = _log_proposal(stages, rows)
     log_prior = np.concatenate([stage.log_prior for stage in stages])
     log_likelihood = np.concatenate([stage.log_likelihood for stage in stages])
     weights = normalised(log_prior + log_likelihood - log_proposal)
     # those that the prior excludes have the weight zero
-    refused = np.log(len(rows) / tried.sum())
+    refused = float(np.log(len(rows) / sum(stage.number for stage in stages)))
     allowed, allowed_std = target.allowed
     return Drawn(
         rows=rows,
@@ -378,9 +404,10 @@ def _together(stages, target, modes, sigma, beta, mesh_error):
         log_evidence_std=float(np.hypot(weights.log_mean_std, allowed_std)),
         n_effective=weights.n_effective,
         shape=weights.shape,
-        beta=beta,
-        mesh_error=mesh_error,
-        sigma=sigma,
+        log_refused=refused,
+        beta=1.0,
+        mesh_error=0.0,
+        sigma=np.zeros(0),
         modes=np.array([mode.x for mode in modes]),
         mode_shares=_shares_of(rows, weights.weights, modes),
         target=target,

@@ -204,6 +204,28 @@ class Target:
         residual, slopes = self.derivatives(x)
         return of_residuals(residual[None], slopes[None])
 
+    def log_posterior(self, x: Array) -> tuple[float, Array]:
+        """Return the log of the density at x (m,), not normalised, and its gradient.
+
+        The gradient leaves out how the volume of the amplitudes changes, which is
+        little; chains are of the density all the same.
+        """
+        row, nothing = x[None], np.zeros_like(x)
+        density = self.prior.log_density(row)
+        if (
+            not np.isfinite(density[0])
+            or not self.prior.stable(row, self.n_constants).all()
+        ):
+            return -np.inf, nothing
+        density = density + self.log_likelihood(row)
+        if not np.isfinite(density[0]):
+            return -np.inf, nothing
+        found, knowledge = self._expansion(x), self.prior.knowledge
+        if knowledge is not None:
+            found = knowledge.added(found, row, 1.0)
+        # the gradient of an expansion points downhill
+        return float(density[0]), found.gradient[0]
+
     def log_likelihood(self, rows: Array) -> Array:
         """Return the log likelihood (n,) at rows (n, m)."""
         n_columns = len(self.model.sources) + self.problem.backgrounds[0].shape[1]

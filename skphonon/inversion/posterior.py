@@ -9,13 +9,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skphonon._validation import HasMethods, at_least, fit_context
+from skphonon._validation import HasMethods, StrOptions, at_least, fit_context
 from skphonon._versioned import VersionedEstimator
 from skphonon._warnings import warn_user
-from skphonon.inversion._corrected import best_ends
+from skphonon.fitting.chains import need_pyro
+from skphonon.inversion._corrected import best_ends, distinct_ends
 from skphonon.inversion._fitting import costs_of
+from skphonon.inversion._goodness import is_misfit
 from skphonon.inversion._posterior import Drawn, Posterior
-from skphonon.inversion._posterior_check import is_weak
+from skphonon.inversion._posterior_check import is_weak, worth_of
 from skphonon.inversion._posterior_draws import Drawing
 from skphonon.inversion._stages import COARSE
 from skphonon.inversion._target import Prior
@@ -26,6 +28,7 @@ __all__ = ["PosteriorInverter"]
 
 _ASKED = 1000  # independent draws that a warning tells how to get
 _ROUGH = 0.5  # error of a log likelihood that is told
+_ATTEMPTS = 3  # searches from as many other starts, where none is good
 _FEW_STABLE = 20  # draws of the prior for each candidate, at most
 
 
@@ -57,6 +60,10 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         Draws from the prior that are simulated once, in `fit`.
     n_draws : int, default=1000
         Simulations for each spectrum, of draws that are weighed.
+    sampler : {"importance", "nuts"}, default="importance"
+        Weighted draws, or chains from the modes that follow the gradient (NUTS, by
+        Pyro: ``pip install 'skphonon[pyro]'``). Chains take some ten gradients a draw,
+        which are minutes; they are for posteriors whose weighted draws are worth few.
     random_state : int, RandomState instance or None, default=0
         Determines candidates and draws; None takes others each time `fit` is called.
 
@@ -134,6 +141,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         "n_starts": [at_least(1)],
         "n_candidates": [at_least(1)],
         "n_draws": [at_least(2)],
+        "sampler": [StrOptions({"importance", "nuts"})],
         "random_state": ["random_state"],
     }
 
@@ -145,6 +153,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         n_starts=4,
         n_candidates=64,
         n_draws=1000,
+        sampler="importance",
         random_state=0,
     ):
         self.inverter = inverter
@@ -152,6 +161,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         self.n_starts = n_starts
         self.n_candidates = n_candidates
         self.n_draws = n_draws
+        self.sampler = sampler
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -176,7 +186,11 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         ValueError
             As of the inverter; and if it has neither bounds nor a prior, robust losses
             or normalised spectra, which are no likelihood.
+        ImportError
+            With ``sampler="nuts"``, without the extra "pyro".
         """
+        if self.sampler == "nuts":
+            need_pyro()
         self.inverter_ = self._own().fit(X, y)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.inverter_, name):
@@ -408,11 +422,11 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         if first.efficiency * 100 > 1:
             number = int(np.ceil(_ASKED / first.efficiency / 100) * 100)
             advice = f"Raise n_draws={self.n_draws} to about {number}"
+        if self.sampler == "importance":
+            advice += ", or take sampler='nuts', which is slow but follows any valley"
         warn_user(
             f"The draws of {len(weak)} of {len(drawn)} spectra are not to be trusted "
-            f"(first: sample {weak[0]}: {first.n_draws} weighted draws are worth "
-            f"{first.n_effective:.0f} independent ones, shape of the largest weights "
-            f"{first.shape:.2f}). {advice}.",
+            f"(first: sample {weak[0]}: {worth_of(first)}). {advice}.",
             ConvergenceWarning,
         )
 
@@ -425,12 +439,19 @@ class _Continued:
 
     def __call__(self, spectra, pixels, start, proposed, errors=None):
         search, owner = self.search, self.owner
-        starts = self._starts(spectra, pixels, start, proposed, errors)
-        ends = best_ends(search, spectra, pixels, starts, errors)
+        ends: list = []
+        for attempt in range(_ATTEMPTS):
+            starts = self._starts(spectra, pixels, start, proposed, errors, attempt)
+            if not len(starts):
+                break
+            more = best_ends(search, spectra, pixels, starts, errors, self._is_stable)
+            ends = distinct_ends([*ends, *more], self._is_stable)
+            if self._is_found(ends[0]):
+                break
         problem, images, seen = search.problem(spectra, pixels, errors)
-        found = search.told(ends[0], images, len(seen), starts[0], seen)
-        found.drawn = Drawn.nothing(starts.shape[1])
-        n_free = len(ends[0].residual) - starts.shape[1] if "residual" in ends[0] else 0
+        found = search.told(ends[0], images, len(seen), search.extend(start), seen)
+        found.drawn = Drawn.nothing(len(ends[0].x))
+        n_free = len(ends[0].residual) - len(ends[0].x) if "residual" in ends[0] else 0
         if not np.isfinite(found.loss):
             return found
         if errors is None and n_free <= int(ends[0].evaluation.n_fitted):
@@ -449,24 +470,44 @@ class _Continued:
             owner._allowed,
             rng,
         )
-        found.drawn = drawing(owner.n_draws)
+        found.drawn = drawing(owner.n_draws, owner.sampler, owner.inverter_.verbose > 0)
         found.others = [end.x for end in ends[1:]]
         return found
 
-    def _starts(self, spectra, pixels, start, proposed, errors):
-        """Return the start, what a regressor proposes, and the best candidates."""
+    def _is_stable(self, x):
+        """Tell whether parameters are those of a stable crystal."""
+        n = self.search.task.n_constants
+        return bool(self.owner._prior.stable(x[None], n)[0])
+
+    def _is_found(self, end):
+        """Tell whether an end may be the optimum, as far as one can know."""
+        if not np.isfinite(end.fun):
+            return True  # no start would help
+        if not self._is_stable(end.x):
+            return False
+        if not self.errors_given:
+            return True
+        figures = {name: end[name] for name in ("reduced_chi2", "n_effective")}
+        return not is_misfit(figures | {"noise_known": True})
+
+    def _starts(self, spectra, pixels, start, proposed, errors, attempt):
+        """Return the start, what a regressor proposes, and the best candidates.
+
+        At a further attempt, as many others.
+        """
         search, owner = self.search, self.owner
         own = [search.extend(each) for each in (*proposed, start)]
         rows, simulated = owner._candidates
         number = owner.n_starts - len(own)
-        if number <= 0 or simulated is None:
-            return np.array(own)
         problem, _, pixels = search.problem(spectra, pixels, errors)
-        if not problem.unit:
-            return np.array(own)
+        if simulated is None or not problem.unit:
+            return np.array(own if attempt == 0 else [])
         cost = costs_of(problem, simulated[..., pixels])
         width = np.diff(owner._prior.spans(), axis=0)[0]
-        return np.vstack([own, rows[_spread(rows / width, cost, number)]])
+        begin = max(number, 0) + (attempt - 1) * owner.n_starts if attempt else 0
+        end = max(number, 0) + attempt * owner.n_starts
+        chosen = _spread(rows / width, cost, end)[begin:] if end else []
+        return np.array([*(own if attempt == 0 else []), *rows[chosen]])
 
 
 def _spread(places, cost, number):

@@ -420,3 +420,38 @@ def test_draws_on_a_corrected_coarse_mesh_are_those_of_a_fine_one():
     assert inverter.posteriors_[0].mesh_error < 0.3
     assert (np.abs(mean - other) < 0.3 * std).all()
     assert_allclose(other_std, std, rtol=0.15)
+
+
+def test_chains_draw_what_weights_say():
+    """Of two constants in closed form, and evidence by both ways."""
+    mean, std, sigma = np.array([1.0, 2.0]), np.array([0.3, 0.2]), 0.5
+    X = Linear().simulate([[1.1, 1.8]]) + sigma * RNG.normal(size=(1, 40))
+    least = fixed(Linear(), prior=(mean, std))
+    weighted = PosteriorInverter(least, n_draws=2000).fit(X)
+    chained = PosteriorInverter(least, n_draws=400, sampler="nuts").fit(X)
+    expected, error = weighted.predict(X, return_std=True, errors=sigma)
+    found, spread = chained.predict(X, return_std=True, errors=sigma)
+    (posterior,) = chained.posteriors_
+    assert posterior.n_draws == 400
+    assert posterior.r_hat < 1.05
+    assert np.isnan(posterior.shape)
+    assert_allclose(found, expected, atol=0.3 * error.min())
+    assert_allclose(spread, error, rtol=0.2)
+    assert_allclose(chained.log_evidence_, weighted.log_evidence_, atol=0.02)
+    assert posterior.log_evidence_std < 0.02
+
+
+def test_chains_of_two_modes_keep_their_shares():
+    X = Squared().simulate([[0.8]]) + 0.05 * RNG.normal(size=(1, 30))
+    least = fixed(Squared(), prior=([0.1], [0.6]))
+    inverters = [
+        PosteriorInverter(least, n_draws=400, n_candidates=32, sampler=sampler)
+        for sampler in ("importance", "nuts")
+    ]
+    shares = []
+    for inverter in inverters:
+        inverter.fit(X).predict(X, errors=0.05)
+        (posterior,) = inverter.posteriors_
+        shares.append(posterior.weights @ (posterior.draws["root"] > 0))
+        assert len(posterior.modes) == 2
+    assert_allclose(shares[1], shares[0], atol=0.03)

@@ -175,7 +175,7 @@ def test_draws_that_are_few_and_edges_of_the_prior_are_told():
     )
     first, *_, last = posterior.verdict_
     assert first.about == "draws"
-    assert "20 weighted ones are worth" in first.text
+    assert "20 weighted draws are worth" in first.text
     assert last.about == "bound"
     assert "of low within" in last.text
     assert "high within" not in last.text
