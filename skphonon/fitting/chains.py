@@ -58,7 +58,7 @@ class Coordinates:
         inner = self._width * share * (1 - share)
         slopes = np.asarray(np.where(self._between, inner, 1.0), dtype=np.float64)
         volume = np.log(slopes).sum()
-        bent = np.where(self._between, 1 - 2 * share, 0.0)
+        bent = np.where(self._between, 1 - 2 * share, 0.0).astype(np.float64)
         gradient: Array = self._root.T @ bent
         return values, slopes, float(volume), gradient
 
