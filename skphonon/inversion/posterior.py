@@ -216,8 +216,9 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             Whether to return standard deviations too.
         errors : float or array-like, default=None
             Standard deviations of pixels, as for `LeastSquaresInverter`.
-        starts : array-like of shape (n_samples, n_parameters), default=None
-            One more start a spectrum.
+        starts : array-like of shape (n_samples, n_parameters) or \
+                (n_samples, k, n_parameters), default=None
+            One more start a spectrum, or k more.
 
         Returns
         -------
@@ -382,13 +383,15 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         if self.starts is not None:
             given.append(np.asarray(self.starts.predict(X), dtype=float))
         for each in given:
-            if each.size != n_samples * n or not np.isfinite(each).all():
+            fits = each.size == n_samples * n or each.shape[::2] == (n_samples, n)
+            if not fits or not np.isfinite(each).all():
                 raise ValueError(
-                    f"starts must be finite, of shape ({n_samples}, {n}), got shape "
+                    f"starts must be finite, of shape ({n_samples}, {n}), or "
+                    f"({n_samples}, k, {n}) for k of each spectrum, got shape "
                     f"{each.shape} with {(~np.isfinite(each)).sum()} values that are "
                     "not."
                 )
-            each = each.reshape(n_samples, 1, n).clip(*self.inverter_.bounds_)
+            each = each.reshape(n_samples, -1, n).clip(*self.inverter_.bounds_)
             found = np.concatenate([found, each], axis=1)
         return found
 

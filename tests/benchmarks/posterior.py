@@ -26,6 +26,13 @@ counts
     Few counts a pixel of a peak, and of aluminium on the grid of `calibration`, each by
     Poisson's likelihood and by a normal one with roots of counts as errors: coverage,
     means beside the truth in standard deviations, efficiency, seconds.
+ranks
+    Calibration of silicon of six shells with a ShellPrior, on 32 x 24 pixels and a mesh
+    of its own.
+shells
+    Evidence of two and of three shells of aluminium, spectrum measured at 280 K.
+starts
+    The spectra of `simulated` from one start that is off by 3 %, as a network's is.
 oracle
     One spectrum by emcee (where it is installed): means, standard deviations.
 """
@@ -52,6 +59,7 @@ from skphonon.inspection import (
     rank_statistics,
     tarp_coverage,
 )
+from skphonon.inversion import compare_posteriors
 from skphonon.physics import ShellPrior
 
 PARTS = (
@@ -60,6 +68,9 @@ PARTS = (
     "local",
     "measured",
     "silicon",
+    "ranks",
+    "shells",
+    "starts",
     "counts",
     "oracle",
 )
@@ -127,7 +138,8 @@ def coverage(posteriors, truth):
     print(f"  inside 68 % {share[0]:.3f}, 95 % {share[1]:.3f}")
 
 
-def show_simulated(number):
+def arcs(number):
+    """Return an inverter, spectra on the grid of ARCS, errors and constants."""
     measured = fetch_aluminium_arcs().measurement
     simulator = PowderSimulator.from_measurement(
         load_aluminium_model(), measured[0], n_phonons=1, tolerance=1e-3
@@ -143,7 +155,12 @@ def show_simulated(number):
         tolerance=1e-4,
     ).simulate(truth, nuisance=beside, nuisance_ranges=NUISANCE)
     X, errors = noisy(X, 0.05, 2)
-    inverter = inverter_of(simulator, NUISANCE, 3).fit(X)
+    return inverter_of(simulator, NUISANCE, 3), X, errors, truth
+
+
+def show_simulated(number):
+    inverter, X, errors, truth = arcs(number)
+    inverter.fit(X)
     posteriors, seconds = [], []
     for row, error in zip(X, errors, strict=True):
         began = perf_counter()
@@ -345,8 +362,10 @@ def show_silicon(number):
         )
 
     truth = prior.sample(number, random_state=0)
-    X = simulator.simulate(truth)
-    X, errors = noisy(X, 0.05, 2)
+    fine = PowderSimulator.from_measurement(
+        model, measured, incoherent=True, q_resolution=0.06, tolerance=2e-4
+    )
+    X, errors = noisy(fine.simulate(truth), 0.05, 2)
     simulated, seconds = inverter().fit(X), []
     posteriors = []
     for row, error in zip(X, errors, strict=True):
@@ -368,6 +387,83 @@ def show_silicon(number):
         f"{posterior.beta:.2f}, shape {posterior.shape:.2f}, mesh "
         f"{posterior.mesh_error:.2f}, {perf_counter() - began:.0f} s"
     )
+
+
+def show_ranks(number):
+    from coverage import calculation
+
+    model = calculation().extended(6)
+    grid = SpectrumGrid(np.arange(6, 70, 2.0), np.arange(2, 8, 0.25))
+    simulator = PowderSimulator(
+        model, grid, energy_resolution=2.0, q_resolution=0.1, mesh=5
+    )
+    prior = ShellPrior(model, energies=0.05)
+    nuisance = {"energy_resolution": (1.6, 2.4), "lattice_scale": (0.99, 1.01)}
+    rng = np.random.default_rng(0)
+    truth = prior.sample(2 * number, random_state=0)
+    truth = truth[model.is_stable(truth)][:number]
+    number = len(truth)
+    beside = {name: rng.uniform(*span, number) for name, span in nuisance.items()}
+    X = simulator.simulate(truth, nuisance=beside, nuisance_ranges=nuisance)
+    X, errors = noisy(X, 0.05, 2)
+    least = LeastSquaresInverter(
+        simulator, nuisance=nuisance, background=1, prior=prior
+    )
+    inverter = PosteriorInverter(least, n_draws=600).fit(X)
+    began = perf_counter()
+    inverter.predict(X, errors=errors)
+    print(f"  {truth.shape[1]} constants, {number} in {perf_counter() - began:.0f} s")
+    found = inverter.posteriors_
+    told("efficiency", [each.efficiency for each in found])
+    coverage(found, truth)
+    table = RankDisplay.from_draws(found, truth).table
+    print(table.round(4).to_string())
+    for references in ("random", "ellipsoid"):
+        joint = tarp_coverage(found, truth, references=references)
+        print(f"  TARP, {references}: p = {joint.p_value:.3f}")
+
+
+def show_shells(_):
+    measured, tables = fetch_aluminium_arcs().measurement, {}
+    for n_shells in (2, 3):
+        model = load_aluminium_model().extended(n_shells)
+        simulator = PowderSimulator.from_measurement(
+            model, measured[0], n_phonons=1, tolerance=1e-3
+        ).set_params(temperature=float(measured.temperature[1]))
+        half = np.maximum(0.5 * np.abs(model.reference), 0.06)
+        least = LeastSquaresInverter(
+            simulator,
+            nuisance=NUISANCE,
+            background=3,
+            bounds=(model.reference - half, model.reference + half),
+        )
+        tables[f"{n_shells} shells"] = PosteriorInverter(least).fit(measured.data[1:2])
+    began = perf_counter()
+    print(compare_posteriors(tables, measured.data[1]).round(2).to_string())
+    print(f"  {perf_counter() - began:.0f} s")
+
+
+def show_starts(number):
+    """The simulated spectra from one start each, as good as a network's."""
+    inverter, X, errors, truth = arcs(number)
+    inverter.set_params(n_starts=1).fit(X)
+    off = 0.03 * np.random.default_rng(0).normal(size=truth.shape)
+    seconds, bands, least, efficiency = [], [], [], []
+    points = np.linspace(0, 0.5, 50)[:, None] * [1, 1, 0]
+    for row, error, start in zip(X, errors, truth * (1 + off), strict=True):
+        began = perf_counter()
+        inverter.predict(row[None], errors=error[None], starts=start[None])
+        seconds.append(perf_counter() - began)
+        inverter.posteriors_[0].energies(points)
+        bands.append(perf_counter() - began)
+        efficiency.append(inverter.posteriors_[0].efficiency)
+        began = perf_counter()
+        inverter.inverter_.predict(row[None], errors=error[None])
+        least.append(perf_counter() - began)
+    told("efficiency", efficiency)
+    told("seconds", seconds)
+    told("seconds, with bands", bands)
+    told("seconds of least squares from its own start", least)
 
 
 def show_oracle(_):
