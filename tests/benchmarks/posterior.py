@@ -34,7 +34,8 @@ shells
 starts
     The spectra of `simulated` from one start that is off by 3 %, as a network's is.
 oracle
-    One spectrum by emcee (where it is installed): means, standard deviations.
+    One spectrum by emcee and by dynesty (where they are installed): means, standard
+    deviations, evidence.
 """
 
 import argparse
@@ -522,6 +523,55 @@ def show_oracle(_):
     print(f"  std over that of emcee: {(std / chain.std(axis=0)).round(3)}")
     time = sampler.get_autocorr_time(quiet=True).max()
     print(f"  emcee: {len(chain) / time:.0f} independent draws")
+    show_nested(X[0, seen], errors[0, 0], terms, simulator, (low, high), posterior)
+
+
+def show_nested(spectrum, sigma, terms, simulator, bounds, posterior):
+    """Print the evidence by nested sampling (dynesty)."""
+    try:
+        import dynesty
+    except ImportError:
+        print("  dynesty is not installed")
+        return
+    low, high = bounds
+    names = posterior.nuisance_names
+    ranges = dict(zip(names, np.transpose(bounds)[5:].tolist(), strict=True))
+    target, n = spectrum / sigma, len(spectrum)
+    contrast = np.linalg.norm(target - target.mean())
+    seen = np.isfinite(simulator.simulate([simulator.reference])[0])
+
+    def log_likelihood(row):
+        if not simulator.model.is_stable(row[None, :5])[0]:
+            return -1e300
+        values = {name: row[None, 5 + i] for i, name in enumerate(names)}
+        shown = simulator.simulate(
+            row[None, :5], nuisance=values, nuisance_ranges=ranges
+        )
+        columns = np.vstack([shown[0, seen], terms]).T / sigma
+        best, *_ = np.linalg.lstsq(columns, target, rcond=None)
+        widths = contrast / np.linalg.norm(columns, axis=0) * [1, *[2] * len(terms)]
+        # amplitudes integrated out, each over the width of its flat prior
+        k = len(best)
+        found = -np.square(target - columns @ best).sum() / 2
+        found += k / 2 * np.log(2 * np.pi) - np.log(widths).sum()
+        found -= np.linalg.slogdet(columns.T @ columns)[1] / 2
+        return found - n * np.log(sigma * np.sqrt(2 * np.pi))
+
+    sampler = dynesty.NestedSampler(
+        log_likelihood,
+        lambda cube: low + cube * (high - low),
+        len(low),
+        nlive=500,
+        rstate=np.random.default_rng(0),
+    )
+    sampler.run_nested(print_progress=False)
+    rows = np.random.default_rng(1).uniform(low, high, (20000, len(low)))
+    share = np.log(simulator.model.is_stable(rows[:, :5]).mean())
+    found, error = sampler.results.logz[-1] - share, sampler.results.logzerr[-1]
+    print(
+        f"  ln evidence {posterior.log_evidence:.2f}"
+        f"({posterior.log_evidence_std:.2f}), by dynesty {found:.2f}({error:.2f})"
+    )
 
 
 def main():
