@@ -7,7 +7,9 @@ D. G. Watts, J. R. Stat. Soc. B 42, 1 (1980)), and
 
 .. math:: x(z) = x + W (z + \tfrac12 B[z, z]), \qquad B = -J^T R
 
-leaves it out. The rest changes the information, to :math:`1 + F_0 \cdot (R + J B)`.
+leaves it out. (Coordinates that a bound cuts stay as they are, and B is that of least
+squares of the others.) The rest changes the information, to
+:math:`1 + F_0 \cdot (R + J B)`.
 Normal values z so become draws that follow a curved valley.
 
 Values are bent up to where 1 + B[z] loses its inverse on the way from zero, and others
@@ -44,7 +46,7 @@ class Curvature(NamedTuple):
 
     place: Array  # (m,)
     root: Array  # (m, m), W
-    bend: Array  # (m, m, m), W B
+    bend: Array  # (m, m, m), W B; rows of zeros near bounds
     precision: Array  # (m, m), of z
     gradient: Array  # (m,), of half the sum of squares in z
 
@@ -79,12 +81,7 @@ class BentNormal:
         covariance = (covariance + covariance.T) / 2
         mean = found.place + found.root @ off
         normal = BoxNormal(mean, covariance, bounds)
-        # what is cut by a bound is not moved across it
-        std = np.sqrt(np.diag(covariance))
-        near = (np.abs(found.place - bounds) < _NEAR * std).any(axis=0)
-        bend = found.bend.copy()
-        bend[near] = 0.0
-        return cls(normal, found.place, found.root, bend)
+        return cls(normal, found.place, found.root, found.bend)
 
     def sample(self, number: int, rng: np.random.Generator) -> Array:
         """Return draws of shape (number, m), perhaps beyond the bounds."""
@@ -245,12 +242,16 @@ def curvature(
         return None
     second = np.tensordot(np.linalg.inv(along), changes, axes=(0, 0))
     second = (second + np.swapaxes(second, 0, 1)) / 2
-    bend = -np.moveaxis(second[..., 1:], 2, 0)
+    inner, outer = second[..., 0], np.moveaxis(second[..., 1:], 2, 0)
+    # what a bound cuts is not moved across it, and others follow without it
+    free = (np.abs(place - bounds) > _NEAR * std).all(axis=0)
+    information = np.linalg.inv(covariance)[np.ix_(free, free)]
+    turned = np.linalg.solve(root.T, outer.reshape(len(place), -1))[free]
+    bend = np.zeros_like(outer)
+    bend[free] = -np.linalg.solve(information, turned).reshape(-1, *outer.shape[1:])
     gradient = np.linalg.solve(root, place - centre)
-    precision = np.eye(len(place)) + second[..., 0]
-    precision += np.tensordot(gradient, bend, axes=(0, 0))
+    downhill = np.linalg.solve(root.T, gradient)
+    precision = np.eye(len(place)) + inner + np.tensordot(downhill, bend, axes=(0, 0))
     values, vectors = np.linalg.eigh(precision)
     precision = (vectors * values.clip(_NARROWEST, _WIDEST)) @ vectors.T
-    return Curvature(
-        place, root, np.einsum("ij,jkl->ikl", root, bend), precision, gradient
-    )
+    return Curvature(place, root, bend, precision, gradient)

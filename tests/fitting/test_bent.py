@@ -110,3 +110,18 @@ def test_residuals_that_are_not_finite_bend_nothing():
         return residual, slopes if x[0] < 0.1 else slopes * np.nan
 
     assert curvature(residuals, np.zeros(2), np.zeros(2), np.eye(2), FREE) is None
+
+
+def test_what_is_not_cut_follows_what_is():
+    """A parabola of which x is cut: y is moved alone, and exactly."""
+    bounds = np.array([[0.3, -np.inf], [np.inf, np.inf]])
+    place = np.array([0.3, 0.09])
+    residual, slopes = banana(place)
+    covariance = np.linalg.inv(slopes.T @ slopes)
+    found = curvature(
+        banana, place, place - covariance @ slopes.T @ residual, covariance, bounds
+    )
+    assert_allclose(found.bend[0], 0.0)
+    # y - x^2 is straight: the second derivative of y along z is 2 W_x W_x
+    along = found.root[0]
+    assert_allclose(found.bend[1], 2 * np.outer(along, along), rtol=1e-6)
