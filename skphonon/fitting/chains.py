@@ -4,6 +4,7 @@ For densities that no proposal is near to. Each step takes a gradient, so chains
 far more than importance sampling where that works.
 """
 
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,32 +20,30 @@ Array = NDArray[np.float64]
 _WARM_UP = 100  # steps of each chain, with which the length of others is found
 _ACCEPTED = 0.8
 _DEPTH = 6  # of trees: up to 2^6 gradients a step
-_EDGE = 1e-3  # of the width between bounds: where chains start, at most
+_ALONE = threading.Lock()
+_EDGE = 1e-9  # of the width between bounds: nearer ones are there
 
 
 class Coordinates:
-    """Coordinates without bounds, in units of standard deviations about an optimum.
+    """Coordinates without bounds, in units of standard deviations of a distribution.
 
     Values between bounds are turned into logits of their place there.
 
     Parameters
     ----------
-    centre : ndarray of shape (m,)
-        The optimum.
-    covariance : ndarray of shape (m, m)
-        About it.
+    rows : ndarray of shape (n, m)
+        Draws of a distribution like that to be sampled, between the bounds.
     bounds : ndarray of shape (2, m)
-        Both finite or both infinite.
+        Those of which one is infinite are left out.
     """
 
-    def __init__(self, centre: Array, covariance: Array, bounds: Array) -> None:
+    def __init__(self, rows: Array, bounds: Array) -> None:
         self._between = np.isfinite(bounds).all(axis=0)
         self._low = np.where(self._between, bounds[0], 0.0)
         self._width = np.where(self._between, bounds[1] - self._low, 1.0)
-        self._place = self._free(centre)
-        slopes = self._width * self._share_slope(self._place)
-        slopes = np.where(self._between, slopes, 1.0)
-        self._root = np.linalg.cholesky(covariance / np.outer(slopes, slopes))
+        free = self._free(rows)
+        self._place = free.mean(axis=0)
+        self._root = np.linalg.cholesky(np.cov(free.T).reshape(2 * free.shape[1:]))
 
     def values(self, z: Array) -> tuple[Array, Array, float, Array]:
         """Return values at z, their slopes, and the log volume with its gradient.
@@ -74,10 +73,6 @@ class Coordinates:
     def _free(self, values: Array) -> Array:
         share = np.where(self._between, (values - self._low) / self._width, 0.5)
         return np.where(self._between, logit(share.clip(_EDGE, 1 - _EDGE)), values)
-
-    def _share_slope(self, free: Array) -> Array:
-        share = _expit(free)
-        return share * (1 - share)
 
 
 class Chains(NamedTuple):
@@ -140,7 +135,8 @@ def no_u_turn(
 
     length = max(n_draws // len(starts), 2)
     chains = []
-    with torch.random.fork_rng(devices=[]):
+    # Pyro, and the seed of torch, are of all threads together
+    with _ALONE, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for start in starts:
             kernel = kernels.NUTS(

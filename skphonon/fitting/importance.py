@@ -152,12 +152,14 @@ class Mixture(NamedTuple):
     parts: Sequence[Distribution]
 
     def sample(self, number: int, rng: np.random.Generator) -> Array:
-        """Return draws, of each part as many as its share, as near as can be."""
+        """Return draws, of each part as many as its share, in random order."""
         wanted = np.floor(number * np.cumsum(self.shares) + rng.uniform()).astype(int)
         wanted[-1] = number
         counts = np.diff(wanted.clip(0, number), prepend=0)
         pairs = zip(self.parts, counts, strict=True)
-        return np.concatenate([part.sample(count, rng) for part, count in pairs])
+        rows = np.concatenate([part.sample(count, rng) for part, count in pairs])
+        # some may be refused, and as many of the next ones taken
+        return rng.permutation(rows)
 
     def log_densities(self, rows: Array) -> Array:
         """Return the logarithms of the densities of the parts with shares, (k, n)."""

@@ -159,7 +159,8 @@ def best_ends(
             if np.isfinite(end.fun):
                 end.update(bars(end), mesh_bias=np.zeros(end.x.size))
         return distinct_ends(ends, is_stable)
-    rough = rough_ends(run, starts, task, model)
+    # coarse meshes alone may raise the squares of one end more than of another
+    rough = rough_ends(run, starts, task, model, hopeless=np.inf)
     found = [_corrected_end(run, bars, rough[0], task, model)]
     for end in rough[1:]:
         # most are the same optimum, which the correction of the first tells soon

@@ -1,14 +1,16 @@
 """The posterior of one spectrum, as draws that explain themselves."""
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 
 from skphonon._numbers import weighted_quantiles
 from skphonon.physics.stability import searching
@@ -45,6 +47,7 @@ class Drawn(NamedTuple):
     counts: bool = False  # whether noise is that of Poisson
     log_refused: float = 0.0  # of draws over those proposed, others included
     r_hat: float = np.nan  # of chains
+    n_chains: int = 1  # of the same length, one after the other
 
     @classmethod
     def nothing(cls, n_values: int) -> "Drawn":
@@ -109,9 +112,11 @@ class Posterior:
         the same errors alone: see :func:`compare_posteriors`. The prior is that of
         stable crystals inside the bounds.
     beta : float
-        Power of the likelihood, 1 where residuals are independent.
+        Power of the likelihood, 1 where the fit describes the spectrum.
     mesh_error : float
-        Standard deviation of the log likelihood beside that on the finest mesh.
+        Standard deviation of the log likelihood beside that on the finest mesh, and
+        how far it errs between modes. NaN where the simulator has a mesh of its own,
+        which is taken as it is: see that a finer one gives the same.
     modes : DataFrame
         Optima, with the `share` of the draws that are nearest to each.
     bounds : ndarray of shape (2, n_parameters + n_nuisances) or None
@@ -441,8 +446,9 @@ class Posterior:
         Returns
         -------
         arviz.InferenceData
-            Groups `posterior` (one chain of draws of equal weight) and `sample_stats`
-            (`lp`); evidence, efficiency, shape and beta are its attributes.
+            Groups `posterior` (draws of equal weight: one chain, or those of NUTS about
+            a single mode) and `sample_stats` (`lp`); evidence, efficiency, shape, R-hat
+            and beta are its attributes.
 
         Raises
         ------
@@ -459,20 +465,19 @@ class Posterior:
             ) from error
         self._need_draws()
         chosen = self._chosen(self.n_draws, 0)
+        if self._drawn.n_chains > 1:
+            chosen = np.arange(self.n_draws)
+        chosen = chosen.reshape(self._drawn.n_chains, -1)
         values = self.draws.to_numpy()[chosen]
         groups: dict[str, Any] = {
-            "posterior": {
-                name: column[None]
-                for name, column in zip(self._names(), values.T, strict=True)
-            },
-            "sample_stats": {
-                "lp": (self.log_likelihood + self.log_prior)[chosen][None],
-            },
+            "posterior": {name: values[..., i] for i, name in enumerate(self._names())},
+            "sample_stats": {"lp": (self.log_likelihood + self.log_prior)[chosen]},
         }
         facts = {
             "log_evidence": self.log_evidence,
             "efficiency": self.efficiency,
             "pareto_shape": self.shape,
+            "r_hat": self.r_hat,
             "beta": self.beta,
         }
         if hasattr(arviz, "InferenceData"):
@@ -484,6 +489,18 @@ class Posterior:
         self.verdict_  # noqa: B018
         return self.__dict__ | {"_drawn": self._drawn._replace(target=None)}
 
+    def __copy__(self) -> "Posterior":
+        """Return a copy that still simulates, unlike one from a pickle."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Posterior":
+        """Return a copy with tables of its own; what was drawn is not changed."""
+        other = copy.copy(self)
+        other.draws, other.weights = self.draws.copy(), self.weights.copy()
+        return other
+
     def __repr__(self) -> str:
         return (
             f"Posterior({self.n_draws} draws worth {self.n_effective:.0f}, "
@@ -491,6 +508,8 @@ class Posterior:
         )
 
     def _repr_html_(self) -> str:
+        if not self.n_draws:
+            return f"<pre>{self!r}</pre>"
         html: str = self.summary().round(4).to_html()
         return html
 
@@ -498,8 +517,8 @@ class Posterior:
         if not self.n_draws:
             raise ValueError(
                 "This spectrum has no posterior: it is constant, has too few pixels, "
-                "or searches ended at crystals that are not stable. Leave it out, give "
-                "the errors of its pixels, or more n_starts."
+                "is described exactly, or searches ended at crystals that are not "
+                "stable. Leave it out, give the errors of its pixels, or more n_starts."
             )
 
     def _simulating(self) -> Drawn:
@@ -529,6 +548,7 @@ class Posterior:
 
     def _chosen(self, n_draws: int, random_state: Any) -> NDArray[np.int_]:
         """Return which draws are taken, by systematic resampling, in random order."""
+        check_scalar(n_draws, "n_draws", Integral, min_val=1)
         rng = check_random_state(random_state)
         edges = np.cumsum(self.weights)
         edges[-1] = 1.0

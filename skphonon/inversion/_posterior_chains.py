@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 _CHAINS = 2  # of each mode
 _FEWEST = 100  # draws of a mode, at least
 _COUNTS = 0.01  # share of the posterior from which on a mode has chains
+_LIKE = 4000  # draws that coordinates are taken from
 _TRIES = 100  # of starts of stable crystals
 _ROUNDS = 100  # of the equation for the evidence
 _SAME = 1e-8
@@ -45,6 +46,8 @@ def chained(
     rng : Generator
     progress : bool
     """
+    if not before.n_effective > 0:
+        return before
     target, prior = before.target, before.target.prior
     shares = np.where(before.mode_shares > _COUNTS, before.mode_shares, 0.0)
     shares = shares / shares.sum()
@@ -52,10 +55,11 @@ def chained(
     for mode, share in zip(modes, shares, strict=True):
         if not share:
             continue
+        own = mode.proposal(prior.bounds)
         found = no_u_turn(
             target.log_posterior,
             _starts(mode, target, rng),
-            Coordinates(mode.x, mode.covariance, prior.bounds),
+            Coordinates(own.sample(_LIKE, rng), prior.bounds),
             max(int(share * n_draws), _FEWEST),
             int(rng.integers(2**31)),
             progress,
@@ -86,6 +90,7 @@ def chained(
         n_effective=min(n_effective, float(len(drawn))),
         shape=np.nan,
         r_hat=r_hat,
+        n_chains=_CHAINS if len(rows) == 1 else 1,
         mode_shares=shares,
     )
 

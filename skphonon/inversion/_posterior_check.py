@@ -45,6 +45,7 @@ CHI2, NEIGHBOURS = "chi^2 per pixel", "correlation of neighbours"
 _FEWEST = 100  # independent draws, below which intervals are rough
 _HEAVY = 0.7  # shape of the tail of weights above which they are not to be trusted
 _UNMIXED = 1.05  # R-hat of chains that disagree
+_WELL, _LOW = 0.5, 0.3  # shape and efficiency that together are not
 _ALIKE = 0.9  # efficiency of weights that are nearly equal
 _COPIES = 20  # replicates of each
 _LEVEL = 0.005  # false alarms of the check, where models are right
@@ -55,7 +56,9 @@ _CUT = 0.02  # share of the draws there: a normal distribution cut at 1.7 std ha
 
 def is_weak(posterior: Any) -> bool:
     """Tell whether draws are worth few; a tail of weights that are alike is none."""
-    heavy = posterior.shape > _HEAVY and posterior.efficiency < _ALIKE
+    shape, efficiency = posterior.shape, posterior.efficiency
+    heavy = shape > _HEAVY and efficiency < _ALIKE
+    heavy = heavy or (shape > _WELL and efficiency < _LOW)
     unmixed = posterior.r_hat > _UNMIXED
     return bool(posterior.n_effective < _FEWEST or heavy or unmixed)
 
@@ -175,7 +178,9 @@ def _trust(posterior):
     if not is_weak(posterior):
         return []
     text = f"The draws are not to be trusted: {worth_of(posterior)}."
-    advice = "Raise n_draws, narrow bounds, give a prior, or take sampler='nuts'."
+    advice = "Raise n_draws, narrow bounds or give a prior."
+    if np.isnan(posterior.r_hat):
+        advice = "Raise n_draws, narrow bounds, give a prior, or take sampler='nuts'."
     return [Finding("draws", float(posterior.n_effective), text, advice)]
 
 

@@ -36,6 +36,9 @@ _CENTRED = 1.0  # standard deviations of an optimum from where its mesh was corr
 _ROUNDS = 4  # of corrections about new optima
 _BEFORE_CHAINS = 0.3  # of their draws are weighted ones before
 _UNLIKELY = 25.0  # of log evidence that a mode lacks to have no draws
+_FEWER = 5.0  # of log evidence that a mode lacks to count little
+_ALONG = np.linspace(0.1, 0.9, 9)  # of the way from one mode to another
+_VALLEY = 1.0  # of the log posterior below both, that tells two answers
 _SPARE = 0.1  # share of proposals that are wider than adapted ones
 
 
@@ -110,12 +113,29 @@ class Drawing:
             drawn = _together(stages, target, modes)._replace(
                 sigma=self.sigma,
                 beta=self.beta,
-                mesh_error=max(mode.mesh_error for mode in modes),
+                mesh_error=max(mode.mesh_error for mode in modes) + self._offset(modes),
             )
             if sampler == "nuts":
                 proposal = partial(_log_proposal, stages)
                 drawn = chained(drawn, proposal, modes, n_draws, self.rng, progress)
-            return drawn
+            answers = _answers(target, modes)
+            shares = np.zeros(len(modes))
+            np.add.at(shares, answers, drawn.mode_shares)
+            kept = np.unique(answers)
+            return drawn._replace(modes=drawn.modes[kept], mode_shares=shares[kept])
+
+    def _offset(self, modes: list["_Mode"]) -> float:
+        """Return how far the mesh errs of the log likelihood between modes."""
+        found = []
+        best = max(mode.log_mass for mode in modes)
+        for mode in modes:
+            finer = None if mode.fine is None else mode.fine.refined()
+            if len(modes) == 1 or finer is None or mode.log_mass < best - _FEWER:
+                continue
+            x = mode.x[None]
+            change = self._target(finer).log_likelihood(x)
+            found.append(float((change - mode.target.log_likelihood(x))[0]))
+        return float(np.ptp(found)) if found else 0.0
 
     def _target(self, model: Any) -> Target:
         kind = CountsTarget if self.counts else Target
@@ -134,14 +154,15 @@ class Drawing:
         target, error = self._target(end.corrected), 0.0
         mode = _Mode.polished(target, end.x, _scale(end, self.search.task))
         if end.fine is end.corrected:
-            return mode
+            # a mesh that was given is not judged
+            return mode._replace(mesh_error=np.nan if end.fine.n_points else 0.0)
         mode = self._centred(mode, end.fine)
         target, error = self._precise(mode, end.fine)
         if target is not mode.target:
             mode = _Mode.polished(target, mode.x, mode.std)
             if target.model is not end.fine:
                 mode = self._centred(mode, end.fine)
-        return mode._replace(mesh_error=error)
+        return mode._replace(mesh_error=error, fine=end.fine)
 
     def _centred(self, mode: "_Mode", fine: Any) -> "_Mode":
         """Return a mode whose model is corrected about its optimum."""
@@ -188,8 +209,27 @@ def _likely(modes: list["_Mode"]) -> list["_Mode"]:
     return [
         mode
         for mode, mass in zip(modes, masses, strict=True)
-        if mass > masses.max() - _UNLIKELY
+        if mass >= masses.max() - _UNLIKELY
     ]
+
+
+def _answers(target: Target, modes: list["_Mode"]) -> NDArray[np.int_]:
+    """Return which mode each belongs to: those without a valley between are one.
+
+    That is the highest of them.
+    """
+    places = np.array([mode.x for mode in modes])
+    heights = target.heights(places)
+    answers = np.arange(len(modes))
+    for i in np.argsort(-heights):
+        for k in np.flatnonzero(answers == np.arange(len(modes))):
+            if k == i or heights[k] < heights[i]:
+                continue
+            path = places[k] + _ALONG[:, None] * (places[i] - places[k])
+            if target.heights(path).min() > heights[i] - _VALLEY:
+                answers[answers == i] = k
+                break
+    return answers
 
 
 class _Mode(NamedTuple):
@@ -200,6 +240,7 @@ class _Mode(NamedTuple):
     centre: Array  # (m,), where it would be without bounds
     information: Array  # (m, m)
     mesh_error: float = 0.0  # of the log likelihood
+    fine: Any = None  # the model that its own was corrected by, if any
 
     @classmethod
     def polished(cls, target: Target, start: Array, scale: Array) -> "_Mode":
@@ -234,9 +275,13 @@ class _Mode(NamedTuple):
 
         That is the height of the target over the density, at the optimum.
         """
-        target, x = self.target, self.x[None]
-        height = target.log_likelihood(x) + target.prior.log_density(x)
-        return float((height - self.proposal(target.prior.bounds).log_density(x))[0])
+        proposal = self.proposal(self.target.prior.bounds)
+        return float(self.height - proposal.log_density(self.x[None])[0])
+
+    @property
+    def height(self) -> float:
+        """Log of the target at the optimum, which may be of an unstable crystal."""
+        return float(self.target.heights(self.x[None])[0])
 
     def distance(self, place: Array) -> float:
         """Return how far a place is, in standard deviations."""
@@ -309,7 +354,8 @@ def _stages(
         number = n_draws - sum(len(stage.rows) for stage in stages)
         if change is not _adapted:
             number = min(max(int(share * n_draws), 1), number)
-        stages.append(_Stage.of(target, mixture, number, rng))
+        if number:
+            stages.append(_Stage.of(target, mixture, number, rng))
     return stages
 
 
@@ -392,7 +438,9 @@ def _together(stages, target, modes):
     log_likelihood = np.concatenate([stage.log_likelihood for stage in stages])
     weights = normalised(log_prior + log_likelihood - log_proposal)
     # those that the prior excludes have the weight zero
-    refused = float(np.log(len(rows) / sum(stage.number for stage in stages)))
+    tried = sum(stage.number for stage in stages)
+    refused = float(np.log(max(len(rows), 1) / tried))
+    chance = (1 - len(rows) / tried) / max(len(rows), 1)
     allowed, allowed_std = target.allowed
     return Drawn(
         rows=rows,
@@ -401,7 +449,9 @@ def _together(stages, target, modes):
         log_prior=log_prior - allowed,
         log_proposal=log_proposal,
         log_evidence=weights.log_mean + refused - allowed,
-        log_evidence_std=float(np.hypot(weights.log_mean_std, allowed_std)),
+        log_evidence_std=float(
+            np.sqrt(weights.log_mean_std**2 + chance + allowed_std**2)
+        ),
         n_effective=weights.n_effective,
         shape=weights.shape,
         log_refused=refused,

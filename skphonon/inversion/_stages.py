@@ -57,8 +57,11 @@ def best_fit(search, starts, task, model, bars):
     return found
 
 
-def rough_ends(search, starts, task, model):
-    """Return distinct ends on coarse meshes, or the starts if these cost as much."""
+def rough_ends(search, starts, task, model, hopeless=_HOPELESS):
+    """Return distinct ends on coarse meshes, or the starts if these cost as much.
+
+    Not those that leave `hopeless` times the squares of the best.
+    """
     coarse = model.loosened(COARSE, starts[0])
     fine = model.loosened(1.0, starts[0])
     if not model.nuisance and fine.n_points < _CHEAPER * coarse.n_points:
@@ -69,10 +72,9 @@ def rough_ends(search, starts, task, model):
     kept = ends[:1]
     for end in ends[1:]:
         apart = [np.abs(end.x - other.x) / task.steps for other in kept]
-        hopeless = np.isfinite(end.fun) and _left(end) > _HOPELESS * _left(kept[0])
         if (
             np.isfinite(end.fun)
-            and not hopeless
+            and _left(end) <= hopeless * _left(kept[0])
             and all(moves.max() > _ALIKE for moves in apart)
         ):
             kept.append(end)

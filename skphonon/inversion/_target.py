@@ -17,6 +17,7 @@ from scipy.special import log_ndtr
 from scipy.stats import multivariate_normal
 
 from skphonon.fitting import Expansion, descend, of_residuals
+from skphonon.fitting.importance import BoxNormal
 from skphonon.inversion._errors import scatter_of
 from skphonon.inversion._evidence import widths_of
 
@@ -30,6 +31,7 @@ _LEAST = 1e-8  # of the largest: information that is rounding
 _STEPS = 30
 _SURE = 6.0  # standard deviations above zero that are sure
 _FAR = -7.0  # log of a probability below which integrals by points are rounding
+_BOTH = np.array([[-1.0], [1.0]])  # sides of a bound
 _DRAWN = 5000  # of the prior, for the share that is allowed
 
 
@@ -107,11 +109,26 @@ class Prior(NamedTuple):
 
         And its Monte-Carlo error.
         """
-        rows = self.sample(_DRAWN, rng)
-        inside = self.inside(rows)
-        inside[inside] = self.stable(rows[inside], n_constants)
-        share = max(inside.mean(), 1 / len(rows))
-        return float(np.log(share)), float(np.sqrt((1 - share) / share / len(rows)))
+        rows, log_weights = self._between(_DRAWN, rng)
+        weights = np.exp(log_weights) * self.stable(rows, n_constants)
+        share, error = weights.mean(), weights.std() / np.sqrt(len(rows))
+        if not share > 0:
+            return -float(np.log(len(rows))), np.inf
+        return float(np.log(share)), float(error / share)
+
+    def _between(self, number: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Return draws between the bounds, and logs of the prior over their density."""
+        rows = np.empty((number, self.bounds.shape[1]))
+        flat, log_weights = self._is_flat(), np.zeros(number)
+        low, high = self.bounds[:, flat]
+        rows[:, flat] = rng.uniform(low, high, (number, len(low)))
+        if self.moments is not None:
+            own = BoxNormal(*self.moments, self.bounds[:, ~flat])
+            rows[:, ~flat] = own.sample(number, rng)
+            free = BoxNormal(*self.moments, np.full_like(own.bounds, np.inf) * _BOTH)
+            log_weights = free.log_density(rows[:, ~flat])
+            log_weights -= own.log_density(rows[:, ~flat])
+        return rows, log_weights
 
     def spans(self) -> Array:
         """Return bounds (2, m), of a normal distribution a standard deviation each."""
@@ -204,6 +221,11 @@ class Target:
         residual, slopes = self.derivatives(x)
         return of_residuals(residual[None], slopes[None])
 
+    def heights(self, rows: Array) -> Array:
+        """Return logs of the density (n,) at rows, of unstable crystals too."""
+        found: Array = self.prior.log_density(rows) + self.log_likelihood(rows)
+        return found
+
     def log_posterior(self, x: Array) -> tuple[float, Array]:
         """Return the log of the density at x (m,), not normalised, and its gradient.
 
@@ -283,13 +305,20 @@ class Target:
         lengths = np.sqrt(np.square(given).sum(axis=1))
         told = lengths > 0
         columns = background.rest(given / np.where(told, lengths, 1.0)[:, None])
-        gram = np.swapaxes(columns, 1, 2) @ columns + _LEAST**2 * np.eye(k)
+        widths = self._widths(part, np.zeros(k, dtype=bool))
+        gram = np.swapaxes(columns, 1, 2) @ columns
+        values, vectors = np.linalg.eigh(gram)
+        # what the data do not tell costs nothing
+        kept = np.maximum(values, 2 * np.pi / widths.max(initial=0.0) ** 2)
         along = (np.swapaxes(columns, 1, 2) @ left[..., None])[..., 0]
-        best = np.linalg.solve(gram, along[..., None])[..., 0]
-        total = total + (along * best).sum(axis=1) / 2
-        total += k * np.log(2 * np.pi) / 2 - np.linalg.slogdet(gram)[1] / 2
-        total -= np.log(self._widths(part, np.zeros(k, dtype=bool))).sum()
-        found: Array = total + log_positive(best, np.linalg.inv(gram))
+        along = (np.swapaxes(vectors, 1, 2) @ along[..., None])[..., 0]
+        best = along / kept
+        total = total + ((2 * along - values * best) * best).sum(axis=1) / 2
+        total += k * np.log(2 * np.pi) / 2 - np.log(kept).sum(axis=1) / 2
+        total -= np.log(widths).sum()
+        mean = (vectors @ best[..., None])[..., 0]
+        covariance = (vectors / kept[:, None]) @ np.swapaxes(vectors, 1, 2)
+        found: Array = total + log_positive(mean, covariance)
         found[~told.all(axis=1)] = -np.inf
         return found
 
@@ -309,7 +338,8 @@ class Target:
         own = np.abs(np.diag(turn))
         told = own > _LEAST
         widths = self._widths(part, np.ones(told.sum(), dtype=bool))
-        return basis[:, told], float(np.log(widths * own[told]).sum())
+        size = np.maximum(own[told], np.sqrt(2 * np.pi) / widths)
+        return basis[:, told], float(np.log(widths * size).sum())
 
 
 def log_positive(mean: Array, covariance: Array) -> Array:

@@ -2,11 +2,12 @@
 
 import zlib
 from functools import partial
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import HasMethods, StrOptions, at_least, fit_context
@@ -28,6 +29,7 @@ __all__ = ["PosteriorInverter"]
 
 _ASKED = 1000  # independent draws that a warning tells how to get
 _ROUGH = 0.5  # error of a log likelihood that is told
+_NOISELESS = 1e-12  # of the contrast that residuals leave: rounding
 _ATTEMPTS = 3  # searches from as many other starts, where none is good
 _FEW_STABLE = 20  # draws of the prior for each candidate, at most
 
@@ -276,6 +278,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         ConvergenceWarning, MisfitWarning, BoundWarning, IdentifiabilityWarning
             As for `predict`.
         """
+        check_scalar(n_draws, "n_draws", Integral, min_val=1)
         posteriors = self._sample(X, errors, starts)
         return np.stack([each.sample(n_draws) for each in posteriors])
 
@@ -357,6 +360,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     def _sample(self, X, errors, starts):
         """Return the posterior of each spectrum, and keep them."""
         check_is_fitted(self)
+        self._validate_params()
         inverter = self.inverter_
         spectra, _ = inverter._validate(X, reset=False)
         proposed = self._proposed(X, len(spectra), starts)
@@ -383,7 +387,12 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         if self.starts is not None:
             given.append(np.asarray(self.starts.predict(X), dtype=float))
         for each in given:
-            fits = each.size == n_samples * n or each.shape[::2] == (n_samples, n)
+            if each.ndim == 1 and (n_samples == 1 or n == 1):
+                each = each.reshape(n_samples, -1)
+            fits = each.ndim in (2, 3) and each.shape[:: each.ndim - 1] == (
+                n_samples,
+                n,
+            )
             if not fits or not np.isfinite(each).all():
                 raise ValueError(
                     f"starts must be finite, of shape ({n_samples}, {n}), or "
@@ -398,21 +407,21 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     def _warn_of_draws(self, posteriors):
         """Warn of draws that are worth few."""
         drawn = [each for each in posteriors if each.n_draws]
-        rough = max([each.mesh_error for each in drawn], default=0.0)
+        rough = np.nanmax([0.0, *(each.mesh_error for each in drawn)])
         if rough > _ROUGH:
             warn_user(
                 f"The log likelihood of draws errs by {rough:.2g} by the mesh of the "
-                "Brillouin zone. Give the simulator a smaller tolerance, or a mesh, "
-                "and its resolution bounds that leave lines their width.",
+                "Brillouin zone. Give the simulator a smaller tolerance, and its "
+                "resolution bounds that leave lines their width.",
                 ConvergenceWarning,
             )
         without = len(posteriors) - len(drawn)
         if without:
             warn_user(
                 f"{without} of {len(posteriors)} spectra have no posterior: they are "
-                "constant, have no more pixels than is fitted, or searches ended at "
-                "crystals that are not stable. Leave them out, give their errors, or "
-                "more n_starts.",
+                "constant, have no more pixels than is fitted, are described exactly, "
+                "or searches ended at crystals that are not stable. Leave them out, "
+                "give their errors, or more n_starts.",
                 ConvergenceWarning,
             )
         weak = [
@@ -426,7 +435,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             number = int(np.ceil(_ASKED / first.efficiency / 100) * 100)
             advice = f"Raise n_draws={self.n_draws} to about {number}"
         if self.sampler == "importance":
-            advice += ", or take sampler='nuts', which is slow but follows any valley"
+            advice += ", or take sampler='nuts', which is slow"
         warn_user(
             f"The draws of {len(weak)} of {len(drawn)} spectra are not to be trusted "
             f"(first: sample {weak[0]}: {worth_of(first)}). {advice}.",
@@ -457,8 +466,11 @@ class _Continued:
         n_free = len(ends[0].residual) - len(ends[0].x) if "residual" in ends[0] else 0
         if not np.isfinite(found.loss):
             return found
-        if errors is None and n_free <= int(ends[0].evaluation.n_fitted):
-            return found  # residuals of no pixel tell no noise
+        n_fitted = int(ends[0].evaluation.n_fitted)
+        if errors is None and not search.task.counts:
+            square = np.square(ends[0].evaluation.residual).sum()
+            if n_free <= n_fitted or square < _NOISELESS:
+                return found  # no residuals tell the noise
         rng = np.random.default_rng(
             [owner._seed, zlib.crc32(np.ascontiguousarray(spectra).tobytes())]
         )

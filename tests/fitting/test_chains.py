@@ -8,15 +8,21 @@ from numpy.testing import assert_allclose
 from scipy.stats import norm
 
 from skphonon.fitting.chains import Coordinates, need_pyro, no_u_turn
+from skphonon.fitting.importance import BoxNormal
 from skphonon.inversion._posterior_chains import log_bridge
 
 COVARIANCE = np.array([[1.0, 0.6], [0.6, 2.0]])
 
 
+def like(mean, bounds):
+    """Draws of a normal distribution between bounds."""
+    return BoxNormal(mean, COVARIANCE, bounds).sample(2000, np.random.default_rng(0))
+
+
 def test_coordinates_turn_values_and_gradients():
     """By differences: values, and the gradient of the log volume."""
     bounds = np.array([[-1.0, -np.inf], [3.0, np.inf]])
-    coordinates = Coordinates(np.array([0.5, -2.0]), COVARIANCE, bounds)
+    coordinates = Coordinates(like(np.array([0.5, -2.0]), bounds), bounds)
     z, step = np.array([0.4, -1.1]), 1e-6
     values, slopes, volume, gradient = coordinates.values(z)
     assert_allclose(coordinates.back(values), z, rtol=1e-10)
@@ -35,7 +41,7 @@ def test_a_normal_distribution_cut_by_a_bound():
     def log_density(x):
         return -x @ precision @ x / 2, -precision @ x
 
-    coordinates = Coordinates(np.array([0.5, 0.3]), COVARIANCE, bounds)
+    coordinates = Coordinates(like(np.zeros(2), bounds), bounds)
     starts = np.array([[0.2, 0.0], [1.0, 1.0]])
     found = no_u_turn(log_density, starts, coordinates, 1600, seed=0)
     assert (found.rows[:, 0] > 0).all()
@@ -49,6 +55,28 @@ def test_a_normal_distribution_cut_by_a_bound():
     again = no_u_turn(log_density, starts, coordinates, 20, seed=1)
     same = no_u_turn(log_density, starts, coordinates, 20, seed=1)
     assert_allclose(again.rows, same.rows)
+
+
+@pytest.mark.parametrize("bound", [0.0, 2.0, 4.0])
+def test_an_optimum_at_a_bound_costs_no_more(bound):
+    """Cut at its optimum, or beyond it."""
+    bounds = np.array([[bound], [bound + 10.0]])
+    n_gradients = 0
+
+    def log_density(x):
+        nonlocal n_gradients
+        n_gradients += 1
+        return -x @ x / 2, -x
+
+    rows = BoxNormal(np.zeros(1), np.eye(1), bounds).sample(
+        2000, np.random.default_rng(0)
+    )
+    found = no_u_turn(log_density, rows[:2], Coordinates(rows, bounds), 400, seed=0)
+    assert n_gradients < 8 * 600
+    assert found.n_effective > 80
+    mean = np.exp(norm.logpdf(bound) - norm.logsf(bound))
+    error = 4 * rows.std() / np.sqrt(found.n_effective)
+    assert_allclose(found.rows.mean(), mean, atol=error)
 
 
 def test_a_bridge_gives_the_integral_and_its_error():

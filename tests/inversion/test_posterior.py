@@ -59,6 +59,22 @@ class Squared:
         return (found, self.simulate(parameters)) if return_spectra else found
 
 
+class Place:
+    """A peak at a place."""
+
+    parameter_names, reference = ["place"], np.array([0.2])
+    axis = np.linspace(-3, 3, 30)
+
+    def simulate(self, parameters):
+        return norm.pdf(self.axis, np.asarray(parameters))
+
+    def jacobian(self, parameters, return_spectra=False):
+        parameters = np.asarray(parameters)
+        shown = self.simulate(parameters)
+        found = ((self.axis - parameters) * shown)[:, :, None]
+        return (found, shown) if return_spectra else found
+
+
 def fixed(simulator, **options):
     """Return an inverter without anything that is fitted along."""
     settings = {"scale": "absolute", "background": None, "errors": "noise"}
@@ -445,7 +461,7 @@ def test_chains_of_two_modes_keep_their_shares():
     X = Squared().simulate([[0.8]]) + 0.05 * RNG.normal(size=(1, 30))
     least = fixed(Squared(), prior=([0.1], [0.6]))
     inverters = [
-        PosteriorInverter(least, n_draws=400, n_candidates=32, sampler=sampler)
+        PosteriorInverter(least, n_draws=1000, n_candidates=32, sampler=sampler)
         for sampler in ("importance", "nuts")
     ]
     shares = []
@@ -455,3 +471,110 @@ def test_chains_of_two_modes_keep_their_shares():
         shares.append(posterior.weights @ (posterior.draws["root"] > 0))
         assert len(posterior.modes) == 2
     assert_allclose(shares[1], shares[0], atol=0.03)
+
+
+def test_what_the_background_describes_already_is_worth_nothing():
+    """Evidence does not grow by contributions that data cannot tell."""
+    axis = np.linspace(-3, 3, 30)
+    X = 20 * norm.pdf(axis)[None] + 30 + 2 * RNG.normal(size=(1, 30))
+
+    def evidence(**options):
+        least = LeastSquaresInverter(
+            Place(), bounds=([-1.0], [1.0]), background=0, errors="noise", **options
+        )
+        inverter = PosteriorInverter(least, n_draws=400, n_starts=2).fit(X)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            inverter.predict(X, errors=2.0)
+        return inverter.log_evidence_[0]
+
+    alone = evidence()
+    for can in (np.ones(30), 1 + 1e-3 * axis, 1 + 0.1 * axis):
+        assert -4 < evidence(contributions={"can": can}) - alone < 0.7
+
+
+def test_contributions_that_are_alike_have_a_posterior():
+    axis = np.linspace(-3, 3, 30)
+    other = norm.pdf(axis, 1.5)
+    X = 20 * norm.pdf(axis)[None] + 5 * other + RNG.normal(size=(1, 30))
+    least = LeastSquaresInverter(
+        Place(),
+        bounds=([-1.0], [1.0]),
+        contributions={"one": other, "two": 2 * other},
+        errors="noise",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inverter = PosteriorInverter(least, n_draws=400).fit(X)
+        mean, std = inverter.predict(X, return_std=True, errors=1.0)
+        single = clone(least).set_params(contributions={"one": other})
+        alone = PosteriorInverter(single, n_draws=400).fit(X)
+        expected = alone.predict(X, errors=1.0)
+    assert np.isfinite(inverter.log_evidence_).all()
+    assert_allclose(mean, expected, atol=0.6 * std[0, 0])
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.1, 0.3])
+def test_crystals_that_are_refused_leave_shares_as_they_are(cut):
+    """Of two modes of which stability cuts the same."""
+
+    class Cut(Squared):
+        def is_stable(self, parameters):
+            edge = 0.8 + norm.isf(cut) * 0.02 if cut else np.inf
+            return (np.abs(parameters) < edge)[:, 0]
+
+    X = Squared().simulate([[0.8]]) + 0.03 * RNG.normal(size=(1, 30))
+    least = fixed(Cut(), bounds=([-1.5], [1.5]))
+    inverter = PosteriorInverter(least, n_draws=2000, n_starts=6).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inverter.predict(X, errors=0.03)
+    (posterior,) = inverter.posteriors_
+    assert_allclose(posterior.modes["share"], 0.5, atol=0.04)
+
+
+def test_a_prior_that_bounds_cut_far_out_is_normalised():
+    prior = ([1.0, 2.0], [0.3, 0.2])
+    least = fixed(
+        Linear(), prior=prior, initial=[2.5, 2.0], bounds=([2.3, -5.0], [9.0, 9.0])
+    )
+    X = Linear().simulate([[2.5, 2.0]]) + 0.5 * RNG.normal(size=(1, 40))
+    inverter = PosteriorInverter(least).fit(X)
+    log_share, error = inverter._allowed
+    assert_allclose(log_share, norm.logsf(1.3 / 0.3), atol=0.02)
+    assert error < 0.01
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the fit
+def test_spectra_that_are_described_exactly_tell_no_noise():
+    X = Linear().simulate([[1.0, 2.0], [1.2, 1.9]])
+    X[1] += 0.1 * RNG.normal(size=40)
+    least = fixed(Linear(), prior=([1.0, 2.0], [0.3, 0.2]))
+    inverter = PosteriorInverter(least, n_draws=300).fit(X)
+    with pytest.warns(ConvergenceWarning, match="described exactly"):
+        inverter.predict(X)
+    assert [each.n_draws for each in inverter.posteriors_] == [0, 300]
+    assert "0 draws" in inverter.posteriors_[0]._repr_html_()
+
+
+def test_optima_without_a_valley_between_are_one_answer():
+    """A plateau between bounds: wherever searches end, it is one."""
+
+    class Flat(Linear):
+        parameter_names, reference = ["a"], np.array([0.5])
+
+        def simulate(self, parameters):
+            return 1e-3 * np.asarray(parameters) * COLUMNS[0]
+
+        def jacobian(self, parameters, return_spectra=False):
+            found = np.tile(1e-3 * COLUMNS[0][:, None], (len(parameters), 1, 1))
+            return (found, self.simulate(parameters)) if return_spectra else found
+
+    X = RNG.normal(size=(1, 40))
+    inverter = PosteriorInverter(fixed(Flat(), bounds=([0.0], [1.0])), n_draws=300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inverter.fit(X).predict(X, errors=1.0)
+    (posterior,) = inverter.posteriors_
+    assert len(posterior.modes) == 1
+    assert_allclose(posterior.mean, 0.5, atol=0.05)
