@@ -38,10 +38,11 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     r"""Draw parameters from their posterior distribution, with exact weights.
 
     Every spectrum is fitted from several starts. A normal distribution about each
-    optimum, between the bounds, proposes parameters and nuisances; each proposal is
-    simulated and weighed by its posterior density (importance sampling [1]_). Weights
-    that are nearly equal prove the normal error bars of a fit; others correct them.
-    Amplitudes and background are integrated out exactly (nearly so of counts).
+    optimum, between the bounds and, where that is too crude, bent along its valley,
+    proposes parameters and nuisances; each proposal is simulated and weighed by its
+    posterior density (importance sampling [1]_). Weights that are nearly equal prove
+    the normal error bars of a fit; others correct them. Amplitudes and background are
+    integrated out.
 
     Parameters
     ----------
@@ -91,10 +92,10 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     The likelihood is normal, with errors that are given or, else, those of the
     residuals at the optimum, or that of counts (see below). Where the model is wrong,
     residuals are alike in neighbouring pixels, and the product over pixels would claim
-    far too much. With ``errors="residual"`` of the inverter (or "systematic") the
-    likelihood is therefore raised to a power `beta` that makes the widths of the
-    posterior those which the scatter of such residuals implies [2]_. ``errors="noise"``
-    takes all pixels as independent.
+    far too much. Where the fit is a misfit, and with ``errors="residual"`` of the
+    inverter (or "systematic"), the likelihood is therefore raised to a power `beta` that
+    makes the widths of the posterior those which the scatter of such residuals implies
+    [2]_. ``errors="noise"`` takes all pixels as independent.
 
     With ``errors="poisson"`` the likelihood is that of counts: not normal, with
     :math:`-\ln n!` so that evidence is that of the counts, and `beta` of 1, as error
@@ -104,8 +105,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     expectations negative: to about 0.1 of the log likelihood from ten counts in all on.
 
     A high efficiency says that the draws are of the posterior as it was defined, not
-    that the model is right: that is what the verdict of the fit, and
-    `Posterior.p_value`, are for.
+    that the model is right: that is what `Posterior.verdict_` is for.
 
     References
     ----------
