@@ -93,9 +93,9 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     residuals at the optimum, or that of counts (see below). Where the model is wrong,
     residuals are alike in neighbouring pixels, and the product over pixels would claim
     far too much. Where the fit is a misfit, and with ``errors="residual"`` of the
-    inverter (or "systematic"), the likelihood is therefore raised to a power `beta` that
-    makes the widths of the posterior those which the scatter of such residuals implies
-    [2]_. ``errors="noise"`` takes all pixels as independent.
+    inverter (or "systematic"), the likelihood is therefore raised to a power `beta`
+    that makes the widths of the posterior those which the scatter of such residuals
+    implies [2]_. ``errors="noise"`` takes all pixels as independent.
 
     With ``errors="poisson"`` the likelihood is that of counts: not normal, with
     :math:`-\ln n!` so that evidence is that of the counts, and `beta` of 1, as error
