@@ -50,7 +50,7 @@ from skphonon.inspection import (
     TemperatureTrendsDisplay,
     draw_parameters,
 )
-from skphonon.learning import OutOfDistributionWarning, fine_tune
+from skphonon.learning import OutOfDistributionWarning, Trainer, fine_tune
 from skphonon.metrics import ResimulationScorer
 from skphonon.persistence import attach_card, describe
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
@@ -153,14 +153,14 @@ inverter = make_pipeline(
         kl_weight=1e-5,
         noise=0.1,
         output="distribution",
-        max_epochs=40,
+        trainer=Trainer(max_epochs=40),
         random_state=0,
     ),
     ForceConstantRegressor(
         latent="distribution",
         loss="likelihood",
         noise=0.3,
-        max_epochs=40,
+        trainer=Trainer(max_epochs=40),
         random_state=0,
     ),
 )

@@ -38,6 +38,7 @@ from skphonon.inspection import (
     LatentTraversalDisplay,
     active_dimensions,
 )
+from skphonon.learning import Trainer
 from skphonon.metrics import ResimulationScorer
 
 grid = SpectrumGrid(
@@ -66,9 +67,9 @@ names = simulator.parameter_names
 # Each is part of the same pipeline. Convolutions need the grid of the image. They take
 # far longer to train, so they get few filters and epochs here.
 
-dense = {"noise": 0.1, "max_epochs": 60, "random_state": 0}
+dense = {"noise": 0.1, "trainer": Trainer(max_epochs=60), "random_state": 0}
 conv = {"architecture": "conv", "grid": grid, "filters": (8, 16), "hidden_size": 60}
-conv |= {"noise": 0.1, "max_epochs": 10, "learning_rate": 2e-3, "random_state": 0}
+conv |= {"noise": 0.1, "trainer": Trainer(max_epochs=10, lr=2e-3), "random_state": 0}
 extractors = {
     "dense VAE": VAEFeatureExtractor(10, **dense),
     "dense AE": AEFeatureExtractor(10, **dense),
@@ -145,8 +146,8 @@ LatentCorrelationDisplay.from_estimator(regularised, X_test).plot(
 
 inverter = make_pipeline(
     MaskedSpectrumPreprocessor(),
-    VAEFeatureExtractor(max_epochs=20, random_state=0),
-    ForceConstantRegressor(max_epochs=20, random_state=0),
+    VAEFeatureExtractor(trainer=Trainer(max_epochs=20), random_state=0),
+    ForceConstantRegressor(trainer=Trainer(max_epochs=20), random_state=0),
 )
 search = GridSearchCV(
     inverter,

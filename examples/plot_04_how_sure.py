@@ -41,7 +41,7 @@ from skphonon.calibration import CalibratedRegressor
 from skphonon.datasets import IncompleteDatasetWarning
 from skphonon.inspection import PhononBandsDisplay, ReliabilityDisplay, draw_parameters
 from skphonon.inversion import MisfitWarning
-from skphonon.learning import OutOfDistributionWarning
+from skphonon.learning import OutOfDistributionWarning, Trainer
 
 model = load_aluminium_model()
 
@@ -103,7 +103,9 @@ def draw(n_samples, seed):
 X, y = draw(4000, 0)
 network = make_pipeline(
     MaskedSpectrumPreprocessor(),
-    VAEFeatureExtractor(output="distribution", max_epochs=60, random_state=0),
+    VAEFeatureExtractor(
+        output="distribution", trainer=Trainer(max_epochs=60), random_state=0
+    ),
     ForceConstantRegressor(latent="distribution", random_state=0),
 )
 started = perf_counter()

@@ -36,7 +36,7 @@ from skphonon import (
 )
 from skphonon.datasets import make_crystal_spectra
 from skphonon.inspection import PhononBandsDisplay, draw_parameters
-from skphonon.learning import GappySpectrumExtractor
+from skphonon.learning import GappySpectrumExtractor, Trainer
 from skphonon.physics import ForceConstantPrior
 
 EDGE = 5.66  # Angstrom
@@ -147,7 +147,7 @@ methods = {
             compression=64,
             background=terms,
             output="distribution",
-            max_epochs=150,
+            trainer=Trainer(max_epochs=150),
             random_state=0,
         ),
         ForceConstantRegressor(latent="distribution", noise=0.3, random_state=0),

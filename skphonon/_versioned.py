@@ -7,8 +7,9 @@ compare on loading. Simulators and estimators may change and are
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
-from functools import cache, cached_property
+from functools import cache, cached_property, wraps
 from hashlib import blake2b
+from inspect import signature
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 from weakref import WeakValueDictionary
@@ -52,6 +53,13 @@ class VersionedEstimator(BaseEstimator):
     """
 
     _transient: ClassVar[Sequence[str]] = ()
+    # what to do instead of each parameter that the class had in 0.1: "give ..."
+    _moved_parameters: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls._moved_parameters and "__init__" in vars(cls):
+            cls.__init__ = _refuses_moved(cls.__init__)  # type: ignore[method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes to pickle, stamped with the versions in use."""
@@ -76,7 +84,10 @@ class VersionedEstimator(BaseEstimator):
         estimator instance
             This estimator.
         """
+        cls: Any = type(self)
         for name in params:
+            if name in cls._moved_parameters and name not in parameter_names(cls):
+                raise ValueError(_advice(cls, name))
             part, _, inner = name.partition("__")
             held = params.get(part, getattr(self, part, None))
             if inner and isinstance(held, Immutable):
@@ -200,6 +211,25 @@ class Immutable:
         state = _unstamped(state, type(self))
         self._keep(**{each.name: state[each.name] for each in fields(self)})
         self._settle()
+
+
+def _refuses_moved(init: Callable[..., None]) -> Callable[..., None]:
+    """Return a constructor that tells the new spelling of parameters of 0.1."""
+    known = signature(init).parameters
+
+    @wraps(init)  # scikit-learn reads the parameters from what it wraps
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        cls = type(self)
+        moved = [k for k in kwargs if k in cls._moved_parameters and k not in known]
+        if moved:
+            raise TypeError(" ".join(_advice(cls, name) for name in moved))
+        init(self, *args, **kwargs)
+
+    return checked
+
+
+def _advice(cls: type[VersionedEstimator], name: str) -> str:
+    return f"{cls.__name__} has no {name} any more: {cls._moved_parameters[name]}."
 
 
 def _refuse_to_set(self: Immutable, name: str, value: Any = None) -> None:

@@ -4,12 +4,21 @@ import numpy as np
 import torch
 from torch import nn
 
+from skphonon.learning import Trainer
 from skphonon.learning._networks import DenseNetwork
 from skphonon.learning._training import build_net
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def with_trainer(settings):
+    """Return settings of an estimator, those of training in a Trainer."""
+    names = Trainer().get_params()
+    training = {name: value for name, value in settings.items() if name in names}
+    others = {name: value for name, value in settings.items() if name not in names}
+    return {**others, "trainer": Trainer(**training)} if training else others
 
 
 def samples():
@@ -22,7 +31,6 @@ def dense_net(optimizer="adam"):
         DenseNetwork((3, 8, 1), generator()),
         nn.MSELoss(),
         optimizer=optimizer,
-        momentum=0.9,
         device="cpu",
         generator=generator(1),
         noise_size=0,

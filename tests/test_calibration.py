@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skphonon.calibration import CalibratedRegressor
 from skphonon.inversion import LeastSquaresInverter, MisfitWarning
-from skphonon.learning import ForceConstantRegressor
+from skphonon.learning import ForceConstantRegressor, Trainer
 from skphonon.persistence import load_model, save_model
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 
@@ -190,7 +190,9 @@ def test_networks_are_calibrated_through_pipelines(tmp_path):
     X = np.hstack([y, y[:, :1] * y[:, 1:]]) @ rng.normal(size=(3, 8))
     X = X + 0.02 * rng.normal(size=X.shape)
     X[:, 5] = np.nan
-    network = ForceConstantRegressor((30,), max_epochs=20, random_state=0)
+    network = ForceConstantRegressor(
+        (30,), trainer=Trainer(max_epochs=20), random_state=0
+    )
     inverter = make_pipeline(MaskedSpectrumPreprocessor(), network)
     one = CalibratedRegressor(inverter, random_state=0).fit(X, y)
     low, high = one.predict_interval(X[:5])

@@ -17,6 +17,7 @@ from skphonon.learning import (
     GappySpectrumExtractor,
     ImplicitSpectrumModel,
     SpectrumRegressor,
+    Trainer,
     VAEFeatureExtractor,
 )
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
@@ -27,16 +28,24 @@ ESTIMATORS = [
     LeastSquaresInverter(),
     PosteriorInverter(n_draws=40, n_candidates=10, n_starts=1),
     NelderMeadInverter(tolerance=0.5),  # coarse: the checks run many searches
-    VAEFeatureExtractor(3, hidden_size=20, max_epochs=3),
-    VAEFeatureExtractor(3, compression=None, output="distribution", max_epochs=2),
-    AEFeatureExtractor(3, hidden_size=20, max_epochs=3),
+    VAEFeatureExtractor(3, hidden_size=20, trainer=Trainer(max_epochs=3)),
     VAEFeatureExtractor(
-        3, architecture="conv", filters=(2, 3), hidden_size=10, max_epochs=2
+        3, compression=None, output="distribution", trainer=Trainer(max_epochs=2)
     ),
-    GappySpectrumExtractor(3, hidden_size=20, max_epochs=3),
-    ForceConstantRegressor((20, 20), learning_rate=0.03, batch_size=32, max_epochs=20),
+    AEFeatureExtractor(3, hidden_size=20, trainer=Trainer(max_epochs=3)),
+    VAEFeatureExtractor(
+        3,
+        architecture="conv",
+        filters=(2, 3),
+        hidden_size=10,
+        trainer=Trainer(max_epochs=2),
+    ),
+    GappySpectrumExtractor(3, hidden_size=20, trainer=Trainer(max_epochs=3)),
     ForceConstantRegressor(
-        (20,), loss="likelihood", learning_rate=0.03, batch_size=32, max_epochs=20
+        (20, 20), trainer=Trainer(lr=0.03, batch_size=32, max_epochs=20)
+    ),
+    ForceConstantRegressor(
+        (20,), loss="likelihood", trainer=Trainer(lr=0.03, batch_size=32, max_epochs=20)
     ),
     SpectrumRegressor(  # the checks' data are no counts at all
         hidden_sizes=(30,),
@@ -44,14 +53,18 @@ ESTIMATORS = [
         counts=None,
         background=0.0,
         normalize=False,
-        weight_decay=0.0,
-        max_epochs=8,
-        validation_fraction=None,
-        learning_rate=0.05,
-        batch_size=50,
+        trainer=Trainer(
+            weight_decay=0.0,
+            max_epochs=8,
+            validation_fraction=0,
+            lr=0.05,
+            batch_size=50,
+        ),
     ),
-    ImplicitSpectrumModel((20, 20), batch_size=16, max_epochs=15),
-    ImplicitSpectrumModel((20, 20), target="linear", batch_size=16, max_epochs=10),
+    ImplicitSpectrumModel((20, 20), trainer=Trainer(batch_size=16, max_epochs=15)),
+    ImplicitSpectrumModel(
+        (20, 20), target="linear", trainer=Trainer(batch_size=16, max_epochs=10)
+    ),
     PixelInverter(n_starts=2),
     PixelInverter(n_starts=2, loss="poisson"),
     PixelInverter(n_starts=2, loss="chi2", errors="noise"),

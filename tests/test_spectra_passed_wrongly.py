@@ -16,7 +16,7 @@ from skphonon import (
     SpectrumRegressor,
     VAEFeatureExtractor,
 )
-from skphonon.learning import GappySpectrumExtractor
+from skphonon.learning import GappySpectrumExtractor, Trainer
 
 GRID = SpectrumGrid(np.arange(8.0), np.arange(1.0, 11.0))
 
@@ -43,14 +43,14 @@ def X(y):
     return Ridge().simulate(y)
 
 
-SMALL = {"hidden_size": 8, "max_epochs": 1}
+SMALL = {"hidden_size": 8, "trainer": Trainer(max_epochs=1)}
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
     VAEFeatureExtractor(2, **SMALL),
     AEFeatureExtractor(2, **SMALL),
     GappySpectrumExtractor(2, **SMALL),
-    ForceConstantRegressor((8,), max_epochs=1),
-    SpectrumRegressor(hidden_sizes=(8,), n_networks=1, max_epochs=1),
+    ForceConstantRegressor((8,), trainer=Trainer(max_epochs=1)),
+    SpectrumRegressor(hidden_sizes=(8,), n_networks=1, trainer=Trainer(max_epochs=1)),
     NelderMeadInverter(Ridge()),
     make_pipeline(MaskedSpectrumPreprocessor(), VAEFeatureExtractor(2, **SMALL)),
 ]
@@ -86,7 +86,10 @@ def test_inverters_know_the_shape_of_their_grid(kind, X):
     [
         (VAEFeatureExtractor(2, **SMALL), "MaskedSpectrumPreprocessor in front"),
         (AEFeatureExtractor(2, **SMALL), "GappySpectrumExtractor, which takes NaN"),
-        (ForceConstantRegressor((8,), max_epochs=1), "use SpectrumRegressor"),
+        (
+            ForceConstantRegressor((8,), trainer=Trainer(max_epochs=1)),
+            "use SpectrumRegressor",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -106,6 +109,9 @@ def test_pixels_without_a_coordinate_are_named(X):
     pixels = np.random.default_rng(0).uniform(size=(50, 2))
     pixels[4, 1] = np.nan
     message = r"NaN in 1 of 50 rows \(first: row 4\).*Leave out the rows"
-    for estimator in (PixelInverter(), ImplicitSpectrumModel((4,), max_epochs=1)):
+    for estimator in (
+        PixelInverter(),
+        ImplicitSpectrumModel((4,), trainer=Trainer(max_epochs=1)),
+    ):
         with pytest.raises(ValueError, match=message):
             estimator.fit(pixels, np.ones(50))

@@ -26,6 +26,7 @@ from skphonon import (
     load_aluminium_model,
     make_powder_spectra,
 )
+from skphonon.learning import Trainer
 from skphonon.metrics import ResimulationScorer
 
 
@@ -87,7 +88,8 @@ def test_fine_tuning_keeps_the_extractor_frozen(inverter, spectra):
 def test_grid_search_with_labels_and_without(inverter, simulator, spectra):
     X, y = spectra
     quick = clone(inverter).set_params(
-        vaefeatureextractor__max_epochs=3, forceconstantregressor__max_epochs=3
+        vaefeatureextractor__trainer__max_epochs=3,
+        forceconstantregressor__trainer__max_epochs=3,
     )
     search = GridSearchCV(
         quick,
@@ -113,8 +115,8 @@ def test_the_optimiser_is_cross_validated_like_any_regressor(simulator, spectra)
 def test_pandas_output_and_html(inverter, spectra):
     X, y = (a[:60] for a in spectra)
     quick = {
-        "vaefeatureextractor__max_epochs": 2,
-        "forceconstantregressor__max_epochs": 2,
+        "vaefeatureextractor__trainer__max_epochs": 2,
+        "forceconstantregressor__trainer__max_epochs": 2,
     }
     plain = clone(inverter).set_params(**quick)
     frames = clone(plain).set_output(transform="pandas")
@@ -132,8 +134,10 @@ def test_a_model_predicts_the_same_in_another_process(inverter, spectra, tmp_pat
     baseline = NelderMeadInverter(max_evaluations=50, tolerance=0.1)
     of_means = make_pipeline(
         MaskedSpectrumPreprocessor(),
-        VAEFeatureExtractor(2, hidden_size=10, max_epochs=2, random_state=0),
-        ForceConstantRegressor((10,), max_epochs=2, random_state=0),
+        VAEFeatureExtractor(
+            2, hidden_size=10, trainer=Trainer(max_epochs=2), random_state=0
+        ),
+        ForceConstantRegressor((10,), trainer=Trainer(max_epochs=2), random_state=0),
     )
     models = [inverter, baseline.fit(*some), of_means.fit(*some)]
     joblib.dump((models, X[:4]), tmp_path / "models.joblib")

@@ -8,6 +8,7 @@ from skphonon.learning.recipes import fine_tune, su_li_2024
 from skphonon.learning.regression import ForceConstantRegressor
 from skphonon.learning.spectrum_regression import SpectrumRegressor
 from skphonon.learning.surrogate import ImplicitSpectrumModel
+from skphonon.learning.trainer import Trainer
 
 __all__ = [
     "AEFeatureExtractor",
@@ -17,6 +18,7 @@ __all__ = [
     "ImplicitSpectrumModel",
     "OutOfDistributionWarning",
     "SpectrumRegressor",
+    "Trainer",
     "VAEFeatureExtractor",
     "fine_tune",
     "su_li_2024",

@@ -21,9 +21,6 @@ from skphonon._validation import (
 )
 from skphonon.learning._extractor import SpectrumExtractor
 from skphonon.learning._network_estimator import (
-    FINE_TUNING,
-    STEPS,
-    STOPPING,
     TRAINING,
 )
 from skphonon.learning._networks import Autoencoder
@@ -52,6 +49,12 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
     """
 
     _variational = False
+    _training_defaults = {
+        **SpectrumExtractor._training_defaults,
+        "max_epochs": 100,
+        "lr": 0.005,
+        "batch_size": 64,
+    }
 
     _parameter_constraints = {
         "n_components": [at_least(1)],
@@ -65,11 +68,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         "compression": [at_least(1), StrOptions({"auto"}), None],
         "weighting": [Interval(numbers.Real, 0, 1, closed="both"), None],
         "output": [StrOptions({"mean", "distribution"})],
-        "device": [str],
         **TRAINING,
-        **STOPPING,
-        **STEPS,
-        **FINE_TUNING,
         "warn_below": [Interval(numbers.Real, 0, 1, closed="both"), None],
     }
 

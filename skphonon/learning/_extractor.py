@@ -8,7 +8,6 @@ from sklearn.utils.validation import check_is_fitted
 from skphonon._validation import fit_context
 from skphonon.learning._network_estimator import NetworkEstimator
 from skphonon.learning._networks import Autoencoder
-from skphonon.learning._training import hold_out
 
 __all__ = ["SpectrumExtractor"]
 
@@ -52,7 +51,7 @@ class SpectrumExtractor(
         """
         net, X, inputs = self._set_up(X)
         generator = net.iterator_train__generator
-        held_out = hold_out(len(inputs), self.validation_fraction, generator)
+        held_out = self._hold_out(len(inputs), generator)
         self._train(net, inputs, inputs, held_out)
         self.net_ = net
         self._conclude(X, inputs, held_out)
@@ -63,7 +62,7 @@ class SpectrumExtractor(
         """Continue the training on more spectra, or measured ones (fine-tuning).
 
         All spectra given are trained on, for `fine_tune_epochs` at
-        `fine_tune_learning_rate`; the principal components stay as they are. On an
+        `fine_tune_lr` of the trainer; the principal components stay as they are. On an
         unfitted estimator the network is first set up as `fit` does it. Interrupted, it
         leaves the network as it was before.
 

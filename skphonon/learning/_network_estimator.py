@@ -1,6 +1,6 @@
-"""Estimators around a network: parameters of training, fit, fine-tuning and pickles."""
+"""Estimators around a network: its trainer, fit, fine-tuning and pickles."""
 
-import numbers
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
@@ -8,46 +8,33 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from skphonon._validation import Interval, StrOptions, at_least, positive
 from skphonon._versioned import VersionedEstimator
 from skphonon.learning._stored_nets import (
     all_or_nothing,
     net_from_arrays,
     net_to_arrays,
 )
-from skphonon.learning._training import OPTIMIZERS, build_net, choose_device, train
+from skphonon.learning._training import build_net, choose_device, hold_out, train
+from skphonon.learning.trainer import (
+    MOVED,
+    Trainer,
+    check_trainer,
+    settled,
+    trainer_of,
+)
 
 __all__ = [
-    "FINE_TUNING",
-    "STEPS",
-    "STOPPING",
     "TRAINING",
     "NetworkEstimator",
     "NetworkRegressor",
     "standard_scale",
 ]
 
-# constraints of the parameters that several estimators have
+# constraints of the parameters that all of them have
 TRAINING = {
-    "learning_rate": [positive()],
-    "batch_size": [at_least(1)],
-    "max_epochs": [at_least(1)],
-    "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left"), None],
+    "trainer": [Trainer, None],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
-}
-STOPPING = {
-    "patience": [at_least(1), None],
-    "tol": [at_least(0, numbers.Real)],
-}
-STEPS = {
-    "optimizer": [StrOptions(set(OPTIMIZERS))],
-    "momentum": [Interval(numbers.Real, 0, 1, closed="left")],
-    "schedule": [StrOptions({"cosine", "constant"})],
-}
-FINE_TUNING = {
-    "fine_tune_epochs": [at_least(1)],
-    "fine_tune_learning_rate": [positive()],
 }
 
 
@@ -60,14 +47,53 @@ class NetworkEstimator(VersionedEstimator):
     _transient = ("net_",)
     _network: type[nn.Module]
 
-    # of subclasses that do not have them as parameters
-    optimizer = "clipped-adam"
-    momentum = 0.0
-    weight_decay: float | None = None
-    schedule = "cosine"
-    patience: int | None = None
-    tol = 0.0
-    device = "cpu"
+    _moved_parameters = MOVED
+    # what a trainer leaves open; subclasses add the rest
+    _training_defaults: ClassVar[dict[str, Any]] = {
+        "optimizer": "clipped-adam",
+        "schedule": "cosine",
+        "validation_fraction": 0.1,
+        "fine_tune_epochs": 10,
+        "fine_tune_lr": 1e-4,
+    }
+
+    def get_params(self, deep=True):
+        """Get parameters, those of the default trainer as well.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to return those of estimators within, by names such as
+            ``trainer__lr``.
+
+        Returns
+        -------
+        dict
+            Values by name.
+        """
+        params = super().get_params(deep=deep)
+        if deep and "trainer" in params and params["trainer"] is None:
+            inner = Trainer().get_params()
+            params |= {f"trainer__{name}": value for name, value in inner.items()}
+        return params
+
+    def set_params(self, **params):
+        """Set parameters, also those of the trainer, by names such as ``trainer__lr``.
+
+        Parameters
+        ----------
+        **params
+            Values by name. The default trainer, None, becomes a Trainer if need be.
+
+        Returns
+        -------
+        estimator instance
+            This estimator.
+        """
+        inner = any(name.startswith("trainer__") for name in params)
+        if inner and params.get("trainer", self.trainer) is None:
+            params["trainer"] = Trainer()
+        return super().set_params(**params)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")
@@ -81,9 +107,12 @@ class NetworkEstimator(VersionedEstimator):
     def __setstate__(self, state):
         state = dict(state)
         saved = state.pop("_net_arrays", None)
+        if "trainer" not in state:  # saved when each setting was a parameter
+            state["trainer"] = trainer_of(state, self._training_defaults)
         super().__setstate__(state)
         if saved is not None:
-            self.net_ = net_from_arrays(saved, self._network, self._loss(), self.device)
+            device = self._training().device
+            self.net_ = net_from_arrays(saved, self._network, self._loss(), device)
 
     def _loss(self):
         """Return a module from outputs and targets to the loss."""
@@ -93,22 +122,35 @@ class NetworkEstimator(VersionedEstimator):
         """Return the spread of the noise on inputs in training, None for no noise."""
         return None
 
+    def _training(self):
+        """Return the trainer with every value settled."""
+        return settled(self.trainer, self._training_defaults)
+
     def _forget(self):
         """Remove what was learnt; return the source of random numbers."""
+        self._check_trainer()
         for learnt in ("net_", "history_"):
             if hasattr(self, learnt):
                 delattr(self, learnt)
-        choose_device(self.device)  # fails before the work begins
+        choose_device(self._training().device)  # fails before the work begins
         return check_random_state(self.random_state)
 
+    def _check_trainer(self):
+        if self.trainer is not None:
+            check_trainer(self.trainer)
+
+    def _hold_out(self, n_samples, generator):
+        """Return indices of the samples to hold out."""
+        return hold_out(n_samples, self._training().validation_fraction, generator)
+
     def _new_net(self, module, generator, noise_size=0):
+        training = self._training()
         return build_net(
             module,
             self._loss(),
-            optimizer=self.optimizer,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            device=choose_device(self.device),
+            optimizer=training.optimizer,
+            weight_decay=training.weight_decay,
+            device=choose_device(training.device),
             generator=generator,
             noise_size=noise_size,
             jitter=self._jitter(),
@@ -116,23 +158,26 @@ class NetworkEstimator(VersionedEstimator):
 
     def _train(self, net, inputs, targets, held_out):
         """Train a new net."""
+        training = self._training()
         self.history_ = train(
             net,
             inputs,
             targets,
-            epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
+            epochs=training.max_epochs,
+            batch_size=training.batch_size,
+            lr=training.lr,
+            schedule=training.schedule,
             held_out=held_out,
-            patience=self.patience,
-            tol=self.tol,
+            patience=training.patience,
+            callbacks=training.callbacks or (),
             verbose=self.verbose,
             name=type(self).__name__,
         )
 
     def _fine_tune(self, net, inputs, targets):
         """Continue the training of a net; interrupted, leave it as it was."""
+        self._check_trainer()
+        training = self._training()
         net.criterion_ = self._loss()
         net.iterator_train__jitter = self._jitter()
         with all_or_nothing(net):
@@ -140,9 +185,9 @@ class NetworkEstimator(VersionedEstimator):
                 net,
                 inputs,
                 targets,
-                epochs=self.fine_tune_epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.fine_tune_learning_rate,
+                epochs=training.fine_tune_epochs,
+                batch_size=training.batch_size,
+                lr=training.fine_tune_lr,
                 verbose=self.verbose,
                 name=f"{type(self).__name__}, fine-tuning",
             )

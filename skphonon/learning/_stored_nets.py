@@ -23,9 +23,10 @@ def all_or_nothing(net):
 
 def net_to_arrays(net):
     """Return a trained net as numpy arrays and plain Python objects."""
+    names = {optimizer: name for name, optimizer in OPTIMIZERS.items()}
     return {
         "settings": net.module_.settings,
-        "optimizer_name": next(k for k, v in OPTIMIZERS.items() if v is net.optimizer),
+        "optimizer_name": names.get(net.optimizer, net.optimizer),
         "noise_size": net.iterator_train__noise_size,
         "generator": net.iterator_train__generator.get_state().numpy(),
         "weights": _to_arrays(net.module_.state_dict()),
@@ -45,7 +46,6 @@ def net_from_arrays(saved, module_class, criterion, device):
         module_class(**saved["settings"], generator=generator),
         criterion,
         optimizer=saved["optimizer_name"],
-        momentum=0.0,  # the saved state of the optimizer brings its own
         device=device,
         generator=generator,
         noise_size=saved["noise_size"],

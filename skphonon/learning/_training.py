@@ -1,13 +1,17 @@
 """Training of skorch nets: batches, optimizers, the device and the loop over epochs.
 
 The loop trains one epoch at a time: early stopping is then a plain ``break``, and
-Ctrl-C reaches the user, which skorch's own ``fit`` swallows. Data stay in memory as
-tensors, since collating them sample by sample costs more than the step itself. All
-random numbers come from one generator that belongs to the net; torch's global
-generators are never touched.
+Ctrl-C reaches the user, which skorch's own ``fit`` swallows. Callbacks of the user are
+called as skorch calls them; without any, all of skorch's own are off. Data stay in
+memory as tensors, since collating them sample by sample costs more than the step
+itself. All random numbers come from one generator that belongs to the net; torch's
+global generators are never touched.
 """
 
+import copy
+import dis
 import math
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,6 +22,7 @@ from tqdm.auto import tqdm
 
 __all__ = [
     "JITTER_LEVELS",
+    "MOMENTUM",
     "OPTIMIZERS",
     "ClippedAdam",
     "TensorBatches",
@@ -32,6 +37,8 @@ _FUSING = ("cpu", "cuda")  # devices where a step of the optimizer is one operat
 _WARM_UP = 0.1  # part of the epochs in which the cosine schedule rises
 JITTER_LEVELS = (0.01, 1.0)  # lowest and highest level of the noise on inputs
 _BETAS = (0.9, 0.99)  # of ClippedAdam: gradients are averaged over a hundred steps
+MOMENTUM = 0.9  # of "sgd"
+_SMALLEST_FALL = 1e-4  # of the held-out loss that counts for `patience`, relative
 _LARGEST_GRADIENT = 1.0  # norm to which ClippedAdam shortens a larger one
 
 
@@ -59,6 +66,7 @@ OPTIMIZERS = {
     "clipped-adam": ClippedAdam,
     "sgd": torch.optim.SGD,
 }
+_USUAL = {"sgd": {"momentum": MOMENTUM}}
 
 
 class TensorBatches:
@@ -125,24 +133,28 @@ def build_net(
     criterion,
     *,
     optimizer,
-    momentum,
     device,
     generator,
     noise_size=0,
     jitter=None,
     weight_decay=None,
 ):
-    """Return an initialised skorch net around a torch module, on batches in memory."""
-    options = {"optimizer__momentum": momentum} if optimizer == "sgd" else {}
+    """Return an initialised skorch net around a torch module, on batches in memory.
+
+    The optimizer is a name in `OPTIMIZERS`, or makes one of weights.
+    """
+    options = {}
+    if optimizer in OPTIMIZERS:
+        options = dict(_USUAL.get(optimizer, {}))
+        if torch.device(device).type in _FUSING:
+            options["fused"] = True
     if weight_decay is not None:
-        options["optimizer__weight_decay"] = weight_decay
-    if torch.device(device).type in _FUSING:
-        options["optimizer__fused"] = True
+        options["weight_decay"] = weight_decay
     net = NeuralNet(
         module,
         criterion,
-        optimizer=OPTIMIZERS[optimizer],
-        **options,
+        optimizer=OPTIMIZERS.get(optimizer, optimizer),
+        **{f"optimizer__{name}": value for name, value in options.items()},
         iterator_train=TensorBatches,
         iterator_train__generator=generator,
         iterator_train__noise_size=noise_size,
@@ -163,11 +175,11 @@ def train(
     *,
     epochs,
     batch_size,
-    learning_rate,
+    lr,
     schedule="constant",
     held_out=(),
     patience=None,
-    tol=0.0,
+    callbacks=(),
     verbose=0,
     name="",
 ):
@@ -183,24 +195,69 @@ def train(
         validation = _dataset(X[held_out], y[held_out], net.device)
         net.train_split = predefined_split(validation)
     history, best, best_weights, waited = [], math.inf, None, 0
-    with tqdm(range(epochs), desc=name, unit="epoch", disable=not verbose) as bar:
+    bar = tqdm(range(epochs), desc=name, unit="epoch", disable=not verbose)
+    with _listening(net, callbacks), bar:
+        net.notify("on_train_begin", X=data, y=None)
         for epoch in bar:
-            net.set_params(lr=learning_rate * _pace(schedule, epoch, epochs))
-            net.fit_loop(data, epochs=1)
-            history.append(_epoch_record(net, epoch))
+            if epoch == 0 or schedule != "constant":  # else a callback may change it
+                net.set_params(lr=lr * _pace(schedule, epoch, epochs))
+            rate = net.optimizer_.param_groups[0]["lr"]
+            stopped = _train_epoch(net, data)
+            history.append(_epoch_record(net, epoch, rate))
             bar.set_postfix(history[-1], refresh=False)
-            if not len(held_out):
-                continue
-            loss = history[-1]["valid_loss"]
-            waited = 0 if loss < best * (1 - tol) else waited + 1
-            if loss < best:
-                best, best_weights = loss, _copy_weights(net)
-            if patience is not None and waited >= patience:
+            if len(held_out):
+                loss = history[-1].get("valid_loss", math.inf)
+                waited = 0 if loss < best * (1 - _SMALLEST_FALL) else waited + 1
+                if loss < best:
+                    best, best_weights = loss, _copy_weights(net)
+                stopped = stopped or (patience is not None and waited >= patience)
+            if stopped:
                 break
-    if best_weights is not None:
-        net.module_.load_state_dict(best_weights)
+        if best_weights is not None:
+            net.module_.load_state_dict(best_weights)
+        net.notify("on_train_end", X=data, y=None)
     net.train_split = None  # do not keep the held-out data alive
     return history
+
+
+@contextmanager
+def _listening(net, callbacks):
+    """Let a net call copies of callbacks, and in front those on which they rely."""
+    if callbacks:
+        net.callbacks = [_copied(each) for each in callbacks]
+        net.initialize_callbacks()
+    try:
+        yield
+    finally:
+        net.callbacks, net.callbacks_ = "disable", []
+        net.history.clear()
+
+
+def _copied(callback):
+    """Return a shallow copy of a callback, or of a pair of its name and itself."""
+    if isinstance(callback, tuple):
+        return callback[0], copy.copy(callback[1])
+    return copy.copy(callback)
+
+
+def _train_epoch(net, data):
+    """Train for an epoch; tell whether a callback asked to stop."""
+    try:
+        net.fit_loop(data, epochs=1)
+    except KeyboardInterrupt as error:
+        if _is_raised_by_python(error):
+            return True
+        raise
+    return False
+
+
+def _is_raised_by_python(error):
+    """Tell a statement `raise`, as in EarlyStopping, from Ctrl-C, which has none."""
+    last = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    code = last.tb_frame.f_code.co_code
+    return code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def hold_out(n_samples, fraction, generator):
@@ -221,10 +278,12 @@ def _pace(schedule, epoch, epochs):
     return rise * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
-def _epoch_record(net, epoch):
-    batches = net.history[-1]["batches"]
-    net.history.clear()
-    record = {"epoch": epoch + 1, "learning_rate": net.lr}
+def _epoch_record(net, epoch, rate):
+    row = net.history[-1]
+    batches = row["batches"]
+    if not net.callbacks_:
+        net.history.clear()
+    record = {"epoch": epoch + 1, "learning_rate": rate}
     for part in ("train", "valid"):
         losses = [b[f"{part}_loss"] for b in batches if f"{part}_loss" in b]
         sizes = [b[f"{part}_batch_size"] for b in batches if f"{part}_loss" in b]
@@ -234,10 +293,21 @@ def _epoch_record(net, epoch):
                 kind = {"train": "training loss", "valid": "held-out loss"}[part]
                 raise ValueError(
                     f"The {kind} must stay finite, it became {record[f'{part}_loss']} "
-                    f"in epoch {epoch + 1} at a learning rate of {net.lr:g}. Lower the "
+                    f"in epoch {epoch + 1} at a learning rate of {rate:g}. Lower the "
                     "learning rate, or bring the data to a scale of about 1."
                 )
-    return record
+    return {**_scores(row), **record} if net.callbacks_ else record
+
+
+def _scores(row):
+    """Return the numbers that callbacks recorded of an epoch."""
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if type(value) in (int, float) or isinstance(value, np.number)
+        if name not in ("epoch", "dur") and not name.endswith("_batch_count")
+        if not name.startswith("event_")
+    }
 
 
 def _copy_weights(net):

@@ -99,42 +99,16 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         from which :class:`~skphonon.learning.ForceConstantRegressor` with
         ``latent="distribution"`` draws codes; "posterior" takes those of the encoder
         alone, "distribution" those of `encode`. Needs no new `fit`.
-    optimizer : {"clipped-adam", "adam", "adamw", "sgd"}, default="clipped-adam"
-        Rule of the steps. "clipped-adam" is Adam that adapts ten times faster to steep
-        places and shortens gradients longer than 1; plain "adam" may diverge at high
-        learning rates. "adamw" is Adam with weight decay.
-    learning_rate : float, default=0.005
-        Highest learning rate in `fit`.
-    momentum : float, default=0.9
-        Momentum of ``optimizer="sgd"``; Adam has its own.
-    schedule : {"cosine", "constant"}, default="cosine"
-        Course of the learning rate in `fit`: a short rise, then half a cosine down
-        to zero at `max_epochs`, or no change.
-    batch_size : int, default=64
-        Samples a step.
-    max_epochs : int, default=100
-        Passes through the data in `fit`, at most.
-    validation_fraction : float or None, default=0.1
-        Part of the samples, chosen at random, that `fit` holds out; the weights with
-        the lowest loss on them are kept. None: train on all, keep the last weights.
-    patience : int or None, default=None
-        Epochs without a fall of the held-out loss after which `fit` stops, which cuts a
-        cosine short. None: never.
-    tol : float, default=1e-4
-        Relative fall of the held-out loss that counts for `patience`.
-    fine_tune_epochs : int, default=10
-        Passes through the data in `partial_fit`, which holds nothing out. After many,
-        the code also follows noise and background of the few new spectra, and their
-        standard deviations become too small.
-    fine_tune_learning_rate : float, default=1e-4
-        Learning rate in `partial_fit`, constant.
     warn_below : float or None, default=0.001
         Probability of a false alarm: `transform` warns of spectra unlike the training
         set (:class:`OutOfDistributionWarning`) if `score_samples`, corrected for the
         number of spectra in the call, is below. None: never.
-    device : str, default="cpu"
-        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one. A pickle
-        made on a GPU loads on the CPU where there is none.
+    trainer : Trainer or None, default=None
+        Settings of training. Its defaults here: at most 100 epochs at a learning rate
+        of 0.005 along a cosine, batches of 64, "clipped-adam", a tenth of the samples
+        held out, no early stop; in `partial_fit` 10 epochs at 1e-4. After many epochs
+        of `partial_fit` the code also follows noise and background of the few new
+        spectra, and their standard deviations become too small.
     random_state : int, RandomState instance or None, default=None
         Determines first weights, sampled codes, batches and held-out samples.
         An int makes results reproducible.
@@ -193,10 +167,12 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     Examples
     --------
     >>> import numpy as np
-    >>> from skphonon.learning import VAEFeatureExtractor
+    >>> from skphonon.learning import Trainer, VAEFeatureExtractor
     >>> centre = np.linspace(-1, 1, 200)[:, None]
     >>> X = np.exp(-4 * (np.linspace(-2, 2, 30) - centre) ** 2)  # moving peaks
-    >>> extractor = VAEFeatureExtractor(3, noise=0.05, batch_size=16, random_state=0)
+    >>> extractor = VAEFeatureExtractor(
+    ...     3, noise=0.05, trainer=Trainer(batch_size=16), random_state=0
+    ... )
     >>> extractor.fit_transform(X).shape
     (200, 3)
     >>> extractor.score(X) > 0.98
@@ -228,19 +204,8 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         compression="auto",
         weighting=0.5,
         output="mean",
-        optimizer="clipped-adam",
-        learning_rate=0.005,
-        momentum=0.9,
-        schedule="cosine",
-        batch_size=64,
-        max_epochs=100,
-        validation_fraction=0.1,
-        patience=None,
-        tol=1e-4,
-        fine_tune_epochs=10,
-        fine_tune_learning_rate=1e-4,
         warn_below=1e-3,
-        device="cpu",
+        trainer=None,
         random_state=None,
         verbose=0,
     ):
@@ -257,19 +222,8 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         self.compression = compression
         self.weighting = weighting
         self.output = output
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.tol = tol
-        self.fine_tune_epochs = fine_tune_epochs
-        self.fine_tune_learning_rate = fine_tune_learning_rate
         self.warn_below = warn_below
-        self.device = device
+        self.trainer = trainer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -343,32 +297,10 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         Power of the standard deviation that each component is divided by.
     output : {"mean", "distribution"}, default="mean"
         Columns of `transform`: codes, or codes followed by standard deviations.
-    optimizer : {"clipped-adam", "adam", "adamw", "sgd"}, default="clipped-adam"
-        Rule of the steps.
-    learning_rate : float, default=0.005
-        Highest learning rate of `fit`.
-    momentum : float, default=0.9
-        For ``optimizer="sgd"``.
-    schedule : {"cosine", "constant"}, default="cosine"
-        Course of the learning rate of `fit`.
-    batch_size : int, default=64
-        Number of samples in a step.
-    max_epochs : int, default=100
-        Largest number of passes through the data in `fit`.
-    validation_fraction : float or None, default=0.1
-        Part of the samples that `fit` holds out to choose the weights; None: none.
-    patience : int or None, default=None
-        Epochs without improvement after which `fit` stops; None: never.
-    tol : float, default=1e-4
-        Relative improvement that counts.
-    fine_tune_epochs : int, default=10
-        Passes through the data in `partial_fit`.
-    fine_tune_learning_rate : float, default=1e-4
-        Learning rate of `partial_fit`.
     warn_below : float or None, default=0.001
         Probability of a false alarm in warnings of `transform`; None: no warnings.
-    device : str, default="cpu"
-        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one.
+    trainer : Trainer or None, default=None
+        Settings of training; defaults as in VAEFeatureExtractor.
     random_state : int, RandomState instance or None, default=None
         Seed of first weights, noise, batches and held-out samples.
     verbose : int, default=0
@@ -399,10 +331,12 @@ class AEFeatureExtractor(SpectrumAutoencoder):
     Examples
     --------
     >>> import numpy as np
-    >>> from skphonon.learning import AEFeatureExtractor
+    >>> from skphonon.learning import AEFeatureExtractor, Trainer
     >>> centre = np.linspace(-1, 1, 200)[:, None]
     >>> X = np.exp(-4 * (np.linspace(-2, 2, 30) - centre) ** 2)  # moving peaks
-    >>> extractor = AEFeatureExtractor(3, noise=0.05, batch_size=16, random_state=0)
+    >>> extractor = AEFeatureExtractor(
+    ...     3, noise=0.05, trainer=Trainer(batch_size=16), random_state=0
+    ... )
     >>> extractor.fit_transform(X).shape
     (200, 3)
     >>> extractor.score(X) > 0.98
@@ -423,19 +357,8 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         compression="auto",
         weighting=0.5,
         output="mean",
-        optimizer="clipped-adam",
-        learning_rate=0.005,
-        momentum=0.9,
-        schedule="cosine",
-        batch_size=64,
-        max_epochs=100,
-        validation_fraction=0.1,
-        patience=None,
-        tol=1e-4,
-        fine_tune_epochs=10,
-        fine_tune_learning_rate=1e-4,
         warn_below=1e-3,
-        device="cpu",
+        trainer=None,
         random_state=None,
         verbose=0,
     ):
@@ -450,19 +373,8 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         self.compression = compression
         self.weighting = weighting
         self.output = output
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.tol = tol
-        self.fine_tune_epochs = fine_tune_epochs
-        self.fine_tune_learning_rate = fine_tune_learning_rate
         self.warn_below = warn_below
-        self.device = device
+        self.trainer = trainer
         self.random_state = random_state
         self.verbose = verbose
 

@@ -4,6 +4,7 @@ A single crystal fills a part of a four-dimensional grid, another part in each
 orientation. Rows hold NaN where nothing was measured, in training and afterwards.
 """
 
+import copy
 import numbers
 
 import numpy as np
@@ -27,7 +28,7 @@ from skphonon.learning._components import (
     square_of_seen,
 )
 from skphonon.learning._extractor import SpectrumExtractor
-from skphonon.learning._network_estimator import FINE_TUNING, TRAINING
+from skphonon.learning._network_estimator import TRAINING
 from skphonon.learning._networks import Autoencoder, VariationalLoss
 from skphonon.learning._posterior_codes import Decoder, Evidence, evidence, fit_codes
 from skphonon.learning._training import new_generator
@@ -102,19 +103,11 @@ class GappySpectrumExtractor(SpectrumExtractor):
     output : {"mean", "distribution"}, default="mean"
         Columns of `transform`: codes, or codes followed by standard deviations, for
         ``ForceConstantRegressor(latent="distribution")``. Needs no new `fit`.
-    learning_rate : float, default=0.005
-        Highest learning rate in `fit`; it rises shortly, then falls along a cosine.
-    batch_size : int, default=64
-        Spectra in a step.
-    max_epochs : int, default=300
-        Passes through the data in `fit`.
-    validation_fraction : float or None, default=0.1
-        Part of the spectra that `fit` holds out to choose the best weights and to find
-        the error of the decoder. None: train on all; that error is then too small.
-    fine_tune_epochs : int, default=10
-        Passes through the data in `partial_fit`.
-    fine_tune_learning_rate : float, default=1e-4
-        Constant learning rate in `partial_fit`.
+    trainer : Trainer or None, default=None
+        Settings of training. Its defaults here: 300 epochs at a learning rate of 0.005
+        along a cosine, batches of 64, "clipped-adam", a tenth of the spectra held out,
+        by which the error of the decoder is judged as well (with none it is too small);
+        in `partial_fit` 10 epochs at 1e-4.
     random_state : int, RandomState instance or None, default=None
         Seed of components, first weights, sampled codes, batches and held-out spectra.
     verbose : int, default=0
@@ -167,15 +160,24 @@ class GappySpectrumExtractor(SpectrumExtractor):
     Examples
     --------
     >>> import numpy as np
-    >>> from skphonon.learning import GappySpectrumExtractor
+    >>> from skphonon.learning import GappySpectrumExtractor, Trainer
     >>> centre = np.linspace(-1, 1, 200)[:, None]
     >>> X = np.exp(-4 * (np.linspace(-2, 2, 60) - centre) ** 2)  # moving peaks
-    >>> extractor = GappySpectrumExtractor(2, max_epochs=60, random_state=0).fit(X)
+    >>> extractor = GappySpectrumExtractor(
+    ...     2, trainer=Trainer(max_epochs=60), random_state=0
+    ... ).fit(X)
     >>> seen = X.copy()
     >>> seen[:, ::2] = np.nan
     >>> extractor.transform(seen).shape
     (200, 2)
     """
+
+    _training_defaults = {
+        **SpectrumExtractor._training_defaults,
+        "max_epochs": 300,
+        "lr": 0.005,
+        "batch_size": 64,
+    }
 
     _parameter_constraints = {
         "n_components": [at_least(1)],
@@ -189,7 +191,6 @@ class GappySpectrumExtractor(SpectrumExtractor):
         "n_starts": [at_least(1)],
         "output": [StrOptions({"mean", "distribution"})],
         **TRAINING,
-        **FINE_TUNING,
     }
 
     def __init__(
@@ -205,12 +206,7 @@ class GappySpectrumExtractor(SpectrumExtractor):
         weighting=0.3,
         n_starts=3,
         output="mean",
-        learning_rate=0.005,
-        batch_size=64,
-        max_epochs=300,
-        validation_fraction=0.1,
-        fine_tune_epochs=10,
-        fine_tune_learning_rate=1e-4,
+        trainer=None,
         random_state=None,
         verbose=0,
     ):
@@ -224,12 +220,7 @@ class GappySpectrumExtractor(SpectrumExtractor):
         self.weighting = weighting
         self.n_starts = n_starts
         self.output = output
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.validation_fraction = validation_fraction
-        self.fine_tune_epochs = fine_tune_epochs
-        self.fine_tune_learning_rate = fine_tune_learning_rate
+        self.trainer = trainer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -339,6 +330,11 @@ class GappySpectrumExtractor(SpectrumExtractor):
             )
         return rows[:, self.seen_]
 
+    def _module(self):
+        """Return the network, on the CPU, where codes are sought."""
+        on_cpu = torch.device(self.net_.device).type == "cpu"
+        return self.net_.module_ if on_cpu else copy.deepcopy(self.net_.module_).cpu()
+
     def _encode(self, X):
         codes, covariances, _ = self._infer(X)
         variances = np.diagonal(covariances, axis1=1, axis2=2)
@@ -347,7 +343,7 @@ class GappySpectrumExtractor(SpectrumExtractor):
     def _decode(self, codes):
         n = 1 + self.n_compressed_
         with torch.inference_mode():
-            decoded = self.net_.module_.decoder(torch.as_tensor(codes))
+            decoded = self._module().decoder(torch.as_tensor(codes))
         coefficients = decoded.numpy() / self.input_scale_
         spectra = coefficients @ self.basis_[:, 1:n].T
         spectra += self.basis_[:, 0]
@@ -361,7 +357,7 @@ class GappySpectrumExtractor(SpectrumExtractor):
         if earlier is not None:
             return
         with torch.inference_mode():
-            again, codes, _ = self.net_.module_(torch.as_tensor(inputs))
+            again, codes, _ = self._module()(torch.as_tensor(inputs))
         codes = codes.numpy().astype(float)
         judged = held_out if len(held_out) else slice(None)
         error = ((again.numpy() - inputs) / self.input_scale_)[judged]
@@ -379,7 +375,7 @@ class GappySpectrumExtractor(SpectrumExtractor):
         """Return codes, their covariances and coefficients of spectra."""
         check_is_fitted(self)
         X = self._validate(X)
-        decoder = Decoder(self.net_.module_.decoder, self.input_scale_)
+        decoder = Decoder(self._module().decoder, self.input_scale_)
         parts = []
         for start in range(0, len(X), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)

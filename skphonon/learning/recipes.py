@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor
 from skphonon.learning.regression import ForceConstantRegressor
+from skphonon.learning.trainer import Trainer
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 
 __all__ = ["fine_tune", "su_li_2024"]
@@ -83,7 +84,7 @@ def su_li_2024(
     --------
     >>> from skphonon.learning import su_li_2024
     >>> pipeline = su_li_2024("FCAE", n_components=5)
-    >>> pipeline.named_steps["extractor"].learning_rate
+    >>> pipeline.named_steps["extractor"].trainer.lr
     10.0
     """
     if model not in MODELS:
@@ -91,19 +92,15 @@ def su_li_2024(
     convolutional, variational = model.startswith("CNN"), model.endswith("VAE")
     if convolutional and grid is None:
         raise ValueError(f"{model} needs the grid of the spectra, got grid=None.")
-    sgd = {
-        "optimizer": "sgd",
-        "momentum": 0.9,
-        "schedule": "constant",
-        "batch_size": 64,
-        "max_epochs": max_epochs,
-        "validation_fraction": None,
-        "patience": None,
-        "noise": 0.0,
-        "device": device,
-        "random_state": random_state,
-        "verbose": verbose,
-    }
+    shared = {"noise": 0.0, "random_state": random_state, "verbose": verbose}
+    descent = Trainer(
+        optimizer="sgd",
+        schedule="constant",
+        batch_size=64,
+        max_epochs=max_epochs,
+        validation_fraction=0.0,
+        device=device,
+    )
     network = {
         "architecture": "conv" if convolutional else "dense",
         "grid": grid if convolutional else None,
@@ -111,9 +108,9 @@ def su_li_2024(
         "bounded": True,
         "compression": None,
         "weighting": None,
-        "learning_rate": 10.0 if model == "FCAE" else 1.0,
-        "fine_tune_epochs": 500,
-        "fine_tune_learning_rate": 0.1,
+        "trainer": clone(descent).set_params(
+            lr=10.0 if model == "FCAE" else 1.0, fine_tune_epochs=500, fine_tune_lr=0.1
+        ),
     }
     if variational:
         extractor = VAEFeatureExtractor(
@@ -122,17 +119,17 @@ def su_li_2024(
             kl_reduction="sum",
             output="posterior",
             **network,
-            **sgd,
+            **shared,
         )
     else:
-        extractor = AEFeatureExtractor(n_components, **network, **sgd)
+        extractor = AEFeatureExtractor(n_components, **network, **shared)
     regressor = ForceConstantRegressor(
         (100, 1000, 1000, 100),
         latent="distribution" if variational else "codes",
         n_draws=10_000,
         loss="mse",
-        learning_rate=0.05,
-        **sgd,
+        trainer=descent.set_params(lr=0.05),
+        **shared,
     )
     steps = [MaskedSpectrumPreprocessor(), extractor, regressor]
     return Pipeline(
@@ -153,8 +150,8 @@ def fine_tune(inverter, spectra, X, y, **fit_params):
     ----------
     inverter : Pipeline
         Fitted; its last step is a regressor, and the one before has `partial_fit`, such
-        as :class:`~skphonon.learning.VAEFeatureExtractor` with its `fine_tune_epochs`
-        and `fine_tune_learning_rate`.
+        as :class:`~skphonon.learning.VAEFeatureExtractor` with the
+        `fine_tune_epochs` and `fine_tune_lr` of its trainer.
     spectra : array-like of shape (n_spectra, n_pixels)
         Spectra to train on, on the grid of X; NaN where not measured.
     X : array-like of shape (n_samples, n_pixels)
@@ -183,11 +180,12 @@ def fine_tune(inverter, spectra, X, y, **fit_params):
     >>> import numpy as np
     >>> from sklearn.linear_model import Ridge
     >>> from sklearn.pipeline import make_pipeline
-    >>> from skphonon.learning import VAEFeatureExtractor
-    >>> from skphonon.learning import fine_tune
+    >>> from skphonon.learning import Trainer, VAEFeatureExtractor, fine_tune
     >>> y = np.linspace(-1, 1, 200)[:, None]
     >>> X = np.exp(-4 * (np.linspace(-2, 2, 30) - y) ** 2)
-    >>> extractor = VAEFeatureExtractor(2, max_epochs=9, random_state=0)
+    >>> extractor = VAEFeatureExtractor(
+    ...     2, trainer=Trainer(max_epochs=9), random_state=0
+    ... )
     >>> inverter = make_pipeline(extractor, Ridge()).fit(X, y)
     >>> tuned = fine_tune(inverter, X[:7] + 0.05, X, y)
     >>> tuned.predict(X).shape

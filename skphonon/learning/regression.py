@@ -16,8 +16,6 @@ from skphonon._validation import (
 )
 from skphonon._warnings import warn_user
 from skphonon.learning._network_estimator import (
-    STEPS,
-    STOPPING,
     TRAINING,
     NetworkRegressor,
     standard_scale,
@@ -30,7 +28,7 @@ from skphonon.learning._networks import (
     layer_sizes,
 )
 from skphonon.learning._nuisance_columns import named_columns
-from skphonon.learning._training import hold_out, new_generator
+from skphonon.learning._training import new_generator
 
 __all__ = ["ForceConstantRegressor"]
 
@@ -98,29 +96,11 @@ class ForceConstantRegressor(NetworkRegressor):
         Loss over the standardised targets: the mean of their root mean square errors,
         or of their mean square errors; with the latter a target that the spectra hardly
         determine dominates the others. "likelihood" learns their spread along.
-    optimizer : {"adam", "adamw", "clipped-adam", "sgd"}, default="adam"
-        Rule of the steps; see :class:`~skphonon.learning.VAEFeatureExtractor`.
-    learning_rate : float, default=0.001
-        Highest learning rate.
-    momentum : float, default=0.9
-        Momentum of ``optimizer="sgd"``; Adam has its own.
-    schedule : {"cosine", "constant"}, default="cosine"
-        Short rise of the learning rate and half a cosine down to zero at `max_epochs`,
-        or a constant rate.
-    batch_size : int, default=128
-        Codes in a step.
-    max_epochs : int, default=100
-        Passes through the codes, at most.
-    validation_fraction : float or None, default=0.1
-        Part of the samples that is held out to choose the best weights and to find
-        `residual_std_`. None: train on all; `residual_std_` is then too small.
-    patience : int or None, default=None
-        Epochs without a fall of the held-out error after which training stops.
-        None: never.
-    tol : float, default=1e-4
-        Relative fall of this error that counts.
-    device : str, default="cpu"
-        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one.
+    trainer : Trainer or None, default=None
+        Settings of training. Its defaults here: at most 100 epochs at a learning rate
+        of 0.001 along a cosine, batches of 128, "adam", a tenth of the samples held
+        out, by which `residual_std_` is found as well (with none it is too small), no
+        early stop.
     random_state : int, RandomState instance or None, default=None
         Seed of first weights, drawn codes, batches and held-out samples.
     verbose : int, default=0
@@ -181,16 +161,21 @@ class ForceConstantRegressor(NetworkRegressor):
     ['lattice_scale', 'lattice_scale std']
     """
 
+    _training_defaults = {
+        **NetworkRegressor._training_defaults,
+        "max_epochs": 100,
+        "lr": 1e-3,
+        "batch_size": 128,
+        "optimizer": "adam",
+    }
+
     _parameter_constraints = {
         "hidden_sizes": ["array-like"],
         "latent": [StrOptions({"codes", "distribution"})],
         "n_draws": [at_least(2)],
         "noise": [at_least(0, numbers.Real)],
         "loss": [StrOptions(set(LOSSES))],
-        "device": [str],
         **TRAINING,
-        **STOPPING,
-        **STEPS,
     }
 
     def __init__(
@@ -201,16 +186,7 @@ class ForceConstantRegressor(NetworkRegressor):
         n_draws=100,
         noise=1.0,
         loss="rmse",
-        optimizer="adam",
-        learning_rate=1e-3,
-        momentum=0.9,
-        schedule="cosine",
-        batch_size=128,
-        max_epochs=100,
-        validation_fraction=0.1,
-        patience=None,
-        tol=1e-4,
-        device="cpu",
+        trainer=None,
         random_state=None,
         verbose=0,
     ):
@@ -219,16 +195,7 @@ class ForceConstantRegressor(NetworkRegressor):
         self.n_draws = n_draws
         self.noise = noise
         self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.tol = tol
-        self.device = device
+        self.trainer = trainer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -286,7 +253,7 @@ class ForceConstantRegressor(NetworkRegressor):
         module = self._network(sizes, generator)
         net = self._new_net(module, generator, self.n_features_in_ - self.n_codes_)
         self._draw_seed = int(random_state.randint(2**31))
-        held_out = hold_out(len(X), self.validation_fraction, generator)
+        held_out = self._hold_out(len(X), generator)
         inputs = np.float32(self._standardize(X))
         self._train(net, inputs, self._standardize_targets(y), held_out)
         self._judge(net, X, y, held_out)
@@ -372,7 +339,7 @@ class ForceConstantRegressor(NetworkRegressor):
         self.residual_std_ = np.sqrt(np.square(residual).mean(axis=0))
         if self.loss != "likelihood":
             return
-        _warn_of_few(self.validation_fraction, n_held_out)
+        _warn_of_few(self._training().validation_fraction, n_held_out)
         # at the codes drawn, as in predictions
         found, of_draws, learnt = self._evaluate(net, X[judged], self._draws(net))
         scores = np.abs(y[judged] - found) / np.sqrt(of_draws + learnt)

@@ -17,14 +17,12 @@ from skphonon.learning._augmentation import Augmentation
 from skphonon.learning._completion import Completion, Templates, learn_completion
 from skphonon.learning._components import known_voxels
 from skphonon.learning._network_estimator import (
-    FINE_TUNING,
-    STOPPING,
     TRAINING,
     NetworkRegressor,
     standard_scale,
 )
 from skphonon.learning._networks import NormalLoss, NormalNetworks, layer_sizes
-from skphonon.learning._training import hold_out, new_generator
+from skphonon.learning._training import new_generator
 
 __all__ = ["SpectrumRegressor"]
 
@@ -90,29 +88,13 @@ class SpectrumRegressor(NetworkRegressor):
         Largest standard deviation of noise added to the components of logarithms in
         every batch, in units of their spread. It is drawn for each sample, evenly in
         the logarithm, from a hundredth of that. 0: none.
-    weight_decay : float, default=1.0
-        Decay of the weights in a step, over the learning rate. Together with `jitter`
-        it prevents overfitting to a thousand spectra; for many spectra and few
-        constants, a hundredth and a twentieth of the defaults are more accurate.
-    learning_rate : float, default=0.001
-        Highest learning rate of `fit`; it rises shortly, then falls along a cosine.
-    batch_size : int, default=128
-        Augmented spectra in a step.
-    max_epochs : int, default=20
-        Passes through all augmented spectra, at most.
-    validation_fraction : float or None, default=0.1
-        Part of the training spectra that is held out to choose the weights of highest
-        likelihood. None: train on all and keep the last weights.
-    patience : int or None, default=None
-        Epochs without a fall of the held-out loss after which `fit` stops. None: never.
-    tol : float, default=1e-4
-        Relative fall of this loss that counts.
-    fine_tune_epochs : int, default=5
-        Passes through the augmented spectra in `partial_fit`.
-    fine_tune_learning_rate : float, default=1e-4
-        Constant learning rate in `partial_fit`.
-    device : str, default="cpu"
-        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one.
+    trainer : Trainer or None, default=None
+        Settings of training. Its defaults here: at most 20 epochs through all augmented
+        spectra at a learning rate of 0.001 along a cosine, batches of 128, "adamw" with
+        a weight decay of 1, a tenth of the training spectra held out, no early stop; in
+        `partial_fit` 5 epochs at 1e-4. The weight decay together with `jitter` prevents
+        overfitting to a thousand spectra; for many spectra and few constants, a
+        hundredth and a twentieth of the defaults are more accurate.
     random_state : int, RandomState instance or None, default=None
         Seed of augmentation, first weights, batches and held-out spectra.
     verbose : int, default=0
@@ -165,12 +147,12 @@ class SpectrumRegressor(NetworkRegressor):
     Examples
     --------
     >>> import numpy as np
-    >>> from skphonon.learning import SpectrumRegressor
+    >>> from skphonon.learning import SpectrumRegressor, Trainer
     >>> rng = np.random.default_rng(0)
     >>> y = rng.uniform(10, 30, size=(400, 1))
     >>> X = np.exp(-(((np.arange(40) - y) / 4) ** 2))  # one peak, at y
     >>> regressor = SpectrumRegressor(
-    ...     20, jitter=0.1, weight_decay=0.1, learning_rate=0.005, n_views=5,
+    ...     20, jitter=0.1, n_views=5, trainer=Trainer(weight_decay=0.1, lr=0.005),
     ...     random_state=0,
     ... ).fit(X, y)
     >>> half = np.where(np.arange(40) % 2, np.nan, 7 * X[:3])  # of another scale
@@ -180,7 +162,15 @@ class SpectrumRegressor(NetworkRegressor):
     """
 
     _network = NormalNetworks
-    optimizer = "adamw"
+    _training_defaults = {
+        **NetworkRegressor._training_defaults,
+        "max_epochs": 20,
+        "lr": 1e-3,
+        "batch_size": 128,
+        "optimizer": "adamw",
+        "weight_decay": 1.0,
+        "fine_tune_epochs": 5,
+    }
 
     _parameter_constraints = {
         "n_components": [at_least(1)],
@@ -194,11 +184,7 @@ class SpectrumRegressor(NetworkRegressor):
         "normalize": ["boolean"],
         "n_views": [at_least(1)],
         "jitter": [at_least(0, numbers.Real)],
-        "weight_decay": [at_least(0, numbers.Real)],
-        "device": [str],
         **TRAINING,
-        **STOPPING,
-        **FINE_TUNING,
     }
 
     def __init__(
@@ -215,16 +201,7 @@ class SpectrumRegressor(NetworkRegressor):
         normalize=True,
         n_views=10,
         jitter=0.6,
-        weight_decay=1.0,
-        learning_rate=1e-3,
-        batch_size=128,
-        max_epochs=20,
-        validation_fraction=0.1,
-        patience=None,
-        tol=1e-4,
-        fine_tune_epochs=5,
-        fine_tune_learning_rate=1e-4,
-        device="cpu",
+        trainer=None,
         random_state=None,
         verbose=0,
     ):
@@ -239,16 +216,7 @@ class SpectrumRegressor(NetworkRegressor):
         self.normalize = normalize
         self.n_views = n_views
         self.jitter = jitter
-        self.weight_decay = weight_decay
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.tol = tol
-        self.fine_tune_epochs = fine_tune_epochs
-        self.fine_tune_learning_rate = fine_tune_learning_rate
-        self.device = device
+        self.trainer = trainer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -292,7 +260,7 @@ class SpectrumRegressor(NetworkRegressor):
         sizes = layer_sizes(inputs.shape[1], self.hidden_sizes, y.shape[1])
         module = NormalNetworks(sizes, self.n_networks, generator)
         net = self._new_net(module, generator)
-        held_out = hold_out(len(X), self.validation_fraction, generator)
+        held_out = self._hold_out(len(X), generator)
         self._train(
             net,
             self._standardize(inputs),

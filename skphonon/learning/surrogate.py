@@ -24,9 +24,6 @@ from skphonon._validation import (
 )
 from skphonon._warnings import ExtrapolationWarning
 from skphonon.learning._network_estimator import (
-    FINE_TUNING,
-    STEPS,
-    STOPPING,
     TRAINING,
     NetworkEstimator,
 )
@@ -34,7 +31,7 @@ from skphonon.learning._networks import SineNetwork, layer_sizes
 from skphonon.learning._surrogate_extrapolation import anchors_of, scale
 from skphonon.learning._surrogate_simulator import ROWS_AT_ONCE, NetworkSimulator
 from skphonon.learning._surrogate_training_set import draw_simulations
-from skphonon.learning._training import hold_out, new_generator
+from skphonon.learning._training import new_generator
 
 __all__ = ["ExtrapolationWarning", "ImplicitSpectrumModel"]
 
@@ -75,31 +72,11 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
         Highest angular frequency of the first layer of a new network, for scaled
         inputs: the higher, the sharper the structures that it learns, and the rougher
         it interpolates. First weights are those of [1]_; None: those of torch.
-    optimizer : {"adam", "clipped-adam"}, default="clipped-adam"
-        Rule of the steps; see :class:`~skphonon.learning.VAEFeatureExtractor`.
-    learning_rate : float, default=0.01
-        Highest learning rate in `fit`.
-    schedule : {"cosine", "constant"}, default="cosine"
-        A short rise of the learning rate and half a cosine down to zero at
-        `max_epochs`, or a constant rate.
-    batch_size : int, default=2048
-        Pixels in a step.
-    max_epochs : int, default=20
-        Passes through the pixels, at most.
-    fine_tune_epochs : int, default=10
-        Passes through the pixels of `partial_fit`.
-    fine_tune_learning_rate : float, default=1e-4
-        Constant learning rate of `partial_fit`.
-    validation_fraction : float or None, default=0.1
-        Part of the rows, or of the simulations of `fit_simulator`, that is held out to
-        choose the best weights. None: train on all.
-    patience : int or None, default=None
-        Epochs without a fall of the held-out error after which training stops.
-        None: never.
-    tol : float, default=1e-4
-        Relative fall of that error that counts.
-    device : str, default="cpu"
-        Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one.
+    trainer : Trainer or None, default=None
+        Settings of training. Its defaults here: at most 20 epochs through the pixels at
+        a learning rate of 0.01 along a cosine, batches of 2048 pixels, "clipped-adam",
+        a tenth of the rows held out (of the simulations, for `fit_simulator`), no early
+        stop; in `partial_fit` 10 epochs at 1e-4.
     random_state : int, RandomState instance or None, default=None
         Seed of first weights, batches, held-out rows, parameters and pixels.
     verbose : int, default=0
@@ -156,13 +133,13 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
     Examples
     --------
     >>> import numpy as np
-    >>> from skphonon import ImplicitSpectrumModel
+    >>> from skphonon.learning import ImplicitSpectrumModel, Trainer
     >>> rng = np.random.default_rng(0)
     >>> x, position = rng.uniform([[0], [3]], [[10], [7]], size=(2, 3000))
     >>> intensity = np.exp(-((x - position) ** 2) / 2)
     >>> model = ImplicitSpectrumModel(
-    ...     (30, 30), n_parameters=1, omega_0=5, learning_rate=0.01, batch_size=128,
-    ...     max_epochs=30, random_state=0,
+    ...     (30, 30), n_parameters=1, omega_0=5,
+    ...     trainer=Trainer(max_epochs=30, batch_size=128), random_state=0,
     ... ).fit(np.column_stack([x, position]), intensity)
     >>> model.simulate_at([[4.0], [5.0], [6.0]], [[5.0]]).round(1)
     array([[0.6, 1. , 0.6]])
@@ -171,6 +148,12 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
     """
 
     _network = SineNetwork
+    _training_defaults = {
+        **NetworkEstimator._training_defaults,
+        "max_epochs": 20,
+        "lr": 0.01,
+        "batch_size": 2048,
+    }
 
     _parameter_constraints = {
         "hidden_sizes": ["array-like"],
@@ -179,12 +162,7 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
         "unit": [positive()],
         "ranges": ["array-like", None],
         "omega_0": [positive(), None],
-        "optimizer": [StrOptions({"adam", "clipped-adam"})],
-        "schedule": STEPS["schedule"],
-        "device": [str],
         **TRAINING,
-        **STOPPING,
-        **FINE_TUNING,
     }
 
     def __init__(
@@ -196,17 +174,7 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
         unit=1.0,
         ranges=None,
         omega_0=10.0,
-        optimizer="clipped-adam",
-        learning_rate=0.01,
-        schedule="cosine",
-        batch_size=2048,
-        max_epochs=20,
-        fine_tune_epochs=10,
-        fine_tune_learning_rate=1e-4,
-        validation_fraction=0.1,
-        patience=None,
-        tol=1e-4,
-        device="cpu",
+        trainer=None,
         random_state=None,
         verbose=0,
     ):
@@ -216,17 +184,7 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
         self.unit = unit
         self.ranges = ranges
         self.omega_0 = omega_0
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.fine_tune_epochs = fine_tune_epochs
-        self.fine_tune_learning_rate = fine_tune_learning_rate
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.tol = tol
-        self.device = device
+        self.trainer = trainer
         self.random_state = random_state
         self.verbose = verbose
 
@@ -444,7 +402,7 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
         inputs = scale(X, ranges).astype(np.float32)
         targets = self._standardize(y).astype(np.float32)
         generator = new_generator(random_state)
-        groups = hold_out(len(X) // n_each, self.validation_fraction, generator)
+        groups = self._hold_out(len(X) // n_each, generator)
         held_out = (groups[:, None] * n_each + np.arange(n_each)).ravel()
         if self._n_coordinates:
             places = inputs[:, : self._n_coordinates]

@@ -42,6 +42,7 @@ TRUSTED_TYPES = {
     "SpinWaveModel": "skphonon",
     "SpinWaveSimulator": "skphonon",
     "TabulatedResolution": "skphonon.instrument",
+    "Trainer": "skphonon.learning",
     "VAEFeatureExtractor": "skphonon",
     "FrozenEstimator": "sklearn.frozen",
     "LinearRegression": "sklearn.linear_model",

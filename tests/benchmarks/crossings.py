@@ -28,6 +28,7 @@ from skphonon import (
     load_aluminium_model,
     make_powder_spectra,
 )
+from skphonon.learning import Trainer
 
 PACKAGE = str(Path(skphonon.__file__).parent)
 
@@ -127,8 +128,8 @@ def main():
     X, y = make_powder_spectra(simulator, 64, random_state=0)
     pipeline = make_pipeline(
         MaskedSpectrumPreprocessor(),
-        VAEFeatureExtractor(4, max_epochs=1, random_state=0),
-        ForceConstantRegressor(max_epochs=1, random_state=0),
+        VAEFeatureExtractor(4, trainer=Trainer(max_epochs=1), random_state=0),
+        ForceConstantRegressor(trainer=Trainer(max_epochs=1), random_state=0),
     ).fit(X, y)
     look("pipeline.predict", lambda: pipeline.predict(measured.data))
 

@@ -25,14 +25,15 @@ from skphonon import (
     make_powder_spectra,
 )
 from skphonon.datasets import IncompleteDatasetWarning
+from skphonon.learning import Trainer
 
 
 def search(X, y, epochs, n_jobs):
     """Return the seconds that a search takes."""
     pipeline = make_pipeline(
         MaskedSpectrumPreprocessor(),
-        VAEFeatureExtractor(max_epochs=epochs, random_state=0),
-        ForceConstantRegressor(max_epochs=epochs, random_state=0),
+        VAEFeatureExtractor(trainer=Trainer(max_epochs=epochs), random_state=0),
+        ForceConstantRegressor(trainer=Trainer(max_epochs=epochs), random_state=0),
     )
     choices = {"vaefeatureextractor__n_components": [5, 30]}
     started = perf_counter()

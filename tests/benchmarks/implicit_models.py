@@ -42,6 +42,7 @@ from skphonon.datasets import (
     load_la2nio4_model,
 )
 from skphonon.instrument.grid import pixel_coordinates
+from skphonon.learning import Trainer
 
 BOUNDS = [[20.0, -30.0], [75.0, 10.0]]  # meV, of J and J' in the paper
 UNIT = 1 / 250  # S per spin, in 1/meV, that is measured as an intensity of one
@@ -195,7 +196,7 @@ def aluminium():
         target="linear",
         unit=0.01,
         omega_0=5.0,
-        max_epochs=12,
+        trainer=Trainer(max_epochs=12),
         random_state=0,
         verbose=1,
     ).fit_simulator(exact, 2000, n_pixels=2000)

@@ -59,7 +59,7 @@ from skphonon import (
     make_powder_spectra,
 )
 from skphonon.instrument.holders import holder_model
-from skphonon.learning import fine_tune
+from skphonon.learning import Trainer, fine_tune
 from skphonon.metrics import ResimulationScorer
 
 PARTS = ("measured", "simulated", "ingredients", "tuned", "foreign", "mari")
@@ -125,7 +125,7 @@ def pipeline(
         kl_weight=1e-5,
         noise=0.1,
         output="distribution",
-        max_epochs=40,
+        trainer=Trainer(max_epochs=40),
         warn_below=None,
         random_state=0,
     )
@@ -142,7 +142,7 @@ def pipeline(
             latent="codes" if components else "distribution",
             loss="likelihood",
             noise=0.3,
-            max_epochs=40,
+            trainer=Trainer(max_epochs=40),
             random_state=0,
         ),
     )
@@ -426,10 +426,11 @@ def show_mari():
 def of_kind(grid, convolutional, variational):
     """Return the pipeline with an extractor of a kind."""
     preprocessor, extractor, regressor = pipeline(grid).named_steps.values()
-    shared = {"noise": 0.1, "max_epochs": 40, "warn_below": None, "random_state": 0}
+    shared = {"noise": 0.1, "warn_below": None, "random_state": 0}
+    shared["trainer"] = Trainer(max_epochs=40)
     if convolutional:  # smaller than by default: four times faster
         shared |= {"architecture": "conv", "grid": grid, "filters": (8, 16, 32)}
-        shared |= {"hidden_size": 100, "learning_rate": 2e-3}
+        shared |= {"hidden_size": 100, "trainer": Trainer(max_epochs=40, lr=2e-3)}
     if variational:
         extractor.set_params(**shared)
     else:

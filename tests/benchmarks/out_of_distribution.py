@@ -36,7 +36,7 @@ from skphonon import (
     make_powder_spectra,
 )
 from skphonon.datasets import IncompleteDatasetWarning
-from skphonon.learning import OutOfDistributionWarning
+from skphonon.learning import OutOfDistributionWarning, Trainer
 
 #: What training spectra vary, where they do.
 AUGMENTATION = {
@@ -197,7 +197,9 @@ def main(n_train, n_new, n_foreign, epochs):
     alarms, slower, rates, tuning, statistics = {}, {}, {}, [], {}
     for name, X, new in training_sets(simulator, n_train, n_new):
         preprocessor = MaskedSpectrumPreprocessor().fit(X)
-        extractor = VAEFeatureExtractor(max_epochs=epochs, random_state=0)
+        extractor = VAEFeatureExtractor(
+            trainer=Trainer(max_epochs=epochs), random_state=0
+        )
         extractor.fit(preprocessor.transform(X))
         new = preprocessor.transform(new)
         alarms[name] = false_alarms(extractor, new)
@@ -211,7 +213,7 @@ def main(n_train, n_new, n_foreign, epochs):
         rows = preprocessor.transform(measured.data)
         ways = {"": extractor}
         for more in (10, 50):
-            tuned = copy.deepcopy(extractor).set_params(fine_tune_epochs=more)
+            tuned = copy.deepcopy(extractor).set_params(trainer__fine_tune_epochs=more)
             ways[f"tuned for {more}"] = tuned.partial_fit(rows)
         for way, one in ways.items():
             rates[name, way or "fitted"] = pd.Series(

@@ -27,7 +27,7 @@ from skphonon import (
     SpectrumRegressor,
 )
 from skphonon._caching import _BUILT
-from skphonon.learning import GappySpectrumExtractor
+from skphonon.learning import GappySpectrumExtractor, Trainer
 
 ENERGY = np.linspace(0.5, 25.25, 100)  # meV
 WIDTH = 0.5  # meV
@@ -199,8 +199,10 @@ def inference():
     mixing = rng.normal(size=(n_spectra, n_spectra)).astype(np.float32)
     X = np.abs(mixing @ rng.normal(size=(n_spectra, n_voxels)).astype(np.float32))
     y = rng.uniform(1, 2, (n_spectra, 12))
-    codes = GappySpectrumExtractor(max_epochs=2, random_state=0).fit(X)
-    direct = SpectrumRegressor(n_views=1, max_epochs=2, random_state=0).fit(X, y)
+    codes = GappySpectrumExtractor(trainer=Trainer(max_epochs=2), random_state=0).fit(X)
+    direct = SpectrumRegressor(
+        n_views=1, trainer=Trainer(max_epochs=2), random_state=0
+    ).fit(X, y)
     for share in (1.0, 0.9, 0.55, 0.45, 0.05):
         row = X[:1].copy()
         row[0, rng.uniform(size=n_voxels) > share] = np.nan

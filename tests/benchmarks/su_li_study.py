@@ -24,6 +24,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
@@ -46,7 +47,7 @@ from skphonon import (
 )
 from skphonon.datasets import IncompleteDatasetWarning, write_powder_spectra
 from skphonon.inspection import active_dimensions
-from skphonon.learning import fine_tune, su_li_2024
+from skphonon.learning import Trainer, fine_tune, su_li_2024
 from skphonon.learning._training import choose_device
 
 FOLDER = Path("results/su_li_study")
@@ -136,30 +137,35 @@ def make_pipeline_of(run, data, arguments):
             device=device,
             random_state=run.seed,
         )
-        return pipeline.set_params(regressor__max_epochs=arguments.regressor_epochs)
+        return pipeline.set_params(
+            regressor__trainer__max_epochs=arguments.regressor_epochs
+        )
     variational = run.model.endswith("VAE")
     options, output = {}, "distribution"
+    trainer = Trainer(max_epochs=100, device=device)
     if run.model.startswith("CNN"):
         # 32 noisy copies of every spectrum would cost more than the training
         output = "posterior" if variational else "mean"
         options = {
             "architecture": "conv",
             "grid": data.measured.grid,
-            "learning_rate": 1e-3,
-            "max_epochs": arguments.conv_epochs,
-            "fine_tune_epochs": arguments.conv_epochs,
         }
+        trainer.set_params(
+            lr=1e-3,
+            max_epochs=arguments.conv_epochs,
+            fine_tune_epochs=arguments.conv_epochs,
+        )
     extractor = (VAEFeatureExtractor if variational else AEFeatureExtractor)(
         run.n_components,
         output=output,
-        device=device,
+        trainer=trainer,
         random_state=run.seed,
         **options,
     )
     regressor = ForceConstantRegressor(
         latent="codes" if output == "mean" else "distribution",
         n_draws=DRAWS,
-        device=device,
+        trainer=Trainer(device=device),
         random_state=run.seed,
     )
     return Pipeline(
@@ -184,17 +190,17 @@ def trained(run, data, arguments, folder):
         preprocessor, extractor, epochs, seconds = joblib.load(path)
     X, y = data.train(run.recipe)
     spectra = preprocessor.fit_transform(X)
-    wanted = extractor.max_epochs
+    wanted = extractor.trainer.max_epochs
     published = run.recipe == "published"
     while epochs < wanted:
         started = perf_counter()
         more = min(SLICE, wanted - epochs) if published else wanted
         if epochs == 0:
-            extractor.set_params(max_epochs=more).fit(spectra)
+            extractor.set_params(trainer__max_epochs=more).fit(spectra)
         else:
             continue_training(extractor, spectra, more)
         epochs += more
-        extractor.set_params(max_epochs=wanted)
+        extractor.set_params(trainer__max_epochs=wanted)
         seconds += perf_counter() - started
         save((preprocessor, extractor, epochs, seconds), path)
         loss = extractor.history_[-1]["train_loss"]
@@ -206,15 +212,12 @@ def trained(run, data, arguments, folder):
 
 def continue_training(extractor, spectra, epochs):
     """Train on at the learning rate of `fit`; fine-tuning keeps its own settings."""
-    fine_tuning = {
-        name: getattr(extractor, name)
-        for name in ("fine_tune_epochs", "fine_tune_learning_rate")
-    }
-    extractor.set_params(
-        fine_tune_epochs=epochs, fine_tune_learning_rate=extractor.learning_rate
+    trainer = extractor.trainer
+    further = clone(trainer).set_params(
+        fine_tune_epochs=epochs, fine_tune_lr=extractor.trainer.lr
     )
-    extractor.partial_fit(spectra)
-    extractor.set_params(**fine_tuning)
+    extractor.set_params(trainer=further).partial_fit(spectra)
+    extractor.set_params(trainer=trainer)
 
 
 def save(value, path):
@@ -362,8 +365,7 @@ def noise_free():
         weighting=0.3,
         noise=0.0,
         kl_weight=1e-7,
-        learning_rate=1e-3,
-        max_epochs=60,
+        trainer=Trainer(lr=1e-3, max_epochs=60),
         random_state=0,
     )
     # codes are about as long as the inputs, of which 256 have a mean square of 1

@@ -31,6 +31,7 @@ from skphonon.datasets import (
     open_powder_spectra,
     write_powder_spectra,
 )
+from skphonon.learning import Trainer
 
 PLANNED = 1_000_000
 VARIED = {
@@ -83,12 +84,12 @@ def learn(folder):
     store = open_powder_spectra(folder)
     X, _ = store.load(min(LEARNT_FROM, len(store)))
     preprocessor = MaskedSpectrumPreprocessor().fit(X)
-    extractor = VAEFeatureExtractor(max_epochs=20, random_state=0)
+    extractor = VAEFeatureExtractor(trainer=Trainer(max_epochs=20), random_state=0)
     extractor.fit(preprocessor.transform(X))
     del X
     batches = store.batches(1024)
     codes = [extractor.transform(preprocessor.transform(X)) for X, _ in batches]
-    regressor = ForceConstantRegressor(max_epochs=2, random_state=0)
+    regressor = ForceConstantRegressor(trainer=Trainer(max_epochs=2), random_state=0)
     regressor.fit(np.concatenate(codes), store.y)
 
 

@@ -29,7 +29,7 @@ from skphonon.datasets import (
     open_powder_spectra,
     write_powder_spectra,
 )
-from skphonon.learning import ForceConstantRegressor, VAEFeatureExtractor
+from skphonon.learning import ForceConstantRegressor, Trainer, VAEFeatureExtractor
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 
 
@@ -632,9 +632,7 @@ def test_training_batch_by_batch(store):
         3,
         compression=8,
         noise=0.05,
-        fine_tune_epochs=2,
-        fine_tune_learning_rate=5e-3,
-        batch_size=16,
+        trainer=Trainer(fine_tune_epochs=2, fine_tune_lr=5e-3, batch_size=16),
         random_state=0,
     )
     in_memory = clone(extractor)
@@ -663,13 +661,17 @@ def test_regressor_learns_from_codes_of_what_is_not_in_memory(store):
     front = make_pipeline(
         MaskedSpectrumPreprocessor(),
         VAEFeatureExtractor(
-            3, compression=8, noise=0.05, max_epochs=30, random_state=0
+            3, compression=8, noise=0.05, trainer=Trainer(max_epochs=30), random_state=0
         ),
     )
     front.fit(store.load(100)[0])
     codes = np.concatenate([front.transform(X) for X, _ in store.batches(32)])
     regressor = ForceConstantRegressor(
-        (50, 50), noise=0.1, loss="mse", batch_size=32, max_epochs=100, random_state=0
+        (50, 50),
+        noise=0.1,
+        loss="mse",
+        trainer=Trainer(batch_size=32, max_epochs=100),
+        random_state=0,
     )
     inverter = make_pipeline(
         FrozenEstimator(front), FrozenEstimator(regressor.fit(codes, store.y))

@@ -25,7 +25,7 @@ from skphonon.inspection import (
     latent_traversal,
 )
 from skphonon.instrument import SpectrumGrid
-from skphonon.learning import AEFeatureExtractor, VAEFeatureExtractor
+from skphonon.learning import AEFeatureExtractor, Trainer, VAEFeatureExtractor
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 
 mpl.use("Agg")
@@ -86,7 +86,11 @@ def spectra(grid):
 def pipeline(spectra):
     y = np.nansum(spectra, axis=1)
     extractor = VAEFeatureExtractor(
-        3, hidden_size=8, output="distribution", max_epochs=3, random_state=0
+        3,
+        hidden_size=8,
+        output="distribution",
+        trainer=Trainer(max_epochs=3),
+        random_state=0,
     )
     steps = MaskedSpectrumPreprocessor(), extractor, LinearRegression()
     return make_pipeline(*steps).fit(spectra, y)
@@ -189,7 +193,7 @@ def test_only_the_divergence_collapses_a_posterior(spectra):
     """A variational network trained on the divergence alone, and on it hardly."""
     X = MaskedSpectrumPreprocessor().fit_transform(spectra)
     extractor = VAEFeatureExtractor(
-        3, hidden_size=8, kl_weight=1.0, max_epochs=60, random_state=0
+        3, hidden_size=8, kl_weight=1.0, trainer=Trainer(max_epochs=60), random_state=0
     )
     # measured: at most 0.02 nats collapsed, two dimensions above 0.35 otherwise
     assert active_dimensions(extractor.fit(X), X, threshold=0.1).count == 0
@@ -197,7 +201,9 @@ def test_only_the_divergence_collapses_a_posterior(spectra):
     assert active_dimensions(extractor.fit(X), X, threshold=0.1).count >= 2
 
 
-@pytest.mark.parametrize("extractor", [PCA(2), AEFeatureExtractor(2, max_epochs=1)])
+@pytest.mark.parametrize(
+    "extractor", [PCA(2), AEFeatureExtractor(2, trainer=Trainer(max_epochs=1))]
+)
 def test_a_deterministic_extractor_has_no_divergence(extractor, spectra):
     X = MaskedSpectrumPreprocessor().fit_transform(spectra)
     with pytest.raises(TypeError, match=rf"got {type(extractor).__name__}\. "):
@@ -219,7 +225,7 @@ def test_a_pipeline_is_opened_at_its_extractor(pipeline, spectra):
 def test_pandas_output_changes_nothing(pipeline, spectra):
     expected = latent_correlation(pipeline, spectra)
     y = np.nansum(spectra, axis=1)
-    steps = (step.__class__(**step.get_params()) for step in pipeline)
+    steps = (step.__class__(**step.get_params(deep=False)) for step in pipeline)
     frames = make_pipeline(*steps).set_output(transform="pandas").fit(spectra, y)
     assert_allclose(latent_correlation(frames, spectra), expected, rtol=1e-6)
     LatentTraversalDisplay.from_estimator(

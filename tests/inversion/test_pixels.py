@@ -17,7 +17,7 @@ from skphonon.inversion import (
     MisfitWarning,
 )
 from skphonon.inversion._pixel_fitting import Fitted, Pixels, compare
-from skphonon.learning import ExtrapolationWarning
+from skphonon.learning import ExtrapolationWarning, Trainer
 
 TRUTH = np.array([12.0, 5.0])
 
@@ -488,7 +488,10 @@ def test_a_network_is_a_model(X):
     rows = np.vstack([np.hstack([X[:100], np.tile(p, (100, 1))]) for p in parameters])
     y = np.concatenate([Ridge().simulate_at(X[:100], p[None])[0] for p in parameters])
     network = ImplicitSpectrumModel(
-        (32, 32), n_parameters=2, batch_size=256, max_epochs=15, random_state=0
+        (32, 32),
+        n_parameters=2,
+        trainer=Trainer(batch_size=256, max_epochs=15),
+        random_state=0,
     ).fit(rows, y)
     settings = {"loss": "chi2", "random_state": 0}
     inverter = clone(PixelInverter(FrozenEstimator(network), **settings))

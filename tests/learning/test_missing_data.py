@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
+from small_nets import with_trainer
 
 from skphonon import (
     CrystalGrid,
@@ -21,7 +22,7 @@ from skphonon import (
 )
 from skphonon.datasets import make_crystal_spectra
 from skphonon.inspection import latent_correlation, latent_traversal
-from skphonon.learning import ForceConstantRegressor, GappySpectrumExtractor
+from skphonon.learning import ForceConstantRegressor, GappySpectrumExtractor, Trainer
 from skphonon.learning._components import square
 from skphonon.learning._networks import ResidualNetwork
 from skphonon.learning._posterior_codes import Decoder, Evidence, evidence, fit_codes
@@ -51,9 +52,9 @@ def measured(X, seed=0, seen=1.0, counts=None, background=0.5):
 def quick(**parameters):
     settings = {
         "background": SLOPE, "hidden_size": 60, "max_epochs": 60, "batch_size": 32,
-        "learning_rate": 0.01, "random_state": 0,
+        "lr": 0.01, "random_state": 0,
     }  # fmt: skip
-    return GappySpectrumExtractor(4, **settings | parameters)
+    return GappySpectrumExtractor(4, **with_trainer(settings | parameters))
 
 
 @pytest.fixture(scope="module")
@@ -210,9 +211,12 @@ def test_output_and_names(trained):
 def test_pipeline_recovers_what_made_the_peaks(trained):
     X, y = peaks(400)
     regressor = ForceConstantRegressor(
-        (60, 60), latent="distribution", noise=0.1, learning_rate=0.005, batch_size=32,
+        (60, 60),
+        latent="distribution",
+        noise=0.1,
+        trainer=Trainer(lr=0.005, batch_size=32),
         random_state=0,
-    )  # fmt: skip
+    )
     extractor = copy.deepcopy(trained).set_params(output="distribution")
     pipeline = make_pipeline(FrozenEstimator(extractor), regressor).fit(X, y)
     new, truth = peaks(60, seed=4)
@@ -238,7 +242,7 @@ def test_training_set_with_gaps():
 
 def test_fine_tuning_learns_from_what_was_seen():
     """One peak, half of it unseen, where training has two."""
-    settings = {"fine_tune_epochs": 40, "fine_tune_learning_rate": 1e-3}
+    settings = {"fine_tune_epochs": 40, "fine_tune_lr": 1e-3}
     extractor = quick(**settings, max_epochs=30).fit(peaks(200)[0])
     centre = np.linspace(-0.8, 0.8, 80)[:, None]
     single = np.exp(-(((PLACE - centre) / 0.45) ** 2) / 2)
@@ -339,12 +343,15 @@ def test_aluminium_from_one_orientation():
     X, y = make_crystal_spectra(simulator, 250, spread=0.2, random_state=0)
     energy = np.repeat(grid.energy, grid.shape[1])
     regressor = ForceConstantRegressor(
-        (100, 100), latent="distribution", noise=0.3, learning_rate=0.003,
-        batch_size=32, max_epochs=60, random_state=0,
-    )  # fmt: skip
+        (100, 100),
+        latent="distribution",
+        noise=0.3,
+        trainer=Trainer(lr=0.003, batch_size=32, max_epochs=60),
+        random_state=0,
+    )
     extractor = quick(
         background=np.vstack([np.ones_like(energy), energy]), output="distribution"
-    ).set_params(n_components=8, compression=40, max_epochs=40)
+    ).set_params(n_components=8, compression=40, trainer__max_epochs=40)
     pipeline = make_pipeline(extractor, regressor).fit(X, y)
     new, truth = make_crystal_spectra(
         simulator, 40, spread=0.2, n_orientations=1, counts=3.0, background=0.3,

@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
+from small_nets import with_trainer
 
 from skphonon import (
     MaskedSpectrumPreprocessor,
@@ -24,6 +25,7 @@ from skphonon import (
 from skphonon.learning import (
     AEFeatureExtractor,
     OutOfDistributionWarning,
+    Trainer,
     VAEFeatureExtractor,
     fine_tune,
 )
@@ -42,9 +44,9 @@ def peaks(n_samples, seed=0, noise=0.02, width=0.5, offset=0.0):
 def quick(kind=VAEFeatureExtractor, **parameters):
     settings = {
         "noise": 0.05, "hidden_size": 60, "max_epochs": 60, "batch_size": 64,
-        "learning_rate": 0.01, "validation_fraction": 0.25, "random_state": 0,
+        "lr": 0.01, "validation_fraction": 0.25, "random_state": 0,
     }  # fmt: skip
-    return kind(3, **settings | parameters)
+    return kind(3, **with_trainer(settings | parameters))
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +207,7 @@ def test_fine_tuning_takes_spectra_in(trained):
     X, strange = peaks(1600), peaks(5, seed=6, width=0.4)
     assert (trained.score_samples(strange) < 1e-3).all()
     inverter = make_pipeline(copy.deepcopy(trained), Ridge()).fit(X, X.argmax(axis=1))
-    inverter.set_params(vaefeatureextractor__fine_tune_learning_rate=1e-3)
+    inverter.set_params(vaefeatureextractor__trainer__fine_tune_lr=1e-3)
     tuned = fine_tune(inverter, strange, X, X.argmax(axis=1))
     extractor = tuned[0].estimator
     assert (extractor.allowance_ > 0).any()
@@ -218,7 +220,7 @@ def test_fine_tuning_takes_spectra_in(trained):
 
 def test_what_training_spoils_is_no_fault_of_the_spectra(trained):
     """A network that forgets what it knew does not call that foreign."""
-    settings = {"fine_tune_epochs": 60, "fine_tune_learning_rate": 3e-3}
+    settings = {"trainer__fine_tune_epochs": 60, "trainer__fine_tune_lr": 3e-3}
     tuned = copy.deepcopy(trained).set_params(**settings)
     before = trained.score(peaks(300, seed=8))
     tuned.partial_fit(peaks(4, seed=6, width=0.4))
@@ -238,7 +240,7 @@ def test_many_spectra_make_a_new_reference(trained):
 
 def test_without_held_out_spectra_those_of_training_serve():
     X = peaks(300)
-    extractor = quick(validation_fraction=None, max_epochs=2).fit(X)
+    extractor = quick(validation_fraction=0, max_epochs=2).fit(X)
     found = extractor.novelty(X)[["misfit", "distance"]]
     assert_allclose(extractor.reference_, found, rtol=1e-4, atol=1e-5)
 
@@ -285,7 +287,7 @@ def spectra(simulator, n_samples=60, seed=1, **augmentation):
 @pytest.fixture(scope="module")
 def front(aluminium):
     extractor = VAEFeatureExtractor(
-        8, hidden_size=100, validation_fraction=0.2, random_state=0
+        8, hidden_size=100, trainer=Trainer(validation_fraction=0.2), random_state=0
     )
     front = make_pipeline(MaskedSpectrumPreprocessor(), extractor)
     return front.fit(spectra(aluminium, 1000, seed=0))

@@ -16,6 +16,7 @@ from skphonon.instrument import SpectrumGrid
 from skphonon.learning import (
     AEFeatureExtractor,
     ForceConstantRegressor,
+    Trainer,
     VAEFeatureExtractor,
     fine_tune,
     su_li_2024,
@@ -46,11 +47,14 @@ def inverter(data):
     pipeline = make_pipeline(
         MaskedSpectrumPreprocessor(normalization=None),
         VAEFeatureExtractor(
-            3, noise=0.0, hidden_size=40, max_epochs=40, fine_tune_epochs=30,
-            fine_tune_learning_rate=0.003, random_state=0,
+            3,
+            noise=0.0,
+            hidden_size=40,
+            trainer=Trainer(max_epochs=40, fine_tune_epochs=30, fine_tune_lr=0.003),
+            random_state=0,
         ),
         Ridge(1e-3),
-    )  # fmt: skip
+    )
     return pipeline.fit(*data)
 
 
@@ -100,13 +104,24 @@ def test_fine_tuning_of_convolutions_with_columns():
     pipeline = make_pipeline(
         MaskedSpectrumPreprocessor("standard", grid=grid, n_conditions=1, noise=True),
         VAEFeatureExtractor(
-            3, architecture="conv", grid=grid, filters=(4,), hidden_size=20, noise=0.1,
-            max_epochs=40, learning_rate=0.01, output="distribution", random_state=0,
+            3,
+            architecture="conv",
+            grid=grid,
+            filters=(4,),
+            hidden_size=20,
+            noise=0.1,
+            trainer=Trainer(max_epochs=40, lr=0.01),
+            output="distribution",
+            random_state=0,
         ),
         ForceConstantRegressor(
-            (20,), latent="distribution", noise=0.1, learning_rate=0.01, random_state=0
+            (20,),
+            latent="distribution",
+            noise=0.1,
+            trainer=Trainer(lr=0.01),
+            random_state=0,
         ),
-    ).fit(rows, place)  # fmt: skip
+    ).fit(rows, place)
     assert pipeline[1].n_columns_ == 2
     codes = pipeline[:-1].transform(rows[:20])[:, :3]
     warmer = rows[:20].copy()
@@ -135,9 +150,9 @@ def test_published_settings(model):
     assert type(extractor) is kind
     assert extractor.n_components == 7
     assert extractor.architecture == ("conv" if model.startswith("CNN") else "dense")
-    assert extractor.learning_rate == (10 if model == "FCAE" else 1)
-    assert extractor.batch_size == regressor.batch_size == 64
-    assert extractor.max_epochs == regressor.max_epochs == 2000
+    assert extractor.trainer.lr == (10 if model == "FCAE" else 1)
+    assert extractor.trainer.batch_size == regressor.trainer.batch_size == 64
+    assert extractor.trainer.max_epochs == regressor.trainer.max_epochs == 2000
     assert regressor.hidden_sizes == (100, 1000, 1000, 100)
     assert regressor.n_draws == 10_000
 
@@ -157,7 +172,7 @@ def test_published_dense_network_is_the_published_one():
     ]
     assert names == ["Linear", "Tanh", "Linear", "Tanh"]
     deterministic = su_li_2024("FCAE", n_components=5, max_epochs=1, random_state=0)
-    deterministic.set_params(extractor__learning_rate=0.1).fit(X, y)
+    deterministic.set_params(extractor__trainer__lr=0.1).fit(X, y)
     codes = deterministic[:-1].transform(100 * X)
     assert np.abs(codes).max() <= 1
     assert isinstance(pipeline["regressor"], ForceConstantRegressor)
@@ -176,7 +191,11 @@ def test_grid_search_with_labels_and_without(data, tmp_path):
     pipeline = make_pipeline(
         MaskedSpectrumPreprocessor(normalization=None),
         VAEFeatureExtractor(
-            noise=0.0, hidden_size=30, filters=(2,), max_epochs=30, random_state=0
+            noise=0.0,
+            hidden_size=30,
+            filters=(2,),
+            trainer=Trainer(max_epochs=30),
+            random_state=0,
         ),
         Ridge(1e-3),
         memory=str(tmp_path),
@@ -208,8 +227,10 @@ def test_grid_search_with_labels_and_without(data, tmp_path):
 def test_fine_tuning_does_not_forget_nuisances(data):
     X, y = data
     pipeline = make_pipeline(
-        VAEFeatureExtractor(2, max_epochs=1, fine_tune_epochs=1, hidden_size=5),
-        ForceConstantRegressor((5,), max_epochs=1),
+        VAEFeatureExtractor(
+            2, trainer=Trainer(max_epochs=1, fine_tune_epochs=1), hidden_size=5
+        ),
+        ForceConstantRegressor((5,), trainer=Trainer(max_epochs=1)),
     )
     given = {"forceconstantregressor__nuisance": {"width": y[:, 0]}}
     pipeline.fit(X, y, **given)
@@ -245,10 +266,17 @@ def test_a_search_trains_on_simulations_and_scores_measured_spectra():
     pipeline = make_pipeline(
         MaskedSpectrumPreprocessor(None, n_conditions=1),
         VAEFeatureExtractor(
-            3, noise=0.0, hidden_size=40, batch_size=20, max_epochs=20, random_state=0
+            3,
+            noise=0.0,
+            hidden_size=40,
+            trainer=Trainer(batch_size=20, max_epochs=20),
+            random_state=0,
         ),
         ForceConstantRegressor(
-            (40,), noise=0.1, batch_size=20, max_epochs=20, random_state=0
+            (40,),
+            noise=0.1,
+            trainer=Trainer(batch_size=20, max_epochs=20),
+            random_state=0,
         ),
     )
     scorer = ResimulationScorer(
@@ -257,7 +285,7 @@ def test_a_search_trains_on_simulations_and_scores_measured_spectra():
     n = len(rows)
     search = GridSearchCV(
         pipeline,
-        {"forceconstantregressor__learning_rate": [1e-9, 1e-2]},
+        {"forceconstantregressor__trainer__lr": [1e-9, 1e-2]},
         scoring=scorer,
         cv=[(np.arange(n), n + np.arange(len(spectra)))],
         refit=False,

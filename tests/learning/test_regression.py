@@ -12,8 +12,14 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from small_nets import with_trainer
 
-from skphonon.learning import ForceConstantRegressor, VAEFeatureExtractor, _training
+from skphonon.learning import (
+    ForceConstantRegressor,
+    Trainer,
+    VAEFeatureExtractor,
+    _training,
+)
 
 
 def targets(codes):
@@ -25,12 +31,12 @@ def targets(codes):
 def quick(hidden_sizes=(30, 30), **parameters):
     settings = {
         "noise": 0.0,
-        "learning_rate": 0.01,
+        "lr": 0.01,
         "batch_size": 32,
         "max_epochs": 3,
         "random_state": 0,
     }
-    return ForceConstantRegressor(hidden_sizes, **settings | parameters)
+    return ForceConstantRegressor(hidden_sizes, **with_trainer(settings | parameters))
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +165,7 @@ def test_pipeline_from_spectra_to_error_bars():
             hidden_size=40,
             output="distribution",
             noise=0.05,
-            learning_rate=0.01,
-            batch_size=32,
-            max_epochs=30,
+            trainer=Trainer(lr=0.01, batch_size=32, max_epochs=30),
             random_state=0,
         ),
         quick(latent="distribution", max_epochs=40, n_draws=50),
@@ -313,8 +317,10 @@ def test_error_bars_scaled_by_few_samples_are_rough(X):
     with pytest.warns(UserWarning, match="are rough: .* got 29 "):
         regressor.fit(X[:290], targets(X[:290]))
     with pytest.warns(UserWarning, match="too small: .* got 0 "):
-        regressor.set_params(validation_fraction=None).fit(X, targets(X))
-    regressor.set_params(validation_fraction=0.1).fit(X[:300], targets(X[:300]))
+        regressor.set_params(trainer__validation_fraction=0).fit(X, targets(X))
+    regressor.set_params(trainer__validation_fraction=0.1).fit(
+        X[:300], targets(X[:300])
+    )
 
 
 @pytest.mark.parametrize("size", [1e200, 1e308])
@@ -324,8 +330,6 @@ def test_targets_beyond_all_numbers_are_refused(X, size):
 
 
 def test_training_whose_held_out_loss_is_not_finite_is_refused(X):
-    regressor = quick(
-        learning_rate=1e30, batch_size=600, max_epochs=1, schedule="constant"
-    )
+    regressor = quick(lr=1e30, batch_size=600, max_epochs=1, schedule="constant")
     with pytest.raises(ValueError, match="loss must stay finite"):
         regressor.fit(X, targets(X))

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from small_nets import with_trainer
 
 from skphonon import LeastSquaresInverter
 from skphonon.calibration import CalibratedRegressor
@@ -55,11 +56,11 @@ def quick(**parameters):
         "jitter": 0.1,
         "weight_decay": 0.1,
         "batch_size": 32,
-        "learning_rate": 0.005,
+        "lr": 0.005,
         "random_state": 0,
     }
     return SpectrumRegressor(
-        parameters.pop("n_components", 30), **settings | parameters
+        parameters.pop("n_components", 30), **with_trainer(settings | parameters)
     )
 
 
@@ -194,7 +195,7 @@ def test_fine_tuning_learns_spectra_of_another_kind(trained, new):
     X, y = new
     broad = X + np.roll(X, N_Q, axis=1)  # worse resolution, and half a bin off
     tuned = clone_of(trained).set_params(
-        fine_tune_epochs=20, fine_tune_learning_rate=1e-3
+        trainer__fine_tune_epochs=20, trainer__fine_tune_lr=1e-3
     )
     tuned.partial_fit(broad[:100], y[:100])
     before, after = (errors(one, broad[100:], y[100:]) for one in (trained, tuned))

@@ -18,7 +18,7 @@ from skphonon.learning._training import train
 @pytest.mark.parametrize("optimizer", ["adam", "clipped-adam", "sgd"])
 def test_stored_net_trains_on_like_the_original(optimizer):
     x, y = samples()
-    settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01}
+    settings = {"epochs": 3, "batch_size": 8, "lr": 0.01}
     net = dense_net(optimizer)
     train(net, x, y, **settings)
     saved = net_to_arrays(net)
@@ -42,5 +42,5 @@ def test_failed_training_puts_the_net_back(monkeypatch, error):
 
     monkeypatch.setattr(_training, "_epoch_record", fail_in_third_epoch)
     with pytest.raises(error), all_or_nothing(net):
-        train(net, x, y, epochs=5, batch_size=8, learning_rate=0.1)
+        train(net, x, y, epochs=5, batch_size=8, lr=0.1)
     assert_array_equal(outputs(net, x), before)

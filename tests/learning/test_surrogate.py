@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from small_nets import with_trainer
 
 from skphonon import (
     ImplicitSpectrumModel,
@@ -74,7 +75,7 @@ class Gappy(Branch):
 
 def quick(hidden_sizes=(32, 32), **settings):
     defaults = {"batch_size": 256, "max_epochs": 2, "random_state": 0}
-    return ImplicitSpectrumModel(hidden_sizes, **defaults | settings)
+    return ImplicitSpectrumModel(hidden_sizes, **with_trainer(defaults | settings))
 
 
 @pytest.fixture(scope="module")
@@ -358,7 +359,7 @@ def test_columns_give_names(rows):
 
 def test_partial_fit_learns_on(rows):
     X, y = rows
-    model = quick(max_epochs=5, fine_tune_learning_rate=1e-3, batch_size=32)
+    model = quick(max_epochs=5, fine_tune_lr=1e-3, batch_size=32)
     before = model.fit(X, y).score(X, y)
     ranges = model.ranges_.copy()
     for _ in range(4):
@@ -401,7 +402,7 @@ def test_interruption_leaves_a_sane_state(rows, monkeypatch):
 
 def test_early_stopping(rows):
     X, y = rows
-    model = quick(patience=2, tol=0.9, max_epochs=50).fit(X, y)
+    model = quick(patience=2, lr=1e-12, max_epochs=50).fit(X, y)
     assert len(model.history_) < 10
 
 
@@ -464,7 +465,6 @@ def test_rounding_below_zero_is_zero():
     X = np.random.default_rng(0).uniform(size=(200, 2))
     y = X[:, 0]
     y[:20] = -1e-12
-    settings = {"hidden_sizes": (8,), "max_epochs": 1, "random_state": 0}
-    ImplicitSpectrumModel(**settings).fit(X, y)
+    quick((8,), max_epochs=1).fit(X, y)
     with pytest.raises(ValueError, match="must not be negative"):
-        ImplicitSpectrumModel(**settings).fit(X, y - 1e-3)
+        quick((8,), max_epochs=1).fit(X, y - 1e-3)

@@ -24,6 +24,7 @@ from skphonon import (
     load_aluminium_model,
     make_powder_spectra,
 )
+from skphonon.learning import Trainer
 from skphonon.persistence import attach_card, describe
 
 
@@ -47,10 +48,14 @@ def inverter(simulator, spectra):
     pipeline = make_pipeline(
         MaskedSpectrumPreprocessor(),
         VAEFeatureExtractor(
-            2, hidden_size=8, max_epochs=2, output="distribution", random_state=0
+            2,
+            hidden_size=8,
+            trainer=Trainer(max_epochs=2),
+            output="distribution",
+            random_state=0,
         ),
         ForceConstantRegressor(
-            (8,), latent="distribution", max_epochs=3, random_state=0
+            (8,), latent="distribution", trainer=Trainer(max_epochs=3), random_state=0
         ),
     ).fit(X, y)
     return attach_card(

@@ -38,6 +38,7 @@ from skphonon import (
     load_aluminium_model,
 )
 from skphonon._versioned import Immutable
+from skphonon.learning import Trainer
 from skphonon.persistence import (
     TRUSTED_TYPES,
     VersionMismatchWarning,
@@ -77,10 +78,14 @@ def inverter(spectra):
     pipeline = make_pipeline(
         MaskedSpectrumPreprocessor(),
         VAEFeatureExtractor(
-            2, hidden_size=8, max_epochs=2, output="distribution", random_state=0
+            2,
+            hidden_size=8,
+            trainer=Trainer(max_epochs=2),
+            output="distribution",
+            random_state=0,
         ),
         ForceConstantRegressor(
-            (8,), latent="distribution", max_epochs=3, random_state=0
+            (8,), latent="distribution", trainer=Trainer(max_epochs=3), random_state=0
         ),
     )
     return attach_card(pipeline.fit(X, y), X=X, y=y, notes="For the tests.")
@@ -197,8 +202,8 @@ def test_a_simulator_comes_back(path):
 def test_a_model_of_a_gpu_loads_without_one(inverter, spectra, path):
     X, _ = spectra
     model = pickle.loads(pickle.dumps(inverter))
-    model.set_params(vaefeatureextractor__device="cuda")
-    model.set_params(forceconstantregressor__device="cuda")
+    model.set_params(vaefeatureextractor__trainer__device="cuda")
+    model.set_params(forceconstantregressor__trainer__device="cuda")
     save_model(model, path)
     # A GPU, should one be here, rounds otherwise.
     assert_allclose(load_model(path).predict(X), inverter.predict(X), rtol=1e-4)
@@ -467,7 +472,9 @@ def test_a_network_without_its_weights_is_refused(content, path):
 def test_a_network_cannot_ask_for_more_memory_than_its_weights(spectra, path):
     """Ten million units in each of two layers are a few hundred terabytes."""
     X, y = spectra
-    regressor = ForceConstantRegressor((4, 4), max_epochs=1).fit(X[:, 4:], y)
+    regressor = ForceConstantRegressor((4, 4), trainer=Trainer(max_epochs=1)).fit(
+        X[:, 4:], y
+    )
     regressor.net_.module_.settings = {"sizes": (26, 10**7, 10**7, 3)}
     save_model(regressor, path)
     told = "fit its settings; layers.0.weight must be of shape (10000000, 26), got (4,"

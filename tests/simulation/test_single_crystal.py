@@ -24,6 +24,7 @@ from skphonon import (
     save_model,
 )
 from skphonon.instrument.resolution import bin_kernel
+from skphonon.learning import Trainer
 from skphonon.physics import UnstableCrystalWarning
 from skphonon.physics.constants import BOLTZMANN
 from skphonon.physics.scattering import bose_occupation
@@ -505,7 +506,7 @@ def test_one_orientation_is_inverted(aluminium):
     simplex = NelderMeadInverter(made, max_evaluations=300).fit(X)
     found = made.simulate(simplex.predict(X))
     assert nmse(X, found)[0] < 0.1 * nmse(X, made.simulate([made.reference]))[0]
-    network = ImplicitSpectrumModel((8,), max_epochs=1, random_state=0)
+    network = ImplicitSpectrumModel((8,), trainer=Trainer(max_epochs=1), random_state=0)
     network.fit_simulator(made, 4, n_pixels=50)
     assert_array_equal(np.isnan(network.simulate([truth])), np.isnan(X))
     hot = clone(made).set_params(temperature=600.0)
