@@ -245,7 +245,7 @@ def _train_epoch(net, data):
     try:
         net.fit_loop(data, epochs=1)
     except KeyboardInterrupt as error:
-        if _is_raised_by_python(error):
+        if net.callbacks_ and _is_raised_by_python(error):
             return True
         raise
     return False

@@ -35,7 +35,7 @@ def test_failed_training_puts_the_net_back(monkeypatch, error):
     net = dense_net()
     before = outputs(net, x)
 
-    def fail_in_third_epoch(net, epoch):
+    def fail_in_third_epoch(net, epoch, rate):
         if epoch == 2:
             raise error
         return {}

@@ -378,7 +378,7 @@ def test_partial_fit_may_come_first(rows):
 
 
 def interrupt(monkeypatch):
-    def raise_at_once(net, epoch):
+    def raise_at_once(net, epoch, rate):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_training, "_epoch_record", raise_at_once)
