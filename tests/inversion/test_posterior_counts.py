@@ -206,10 +206,31 @@ def test_a_plane_below_few_counts_beside_quadrature():
         counts, np.full(64, 0.3), terms, n_sources=1, free_scale=False
     )
     (found,) = one_part(target, np.zeros((1, 1, 64)))
-    expected = integral(counts, terms.T, [0, -1.2, -1.2], [1.2, 1.2, 1.2], 91)
-    # what is orthogonal has a prior of its own for each
+    expected = integral(counts, terms.T, [0, -1, -1], [1, 1, 1], 91)
+    # with columns that are orthogonal already
     expected -= np.log(2 * widths(terms.T)).sum()
     assert_allclose(found, expected, atol=0.2)
+
+
+def test_the_way_from_walls_to_normal_is_smooth(monkeypatch):
+    """Both integrals are right there."""
+    shares = np.linspace(0, 1, 41)[:, None]
+    first, last = Peak().simulate([[0.0, 1.0], [0.2, 1.1]])
+    shapes = (1 - shares) * first + shares * last
+    mean, terms = 20 * first + 2, np.stack([np.ones(120), AXIS / 5], axis=1)
+    counts = np.random.default_rng(8).poisson(mean).astype(float)
+    target, _ = target_of(counts, mean, terms)
+    best = target._likeliest(0, slice(0, 120), shapes[:, None], inside=True)
+    distance = _target_counts._distance(best)
+    assert ((distance > 4) & (distance < 9)).all()
+    found = []
+    # from places alone to Laplace alone
+    for far in (distance.max() + 1, distance.min() - 1, distance.min() - 3):
+        monkeypatch.setattr(_target_counts, "_FAR", far)
+        found.append(one_part(target, shapes[:, None]))
+    assert np.abs(found[0] - found[1]).max() > 0
+    assert_allclose(found[1], found[0], atol=0.05)
+    assert_allclose(found[2], found[0], atol=0.05)
 
 
 def test_a_background_that_no_count_supports():
@@ -281,7 +302,7 @@ def test_the_probability_of_an_orthant_far_out():
 def counted():
     """Spectra of two counts a pixel from the prior."""
     rng = np.random.default_rng(0)
-    truth = rng.uniform(*BOUNDS, (60, 2))
+    truth = rng.uniform(*BOUNDS, (40, 2))
     return truth, rng.poisson(4 * Peak().simulate(truth) + 1.0).astype(float)
 
 
@@ -294,11 +315,11 @@ def test_intervals_hold_where_roots_of_counts_as_errors_are_biased(counted):
             (table[low] < row).to_numpy() & (row < table[high]).to_numpy()
             for table, row in zip(tables, truth, strict=True)
         ]
-        # three binomial standard deviations of 60
-        room = 3 * np.sqrt(level * (1 - level) / 60)
+        # three binomial standard deviations of 40
+        room = 3 * np.sqrt(level * (1 - level) / 40)
         assert_allclose(np.mean(held, axis=0), level, atol=room)
     z = [(each.mean - row) / each.std for each, row in zip(found, truth, strict=True)]
-    assert_allclose(np.mean(z, axis=0), 0, atol=3 / np.sqrt(60))
+    assert_allclose(np.mean(z, axis=0), 0, atol=3 / np.sqrt(40))
     assert np.mean([each.efficiency for each in found]) > 0.8
     roots = np.sqrt(np.maximum(X, 1))
     normal = posteriors(Peak(), X, errors=roots, bounds=BOUNDS, kind="noise")
