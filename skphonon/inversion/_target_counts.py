@@ -2,7 +2,7 @@ r"""The posterior density of what is not linear, of one row of counts.
 
 Counts n with expectations :math:`\mu = A a` have the likelihood of Poisson. Its
 logarithm is concave in the amplitudes a. The integral over them is one over places
-about a centre (importance sampling at 512 even places, the same ones for all sets of
+about a centre (importance sampling at up to 512 even places, the same ones for all sets of
 parameters, so that it changes smoothly with these):
 
 .. math:: \ln L = \ln \frac1M \sum_m \frac{p(n | A a_m) P(a_m)}{q(a_m)}
@@ -51,7 +51,7 @@ _STEPS = 60
 _LOWEST = 1e-3  # amplitude of a contribution in the search for a centre
 _EMPTY = 1e-12  # of an expectation: none
 _SHARP = 4.0  # power by which the least expectations stand out
-_NODES = 2**8  # of an integral, each on both sides of its centre
+_NODES = 8  # power of two of the places of an integral, on each side, at most
 _FREEDOM = 12.0  # of their distribution of Student
 _FAR, _BETWEEN = 6.0, 2.0  # standard deviations from walls: normal, and on the way
 _AT_ONCE = 2**22  # expectations that are held together
@@ -300,7 +300,7 @@ def _nodes(k: int) -> tuple[Array, Array]:
 
     They are as even as those of Sobol', and those opposite.
     """
-    even = qmc.Sobol(k + 1, seed=0).random(_NODES)
+    even = qmc.Sobol(k + 1, seed=0).random(2 ** min(3 + 2 * k, _NODES))
     length = np.sqrt(_FREEDOM / (2 * gammaincinv(_FREEDOM / 2, even[:, k])))
     places = ndtri(even[:, :k]) * length[:, None]
     places = np.concatenate([places, -places])
