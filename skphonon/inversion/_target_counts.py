@@ -2,8 +2,8 @@ r"""The posterior density of what is not linear, of one row of counts.
 
 Counts n with expectations :math:`\mu = A a` have the likelihood of Poisson. Its
 logarithm is concave in the amplitudes a. The integral over them is one over places
-about a centre (importance sampling at up to 512 even places, the same ones for all sets of
-parameters, so that it changes smoothly with these):
+about a centre (importance sampling at up to 512 even places, the same ones for all sets
+of parameters, so that it changes smoothly with these):
 
 .. math:: \ln L = \ln \frac1M \sum_m \frac{p(n | A a_m) P(a_m)}{q(a_m)}
           - \sum_k \ln w_k,

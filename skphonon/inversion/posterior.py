@@ -101,9 +101,9 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     :math:`-\ln n!` so that evidence is that of the counts, and `beta` of 1, as error
     bars of the fit are of counts alone. Counts need not be whole. Amplitudes and
     background, of which neither contributions nor expectations may be negative, are
-    then integrated out over 512 places about their centre for every draw, or, far from
-    these walls, by Laplace's approximation: to about 0.1 of the log likelihood, and 0.2
-    where few counts support several terms of a background.
+    then integrated out over up to 512 places about their centre for every draw, or, far
+    from these walls, by Laplace's approximation: to about 0.1 of the log likelihood,
+    and 0.2 where few counts support several terms of a background.
 
     A high efficiency says that the draws are of the posterior as it was defined, not
     that the model is right: that is what `Posterior.verdict_` is for.

@@ -188,7 +188,7 @@ def test_a_background_of_several_terms_changes_smoothly():
         found = one_part(target, shapes[:, None])
         assert np.ptp(found) > 2
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_target_counts, "_NODES", 2**12)
+            patch.setattr(_target_counts, "_NODES", 11)
             _target_counts._nodes.cache_clear()
             finer = one_part(target, shapes[:, None])
         _target_counts._nodes.cache_clear()
