@@ -28,7 +28,12 @@ from skphonon import (
     make_powder_spectra,
 )
 from skphonon.datasets import IncompleteDatasetWarning
-from skphonon.inspection import CornerDisplay, PhononBandsDisplay, RankDisplay
+from skphonon.inspection import (
+    CornerDisplay,
+    PhononBandsDisplay,
+    PosteriorPredictiveDisplay,
+    RankDisplay,
+)
 from skphonon.inversion import BoundWarning, MisfitWarning
 
 model = load_aluminium_model()
@@ -96,6 +101,13 @@ print(posterior.summary().round(4).to_string())
 print(f"efficiency {posterior.efficiency:.2f}, beta {posterior.beta:.2f}")
 
 # %%
+# Does the model describe the spectrum? Spectra that the posterior predicts are compared
+# with the measured one; the verdict says what speaks against it.
+
+PosteriorPredictiveDisplay.from_posterior(posterior, n_draws=30).plot()
+print(posterior.verdict_)
+
+# %%
 # Draws of the constants: 2YY, the smallest, is hardly determined.
 
 CornerDisplay.from_draws(posterior.sample(600), model.parameter_names).plot()
@@ -112,7 +124,8 @@ print(posterior.energies([[0.5, 0.5, 0.0], [0.5, 0.5, 0.5]]).round(2).to_string(
 # ------------
 # Spectra simulated from the prior are inverted, and the truths ranked among the draws.
 # Ranks that are spread evenly say that intervals hold what they promise. A small grid
-# and a mesh of its own make this quick.
+# and a mesh of its own make this quick. (Such a mesh is taken as it is, for spectra
+# that were simulated with it; a measured one needs a tolerance.)
 
 small = PowderSimulator(
     model,

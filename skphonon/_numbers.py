@@ -48,5 +48,9 @@ def unmasked(values: Any) -> Any:
 
 
 def weighted_quantiles(values: Array, weights: Array, levels: Any) -> Any:
-    """Return the values (n,) up to which shares of their weights are."""
-    return np.quantile(values, levels, weights=weights, method="inverted_cdf")
+    """Return the values (n,) up to which shares of their weights are.
+
+    An array of them for several levels, a number for one.
+    """
+    found = np.quantile(values, levels, weights=weights, method="inverted_cdf")
+    return found if found.ndim else float(found)

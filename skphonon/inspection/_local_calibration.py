@@ -16,18 +16,24 @@ So the mean is inverted, by the same inverter.
 
 import copy
 import warnings
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon.inspection._posterior_calibration import (
     interval_coverage,
     rank_statistics,
 )
-from skphonon.inversion import BoundWarning, IdentifiabilityWarning, MisfitWarning
+from skphonon.inversion import (
+    BoundWarning,
+    IdentifiabilityWarning,
+    MisfitWarning,
+    PosteriorInverter,
+)
 
 __all__ = ["LocalCalibration", "local_calibration"]
 
@@ -62,6 +68,10 @@ class LocalCalibration(NamedTuple):
     ranks: pd.DataFrame
     coverage: pd.DataFrame
 
+    def __repr__(self) -> str:
+        names = ", ".join(map(str, self.truth.columns))
+        return f"LocalCalibration({len(self.truth)} spectra: {names})"
+
 
 def local_calibration(
     inverter, posterior=None, *, n_spectra=50, random_state=0, verbose=0
@@ -93,7 +103,7 @@ def local_calibration(
         Of the measured spectrum, made by this inverter. None takes the one of
         `posteriors_`.
     n_spectra : int, default=50
-        Spectra to simulate and to invert.
+        Spectra to simulate and to invert, at least two.
     random_state : int, RandomState instance or None, default=0
         Determines truths and noise.
     verbose : int, default=0
@@ -107,10 +117,13 @@ def local_calibration(
 
     Raises
     ------
+    TypeError
+        If the inverter is no `PosteriorInverter`, or `n_spectra` no integer.
     ValueError
-        If there are several posteriors and none is given, a posterior has no draws or
-        comes from a pickle, or the likelihood is that of counts, whose noise is not
-        normal.
+        If there are several posteriors and none is given, a posterior has no draws,
+        comes from a pickle or has other parameters or pixels than the inverter,
+        `n_spectra` is below 2, or the likelihood is that of counts, whose noise is
+        not normal.
 
     Warns
     -----
@@ -151,6 +164,12 @@ def local_calibration(
     >>> local_calibration(inverter, n_spectra=4).ranks.shape
     (4, 5)
     """
+    if not isinstance(inverter, PosteriorInverter):
+        raise TypeError(
+            "local_calibration tests a PosteriorInverter, after predict or sample; got "
+            f"a {type(inverter).__name__}. Wrap it: PosteriorInverter(inverter)."
+        )
+    check_scalar(n_spectra, "n_spectra", Integral, min_val=2)
     check_is_fitted(inverter)
     posterior = _chosen(inverter, posterior)
     rng = check_random_state(random_state)
@@ -186,11 +205,13 @@ def _chosen(inverter, posterior):
     """Return the posterior that is meant, whose noise is normal."""
     if inverter.inverter_.errors == "poisson":
         raise ValueError(
-            "local_calibration takes the mean of two spectra with normal noise; got "
-            "errors='poisson'. Give predict(X, errors=...) the roots of the expected "
-            "counts."
+            "local_calibration is not available for counts: it takes the mean of two "
+            "spectra with normal noise; got errors='poisson'. An inverter with "
+            "errors='noise' can be tested, after predict(X, errors=roots of the "
+            "expected counts)."
         )
     if posterior is not None:
+        _check_own(inverter, posterior)
         return posterior
     if len(inverter.posteriors_) != 1:
         raise ValueError(
@@ -198,6 +219,23 @@ def _chosen(inverter, posterior):
             f"for {len(inverter.posteriors_)} spectra."
         )
     return inverter.posteriors_[0]
+
+
+def _check_own(inverter, posterior):
+    """Refuse a posterior that the inverter cannot have made."""
+    least = inverter.inverter_
+    names = [*least._parameter_names(least.start_.size), *least._nuisance]
+    if list(posterior.draws.columns) != names:
+        raise ValueError(
+            f"posterior must be one that the inverter made, of {', '.join(names)}; got "
+            f"one of {', '.join(posterior.draws.columns)}. Take one of its posteriors_."
+        )
+    n_pixels = np.size(posterior.fit.spectrum)
+    if n_pixels != inverter.n_features_in_:
+        raise ValueError(
+            f"posterior must be of spectra of {inverter.n_features_in_} pixels, as the "
+            f"inverter is; got {n_pixels}. Take one of its posteriors_."
+        )
 
 
 def _apart(inverter, verbose):

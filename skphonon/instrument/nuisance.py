@@ -126,11 +126,16 @@ def range_table(table: Array, ranges: Values, names: Sequence[str] = NAMES) -> A
 def check_derivatives(
     names: Iterable[str], table: Array, known: Sequence[str] = NAMES
 ) -> None:
-    """Refuse derivatives with unknown names, or of a kernel of no width."""
+    """Refuse derivatives with unknown names, or of a kernel of no width.
+
+    That with the width in Q is none there: a spectrum is even in it.
+    """
     _check_names("nuisance", names, known)
     for name in names:
         width = "energy_resolution" if name.startswith("energy") else "q_resolution"
         moves = name.startswith(("energy", "q_")) or name in OF_ANGLES
+        if name == "q_resolution":
+            continue
         if moves and (table[:, known.index(width)] == 0).any():
             raise ValueError(
                 f"There is no derivative with {name} at {width}=0. Set it to the width "

@@ -51,9 +51,12 @@ def compare_posteriors(
 
     Raises
     ------
+    TypeError
+        If models are no mapping of names to inverters of posteriors.
     ValueError
         If there are fewer than two models, or more than one spectrum, or if some of the
-        inverters have ``errors="poisson"`` and others do not.
+        inverters have ``errors="poisson"`` and others do not, or no model has a
+        posterior, as of a spectrum that is constant.
 
     Warns
     -----
@@ -90,6 +93,7 @@ def compare_posteriors(
     >>> table.loc["given", "difference"].idxmax()
     'flat'
     """
+    _check_models(inverters)
     row = np.asarray(spectrum, dtype=float)
     if len(inverters) < 2 or row.ndim != 1:
         raise ValueError(
@@ -113,23 +117,50 @@ def compare_posteriors(
         bics = {name: _bic_of_counts(each) for name, each in first.items()}
         table = pd.DataFrame(_rows("counts", 1.0, first, bics))
         return table.set_index(["noise", "model"])
-    best = min(first, key=lambda name: first[name].fit.figures["loss"])
+    drawn = [name for name, each in first.items() if each.n_draws]
+    if not drawn:
+        raise ValueError(
+            "At least one model must have a posterior of the spectrum, got none: it is "
+            "constant, no search ended at a stable crystal, or a model leaves nothing. "
+            "Look at the spectrum, or give the inverters more n_starts."
+        )
+    best = min(drawn, key=lambda name: first[name].fit.figures["loss"])
     sigma = _sigma(first[best], len(row))
-    betas = [each.beta for each in first.values()]
+    betas = [first[name].beta for name in drawn]
     powers = dict(zip(_NOISES, (1.0, first[best].beta, min(betas)), strict=True))
     if errors is not None:
         powers = {("given" if n == "residual" else n): p for n, p in powers.items()}
-    rows = []
+    rows, known = [], {}
+    if errors is not None:
+        # nothing else is asked where these errors are taken as they are
+        known = {(1.0, name): each for name, each in first.items() if each.beta == 1}
     for noise, power in powers.items():
-        found = {}
+        scaled, found = sigma / np.sqrt(power), {}
         for name, inverter in inverters.items():
-            own = inverter._own().set_params(errors="noise")
-            alike = clone(inverter).set_params(inverter=own)
-            found[name] = _one(alike, X, sigma[None] / np.sqrt(power))
-        scaled = sigma / np.sqrt(power)
+            if (power, name) not in known:
+                own = inverter._own().set_params(errors="noise")
+                alike = clone(inverter).set_params(inverter=own)
+                known[power, name] = _one(alike, X, scaled[None])
+            found[name] = known[power, name]
         bics = {name: _bic(each.fit, scaled, power) for name, each in found.items()}
         rows += _rows(noise, power, found, bics)
     return pd.DataFrame(rows).set_index(["noise", "model"])
+
+
+def _check_models(inverters: Any) -> None:
+    """Refuse what is no mapping of names to inverters of posteriors."""
+    if not isinstance(inverters, Mapping):
+        raise TypeError(
+            "inverters must be a mapping of names to PosteriorInverters, such as "
+            "{'flat': first, 'cubic': second}; got a "
+            f"{type(inverters).__name__}. Name them."
+        )
+    for name, each in inverters.items():
+        if not isinstance(each, PosteriorInverter):
+            raise TypeError(
+                f"inverters must be PosteriorInverters, got a {type(each).__name__} "
+                f"for {name!r}. Wrap it: PosteriorInverter(inverter)."
+            )
 
 
 def _one(inverter: PosteriorInverter, X: Any, errors: Any) -> Any:

@@ -1,36 +1,46 @@
 r"""The posterior density of what is not linear, of one row of counts.
 
 Counts n with expectations :math:`\mu = A a` have the likelihood of Poisson. Its
-logarithm is concave in the amplitudes a, and the integral over them is Laplace's, about
-their own optimum for every set of parameters:
+logarithm is concave in the amplitudes a. The integral over them is one over places
+about a centre (importance sampling at up to 512 even places, the same ones for all sets
+of parameters, so that it changes smoothly with these):
 
-.. math:: \ln L = \ln p(n | \mu) + \tfrac12 g^T H^{-1} g
-          + \tfrac k2 \ln 2\pi - \tfrac12 \ln\det H + \ln P(a > 0)
+.. math:: \ln L = \ln \frac1M \sum_m \frac{p(n | A a_m) P(a_m)}{q(a_m)}
           - \sum_k \ln w_k,
 
-with the slope g there (zero but for contributions that would be negative), minus the
-curvature :math:`H = A^T \mathrm{diag}(n / \mu^2) A`, and the probability P that
-contributions are not negative, of the normal distribution of covariance
-:math:`H^{-1}`. The widths w of priors are those of :mod:`skphonon.inversion._target`.
+with q the distribution of Student about the centre. Neither contributions nor
+expectations may be negative. The centre is inside of these walls: the maximum of
 
-Expectations that a background makes negative have no probability. A wall that is
-not quite hard keeps them out: below zero the logarithm goes on as a parabola of
-curvature 1 / f, with f of 0.005 counts over the number of pixels. Near the wall nothing
-is normal. There Laplace's integral is corrected by quadrature along one term of the
-background after the other, which is exact for a single one.
+.. math:: \ln p(n | A a) + \sum_j \ln a_j + b \ln (\sum_i \mu_i^{-4})^{-1/4},
+
+over contributions j and pixels i, with b terms of the background. It is as if each
+contribution, and the least expectation for each term, were counted once more: the
+distances from walls are then those of the mean of what is integrated, and minus the
+curvature there is the inverse of its covariance, nearly. P are normal distributions
+that leave what the counts do not tell with its prior. The widths w of priors are those
+of :mod:`skphonon.inversion._target`.
+
+Six to eight standard deviations from all walls the sum passes into the integral of
+Laplace, which is then as good: that of a normal distribution about the centre.
+
+In a search for the likeliest amplitudes a wall is not quite hard: below zero the
+logarithm goes on as a parabola of curvature 1 / f, with f of 0.005 counts over the
+number of pixels.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import gammaincinv, logsumexp, ndtri
+from scipy.stats import multivariate_t, qmc
 
 from skphonon.fitting import Expansion, Projection, descend
 from skphonon.instrument.noise import PoissonNoise
 from skphonon.inversion._evidence import widths_of
 from skphonon.inversion._fitting import fewest_counts
-from skphonon.inversion._target import Target, log_positive
+from skphonon.inversion._target import Target
 
 __all__ = ["CountsTarget"]
 
@@ -38,10 +48,13 @@ Array = NDArray[np.float64]
 
 _SETTLED = 1e-3  # of minus twice the log likelihood, which the last step lowers
 _STEPS = 60
-_NEAR = 2.0  # counts, of all pixels together, that are near a wall
-# in standard deviations, of an integral that is narrow before the wall and long behind
-_PLACES = 2 * np.sinh(np.linspace(-5, 5, 51))
-_SPACES = np.gradient(_PLACES)
+_LOWEST = 1e-3  # amplitude of a contribution in the search for a centre
+_EMPTY = 1e-12  # of an expectation: none
+_SHARP = 4.0  # power by which the least expectations stand out
+_NODES = 8  # power of two of the places of an integral, on each side, at most
+_FREEDOM = 12.0  # of their distribution of Student
+_FAR, _BETWEEN = 6.0, 2.0  # standard deviations from walls: normal, and on the way
+_AT_ONCE = 2**22  # expectations that are held together
 _WALL = 0.005  # counts, of all pixels together, in which a wall rises
 
 
@@ -53,6 +66,7 @@ class _Likeliest(NamedTuple):
     columns: Array  # (R, n, k), of length one in units of errors
     lengths: Array  # (R, c), of contributions that are fitted
     log_volume: float  # of the amplitudes of the background
+    information: Array  # (R, k, k), of the search
 
 
 class CountsTarget(Target):
@@ -106,7 +120,7 @@ class CountsTarget(Target):
 
     def _of_part(self, i: int, part: slice, spectra: Array) -> Array:
         """Return the log of the integral over amplitudes, over that of their prior."""
-        best = self._likeliest(i, part, spectra)
+        best = self._likeliest(i, part, spectra, inside=True)
         value, slope, curvature = self._compared(part, best.expected)
         total: Array = value.sum(axis=1) - best.log_volume
         total[~np.isfinite(spectra).all(axis=(1, 2))] = -np.inf
@@ -118,16 +132,17 @@ class CountsTarget(Target):
         information = turned @ (curvature[..., None] * best.columns)
         information += np.diag(self._known(part, c, k))
         shift = np.linalg.solve(information, gradient[..., None])[..., 0]
-        total += (gradient * shift).sum(axis=1) / 2 + k * np.log(2 * np.pi) / 2
-        total -= np.linalg.slogdet(information)[1] / 2
-        covariance = np.linalg.inv(information)
-        walled = (best.expected < _NEAR / (part.stop - part.start)).any(axis=1)
-        for row in np.flatnonzero(walled).tolist() if k > c else ():
-            total[row] += self._beside_wall(part, best, covariance[row], row)
-        if not c:
-            return total
-        mean = best.amplitudes + shift
-        total += log_positive(mean[:, :c], np.asarray(covariance)[:, :c, :c])
+        normal = (gradient * shift).sum(axis=1) / 2 + k * np.log(2 * np.pi) / 2
+        normal -= np.linalg.slogdet(information)[1] / 2
+        # far from walls the integral is that of a normal distribution
+        share = ((_distance(best) - _FAR) / _BETWEEN).clip(0, 1)
+        near = np.flatnonzero(share < 1)
+        size = max(_AT_ONCE // (len(_nodes(k)[0]) * best.expected.shape[1]), 1)
+        for first in range(0, len(near), size):
+            some = near[first : first + size]
+            found = self._around(part, best, some)
+            normal[some] = share[some] * normal[some] + (1 - share[some]) * found
+        total += normal
         total -= np.log(self._widths(part, np.zeros(c, dtype=bool))).sum()
         total[~(best.lengths > 0).all(axis=1)] = -np.inf
         return total
@@ -140,29 +155,35 @@ class CountsTarget(Target):
         contrast = max(np.sqrt(self.problem._contrast(part)), 1.0)
         return widths_of(contrast, np.ones(len(signed)), signed)
 
-    def _beside_wall(
-        self, part: slice, best: _Likeliest, covariance: NDArray[Any], row: int
-    ) -> float:
-        """Return the log of the integral over that of Laplace, beside a wall.
+    def _around(self, part: slice, best: _Likeliest, some: Any) -> Array:
+        """Return the log of the integral over the integrand at its centre."""
+        amplitudes, columns = best.amplitudes[some], best.columns[some]
+        k, c = amplitudes.shape[1], best.lengths.shape[1]
+        nodes, log_density = _nodes(k)
+        root = np.linalg.cholesky(best.information[some])
+        moves = np.swapaxes(np.linalg.solve(np.swapaxes(root, 1, 2), nodes.T), 1, 2)
+        moved = moves @ np.swapaxes(columns, 1, 2)
+        expected = best.expected[some, None]
+        allowed = (moved > -expected).all(axis=2)
+        allowed &= (moves[..., :c] > -amplitudes[:, None, :c]).all(axis=2)
+        values = -moved.sum(axis=2) - np.square(moves) @ self._known(part, c, k) / 2
+        counts = self.problem.spectra[part]
+        seen = counts > 0
+        ratio = moved[..., seen] / np.maximum(expected[..., seen], self._least(part))
+        values += np.log1p(np.maximum(ratio, _EMPTY - 1)) @ counts[seen]
+        values[~allowed] = -np.inf
+        values -= log_density
+        values -= np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)[:, None]
+        found: Array = logsumexp(values, axis=1) - np.log(len(nodes))
+        return found
 
-        Along one term of the background after the other, with what it takes along of
-        those behind it and of contributions.
+    def _likeliest(
+        self, i: int, part: slice, spectra: Array, inside: bool = False
+    ) -> _Likeliest:
+        """Return the likeliest amplitudes of spectra (R, n_contributions, n).
+
+        Or the centre of the integral over them, inside of all walls.
         """
-        c = best.lengths.shape[1]
-        order = np.roll(np.arange(len(covariance)), -c)
-        turned = covariance[np.ix_(order, order)]
-        root = np.linalg.cholesky((turned + turned.T) / 2)
-        directions = root[np.argsort(order), : len(order) - c]
-        moved = best.columns[row] @ directions
-        value, slope, _ = self._compared(part, best.expected[row])
-        expected = best.expected[row] + _PLACES[:, None, None] * moved.T
-        values = self._compared(part, expected)[0].sum(axis=2) - value.sum()
-        laplace = np.square(slope @ moved) / 2 + np.log(2 * np.pi) / 2
-        found = logsumexp(values + np.log(_SPACES)[:, None], axis=0) - laplace
-        return float(found.sum())
-
-    def _likeliest(self, i: int, part: slice, spectra: Array) -> _Likeliest:
-        """Return the likeliest amplitudes of spectra (R, n_contributions, n)."""
         fixed, weight = int(not self.problem.free_scale), self.problem.weight[part]
         lost = ~np.isfinite(spectra).all(axis=(1, 2), keepdims=True)
         shown = np.swapaxes(np.where(lost, 0.0, spectra), 1, 2)
@@ -176,36 +197,64 @@ class CountsTarget(Target):
         k, c = columns.shape[2], lengths.shape[1]
         lowest = np.where(np.arange(k) < c, 0.0, -np.inf)
         known, perfect = np.diag(self._known(part, c, k)), self._perfect(part)
+        counts, noise = self.problem.spectra[part], PoissonNoise(self._least(part))
 
         def objective(amplitudes: Array, which: NDArray[np.int_]) -> Expansion:
             own = columns[which]
             expected = beside[which] + (own @ amplitudes[..., None])[..., 0]
-            value, slope, _ = self._compared(part, expected)
+            value, slope, curvature = noise.expansion(counts, expected)
+            if not inside:
+                curvature = 1 / np.maximum(expected, noise.floor)
             turned = np.swapaxes(own, 1, 2)
-            scored = 1 / np.maximum(expected, self._least(part))
-            return Expansion(
-                2 * (perfect - value.sum(axis=1)),
-                (turned @ slope[..., None])[..., 0],
-                turned @ (scored[..., None] * own) + known,
-            )
+            cost = 2 * (perfect - value.sum(axis=1))
+            gradient = (turned @ slope[..., None])[..., 0]
+            information = turned @ (curvature[..., None] * own) + known
+            if inside:
+                # as if the least expectation were counted once for each term
+                cost[held[which] & ~(expected > 0).all(axis=1)] = np.inf
+                expected = np.maximum(expected, noise.floor)
+                least = expected.min(axis=1, keepdims=True)
+                share = (least / expected) ** _SHARP
+                total = share.sum(axis=1, keepdims=True)
+                cost -= 2 * (k - c) * (np.log(least) - np.log(total) / _SHARP)[:, 0]
+                share /= total * expected
+                slope = (turned @ share[..., None])[..., 0]
+                gradient += (k - c) * slope
+                bent = turned @ ((share / expected)[..., None] * own)
+                bent *= _SHARP + 1
+                bent -= _SHARP * slope[:, :, None] * slope[:, None]
+                information += (k - c) * bent
+                # and each contribution
+                own = np.maximum(amplitudes[:, :c], _LOWEST)
+                cost -= 2 * np.log(own).sum(axis=1)
+                gradient[:, :c] += 1 / own
+                information[:, range(c), range(c)] += 1 / own**2
+            return Expansion(cost, gradient, information)
 
         heavy = columns * weight[:, None]
         turned = np.swapaxes(heavy, 1, 2)
         left = (self.problem.spectra[part] - beside) * weight
         start = np.linalg.solve(turned @ heavy + known, turned @ left[..., None])[
             ..., 0
-        ].clip(lowest)
-        end = start
+        ].clip(lowest + inside * _LOWEST)
+        if inside and k > c:
+            # far from walls
+            middle = np.full(len(weight), max(counts.mean(), 1 / len(counts)))
+            start[:, c:] = (terms[0].T * weight**2) @ middle
+        held = (beside + (columns @ start[..., None])[..., 0] > 0).all(axis=1)
+        held &= inside and k > c
+        end, information = start, np.zeros((len(start), k, k))
         if k:
-            end = descend(
+            found = descend(
                 objective,
                 start,
-                np.array([lowest, np.full(k, np.inf)]),
-                least_fall=_SETTLED,
+                np.array([lowest + inside * _LOWEST, np.full(k, np.inf)]),
+                least_fall=_SETTLED * (1e-3 if inside else 1.0),
                 max_steps=_STEPS,
-            ).parameters
+            )
+            end, information = found.parameters, found.found.information
         expected = beside + (columns @ end[..., None])[..., 0]
-        return _Likeliest(end, expected, columns, lengths, log_volume)
+        return _Likeliest(end, expected, columns, lengths, log_volume, information)
 
     def _measured(self) -> Any:
         """Return numbers and pixels of parts of which some pixels were compared."""
@@ -229,3 +278,31 @@ class CountsTarget(Target):
         """Return the information (k,) of the priors of amplitudes."""
         known: Array = 2 * np.pi / self._widths(part, np.arange(k) >= c) ** 2
         return known
+
+
+def _distance(best: _Likeliest) -> Array:
+    """Return how far centres (R,) are from the nearest wall, in standard deviations."""
+    covariance = np.linalg.inv(best.information)
+    c = best.lengths.shape[1]
+    std = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)[:, :c])
+    found = (best.amplitudes[:, :c] / std).min(axis=1, initial=np.inf)
+    if covariance.shape[1] == c:
+        return found
+    # contributions alone take no expectation below zero
+    variance = np.einsum("rnk,rnk->rn", best.columns @ covariance, best.columns)
+    apart: Array = (best.expected / np.sqrt(variance)).min(axis=1)
+    return np.minimum(found, apart)
+
+
+@lru_cache(maxsize=32)
+def _nodes(k: int) -> tuple[Array, Array]:
+    """Return places (n, k) from Student's distribution, and logs of its density.
+
+    They are as even as those of Sobol', and those opposite.
+    """
+    even = qmc.Sobol(k + 1, seed=0).random(2 ** min(3 + 2 * k, _NODES))
+    length = np.sqrt(_FREEDOM / (2 * gammaincinv(_FREEDOM / 2, even[:, k])))
+    places = ndtri(even[:, :k]) * length[:, None]
+    places = np.concatenate([places, -places])
+    density = multivariate_t.logpdf(places, shape=np.eye(k), df=_FREEDOM)
+    return places, np.reshape(density, -1)

@@ -100,9 +100,10 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     With ``errors="poisson"`` the likelihood is that of counts: not normal, with
     :math:`-\ln n!` so that evidence is that of the counts, and `beta` of 1, as error
     bars of the fit are of counts alone. Counts need not be whole. Amplitudes and
-    background are then integrated out by Laplace's approximation about their own
-    optimum for every draw, and by quadrature where a background would make
-    expectations negative: to about 0.1 of the log likelihood from ten counts in all on.
+    background, of which neither contributions nor expectations may be negative, are
+    then integrated out over up to 512 places about their centre for every draw, or, far
+    from these walls, by Laplace's approximation: to about 0.1 of the log likelihood,
+    and 0.2 where few counts support several terms of a background.
 
     A high efficiency says that the draws are of the posterior as it was defined, not
     that the model is right: that is what `Posterior.verdict_` is for.

@@ -89,7 +89,9 @@ class Moduli:
         elif changed == "q_resolution":
             values = bin_kernel_derivative(borders, shown, sigma, "width")
             # a function is multiplied by this nuisance, a number is it
-            factor = width / row["q_resolution"] if self._is_function else 1.0
+            factor = 1.0
+            if self._is_function:
+                factor = self._values(shown + row["q_offset"])
             values = values * _columns(width / sigma * factor)
         elif changed in OF_ANGLES:
             rates = self._border_rates(row, changed)

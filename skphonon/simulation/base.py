@@ -280,7 +280,8 @@ class ModelSimulator(Simulator):
             moved[:, column] += sign * step
             with searching():  # what there is to say of the sets is said
                 ends.append(self._simulate(rows, moved, ranges))
-        change = np.subtract(*ends) / (2 * step[:, None])
+        # even in the width: no change about zero
+        change = np.subtract(*ends) / np.where(step > 0, 2 * step, 1.0)[:, None]
         place = rows.shape[1] + names.index("q_resolution")
         return np.insert(changes, place, change, axis=2), spectra
 

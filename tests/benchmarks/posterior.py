@@ -380,8 +380,8 @@ def show_silicon(number):
     told("seconds", seconds)
     coverage(posteriors, truth)
     began = perf_counter()
-    of_mari = inverter(contributions={"can": "aluminium"}).fit(measured.data[None])
-    of_mari.predict(measured.data[None])
+    of_mari = inverter(contributions={"can": "aluminium"}).fit(measured.data)
+    of_mari.predict(measured.data)
     (posterior,) = of_mari.posteriors_
     print(
         f"  MARI: {posterior}, efficiency {posterior.efficiency:.2f}, beta "

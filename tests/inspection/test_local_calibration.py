@@ -150,8 +150,31 @@ def test_one_of_several_must_be_chosen():
     found = local_calibration(inverter, inverter.posteriors_[1], n_spectra=4)
     assert found.truth.shape == (4, 2)
     inverter.inverter_.errors = "poisson"
-    with pytest.raises(ValueError, match="got errors='poisson'"):
+    with pytest.raises(ValueError, match="not available for counts"):
         local_calibration(inverter)
+
+
+def test_what_is_given_is_checked():
+    inverter = inverted()
+    with pytest.raises(TypeError, match=r"tests a PosteriorInverter.*LeastSquares"):
+        local_calibration(inverter.inverter_)
+    with pytest.raises(ValueError, match="n_spectra == 1, must be >= 2"):
+        local_calibration(inverter, n_spectra=1)
+    with pytest.raises(TypeError, match="n_spectra must be an instance of int"):
+        local_calibration(inverter, n_spectra=2.5)
+    (other,) = inverted().posteriors_
+    other.draws.columns = ["a", "c"]
+    with pytest.raises(ValueError, match="of a, b; got one of a, c"):
+        local_calibration(inverter, other)
+    (other,) = inverted().posteriors_
+    inverter.n_features_in_ = 41
+    with pytest.raises(ValueError, match=r"of 41 pixels.*got 40"):
+        local_calibration(inverter, other)
+
+
+def test_it_is_told_in_one_line():
+    found = local_calibration(inverted(), n_spectra=3)
+    assert repr(found) == "LocalCalibration(3 spectra: a, b)"
 
 
 def test_few_draws_are_told():

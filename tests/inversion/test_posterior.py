@@ -141,6 +141,50 @@ def test_evidence_of_two_models_has_its_closed_form():
     assert np.isfinite(table["bic"]).all()
     with pytest.raises(ValueError, match="at least two models"):
         compare_posteriors({"both": both}, row)
+    with pytest.raises(TypeError, match=r"mapping of names.*got a list"):
+        compare_posteriors([both, both], row)
+    least = fixed(Linear(), prior=([1.0, 2.0], [0.3, 0.2]))
+    with pytest.raises(TypeError, match="got a LeastSquaresInverter for 'least'"):
+        compare_posteriors({"both": both, "least": least}, row)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=r"must have a posterior.*constant"):
+            compare_posteriors({"both": both, "one": both}, np.zeros(40))
+
+
+def test_evidence_is_found_once_for_each_power(monkeypatch):
+    rng, calls = np.random.default_rng(5), []
+    row = Linear().simulate([[1.1, 1.8]])[0] + 0.5 * rng.normal(size=40)
+    prior = [1.0, 2.0], [0.3, 0.2]
+    both = PosteriorInverter(fixed(Linear(), prior=prior), n_draws=200)
+    predict = PosteriorInverter.predict
+
+    def counted(self, X, **options):
+        calls.append(options)
+        return predict(self, X, **options)
+
+    monkeypatch.setattr(PosteriorInverter, "predict", counted)
+    table = compare_posteriors({"a": both, "b": both}, row, errors=0.5)
+    assert len(calls) == 2
+    assert (table["difference"] == 0).all()
+    calls.clear()
+    table = compare_posteriors({"a": both, "b": both}, row)
+    assert (table["beta"] == 1).all()
+    assert len(calls) == 4
+
+
+def test_summaries_are_of_numbers():
+    row = Linear().simulate([[1.1, 1.8]]) + 0.5 * np.random.default_rng(6).normal(
+        size=(1, 40)
+    )
+    inverter = PosteriorInverter(
+        fixed(Linear(), prior=([1.0, 2.0], [0.3, 0.2])), n_draws=100
+    )
+    inverter.fit(row).predict(row, errors=0.5)
+    table = inverter.posteriors_[0].summary()
+    assert [kind.kind for kind in table.dtypes] == ["f"] * table.shape[1]
+    assert_allclose(table.round(1), table, atol=0.05 + 1e-9)
+    assert (table.round(1)["median"] != table["median"]).all()
 
 
 def test_bounds_cut_the_posterior():

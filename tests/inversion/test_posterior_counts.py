@@ -9,8 +9,14 @@ from scipy.optimize import minimize
 from scipy.special import gammaln, logsumexp
 from scipy.stats import gamma, norm, poisson
 
-from skphonon import LeastSquaresInverter, PosteriorInverter
-from skphonon.inversion import compare_posteriors
+from skphonon import (
+    LeastSquaresInverter,
+    PosteriorInverter,
+    PowderSimulator,
+    SpectrumGrid,
+    load_aluminium_model,
+)
+from skphonon.inversion import _target_counts, compare_posteriors
 from skphonon.inversion._residuals import Problem
 from skphonon.inversion._target import Target, log_positive
 from skphonon.inversion._target_counts import CountsTarget
@@ -166,6 +172,67 @@ def test_a_scale_and_a_background_beside_quadrature(level, error):
     assert_allclose(found, expected, atol=error)
 
 
+def test_a_background_of_several_terms_changes_smoothly():
+    """Of few counts, beside walls of any number; and beside many more places."""
+    rows, columns = np.meshgrid(np.linspace(-1, 1, 20), np.linspace(-1, 1, 20))
+    terms = np.stack([np.ones(400), rows.ravel(), columns.ravel()], axis=1)
+    shares = np.linspace(0, 1, 41)[:, None]
+    first = np.exp(-((columns - rows / 2) ** 2) / 0.1).ravel()
+    last = np.exp(-((columns + rows / 2 - 0.2) ** 2) / 0.2).ravel()
+    shapes = (1 - shares) * first + shares * last
+    shapes /= shapes.mean(axis=1, keepdims=True)
+    for background in (0.0, 0.1):
+        mean = 0.3 * shapes[20] + background
+        counts = np.random.default_rng(1).poisson(mean).astype(float)
+        target, _ = target_of(counts, mean, terms)
+        found = one_part(target, shapes[:, None])
+        assert np.ptp(found) > 2
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_target_counts, "_NODES", 11)
+            _target_counts._nodes.cache_clear()
+            finer = one_part(target, shapes[:, None])
+        _target_counts._nodes.cache_clear()
+        assert np.abs(np.diff(finer, 2)).max() < 0.15
+        assert np.abs(np.diff(found - finer)).max() < 0.1
+        assert_allclose(found, finer, atol=0.2)
+
+
+def test_a_plane_below_few_counts_beside_quadrature():
+    """Three amplitudes, of the background alone."""
+    rows, columns = np.meshgrid(np.linspace(-1, 1, 8), np.linspace(-1, 1, 8))
+    terms = np.stack([np.ones(64), rows.ravel(), columns.ravel()], axis=1)
+    counts = np.random.default_rng(3).poisson(0.3 * (1 + terms[:, 1])).astype(float)
+    target, widths = target_of(
+        counts, np.full(64, 0.3), terms, n_sources=1, free_scale=False
+    )
+    (found,) = one_part(target, np.zeros((1, 1, 64)))
+    expected = integral(counts, terms.T, [0, -1, -1], [1, 1, 1], 91)
+    # with columns that are orthogonal already
+    expected -= np.log(2 * widths(terms.T)).sum()
+    assert_allclose(found, expected, atol=0.2)
+
+
+def test_the_way_from_walls_to_normal_is_smooth(monkeypatch):
+    """Both integrals are right there."""
+    shares = np.linspace(0, 1, 41)[:, None]
+    first, last = Peak().simulate([[0.0, 1.0], [0.2, 1.1]])
+    shapes = (1 - shares) * first + shares * last
+    mean, terms = 20 * first + 2, np.stack([np.ones(120), AXIS / 5], axis=1)
+    counts = np.random.default_rng(8).poisson(mean).astype(float)
+    target, _ = target_of(counts, mean, terms)
+    best = target._likeliest(0, slice(0, 120), shapes[:, None], inside=True)
+    distance = _target_counts._distance(best)
+    assert ((distance > 4) & (distance < 9)).all()
+    found = []
+    # from places alone to Laplace alone
+    for far in (distance.max() + 1, distance.min() - 1, distance.min() - 3):
+        monkeypatch.setattr(_target_counts, "_FAR", far)
+        found.append(one_part(target, shapes[:, None]))
+    assert np.abs(found[0] - found[1]).max() > 0
+    assert_allclose(found[1], found[0], atol=0.05)
+    assert_allclose(found[2], found[0], atol=0.05)
+
+
 def test_a_background_that_no_count_supports():
     """Its integral is that of an exponential, cut at zero."""
     rng = np.random.default_rng(3)
@@ -235,7 +302,7 @@ def test_the_probability_of_an_orthant_far_out():
 def counted():
     """Spectra of two counts a pixel from the prior."""
     rng = np.random.default_rng(0)
-    truth = rng.uniform(*BOUNDS, (60, 2))
+    truth = rng.uniform(*BOUNDS, (40, 2))
     return truth, rng.poisson(4 * Peak().simulate(truth) + 1.0).astype(float)
 
 
@@ -248,11 +315,11 @@ def test_intervals_hold_where_roots_of_counts_as_errors_are_biased(counted):
             (table[low] < row).to_numpy() & (row < table[high]).to_numpy()
             for table, row in zip(tables, truth, strict=True)
         ]
-        # three binomial standard deviations of 60
-        room = 3 * np.sqrt(level * (1 - level) / 60)
+        # three binomial standard deviations of 40
+        room = 3 * np.sqrt(level * (1 - level) / 40)
         assert_allclose(np.mean(held, axis=0), level, atol=room)
     z = [(each.mean - row) / each.std for each, row in zip(found, truth, strict=True)]
-    assert_allclose(np.mean(z, axis=0), 0, atol=3 / np.sqrt(60))
+    assert_allclose(np.mean(z, axis=0), 0, atol=3 / np.sqrt(40))
     assert np.mean([each.efficiency for each in found]) > 0.8
     roots = np.sqrt(np.maximum(X, 1))
     normal = posteriors(Peak(), X, errors=roots, bounds=BOUNDS, kind="noise")
@@ -362,6 +429,25 @@ def test_pixels_that_were_not_measured_are_left_out(counted):
     (posterior,) = posteriors(Peak(), masked, bounds=BOUNDS)
     assert np.isfinite(posterior.log_evidence)
     assert_array_equal(np.isnan(posterior.simulate(2)[0]), np.isnan(masked[0]))
+
+
+def test_a_search_may_end_at_no_resolution_in_q():
+    """The bound is zero, where spectra do not change with the width."""
+    grid = SpectrumGrid(np.arange(10, 42, 2.0), np.arange(2, 8, 0.5))
+    simulator = PowderSimulator(
+        load_aluminium_model(), grid, energy_resolution=1.5, mesh=6, q_resolution=0.0
+    )
+    changes = simulator.jacobian([simulator.reference], nuisance="q_resolution")
+    assert_array_equal(changes[..., -1], 0)
+    X = simulator.simulate([simulator.reference])
+    X = np.random.default_rng(0).poisson(3 * X / X.mean()).astype(float)
+    half = np.abs(simulator.reference) / 2 + 0.02
+    bounds = simulator.reference - half, simulator.reference + half
+    nuisance = {"q_resolution": (0.0, 0.2)}
+    (posterior,) = posteriors(
+        simulator, X, bounds=bounds, nuisance=nuisance, n_draws=20
+    )
+    assert np.isfinite(posterior.log_evidence)
 
 
 def test_a_spectrum_without_any_count_has_no_posterior(counted):
