@@ -427,6 +427,6 @@ def _warn_of_few(fraction, n_held_out):
     warn_user(
         f"Error bars are {size}: to scale them at least {_FEW} samples must be held "
         f"out, got {n_held_out} (validation_fraction={fraction}). Raise "
-        "validation_fraction, or train on more samples.",
+        "validation_fraction of the trainer, or train on more samples.",
         UserWarning,
     )

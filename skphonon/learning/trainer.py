@@ -37,17 +37,18 @@ _GONE = {
     ),
     "tol": "leave it out, since a fall of the loss counts for patience from 1e-4 of it",
 }
+# what to do instead of each parameter that estimators had in 0.1
 MOVED = {
     old: f"give trainer=Trainer({new}=...), or trainer__{new} to set_params"
     for old, new in _RENAMED.items()
 } | _GONE
-"""What to do instead of each parameter that estimators had in 0.1."""
+MOVED["validation_fraction"] += "; 0, not None, holds nothing out"
 
 
 class Trainer(VersionedEstimator):
     """Settings of the training of a network.
 
-    Every estimator of :mod:`skphonon.learning` takes one as `trainer`. What is None
+    Everything that trains a network takes one as `trainer`. What is None
     here is the estimator's own default, which its documentation states: so
     ``Trainer(max_epochs=5)`` changes the number of epochs and nothing else. In searches
     and `set_params` the values go by names such as ``trainer__lr``.
@@ -67,7 +68,7 @@ class Trainer(VersionedEstimator):
         Rule of the steps: "clipped-adam" is Adam that adapts ten times faster to steep
         places and shortens gradients longer than 1; plain "adam" may diverge at high
         learning rates; "adamw" is Adam with decay of the weights; "sgd" is gradient
-        descent with a momentum of 0.9. Or a class of :mod:`torch.optim` or of your own,
+        descent with a momentum of 0.9. Or a class of ``torch.optim`` or of your own,
         or a :class:`functools.partial` of one. These can be pickled, if they are of a
         module, but :func:`~skphonon.persistence.save_model` refuses them.
     weight_decay : float, default=None

@@ -315,7 +315,7 @@ def test_divergence_is_that_of_normal_distributions(trained, X):
 
 def test_sum_over_a_batch_is_its_size_times_the_mean(X):
     """As long as all batches are full and w is small against 1."""
-    common = {"validation_fraction": None, "batch_size": 40, "noise": 0.0}
+    common = {"validation_fraction": 0, "batch_size": 40, "noise": 0.0}
     summed = quick(kl_reduction="sum", kl_weight=1e-5, **common).fit(X)
     averaged = quick(kl_reduction="mean", kl_weight=4e-4, **common).fit(X)
     other = quick(kl_reduction="mean", kl_weight=1e-5, **common).fit(X)

@@ -191,6 +191,8 @@ def test_old_parameters_tell_the_new_ones(cls):
         ValueError, match=r"fine_tune_learning_rate .*trainer__fine_tune_"
     ):
         cls().set_params(fine_tune_learning_rate=0.1)
+    with pytest.raises(TypeError, match="0, not None, holds nothing out"):
+        cls(validation_fraction=None)
     with pytest.raises(TypeError, match="unexpected keyword argument 'epochs'"):
         cls(epochs=3)
 
