@@ -396,7 +396,8 @@ class GappySpectrumExtractor(SpectrumExtractor):
         found = [None] * len(X)
         for group, seen, rows in same_voxels(X, np.arange(len(X))):
             square = square_of_seen(self.basis_, self._square, seen)
-            rows = rows * self.weights_[seen]
+            # rounding of single precision may decide between two codes
+            rows = rows.astype(float) * self.weights_[seen]
             products = project(rows, self.basis_, seen)
             lengths = np.square(rows).sum(axis=1, dtype=float)
             for row, product, length in zip(group, products, lengths, strict=True):
