@@ -281,8 +281,13 @@ class Interrupting(Callback):
 
 def test_ctrl_c_reaches_the_user_from_a_callback_as_well(X):
     model = small(callbacks=[Interrupting()])
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X)
+    # processes in the background ignore the signal
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not hasattr(model, "net_")
 
 
