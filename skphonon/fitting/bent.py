@@ -155,7 +155,7 @@ class BentNormal:
         """Return the values that are bent to places, and where there are such."""
         values, left = self._solved(np.zeros_like(whole), whole, _PATH)
         found = self._is_known(values, left)
-        back = whole - self._turned(whole)
+        back = whole - self._moved(whole) @ self._inverse.T
         for start in (whole, back, back / 2, whole / 2):
             lost = np.flatnonzero(~found)
             if not len(lost):
@@ -169,11 +169,6 @@ class BentNormal:
         known = left <= _SAME
         known[known] = self._is_bent(values[known])
         return known
-
-    def _turned(self, values: Array) -> Array:
-        """Return B[z, z] / 2."""
-        turned = np.tensordot(values, self._own, axes=(1, 2))
-        return np.asarray(np.einsum("nij,nj->ni", turned, values) / 2)
 
     def _solved(
         self, values: Array, whole: Array, path: tuple[float, ...]

@@ -126,11 +126,12 @@ class Drawing:
 
     def _offset(self, modes: list["_Mode"]) -> float:
         """Return how far the mesh errs of the log likelihood between modes."""
-        found = []
-        best = max(mode.log_mass for mode in modes)
-        for mode in modes:
+        if len(modes) == 1:
+            return 0.0
+        found, masses = [], [mode.log_mass for mode in modes]
+        for mode, mass in zip(modes, masses, strict=True):
             finer = None if mode.fine is None else mode.fine.refined()
-            if len(modes) == 1 or finer is None or mode.log_mass < best - _FEWER:
+            if finer is None or mass < max(masses) - _FEWER:
                 continue
             x = mode.x[None]
             change = self._target(finer).log_likelihood(x)
@@ -151,7 +152,7 @@ class Drawing:
 
     def _mode(self, end: Any) -> "_Mode":
         """Return the mode that a search ended at, on a mesh that is fine enough."""
-        target, error = self._target(end.corrected), 0.0
+        target = self._target(end.corrected)
         mode = _Mode.polished(target, end.x, _scale(end, self.search.task))
         if end.fine is end.corrected:
             # a mesh that was given is not judged
