@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skphonon.fitting.importance import BoxNormal, moments
+from skphonon.fitting.importance import BoxNormal, nearer
 
 __all__ = ["BentNormal", "Curvature", "curvature"]
 
@@ -38,7 +38,7 @@ _SAME = 1e-9  # standard deviations between them
 _STEP = 0.5  # standard deviations of finite differences
 _NARROWEST, _WIDEST = 0.3, 4.0  # information beside that of first derivatives
 _SINGULAR = 1e3  # condition of the directions of differences
-_NEAR = 5.0  # standard deviations from a bound: what is not bent
+_NEAR = 1.5  # standard deviations from a bound: what is not bent
 
 
 class Curvature(NamedTuple):
@@ -57,7 +57,8 @@ class BentNormal:
     Parameters
     ----------
     normal : BoxNormal
-        What is drawn before it is bent.
+        What is drawn before it is bent, with bounds of coordinates that are not: what
+        was beyond the others' may be bent to between them.
     place : ndarray of shape (m,)
         What the bending leaves where it is.
     root : ndarray of shape (m, m)
@@ -80,11 +81,13 @@ class BentNormal:
         covariance = found.root @ np.linalg.inv(found.precision) @ found.root.T
         covariance = (covariance + covariance.T) / 2
         mean = found.place + found.root @ off
+        bent = found.bend.any(axis=(1, 2))
+        bounds = np.where(bent, [[-np.inf], [np.inf]], bounds)
         normal = BoxNormal(mean, covariance, bounds)
         return cls(normal, found.place, found.root, found.bend)
 
     def sample(self, number: int, rng: np.random.Generator) -> Array:
-        """Return draws of shape (number, m), perhaps beyond the bounds."""
+        """Return draws of shape (number, m), perhaps beyond bounds of what is bent."""
         rows = self.normal.sample(number, rng)
         values = (rows - self.place) @ self._inverse.T
         bent = self._is_bent(values)
@@ -107,14 +110,20 @@ class BentNormal:
         density[known] = np.logaddexp(density[known], bent)
         return density
 
-    def adapted(self, rows: Array, weights: Array) -> "BentNormal":
-        """Return what draws with weights tell, or itself where they are too few."""
+    def adapted(self, rows: Array, log_target: Array, weights: Array) -> "BentNormal":
+        """Return one nearer to a target (see `nearer`)."""
         whole = (rows - self.place) @ self._inverse.T
         values, known = self._straightened(whole)
         before = rows.copy()
         before[known] -= self._moved(values[known])
-        found = moments(before, weights, self.normal.mean, self.normal.covariance)
-        return self if found is None else self._of(*found)
+        # the target in the coordinates before
+        stretch = np.linalg.slogdet(self._stretched(values[known]))[1]
+        target = np.where(known, log_target, -np.inf)
+        target[known] += stretch
+        found = nearer(
+            before, target, weights, self.normal.mean, self.normal.covariance
+        )
+        return self._of(*found)
 
     def widened(self, factor: float) -> "BentNormal":
         """Return the distribution with widths times a factor, before it is bent."""

@@ -18,13 +18,18 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from scipy.special import log_ndtr, logsumexp, ndtri_exp
 from scipy.stats import genpareto, qmc
+from sklearn.linear_model import RidgeCV
 
-__all__ = ["BoxNormal", "Mixture", "Weights", "moments", "normalised"]
+__all__ = ["BoxNormal", "Mixture", "Weights", "nearer", "normalised"]
 
 Array = NDArray[np.float64]
 
-_FEWEST = 2  # draws a parameter that a mean and a covariance are taken from
-_BEFORE = 30  # draws a parameter that the mean and covariance before count for
+_FEWEST = 10  # draws more than parameters that a distribution is fitted to
+_COUNTS = 0.01  # weight of a draw that counts
+_RIDGES = np.logspace(-1, 5, 13)
+_CURVED = (0.0, 0.3, 1.0)  # size of second derivatives beside first ones, tried
+_NARROWER, _WIDER = 4.0, 0.25  # information beside that before, at most and at least
+_FAR = 3.0  # standard deviations of a mean from that before, at most
 _TAIL = 25  # draws in the tail that a Pareto distribution is fitted to, at least
 _KNOWN = 10  # draws that the prior of its shape counts for
 _SHAPE = 0.5  # the mean of that prior
@@ -41,8 +46,8 @@ class Distribution(Protocol):
         """Return the logarithm of the density at rows of shape (number, p)."""
         ...
 
-    def adapted(self, rows: Array, weights: Array) -> "Distribution":
-        """Return what draws with weights tell, or itself where they are too few."""
+    def adapted(self, rows: Array, log_target: Array, weights: Array) -> "Distribution":
+        """Return one nearer to a target (see `nearer`)."""
         ...
 
     def widened(self, factor: float) -> "Distribution":
@@ -101,10 +106,10 @@ class BoxNormal:
             density -= log_mass(self._edges(normal[:, :i], i))
         return density
 
-    def adapted(self, rows: Array, weights: Array) -> "BoxNormal":
-        """Return what draws with weights tell, or itself where they are too few."""
-        found = moments(rows, weights, self.mean, self.covariance)
-        return self if found is None else BoxNormal(*found, self.bounds)
+    def adapted(self, rows: Array, log_target: Array, weights: Array) -> "BoxNormal":
+        """Return one nearer to a target (see `nearer`)."""
+        found = nearer(rows, log_target, weights, self.mean, self.covariance)
+        return BoxNormal(*found, self.bounds)
 
     def widened(self, factor: float) -> "BoxNormal":
         """Return the distribution with widths times a factor."""
@@ -177,33 +182,75 @@ class Mixture(NamedTuple):
         found: Array = logsumexp(self.log_densities(rows), axis=0)
         return found
 
-    def adapted(self, rows: Array, weights: Array) -> "Mixture":
-        """Return what weighted draws tell of it, by one step of EM."""
+    def adapted(self, rows: Array, log_target: Array, weights: Array) -> "Mixture":
+        """Return one nearer to a target.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, p)
+        log_target : ndarray of shape (n,)
+            Log of the target there, but for a constant.
+        weights : ndarray of shape (n,)
+            Of the target over the density of the rows, adding up to one.
+        """
         densities = self.log_densities(rows)
-        belongs = np.exp(densities - logsumexp(densities, axis=0)) * weights
-        shares = belongs.sum(axis=1)
+        total = logsumexp(densities, axis=0)
+        # what none reaches belongs to none
+        belongs = np.exp(densities - np.where(np.isfinite(total), total, np.inf))
+        shares = (belongs * weights).sum(axis=1)
         pairs = zip(self.parts, belongs, strict=True)
-        parts = [part.adapted(rows, own) for part, own in pairs]
+        parts = [part.adapted(rows, log_target, own) for part, own in pairs]
         return Mixture(shares / shares.sum(), parts)
 
 
-def moments(
-    rows: Array, weights: Array, mean: Array, covariance: Array
-) -> tuple[Array, Array] | None:
-    """Return mean and covariance between those before and those of weighted draws.
+def nearer(
+    rows: Array, log_target: Array, weights: Array, mean: Array, covariance: Array
+) -> tuple[Array, Array]:
+    """Return mean and covariance of a normal distribution that is nearer to a target.
 
-    The nearer to those of the draws the more there are; None if they are too few.
+    The logarithm of the target over the one before is fitted by a quadratic function of
+    the coordinates, whose values without noise tell more than moments of weighted draws
+    do: a normal target in 23 dimensions takes 300 draws, of which few may have weight.
+    How much a change is believed is what left-out draws tell (ridge regression).
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, p)
+    log_target : ndarray of shape (n,)
+        But for a constant; minus infinity is left out.
+    weights : ndarray of shape (n,)
+        How much each counts, from 0 to 1.
+    mean, covariance : ndarray
+        Of the distribution before.
     """
-    least = np.finfo(float).tiny
-    number = weights.sum() ** 2 / max(np.square(weights).sum(), least)
-    if number < _FEWEST * rows.shape[1]:
-        return None
-    own = weights / weights.sum()
-    middle = own @ rows
-    off = rows - middle
-    scatter = (own * off.T) @ off * number / (number - 1)
-    trust = number / (number + _BEFORE * rows.shape[1])
-    return mean + trust * (middle - mean), covariance + trust * (scatter - covariance)
+    root = cholesky(covariance, lower=True)
+    values = solve_triangular(root, (rows - mean).T, lower=True).T
+    ratio = log_target + np.square(values).sum(axis=1) / 2
+    kept = np.isfinite(ratio) & (weights > _COUNTS)
+    p = len(mean)
+    if kept.sum() < _FEWEST + p:
+        return mean, covariance
+    values, ratio, weights = values[kept], ratio[kept], weights[kept]
+    ratio -= np.median(ratio)
+    # where the target is low, how low does not matter
+    weights = weights * np.exp(ratio.clip(max=0))
+    first, second = np.triu_indices(p)
+    products = values[:, first] * values[:, second]
+    products[:, first == second] = (np.square(values) - 1) / np.sqrt(2)
+    fits = []
+    for scale in _CURVED:
+        columns = np.hstack([values, scale * products])
+        fit = RidgeCV(_RIDGES).fit(columns, ratio, sample_weight=weights)
+        fits.append((fit.best_score_, fit.coef_[:p], scale * fit.coef_[p:]))
+    _, gradient, curved = max(fits, key=lambda fit: float(fit[0]))
+    curvature = np.zeros((p, p))
+    curvature[first, second] = curved
+    curvature = (curvature + curvature.T) * np.where(np.eye(p), 1 / np.sqrt(2), 1)
+    numbers, vectors = np.linalg.eigh(np.eye(p) - curvature)
+    numbers = numbers.clip(_WIDER, _NARROWER)
+    step = vectors @ ((vectors.T @ gradient) / numbers).clip(-_FAR, _FAR)
+    wide = root @ (vectors / np.sqrt(numbers))
+    return mean + root @ step, wide @ wide.T
 
 
 class Weights(NamedTuple):

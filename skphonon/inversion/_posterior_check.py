@@ -60,7 +60,7 @@ def is_weak(posterior: Any) -> bool:
     heavy = shape > _HEAVY and efficiency < _ALIKE
     heavy = heavy or (shape > _WELL and efficiency < _LOW)
     unmixed = posterior.r_hat > _UNMIXED
-    return bool(posterior.n_effective < _FEWEST or heavy or unmixed)
+    return bool(round(posterior.n_effective) < _FEWEST or heavy or unmixed)
 
 
 def worth_of(posterior: Any) -> str:

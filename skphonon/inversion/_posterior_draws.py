@@ -23,7 +23,8 @@ __all__ = ["Drawing"]
 Array = NDArray[np.float64]
 
 _FIRST = 0.1  # of the draws, that tell whether to bend the proposal
-_PILOT = 0.2  # of the draws, from which it is adapted then
+_PILOTS = 2  # stages with proposals of both kinds
+_PILOT = 0.15  # of the draws, from each of which it is adapted
 _GOOD = 0.85  # efficiency of a pilot that is good enough
 _FARTHEST = 30.0  # standard deviations of a centre beyond a bound
 _SAME = 0.5  # standard deviations between optima that are one
@@ -39,7 +40,7 @@ _UNLIKELY = 25.0  # of log evidence that a mode lacks to have no draws
 _FEWER = 5.0  # of log evidence that a mode lacks to count little
 _ALONG = np.linspace(0.1, 0.9, 9)  # of the way from one mode to another
 _VALLEY = 1.0  # of the log posterior below both, that tells two answers
-_SPARE = 0.1  # share of proposals that are wider than adapted ones
+_SPARE = 0.2  # share of proposals that are wider than adapted ones
 
 
 class Drawing:
@@ -349,18 +350,17 @@ def _stages(
     shares = (shares + 0.02) / (1 + 0.02 * len(shares)) if len(shares) > 1 else shares
     mixture = Mixture(shares / shares.sum(), parts)
     stages: list[_Stage] = []
-    for change, share in ((None, _FIRST), (_bent, _PILOT), (_adapted, 1.0)):
+    for change, share in _STAGES:
         if change is not None and stages[-1].efficiency < _GOOD:
-            mixture = change(mixture, stages[-1], target, modes)
+            mixture = change(mixture, stages, target, modes)
         number = n_draws - sum(len(stage.rows) for stage in stages)
-        if change is not _adapted:
-            number = min(max(int(share * n_draws), 1), number)
+        number = min(max(int(share * n_draws), 1), number)
         if number:
             stages.append(_Stage.of(target, mixture, number, rng))
     return stages
 
 
-def _bent(mixture: Mixture, stage: Any, target: Target, modes: Any) -> Mixture:
+def _bent(mixture: Mixture, _: Any, target: Target, modes: Any) -> Mixture:
     """Return a mixture of parts that follow the valleys of the modes."""
     parts, bounds = list(mixture.parts), target.prior.bounds
     for i, mode in enumerate(modes):
@@ -372,14 +372,30 @@ def _bent(mixture: Mixture, stage: Any, target: Target, modes: Any) -> Mixture:
     return Mixture(mixture.shares, parts)
 
 
-def _adapted(mixture: Mixture, stage: Any, target: Target, modes: Any) -> Mixture:
+def _adapted(mixture: Mixture, stages: Any, target: Target, modes: Any) -> Mixture:
     """Return a mixture as draws tell it, with a wider part beside each of its own."""
-    mixture = mixture.adapted(stage.rows, stage.weights.weights)
+    if len(stages) == _PILOTS:
+        # not the bent one where it is worse
+        mixture = max(stages, key=lambda stage: stage.efficiency).mixture
+    own = Mixture(mixture.shares[: len(modes)], mixture.parts[: len(modes)])
+    drawn = _together(stages, target, modes)
+    target_there = drawn.log_prior + drawn.log_likelihood
+    own = own.adapted(drawn.rows, target_there, drawn.weights)
     # in many dimensions a little is much
-    factor = 1 + 1 / np.sqrt(stage.rows.shape[1])
-    wider = [part.widened(factor) for part in mixture.parts]
-    shares = np.concatenate([(1 - _SPARE) * mixture.shares, _SPARE * mixture.shares])
-    return Mixture(shares, [*mixture.parts, *wider])
+    factor = 1 + 1 / np.sqrt(drawn.rows.shape[1])
+    wider = [part.widened(factor) for part in own.parts]
+    shares = np.concatenate([(1 - _SPARE) * own.shares, _SPARE * own.shares])
+    return Mixture(shares, [*own.parts, *wider])
+
+
+# what is done before a stage, and how much of the draws it has
+_STAGES = (
+    (None, _FIRST),
+    (_bent, _PILOT),
+    (_adapted, _PILOT),
+    (_adapted, _PILOT),
+    (_adapted, 1.0),
+)
 
 
 class _Stage:

@@ -80,6 +80,40 @@ def test_the_shape_tells_proposals_that_are_too_narrow(ratio, low, high):
     assert low < found.shape < high
 
 
+def test_a_normal_target_is_found_from_fewer_draws_than_moments_need():
+    """In 20 dimensions, from 300 draws that are worth a few."""
+    rng = np.random.default_rng(0)
+    p = 20
+    turn = np.linalg.qr(rng.normal(size=(p, p)))[0]
+    covariance = turn * rng.uniform(0.5, 1.8, p) @ turn.T
+    target = stats.multivariate_normal(rng.normal(0, 0.5, p), covariance)
+    bounds = np.full((2, p), np.inf) * [[-1], [1]]
+    part = BoxNormal(np.zeros(p), np.eye(p), bounds)
+
+    def weighed(part, number):
+        rows = part.sample(number, rng)
+        return rows, normalised(target.logpdf(rows) - part.log_density(rows))
+
+    rows, found = weighed(part, 300)
+    assert found.n_effective < 0.1 * len(rows)
+    better = part.adapted(rows, target.logpdf(rows), np.ones(300))
+    assert weighed(better, 2000)[1].n_effective > 0.9 * 2000
+
+
+def test_a_distribution_is_not_changed_by_chance():
+    """Where log ratios are noise, or draws are few, it stays."""
+    rng = np.random.default_rng(0)
+    part = BoxNormal(np.zeros(2), COVARIANCE, FREE)
+    for number in (8, 400):
+        rows = part.sample(number, rng)
+        noise = part.log_density(rows) + rng.normal(size=number)
+        again = part.adapted(rows, noise, np.ones(number))
+        assert_allclose(again.mean, 0, atol=0.2)
+        assert_allclose(again.covariance, COVARIANCE, rtol=0.2)
+    nowhere = part.adapted(rows, np.full(number, -np.inf), np.ones(number))
+    assert_allclose(nowhere.covariance, COVARIANCE)
+
+
 def test_a_target_that_is_zero_everywhere_has_no_weight():
     found = normalised(np.full(50, -np.inf))
     assert found.n_effective == 0
@@ -101,7 +135,7 @@ def test_a_mixture_learns_two_modes_with_their_shares():
     rows = mixture.sample(4000, rng)
     assert len(rows) == 4000
     found = normalised(target(rows) - mixture.log_density(rows))
-    better = mixture.adapted(rows, found.weights)
+    better = mixture.adapted(rows, target(rows), found.weights)
     assert_allclose(better.shares, [0.8, 0.2], atol=0.05)
     rows = better.sample(4001, rng)
     assert len(rows) == 4001
