@@ -40,6 +40,7 @@ from skphonon.inspection._thermal import (
     HeatCapacityDisplay,
     ThermalDisplacementsDisplay,
 )
+from skphonon.inspection._training_curves import TrainingCurvesDisplay
 from skphonon.inspection._traversal import LatentTraversalDisplay
 from skphonon.inspection._trends import TemperatureTrendsDisplay
 from skphonon.instrument.maps import SpectrumMapDisplay
@@ -66,6 +67,7 @@ __all__ = [
     "TARPDisplay",
     "TemperatureTrendsDisplay",
     "ThermalDisplacementsDisplay",
+    "TrainingCurvesDisplay",
     "active_dimensions",
     "draw_parameters",
     "high_symmetry_path",

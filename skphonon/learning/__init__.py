@@ -1,6 +1,7 @@
 """Networks that learn from spectra: features, regression and surrogates."""
 
 from skphonon._warnings import ExtrapolationWarning
+from skphonon.learning._checkpoints import ResumableCheckpoint
 from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor
 from skphonon.learning.missing_data import GappySpectrumExtractor
 from skphonon.learning.novelty import OutOfDistributionWarning
@@ -17,6 +18,7 @@ __all__ = [
     "GappySpectrumExtractor",
     "ImplicitSpectrumModel",
     "OutOfDistributionWarning",
+    "ResumableCheckpoint",
     "SpectrumRegressor",
     "Trainer",
     "VAEFeatureExtractor",

@@ -6,7 +6,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import fit_context
-from skphonon.learning._network_estimator import NetworkEstimator
+from skphonon.learning._network_estimator import NetworkEstimator, raise_if
 from skphonon.learning._networks import Autoencoder
 
 __all__ = ["SpectrumExtractor"]
@@ -28,7 +28,7 @@ class SpectrumExtractor(
     def fit(self, X, y=None):
         """Train a new network on spectra.
 
-        Interrupted, it leaves the estimator unfitted.
+        Ctrl-C after the first epoch leaves an estimator with the best weights so far.
 
         Parameters
         ----------
@@ -52,9 +52,10 @@ class SpectrumExtractor(
         net, X, inputs = self._set_up(X)
         generator = net.iterator_train__generator
         held_out = self._hold_out(len(inputs), generator)
-        self._train(net, inputs, inputs, held_out)
+        stopped = self._train(net, inputs, inputs, held_out)
         self.net_ = net
         self._conclude(X, inputs, held_out)
+        raise_if(stopped)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)

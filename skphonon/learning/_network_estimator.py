@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -27,6 +28,7 @@ __all__ = [
     "TRAINING",
     "NetworkEstimator",
     "NetworkRegressor",
+    "raise_if",
     "standard_scale",
 ]
 
@@ -102,6 +104,7 @@ class NetworkEstimator(VersionedEstimator):
         state = super().__getstate__()
         if self.__sklearn_is_fitted__():
             state["_net_arrays"] = net_to_arrays(self.net_)
+            state["history_"] = self.history_.to_dict("list")
         return state
 
     def __setstate__(self, state):
@@ -110,6 +113,8 @@ class NetworkEstimator(VersionedEstimator):
         if "trainer" not in state:  # saved when each setting was a parameter
             state["trainer"] = trainer_of(state, self._training_defaults)
         super().__setstate__(state)
+        if "history_" in state:
+            self.history_ = pd.DataFrame(state["history_"])
         if saved is not None:
             device = self._training().device
             self.net_ = net_from_arrays(saved, self._network, self._loss(), device)
@@ -157,9 +162,9 @@ class NetworkEstimator(VersionedEstimator):
         )
 
     def _train(self, net, inputs, targets, held_out):
-        """Train a new net."""
+        """Train a new net; return Ctrl-C, for `raise_if` at the end of `fit`."""
         training = self._training()
-        self.history_ = train(
+        history, stopped = train(
             net,
             inputs,
             targets,
@@ -173,6 +178,8 @@ class NetworkEstimator(VersionedEstimator):
             verbose=self.verbose,
             name=type(self).__name__,
         )
+        self.history_ = _table(history, "fit")
+        return stopped
 
     def _fine_tune(self, net, inputs, targets):
         """Continue the training of a net; interrupted, leave it as it was."""
@@ -181,7 +188,7 @@ class NetworkEstimator(VersionedEstimator):
         net.criterion_ = self._loss()
         net.iterator_train__jitter = self._jitter()
         with all_or_nothing(net):
-            history = train(
+            history, stopped = train(
                 net,
                 inputs,
                 targets,
@@ -191,7 +198,10 @@ class NetworkEstimator(VersionedEstimator):
                 verbose=self.verbose,
                 name=f"{type(self).__name__}, fine-tuning",
             )
-        self.history_ = [*getattr(self, "history_", []), *history]
+            raise_if(stopped)
+        earlier = [self.history_] if hasattr(self, "history_") else []
+        both = [*earlier, _table(history, "partial_fit")]
+        self.history_ = pd.concat(both, ignore_index=True)
         self.net_ = net
 
 
@@ -243,6 +253,19 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, NetworkEstimator):
 
     def _standardize_targets(self, y):
         return np.float32((y - self.y_mean_) / self.y_scale_)
+
+
+def _table(history, phase):
+    """Return the records of epochs as a table."""
+    table = pd.DataFrame(history)
+    table.insert(0, "phase", phase)
+    return table
+
+
+def raise_if(stopped):
+    """Raise Ctrl-C that `_train` returned."""
+    if stopped is not None:
+        raise stopped
 
 
 def standard_scale(values, more_variance=0.0):

@@ -20,6 +20,8 @@ from skorch.helper import predefined_split
 from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
+from skphonon.learning._checkpoints import ResumableCheckpoint, identity_of
+
 __all__ = [
     "JITTER_LEVELS",
     "MOMENTUM",
@@ -183,41 +185,121 @@ def train(
     verbose=0,
     name="",
 ):
-    """Train a net, leave it with its best weights, and return the record of each epoch.
+    """Train a net, and leave it with its best weights.
 
     The best weights are those of the lowest loss on the samples `held_out`, which are
-    not trained on; without these they are the last.
+    not trained on; without these they are the last. Ctrl-C after an epoch or more
+    leaves those so far.
+
+    Returns
+    -------
+    history : list of dict
+        The record of each epoch.
+    interruption : KeyboardInterrupt or None
+        Ctrl-C, to be raised when the estimator is complete.
     """
+    identity, checkpoint = "", _checkpoint_of(callbacks)
+    if checkpoint is not None:
+        asked = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+        asked |= {"schedule": schedule, "held_out": held_out, "patience": patience}
+        identity = identity_of(net, X, y, **asked)
     kept = np.setdiff1d(np.arange(len(X)), held_out)
     data = _dataset(X[kept], y[kept], net.device)
     net.batch_size = batch_size
     if len(held_out):
         validation = _dataset(X[held_out], y[held_out], net.device)
         net.train_split = predefined_split(validation)
-    history, best, best_weights, waited = [], math.inf, None, 0
-    bar = tqdm(range(epochs), desc=name, unit="epoch", disable=not verbose)
+    course = _Course(net, len(held_out) > 0)
+    if checkpoint is not None:
+        course.resume(checkpoint.read(identity))
+    bar = tqdm(
+        range(course.epoch, epochs),
+        desc=name,
+        unit="epoch",
+        disable=not verbose,
+        initial=course.epoch,
+        total=epochs,
+    )
+    interruption = None
     with _listening(net, callbacks), bar:
         net.notify("on_train_begin", X=data, y=None)
         for epoch in bar:
+            if patience is not None and course.waited >= patience:
+                break
             if epoch == 0 or schedule != "constant":  # else a callback may change it
                 net.set_params(lr=lr * _pace(schedule, epoch, epochs))
             rate = net.optimizer_.param_groups[0]["lr"]
-            stopped = _train_epoch(net, data)
-            history.append(_epoch_record(net, epoch, rate))
-            bar.set_postfix(history[-1], refresh=False)
-            if len(held_out):
-                loss = history[-1].get("valid_loss", math.inf)
-                waited = 0 if loss < best * (1 - _SMALLEST_FALL) else waited + 1
-                if loss < best:
-                    best, best_weights = loss, _copy_weights(net)
-                stopped = stopped or (patience is not None and waited >= patience)
+            try:
+                stopped = _train_epoch(net, data)
+                course.record(_epoch_record(net, epoch, rate))
+            except KeyboardInterrupt:
+                if not course.history:
+                    raise
+                interruption = KeyboardInterrupt(
+                    f"Stopped in epoch {epoch + 1} of {epochs}; {name} keeps "
+                    f"{'its best' if len(held_out) else 'the'} weights so far."
+                )
+                break
+            bar.set_postfix(course.history[-1], refresh=False)
+            if checkpoint is not None:
+                checkpoint.write(course.epoch, identity, course.state())
             if stopped:
                 break
-        if best_weights is not None:
-            net.module_.load_state_dict(best_weights)
+        if course.best_weights is not None:
+            net.module_.load_state_dict(course.best_weights)
         net.notify("on_train_end", X=data, y=None)
     net.train_split = None  # do not keep the held-out data alive
-    return history
+    return course.history, interruption
+
+
+class _Course:
+    """How far a training is, and the best of it."""
+
+    def __init__(self, net, judged):
+        self.net, self.judged, self.history = net, judged, []
+        self.best, self.best_weights, self.waited = math.inf, None, 0
+
+    @property
+    def epoch(self):
+        return len(self.history)
+
+    def record(self, row):
+        """Add the record of an epoch."""
+        self.history.append(row)
+        if not self.judged:
+            return
+        loss = row.get("valid_loss", math.inf)
+        self.waited = 0 if loss < self.best * (1 - _SMALLEST_FALL) else self.waited + 1
+        if loss < self.best:
+            self.best, self.best_weights = loss, _copy_weights(self.net)
+
+    def state(self):
+        """Return all that goes on, as torch saves it."""
+        return {
+            "weights": self.net.module_.state_dict(),
+            "optimizer": self.net.optimizer_.state_dict(),
+            "generator": self.net.iterator_train__generator.get_state(),
+            "history": self.history,
+            "best": self.best,
+            "best_weights": self.best_weights,
+            "waited": self.waited,
+        }
+
+    def resume(self, state):
+        """Go on from a state, if there is one."""
+        if state is None:
+            return
+        self.net.module_.load_state_dict(state["weights"])
+        self.net.optimizer_.load_state_dict(state["optimizer"])
+        self.net.iterator_train__generator.set_state(state["generator"])
+        self.history, self.best = state["history"], state["best"]
+        self.best_weights, self.waited = state["best_weights"], state["waited"]
+
+
+def _checkpoint_of(callbacks):
+    """Return the checkpoint to resume from among callbacks, or None."""
+    inner = (each[1] if isinstance(each, tuple) else each for each in callbacks)
+    return next((c for c in inner if isinstance(c, ResumableCheckpoint)), None)
 
 
 @contextmanager
@@ -296,7 +378,7 @@ def _epoch_record(net, epoch, rate):
                     f"in epoch {epoch + 1} at a learning rate of {rate:g}. Lower the "
                     "learning rate, or bring the data to a scale of about 1."
                 )
-    return {**_scores(row), **record} if net.callbacks_ else record
+    return {**record, **_scores(row), **record} if net.callbacks_ else record
 
 
 def _scores(row):

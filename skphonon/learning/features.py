@@ -132,7 +132,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     n_columns_ : int
         Features behind the pixels of the image; 0 for ``architecture="dense"``, to
         which all features are alike.
-    history_ : list of dict
+    history_ : DataFrame
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
         The held-out loss is at the mean code, the training loss at sampled codes.
     reference_ : ndarray of shape (n_reference, 2)
@@ -315,7 +315,7 @@ class AEFeatureExtractor(SpectrumAutoencoder):
     n_components_, n_compressed_, n_columns_ : int
         Dimensions of the code, inputs of the network, and features behind the pixels of
         an image.
-    history_ : list of dict
+    history_ : DataFrame
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
     reference_, reference_codes_, allowance_, code_mean_, code_whitening_ : ndarray
         Reference for `novelty`, as in VAEFeatureExtractor.

@@ -141,7 +141,7 @@ class GappySpectrumExtractor(SpectrumExtractor):
         Dimensions of the code.
     n_compressed_ : int
         Principal components.
-    history_ : list of dict
+    history_ : DataFrame
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
     n_features_in_ : int
         Features seen in `fit`.

@@ -18,6 +18,7 @@ from skphonon._warnings import warn_user
 from skphonon.learning._network_estimator import (
     TRAINING,
     NetworkRegressor,
+    raise_if,
     standard_scale,
 )
 from skphonon.learning._networks import (
@@ -125,7 +126,7 @@ class ForceConstantRegressor(NetworkRegressor):
         Mean and standard deviation of the codes.
     y_mean_, y_scale_ : ndarray of shape (n_targets,)
         Mean and standard deviation of the targets, nuisances last.
-    history_ : list of dict
+    history_ : DataFrame
         Epoch, learning rate and losses of every epoch.
     n_features_in_ : int
         Features seen in `fit`.
@@ -255,9 +256,11 @@ class ForceConstantRegressor(NetworkRegressor):
         self._draw_seed = int(random_state.randint(2**31))
         held_out = self._hold_out(len(X), generator)
         inputs = np.float32(self._standardize(X))
-        self._train(net, inputs, self._standardize_targets(y), held_out)
+        targets = self._standardize_targets(y)
+        stopped = self._train(net, inputs, targets, held_out)
         self._judge(net, X, y, held_out)
         self.net_ = net
+        raise_if(stopped)
         return self
 
     def predict(self, X, return_std=False, return_nuisance=False):

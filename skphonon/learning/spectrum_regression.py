@@ -19,6 +19,7 @@ from skphonon.learning._components import known_voxels
 from skphonon.learning._network_estimator import (
     TRAINING,
     NetworkRegressor,
+    raise_if,
     standard_scale,
 )
 from skphonon.learning._networks import NormalLoss, NormalNetworks, layer_sizes
@@ -124,7 +125,7 @@ class SpectrumRegressor(NetworkRegressor):
         Mean and standard deviation of the targets.
     net_ : skorch.NeuralNet
         The trained networks.
-    history_ : list of dict
+    history_ : DataFrame
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
     n_features_in_ : int
         Voxels of a row.
@@ -261,13 +262,14 @@ class SpectrumRegressor(NetworkRegressor):
         module = NormalNetworks(sizes, self.n_networks, generator)
         net = self._new_net(module, generator)
         held_out = self._hold_out(len(X), generator)
-        self._train(
+        stopped = self._train(
             net,
             self._standardize(inputs),
             self._standardize_targets(y)[rows],
             np.flatnonzero(np.isin(rows, held_out)),
         )
         self.net_ = net
+        raise_if(stopped)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)

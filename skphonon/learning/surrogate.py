@@ -26,6 +26,7 @@ from skphonon._warnings import ExtrapolationWarning
 from skphonon.learning._network_estimator import (
     TRAINING,
     NetworkEstimator,
+    raise_if,
 )
 from skphonon.learning._networks import SineNetwork, layer_sizes
 from skphonon.learning._surrogate_extrapolation import anchors_of, scale
@@ -95,7 +96,7 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
         :class:`~skphonon.inversion.LeastSquaresInverter`.
     target_mean_, target_scale_ : float
         Mean and standard deviation of the targets.
-    history_ : list of dict
+    history_ : DataFrame
         Epoch, learning rate and losses (mean square error, of standardised targets) of
         every epoch.
     held_out_correlation_ : ndarray of shape (n_held_out,)
@@ -409,12 +410,13 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
             self._anchors, self._radius = anchors_of(places, random_state)
         sizes = layer_sizes(self.n_features_in_, self.hidden_sizes, 1)
         net = self._new_net(SineNetwork(sizes, self.omega_0, generator), generator)
-        self._train(net, inputs, targets[:, None], held_out)
+        stopped = self._train(net, inputs, targets[:, None], held_out)
         self.net_ = net
         n_sets = len(groups) if n_each > 1 else min(len(groups), 1)
         self.held_out_correlation_ = _correlations(
             net, inputs[held_out], targets[held_out], n_sets
         )
+        raise_if(stopped)
         return self
 
     def _loss(self):

@@ -89,7 +89,9 @@ class Trainer(VersionedEstimator):
         ``LRScheduler``, ``Checkpoint``, ``EpochScoring``, ``ProgressBar``, or your own.
         Each `fit` works with shallow copies of them. A callback stops the training by
         raising KeyboardInterrupt, as ``EarlyStopping`` does; Ctrl-C still interrupts
-        `fit`. Scores that they record are in `history_`. Further training by
+        `fit`, which keeps the best weights so far. With a
+        :class:`~skphonon.learning.ResumableCheckpoint` a training that was killed goes
+        on. Scores that they record are in `history_`. Further training by
         `partial_fit` does without them.
     device : str, default="cpu"
         Device of torch: "cpu", "cuda", or "auto" for a GPU where there is one. A model

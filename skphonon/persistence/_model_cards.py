@@ -178,8 +178,9 @@ def _learned(estimator):
     }
     if "n_features_in_" in attributes:
         learned["n_features"] = attributes["n_features_in_"]
-    if history := attributes.get("history_"):
-        learned["last_epoch"] = _plain(history[-1], "history_")
+    history = attributes.get("history_")
+    if history is not None and len(history):
+        learned["last_epoch"] = _plain(history.iloc[-1].dropna().to_dict(), "history_")
         learned["n_epochs"] = len(history)
     return learned
 

@@ -203,7 +203,7 @@ def trained(run, data, arguments, folder):
         extractor.set_params(trainer__max_epochs=wanted)
         seconds += perf_counter() - started
         save((preprocessor, extractor, epochs, seconds), path)
-        loss = extractor.history_[-1]["train_loss"]
+        loss = extractor.history_["train_loss"].iloc[-1]
         print(f"{run.name}: {epochs} epochs, {seconds:.0f} s, {loss:.2e}", flush=True)
     regressor.fit(extractor.transform(spectra), y)
     steps = zip(pipeline.named_steps, (preprocessor, extractor, regressor), strict=True)

@@ -111,7 +111,7 @@ def test_what_is_none_is_the_default_of_the_estimator(X, y):
     for trainer in (Trainer(), stated):
         regressor = ForceConstantRegressor((5,), trainer=trainer, random_state=0)
         assert_array_equal(regressor.fit(X, y).predict(X), usual.predict(X))
-        assert regressor.history_ == usual.history_
+        assert regressor.history_.equals(usual.history_)
 
 
 @pytest.mark.parametrize(
@@ -250,12 +250,12 @@ class Recorder(Callback):
 def test_callbacks_hear_of_training_and_change_nothing(X):
     recorder = Recorder()
     with_it, without = small(callbacks=[recorder]).fit(X), small().fit(X)
-    losses = [record["valid_loss"] for record in without.history_]
+    losses = without.history_["valid_loss"]
     begin, *heard, end = recorder.heard
     assert (begin, end) == ("train begins", "train ends")
     assert_allclose(heard, losses, rtol=1e-6)
     assert_array_equal(with_it.transform(X), without.transform(X))
-    assert with_it.history_ == without.history_
+    assert with_it.history_.equals(without.history_)
     with_it.partial_fit(X)
     assert recorder.heard == [begin, *heard, end]
 
@@ -273,39 +273,73 @@ def test_early_stopping_stops_and_leaves_a_fitted_estimator(X):
 
 
 class Interrupting(Callback):
-    """Press Ctrl-C."""
+    """Press Ctrl-C in an epoch."""
 
-    def on_epoch_end(self, net, **options):
-        signal.raise_signal(signal.SIGINT)
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_batch_end(self, net, **options):
+        if len(net.history) == self.epoch:
+            signal.raise_signal(signal.SIGINT)
 
 
-def test_ctrl_c_reaches_the_user_from_a_callback_as_well(X):
-    model = small(callbacks=[Interrupting()])
-    # processes in the background ignore the signal
+@pytest.fixture
+def listening():
+    """Processes in the background ignore Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            model.fit(X)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_an_unfitted_estimator(X, listening):
+    model = small(callbacks=[Interrupting(1)])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
     assert not hasattr(model, "net_")
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2])
+def test_ctrl_c_keeps_the_weights_so_far(X, listening, fraction):
+    settings = {"max_epochs": 9, "schedule": "constant"}
+    settings["validation_fraction"] = fraction
+    model = small(callbacks=[Interrupting(4)], **settings)
+    which = "its best" if fraction else "the"
+    with pytest.raises(KeyboardInterrupt, match=f"epoch 4 of 9; VAE.* keeps {which}"):
+        model.fit(X)
+    assert len(model.history_) == 3
+    if fraction:
+        shorter = small(**{**settings, "max_epochs": 3}).fit(X)
+        assert_array_equal(model.transform(X), shorter.transform(X))
+    pickle.loads(pickle.dumps(model)).partial_fit(X)
+
+
+def test_ctrl_c_keeps_a_regressor_and_a_surrogate(X, y, listening):
+    trainer = Trainer(max_epochs=4, callbacks=[Interrupting(3)])
+    for model in (
+        ForceConstantRegressor(trainer=trainer, random_state=0),
+        ImplicitSpectrumModel((4,), target="linear", trainer=trainer, random_state=0),
+    ):
+        with pytest.raises(KeyboardInterrupt, match="epoch 3 of 4"):
+            model.fit(X, y[:, 0])
+        assert np.isfinite(model.predict(X)).all()
+        assert len(model.history_) == 2
 
 
 def test_schedules_of_the_user(X):
     steps = LRScheduler("StepLR", step_size=2, gamma=0.1)
     model = small(max_epochs=6, callbacks=[steps]).fit(X)
-    rates = [record["learning_rate"] for record in model.history_]
+    rates = model.history_["learning_rate"]
     assert_allclose(rates, [1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4])
     model.partial_fit(X)  # at its own learning rate
-    assert model.history_[-1]["learning_rate"] == 1e-4
+    assert model.history_["learning_rate"].iloc[-1] == 1e-4
 
 
 def test_scores_of_callbacks_are_in_the_history(X):
     score = EpochScoring("neg_mean_squared_error", lower_is_better=False, name="score")
     model = small(callbacks=[score]).fit(X)
-    scores = [record["score"] for record in model.history_]
+    scores = model.history_["score"]
     # the loss of a VAE is little more than the mean square error
-    losses = [record["valid_loss"] for record in model.history_]
+    losses = model.history_["valid_loss"]
     assert_allclose(scores, np.negative(losses), rtol=1e-3)
 
 

@@ -57,7 +57,7 @@ def test_best_weights_are_kept():
     x, y = samples()
     net, held_out = dense_net(), np.arange(20)
     # So high a learning rate makes the held-out loss rise and fall.
-    history = train(net, x, y, epochs=15, batch_size=8, lr=0.3, held_out=held_out)
+    history, _ = train(net, x, y, epochs=15, batch_size=8, lr=0.3, held_out=held_out)
     losses = [record["valid_loss"] for record in history]
     assert np.argmin(losses) < len(losses) - 1
     # the mean over batches in float32 against one mean in float64
@@ -72,7 +72,7 @@ def test_held_out_samples_are_not_trained_on():
     results = []
     for target in (y, spoiled):
         net = dense_net()
-        history = train(
+        history, _ = train(
             net, x, target, epochs=1, batch_size=8, lr=0.01,
             held_out=held_out,
         )  # fmt: skip
@@ -84,7 +84,7 @@ def test_held_out_samples_are_not_trained_on():
 def test_patience_stops_early():
     x, y = samples()
     # No loss falls by 1e-4 in an epoch: the first is the best that counts.
-    history = train(
+    history, _ = train(
         dense_net(), x, y, epochs=50, batch_size=8, lr=1e-9,
         held_out=np.arange(20), patience=3,
     )  # fmt: skip
@@ -93,7 +93,7 @@ def test_patience_stops_early():
 
 def test_cosine_schedule_rises_and_falls():
     x, y = samples()
-    history = train(
+    history, _ = train(
         dense_net(), x, y, epochs=20, batch_size=64, lr=0.5,
         schedule="cosine",
     )  # fmt: skip
