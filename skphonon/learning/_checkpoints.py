@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 
 from skphonon._files import write_whole
 
-__all__ = ["ResumableCheckpoint", "identity_of"]
+__all__ = ["ResumableCheckpoint", "identity_of", "read_state", "write_state"]
 
 _FORMAT = "skphonon training 1"
 
@@ -47,50 +47,49 @@ class ResumableCheckpoint(Callback):
         self.path = path
         self.every = every
 
-    def read(self, identity):
-        """Return the saved state of a training, None without a file.
 
-        Raises
-        ------
-        ValueError
-            If the file is of another training, or no such file.
-        OSError
-            If it cannot be read.
-        """
-        path = Path(self.path)
-        if not path.exists():
-            return None
-        if not is_zipfile(path):
-            raise ValueError(self._advice("which is none of a training"))
-        try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, LookupError, pickle.UnpicklingError) as error:
-            raise ValueError(self._advice("which is none of a training")) from error
-        if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
-            raise ValueError(self._advice("which is none of a training"))
-        if saved["identity"] != identity:
-            raise ValueError(
-                self._advice(
-                    "which is of another training: data, settings or random_state "
-                    "differ"
-                )
-            )
-        return saved
+def read_state(checkpoint, identity):
+    """Return the saved state of a training, None without a file.
 
-    def write(self, epoch, identity, state):
-        """Save a state after an epoch, if it is time."""
-        if epoch % self.every:
-            return
-        path, content = Path(self.path), BytesIO()
-        torch.save({"format": _FORMAT, "identity": identity, **state}, content)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.getvalue())
+    Raises
+    ------
+    ValueError
+        If the file is of another training, or no such file.
+    OSError
+        If it cannot be read.
+    """
+    path = Path(checkpoint.path)
+    if not path.exists():
+        return None
+    if not is_zipfile(path):
+        raise ValueError(_advice(path, "which is none of a training"))
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, LookupError, pickle.UnpicklingError) as error:
+        raise ValueError(_advice(path, "which is none of a training")) from error
+    if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
+        raise ValueError(_advice(path, "which is none of a training"))
+    if saved["identity"] != identity:
+        other = "which is of another training: data, settings or random_state differ"
+        raise ValueError(_advice(path, other))
+    return saved
 
-    def _advice(self, what):
-        return (
-            f"A training must resume from its own file, got {str(self.path)!r}, {what}."
-            " Remove it, or give each training a path of its own."
-        )
+
+def write_state(checkpoint, epoch, identity, state):
+    """Save the state of a training after an epoch, if it is time."""
+    if epoch % checkpoint.every:
+        return
+    path, content = Path(checkpoint.path), BytesIO()
+    torch.save({"format": _FORMAT, "identity": identity, **state}, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content.getvalue())
+
+
+def _advice(path, what):
+    return (
+        f"A training must resume from its own file, got {str(path)!r}, {what}. Remove "
+        "it, or give each training a path of its own."
+    )
 
 
 def identity_of(net, X, y, **settings):

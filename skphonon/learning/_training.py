@@ -20,7 +20,12 @@ from skorch.helper import predefined_split
 from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
-from skphonon.learning._checkpoints import ResumableCheckpoint, identity_of
+from skphonon.learning._checkpoints import (
+    ResumableCheckpoint,
+    identity_of,
+    read_state,
+    write_state,
+)
 
 __all__ = [
     "JITTER_LEVELS",
@@ -211,7 +216,7 @@ def train(
         net.train_split = predefined_split(validation)
     course = _Course(net, len(held_out) > 0)
     if checkpoint is not None:
-        course.resume(checkpoint.read(identity))
+        course.resume(read_state(checkpoint, identity))
     bar = tqdm(
         range(course.epoch, epochs),
         desc=name,
@@ -242,7 +247,7 @@ def train(
                 break
             bar.set_postfix(course.history[-1], refresh=False)
             if checkpoint is not None:
-                checkpoint.write(course.epoch, identity, course.state())
+                write_state(checkpoint, course.epoch, identity, course.state())
             if stopped:
                 break
         if course.best_weights is not None:
