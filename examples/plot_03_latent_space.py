@@ -38,7 +38,7 @@ from skphonon.inspection import (
     LatentTraversalDisplay,
     active_dimensions,
 )
-from skphonon.learning import Trainer
+from skphonon.learning import Convolutional, Trainer
 from skphonon.metrics import ResimulationScorer
 
 grid = SpectrumGrid(
@@ -68,7 +68,7 @@ names = simulator.parameter_names
 # far longer to train, so they get few filters and epochs here.
 
 dense = {"noise": 0.1, "trainer": Trainer(max_epochs=60), "random_state": 0}
-conv = {"architecture": "conv", "grid": grid, "filters": (8, 16), "hidden_size": 60}
+conv = {"network": Convolutional(grid, filters=(8, 16), hidden_size=60)}
 conv |= {"noise": 0.1, "trainer": Trainer(max_epochs=10, lr=2e-3), "random_state": 0}
 extractors = {
     "dense VAE": VAEFeatureExtractor(10, **dense),

@@ -13,6 +13,8 @@ from skphonon.inversion import (
 )
 from skphonon.learning import (
     AEFeatureExtractor,
+    Convolutional,
+    Dense,
     ForceConstantRegressor,
     GappySpectrumExtractor,
     ImplicitSpectrumModel,
@@ -28,16 +30,14 @@ ESTIMATORS = [
     LeastSquaresInverter(),
     PosteriorInverter(n_draws=40, n_candidates=10, n_starts=1),
     NelderMeadInverter(tolerance=0.5),  # coarse: the checks run many searches
-    VAEFeatureExtractor(3, hidden_size=20, trainer=Trainer(max_epochs=3)),
+    VAEFeatureExtractor(3, network=Dense(20), trainer=Trainer(max_epochs=3)),
     VAEFeatureExtractor(
         3, compression=None, output="distribution", trainer=Trainer(max_epochs=2)
     ),
-    AEFeatureExtractor(3, hidden_size=20, trainer=Trainer(max_epochs=3)),
+    AEFeatureExtractor(3, network=Dense(20), trainer=Trainer(max_epochs=3)),
     VAEFeatureExtractor(
         3,
-        architecture="conv",
-        filters=(2, 3),
-        hidden_size=10,
+        network=Convolutional(filters=(2, 3), hidden_size=10),
         trainer=Trainer(max_epochs=2),
     ),
     GappySpectrumExtractor(3, hidden_size=20, trainer=Trainer(max_epochs=3)),

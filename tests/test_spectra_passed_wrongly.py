@@ -16,7 +16,7 @@ from skphonon import (
     SpectrumRegressor,
     VAEFeatureExtractor,
 )
-from skphonon.learning import GappySpectrumExtractor, Trainer
+from skphonon.learning import Dense, GappySpectrumExtractor, Trainer
 
 GRID = SpectrumGrid(np.arange(8.0), np.arange(1.0, 11.0))
 
@@ -43,7 +43,7 @@ def X(y):
     return Ridge().simulate(y)
 
 
-SMALL = {"hidden_size": 8, "trainer": Trainer(max_epochs=1)}
+SMALL = {"network": Dense(8), "trainer": Trainer(max_epochs=1)}
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
     VAEFeatureExtractor(2, **SMALL),

@@ -26,7 +26,7 @@ from skphonon import (
     load_aluminium_model,
     make_powder_spectra,
 )
-from skphonon.learning import Trainer
+from skphonon.learning import Dense, Trainer
 from skphonon.metrics import ResimulationScorer
 
 
@@ -50,7 +50,7 @@ def inverter(spectra):
     pipeline = make_pipeline(
         MaskedSpectrumPreprocessor(),
         VAEFeatureExtractor(
-            6, hidden_size=50, compression=20, output="distribution", random_state=0
+            6, network=Dense(50), compression=20, output="distribution", random_state=0
         ),
         ForceConstantRegressor((50, 50), latent="distribution", random_state=0),
     )
@@ -135,7 +135,7 @@ def test_a_model_predicts_the_same_in_another_process(inverter, spectra, tmp_pat
     of_means = make_pipeline(
         MaskedSpectrumPreprocessor(),
         VAEFeatureExtractor(
-            2, hidden_size=10, trainer=Trainer(max_epochs=2), random_state=0
+            2, network=Dense(10), trainer=Trainer(max_epochs=2), random_state=0
         ),
         ForceConstantRegressor((10,), trainer=Trainer(max_epochs=2), random_state=0),
     )

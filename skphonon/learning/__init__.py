@@ -2,6 +2,7 @@
 
 from skphonon._warnings import ExtrapolationWarning
 from skphonon.learning._checkpoints import ResumableCheckpoint
+from skphonon.learning.architectures import Convolutional, Dense
 from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor
 from skphonon.learning.missing_data import GappySpectrumExtractor
 from skphonon.learning.novelty import OutOfDistributionWarning
@@ -13,6 +14,8 @@ from skphonon.learning.trainer import Trainer
 
 __all__ = [
     "AEFeatureExtractor",
+    "Convolutional",
+    "Dense",
     "ExtrapolationWarning",
     "ForceConstantRegressor",
     "GappySpectrumExtractor",

@@ -13,18 +13,24 @@ from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import (
-    HasMethods,
     Interval,
     StrOptions,
     at_least,
+    check_parameters,
     validate_spectra,
 )
 from skphonon.learning._extractor import SpectrumExtractor
-from skphonon.learning._network_estimator import (
-    TRAINING,
-)
+from skphonon.learning._network_estimator import TRAINING
 from skphonon.learning._networks import Autoencoder
 from skphonon.learning._training import new_generator
+from skphonon.learning.architectures import (
+    MOVED,
+    NETWORKS,
+    Convolutional,
+    Dense,
+    image_of,
+    network_of,
+)
 from skphonon.learning.novelty import NoveltyMixin
 
 __all__ = ["SpectrumAutoencoder"]
@@ -38,8 +44,6 @@ _NO_GAPS = (
     "were not measured. Where these differ from spectrum to spectrum, use "
     "GappySpectrumExtractor, which takes NaN for what was not measured."
 )
-_HIDDEN_SIZE = {"dense": 400, "conv": 200}
-_MOST_COLUMNS = 32  # behind the pixels; more are pixels that the grid hides
 
 
 class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
@@ -49,6 +53,8 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
     """
 
     _variational = False
+    _shortcuts = {**SpectrumExtractor._shortcuts, "network": NETWORKS}
+    _moved_parameters = {**SpectrumExtractor._moved_parameters, **MOVED}
     _training_defaults = {
         **SpectrumExtractor._training_defaults,
         "max_epochs": 100,
@@ -58,12 +64,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
 
     _parameter_constraints = {
         "n_components": [at_least(1)],
-        "architecture": [StrOptions({"dense", "conv"})],
-        "grid": [HasMethods(["to_image"]), None],
-        "hidden_size": [at_least(1), None],
-        "filters": ["array-like"],
-        "residual": ["boolean"],
-        "bounded": ["boolean"],
+        "network": [StrOptions(set(NETWORKS)), Dense, Convolutional],
         "noise": [at_least(0, numbers.Real)],
         "compression": [at_least(1), StrOptions({"auto"}), None],
         "weighting": [Interval(numbers.Real, 0, 1, closed="both"), None],
@@ -71,6 +72,10 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         **TRAINING,
         "warn_below": [Interval(numbers.Real, 0, 1, closed="both"), None],
     }
+
+    def _update(self, state):
+        if "network" not in state:
+            state["network"] = network_of(state)
 
     def transform(self, X):
         """Return the codes of spectra.
@@ -223,16 +228,18 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         self._noise_seed = int(random_state.randint(2**31))
         self._fit_inputs(X, random_state)
         self.n_components_ = int(self.n_components)
-        hidden_size = self.hidden_size or _HIDDEN_SIZE[self.architecture]
-        image = self._image(X)
+        network, image = self._settled("network"), None
+        check_parameters(network)
+        if isinstance(network, Convolutional):
+            image = image_of(network, X.shape[1])
         self.n_columns_ = 0 if image is None else image["n_columns"]
         module = Autoencoder(
-            (self.n_compressed_, hidden_size, self.n_components_),
+            (self.n_compressed_, int(network.hidden_size), self.n_components_),
             self._variational,
-            self.bounded,
+            network.bounded,
             image,
             generator,
-            residual=self.residual and self.architecture == "dense",
+            residual=image is None and network.residual,
         )
         noise_size = self.n_components_ if self._variational else 0
         return self._new_net(module, generator, noise_size), X, self._compress(X)
@@ -246,46 +253,6 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
             self._learn_reference(X, held_out)
         else:
             self._update_reference(X, earlier)
-
-    def _image(self, X):
-        """Return the image of which X are pixels, None for dense networks."""
-        if self.architecture == "dense":
-            return None
-        shape, pixels = self._pixels(X.shape[1])
-        filters = tuple(int(n) for n in self.filters)
-        if min(filters, default=0) < 1:
-            raise ValueError(
-                "filters must be positive numbers, one for each convolution, got "
-                f"{self.filters!r}."
-            )
-        return {
-            "shape": tuple(int(size) for size in shape),
-            "pixels": pixels,
-            "filters": filters,
-            "n_columns": X.shape[1] - len(pixels),
-        }
-
-    def _pixels(self, n_features):
-        """Return the shape of the image, and its pixels that the features begin with.
-
-        They are the visible ones, or all where X has as many features or where only
-        that leaves a credible number of columns.
-        """
-        if self.grid is None:
-            return (1, n_features), np.arange(n_features)
-        shape, visible = self.grid.shape, np.flatnonzero(self.grid.mask)
-        every = np.arange(self.grid.mask.size)
-        if n_features in (len(visible), len(every)):
-            return shape, visible if n_features == len(visible) else every
-        for pixels in (visible, every):
-            if 0 < n_features - len(pixels) <= _MOST_COLUMNS:
-                return shape, pixels
-        raise ValueError(
-            f"X must have one column for each of the {len(visible)} visible pixels of "
-            f"the grid, or each of all {len(every)}, and at most {_MOST_COLUMNS} more "
-            f"behind them, got {n_features}. Let the grid have the mask that "
-            "MaskedSpectrumPreprocessor found (mask_)."
-        )
 
     def _fit_inputs(self, X, random_state):
         """Learn the linear map from spectra to inputs of the network."""
@@ -309,13 +276,13 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
 
     def _n_kept(self, X):
         """Return how many components to keep, None for pixels."""
-        conv = self.architecture == "conv"
+        conv = isinstance(self._settled("network"), Convolutional)
         if self.compression is None or (conv and self.compression == "auto"):
             return None
         if conv:
             raise ValueError(
-                "architecture='conv' needs pixels and has no use for principal "
-                f"components, got compression={self.compression!r}. Use 'auto' or None."
+                "Convolutions need pixels and have no use for principal components, "
+                f"got compression={self.compression!r}. Use 'auto' or None."
             )
         wanted = _COMPRESSION if self.compression == "auto" else self.compression
         return min(wanted, *X.shape)

@@ -32,6 +32,8 @@ __all__ = [
     "standard_scale",
 ]
 
+_OWN = object()  # the value that the estimator has
+
 # constraints of the parameters that all of them have
 TRAINING = {
     "trainer": [Trainer, None],
@@ -50,6 +52,10 @@ class NetworkEstimator(VersionedEstimator):
     _network: type[nn.Module]
 
     _moved_parameters = MOVED
+    # what a short value of a parameter stands for, by its name
+    _shortcuts: ClassVar[dict[str, dict[str | None, type]]] = {
+        "trainer": {None: Trainer}
+    }
     # what a trainer leaves open; subclasses add the rest
     _training_defaults: ClassVar[dict[str, Any]] = {
         "optimizer": "clipped-adam",
@@ -60,7 +66,7 @@ class NetworkEstimator(VersionedEstimator):
     }
 
     def get_params(self, deep=True):
-        """Get parameters, those of the default trainer as well.
+        """Get parameters, those of what a short value stands for as well.
 
         Parameters
         ----------
@@ -74,9 +80,10 @@ class NetworkEstimator(VersionedEstimator):
             Values by name.
         """
         params = super().get_params(deep=deep)
-        if deep and "trainer" in params and params["trainer"] is None:
-            inner = Trainer().get_params()
-            params |= {f"trainer__{name}": value for name, value in inner.items()}
+        for name in self._shortcuts if deep else ():
+            if name in params and params[name] is not (held := self._settled(name)):
+                inner = held.get_params()
+                params |= {f"{name}__{key}": value for key, value in inner.items()}
         return params
 
     def set_params(self, **params):
@@ -85,17 +92,25 @@ class NetworkEstimator(VersionedEstimator):
         Parameters
         ----------
         **params
-            Values by name. The default trainer, None, becomes a Trainer if need be.
+            Values by name. A short value, such as the trainer None, becomes what it
+            stands for if need be.
 
         Returns
         -------
         estimator instance
             This estimator.
         """
-        inner = any(name.startswith("trainer__") for name in params)
-        if inner and params.get("trainer", self.trainer) is None:
-            params["trainer"] = Trainer()
+        for name in self._shortcuts:
+            if any(each.startswith(f"{name}__") for each in params):
+                given = params.get(name, getattr(self, name))
+                params[name] = self._settled(name, given)
         return super().set_params(**params)
+
+    def _settled(self, name, value=_OWN):
+        """Return what the value of a parameter stands for: an object with settings."""
+        value = getattr(self, name) if value is _OWN else value
+        short = value is None or isinstance(value, str)
+        return self._shortcuts[name].get(value, lambda: value)() if short else value
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")
@@ -112,12 +127,16 @@ class NetworkEstimator(VersionedEstimator):
         saved = state.pop("_net_arrays", None)
         if "trainer" not in state:  # saved when each setting was a parameter
             state["trainer"] = trainer_of(state, self._training_defaults)
+        self._update(state)
         super().__setstate__(state)
         if "history_" in state:
             self.history_ = pd.DataFrame(state["history_"])
         if saved is not None:
             device = self._training().device
             self.net_ = net_from_arrays(saved, self._network, self._loss(), device)
+
+    def _update(self, state):
+        """Bring a state that was saved with other parameters to those of now."""
 
     def _loss(self):
         """Return a module from outputs and targets to the loss."""

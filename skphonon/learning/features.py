@@ -56,28 +56,10 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     ----------
     n_components : int, default=30
         Dimensions of the code.
-    architecture : {"dense", "conv"}, default="dense"
+    network : Dense, Convolutional, "dense" or "convolutional", default="dense"
         Dense layers on the features, or convolutions on the image whose measured pixels
-        are the features. Columns behind the pixels then join the dense layers, on both
-        sides of the code. Convolutions cost about a hundred times as much.
-    grid : SpectrumGrid or None, default=None
-        Grid of the spectra, for ``architecture="conv"``; the features must be its
-        visible pixels, then 32 other columns at most, such as the conditions and the
-        level of noise of :class:`~skphonon.preprocessing.MaskedSpectrumPreprocessor`.
-        As many features as the grid has pixels in all are whole images. None: the
-        features lie along a line, without other columns.
-    hidden_size : int or None, default=None
-        Units of the dense hidden layers. None: 400, and 200 for
-        ``architecture="conv"``.
-    filters : tuple of int, default=(32, 64, 128)
-        Filters of each convolution (3 x 3, stride 2) of ``architecture="conv"``, from
-        the pixels inwards.
-    residual : bool, default=False
-        Let dense layers correct a linear map, both ways, that starts as the first
-        `n_components` principal components (or features, without `compression`). Not
-        used by convolutions.
-    bounded : bool, default=False
-        Bound the outputs of the decoder to 1 by tanh.
+        are the features, with their settings: :class:`~skphonon.learning.Dense`,
+        :class:`~skphonon.learning.Convolutional`. Names stand for their defaults.
     kl_weight : float, default=1e-6
         Weight of the Kullback-Leibler divergence, from 0 (no regularisation) to 1.
     kl_reduction : {"mean", "sum"}, default="mean"
@@ -130,7 +112,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     n_compressed_ : int
         Inputs of the network: principal components, or `n_features_in_`.
     n_columns_ : int
-        Features behind the pixels of the image; 0 for ``architecture="dense"``, to
+        Features behind the pixels of the image; 0 for dense layers, to
         which all features are alike.
     history_ : DataFrame
         Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
@@ -192,12 +174,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         self,
         n_components=30,
         *,
-        architecture="dense",
-        grid=None,
-        hidden_size=None,
-        filters=(32, 64, 128),
-        residual=False,
-        bounded=False,
+        network="dense",
         kl_weight=1e-6,
         kl_reduction="mean",
         noise=0.3,
@@ -210,12 +187,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         verbose=0,
     ):
         self.n_components = n_components
-        self.architecture = architecture
-        self.grid = grid
-        self.hidden_size = hidden_size
-        self.filters = filters
-        self.residual = residual
-        self.bounded = bounded
+        self.network = network
         self.kl_weight = kl_weight
         self.kl_reduction = kl_reduction
         self.noise = noise
@@ -277,18 +249,9 @@ class AEFeatureExtractor(SpectrumAutoencoder):
     ----------
     n_components : int, default=30
         Dimensions of the code.
-    architecture : {"dense", "conv"}, default="dense"
-        Dense layers, or convolutions.
-    grid : SpectrumGrid or None, default=None
-        Grid of the spectra, for convolutions; columns may follow its visible pixels.
-    hidden_size : int or None, default=None
-        Units of the dense hidden layers; None: 400, or 200 behind convolutions.
-    filters : tuple of int, default=(32, 64, 128)
-        Filters of each convolution.
-    residual : bool, default=False
-        Let dense layers correct principal components.
-    bounded : bool, default=False
-        Bound the codes and the outputs of the decoder to 1 by tanh.
+    network : Dense, Convolutional, "dense" or "convolutional", default="dense"
+        Dense layers, or convolutions, with their settings. ``bounded`` bounds codes
+        too.
     noise : float, default=0.3
         Largest standard deviation of white noise added in training.
     compression : int, "auto" or None, default="auto"
@@ -347,12 +310,7 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         self,
         n_components=30,
         *,
-        architecture="dense",
-        grid=None,
-        hidden_size=None,
-        filters=(32, 64, 128),
-        residual=False,
-        bounded=False,
+        network="dense",
         noise=0.3,
         compression="auto",
         weighting=0.5,
@@ -363,12 +321,7 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         verbose=0,
     ):
         self.n_components = n_components
-        self.architecture = architecture
-        self.grid = grid
-        self.hidden_size = hidden_size
-        self.filters = filters
-        self.residual = residual
-        self.bounded = bounded
+        self.network = network
         self.noise = noise
         self.compression = compression
         self.weighting = weighting

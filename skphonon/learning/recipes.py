@@ -11,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skphonon.learning.architectures import Convolutional, Dense
 from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor
 from skphonon.learning.regression import ForceConstantRegressor
 from skphonon.learning.trainer import Trainer
@@ -101,11 +102,9 @@ def su_li_2024(
         validation_fraction=0.0,
         device=device,
     )
-    network = {
-        "architecture": "conv" if convolutional else "dense",
-        "grid": grid if convolutional else None,
-        "residual": False,
-        "bounded": True,
+    network = Convolutional(grid) if convolutional else Dense()
+    settings = {
+        "network": network.set_params(bounded=True),
         "compression": None,
         "weighting": None,
         "trainer": clone(descent).set_params(
@@ -118,11 +117,11 @@ def su_li_2024(
             kl_weight=1e-6,
             kl_reduction="sum",
             output="posterior",
-            **network,
+            **settings,
             **shared,
         )
     else:
-        extractor = AEFeatureExtractor(n_components, **network, **shared)
+        extractor = AEFeatureExtractor(n_components, **settings, **shared)
     regressor = ForceConstantRegressor(
         (100, 1000, 1000, 100),
         latent="distribution" if variational else "codes",

@@ -47,7 +47,7 @@ from skphonon import (
 )
 from skphonon.datasets import IncompleteDatasetWarning, write_powder_spectra
 from skphonon.inspection import active_dimensions
-from skphonon.learning import Trainer, fine_tune, su_li_2024
+from skphonon.learning import Convolutional, Dense, Trainer, fine_tune, su_li_2024
 from skphonon.learning._training import choose_device
 
 FOLDER = Path("results/su_li_study")
@@ -146,10 +146,7 @@ def make_pipeline_of(run, data, arguments):
     if run.model.startswith("CNN"):
         # 32 noisy copies of every spectrum would cost more than the training
         output = "posterior" if variational else "mean"
-        options = {
-            "architecture": "conv",
-            "grid": data.measured.grid,
-        }
+        options = {"network": Convolutional(data.measured.grid)}
         trainer.set_params(
             lr=1e-3,
             max_epochs=arguments.conv_epochs,
@@ -360,7 +357,7 @@ def noise_free():
     """Return a pipeline for exact spectra: wide codes, nothing smoothed."""
     extractor = VAEFeatureExtractor(
         64,
-        residual=True,
+        network=Dense(residual=True),
         compression=256,
         weighting=0.3,
         noise=0.0,

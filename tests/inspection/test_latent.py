@@ -25,7 +25,7 @@ from skphonon.inspection import (
     latent_traversal,
 )
 from skphonon.instrument import SpectrumGrid
-from skphonon.learning import AEFeatureExtractor, Trainer, VAEFeatureExtractor
+from skphonon.learning import AEFeatureExtractor, Dense, Trainer, VAEFeatureExtractor
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 
 mpl.use("Agg")
@@ -87,7 +87,7 @@ def pipeline(spectra):
     y = np.nansum(spectra, axis=1)
     extractor = VAEFeatureExtractor(
         3,
-        hidden_size=8,
+        network=Dense(8),
         output="distribution",
         trainer=Trainer(max_epochs=3),
         random_state=0,
@@ -193,7 +193,11 @@ def test_only_the_divergence_collapses_a_posterior(spectra):
     """A variational network trained on the divergence alone, and on it hardly."""
     X = MaskedSpectrumPreprocessor().fit_transform(spectra)
     extractor = VAEFeatureExtractor(
-        3, hidden_size=8, kl_weight=1.0, trainer=Trainer(max_epochs=60), random_state=0
+        3,
+        network=Dense(8),
+        kl_weight=1.0,
+        trainer=Trainer(max_epochs=60),
+        random_state=0,
     )
     # measured: at most 0.02 nats collapsed, two dimensions above 0.35 otherwise
     assert active_dimensions(extractor.fit(X), X, threshold=0.1).count == 0

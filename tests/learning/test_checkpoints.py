@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from skphonon.learning import (
+    Dense,
     ForceConstantRegressor,
     ResumableCheckpoint,
     Trainer,
@@ -23,7 +24,7 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 from skorch.callbacks import Callback
-from skphonon.learning import ResumableCheckpoint, Trainer, VAEFeatureExtractor
+from skphonon.learning import Dense, ResumableCheckpoint, Trainer, VAEFeatureExtractor
 
 class Killing(Callback):
     def on_batch_end(self, net, **options):
@@ -32,7 +33,7 @@ class Killing(Callback):
 
 saving = ResumableCheckpoint(sys.argv[1], every=2)
 trainer = Trainer(max_epochs=8, lr=0.01, patience=20, callbacks=[saving, Killing()])
-model = VAEFeatureExtractor(2, hidden_size=5, trainer=trainer, random_state=0)
+model = VAEFeatureExtractor(2, network=Dense(5), trainer=trainer, random_state=0)
 model.fit(np.load(sys.argv[2]))
 """
 
@@ -45,7 +46,7 @@ def X():
 
 def small(*callbacks, **changed):
     trainer = Trainer(**{**SETTINGS, **changed}, callbacks=list(callbacks))
-    return VAEFeatureExtractor(2, hidden_size=5, trainer=trainer, random_state=0)
+    return VAEFeatureExtractor(2, network=Dense(5), trainer=trainer, random_state=0)
 
 
 def test_a_training_that_was_killed_ends_as_if_it_had_not(X, tmp_path):

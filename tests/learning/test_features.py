@@ -15,10 +15,13 @@ from small_nets import with_trainer
 from skphonon.instrument import SpectrumGrid
 from skphonon.learning import (
     AEFeatureExtractor,
+    Convolutional,
+    Dense,
     Trainer,
     VAEFeatureExtractor,
     _training,
 )
+from skphonon.learning.architectures import network_of
 from skphonon.persistence import VersionMismatchWarning, load_model, save_model
 
 
@@ -33,7 +36,7 @@ def peaks(n_samples, seed=0, offset=0.0):
 def quick(n_components=3, **parameters):
     settings = {
         "noise": 0.05,
-        "hidden_size": 30,
+        "network": Dense(30),
         "max_epochs": 4,
         "batch_size": 32,
         "random_state": 0,
@@ -48,7 +51,7 @@ def X():
 
 @pytest.fixture(scope="module")
 def trained(X):
-    return quick(hidden_size=60, max_epochs=60, lr=0.01).fit(X)
+    return quick(network=Dense(60), max_epochs=60, lr=0.01).fit(X)
 
 
 def test_beats_principal_components(trained):
@@ -87,7 +90,9 @@ def test_noise_is_removed(X):
     noisy = new + np.random.default_rng(3).normal(scale=0.1, size=new.shape)
     errors = {}
     for noise in (0.0, 0.3):
-        extractor = quick(5, noise=noise, hidden_size=60, max_epochs=60, lr=0.01).fit(X)
+        extractor = quick(
+            5, noise=noise, network=Dense(60), max_epochs=60, lr=0.01
+        ).fit(X)
         again = extractor.inverse_transform(extractor.transform(noisy))
         errors[noise] = np.square(again - new).mean()
     assert errors[0.3] < 0.7 * errors[0.0]
@@ -222,7 +227,7 @@ def test_pickle_is_plain_and_continues(trained, X):
 
 def test_pickle_remembers_the_widths_it_was_trained_with(trained, X):
     changed = copy.deepcopy(trained)
-    changed.set_params(n_components=7, hidden_size=5, trainer__optimizer="sgd")
+    changed.set_params(n_components=7, network__hidden_size=5, trainer__optimizer="sgd")
     loaded = pickle.loads(pickle.dumps(changed))
     assert_array_equal(loaded.transform(X), trained.transform(X))
 
@@ -280,7 +285,7 @@ def deterministic(n_components=3, **parameters):
 
 
 def test_deterministic_codes_reconstruct(X):
-    extractor = deterministic(hidden_size=60, max_epochs=60, lr=0.01).fit(X)
+    extractor = deterministic(network=Dense(60), max_epochs=60, lr=0.01).fit(X)
     assert extractor.score(peaks(100, seed=1)) > 0.98
     assert list(extractor.get_feature_names_out())[:1] == ["aefeatureextractor0"]
     # all the spread there is comes from the misfit
@@ -325,7 +330,9 @@ def test_sum_over_a_batch_is_its_size_times_the_mean(X):
 
 
 def test_bounded_networks_stay_within_one(X):
-    extractor = deterministic(bounded=True, compression=None, weighting=None).fit(X)
+    extractor = deterministic(
+        network=Dense(30, bounded=True), compression=None, weighting=None
+    ).fit(X)
     far = np.full((1, 3), 50.0)
     assert np.abs(extractor.transform(50 * X)).max() <= 1
     assert np.abs(extractor.inverse_transform(far)).max() <= 1
@@ -357,7 +364,8 @@ def test_a_linear_map_that_is_corrected_is_more_exact(X):
     """Without noise, what principal components do already need not be learnt."""
     settings = {"noise": 0.0, "max_epochs": 40, "lr": 1e-3}
     plain, residual = (
-        deterministic(6, residual=r, **settings).fit(X) for r in (False, True)
+        deterministic(6, network=Dense(30, residual=r), **settings).fit(X)
+        for r in (False, True)
     )
     new = peaks(100, seed=1)
     components = PCA(6).fit(X)
@@ -383,12 +391,10 @@ def image_rows(n_samples, seed=0):
     return np.float32(rows[:, MASK])
 
 
-def convolutional(kind=VAEFeatureExtractor, **parameters):
+def convolutional(kind=VAEFeatureExtractor, grid=None, filters=(4, 6), **parameters):
+    grid = image_grid() if grid is None else grid
     settings = {
-        "architecture": "conv",
-        "grid": image_grid(),
-        "filters": (4, 6),
-        "hidden_size": 12,
+        "network": Convolutional(grid, filters=filters, hidden_size=12),
         "max_epochs": 30,
         "noise": 0.0,
         "random_state": 0,
@@ -434,9 +440,7 @@ def test_published_convolutions_have_the_published_shapes():
     )  # fmt: skip
     X = np.random.default_rng(0).normal(size=(3, grid.mask.sum()))
     network = (
-        VAEFeatureExtractor(
-            architecture="conv", grid=grid, trainer=Trainer(max_epochs=1)
-        )
+        VAEFeatureExtractor(network=Convolutional(grid), trainer=Trainer(max_epochs=1))
         .fit(X)
         .net_.module_
     )
@@ -545,7 +549,56 @@ def test_convolutions_refuse_what_is_no_image():
     X = image_rows(20)
     with pytest.raises(ValueError, match=r"each of the 20 visible pixels .* got 16"):
         convolutional(grid=image_grid(np.ones_like(MASK))).fit(X)
-    with pytest.raises(ValueError, match=r"needs pixels .* compression=3"):
+    with pytest.raises(ValueError, match=r"need pixels .* compression=3"):
         convolutional(compression=3).fit(X)
     with pytest.raises(ValueError, match=r"filters must be positive .* \(4, 0\)"):
         convolutional(filters=(4, 0)).fit(X)
+
+
+@pytest.mark.parametrize("kind", [VAEFeatureExtractor, AEFeatureExtractor])
+def test_settings_of_the_network_have_names(kind):
+    extractor = kind(3)
+    assert extractor.get_params()["network__hidden_size"] == 400
+    assert extractor.network == "dense"
+    extractor.set_params(network__hidden_size=7)
+    assert repr(extractor.network) == repr(Dense(7))
+    extractor.set_params(network="convolutional", network__filters=(2,))
+    assert repr(extractor.network) == repr(Convolutional(filters=(2,)))
+    with pytest.raises(ValueError, match="Invalid parameter 'filters'"):
+        kind(3).set_params(network__filters=(2,))
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("architecture", 'network="convolutional"'),
+        ("hidden_size", r"network=Dense\(hidden_size=\.\.\.\) or"),
+        ("grid", r"network=Convolutional\(grid\)"),
+        ("residual", r"network=Dense\(residual=True\)"),
+    ],
+)
+def test_old_parameters_of_the_network_tell_the_new(name, advice):
+    with pytest.raises(TypeError, match=f"no {name} any more: give {advice}"):
+        VAEFeatureExtractor(3, **{name: 5})
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("conv", "'network' parameter of VAEFeatureExtractor must be"),
+        (Dense(0), "'hidden_size' parameter of Dense must be an int"),
+        (Convolutional(5), "'grid' parameter of Convolutional must be"),
+    ],
+)
+def test_networks_that_are_none(X, network, message):
+    with pytest.raises(ValueError, match=message):
+        quick(network=network).fit(X)
+
+
+def test_a_saved_state_of_old_parameters_has_its_network():
+    state = {"architecture": "conv", "filters": (2, 3), "hidden_size": None}
+    found = network_of(state | {"grid": None, "residual": False, "bounded": True})
+    assert repr(found) == repr(Convolutional(filters=(2, 3), bounded=True))
+    state = {"architecture": "dense", "hidden_size": 5, "residual": True}
+    assert repr(network_of(state)) == repr(Dense(5, residual=True))
+    assert state == {}

@@ -24,6 +24,7 @@ from skphonon import (
 )
 from skphonon.learning import (
     AEFeatureExtractor,
+    Dense,
     OutOfDistributionWarning,
     Trainer,
     VAEFeatureExtractor,
@@ -43,7 +44,7 @@ def peaks(n_samples, seed=0, noise=0.02, width=0.5, offset=0.0):
 
 def quick(kind=VAEFeatureExtractor, **parameters):
     settings = {
-        "noise": 0.05, "hidden_size": 60, "max_epochs": 60, "batch_size": 64,
+        "noise": 0.05, "network": Dense(60), "max_epochs": 60, "batch_size": 64,
         "lr": 0.01, "validation_fraction": 0.25, "random_state": 0,
     }  # fmt: skip
     return kind(3, **with_trainer(settings | parameters))
@@ -287,7 +288,7 @@ def spectra(simulator, n_samples=60, seed=1, **augmentation):
 @pytest.fixture(scope="module")
 def front(aluminium):
     extractor = VAEFeatureExtractor(
-        8, hidden_size=100, trainer=Trainer(validation_fraction=0.2), random_state=0
+        8, network=Dense(100), trainer=Trainer(validation_fraction=0.2), random_state=0
     )
     front = make_pipeline(MaskedSpectrumPreprocessor(), extractor)
     return front.fit(spectra(aluminium, 1000, seed=0))

@@ -15,6 +15,8 @@ from sklearn.preprocessing import FunctionTransformer
 from skphonon.instrument import SpectrumGrid
 from skphonon.learning import (
     AEFeatureExtractor,
+    Convolutional,
+    Dense,
     ForceConstantRegressor,
     Trainer,
     VAEFeatureExtractor,
@@ -49,7 +51,7 @@ def inverter(data):
         VAEFeatureExtractor(
             3,
             noise=0.0,
-            hidden_size=40,
+            network=Dense(40),
             trainer=Trainer(max_epochs=40, fine_tune_epochs=30, fine_tune_lr=0.003),
             random_state=0,
         ),
@@ -105,10 +107,7 @@ def test_fine_tuning_of_convolutions_with_columns():
         MaskedSpectrumPreprocessor("standard", grid=grid, n_conditions=1, noise=True),
         VAEFeatureExtractor(
             3,
-            architecture="conv",
-            grid=grid,
-            filters=(4,),
-            hidden_size=20,
+            network=Convolutional(grid, filters=(4,), hidden_size=20),
             noise=0.1,
             trainer=Trainer(max_epochs=40, lr=0.01),
             output="distribution",
@@ -149,7 +148,8 @@ def test_published_settings(model):
     kind = VAEFeatureExtractor if model.endswith("VAE") else AEFeatureExtractor
     assert type(extractor) is kind
     assert extractor.n_components == 7
-    assert extractor.architecture == ("conv" if model.startswith("CNN") else "dense")
+    network = Convolutional(grid) if model.startswith("CNN") else Dense()
+    assert repr(extractor.network) == repr(network.set_params(bounded=True))
     assert extractor.trainer.lr == (10 if model == "FCAE" else 1)
     assert extractor.trainer.batch_size == regressor.trainer.batch_size == 64
     assert extractor.trainer.max_epochs == regressor.trainer.max_epochs == 2000
@@ -192,8 +192,7 @@ def test_grid_search_with_labels_and_without(data, tmp_path):
         MaskedSpectrumPreprocessor(normalization=None),
         VAEFeatureExtractor(
             noise=0.0,
-            hidden_size=30,
-            filters=(2,),
+            network=Dense(30),
             trainer=Trainer(max_epochs=30),
             random_state=0,
         ),
@@ -213,7 +212,13 @@ def test_grid_search_with_labels_and_without(data, tmp_path):
     split = [(np.arange(300), 300 + np.arange(3))]
     search = GridSearchCV(
         pipeline,
-        choices | {"vaefeatureextractor__architecture": ["dense", "conv"]},
+        choices
+        | {
+            "vaefeatureextractor__network": [
+                Dense(30),
+                Convolutional(filters=(2,), hidden_size=30),
+            ]
+        },
         cv=split,
         scoring=ResimulationScorer(Peaks()),
         refit=False,
@@ -228,7 +233,7 @@ def test_fine_tuning_does_not_forget_nuisances(data):
     X, y = data
     pipeline = make_pipeline(
         VAEFeatureExtractor(
-            2, trainer=Trainer(max_epochs=1, fine_tune_epochs=1), hidden_size=5
+            2, trainer=Trainer(max_epochs=1, fine_tune_epochs=1), network=Dense(5)
         ),
         ForceConstantRegressor((5,), trainer=Trainer(max_epochs=1)),
     )
@@ -268,7 +273,7 @@ def test_a_search_trains_on_simulations_and_scores_measured_spectra():
         VAEFeatureExtractor(
             3,
             noise=0.0,
-            hidden_size=40,
+            network=Dense(40),
             trainer=Trainer(batch_size=20, max_epochs=20),
             random_state=0,
         ),

@@ -15,6 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 from small_nets import with_trainer
 
 from skphonon.learning import (
+    Dense,
     ForceConstantRegressor,
     Trainer,
     VAEFeatureExtractor,
@@ -162,7 +163,7 @@ def test_pipeline_from_spectra_to_error_bars():
     pipeline = make_pipeline(
         VAEFeatureExtractor(
             2,
-            hidden_size=40,
+            network=Dense(40),
             output="distribution",
             noise=0.05,
             trainer=Trainer(lr=0.01, batch_size=32, max_epochs=30),

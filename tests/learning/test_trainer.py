@@ -26,6 +26,7 @@ from skorch.callbacks import (
 
 from skphonon.learning import (
     AEFeatureExtractor,
+    Dense,
     ForceConstantRegressor,
     GappySpectrumExtractor,
     ImplicitSpectrumModel,
@@ -48,7 +49,7 @@ ESTIMATORS = [
 
 def small(**training):
     trainer = Trainer(**{"max_epochs": 3, "lr": 0.01} | training)
-    return VAEFeatureExtractor(2, hidden_size=5, trainer=trainer, random_state=0)
+    return VAEFeatureExtractor(2, network=Dense(5), trainer=trainer, random_state=0)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,8 @@ def test_settings_of_the_default_trainer_can_be_set(X, y):
 @pytest.mark.parametrize("trainer", [None, Trainer(max_epochs=100)])
 def test_learning_rates_are_searched_over(X, y, trainer):
     pipeline = make_pipeline(
-        VAEFeatureExtractor(2, hidden_size=20, trainer=trainer, random_state=0), Ridge()
+        VAEFeatureExtractor(2, network=Dense(20), trainer=trainer, random_state=0),
+        Ridge(),
     )
     grid = {"vaefeatureextractor__trainer__lr": [1e-9, 0.01]}
     search = GridSearchCV(pipeline, grid, cv=2).fit(X, y)

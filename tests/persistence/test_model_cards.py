@@ -24,7 +24,7 @@ from skphonon import (
     load_aluminium_model,
     make_powder_spectra,
 )
-from skphonon.learning import Trainer
+from skphonon.learning import Dense, Trainer
 from skphonon.persistence import attach_card, describe
 
 
@@ -49,7 +49,7 @@ def inverter(simulator, spectra):
         MaskedSpectrumPreprocessor(),
         VAEFeatureExtractor(
             2,
-            hidden_size=8,
+            network=Dense(8),
             trainer=Trainer(max_epochs=2),
             output="distribution",
             random_state=0,

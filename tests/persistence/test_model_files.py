@@ -38,7 +38,7 @@ from skphonon import (
     load_aluminium_model,
 )
 from skphonon._versioned import Immutable
-from skphonon.learning import Trainer
+from skphonon.learning import Dense, Trainer
 from skphonon.persistence import (
     TRUSTED_TYPES,
     VersionMismatchWarning,
@@ -79,7 +79,7 @@ def inverter(spectra):
         MaskedSpectrumPreprocessor(),
         VAEFeatureExtractor(
             2,
-            hidden_size=8,
+            network=Dense(8),
             trainer=Trainer(max_epochs=2),
             output="distribution",
             random_state=0,
