@@ -36,7 +36,12 @@ from skphonon import (
 )
 from skphonon.datasets import make_crystal_spectra
 from skphonon.inspection import PhononBandsDisplay, draw_parameters
-from skphonon.learning import GappySpectrumExtractor, Trainer
+from skphonon.learning import (
+    Augmentation,
+    PosteriorInference,
+    Trainer,
+    VAEFeatureExtractor,
+)
 from skphonon.physics import ForceConstantPrior
 
 EDGE = 5.66  # Angstrom
@@ -142,10 +147,10 @@ energy = np.repeat(grid.energy, grid.shape[1])
 terms = np.array([np.ones_like(energy), energy])
 methods = {
     "codes": make_pipeline(
-        GappySpectrumExtractor(
+        VAEFeatureExtractor(
             n_components=10,
+            inference=PosteriorInference(terms),
             compression=64,
-            background=terms,
             output="distribution",
             trainer=Trainer(max_epochs=150),
             random_state=0,
@@ -153,7 +158,7 @@ methods = {
         ForceConstantRegressor(latent="distribution", noise=0.3, random_state=0),
     ),
     "direct": SpectrumRegressor(
-        coverage=grid.coverage().reshape(len(grid.psi), -1),
+        augmentation=Augmentation(grid.coverage().reshape(len(grid.psi), -1)),
         n_energy=grid.shape[0],
         random_state=0,
     ),

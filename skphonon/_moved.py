@@ -67,6 +67,11 @@ _ELSEWHERE = {  # what was in an old module, and is not where the rest of it wen
     "regression": "SpectrumRegressor is in skphonon.learning.spectrum_regression",
 }
 
+_GONE = {
+    "GappySpectrumExtractor": 'VAEFeatureExtractor(inference="posterior"), with '
+    "network=Dense(...), inference=PosteriorInference(...) and 24 components,"
+}
+
 _NAMES = {
     "skphonon": {
         "calibration": "CalibratedRegressor",
@@ -90,8 +95,7 @@ _NAMES = {
         "inversion": "BoundWarning IdentifiabilityWarning MisfitWarning",
         "io": "read_arrays write_arrays",
         "learning": (
-            "ExtrapolationWarning GappySpectrumExtractor OutOfDistributionWarning "
-            "fine_tune su_li_2024"
+            "ExtrapolationWarning OutOfDistributionWarning fine_tune su_li_2024"
         ),
         "metrics": "ResimulationScorer",
         "persistence": "TRUSTED_TYPES VersionMismatchWarning attach_card describe",
@@ -170,9 +174,12 @@ def where_now(fullname):
             f"{fullname} is {package}.{_MODULES[rest]} since skphonon 0.2: import from "
             f"there{more}"
         )
+    name = fullname.rpartition(".")[2]
+    if name in _GONE:
+        return f"{name} is {_GONE[name]} since skphonon 0.2."
     if fullname not in _HOMES:
         return ""
-    room, name = f"skphonon.{_HOMES[fullname]}", fullname.rpartition(".")[2]
+    room = f"skphonon.{_HOMES[fullname]}"
     return f"{name} is in {room} since skphonon 0.2: from {room} import {name}"
 
 

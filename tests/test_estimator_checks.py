@@ -13,10 +13,10 @@ from skphonon.inversion import (
 )
 from skphonon.learning import (
     AEFeatureExtractor,
+    Augmentation,
     Convolutional,
     Dense,
     ForceConstantRegressor,
-    GappySpectrumExtractor,
     ImplicitSpectrumModel,
     SpectrumRegressor,
     Trainer,
@@ -40,7 +40,9 @@ ESTIMATORS = [
         network=Convolutional(filters=(2, 3), hidden_size=10),
         trainer=Trainer(max_epochs=2),
     ),
-    GappySpectrumExtractor(3, hidden_size=20, trainer=Trainer(max_epochs=3)),
+    VAEFeatureExtractor(
+        3, network=Dense(20), inference="posterior", trainer=Trainer(max_epochs=3)
+    ),
     ForceConstantRegressor(
         (20, 20), trainer=Trainer(lr=0.03, batch_size=32, max_epochs=20)
     ),
@@ -50,8 +52,7 @@ ESTIMATORS = [
     SpectrumRegressor(  # the checks' data are no counts at all
         hidden_sizes=(30,),
         n_networks=2,
-        counts=None,
-        background=0.0,
+        augmentation=Augmentation(counts=None, background=0.0),
         normalize=False,
         trainer=Trainer(
             weight_decay=0.0,

@@ -16,7 +16,7 @@ from skphonon import (
     SpectrumRegressor,
     VAEFeatureExtractor,
 )
-from skphonon.learning import Dense, GappySpectrumExtractor, Trainer
+from skphonon.learning import Dense, Trainer
 
 GRID = SpectrumGrid(np.arange(8.0), np.arange(1.0, 11.0))
 
@@ -48,7 +48,7 @@ ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
     VAEFeatureExtractor(2, **SMALL),
     AEFeatureExtractor(2, **SMALL),
-    GappySpectrumExtractor(2, **SMALL),
+    VAEFeatureExtractor(2, inference="posterior", **SMALL),
     ForceConstantRegressor((8,), trainer=Trainer(max_epochs=1)),
     SpectrumRegressor(hidden_sizes=(8,), n_networks=1, trainer=Trainer(max_epochs=1)),
     NelderMeadInverter(Ridge()),
@@ -85,7 +85,7 @@ def test_inverters_know_the_shape_of_their_grid(kind, X):
     ("estimator", "remedy"),
     [
         (VAEFeatureExtractor(2, **SMALL), "MaskedSpectrumPreprocessor in front"),
-        (AEFeatureExtractor(2, **SMALL), "GappySpectrumExtractor, which takes NaN"),
+        (AEFeatureExtractor(2, **SMALL), r"inference=.posterior.\), which takes NaN"),
         (
             ForceConstantRegressor((8,), trainer=Trainer(max_epochs=1)),
             "use SpectrumRegressor",

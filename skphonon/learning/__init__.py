@@ -1,10 +1,12 @@
 """Networks that learn from spectra: features, regression and surrogates."""
 
+from skphonon._moved import missing
 from skphonon._warnings import ExtrapolationWarning
+from skphonon.learning._augmentation import Augmentation
 from skphonon.learning._checkpoints import ResumableCheckpoint
 from skphonon.learning.architectures import Convolutional, Dense
 from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor
-from skphonon.learning.missing_data import GappySpectrumExtractor
+from skphonon.learning.missing_data import PosteriorInference
 from skphonon.learning.novelty import OutOfDistributionWarning
 from skphonon.learning.recipes import fine_tune, su_li_2024
 from skphonon.learning.regression import ForceConstantRegressor
@@ -14,13 +16,14 @@ from skphonon.learning.trainer import Trainer
 
 __all__ = [
     "AEFeatureExtractor",
+    "Augmentation",
     "Convolutional",
     "Dense",
     "ExtrapolationWarning",
     "ForceConstantRegressor",
-    "GappySpectrumExtractor",
     "ImplicitSpectrumModel",
     "OutOfDistributionWarning",
+    "PosteriorInference",
     "ResumableCheckpoint",
     "SpectrumRegressor",
     "Trainer",
@@ -28,3 +31,5 @@ __all__ = [
     "fine_tune",
     "su_li_2024",
 ]
+
+__getattr__ = missing(__name__)

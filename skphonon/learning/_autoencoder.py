@@ -10,6 +10,7 @@ from copy import deepcopy
 import numpy as np
 import torch
 from sklearn.utils.extmath import randomized_svd
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import (
@@ -19,7 +20,7 @@ from skphonon._validation import (
     check_parameters,
     validate_spectra,
 )
-from skphonon.learning._extractor import SpectrumExtractor
+from skphonon.learning._extractor import SpectrumExtractor, amortized
 from skphonon.learning._network_estimator import TRAINING
 from skphonon.learning._networks import Autoencoder
 from skphonon.learning._training import new_generator
@@ -33,16 +34,18 @@ from skphonon.learning.architectures import (
 )
 from skphonon.learning.novelty import NoveltyMixin
 
-__all__ = ["SpectrumAutoencoder"]
+__all__ = ["AUTO", "AUTOMATIC", "SpectrumAutoencoder"]
 
 _SMALLEST_SPREAD = 1e-4  # of the first component; rounding errors are below
 _N_DISPLACED = 32  # copies of a spectrum, which give a spread to 12 %
 _ROWS_AT_ONCE = 2048  # bounds the memory of convolutions
-_COMPRESSION = 64  # components of compression="auto"
+AUTO = StrOptions({"auto"})
+AUTOMATIC = {"noise": 0.3, "compression": 64, "weighting": 0.5}  # what "auto" means
 _NO_GAPS = (
     "Put MaskedSpectrumPreprocessor in front, in a Pipeline: it drops the pixels that "
     "were not measured. Where these differ from spectrum to spectrum, use "
-    "GappySpectrumExtractor, which takes NaN for what was not measured."
+    'VAEFeatureExtractor(inference="posterior"), which takes NaN for what was not '
+    "measured."
 )
 
 
@@ -65,9 +68,9 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
     _parameter_constraints = {
         "n_components": [at_least(1)],
         "network": [StrOptions(set(NETWORKS)), Dense, Convolutional],
-        "noise": [at_least(0, numbers.Real)],
-        "compression": [at_least(1), StrOptions({"auto"}), None],
-        "weighting": [Interval(numbers.Real, 0, 1, closed="both"), None],
+        "noise": [at_least(0, numbers.Real), AUTO],
+        "compression": [at_least(1), AUTO, None],
+        "weighting": [Interval(numbers.Real, 0, 1, closed="both"), AUTO, None],
         "output": [StrOptions({"mean", "distribution"})],
         **TRAINING,
         "warn_below": [Interval(numbers.Real, 0, 1, closed="both"), None],
@@ -123,8 +126,13 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         ndarray of shape (n_samples, n_components)
             As from `transform`, but without warnings.
         """
-        return self.fit(X)._codes(self._network_inputs(X))
+        return self.fit(X)._transformed(X)
 
+    def _transformed(self, X):
+        """Return the columns of `transform`, without warnings."""
+        return self._codes(self._network_inputs(X))
+
+    @available_if(amortized)
     def score(self, X, y=None):
         """Return the quality of reconstructed spectra: one minus the mean NMSE.
 
@@ -239,7 +247,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
             network.bounded,
             image,
             generator,
-            residual=image is None and network.residual,
+            residual=image is None and bool(network.residual),
         )
         noise_size = self.n_components_ if self._variational else 0
         return self._new_net(module, generator, noise_size), X, self._compress(X)
@@ -259,7 +267,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         self.mean_ = self.components_ = self.input_scale_ = None
         self.n_compressed_ = X.shape[1]
         n_kept = self._n_kept(X)
-        if self.weighting is None and n_kept is None:
+        if self._value("weighting") is None and n_kept is None:
             return
         self.mean_ = X.mean(axis=0)
         if n_kept is None:
@@ -269,22 +277,22 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         # rounding errors are not magnified
         spread = np.maximum(spread, _SMALLEST_SPREAD * spread.max())
         spread = np.where(spread > 0, spread, 1.0)
-        scale = spread ** -(self.weighting or 0.0)
-        if self.weighting is not None:
+        scale = spread ** -(self._value("weighting") or 0.0)
+        if self._value("weighting") is not None:
             scale /= np.sqrt(np.mean(np.square(scale * spread)))
         self.input_scale_ = np.float32(scale)
 
     def _n_kept(self, X):
         """Return how many components to keep, None for pixels."""
         conv = isinstance(self._settled("network"), Convolutional)
-        if self.compression is None or (conv and self.compression == "auto"):
+        wanted = self._value("compression")
+        if wanted is None or (conv and self.compression == "auto"):
             return None
         if conv:
             raise ValueError(
                 "Convolutions need pixels and have no use for principal components, "
                 f"got compression={self.compression!r}. Use 'auto' or None."
             )
-        wanted = _COMPRESSION if self.compression == "auto" else self.compression
         return min(wanted, *X.shape)
 
     def _fit_components(self, X, n_kept, random_state):
@@ -302,7 +310,17 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         return spread[: self.n_compressed_]
 
     def _jitter(self):
-        return self.noise * self._input_scale() if self.noise else None
+        noise = self._value("noise")
+        return noise * self._input_scale() if noise else None
+
+    def _value(self, name):
+        """Return the value of a parameter, that of "auto" if it is that."""
+        given = getattr(self, name)
+        return self._automatic()[name] if isinstance(given, str) else given
+
+    def _automatic(self):
+        """Return what "auto" means, by name of the parameter."""
+        return AUTOMATIC
 
     def _input_scale(self):
         """Return the spread at the network of white noise of unit spread in X."""

@@ -1,5 +1,7 @@
 """Transformers from spectra to the codes of an autoencoder: what all of them share."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
@@ -9,7 +11,16 @@ from skphonon._validation import fit_context
 from skphonon.learning._network_estimator import NetworkEstimator, raise_if
 from skphonon.learning._networks import Autoencoder
 
-__all__ = ["SpectrumExtractor"]
+__all__ = ["SpectrumExtractor", "amortized"]
+
+
+def amortized(extractor):
+    """Tell whether codes come from an encoder, or raise an AttributeError."""
+    if extractor._is_posterior():
+        raise AttributeError(
+            f"{type(extractor).__name__} has it with inference='amortized' alone."
+        )
+    return True
 
 
 class SpectrumExtractor(
@@ -23,6 +34,7 @@ class SpectrumExtractor(
     """
 
     _network = Autoencoder
+    input_scale_: Any
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -139,6 +151,10 @@ class SpectrumExtractor(
                 f"standard deviations, as transform gives them; got {codes.shape[1]}."
             )
         return self._decode(codes[:, :n_codes])
+
+    def _is_posterior(self):
+        """Tell whether codes are sought, not those of the encoder."""
+        return False
 
     @property
     def _n_features_out(self):

@@ -104,6 +104,11 @@ class NetworkEstimator(VersionedEstimator):
             if any(each.startswith(f"{name}__") for each in params):
                 given = params.get(name, getattr(self, name))
                 params[name] = self._settled(name, given)
+                if isinstance(params[name], str):
+                    raise ValueError(
+                        f"{name}={given!r} of {type(self).__name__} has no settings. "
+                        f"Set {name} first, to one of {list(self._shortcuts[name])}."
+                    )
         return super().set_params(**params)
 
     def _settled(self, name, value=_OWN):
@@ -148,7 +153,11 @@ class NetworkEstimator(VersionedEstimator):
 
     def _training(self):
         """Return the trainer with every value settled."""
-        return settled(self.trainer, self._training_defaults)
+        return settled(self.trainer, self._trainer_defaults())
+
+    def _trainer_defaults(self):
+        """Return what a trainer leaves open."""
+        return self._training_defaults
 
     def _forget(self):
         """Remove what was learnt; return the source of random numbers."""

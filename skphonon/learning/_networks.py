@@ -309,19 +309,17 @@ class VariationalLoss(nn.Module):
     """Sum ``(1 - w) * MSE + w * KL`` of reconstruction error and divergence.
 
     MSE is averaged over samples and features. KL, of the codes from the standard normal
-    distribution, is summed over the code and averaged, or summed, over the batch.
+    distribution, is summed over the code and averaged over the batch.
     """
 
-    def __init__(self, kl_weight, kl_reduction="mean"):
+    def __init__(self, kl_weight):
         super().__init__()
         self.kl_weight = kl_weight
-        self.kl_reduction = kl_reduction
 
     def forward(self, output, target):
         """Return the loss of `output`, what a variational Autoencoder returns."""
         reconstruction, mean, log_variance = output
-        divergence = divergences(mean, log_variance).sum(dim=1)
-        divergence = getattr(divergence, self.kl_reduction)()
+        divergence = divergences(mean, log_variance).sum(dim=1).mean()
         error = functional.mse_loss(reconstruction, target)
         return (1 - self.kl_weight) * error + self.kl_weight * divergence
 

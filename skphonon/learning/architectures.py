@@ -20,9 +20,9 @@ class Dense(VersionedEstimator):
     ----------
     hidden_size : int, default=400
         Units of the hidden layer of encoder and decoder.
-    residual : bool, default=False
+    residual : bool, default=None
         Let layers correct a linear map, both ways, that starts as the first principal
-        components (or features).
+        components (or features). None: with ``inference="posterior"`` alone.
     bounded : bool, default=False
         Bound the outputs of the decoder to 1 by tanh, and codes that are no
         distributions.
@@ -41,11 +41,11 @@ class Dense(VersionedEstimator):
 
     _parameter_constraints = {
         "hidden_size": [at_least(1)],
-        "residual": ["boolean"],
+        "residual": ["boolean", None],
         "bounded": ["boolean"],
     }
 
-    def __init__(self, hidden_size=400, *, residual=False, bounded=False):
+    def __init__(self, hidden_size=400, *, residual=None, bounded=False):
         self.hidden_size = hidden_size
         self.residual = residual
         self.bounded = bounded
@@ -117,7 +117,7 @@ def network_of(state: dict[str, Any]) -> Dense | Convolutional:
     held = {"hidden_size": state.pop("hidden_size", None)}
     held["bounded"] = state.pop("bounded", False)
     grid, filters = state.pop("grid", None), state.pop("filters", _FILTERS)
-    residual = state.pop("residual", False)
+    residual = state.pop("residual", False) or None
     held = {name: value for name, value in held.items() if value is not None}
     if convolutional:
         return Convolutional(grid, filters=filters, **held)

@@ -8,16 +8,30 @@ reconstructed spectra are float32.
 import numbers
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 
 from skphonon._validation import Interval, StrOptions
-from skphonon.learning._autoencoder import SpectrumAutoencoder
+from skphonon.learning._autoencoder import AUTO, AUTOMATIC, SpectrumAutoencoder
+from skphonon.learning._extractor import amortized
 from skphonon.learning._networks import ReconstructionLoss, VariationalLoss, divergences
+from skphonon.learning.missing_data import PosteriorCodes, PosteriorInference
 from skphonon.learning.novelty import OutOfDistributionWarning
+from skphonon.learning.trainer import settled
 
 __all__ = ["AEFeatureExtractor", "OutOfDistributionWarning", "VAEFeatureExtractor"]
 
 
-class VAEFeatureExtractor(SpectrumAutoencoder):
+_AMORTIZED = {"kl_weight": 1e-6, **AUTOMATIC}
+_POSTERIOR = {"kl_weight": 1e-3, "noise": 0.1, "compression": 192, "weighting": 0.3}
+_EPOCHS = 300  # with inference="posterior"
+
+
+def of_mean(kl_weight, batch_size):
+    """Return the weight of a mean divergence that does what one of a sum does."""
+    return kl_weight * batch_size / (1 - kl_weight + kl_weight * batch_size)
+
+
+class VAEFeatureExtractor(SpectrumAutoencoder, PosteriorCodes):
     """Compress spectra to the codes of a variational autoencoder.
 
     The encoder gives a mean and a standard deviation for every dimension of the code;
@@ -60,35 +74,46 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         Dense layers on the features, or convolutions on the image whose measured pixels
         are the features, with their settings: :class:`~skphonon.learning.Dense`,
         :class:`~skphonon.learning.Convolutional`. Names stand for their defaults.
-    kl_weight : float, default=1e-6
-        Weight of the Kullback-Leibler divergence, from 0 (no regularisation) to 1.
-    kl_reduction : {"mean", "sum"}, default="mean"
-        Average the divergence over the samples of a batch, or sum it.
-    noise : float, default=0.3
+    inference : PosteriorInference or str, default="amortized"
+        "amortized": codes come from the encoder, of complete spectra. "posterior", or
+        its settings: codes are those whose decoded spectra fit what was measured best,
+        with NaN where nothing was, any scale and a background;
+        :class:`~skphonon.learning.PosteriorInference` describes how.
+    kl_weight : float or "auto", default="auto"
+        Weight of the Kullback-Leibler divergence, from 0 (no regularisation) to 1,
+        averaged over the samples of a batch. "auto": 1e-6, and 1e-3 with
+        ``inference="posterior"``.
+    noise : float or "auto", default="auto"
         Largest standard deviation, in the unit of X, of the white noise added to
-        training spectra. 0: none.
+        training spectra. 0: none. With ``inference="posterior"`` it is added to
+        coefficients, in units of their root mean square. "auto": 0.3, and 0.1 there.
     compression : int, "auto" or None, default="auto"
         Principal components between pixels and network. Those with a spread below 1e-4
         of the first are left out (see `n_compressed_`). None: pixels. "auto": 64 for
-        dense layers, None for convolutions, which need pixels.
-    weighting : float or None, default=0.5
+        dense layers, None for convolutions, which need pixels, and 192 with
+        ``inference="posterior"``, where the time of `transform` grows with its square.
+    weighting : float, "auto" or None, default="auto"
         Weight of components (or pixels) that vary little over the training set: each is
         divided by its standard deviation to this power (0: unchanged, 1: all equal),
         and all by one number that makes the mean square 1. None: no scaling at all, and
-        pixels are not centred.
+        pixels are not centred. "auto": 0.5, and 0.3 with ``inference="posterior"``.
     output : {"mean", "posterior", "distribution"}, default="mean"
         Columns of `transform`: mean codes, or means followed by standard deviations,
         from which :class:`~skphonon.learning.ForceConstantRegressor` with
         ``latent="distribution"`` draws codes; "posterior" takes those of the encoder
-        alone, "distribution" those of `encode`. Needs no new `fit`.
+        alone, "distribution" those of `encode`. Needs no new `fit`. Both are the same
+        with ``inference="posterior"``.
     warn_below : float or None, default=0.001
         Probability of a false alarm: `transform` warns of spectra unlike the training
         set (:class:`OutOfDistributionWarning`) if `score_samples`, corrected for the
-        number of spectra in the call, is below. None: never.
+        number of spectra in the call, is below. None: never, as with
+        ``inference="posterior"``.
     trainer : Trainer or None, default=None
         Settings of training. Its defaults here: at most 100 epochs at a learning rate
         of 0.005 along a cosine, batches of 64, "clipped-adam", a tenth of the samples
-        held out, no early stop; in `partial_fit` 10 epochs at 1e-4. After many epochs
+        held out, no early stop; in `partial_fit` 10 epochs at 1e-4. With
+        ``inference="posterior"`` 300 epochs; the error of the decoder is judged by the
+        samples held out (with none it is too small). After many epochs
         of `partial_fit` the code also follows noise and background of the few new
         spectra, and their standard deviations become too small.
     random_state : int, RandomState instance or None, default=None
@@ -102,7 +127,8 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     net_ : skorch.NeuralNet
         The trained network.
     mean_ : ndarray of shape (`n_features_in_`,) or None
-        Mean training spectrum, where spectra are centred.
+        Mean training spectrum, where spectra are centred. It and what follows up to
+        `input_scale_`, and `reference_`, only with ``inference="amortized"``.
     components_ : ndarray of shape (`n_compressed_`, `n_features_in_`) or None
         Principal components of the training spectra, orthonormal.
     input_scale_ : ndarray of shape (`n_compressed_`,) or None
@@ -129,6 +155,14 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         Mean of the mean codes of training spectra.
     code_whitening_ : ndarray of shape (`n_components_`, `n_components_`)
         Map from offsets from this mean to vectors whose length is the `distance`.
+    seen_, weights_, basis_, variance_, error_variance_, least_noise_
+        Only with ``inference="posterior"``: which voxels a training spectrum had; their
+        weights, which make noise equal; weighted mean spectrum, components and
+        background, as columns; mean squares of coefficients, and mean square errors of
+        decoded ones; variance that components leave of training spectra.
+    code_precision_, candidates_ : ndarray
+        Only with ``inference="posterior"``: inverse covariance of training codes, and
+        such codes, at most 1000.
     n_features_in_ : int
         Features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -137,6 +171,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     See Also
     --------
     AEFeatureExtractor : The same without distributions.
+    PosteriorInference : Codes of spectra with missing data.
 
     References
     ----------
@@ -162,11 +197,20 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     """
 
     _variational = True
+    _shortcuts = {
+        **SpectrumAutoencoder._shortcuts,
+        "inference": {"posterior": PosteriorInference},
+    }
+    _moved_parameters = {
+        **SpectrumAutoencoder._moved_parameters,
+        "kl_reduction": "leave it out for a mean; of a sum over B samples give "
+        "kl_weight=w * B / (1 - w + w * B)",
+    }
 
     _parameter_constraints = {
         **SpectrumAutoencoder._parameter_constraints,
-        "kl_weight": [Interval(numbers.Real, 0, 1, closed="both")],
-        "kl_reduction": [StrOptions({"mean", "sum"})],
+        "inference": [StrOptions({"amortized", "posterior"}), PosteriorInference],
+        "kl_weight": [Interval(numbers.Real, 0, 1, closed="both"), AUTO],
         "output": [StrOptions({"mean", "posterior", "distribution"})],
     }
 
@@ -175,11 +219,11 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         n_components=30,
         *,
         network="dense",
-        kl_weight=1e-6,
-        kl_reduction="mean",
-        noise=0.3,
+        inference="amortized",
+        kl_weight="auto",
+        noise="auto",
         compression="auto",
-        weighting=0.5,
+        weighting="auto",
         output="mean",
         warn_below=1e-3,
         trainer=None,
@@ -188,8 +232,8 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
     ):
         self.n_components = n_components
         self.network = network
+        self.inference = inference
         self.kl_weight = kl_weight
-        self.kl_reduction = kl_reduction
         self.noise = noise
         self.compression = compression
         self.weighting = weighting
@@ -199,6 +243,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         self.random_state = random_state
         self.verbose = verbose
 
+    @available_if(amortized)
     def kl_divergence(self, X):
         """Return the divergence of the distribution of each code from the prior.
 
@@ -230,7 +275,96 @@ class VAEFeatureExtractor(SpectrumAutoencoder):
         return np.hstack([mean, np.exp(log_variance / 2)])
 
     def _loss(self):
-        return VariationalLoss(self.kl_weight, self.kl_reduction)
+        return VariationalLoss(self._value("kl_weight"))
+
+    def _automatic(self):
+        return _POSTERIOR if self._is_posterior() else _AMORTIZED
+
+    def _trainer_defaults(self):
+        longer = {"max_epochs": _EPOCHS} if self._is_posterior() else {}
+        return self._training_defaults | longer
+
+    def _update(self, state):
+        super()._update(state)
+        state.setdefault("inference", "amortized")
+        if state.pop("kl_reduction", "mean") == "sum":
+            size = settled(state["trainer"], self._training_defaults).batch_size
+            state["kl_weight"] = of_mean(state["kl_weight"], size)
+
+    def _is_posterior(self):
+        return self.inference != "amortized"
+
+    # what depends on the kind of inference
+
+    def _kind(self):
+        return PosteriorCodes if self._is_posterior() else SpectrumAutoencoder
+
+    def transform(self, X):
+        """Return the codes of spectra.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Spectra, prepared like those of `fit`; with ``inference="posterior"`` on any
+            scales, NaN where nothing was measured.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            Mean, or most probable, codes, float32. Unless ``output="mean"`` the
+            standard deviations follow: ``(n_samples, 2 * n_components)``.
+
+        Raises
+        ------
+        ValueError
+            If the number of features is another, or, with ``inference="posterior"``, a
+            spectrum is empty or has a voxel that no training spectrum had.
+
+        Warns
+        -----
+        OutOfDistributionWarning
+            If spectra are unlike those of the training set (see `score_samples`),
+            decided for all spectra of the call together by the false discovery rate
+            [1]_ with level `warn_below`; with ``inference="amortized"``.
+
+        References
+        ----------
+        .. [1] Y. Benjamini and Y. Hochberg,
+           https://doi.org/10.1111/j.2517-6161.1995.tb02031.x
+        """
+        return self._transformed(X) if self._is_posterior() else super().transform(X)
+
+    def _transformed(self, X):
+        return self._kind()._transformed(self, X)
+
+    def _set_up(self, X):
+        return self._kind()._set_up(self, X)
+
+    def _prepare(self, X):
+        return self._kind()._prepare(self, X)
+
+    def _conclude(self, X, inputs, held_out=(), earlier=None):
+        self._kind()._conclude(self, X, inputs, held_out, earlier)
+
+    def _remember(self):
+        return self._kind()._remember(self)
+
+    def _validate(self, X, reset=False):
+        return self._kind()._validate(self, X, reset)
+
+    def _jitter(self):
+        return self._kind()._jitter(self)
+
+    def _encode(self, X):
+        return self._kind()._encode(self, X)
+
+    def _decode(self, codes):
+        return self._kind()._decode(self, codes)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.positive_only = self._is_posterior()
+        return tags
 
 
 class AEFeatureExtractor(SpectrumAutoencoder):
@@ -252,12 +386,12 @@ class AEFeatureExtractor(SpectrumAutoencoder):
     network : Dense, Convolutional, "dense" or "convolutional", default="dense"
         Dense layers, or convolutions, with their settings. ``bounded`` bounds codes
         too.
-    noise : float, default=0.3
-        Largest standard deviation of white noise added in training.
+    noise : float or "auto", default="auto"
+        Largest standard deviation of white noise added in training. "auto": 0.3.
     compression : int, "auto" or None, default="auto"
         Principal components between pixels and network; None: pixels.
-    weighting : float or None, default=0.5
-        Power of the standard deviation that each component is divided by.
+    weighting : float, "auto" or None, default="auto"
+        Power of the standard deviation that each component is divided by. "auto": 0.5.
     output : {"mean", "distribution"}, default="mean"
         Columns of `transform`: codes, or codes followed by standard deviations.
     warn_below : float or None, default=0.001
@@ -311,9 +445,9 @@ class AEFeatureExtractor(SpectrumAutoencoder):
         n_components=30,
         *,
         network="dense",
-        noise=0.3,
+        noise="auto",
         compression="auto",
-        weighting=0.5,
+        weighting="auto",
         output="mean",
         warn_below=1e-3,
         trainer=None,

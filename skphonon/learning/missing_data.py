@@ -5,7 +5,6 @@ orientation. Rows hold NaN where nothing was measured, in training and afterward
 """
 
 import copy
-import numbers
 
 import numpy as np
 import torch
@@ -13,12 +12,12 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import (
-    Interval,
-    StrOptions,
     at_least,
+    check_parameters,
     positive,
     validate_spectra,
 )
+from skphonon._versioned import VersionedEstimator
 from skphonon.learning._components import (
     known_voxels,
     learn_basis,
@@ -28,12 +27,12 @@ from skphonon.learning._components import (
     square_of_seen,
 )
 from skphonon.learning._extractor import SpectrumExtractor
-from skphonon.learning._network_estimator import TRAINING
-from skphonon.learning._networks import Autoencoder, VariationalLoss
+from skphonon.learning._networks import Autoencoder
 from skphonon.learning._posterior_codes import Decoder, Evidence, evidence, fit_codes
 from skphonon.learning._training import new_generator
+from skphonon.learning.architectures import Dense
 
-__all__ = ["GappySpectrumExtractor"]
+__all__ = ["PosteriorCodes", "PosteriorInference"]
 
 _SMALLEST_SPREAD = 1e-4  # of codes in the prior, against rounding
 _N_CANDIDATES = 1000  # training codes among which a search begins
@@ -41,15 +40,16 @@ _ROUNDING = 1e-6  # of the brightest voxel, allowed below zero in simulations
 _ROWS_AT_ONCE = 32  # spectra whose codes are sought together
 
 
-class GappySpectrumExtractor(SpectrumExtractor):
-    r"""Compress spectra with missing data to codes with their uncertainty.
+class PosteriorInference(VersionedEstimator):
+    r"""Codes that fit what was measured best, for spectra with missing data.
 
-    In `fit` a variational autoencoder learns from simulated spectra, which are not
-    negative and should be complete: from the coefficients of their principal components
-    to codes and back. It sees neither gaps nor noise. (Gaps of training spectra are
-    filled by the components of the others; the network learns less from them.) In
-    `transform` only its decoder is used: the code of a spectrum is the one whose
-    decoded spectrum fits the measured voxels best, in
+    Settings of :class:`~skphonon.learning.VAEFeatureExtractor` with
+    ``inference="posterior"``. In `fit` its autoencoder learns from simulated spectra,
+    which are not negative and should be complete: from the coefficients of their
+    principal components to codes and back. It sees neither gaps nor noise. (Gaps of
+    training spectra are filled by the components of the others; the network learns less
+    from them.) In `transform` only its decoder is used: the code of a spectrum is the
+    one whose decoded spectrum fits the measured voxels best, in
 
     .. math:: x_v = s\,(\mathrm{decoded}_v + \delta_v) + \sum_k \beta_k \phi_{kv}
               + \mathrm{noise}_v,
@@ -75,82 +75,15 @@ class GappySpectrumExtractor(SpectrumExtractor):
 
     Parameters
     ----------
-    n_components : int, default=24
-        Dimensions of the code.
-    compression : int, default=192
-        Principal components between voxels and network, at most (see `n_compressed_`).
-        The time of `transform` grows with its square, the memory linearly.
     background : array-like of shape (n_terms, n_features) or None, default=None
         Shapes of the background, such as 1 and the energy of each voxel, with any
         coefficients. None: a constant.
     floor : float, default=0.1
         Background that the weights of voxels assume, in units of the mean intensity.
         Without it the darkest voxels would count most.
-    hidden_size : int, default=400
-        Units of the hidden layers.
-    kl_weight : float, default=1e-3
-        Weight of the Kullback-Leibler divergence, from 0 to 1; see
-        :class:`~skphonon.learning.VAEFeatureExtractor`.
-    noise : float, default=0.1
-        Largest standard deviation of white noise added to the coefficients in training,
-        in units of their root mean square.
-    weighting : float, default=0.3
-        Power of its standard deviation by which each component is divided in training:
-        the larger, the more components count that vary little.
     n_starts : int, default=3
         Number of training codes, the most probable ones, from which the search for a
         code begins.
-    output : {"mean", "distribution"}, default="mean"
-        Columns of `transform`: codes, or codes followed by standard deviations, for
-        ``ForceConstantRegressor(latent="distribution")``. Needs no new `fit`.
-    trainer : Trainer or None, default=None
-        Settings of training. Its defaults here: 300 epochs at a learning rate of 0.005
-        along a cosine, batches of 64, "clipped-adam", a tenth of the spectra held out,
-        by which the error of the decoder is judged as well (with none it is too small);
-        in `partial_fit` 10 epochs at 1e-4.
-    random_state : int, RandomState instance or None, default=None
-        Seed of components, first weights, sampled codes, batches and held-out spectra.
-    verbose : int, default=0
-        Show a progress bar during training if positive.
-
-    Attributes
-    ----------
-    net_ : skorch.NeuralNet
-        The trained network, on scaled coefficients.
-    seen_ : ndarray of bool of shape (`n_features_in_`,)
-        Voxels that a training spectrum had.
-    weights_ : ndarray of shape (n_seen,)
-        Weights that make the noise of these voxels equal.
-    basis_ : ndarray of shape (n_seen, 1 + `n_compressed_` + n_terms)
-        Weighted mean training spectrum, components (orthonormal) and background.
-        Training spectra are scaled to a mean of 1.
-    variance_ : ndarray of shape (`n_compressed_`,)
-        Mean squares of the coefficients of training spectra.
-    input_scale_ : ndarray of shape (`n_compressed_`,)
-        Factors that bring coefficients to the scale of the network.
-    error_variance_ : ndarray of shape (`n_compressed_`,)
-        Mean square errors of decoded coefficients of the spectra held out.
-    least_noise_ : float
-        Variance in a weighted voxel that the components leave of training spectra: the
-        least variance of the noise.
-    code_mean_, code_precision_ : ndarray of shape (n,) and (n, n), n = `n_components_`
-        Mean and inverse covariance of training codes.
-    candidates_ : ndarray of shape (n_candidates, `n_components_`)
-        Codes of training spectra, at most 1000.
-    n_components_ : int
-        Dimensions of the code.
-    n_compressed_ : int
-        Principal components.
-    history_ : DataFrame
-        Epoch, learning rate and losses of every epoch of `fit` and `partial_fit`.
-    n_features_in_ : int
-        Features seen in `fit`.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, if all are strings.
-
-    See Also
-    --------
-    skphonon.learning.VAEFeatureExtractor : For spectra without gaps.
 
     References
     ----------
@@ -160,11 +93,12 @@ class GappySpectrumExtractor(SpectrumExtractor):
     Examples
     --------
     >>> import numpy as np
-    >>> from skphonon.learning import GappySpectrumExtractor, Trainer
+    >>> from skphonon.learning import PosteriorInference, Trainer, VAEFeatureExtractor
     >>> centre = np.linspace(-1, 1, 200)[:, None]
     >>> X = np.exp(-4 * (np.linspace(-2, 2, 60) - centre) ** 2)  # moving peaks
-    >>> extractor = GappySpectrumExtractor(
-    ...     2, trainer=Trainer(max_epochs=60), random_state=0
+    >>> extractor = VAEFeatureExtractor(
+    ...     2, inference=PosteriorInference(n_starts=2), trainer=Trainer(max_epochs=60),
+    ...     random_state=0,
     ... ).fit(X)
     >>> seen = X.copy()
     >>> seen[:, ::2] = np.nan
@@ -172,89 +106,24 @@ class GappySpectrumExtractor(SpectrumExtractor):
     (200, 2)
     """
 
-    _training_defaults = {
-        **SpectrumExtractor._training_defaults,
-        "max_epochs": 300,
-        "lr": 0.005,
-        "batch_size": 64,
-    }
-
     _parameter_constraints = {
-        "n_components": [at_least(1)],
-        "compression": [at_least(1)],
         "background": ["array-like", None],
         "floor": [positive()],
-        "hidden_size": [at_least(1)],
-        "kl_weight": [Interval(numbers.Real, 0, 1, closed="both")],
-        "noise": [at_least(0, numbers.Real)],
-        "weighting": [Interval(numbers.Real, 0, 1, closed="both")],
         "n_starts": [at_least(1)],
-        "output": [StrOptions({"mean", "distribution"})],
-        **TRAINING,
     }
 
-    def __init__(
-        self,
-        n_components=24,
-        *,
-        compression=192,
-        background=None,
-        floor=0.1,
-        hidden_size=400,
-        kl_weight=1e-3,
-        noise=0.1,
-        weighting=0.3,
-        n_starts=3,
-        output="mean",
-        trainer=None,
-        random_state=None,
-        verbose=0,
-    ):
-        self.n_components = n_components
-        self.compression = compression
+    def __init__(self, background=None, *, floor=0.1, n_starts=3):
         self.background = background
         self.floor = floor
-        self.hidden_size = hidden_size
-        self.kl_weight = kl_weight
-        self.noise = noise
-        self.weighting = weighting
         self.n_starts = n_starts
-        self.output = output
-        self.trainer = trainer
-        self.random_state = random_state
-        self.verbose = verbose
 
-    def transform(self, X):
-        """Return the codes of spectra.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Spectra on any scales, NaN where nothing was measured.
+class PosteriorCodes(SpectrumExtractor):
+    """What an extractor does with ``inference="posterior"``."""
 
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components)
-            The most probable codes, float32. With ``output="distribution"`` the
-            standard deviations follow: ``(n_samples, 2 * n_components)``.
-
-        Raises
-        ------
-        ValueError
-            If the number of features is another, a spectrum is empty, or a voxel was
-            measured that no training spectrum had.
-        """
+    def _transformed(self, X):
         mean, std = self._encode(X)
         return mean if self.output == "mean" else np.hstack([mean, std])
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.positive_only = True
-        return tags
-
-    def _loss(self):
-        return VariationalLoss(self.kl_weight, "mean")
 
     def _validate(self, X, reset=False):
         """Return the voxels of spectra that training saw."""
@@ -273,6 +142,14 @@ class GappySpectrumExtractor(SpectrumExtractor):
     def _set_up(self, X):
         """Forget the past; return a new net, the spectra and its inputs."""
         random_state = self._forget()
+        network = self._settled("network")
+        check_parameters(network)
+        check_parameters(self._settled("inference"))
+        if not isinstance(network, Dense):
+            raise ValueError(
+                "inference='posterior' needs dense layers on principal components, got "
+                f"network={self.network!r}."
+            )
         X = self._validate(X, reset=True)
         # scikit-learn's own check takes NaN for a minimum, and rounding for a value
         if np.nanmin(X) < -_ROUNDING * np.nanmax(X):
@@ -283,17 +160,17 @@ class GappySpectrumExtractor(SpectrumExtractor):
         generator = new_generator(random_state)
         coefficients = self._fit_basis(X, random_state)
         spread = np.sqrt(self.variance_)
-        scale = np.where(spread > 0, spread, 1.0) ** -self.weighting
+        scale = np.where(spread > 0, spread, 1.0) ** -(self._value("weighting") or 0.0)
         size = np.sqrt(np.mean(np.square(scale * spread)))
         self.input_scale_ = np.float32(scale / (size if size > 0 else 1.0))
-        self.n_components_ = int(self.n_components)
+        self.n_components_, self.n_columns_ = int(self.n_components), 0
         module = Autoencoder(
-            (self.n_compressed_, self.hidden_size, self.n_components_),
+            (self.n_compressed_, int(network.hidden_size), self.n_components_),
             variational=True,
-            bounded=False,
+            bounded=network.bounded,
             image=None,
             generator=generator,
-            residual=True,
+            residual=network.residual is not False,
         )
         net = self._new_net(module, generator, self.n_components_)
         return net, X, np.float32(coefficients * self.input_scale_)
@@ -302,14 +179,21 @@ class GappySpectrumExtractor(SpectrumExtractor):
         return X, np.float32(self._infer(X)[2] * self.input_scale_)
 
     def _jitter(self):
-        if self.noise == 0:
+        noise = self._value("noise")
+        if noise == 0:
             return None
-        return self.noise * self.input_scale_ * np.sqrt(self.variance_.mean())
+        return noise * self.input_scale_ * np.sqrt(self.variance_.mean())
 
     def _fit_basis(self, X, random_state):
         """Learn mean, weights and components; return the coefficients of X."""
         background = self._background_rows()
-        basis = learn_basis(X, self.compression, self.floor, True, random_state)
+        floor, n_kept = self._settled("inference").floor, self._value("compression")
+        if n_kept is None:
+            raise ValueError(
+                "inference='posterior' works on principal components, got "
+                "compression=None. Give their number."
+            )
+        basis = learn_basis(X, n_kept, floor, True, random_state)
         self.weights_, self.least_noise_ = basis.weights, basis.left
         self.variance_ = np.square(basis.spread)
         self.n_compressed_ = len(basis.spread)
@@ -320,9 +204,10 @@ class GappySpectrumExtractor(SpectrumExtractor):
 
     def _background_rows(self):
         n_features = len(self.seen_)
-        if self.background is None:
+        background = self._settled("inference").background
+        if background is None:
             return np.ones((1, int(self.seen_.sum())), dtype=np.float32)
-        rows = check_array(self.background, dtype=np.float32, input_name="background")
+        rows = check_array(background, dtype=np.float32, input_name="background")
         if rows.shape[1] != n_features:
             raise ValueError(
                 f"background must have one column for each of the {n_features} "
@@ -386,7 +271,7 @@ class GappySpectrumExtractor(SpectrumExtractor):
                     self.error_variance_,
                     (self.code_mean_, self.code_precision_),
                     self.candidates_,
-                    self.n_starts,
+                    self._settled("inference").n_starts,
                 )
             parts.append(found)
         return tuple(np.concatenate(each) for each in zip(*parts, strict=True))

@@ -7,8 +7,10 @@ code of training spectra. Each becomes a p-value by its rank among reference spe
 
 import numpy as np
 from scipy.stats import false_discovery_control
+from sklearn.utils.metaestimators import available_if
 
 from skphonon._warnings import warn_user
+from skphonon.learning._extractor import amortized
 
 __all__ = [
     "NoveltyMixin",
@@ -168,6 +170,7 @@ class NoveltyMixin:
     def _decode(self, codes):
         raise NotImplementedError
 
+    @available_if(amortized)
     def score_samples(self, X):
         """Return p-values: the probability that a training spectrum is as unusual.
 
@@ -188,6 +191,7 @@ class NoveltyMixin:
         """
         return combine(self._judge(X)[1])
 
+    @available_if(amortized)
     def novelty(self, X):
         """Return the statistics and the p-values of both tests of each spectrum.
 

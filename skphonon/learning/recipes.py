@@ -12,13 +12,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon.learning.architectures import Convolutional, Dense
-from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor
+from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor, of_mean
 from skphonon.learning.regression import ForceConstantRegressor
 from skphonon.learning.trainer import Trainer
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 
 __all__ = ["fine_tune", "su_li_2024"]
 
+_BATCH = 64  # samples in a step
+_KL_WEIGHT = 1e-6  # of the divergence summed over a batch
 MODELS = ("FCAE", "FCVAE", "CNNAE", "CNNVAE")
 
 
@@ -97,7 +99,7 @@ def su_li_2024(
     descent = Trainer(
         optimizer="sgd",
         schedule="constant",
-        batch_size=64,
+        batch_size=_BATCH,
         max_epochs=max_epochs,
         validation_fraction=0.0,
         device=device,
@@ -114,8 +116,7 @@ def su_li_2024(
     if variational:
         extractor = VAEFeatureExtractor(
             n_components,
-            kl_weight=1e-6,
-            kl_reduction="sum",
+            kl_weight=of_mean(_KL_WEIGHT, _BATCH),
             output="posterior",
             **settings,
             **shared,

@@ -1,19 +1,19 @@
 """Regression of force constants on spectra with missing voxels."""
 
 import copy
-import numbers
 
 import numpy as np
 import torch
 
 from skphonon._validation import (
     at_least,
+    check_parameters,
     fit_context,
-    positive,
     validate_spectra,
 )
+from skphonon._versioned import parameter_names
 from skphonon.instrument.background import terms_on_axes
-from skphonon.learning._augmentation import Augmentation
+from skphonon.learning._augmentation import Augmentation, Views
 from skphonon.learning._completion import Completion, Templates, learn_completion
 from skphonon.learning._components import known_voxels
 from skphonon.learning._network_estimator import (
@@ -44,7 +44,7 @@ class SpectrumRegressor(NetworkRegressor):
        completed spectrum, in which moving peaks look more alike than in intensities,
        the uncertainty of the scores and the level of the noise.
     3. A few dense networks give a normal distribution of each constant. They are
-       trained by the likelihood [2]_ on augmented spectra, `n_views` of each training
+       trained by the likelihood [2]_ on augmented spectra, several of each training
        spectrum, with random voxels, counts and background. A few clean simulations
        therefore serve for all orientations and counting times.
 
@@ -63,37 +63,19 @@ class SpectrumRegressor(NetworkRegressor):
         Units of each hidden layer.
     n_networks : int, default=4
         Networks of the ensemble.
-    coverage : array-like of bool of shape (n_patterns, n_features), default=None
-        Voxels that may be seen, as from ``grid.coverage().reshape(n_psi, -1)``: an
-        augmented spectrum has some of these patterns together. None: a random share,
-        from a tenth of the voxels to all. One spectrum in ten has all voxels anyway.
-    n_patterns : int or pair of int, default=None
-        Number of patterns together, or a pair (low, high) to draw it from, evenly in
-        the logarithm. None: from one to all.
-    counts : float or pair of float, default=(0.01, 10000.0)
-        Neutrons in a voxel of mean intensity, background included, as for
-        :func:`~skphonon.datasets.make_crystal_spectra`, or a pair to draw from, evenly
-        in the logarithm. One spectrum in ten has no noise; negative intensities never
-        have. None: no noise at all.
-    background : float, default=0.3
-        Largest mean of the random background, in units of the mean visible intensity.
-        0: spectra have no background, and a constant intensity is signal.
+    augmentation : Augmentation, default=None
+        What augmented spectra differ in: coverage, counts, background, and how many
+        there are. None: ``Augmentation()``.
     n_energy : int, default=None
         Number of energies in a row, which is energy-major, for backgrounds that are
         linear in energy. None: they are constant.
     normalize : bool, default=True
         Whether the scale of spectra is unknown. False: it depends on the constants.
-    n_views : int, default=10
-        Augmented spectra of each training spectrum.
-    jitter : float, default=0.6
-        Largest standard deviation of noise added to the components of logarithms in
-        every batch, in units of their spread. It is drawn for each sample, evenly in
-        the logarithm, from a hundredth of that. 0: none.
     trainer : Trainer or None, default=None
         Settings of training. Its defaults here: at most 20 epochs through all augmented
         spectra at a learning rate of 0.001 along a cosine, batches of 128, "adamw" with
         a weight decay of 1, a tenth of the training spectra held out, no early stop; in
-        `partial_fit` 5 epochs at 1e-4. The weight decay together with `jitter` prevents
+        `partial_fit` 5 epochs at 1e-4. The weight decay together with jitter prevents
         overfitting to a thousand spectra; for many spectra and few constants, a
         hundredth and a twentieth of the defaults are more accurate.
     random_state : int, RandomState instance or None, default=None
@@ -148,13 +130,13 @@ class SpectrumRegressor(NetworkRegressor):
     Examples
     --------
     >>> import numpy as np
-    >>> from skphonon.learning import SpectrumRegressor, Trainer
+    >>> from skphonon.learning import Augmentation, SpectrumRegressor, Trainer
     >>> rng = np.random.default_rng(0)
     >>> y = rng.uniform(10, 30, size=(400, 1))
     >>> X = np.exp(-(((np.arange(40) - y) / 4) ** 2))  # one peak, at y
     >>> regressor = SpectrumRegressor(
-    ...     20, jitter=0.1, n_views=5, trainer=Trainer(weight_decay=0.1, lr=0.005),
-    ...     random_state=0,
+    ...     20, augmentation=Augmentation(jitter=0.1, n_views=5),
+    ...     trainer=Trainer(weight_decay=0.1, lr=0.005), random_state=0,
     ... ).fit(X, y)
     >>> half = np.where(np.arange(40) % 2, np.nan, 7 * X[:3])  # of another scale
     >>> constants, std = regressor.predict(half, return_std=True)
@@ -163,6 +145,15 @@ class SpectrumRegressor(NetworkRegressor):
     """
 
     _network = NormalNetworks
+    _shortcuts = {**NetworkRegressor._shortcuts, "augmentation": {None: Augmentation}}
+    _moved_parameters = {
+        **NetworkRegressor._moved_parameters,
+        **{
+            name: f"give augmentation=Augmentation({name}=...), or "
+            f"augmentation__{name} to set_params"
+            for name in parameter_names(Augmentation)
+        },
+    }
     _training_defaults = {
         **NetworkRegressor._training_defaults,
         "max_epochs": 20,
@@ -177,14 +168,9 @@ class SpectrumRegressor(NetworkRegressor):
         "n_components": [at_least(1)],
         "hidden_sizes": ["array-like"],
         "n_networks": [at_least(1)],
-        "coverage": ["array-like", None],
-        "n_patterns": [at_least(1), "array-like", None],
-        "counts": [positive(), "array-like", None],
-        "background": [at_least(0, numbers.Real)],
+        "augmentation": [Augmentation, None],
         "n_energy": [at_least(1), None],
         "normalize": ["boolean"],
-        "n_views": [at_least(1)],
-        "jitter": [at_least(0, numbers.Real)],
         **TRAINING,
     }
 
@@ -194,14 +180,9 @@ class SpectrumRegressor(NetworkRegressor):
         *,
         hidden_sizes=(256, 256),
         n_networks=4,
-        coverage=None,
-        n_patterns=None,
-        counts=(0.01, 1e4),
-        background=0.3,
+        augmentation=None,
         n_energy=None,
         normalize=True,
-        n_views=10,
-        jitter=0.6,
         trainer=None,
         random_state=None,
         verbose=0,
@@ -209,14 +190,9 @@ class SpectrumRegressor(NetworkRegressor):
         self.n_components = n_components
         self.hidden_sizes = hidden_sizes
         self.n_networks = n_networks
-        self.coverage = coverage
-        self.n_patterns = n_patterns
-        self.counts = counts
-        self.background = background
+        self.augmentation = augmentation
         self.n_energy = n_energy
         self.normalize = normalize
-        self.n_views = n_views
-        self.jitter = jitter
         self.trainer = trainer
         self.random_state = random_state
         self.verbose = verbose
@@ -254,9 +230,9 @@ class SpectrumRegressor(NetworkRegressor):
         X = self._spectra(X)
         self.y_mean_, self.y_scale_ = standard_scale(y)
         self._augmentation_seed = int(random_state.randint(2**31))
-        augmentation = self._augmentation()
+        views = self._views()
         self._fit_completion(X, random_state)
-        inputs, rows = self._augmented(X, augmentation)
+        inputs, rows = self._augmented(X, views)
         self._fit_scale(inputs)
         sizes = layer_sizes(inputs.shape[1], self.hidden_sizes, y.shape[1])
         module = NormalNetworks(sizes, self.n_networks, generator)
@@ -305,7 +281,7 @@ class SpectrumRegressor(NetworkRegressor):
                 f"y must have {len(self.y_mean_)} columns, as in fit, got {y.shape[1]}."
             )
         self._augmentation_seed += 1  # other noise and voxels than before
-        inputs, rows = self._augmented(self._spectra(X), self._augmentation())
+        inputs, rows = self._augmented(self._spectra(X), self._views())
         targets = self._standardize_targets(y)[rows]
         self._fine_tune(self.net_, self._standardize(inputs), targets)
         return self
@@ -314,6 +290,11 @@ class SpectrumRegressor(NetworkRegressor):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+    def _update(self, state):
+        if "augmentation" not in state:
+            names = [name for name in parameter_names(Augmentation) if name in state]
+            state["augmentation"] = Augmentation(**{k: state.pop(k) for k in names})
 
     def _loss(self):
         return NormalLoss()
@@ -367,8 +348,10 @@ class SpectrumRegressor(NetworkRegressor):
         axes = np.arange(self.n_energy), np.arange(n_q)
         return np.float32(terms_on_axes(axes, (min(1, self.n_energy - 1), 0)))
 
-    def _augmentation(self):
-        coverage = self.coverage
+    def _views(self):
+        given = self._settled("augmentation")
+        check_parameters(given)
+        coverage = given.coverage
         n_patterns = (1, 1)
         flat, *slope = self._background_terms()[:, self.seen_]
         if coverage is not None:
@@ -385,23 +368,24 @@ class SpectrumRegressor(NetworkRegressor):
                     "Each pattern of coverage must see a voxel of the training "
                     f"spectra; number {int(coverage.any(axis=1).argmin())} sees none."
                 )
-            n_patterns = _pair("n_patterns", self.n_patterns or (1, len(coverage)))
+            n_patterns = _pair("n_patterns", given.n_patterns or (1, len(coverage)))
             if n_patterns[1] > len(coverage):
                 raise ValueError(
                     f"n_patterns must be at most {len(coverage)}, the number of "
-                    f"patterns in coverage, got {self.n_patterns!r}."
+                    f"patterns in coverage, got {given.n_patterns!r}."
                 )
-        return Augmentation(
+        return Views(
             coverage,
             n_patterns,
-            None if self.counts is None else _pair("counts", self.counts),
-            self.background,
+            None if given.counts is None else _pair("counts", given.counts),
+            given.background,
             slope[0] if len(slope) else np.zeros_like(flat),
             np.random.default_rng(self._augmentation_seed),
         )
 
     def _fit_completion(self, X, random_state):
-        terms = self._background_terms()[: None if self.background else 0, self.seen_]
+        with_one = self._settled("augmentation").background > 0
+        terms = self._background_terms()[: None if with_one else 0, self.seen_]
         found = learn_completion(
             X, self.n_components, terms, self.normalize, random_state
         )
@@ -417,12 +401,12 @@ class SpectrumRegressor(NetworkRegressor):
         )
         return Completion(templates, self.chosen_, self.log_mean_, self.log_components_)
 
-    def _augmented(self, X, augmentation):
+    def _augmented(self, X, views):
         """Return inputs of all augmented spectra, and of which row each is."""
         completion = self._completion()
         inputs, rows = [], []
-        for _ in range(self.n_views):
-            for group, seen, found in augmentation.draw(X):
+        for _ in range(self._settled("augmentation").n_views):
+            for group, seen, found in views.draw(X):
                 # where not one neutron was counted there is no scale
                 kept = (found.sum(axis=1) > 0) | (not self.normalize)
                 gram = completion.templates.gram(seen)
@@ -441,11 +425,12 @@ class SpectrumRegressor(NetworkRegressor):
         return dtype((inputs - self.input_mean_) / self.input_scale_)
 
     def _jitter(self):
-        if self.jitter == 0:
+        jitter = self._settled("augmentation").jitter
+        if jitter == 0:
             return None
         n = self.n_components_
         spread = np.zeros(2 * n + 1)
-        spread[:n] = self.jitter * self._spread / self.input_scale_[:n]
+        spread[:n] = jitter * self._spread / self.input_scale_[:n]
         return spread
 
 

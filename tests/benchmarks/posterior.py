@@ -414,7 +414,10 @@ def show_ranks(number):
     began = perf_counter()
     inverter.predict(X, errors=errors)
     print(f"  {truth.shape[1]} constants, {number} in {perf_counter() - began:.0f} s")
-    found = inverter.posteriors_
+    some = [each.n_draws > 0 for each in inverter.posteriors_]
+    print(f"  {number - sum(some)} without a posterior")
+    found = [each for each in inverter.posteriors_ if each.n_draws]
+    truth = truth[some]
     told("efficiency", [each.efficiency for each in found])
     coverage(found, truth)
     table = RankDisplay.from_draws(found, truth).table

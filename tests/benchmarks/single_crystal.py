@@ -27,7 +27,7 @@ from skphonon import (
     SpectrumRegressor,
 )
 from skphonon._caching import _BUILT
-from skphonon.learning import GappySpectrumExtractor, Trainer
+from skphonon.learning import Augmentation, Trainer, VAEFeatureExtractor
 
 ENERGY = np.linspace(0.5, 25.25, 100)  # meV
 WIDTH = 0.5  # meV
@@ -199,9 +199,13 @@ def inference():
     mixing = rng.normal(size=(n_spectra, n_spectra)).astype(np.float32)
     X = np.abs(mixing @ rng.normal(size=(n_spectra, n_voxels)).astype(np.float32))
     y = rng.uniform(1, 2, (n_spectra, 12))
-    codes = GappySpectrumExtractor(trainer=Trainer(max_epochs=2), random_state=0).fit(X)
+    codes = VAEFeatureExtractor(
+        24, inference="posterior", trainer=Trainer(max_epochs=2), random_state=0
+    ).fit(X)
     direct = SpectrumRegressor(
-        n_views=1, trainer=Trainer(max_epochs=2), random_state=0
+        augmentation=Augmentation(n_views=1),
+        trainer=Trainer(max_epochs=2),
+        random_state=0,
     ).fit(X, y)
     for share in (1.0, 0.9, 0.55, 0.45, 0.05):
         row = X[:1].copy()

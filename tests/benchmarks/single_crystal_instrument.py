@@ -6,7 +6,7 @@ own, the plane l = 0. In the test spectra resolution and zero of the energy are 
 from the ranges of NUISANCES. Each shows one orientation, another for each spectrum,
 with a background of 30 % of its mean intensity, inclined at random, and Poisson counts.
 
-Codes (``GappySpectrumExtractor``) and constants (``ForceConstantRegressor``) are learnt
+Codes (``VAEFeatureExtractor``) and constants (``ForceConstantRegressor``) are learnt
 from clean, complete spectra: with the instrument as it was meant to be ("nominal");
 drawn; drawn and predicted beside the constants (``nuisance=`` of ``fit``); each with
 two losses. "known" has the networks of "nominal" and test spectra of the same crystals
@@ -33,7 +33,7 @@ from skphonon import (
     SingleCrystalSimulator,
     load_aluminium_model,
 )
-from skphonon.learning import GappySpectrumExtractor
+from skphonon.learning import PosteriorInference, VAEFeatureExtractor
 
 PSI = np.arange(0.0, 91.0, 3.0)
 #: standard deviation and zero of the energy, meV: nominal value, range
@@ -126,8 +126,10 @@ def make_simulator():
 def make_extractor(simulator):
     """Return an extractor of codes with a background linear in energy."""
     energy = np.repeat(simulator.grid.energy, simulator.grid.shape[1])
-    return GappySpectrumExtractor(
-        background=np.array([np.ones_like(energy), energy]),
+    background = np.array([np.ones_like(energy), energy])
+    return VAEFeatureExtractor(
+        24,
+        inference=PosteriorInference(background),
         output="distribution",
         random_state=0,
     )

@@ -40,7 +40,7 @@ from skphonon import (
     SpectrumRegressor,
 )
 from skphonon.inversion import IdentifiabilityWarning
-from skphonon.learning import GappySpectrumExtractor
+from skphonon.learning import Augmentation, PosteriorInference, VAEFeatureExtractor
 
 #: energies in meV, incident energy, resolution
 SETTINGS = {
@@ -118,8 +118,9 @@ def main():
 def make_latent(simulator):
     """Return codes of spectra with gaps, and constants from codes."""
     return make_pipeline(
-        GappySpectrumExtractor(
-            background=background_of(simulator),
+        VAEFeatureExtractor(
+            24,
+            inference=PosteriorInference(background_of(simulator)),
             output="distribution",
             random_state=0,
         ),
@@ -131,7 +132,9 @@ def make_direct(simulator):
     """Return a network from voxels to constants."""
     coverage = simulator.grid.coverage().reshape(len(PSI), -1)
     return SpectrumRegressor(
-        coverage=coverage, n_energy=simulator.grid.shape[0], random_state=0
+        augmentation=Augmentation(coverage),
+        n_energy=simulator.grid.shape[0],
+        random_state=0,
     )
 
 

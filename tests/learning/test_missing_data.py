@@ -22,7 +22,13 @@ from skphonon import (
 )
 from skphonon.datasets import make_crystal_spectra
 from skphonon.inspection import latent_correlation, latent_traversal
-from skphonon.learning import ForceConstantRegressor, GappySpectrumExtractor, Trainer
+from skphonon.learning import (
+    Dense,
+    ForceConstantRegressor,
+    PosteriorInference,
+    Trainer,
+    VAEFeatureExtractor,
+)
 from skphonon.learning._components import square
 from skphonon.learning._networks import ResidualNetwork
 from skphonon.learning._posterior_codes import Decoder, Evidence, evidence, fit_codes
@@ -51,10 +57,13 @@ def measured(X, seed=0, seen=1.0, counts=None, background=0.5):
 
 def quick(**parameters):
     settings = {
-        "background": SLOPE, "hidden_size": 60, "max_epochs": 60, "batch_size": 32,
-        "lr": 0.01, "random_state": 0,
+        "network": Dense(60), "max_epochs": 60, "batch_size": 32, "lr": 0.01,
+        "random_state": 0,
     }  # fmt: skip
-    return GappySpectrumExtractor(4, **with_trainer(settings | parameters))
+    given = with_trainer(settings | parameters)
+    names = "background", "floor", "n_starts"
+    inner = {"background": SLOPE} | {n: given.pop(n) for n in names if n in given}
+    return VAEFeatureExtractor(4, inference=PosteriorInference(**inner), **given)
 
 
 @pytest.fixture(scope="module")

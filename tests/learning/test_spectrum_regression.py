@@ -1,5 +1,6 @@
 """SpectrumRegressor on peaks that move with two constants, partly seen and counted."""
 
+import inspect
 import pickle
 
 import numpy as np
@@ -11,7 +12,7 @@ from small_nets import with_trainer
 
 from skphonon import LeastSquaresInverter
 from skphonon.calibration import CalibratedRegressor
-from skphonon.learning import SpectrumRegressor
+from skphonon.learning import Augmentation, SpectrumRegressor
 
 N_ENERGY, N_Q = 20, 15
 ENERGY = np.arange(N_ENERGY)[:, None]
@@ -59,8 +60,11 @@ def quick(**parameters):
         "lr": 0.005,
         "random_state": 0,
     }
+    given = with_trainer(settings | parameters)
+    names = inspect.signature(Augmentation).parameters
+    inner = {name: given.pop(name) for name in names if name in given}
     return SpectrumRegressor(
-        parameters.pop("n_components", 30), **with_trainer(settings | parameters)
+        given.pop("n_components", 30), augmentation=Augmentation(**inner), **given
     )
 
 

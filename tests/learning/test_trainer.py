@@ -26,9 +26,9 @@ from skorch.callbacks import (
 
 from skphonon.learning import (
     AEFeatureExtractor,
+    Augmentation,
     Dense,
     ForceConstantRegressor,
-    GappySpectrumExtractor,
     ImplicitSpectrumModel,
     SpectrumRegressor,
     Trainer,
@@ -40,7 +40,6 @@ from skphonon.persistence import save_model
 ESTIMATORS = [
     AEFeatureExtractor,
     ForceConstantRegressor,
-    GappySpectrumExtractor,
     ImplicitSpectrumModel,
     SpectrumRegressor,
     VAEFeatureExtractor,
@@ -144,7 +143,7 @@ def test_weight_decay_of_an_optimizer_is_its_own(X, y):
     found = []
     for optimizer in ("sgd", partial(torch.optim.SGD, weight_decay=0.3)):
         regressor = SpectrumRegressor(
-            4, hidden_sizes=(5,), n_networks=1, n_views=1,
+            4, hidden_sizes=(5,), n_networks=1, augmentation=Augmentation(n_views=1),
             trainer=Trainer(max_epochs=1, optimizer=optimizer),
         ).fit(X, y)  # fmt: skip
         found.append(regressor.net_.optimizer_.param_groups[0]["weight_decay"])

@@ -22,9 +22,6 @@ FOLDER = Path(__file__).parent / "before_trainer"
 TRAINERS = {
     "AEFeatureExtractor": Trainer(max_epochs=3, optimizer="sgd", lr=0.1, patience=2),
     "ForceConstantRegressor": Trainer(max_epochs=3, validation_fraction=0.0),
-    "GappySpectrumExtractor": Trainer(
-        max_epochs=3, validation_fraction=0.0, fine_tune_epochs=3
-    ),
     "ImplicitSpectrumModel": Trainer(max_epochs=2, batch_size=20, optimizer="adam"),
     "SpectrumRegressor": Trainer(max_epochs=2, weight_decay=0.1),
     "VAEFeatureExtractor": Trainer(max_epochs=3, lr=0.01, batch_size=16),
