@@ -18,6 +18,7 @@ from skphonon.learning import (
     Dense,
     ForceConstantRegressor,
     ImplicitSpectrumModel,
+    NoveltyDetector,
     SpectrumRegressor,
     Trainer,
     VAEFeatureExtractor,
@@ -42,6 +43,9 @@ ESTIMATORS = [
     ),
     VAEFeatureExtractor(
         3, network=Dense(20), inference="posterior", trainer=Trainer(max_epochs=3)
+    ),
+    NoveltyDetector(  # the checks want some of their own data to be foreign
+        VAEFeatureExtractor(3, trainer=Trainer(max_epochs=3), random_state=0), level=0.5
     ),
     ForceConstantRegressor(
         (20, 20), trainer=Trainer(lr=0.03, batch_size=32, max_epochs=20)

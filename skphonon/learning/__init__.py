@@ -5,6 +5,7 @@ from skphonon._warnings import ExtrapolationWarning
 from skphonon.learning._augmentation import Augmentation
 from skphonon.learning._checkpoints import ResumableCheckpoint
 from skphonon.learning.architectures import Convolutional, Dense
+from skphonon.learning.detection import NoveltyDetector
 from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor
 from skphonon.learning.missing_data import PosteriorInference
 from skphonon.learning.novelty import OutOfDistributionWarning
@@ -22,6 +23,7 @@ __all__ = [
     "ExtrapolationWarning",
     "ForceConstantRegressor",
     "ImplicitSpectrumModel",
+    "NoveltyDetector",
     "OutOfDistributionWarning",
     "PosteriorInference",
     "ResumableCheckpoint",
