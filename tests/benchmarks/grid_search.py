@@ -3,7 +3,9 @@
 Run with ``python tests/benchmarks/grid_search.py`` and without OMP_NUM_THREADS. Trains
 the same four candidates in one process, in two, and in two threads, on simulated
 spectra of aluminium, prints seconds, their ratio to one process and the threads torch
-uses in a worker. Needs the published data (downloaded, or SKPHONON_DATA).
+uses in a worker. With ``--table`` it searches over the size of the code, the learning
+rate and the network instead, and prints R^2 and seconds of each. Needs the published
+data (downloaded, or SKPHONON_DATA).
 """
 
 import argparse
@@ -11,6 +13,7 @@ import warnings
 from time import perf_counter
 
 import joblib
+import pandas as pd
 import torch
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -25,7 +28,7 @@ from skphonon import (
     make_powder_spectra,
 )
 from skphonon.datasets import IncompleteDatasetWarning
-from skphonon.learning import Trainer
+from skphonon.learning import Convolutional, Dense, Trainer
 
 
 def search(X, y, epochs, n_jobs):
@@ -41,10 +44,46 @@ def search(X, y, epochs, n_jobs):
     return perf_counter() - started
 
 
+def table(X, y, grid, epochs):
+    """Print what a search over codes, learning rates and networks finds."""
+    pipeline = make_pipeline(
+        MaskedSpectrumPreprocessor(),
+        VAEFeatureExtractor(trainer=Trainer(max_epochs=epochs), random_state=0),
+        ForceConstantRegressor(trainer=Trainer(max_epochs=epochs), random_state=0),
+    )
+    networks = {
+        "Dense()": Dense(),
+        "Dense(50)": Dense(50),
+        "Convolutional(grid, filters=(8, 16))": Convolutional(grid, filters=(8, 16)),
+    }
+    choices = {
+        "vaefeatureextractor__n_components": [5, 30],
+        "vaefeatureextractor__trainer__lr": [0.002, 0.005],
+        "vaefeatureextractor__network": list(networks.values()),
+    }
+    search = GridSearchCV(pipeline, choices, cv=3, refit=False).fit(X, y)
+    found = pd.DataFrame(search.cv_results_)
+    names = {repr(network): name for name, network in networks.items()}
+    shown = pd.DataFrame(
+        {
+            "network": found["param_vaefeatureextractor__network"].map(
+                lambda network: names[repr(network)]
+            ),
+            "n_components": found["param_vaefeatureextractor__n_components"],
+            "lr": found["param_vaefeatureextractor__trainer__lr"],
+            "R^2": found["mean_test_score"].round(3),
+            "std": found["std_test_score"].round(3),
+            "seconds": found["mean_fit_time"].round(1),
+        }
+    )
+    print(shown.sort_values(["network", "n_components", "lr"]).to_string(index=False))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDatasetWarning)
@@ -55,6 +94,9 @@ if __name__ == "__main__":
     X, y = make_powder_spectra(
         simulator, arguments.samples, random_state=0, n_jobs=-1, verbose=1
     )
+    if arguments.table:
+        table(X, y, grid, arguments.epochs)
+        raise SystemExit
     threads = joblib.Parallel(2)(joblib.delayed(torch.get_num_threads)() for _ in "ab")
     print(
         f"torch threads here {torch.get_num_threads()}, in each of 2 workers {threads}"
