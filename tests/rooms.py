@@ -20,6 +20,7 @@ FLOORS = [
     {"calibration", "metrics"},
     {"datasets", "inversion", "io", "learning"},
     {"inspection"},
+    {"report"},
     {"persistence"},
     {"__init__"},
 ]

@@ -1,0 +1,271 @@
+"""What a report tells of a fit or of a posterior."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skphonon.inspection import (
+    CornerDisplay,
+    DensityOfStatesDisplay,
+    ElasticConstantsDisplay,
+    PhononBandsDisplay,
+    PosteriorPredictiveDisplay,
+    ThermalDisplacementsDisplay,
+)
+from skphonon.report._blocks import Section, code, picture, points, table, text
+
+__all__ = ["sections_of", "summary_of"]
+
+_MOST = 10  # correlations that are told
+_LEAST = 0.5  # correlations that are told
+_KELVINS = 31  # temperatures of a curve
+_ROOM = 300.0  # K
+_CORNER = 12  # parameters of a corner plot, at most
+_BARS = (
+    "Error bars hold all else that was fitted open. They are of the noise that "
+    "residuals show, which includes what the model does not describe; they tell "
+    "nothing of a model that is wrong in another way."
+)
+_KNOWN_BARS = (
+    "Error bars come from the errors that were given for pixels, and hold all else "
+    "that was fitted open."
+)
+
+
+def summary_of(fit: Any) -> str:
+    """Return in a line what was fitted."""
+    parts = [f"{len(fit.parameter_names)} constants"]
+    simulator = getattr(fit, "simulator", None)
+    kind = type(simulator).__name__ if simulator is not None else ""
+    crystal = _crystal_of(fit)
+    if crystal is not None and hasattr(crystal, "symbols"):
+        parts.insert(0, "".join(dict.fromkeys(crystal.symbols)))
+    temperature: Any = getattr(simulator, "temperature", None)
+    if temperature is not None and np.ndim(temperature) == 0:
+        parts.append(f"{float(temperature):g} K")
+    return " · ".join([*parts, *([kind] if kind else [])])
+
+
+def sections_of(fit: Any, temperature: float | None) -> list[Section]:
+    """Return all that is told of a fit or a posterior."""
+    drawn = hasattr(fit, "weights")  # a posterior
+    sections = [_verdict(fit, drawn), _spectrum(fit, drawn)]
+    sections.append(_draws(fit) if drawn else _constants(fit))
+    if not drawn:
+        sections.append(_beside(fit))
+    if _crystal_of(fit) is not None:
+        sections += _physics(fit, temperature)
+    return [section for section in sections if section.blocks]
+
+
+def _verdict(fit: Any, drawn: bool) -> Section:
+    verdict = fit.verdict_
+    blocks: list[dict[str, Any]] = []
+    if verdict.sound:
+        blocks.append(text(str(verdict)))
+    else:
+        told = [(f.about, f"{f.text} {f.cause}".strip()) for f in verdict]
+        blocks.append(points(told))
+    if drawn:
+        words = (
+            f"{fit.n_draws} draws are worth {fit.n_effective:.0f} independent ones; "
+            f"intervals hold 68 and 95 % of their weight."
+        )
+        if fit.beta < 1:
+            words += (
+                f" The likelihood counts {fit.beta:.2g} times, since residuals of "
+                "neighbouring pixels are alike."
+            )
+        blocks.append(text(words))
+    else:
+        known = fit.figures.get("noise_known", False)
+        chi2 = fit.figures.get("reduced_chi2", np.nan)
+        words = f"chi² per degree of freedom {chi2:.3g}. " if np.isfinite(chi2) else ""
+        blocks.append(text(words + (_KNOWN_BARS if known else _BARS)))
+    return Section("Verdict", blocks, "good" if verdict.sound else "bad")
+
+
+def _spectrum(fit: Any, drawn: bool) -> Section:
+    blocks = []
+    if drawn:
+        made = _tried(lambda: PosteriorPredictiveDisplay.from_posterior(fit).plot())
+        caption = "Measured, predicted, and the residual in its standard deviations."
+        blocks += _pictured(made, caption)
+        return Section("Spectrum", blocks)
+    if getattr(fit.simulator, "grid", None) is None:
+        return Section("Spectrum", [])
+    blocks += _pictured(
+        _tried(fit.plot),
+        "Measured and fitted spectrum on one scale, and what the fit leaves.",
+    )
+    blocks += _pictured(_tried(lambda: _cuts(fit)), _CUTS)
+    return Section("Spectrum", blocks)
+
+
+_CUTS = (
+    "Mean over wavevectors at each energy: measured, fitted, and below the residual."
+)
+
+
+def _cuts(fit: Any) -> Any:
+    """Draw the mean over wavevectors, where rows are an energy and a wavevector."""
+    import matplotlib.pyplot as plt
+
+    grid = fit.simulator.grid
+    measured = grid.to_image(fit.spectrum[None])[0]
+    fitted = grid.to_image((fit.spectrum - fit.residual)[None])[0]
+    if measured.ndim != 2:
+        return None
+    both = np.isfinite(measured) & np.isfinite(fitted)
+    number = both.sum(axis=1)
+    kept = number > 0
+    energy = np.asarray(grid.energy)[kept]
+    means = [
+        np.where(both, image, 0.0).sum(axis=1)[kept] / number[kept]
+        for image in (measured, fitted)
+    ]
+    figure, (above, below) = plt.subplots(
+        2, sharex=True, figsize=(6, 4), height_ratios=(3, 1), layout="constrained"
+    )
+    above.plot(energy, means[0], ".", label="measured")
+    above.plot(energy, means[1], label="fitted")
+    above.legend(fontsize="small")
+    above.set_ylabel("mean intensity")
+    below.axhline(0, color="0.7", linewidth=0.8)
+    below.plot(energy, means[0] - means[1], ".")
+    below.set(xlabel="energy (meV)", ylabel="residual")
+    return figure
+
+
+def _constants(fit: Any) -> Section:
+    frame = fit.to_frame()
+    own = frame[frame["kind"] == "constant"]
+    unit = "eV/Å²" if _crystal_of(fit) is not None else ""
+    blocks = [_values(own, f"Constants{', ' + unit if unit else ''}")]
+    correlations = _correlations(fit.parameter_names, fit.covariance)
+    if correlations:
+        blocks.append(text("Strongest correlations of constants:"))
+        blocks.append(points(correlations))
+    return Section("Constants", blocks)
+
+
+def _beside(fit: Any) -> Section:
+    """Return what was fitted along."""
+    frame, blocks = fit.to_frame(), []
+    for kind, caption in (
+        ("nuisance", "Fitted along"),
+        ("weight", "Weights"),
+    ):
+        own = frame[frame["kind"] == kind]
+        if len(own):
+            blocks.append(_values(own, caption))
+    if n_terms := int((frame["kind"] == "background").sum()):
+        blocks.append(text(f"A background of {n_terms} smooth terms."))
+    if len(fit.observed):
+        blocks.append(table(fit.observed.set_index("quantity"), "Measured elsewhere"))
+    return Section("Fitted along", blocks)
+
+
+def _values(frame: pd.DataFrame, caption: str) -> dict[str, Any]:
+    columns = ["value", "std", "start", "prior", "prior_std", "pull"]
+    some = frame[[name for name in columns if frame[name].notna().any()]].copy()
+    if frame["at_bound"].any():
+        ends = {-1: "lower", 0: "", 1: "upper"}
+        some["at bound"] = frame["at_bound"].map(ends)
+    return table(some, caption)
+
+
+def _correlations(names: Any, covariance: Any) -> list[tuple[str, str]]:
+    std = np.sqrt(np.diag(covariance))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = covariance / np.outer(std, std)
+    pairs = [
+        (abs(found[i, k]), f"{names[i]}, {names[k]}", f"{found[i, k]:+.2f}")
+        for i in range(len(names))
+        for k in range(i)
+        if abs(found[i, k]) > _LEAST
+    ]
+    return [(pair, value) for _, pair, value in sorted(pairs, reverse=True)[:_MOST]]
+
+
+def _draws(posterior: Any) -> Section:
+    blocks = [table(posterior.summary(), "Means and intervals of the draws")]
+    if len(posterior.modes) > 1:
+        blocks.append(table(posterior.modes, "Answers, by their share"))
+    figures = pd.DataFrame(
+        {
+            "value": {
+                "efficiency": posterior.efficiency,
+                "ln evidence": posterior.log_evidence,
+                "its error": posterior.log_evidence_std,
+                "shape of the largest weights": posterior.shape,
+                "power of the likelihood": posterior.beta,
+                "p of the predictive check": posterior.p_value,
+            }
+        }
+    )
+    blocks.append(table(figures, "How far to trust the draws"))
+    if posterior.draws.shape[1] <= _CORNER:
+        made = _tried(lambda: CornerDisplay.from_draws(posterior).plot())
+        blocks += _pictured(made, "Constants and what was fitted along.")
+    return Section("Constants", blocks)
+
+
+def _physics(fit: Any, temperature: float | None) -> Iterator[Section]:
+    """Yield what the crystal of the fitted constants does."""
+    kelvin = temperature
+    if kelvin is None:
+        given = getattr(getattr(fit, "simulator", None), "temperature", None)
+        kelvin = _ROOM if given is None or np.ndim(given) else float(given)
+    kelvins = np.linspace(0, max(2 * kelvin, _ROOM), _KELVINS)
+    tasks: list[tuple[str, Callable[[], Any], str]] = [
+        (
+            "Phonons",
+            lambda: PhononBandsDisplay.from_draws(fit).plot(),
+            "Dispersion, with 68 % intervals.",
+        ),
+        (
+            "Density of states",
+            lambda: DensityOfStatesDisplay.from_draws(fit).plot(),
+            "Phonon density of states, with 68 % intervals.",
+        ),
+        (
+            "Displacements",
+            lambda: ThermalDisplacementsDisplay.from_draws(
+                fit, temperature=kelvins
+            ).plot(),
+            "Mean-square displacements of atoms against temperature.",
+        ),
+    ]
+    for title, make, caption in tasks:
+        yield Section(title, _pictured(_tried(make), caption))
+    found = _tried(lambda: ElasticConstantsDisplay.from_draws(fit).data)
+    if isinstance(found, str):
+        yield Section("Elastic constants", [text(found)])
+    else:
+        shown = found.set_index("constant")[["value", "std", "low", "high"]]
+        caption = "GPa, with 68 % intervals"
+        yield Section("Elastic constants", [table(shown.rename_axis(None), caption)])
+
+
+def _crystal_of(fit: Any) -> Any:
+    model = getattr(fit, "model", None)
+    return model if hasattr(model, "bond_tensors") else None
+
+
+def _tried(make: Callable[[], Any]) -> Any:
+    """Return what is made, or in words why it is not."""
+    try:
+        return make()
+    except ValueError as error:
+        return f"Not shown: {error}"
+
+
+def _pictured(made: Any, caption: str) -> list[dict[str, Any]]:
+    if made is None:
+        return []
+    if isinstance(made, str):
+        return [code(made)]
+    return [picture(getattr(made, "figure_", made), caption)]
