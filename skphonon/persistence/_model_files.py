@@ -29,6 +29,7 @@ from skphonon.persistence._archive import (
     read_text,
 )
 from skphonon.persistence._model_cards import provenance, read_provenance
+from skphonon.physics.priors import has_moments
 
 __all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
 
@@ -60,7 +61,6 @@ TRUSTED_TYPES = (
     "skphonon.learning.Trainer",
     "skphonon.learning.VAEFeatureExtractor",
     "skphonon.physics.ForceConstantModel",
-    "skphonon.physics.ForceConstantPrior",
     "skphonon.physics.Reduction",
     "skphonon.physics.ShellPrior",
     "skphonon.physics.SpinWaveModel",
@@ -336,6 +336,8 @@ def _instead(value):
         return "Save the best_estimator_ of the search."
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return "Set random_state to an int."
+    if has_moments(value):
+        return "Give its mean_ and covariance_ in its place, as a pair."
     if isinstance(value, _KINDS):
         return f"If it is yours, pass the class: trusted=[{type(value).__name__}]."
     return "Replace it by something that such a file holds, or leave it out."
