@@ -127,9 +127,9 @@ def _size(node, allowed, sizes, files):
         return sum(_size(part, allowed, sizes, files) for part in node)
     if not isinstance(node, dict):
         return 0
+    size = 1 + sum(_size(part, allowed, sizes, files) for part in node.values())
     if "__loader__" in node:
         _check_node(node, allowed, files)
-    size = 1 + sum(_size(part, allowed, sizes, files) for part in node.values())
     if "__id__" not in node:
         return size
     number = node["__id__"]
@@ -151,6 +151,9 @@ def _check_node(node, allowed, files):
     if loader == "DictNode":
         if any(key["__loader__"] != "TypeNode" for key in node["key_types"]["content"]):
             raise ValueError("keys in it are neither text nor numbers")
+    if loader == "ObjectNode" and node.keys() != _REFERENCE:
+        if node["content"]["__loader__"] != "DictNode":
+            raise ValueError(f"a {node['__class__']} in it has no attributes")
     if _is_pipeline(node) and _state(node)["memory"] != _NULL:  # a folder of pickles
         raise ValueError("a pipeline in it has a cache")
     if "file" in node:
