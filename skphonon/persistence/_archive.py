@@ -98,10 +98,11 @@ def read_text(archive, name):
     if name not in archive.namelist():
         raise ValueError(f"it has no {name}, which save_model writes")
     text = archive.read(name).decode()
-    brackets = re.sub(r'"(?:[^"\\]|\\.)*"|[^\[\]{}"]', "", text)
-    depth = np.cumsum([1 if bracket in "[{" else -1 for bracket in brackets])
-    if depth.max(initial=0) > _DEEPEST:
-        raise ValueError(f"{name} is nested {depth.max()} deep")
+    brackets = re.sub(r'"(?:[^"\\]|\\.)*"|[^\[\]{}"]', "", text).encode()
+    opens = np.isin(np.frombuffer(brackets, np.uint8), list(b"[{"))
+    deepest = np.cumsum(np.where(opens, 1, -1), dtype=np.int32).max(initial=0)
+    if deepest > _DEEPEST:
+        raise ValueError(f"{name} is nested {deepest} deep")
     return json.loads(text)
 
 

@@ -157,8 +157,11 @@ def describe(model):
         try:
             with opened(file) as archive:
                 about = read_provenance(archive)
-            lines = [*_told_lines(about.get("card"), about["model"])]
-            return "\n".join([*lines, *_lines({"file": about["file"]})])
+            lines = _told_lines(about.get("card"), about["model"])
+            lines += _lines({"file": about["file"]})
+            if not "".join(lines).isprintable():  # it may steer a terminal
+                raise ValueError("what it says cannot be printed")
+            return "\n".join(lines)
         except OSError:
             raise
         except Exception as error:  # whatever damage makes of a zip file

@@ -115,6 +115,8 @@ def save_model(estimator, path, *, overwrite=False, trusted=()):
     TypeError
         If the model holds something that such a file cannot: a function, an object of
         another class, a random number generator.
+    ValueError
+        If it holds more than a million numbers and texts outside arrays.
     FileExistsError
         If the file is there, and `overwrite` is not true.
     OSError
@@ -147,6 +149,8 @@ def save_model(estimator, path, *, overwrite=False, trusted=()):
         from skops import io  # takes seconds: it imports all of scikit-learn
 
         content = packed(io.dumps(estimator), names, provenance(estimator))
+    with opened(BytesIO(content)) as archive:  # what cannot be read is not written
+        check(read_text(archive, SCHEMA), names.values())
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} is there already. Choose another name, or pass overwrite=True."
