@@ -52,10 +52,9 @@ class VersionedEstimator(BaseEstimator):
 
     Subclasses list in `_transient` the attributes that a pickle leaves out: caches that
     are cheap to rebuild, and torch objects, which are written as plain numpy arrays
-    instead so that a file loads on any device. `_results` are what the last
-    `predict` left behind, and what follows from the rest but cannot be written as
-    text: model files leave them out, and `__setstate__` does without. What is expensive
-    to build is kept by `_cached`.
+    instead so that a file loads on any device. Model files leave out `_results` as
+    well: what the last `predict` found, and what text cannot tell but follows from the
+    rest. What is expensive to build is kept by `_cached`.
     """
 
     _transient: ClassVar[Sequence[str]] = ()

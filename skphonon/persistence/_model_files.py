@@ -146,7 +146,7 @@ def save_model(estimator, path, *, overwrite=False, trusted=()):
     extra = _by_name(trusted)
     with without_results():
         names = _names(estimator, extra)
-        from skops import io  # takes seconds: it imports all of scikit-learn
+        from skops import io  # takes a second: it imports all of scikit-learn
 
         content = packed(io.dumps(estimator), names, provenance(estimator))
     with opened(BytesIO(content)) as archive:  # what cannot be read is not written
@@ -219,7 +219,7 @@ def load_model(path, *, trusted=()):
     try:
         names = [*TRUSTED_TYPES, *extra]
         check(schema, names)
-        from skops import io  # takes seconds: it imports all of scikit-learn
+        from skops import io  # takes a second: it imports all of scikit-learn
 
         model = io.loads(content, trusted=names)
     except _PASSED:

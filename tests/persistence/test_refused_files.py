@@ -272,6 +272,19 @@ def test_nonsense_with_right_checksums_is_refused(schema, path):
     refusal(path, forged(schema, {"1.npy": array.getvalue()}))
 
 
+def test_depth_is_counted_however_far_python_may_go(path):
+    """A library may have raised the limit of recursion."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        for text in ("[" * 200_000 + "]" * 200_000, '{"a":' * 200_000):
+            assert "nested 200000 deep" in refusal(path, forged(text))
+        told = refusal(path, forged(ridge(alpha=plain(1) | {"content": "[" * 200_000})))
+        assert "a number or text in it is neither" in told
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def test_the_forger_forges(path):
     """The refusals are not for what is wrong with all of them."""
     array = BytesIO()
