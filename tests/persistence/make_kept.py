@@ -171,7 +171,10 @@ MODELS = {
     ),
     "SpectrumGrid": lambda: (grid(), None),
     "SpectrumRegressor": lambda: trained(
-        learning.SpectrumRegressor(3), n_networks=2, hidden_sizes=(4,)
+        # of one scale, these spectra have one component; more would be rounding
+        learning.SpectrumRegressor(1),
+        n_networks=2,
+        hidden_sizes=(4,),
     ),
     "SpinWaveModel": lambda: (load_la2nio4_model(), np.array([[0.5, 0.25, 0]])),
     "SpinWaveSimulator": lambda: simulator(
