@@ -349,6 +349,6 @@ attach_card(
     y=y_train,
     scores={"R2": dict(zip(model.parameter_names, scores.round(4), strict=True))},
 )
-save_model(inverter, folder / "aluminium_model.safetensors", overwrite=True)
+save_model(inverter, folder / "aluminium_model.skops", overwrite=True)
 print(describe(inverter))
 print(f"Figures, table and model are in {folder.resolve()}")

@@ -5,7 +5,9 @@ compare on loading. Simulators and estimators may change and are
 :class:`VersionedEstimator`; models, grids and measurements are :class:`Immutable`.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from functools import cache, cached_property, wraps
 from hashlib import blake2b
@@ -31,11 +33,13 @@ __all__ = [
     "immutable",
     "parameter_names",
     "read_only",
+    "without_results",
 ]
 
 T = TypeVar("T")
 
 _STAMP = "_saved_with"
+_WITHOUT_RESULTS = ContextVar("without results", default=False)
 _OURS: WeakValueDictionary[int, NDArray] = WeakValueDictionary()  # made by read_only
 
 
@@ -48,11 +52,13 @@ class VersionedEstimator(BaseEstimator):
 
     Subclasses list in `_transient` the attributes that a pickle leaves out: caches that
     are cheap to rebuild, and torch objects, which are written as plain numpy arrays
-    instead so that a file loads on any device. What is expensive to build is kept by
-    `_cached`.
+    instead so that a file loads on any device. Model files leave out `_results` as
+    well: what the last `predict` found, and what text cannot tell but follows from the
+    rest. What is expensive to build is kept by `_cached`.
     """
 
     _transient: ClassVar[Sequence[str]] = ()
+    _results: ClassVar[Sequence[str]] = ()
     # what to do instead of each parameter that the class had in 0.1: "give ..."
     _moved_parameters: ClassVar[Mapping[str, str]] = {}
 
@@ -63,9 +69,10 @@ class VersionedEstimator(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes to pickle, stamped with the versions in use."""
-        return _stamped(
-            {k: v for k, v in vars(self).items() if k not in self._transient}
-        )
+        left_out = {*self._transient}
+        if _WITHOUT_RESULTS.get():
+            left_out.update(self._results)
+        return _stamped({k: v for k, v in vars(self).items() if k not in left_out})
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Restore the attributes; warn where versions differ, refuse those of 0.1."""
@@ -111,6 +118,16 @@ class VersionedEstimator(BaseEstimator):
         names = parameters or parameter_names(cls)
         values = content_of([getattr(self, each) for each in names])
         return shared((cls, name, tuple(names), values), build)
+
+
+@contextmanager
+def without_results() -> Iterator[None]:
+    """Let states of estimators be those before their last `predict`."""
+    token = _WITHOUT_RESULTS.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_RESULTS.reset(token)
 
 
 @cache

@@ -197,9 +197,9 @@ def test_networks_are_calibrated_through_pipelines(tmp_path):
     one = CalibratedRegressor(inverter, random_state=0).fit(X, y)
     low, high = one.predict_interval(X[:5])
     assert low.shape == (5, 2)
-    save_model(one, tmp_path / "calibrated.safetensors")
+    save_model(one, tmp_path / "calibrated.skops")
     for copy in [
-        load_model(tmp_path / "calibrated.safetensors"),
+        load_model(tmp_path / "calibrated.skops"),
         pickle.loads(pickle.dumps(one)),
     ]:
         assert_array_equal(copy.predict_interval(X[:5]), (low, high))

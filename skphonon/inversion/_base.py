@@ -1,5 +1,8 @@
 """Base of inverters: a simulator, a start and a search for each spectrum."""
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -38,6 +41,13 @@ _ASKED = {"errors": "fits"}  # what is read by another name
 
 class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     """Base of inverters that search for each spectrum beside a simulator."""
+
+    _results: ClassVar[Sequence[str]] = ("_last",)
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if hasattr(self, "start_") and not hasattr(self, "_last"):
+            self._last = Bunch()
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):

@@ -271,6 +271,7 @@ class LeastSquaresInverter(Inverter):
     """
 
     _transient = ("_sources",)
+    _results = ("_last", "_prior")
 
     _parameter_constraints = {
         "simulator": [HasMethods(["simulate"]), HasMethods(["fit", "predict"]), None],
@@ -616,6 +617,12 @@ class LeastSquaresInverter(Inverter):
 
     def _model(self, steps):
         return Model(self._known_sources(), self._nuisance, steps)
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if hasattr(self, "start_") and not hasattr(self, "_prior"):
+            names = self._parameter_names(self.start_.size)
+            self._prior, _ = knowledge_of(self.prior, names)
 
     def _known_sources(self):
         # a pickle leaves them out, and they are cheap to make again

@@ -204,6 +204,7 @@ class PixelInverter(RegressorMixin, VersionedEstimator):
     (array([16.]), array([0.06]))
     """
 
+    _results = ("restarts_",)
     _parameter_constraints = {
         "model": [HasMethods(["simulate_at", "jacobian_at"]), None],
         "loss": [StrOptions({"correlation", "chi2", "poisson"})],

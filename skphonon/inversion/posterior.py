@@ -138,6 +138,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     True
     """
 
+    _results = ("_last", "_prior")
     _parameter_constraints = {
         "inverter": [LeastSquaresInverter, HasMethods(["simulate"]), None],
         "starts": [HasMethods(["predict"]), None],
@@ -332,6 +333,11 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 "A posterior needs a prior: give the inverter bounds=(low, high), "
                 "finite, or prior=; got neither for " + ", ".join(open_) + "."
             )
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if hasattr(self, "inverter_") and not hasattr(self, "_last"):
+            self._last, self._prior = {}, self._make_prior()
 
     def _make_prior(self):
         inverter = self.inverter_

@@ -1,10 +1,12 @@
 """Model cards: the settings, training set and scores of a trained model.
 
 A card is made of numbers, text, lists and dicts, so that any program can read it, and
-is kept inside the model, in pickles and in model files.
+is kept inside the model, in pickles and in model files. These also hold it as a text
+beside the model, with the settings of the model and the versions that wrote it.
 """
 
 import json
+import os
 import platform
 import textwrap
 from datetime import UTC, datetime
@@ -18,10 +20,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skphonon._settings import describe as describe_setting
 from skphonon._version import __version__
+from skphonon.persistence._archive import PROVENANCE, opened, read_text
 
-__all__ = ["attach_card", "describe"]
+__all__ = ["attach_card", "describe", "provenance", "read_provenance"]
 
-_PACKAGES = ("scikit-learn", "numpy", "torch", "phonopy")
+_PACKAGES = ("scikit-learn", "numpy", "torch", "phonopy", "skops")
+_FORMAT = {"format": "skphonon model", "format_version": 3}
 _SHOWN = 8  # numbers of a list that `describe` spells out
 _WIDTH = 88
 
@@ -92,36 +96,42 @@ def attach_card(estimator, *, simulator=None, X=None, y=None, scores=None, notes
         "y": None if y is None else _label_record(y, names),
     }
     card = {
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written": _now(),
         "notes": notes,
         "model": _summary(estimator),
         "training_set": _known(training_set),
         "simulator": None if simulator is None else _told(simulator, "simulator"),
         "grid": _grid_record(getattr(simulator, "grid", None)),
         "scores": _plain(scores, "scores"),
-        "versions": {
-            "skphonon": __version__,
-            "python": platform.python_version(),
-            **{package: version(package) for package in _PACKAGES},
-        },
+        "versions": _versions(),
     }
     estimator.model_card_ = _known(card)
     return estimator
 
 
-def describe(estimator):
-    """Describe an estimator and its training as text.
+def describe(model):
+    """Describe a model and its training as text.
+
+    Of a file only a text is read, which says what :func:`save_model` knew; the model is
+    not loaded, and nothing of the file is imported.
 
     Parameters
     ----------
-    estimator : estimator
-        Any scikit-learn estimator. Without a card only its classes, its parameters and
-        the last losses of its training are known.
+    model : estimator or path-like
+        Any scikit-learn estimator, or a file of :func:`save_model`. Without a card only
+        classes, parameters and the last losses of the training are known.
 
     Returns
     -------
     str
         Lines of text.
+
+    Raises
+    ------
+    ValueError
+        If the file is none that :func:`save_model` wrote, or damaged.
+    OSError
+        If the file cannot be read.
 
     See Also
     --------
@@ -141,16 +151,68 @@ def describe(estimator):
       learned
         n_features=1
     """
-    model = _summary(estimator)
+    if not isinstance(model, str | os.PathLike):
+        return "\n".join(_told_lines(vars(model).get("model_card_"), _summary(model)))
+    with open(model, "rb") as file:
+        try:
+            with opened(file) as archive:
+                about = read_provenance(archive)
+            lines = _told_lines(about.get("card"), about["model"])
+            lines += _lines({"file": about["file"]})
+            if not "".join(lines).isprintable():  # it may steer a terminal
+                raise ValueError("what it says cannot be printed")
+            return "\n".join(lines)
+        except OSError:
+            raise
+        except Exception as error:  # whatever damage makes of a zip file
+            raise ValueError(
+                f"{os.fspath(model)} must be a file of save_model that is whole; "
+                f"{error}."
+            ) from error
+
+
+def provenance(estimator):
+    """Return what is known of the making of a model that is written now."""
     card = vars(estimator).get("model_card_")
+    return _known(
+        {
+            **_FORMAT,
+            "file": {"written": _now(), "versions": _versions()},
+            "model": _told(estimator, "model"),
+            "card": _plain(card, "model_card_"),
+        }
+    )
+
+
+def read_provenance(archive):
+    """Return what `provenance` wrote; refuse what other programs and versions wrote."""
+    about = read_text(archive, PROVENANCE)
+    found = {name: about.get(name) for name in _FORMAT}
+    if found != _FORMAT:
+        raise ValueError(f"it is of the format {found}, not of {_FORMAT}")
+    return about
+
+
+def _now():
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions():
+    return {
+        "skphonon": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in _PACKAGES},
+    }
+
+
+def _told_lines(card, model):
     if card is None:
-        lines = ["No card was attached to this model.", *_lines({"model": model})]
-    else:
-        lines = list(_lines(card))
-        if json.dumps(card.get("model")) != json.dumps(model):
-            lines = ["This model was changed after its card was written.", *lines]
-            lines += _lines({"model now": model})
-    return "\n".join(lines)
+        return ["No card was attached to this model.", *_lines({"model": model})]
+    lines = list(_lines(card))
+    if json.dumps(card.get("model")) != json.dumps(model):
+        lines = ["This model was changed after its card was written.", *lines]
+        lines += _lines({"model now": model})
+    return lines
 
 
 def _summary(estimator):

@@ -520,9 +520,9 @@ def test_columns_of_no_training_spectrum_are_novel(with_columns):
 
 def test_models_with_columns_come_back(with_columns, tmp_path):
     X = rows_with_columns(30, seed=2)
-    save_model(with_columns, tmp_path / "model.safetensors")
+    save_model(with_columns, tmp_path / "model.skops")
     loaded = [
-        load_model(tmp_path / "model.safetensors"),
+        load_model(tmp_path / "model.skops"),
         pickle.loads(pickle.dumps(with_columns)),
     ]
     here = copy.deepcopy(with_columns).partial_fit(X)

@@ -311,8 +311,8 @@ def test_refuses_what_it_cannot_use(trained):
 
 def test_files(trained, tmp_path):
     X = measured(peaks(5)[0], seen=0.5)
-    save_model(trained, tmp_path / "model.safetensors")
-    loaded = load_model(tmp_path / "model.safetensors")
+    save_model(trained, tmp_path / "model.skops")
+    loaded = load_model(tmp_path / "model.skops")
     again = pickle.loads(pickle.dumps(trained))
     for copied in (loaded, again):
         assert_array_equal(copied.transform(X), trained.transform(X))

@@ -248,10 +248,10 @@ def test_without_held_out_spectra_those_of_training_serve():
 
 def test_references_are_small_and_travel(trained, tmp_path):
     X = peaks(10, seed=11)
-    save_model(trained, tmp_path / "model.safetensors")
+    save_model(trained, tmp_path / "model.skops")
     for loaded in (
         pickle.loads(pickle.dumps(trained)),
-        load_model(tmp_path / "model.safetensors"),
+        load_model(tmp_path / "model.skops"),
     ):
         assert_array_equal(loaded.score_samples(X), trained.score_samples(X))
     large = quick(max_epochs=1, validation_fraction=0.5).fit(peaks(4400))

@@ -444,8 +444,8 @@ def test_warns_of_another_path():
 def test_pickles_and_files(model, new, tmp_path):
     expected = model.simulate(new[:2])
     assert_array_equal(pickle.loads(pickle.dumps(model)).simulate(new[:2]), expected)
-    save_model(model, tmp_path / "model.safetensors")
-    again = load_model(tmp_path / "model.safetensors")
+    save_model(model, tmp_path / "model.skops")
+    again = load_model(tmp_path / "model.skops")
     assert_array_equal(again.simulate(new[:2]), expected)
     assert_array_equal(again.grid.mask, model.grid.mask)
 

@@ -127,7 +127,7 @@ def test_optimizers_of_torch(X, optimizer, tmp_path):
         loaded.partial_fit(X).transform(X), model.partial_fit(X).transform(X)
     )
     with pytest.raises(TypeError, match=r"trainer\.optimizer is a"):
-        save_model(model, tmp_path / "model.safetensors")
+        save_model(model, tmp_path / "model.skops")
 
 
 def test_sgd_has_momentum(X):

@@ -1,12 +1,15 @@
 """Cards of models: what they hold, and when they are out of date."""
 
 import json
+import os
 import pickle
+import subprocess
 import sys
 from hashlib import sha256
 
 import numpy as np
 import pytest
+import skops
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -25,7 +28,7 @@ from skphonon import (
     make_powder_spectra,
 )
 from skphonon.learning import Dense, Trainer
-from skphonon.persistence import attach_card, describe
+from skphonon.persistence import attach_card, describe, save_model
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +132,42 @@ def test_a_card_that_is_out_of_date_says_so(inverter, spectra):
     assert "changed after its card was written" in describe(model)
     assert "changed" not in describe(attach_card(model))
     assert not hasattr(clone(model), "model_card_")
+
+
+def test_files_are_described_without_being_loaded(inverter, spectra, tmp_path):
+    path, script = tmp_path / "model.skops", "from skphonon.persistence import describe"
+    save_model(inverter, path)
+    script += f"; print(describe({str(path)!r})); import sys"
+    script += "; assert not {'torch', 'skops', 'skphonon.learning'} & {*sys.modules}"
+    text = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert text.startswith(describe(inverter))
+    assert f"skops={skops.__version__!r}" in text.partition("\nfile\n")[2]
+    model = pickle.loads(pickle.dumps(inverter))
+    model[1].partial_fit(model[0].transform(spectra[0]))
+    save_model(model, path, overwrite=True)
+    assert "changed after its card was written" in describe(path)
+    save_model(Ridge(alpha=np.nan), path, overwrite=True)
+    assert "alpha=nan" in describe(str(path))
+    assert describe(path).startswith("No card was attached")
+
+
+def test_a_file_of_a_grid_is_described(simulator, tmp_path):
+    save_model(simulator.grid, tmp_path / "grid.skops")
+    assert "incident_energy=50" in describe(tmp_path / "grid.skops")
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\u202e"])
+def test_files_do_not_steer_the_terminal(text, tmp_path):
+    model = attach_card(Ridge().fit(np.eye(2), [1, 2]), scores={text: 1.0})
+    save_model(model, tmp_path / "model.skops")
+    with pytest.raises(ValueError, match="cannot be printed"):
+        describe(tmp_path / "model.skops")
 
 
 def test_small_cards(spectra):

@@ -176,8 +176,8 @@ def test_the_cell_is_kept(tmp_path, silicon):
     )
     assert pickle.loads(pickle.dumps(measured.grid)) == measured.grid
     made = SingleCrystalSimulator(silicon, measured.grid, **ON)
-    save_model(made, tmp_path / "a.safetensors")
-    assert load_model(tmp_path / "a.safetensors").grid == measured.grid
+    save_model(made, tmp_path / "a.skops")
+    assert load_model(tmp_path / "a.skops").grid == measured.grid
     told = measured.describe()
     assert told["lattice"] == "5.431, 5.431, 5.431 Angstrom; 90, 90, 90 degree"
     assert told["final_energy"] == "14.7 meV"
