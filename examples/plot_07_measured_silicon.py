@@ -33,6 +33,7 @@ from skphonon.inversion import (
     ElasticConstants,
     MisfitWarning,
     PhononEnergies,
+    Search,
     fit_observables,
 )
 from skphonon.physics import ShellPrior
@@ -173,7 +174,7 @@ inverter = LeastSquaresInverter(
     },
     background=3,
     prior=[ShellPrior(model), *facts(model)],
-    tolerance=1e-4,
+    search=Search(tolerance=1e-4),
 )
 warnings.simplefilter("ignore", MisfitWarning)  # the verdict says the same
 warnings.simplefilter("ignore", BoundWarning)

@@ -8,8 +8,10 @@ from skphonon.calibration import CalibratedRegressor
 from skphonon.inversion import (
     LeastSquaresInverter,
     NelderMeadInverter,
+    Noise,
     PixelInverter,
     PosteriorInverter,
+    Search,
 )
 from skphonon.learning import (
     AEFeatureExtractor,
@@ -26,6 +28,9 @@ from skphonon.preprocessing import MaskedSpectrumPreprocessor
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
     LeastSquaresInverter(),
+    LeastSquaresInverter(
+        search=Search(n_candidates=4), noise=Noise("noise", loss="huber")
+    ),
     PosteriorInverter(n_draws=40, n_candidates=10, n_starts=1),
     NelderMeadInverter(tolerance=0.5),  # coarse: the checks run many searches
     VAEFeatureExtractor(3, hidden_size=20, trainer=Trainer(max_epochs=3)),

@@ -17,7 +17,7 @@ energies
 multiple
     No can, multiple scattering of a fifth of the intensity that the fit does not name.
 
-Prints, for ``errors="residual"`` and ``"systematic"``, which share of true energies (at
+Prints, for ``noise="residual"`` and ``"systematic"``, which share of true energies (at
 the zone centre, X and L) lies within the 68 % bars, the root mean square of deviations
 in bars, and the median bar.
 """
@@ -34,7 +34,12 @@ from sklearn.base import clone
 import skphonon
 from skphonon import ForceConstantModel, LeastSquaresInverter, PowderSimulator
 from skphonon.instrument.holders import holder_model
-from skphonon.inversion import ElasticConstants, PhononEnergies, fit_observables
+from skphonon.inversion import (
+    ElasticConstants,
+    PhononEnergies,
+    Search,
+    fit_observables,
+)
 from skphonon.physics import ShellPrior
 from skphonon.simulation import MultipleScattering
 
@@ -188,9 +193,8 @@ def deviations(case, n_spectra, seed=0):
         background=3,
         prior=ShellPrior(model, energies=0.05),
         contributions={} if case == "multiple" else {"can": "aluminium"},
-        n_candidates=32,
-        tolerance=1e-4,
-        errors="systematic",
+        search=Search(n_candidates=32, tolerance=1e-4),
+        noise="systematic",
         random_state=0,
     )
     for row, known in zip(X, true, strict=True):

@@ -41,7 +41,11 @@ from skphonon import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
-from skphonon.inversion import ElasticConstants, PhononEnergies
+from skphonon.inversion import (
+    ElasticConstants,
+    PhononEnergies,
+    Search,
+)
 from skphonon.physics import ShellPrior
 
 PARTS = ("silicon", "known", "aluminium", "joint")
@@ -87,8 +91,8 @@ def silicon(factor=1.0, n_shells=6, known=False, errors="residual"):
         background=3,
         contributions={"can": "aluminium"},
         prior=prior,
-        errors=errors,
-        tolerance=1e-4,
+        noise=errors,
+        search=Search(tolerance=1e-4),
     )
     inverter.fit(measured.data).predict(measured.data)
     return inverter.fits_[0], process_time() - began
@@ -149,7 +153,7 @@ def aluminium():
             background=3,
             contributions=contributions,
             prior=ShellPrior(model, energies=0.05),
-            tolerance=1e-4,
+            search=Search(tolerance=1e-4),
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

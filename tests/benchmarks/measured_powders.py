@@ -143,7 +143,7 @@ def noise(tolerance=1e-3, n_spectra=8):
         sigma = level * np.nanstd(clean)
         rng = np.random.default_rng(0)
         X = clean + sigma * rng.normal(size=(n_spectra, clean.shape[1]))
-        inverter = LeastSquaresInverter(simulator, errors="noise", random_state=0)
+        inverter = LeastSquaresInverter(simulator, noise="noise", random_state=0)
         began = process_time()
         result = inverter.fit(X).invert(X, sigma)
         seconds = (process_time() - began) / n_spectra

@@ -288,7 +288,7 @@ def beside_roots(least, counts, truth):
     """Print what both likelihoods of counts find."""
     print(f"  {np.nanmean(counts):.2f} counts a pixel")
     for kind in ("poisson", "noise"):
-        own = clone(least).set_params(errors=kind)
+        own = clone(least).set_params(noise=kind)
         inverter = PosteriorInverter(own, n_draws=600).fit(counts)
         roots = None if kind == "poisson" else np.sqrt(np.maximum(counts, 1))
         began = perf_counter()

@@ -40,6 +40,7 @@ from skphonon import (
     load_aluminium_model,
 )
 from skphonon.instrument.holders import holder_model
+from skphonon.inversion import Search
 from skphonon.physics import ShellPrior
 
 CRYSTALS = ("silicon", "aluminium")
@@ -101,8 +102,7 @@ def fitted(case, model, measured, metal, row, error):
         background=3,
         prior=ShellPrior(model, energies=0.05),
         contributions={} if case == "can" else {"can": metal},
-        n_candidates=16,
-        tolerance=1e-4,
+        search=Search(n_candidates=16, tolerance=1e-4),
         random_state=0,
     )
     inverter.fit(row[None]).predict(row[None], errors=error)

@@ -16,6 +16,7 @@ from skphonon.inversion import (
     IdentifiabilityWarning,
     LeastSquaresInverter,
     NelderMeadInverter,
+    Search,
 )
 from skphonon.metrics import nmse
 from skphonon.physics import UnstableCrystalWarning
@@ -93,7 +94,7 @@ def test_constants_are_right_where_the_mesh_errs_more_than_noise(silicon, noise)
     square = {}
     for mesh in (None, coarse):
         inverter = LeastSquaresInverter(
-            clone(simulator).set_params(mesh=mesh), errors="noise", random_state=0
+            clone(simulator).set_params(mesh=mesh), noise="noise", random_state=0
         ).fit(X)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a bad fit on the mesh held fixed
@@ -115,7 +116,7 @@ def test_a_mesh_that_memory_does_not_allow_is_told(aluminium):
     recording = Recording(simulator, ranges_by_name(ranges))
     size = plan_size(aluminium, finest.size, simulator, recording)
     little = simulator.set_params(memory=2.1 * size / 1e6)
-    inverter = LeastSquaresInverter(little, errors="noise").fit(X)
+    inverter = LeastSquaresInverter(little, noise="noise").fit(X)
     with pytest.warns(ConvergenceWarning, match="is not known: a finer mesh"):
         inverter.predict(X, errors=np.full_like(X, sigma))
 
@@ -134,7 +135,7 @@ def test_exact_spectra_are_fitted_on_the_mesh_of_the_tolerance(aluminium):
 def test_candidates_are_simulated_at_once_and_with_one_instrument(aluminium, calls):
     X, _ = noisy(powder(aluminium, mesh=8).simulate([aluminium.reference] * 3), 0.1)
     inverter = LeastSquaresInverter(
-        powder(aluminium), nuisance=NUISANCE, n_candidates=20
+        powder(aluminium), nuisance=NUISANCE, search=Search(n_candidates=20)
     ).fit(X)
     calls["simulate"].clear()
     inverter.predict(X)
@@ -147,7 +148,9 @@ def test_candidates_are_simulated_at_once_and_with_one_instrument(aluminium, cal
 def test_searches_say_nothing_of_what_they_pass(aluminium):
     """Candidates are unstable, the end is not; an end that is is told of once."""
     simulator = powder(aluminium)
-    inverter = LeastSquaresInverter(simulator, random_state=0, n_candidates=64)
+    inverter = LeastSquaresInverter(
+        simulator, random_state=0, search=Search(n_candidates=64)
+    )
     X, _ = noisy(simulator.simulate([aluminium.reference]), 0.05)
     inverter.fit(X)
     task = inverter._task(errors_given=False)
@@ -159,7 +162,9 @@ def test_searches_say_nothing_of_what_they_pass(aluminium):
     with pytest.warns(UnstableCrystalWarning):
         X = simulator.simulate([soft])
     held = LeastSquaresInverter(
-        simulator, initial=soft, n_candidates=1, bounds=(soft - 1e-3, soft + 1e-3)
+        simulator,
+        search=Search(initial=soft, n_candidates=1),
+        bounds=(soft - 1e-3, soft + 1e-3),
     )
     simplex = NelderMeadInverter(simulator, initial=soft, simplex_size=1e-3)
     for fit, kind in (
@@ -195,7 +200,7 @@ def test_the_simplex_begins_on_a_coarse_mesh_and_ends_as_without(aluminium, call
 
 def test_several_searches_cost_what_they_simulate(aluminium, calls):
     X, _ = noisy(powder(aluminium, mesh=10).simulate([aluminium.reference]), 0.1)
-    inverter = LeastSquaresInverter(powder(aluminium), n_starts=3).fit(X)
+    inverter = LeastSquaresInverter(powder(aluminium), search=Search(n_starts=3)).fit(X)
     inverter.predict(X)
     assert inverter.n_evaluations_[0] == len(calls["jacobian"])
 

@@ -24,6 +24,7 @@ from skphonon import (
     save_model,
 )
 from skphonon.instrument.resolution import bin_kernel
+from skphonon.inversion import Search
 from skphonon.learning import Trainer
 from skphonon.physics import UnstableCrystalWarning
 from skphonon.physics.constants import BOLTZMANN
@@ -501,7 +502,7 @@ def test_one_orientation_is_inverted(aluminium):
     )
     truth = made.reference * [1.1, 0.9, 1.05, 0.9, 1.1]
     X = made.simulate([truth])
-    inverter = LeastSquaresInverter(made, initial=made.reference).fit(X)
+    inverter = LeastSquaresInverter(made, search=Search(initial=made.reference)).fit(X)
     assert_allclose(inverter.predict(X)[0], truth, rtol=1e-4, atol=1e-5)
     simplex = NelderMeadInverter(made, max_evaluations=300).fit(X)
     found = made.simulate(simplex.predict(X))
