@@ -149,7 +149,7 @@ def test_one_of_several_must_be_chosen():
         local_calibration(inverter)
     found = local_calibration(inverter, inverter.posteriors_[1], n_spectra=4)
     assert found.truth.shape == (4, 2)
-    inverter.inverter_.errors = "poisson"
+    inverter.inverter_.noise = "poisson"
     with pytest.raises(ValueError, match="not available for counts"):
         local_calibration(inverter)
 
