@@ -14,7 +14,6 @@ STILL_MORE = {
     "AEFeatureExtractor",
     "GappySpectrumExtractor",
     "PowderSimulator",
-    "SingleCrystalSimulator",
     "SpectrumRegressor",
     "VAEFeatureExtractor",
 }

@@ -35,6 +35,7 @@ TRUSTED_TYPES = {
     "PathGrid": "skphonon",
     "PolynomialResolution": "skphonon.instrument",
     "PowderSimulator": "skphonon",
+    "QResolution": "skphonon.instrument",
     "Reduction": "skphonon.physics",
     "SingleCrystalSimulator": "skphonon",
     "SpectrumGrid": "skphonon",

@@ -227,6 +227,7 @@ class ModelSimulator(Simulator):
         values = {name: 1.0 if name.endswith("_scale") else 0.0 for name in names}
         for name in values.keys() & {"energy_resolution", "q_resolution"}:
             width = getattr(self, name)
+            width = getattr(width, "width", width)  # of a QResolution
             # a factor where the setting is not one number
             values[name] = 1.0 if callable(width) or np.ndim(width) else width
         for name, part in (
