@@ -13,7 +13,6 @@ ROOMS = sorted({home for home in skphonon._HOME.values() if home.count(".") == 1
 STILL_MORE = {
     "AEFeatureExtractor",
     "GappySpectrumExtractor",
-    "PowderSimulator",
     "SpectrumRegressor",
     "VAEFeatureExtractor",
 }

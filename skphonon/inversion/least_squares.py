@@ -176,7 +176,7 @@ class LeastSquaresInverter(Inverter):
     residuals, the difference d moves the parameters by :math:`-J^+ d`. Where that is
     more than 0.2 standard deviations of a parameter (0.5 of a nuisance), the search
     goes on with the finer mesh, up to four times; a `ConvergenceWarning` tells where
-    the memory of the simulator ends this, or it does not help. Silicon simulated with
+    the working memory ends this, or it does not help. Silicon simulated with
     0.1 % of noise and fitted at ``tolerance=1e-3`` has its twelve constants within
     their error bars so; the mesh of that tolerance alone moves one by 146. A mesh that
     is given to the simulator is taken as it is, and not judged.

@@ -37,6 +37,7 @@ TRUSTED_TYPES = {
     "PowderSimulator": "skphonon",
     "QResolution": "skphonon.instrument",
     "Reduction": "skphonon.physics",
+    "Scattering": "skphonon.simulation",
     "SingleCrystalSimulator": "skphonon",
     "SpectrumGrid": "skphonon",
     "SpectrumRegressor": "skphonon",

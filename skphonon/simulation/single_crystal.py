@@ -17,12 +17,15 @@ from skphonon._validation import (
 from skphonon.instrument.resolution import QResolution, as_q_resolution
 from skphonon.physics.stability import warn_unstable
 from skphonon.physics.zone import ZoneMesh
+from skphonon.simulation._calls import MOVED as OF_CALLS
+from skphonon.simulation._calls import working_memory
 from skphonon.simulation._crystal_derivatives import differentiate, gradients
 from skphonon.simulation._crystal_engine import simulate
 from skphonon.simulation._crystal_plan import Samples, make_plan, make_thermal
-from skphonon.simulation._memory import MOVED, working_memory
 from skphonon.simulation._plausible import warn_of_window
 from skphonon.simulation.base import PhononSimulator
+from skphonon.simulation.scattering import MOVED as OF_SCATTERING
+from skphonon.simulation.scattering import Scattering, scattering_of
 
 __all__ = ["SingleCrystalSimulator"]
 
@@ -82,8 +85,9 @@ class SingleCrystalSimulator(PhononSimulator):
         Either per atom and in units of the mean coherent cross-section over
         :math:`4\pi` of the atoms; or absolute, per formula unit. Neither depends on the
         choice of the cell.
-    scattering_lengths : dict, default=None
-        Own values for some symbols, as for :class:`PowderSimulator`.
+    scattering : Scattering or "coherent", default=None
+        Scattering lengths, as for :class:`PowderSimulator`: see :class:`Scattering`.
+        Scattering that is incoherent or of several phonons is not simulated.
     mesh : ZoneMesh, int or tuple of 3 int, default=None
         Mesh of the zone that displacements come from, or its points along each
         reciprocal axis, at least 2. None finds the coarsest one on which those of the
@@ -139,13 +143,17 @@ class SingleCrystalSimulator(PhononSimulator):
         "mean_square_displacement": [at_least(0, Real), None],
         "quantity": [StrOptions({"chi", "sqe"})],
         "units": [StrOptions({"1/meV", "barn/meV/sr"})],
-        "scattering_lengths": [dict, None],
+        "scattering": [Scattering, StrOptions({"coherent"}), None],
         "mesh": [at_least(2), tuple, ZoneMesh, None],
     }
-    _moved_parameters = {
-        name: f"give q_resolution=QResolution(width, {new}=...)"
-        for name, new in _OF_Q.items()
-    } | MOVED
+    _moved_parameters = (
+        {
+            name: f"give q_resolution=QResolution(width, {new}=...)"
+            for name, new in _OF_Q.items()
+        }
+        | {"scattering_lengths": OF_SCATTERING["scattering_lengths"]}
+        | OF_CALLS
+    )
 
     def __init__(
         self,
@@ -160,7 +168,7 @@ class SingleCrystalSimulator(PhononSimulator):
         background=None,
         quantity="sqe",
         units="1/meV",
-        scattering_lengths=None,
+        scattering=None,
         mesh=None,
     ):
         self.model = model
@@ -173,7 +181,7 @@ class SingleCrystalSimulator(PhononSimulator):
         self.background = background
         self.quantity = quantity
         self.units = units
-        self.scattering_lengths = scattering_lengths
+        self.scattering = scattering
         self.mesh = mesh
 
     def __setstate__(self, state):
@@ -183,7 +191,19 @@ class SingleCrystalSimulator(PhononSimulator):
             if own != {"average_voxels": False, "samples": 3}:
                 state["q_resolution"] = QResolution(state["q_resolution"], **own)
             state.pop("memory")
+            state["scattering"] = scattering_of(state)
         super().__setstate__(state)
+
+    def _asked(self, parameters, nuisance=None, nuisance_ranges=None, names=()):
+        asked = super()._asked(parameters, nuisance, nuisance_ranges, names)
+        given = self._part("scattering")
+        if given.incoherent or given.n_phonons not in (None, 1):
+            raise ValueError(
+                "SingleCrystalSimulator simulates coherent scattering by one phonon, "
+                f"got {given!r}. Leave out incoherent and n_phonons; what is smooth "
+                "in Q belongs to the background."
+            )
+        return asked
 
     def _simulate(self, rows, table, ranges):
         (spectra,) = self._each(rows, table, ranges, simulate)

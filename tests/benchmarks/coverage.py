@@ -41,7 +41,10 @@ from skphonon.inversion import (
     fit_observables,
 )
 from skphonon.physics import ShellPrior
-from skphonon.simulation import MultipleScattering
+from skphonon.simulation import (
+    MultipleScattering,
+    Scattering,
+)
 
 CASES = ("can", "texture", "energies", "multiple")
 POINTS = [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5]]  # zone centre, X, L
@@ -128,7 +131,11 @@ class Wider:
 def spectra(case, measured, n_spectra, rng):
     """Return spectra, and the true energies of each."""
     truth = literature()
-    settings = dict(n_phonons=3, incoherent=True, tolerance=1e-3, q_resolution=0.06)
+    settings = dict(
+        scattering=Scattering(n_phonons=3, incoherent=True),
+        tolerance=1e-3,
+        q_resolution=0.06,
+    )
     factor = 1.15 if case == "can" else 1.0
     simulator = PowderSimulator.from_measurement(
         truth,
@@ -180,7 +187,11 @@ def deviations(case, n_spectra, seed=0):
     X, true = spectra(case, measured, n_spectra, np.random.default_rng(seed))
     model = calculation().extended(6)
     simulator = PowderSimulator.from_measurement(
-        model, measured, n_phonons=3, incoherent=True, tolerance=1e-3, q_resolution=0.05
+        model,
+        measured,
+        scattering=Scattering(n_phonons=3, incoherent=True),
+        tolerance=1e-3,
+        q_resolution=0.05,
     )
     off, bars = [], {"residual": [], "systematic": []}
     inverter = LeastSquaresInverter(

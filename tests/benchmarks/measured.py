@@ -47,6 +47,7 @@ from skphonon.inversion import (
     Search,
 )
 from skphonon.physics import ShellPrior
+from skphonon.simulation import Scattering
 
 PARTS = ("silicon", "known", "aluminium", "joint")
 RAMAN = 64.2, 0.2  # meV
@@ -72,7 +73,7 @@ def silicon(factor=1.0, n_shells=6, known=False, errors="residual"):
     model = calculation().extended(n_shells)
     model = model.replace(reference=factor * model.reference)
     simulator = PowderSimulator.from_measurement(
-        model, measured, incoherent=True, q_resolution=0.04
+        model, measured, scattering=Scattering(incoherent=True), q_resolution=0.04
     )
     prior = [ShellPrior(model, energies=0.05 if factor == 1 else None)]
     if known:
@@ -139,7 +140,11 @@ def aluminium():
     measured = skphonon.reduce_powder(found.measurement, grid).replace(temperature=5.0)
     model = load_aluminium_model().extended(4)
     simulator = PowderSimulator.from_measurement(
-        model, measured, incoherent=True, energy_resolution=1.5, q_resolution=0.04
+        model,
+        measured,
+        scattering=Scattering(incoherent=True),
+        energy_resolution=1.5,
+        q_resolution=0.04,
     )
     for name, contributions in (("alone", {}), ("with a can", {"can": "aluminium"})):
         inverter = LeastSquaresInverter(

@@ -34,6 +34,7 @@ from skphonon import (
     reduce_powder,
 )
 from skphonon.instrument import DetectorMeasurement
+from skphonon.simulation import Scattering
 
 #: What is fitted along, and between which values.
 NUISANCE = {
@@ -100,7 +101,11 @@ def fit(name, **settings):
     model, measured = {"aluminium": aluminium, "silicon": silicon}[name]()
     began = process_time()
     simulator = PowderSimulator.from_measurement(
-        model, measured, energy_resolution=1.5, n_phonons=4, incoherent=True, **settings
+        model,
+        measured,
+        energy_resolution=1.5,
+        scattering=Scattering(n_phonons=4, incoherent=True),
+        **settings,
     )
     inverter = LeastSquaresInverter(
         simulator, nuisance=NUISANCE, background=3, random_state=0

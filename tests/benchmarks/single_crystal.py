@@ -112,7 +112,7 @@ def memory():
                 spectra, jacobian = pool.apply(_peaks, (name, setting))
             print(
                 f"working_memory={setting}, {name}: {N_SETS} sets take {spectra:.0f} "
-                f"MB besides their results, 8 Jacobians {jacobian:.0f} MB besides theirs"
+                f"MB besides results, 8 Jacobians {jacobian:.0f} MB besides theirs"
             )
 
 

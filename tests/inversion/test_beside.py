@@ -18,7 +18,11 @@ from skphonon.inversion import (
 )
 from skphonon.inversion._beside import sources_of
 from skphonon.inversion._model import Model
-from skphonon.simulation import ElasticTail, MultipleScattering
+from skphonon.simulation import (
+    ElasticTail,
+    MultipleScattering,
+    Scattering,
+)
 
 GRID = SpectrumGrid(np.arange(4, 42, 2.0), np.arange(1, 8, 0.5), incident_energy=60.0)
 MODEL = load_aluminium_model()
@@ -356,7 +360,10 @@ def test_the_sample_beside_itself_has_no_weight_that_is_known():
 def test_what_differs_is_told_from_the_sample():
     X = beside(SAMPLE.simulate([TRUTH]))
     X += 0.01 * np.nanmax(X) * np.random.default_rng(0).normal(size=X.shape)
-    contributions = {"can": CAN, "more": powder(temperature=900.0, n_phonons=4)}
+    contributions = {
+        "can": CAN,
+        "more": powder(temperature=900.0, scattering=Scattering(n_phonons=4)),
+    }
     found = inverter(contributions, scale="fitted").fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BoundWarning)

@@ -24,7 +24,10 @@ from skphonon.inversion import (
 )
 from skphonon.inversion._mode_energies import energies_with_std
 from skphonon.physics import ShellPrior
-from skphonon.simulation import ElasticTail
+from skphonon.simulation import (
+    ElasticTail,
+    Scattering,
+)
 
 GRID = SpectrumGrid(np.arange(6, 42, 1.0), np.arange(2, 8, 0.25))
 MODEL = load_aluminium_model()
@@ -76,7 +79,10 @@ def test_a_fit_beside_a_prior_is_dumped(tmp_path):
 
 
 def test_a_holder_has_nothing_of_the_sample(copper):
-    own = {"mean_square_displacement": 0.03, "scattering_lengths": {"Al": 3.6}}
+    own = {
+        "mean_square_displacement": 0.03,
+        "scattering": Scattering(scattering_lengths={"Al": 3.6}),
+    }
     X, level = spectrum(beside=copper, **own)
     fit = fit_of(X, level, simulator(**own), contributions={"can": "copper"})
     assert fit.figures["reduced_chi2"] == pytest.approx(1.0, abs=0.15)

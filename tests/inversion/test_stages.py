@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -115,9 +116,12 @@ def test_a_mesh_that_memory_does_not_allow_is_told(aluminium):
     finest = next_mesh(simulator.zone_mesh, aluminium)  # which half of the memory holds
     recording = Recording(simulator, ranges_by_name(ranges))
     size = plan_size(aluminium, finest.size, simulator, recording)
-    little = simulator.set_params(memory=2.1 * size / 1e6)
-    inverter = LeastSquaresInverter(little, noise="noise").fit(X)
-    with pytest.warns(ConvergenceWarning, match="is not known: a finer mesh"):
+    inverter = LeastSquaresInverter(simulator, noise="noise")
+    with (
+        config_context(working_memory=2.1 * size / 2**20),
+        pytest.warns(ConvergenceWarning, match="is not known: a finer mesh"),
+    ):
+        inverter.fit(X)
         inverter.predict(X, errors=np.full_like(X, sigma))
 
 
@@ -293,4 +297,5 @@ def test_a_looser_tolerance_takes_a_coarser_mesh(aluminium):
     assert simulator.loosened(1.0).mesh == simulator.zone_mesh
     assert powder(aluminium, mesh=4).loosened(10.0) is None
     assert np.prod(powder(aluminium, mesh=4).refined().mesh.size) > 4**3
-    assert powder(aluminium, mesh=40, memory=10.0).refined() is None
+    with config_context(working_memory=10):
+        assert powder(aluminium, mesh=40).refined() is None

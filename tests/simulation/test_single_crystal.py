@@ -33,6 +33,7 @@ from skphonon.physics import UnstableCrystalWarning
 from skphonon.physics.constants import BOLTZMANN
 from skphonon.physics.scattering import bose_occupation
 from skphonon.physics.scattering_lengths import scattering_lengths
+from skphonon.simulation import Scattering
 from skphonon.simulation._crystal_points import cloud, directions_of_approach, fold
 
 TEMPERATURE = 300.0
@@ -150,7 +151,8 @@ def test_average_over_directions_is_that_of_a_powder(name, request):
     points = modulus * directions @ np.linalg.inv(model.reciprocal_lattice())
     options = {"energy_resolution": 1.5, "mesh": 24}
     if name == "zincblende":
-        options["scattering_lengths"] = {"Ga": 2.0, "As": 9.0}
+        own = Scattering(scattering_lengths={"Ga": 2.0, "As": 9.0})
+        options["scattering"] = own
     single = images(on_path(model, points, energy, **options))
     grid = SpectrumGrid(energy, modulus + np.array([-0.003, 0.003]))
     powder = PowderSimulator(model, grid, q_resolution=0.02, quantity="sqe", **options)
@@ -546,6 +548,9 @@ def test_clones_pickles_and_files_are_small(aluminium, tmp_path):
         ({"quantity": "dos"}, "'quantity'"),
         ({"q_resolution": [0.1, 0.1]}, "in Q must be one number or three"),
         ({"q_resolution": [0.1, -0.1, 0.1]}, "in Q must be one number or"),
+        ({"scattering": "total"}, "'scattering'"),
+        ({"scattering": Scattering(n_phonons=2)}, "by one phonon, got Scattering"),
+        ({"scattering": Scattering(incoherent=True)}, "coherent scattering by one"),
         ({"background": [1.0]}, "background must be a finite array"),
         ({"mesh": (4, 4)}, "mesh must be a number"),
         ({"energy_resolution": lambda e: -e}, "at least 0 meV"),
@@ -628,6 +633,7 @@ def test_a_direction_must_be_one(salt):
     [
         ({"q_samples": 5}, r"give q_resolution=QResolution\(width, samples="),
         ({"average_voxels": True}, r"give q_resolution=QResolution\(width, average_"),
+        ({"scattering_lengths": {"Ge": 8.0}}, r"give scattering=Scattering\(scatt"),
         ({"memory": 8.0}, r"sklearn.config_context\(working_memory="),
     ],
     ids=str,
@@ -653,11 +659,14 @@ def test_old_keywords_tell_the_new_ones(aluminium, old, new):
 )
 def test_old_pickles_load(germanium, old, now):
     before = {"average_voxels": False, "q_samples": 3, "memory": 32.0, **old}
+    before["scattering_lengths"] = {"Ge": (7.0, 0.2)}
     made = plane(germanium, 2 * germanium.cell.cell.max() * np.eye(3))
     made_before = copy.copy(made)
     vars(made_before).update(before)
+    del made_before.scattering
     loaded = pickle.loads(pickle.dumps(made_before))
-    made.set_params(q_resolution=now)
+    made.set_params(q_resolution=now, scattering__scattering_lengths={"Ge": (7.0, 0.2)})
+    assert repr(loaded.scattering) == repr(made.scattering)
     assert loaded.q_resolution == now
     assert vars(loaded).keys() == made.get_params(deep=False).keys()
     assert_array_equal(images(loaded), images(made))
