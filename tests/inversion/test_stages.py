@@ -116,13 +116,10 @@ def test_a_mesh_that_memory_does_not_allow_is_told(aluminium):
     finest = next_mesh(simulator.zone_mesh, aluminium)  # which half of the memory holds
     recording = Recording(simulator, ranges_by_name(ranges))
     size = plan_size(aluminium, finest.size, simulator, recording)
-    inverter = LeastSquaresInverter(simulator, noise="noise")
-    with (
-        config_context(working_memory=2.1 * size / 2**20),
-        pytest.warns(ConvergenceWarning, match="is not known: a finer mesh"),
-    ):
-        inverter.fit(X)
-        inverter.predict(X, errors=np.full_like(X, sigma))
+    with config_context(working_memory=2.1 * size / 2**20):
+        inverter = LeastSquaresInverter(simulator, noise="noise").fit(X)
+        with pytest.warns(ConvergenceWarning, match="is not known: a finer mesh"):
+            inverter.predict(X, errors=np.full_like(X, sigma))
 
 
 def test_exact_spectra_are_fitted_on_the_mesh_of_the_tolerance(aluminium):
