@@ -105,7 +105,7 @@ print(f"{source}, at {temperatures} K{reason}")
 
 started = perf_counter()
 simulator = PowderSimulator.from_measurement(
-    model, measured[0], n_phonons=1, tolerance=1e-3
+    model, measured[0], scattering="coherent", tolerance=1e-3
 )
 half = np.array([0.5, 0.5, 0.5, 0.5, 8.0]) * np.abs(model.reference)
 sets = model.reference + half * np.random.default_rng(0).uniform(-1, 1, (20_000, 5))

@@ -38,6 +38,7 @@ from skphonon.inspection import (
 from skphonon.instrument import PolynomialResolution
 from skphonon.physics.constants import MEV_PER_THZ
 from skphonon.physics.scattering import kinematic_mask
+from skphonon.simulation import Scattering
 
 LATTICE = 3.75  # Angstrom, https://doi.org/10.1007/BF02893155
 crystal = Atoms(
@@ -108,8 +109,7 @@ simulator = PowderSimulator(
     q_resolution=0.05,
     quantity="sqe",
     units="barn/meV/sr",
-    incoherent=True,
-    n_phonons="auto",
+    scattering="total",
     tolerance=1e-3,
 )
 started = perf_counter()
@@ -146,9 +146,9 @@ for n_points in (4, 6, 8, 10):
 # average cancels in their differences.
 
 terms = {
-    "coherent, one phonon": {"incoherent": False, "n_phonons": 1},
-    "incoherent, one phonon": {"incoherent": True, "n_phonons": 1},
-    "several phonons": {"incoherent": True, "n_phonons": "auto"},
+    "coherent, one phonon": {"scattering": "coherent"},
+    "incoherent, one phonon": {"scattering": Scattering(incoherent=True, n_phonons=1)},
+    "several phonons": {"scattering": "total"},
 }
 sums = [
     clone(tried).set_params(**settings).simulate([simulator.reference])

@@ -40,7 +40,7 @@ from skphonon import (
 from skphonon.calibration import CalibratedRegressor
 from skphonon.datasets import IncompleteDatasetWarning
 from skphonon.inspection import PhononBandsDisplay, ReliabilityDisplay, draw_parameters
-from skphonon.inversion import MisfitWarning
+from skphonon.inversion import MisfitWarning, Search
 from skphonon.learning import OutOfDistributionWarning, Trainer
 
 model = load_aluminium_model()
@@ -181,7 +181,9 @@ methods = {
     "Nelder-Mead": NelderMeadInverter(simulator, scale="fitted"),
     "least squares": least_squares(),
     "network": sure,
-    "network, then least squares": least_squares(initial=FrozenEstimator(network)),
+    "network, then least squares": least_squares(
+        search=Search(initial=FrozenEstimator(network))
+    ),
 }
 results, lines = {}, []
 for name, method in methods.items():

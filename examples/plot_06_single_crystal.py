@@ -36,6 +36,7 @@ from skphonon import (
 )
 from skphonon.datasets import make_crystal_spectra
 from skphonon.inspection import PhononBandsDisplay, draw_parameters
+from skphonon.inversion import Search
 from skphonon.learning import (
     Augmentation,
     PosteriorInference,
@@ -171,15 +172,15 @@ for name, method in methods.items():
 # %%
 # Least squares from the network
 # ------------------------------
-# Bright voxels have large errors: ``errors="poisson"`` takes them from the fitted
+# Bright voxels have large errors: ``noise="poisson"`` takes them from the fitted
 # counts. With equal errors in all voxels, error bars would be far too small.
 
 search = LeastSquaresInverter(
     simulator,
     background=terms,
     prior=(prior.mean_, prior.covariance_),
-    initial=FrozenEstimator(methods["codes"]),
-    errors="poisson",
+    search=Search(initial=FrozenEstimator(methods["codes"])),
+    noise="poisson",
 ).fit(measured)
 methods["codes, then least squares"] = search
 

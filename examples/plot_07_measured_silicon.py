@@ -33,14 +33,20 @@ from skphonon.inversion import (
     ElasticConstants,
     MisfitWarning,
     PhononEnergies,
+    Search,
     fit_observables,
 )
 from skphonon.physics import ShellPrior
 from skphonon.physics.constants import MEV_PER_THZ
+from skphonon.simulation import Scattering
 
 EDGE = 5.431  # Angstrom, at 300 K
 GRID = skphonon.SpectrumGrid(np.arange(10, 72, 1.5), np.arange(2, 9.8, 0.15))
-SETTINGS = dict(n_phonons=3, incoherent=True, q_resolution=0.04, tolerance=1e-3)
+SETTINGS = dict(
+    scattering=Scattering(n_phonons=3, incoherent=True),
+    q_resolution=0.04,
+    tolerance=1e-3,
+)
 PRIMITIVE = EDGE / 2 * (np.ones((3, 3)) - np.eye(3))
 springs = ForceConstantModel(
     PRIMITIVE,
@@ -173,7 +179,7 @@ inverter = LeastSquaresInverter(
     },
     background=3,
     prior=[ShellPrior(model), *facts(model)],
-    tolerance=1e-4,
+    search=Search(tolerance=1e-4),
 )
 warnings.simplefilter("ignore", MisfitWarning)  # the verdict says the same
 warnings.simplefilter("ignore", BoundWarning)

@@ -73,7 +73,7 @@ except OSError as error:
 # instrument, a smooth background.
 
 simulator = PowderSimulator.from_measurement(
-    model, measured, n_phonons=1, tolerance=1e-3
+    model, measured, scattering="coherent", tolerance=1e-3
 )
 half = np.abs(model.reference) / 2 + [0, 0, 0, 0, 0.06]
 least_squares = LeastSquaresInverter(

@@ -61,6 +61,8 @@ class VersionedEstimator(BaseEstimator):
     _results: ClassVar[Sequence[str]] = ()
     # what to do instead of each parameter that the class had in 0.1: "give ..."
     _moved_parameters: ClassVar[Mapping[str, str]] = {}
+    # what makes the estimator that a parameter is, or that its shortcut stands for
+    _shortcuts: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -78,13 +80,35 @@ class VersionedEstimator(BaseEstimator):
         """Restore the attributes; warn where versions differ, refuse those of 0.1."""
         self.__dict__.update(_unstamped(state, type(self)))
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get parameters, also those of estimators that shortcuts stand for.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to return those of estimators within.
+
+        Returns
+        -------
+        dict
+            Values by name.
+        """
+        params = super().get_params(deep=deep)
+        for part in self._shortcuts.keys() & params.keys() if deep else ():
+            meant = self._part(part)
+            if meant is not params[part] and hasattr(meant, "get_params"):
+                inner = meant.get_params()
+                params |= {f"{part}__{name}": value for name, value in inner.items()}
+        return params
+
     def set_params(self, **params: Any) -> Self:
         """Set parameters, also those of estimators within, as scikit-learn does.
 
         Parameters
         ----------
         **params
-            Values by name. Models and grids do not change: give another one.
+            Values by name. Models and grids do not change: give another one. A shortcut
+            becomes the estimator it stands for, where one of its parameters is set.
 
         Returns
         -------
@@ -92,17 +116,28 @@ class VersionedEstimator(BaseEstimator):
             This estimator.
         """
         cls: Any = type(self)
-        for name in params:
+        for name in [*params]:
             if name in cls._moved_parameters and name not in parameter_names(cls):
                 raise ValueError(_advice(cls, name))
             part, _, inner = name.partition("__")
             held = params.get(part, getattr(self, part, None))
+            if inner and part in cls._shortcuts:
+                held = params[part] = cls._shortcuts[part](held)
+            if inner and isinstance(held, str):
+                raise ValueError(
+                    f"{name} cannot be set: {part}={held!r} has no settings. Set "
+                    f"another {part} first."
+                )
             if inner and isinstance(held, Immutable):
                 raise ValueError(
                     f"{name} cannot be set: a {type(held).__name__} does not change. "
                     f"Set another one, {part}={part}.replace({inner}=...)."
                 )
         return super().set_params(**params)
+
+    def _part(self, name: str) -> Any:
+        """Return the estimator that a parameter is, or stands for."""
+        return self._shortcuts[name](getattr(self, name))
 
     def _cached(
         self,

@@ -233,7 +233,7 @@ def test_least_squares_is_calibrated_where_it_is_told_a_wrong_noise():
         def predict(self, X, return_std=False):
             return super().predict(X, return_std, errors=errors[: len(X)])
 
-    inverter = Hopeful(Peak(), errors="noise").fit(X[:1])
+    inverter = Hopeful(Peak(), noise="noise").fit(X[:1])
     with pytest.warns(MisfitWarning, match="or errors are too small"):
         one = CalibratedRegressor(FrozenEstimator(inverter)).fit(X[:200], y[:200])
     # 200 samples know a quantile of 68 % to 7 %

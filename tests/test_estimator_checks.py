@@ -8,8 +8,10 @@ from skphonon.calibration import CalibratedRegressor
 from skphonon.inversion import (
     LeastSquaresInverter,
     NelderMeadInverter,
+    Noise,
     PixelInverter,
     PosteriorInverter,
+    Search,
 )
 from skphonon.learning import (
     AEFeatureExtractor,
@@ -29,6 +31,7 @@ from skphonon.preprocessing import MaskedSpectrumPreprocessor
 ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
     LeastSquaresInverter(),
+    LeastSquaresInverter(search=Search(n_candidates=4), noise=Noise("noise")),
     PosteriorInverter(n_draws=40, n_candidates=10, n_starts=1),
     NelderMeadInverter(tolerance=0.5),  # coarse: the checks run many searches
     VAEFeatureExtractor(3, network=Dense(20), trainer=Trainer(max_epochs=3)),

@@ -4,7 +4,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel
+from sklearn.utils.parallel import Parallel
 
 from skphonon._moved import renamed
 from skphonon.datasets._synthetic import collect, draw_parameters, simulate_chunks

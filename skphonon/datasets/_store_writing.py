@@ -10,7 +10,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from joblib import Parallel
+from sklearn.utils.parallel import Parallel
 from tqdm import tqdm
 
 from skphonon._files import UNFINISHED, write_whole

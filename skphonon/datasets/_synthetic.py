@@ -1,8 +1,8 @@
 """Labelled spectra from a simulator, for estimators to learn from."""
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
+from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
 from skphonon._moved import renamed

@@ -34,6 +34,7 @@ from skphonon.inversion import (
     MisfitWarning,
     PosteriorInverter,
 )
+from skphonon.inversion.settings import as_noise
 
 __all__ = ["LocalCalibration", "local_calibration"]
 
@@ -203,11 +204,11 @@ def local_calibration(
 
 def _chosen(inverter, posterior):
     """Return the posterior that is meant, whose noise is normal."""
-    if inverter.inverter_.errors == "poisson":
+    if as_noise(inverter.inverter_.noise).errors == "poisson":
         raise ValueError(
             "local_calibration is not available for counts: it takes the mean of two "
-            "spectra with normal noise; got errors='poisson'. An inverter with "
-            "errors='noise' can be tested, after predict(X, errors=roots of the "
+            "spectra with normal noise; got noise='poisson'. An inverter with "
+            "noise='noise' can be tested, after predict(X, errors=roots of the "
             "expected counts)."
         )
     if posterior is not None:

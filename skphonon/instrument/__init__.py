@@ -9,6 +9,7 @@ from skphonon.instrument.grid import PathGrid, SpectrumGrid
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.instrument.resolution import (
     PolynomialResolution,
+    QResolution,
     TabulatedResolution,
     instrument_resolution,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "MeasurementWarning",
     "PathGrid",
     "PolynomialResolution",
+    "QResolution",
     "SpectrumGrid",
     "TabulatedResolution",
     "calibrate",

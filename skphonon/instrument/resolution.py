@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from skphonon._validation import StrOptions, check_parameters, increasing_axis
+from skphonon._validation import StrOptions, at_least, check_parameters, increasing_axis
 from skphonon._versioned import Immutable, immutable, read_only
 
 __all__ = [
     "PolynomialResolution",
+    "QResolution",
     "TabulatedResolution",
     "bin_kernel",
     "bin_kernel_derivative",
@@ -154,6 +155,59 @@ class TabulatedResolution(_EnergyResolution):
                 "or crop the energy axis."
             )
         return np.interp(energy, self.energy, self.sigma)
+
+
+@immutable
+class QResolution(Immutable):
+    """Resolution in Q of a single crystal, and how it is averaged over.
+
+    :class:`~skphonon.simulation.SingleCrystalSimulator` takes one as `q_resolution`, or
+    the width alone.
+
+    Parameters
+    ----------
+    width : float or array-like of shape (3,), default=0.0
+        Standard deviation in 1/Angstrom of a Gaussian: one number, for all directions,
+        or three, along the three axes of the grid.
+    average_voxels : bool, default=False
+        Whether to average over the voxels of a :class:`CrystalGrid` as well, taken as
+        Gaussians of the same variance. Without it spectra are those at the centres.
+    samples : int, default=3
+        Points along each direction in which resolution and voxel are wide, of a
+        Gauss-Hermite rule. Raise it where phonons disperse, within that width, by more
+        than the resolution in energy.
+
+    Examples
+    --------
+    >>> from skphonon.instrument import QResolution
+    >>> QResolution([0.02, 0.02, 0.05], average_voxels=True)
+    QResolution(width=[0.02, 0.02, 0.05], average_voxels=True)
+    """
+
+    width: float | Array = 0.0
+    _: KW_ONLY
+    average_voxels: bool = False
+    samples: int = 3
+
+    _parameter_constraints: ClassVar[dict] = {
+        "average_voxels": ["boolean"],
+        "samples": [at_least(1)],
+    }
+
+    def _settle(self) -> None:
+        check_parameters(self)
+        width = read_only(self.width)
+        if width.shape not in ((), (3,)) or not (width >= 0).all():
+            raise ValueError(
+                "A resolution in Q must be one number or three, in 1/Angstrom and not "
+                f"negative; got {self.width!r}."
+            )
+        self._keep(width=width if width.ndim else float(width))
+
+
+def as_q_resolution(given: Any) -> QResolution:
+    """Return the resolution in Q that is meant: numbers are its width."""
+    return given if isinstance(given, QResolution) else QResolution(given)
 
 
 def instrument_resolution(

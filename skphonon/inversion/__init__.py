@@ -28,6 +28,7 @@ from skphonon.inversion.observables import (
 )
 from skphonon.inversion.pixels import PixelInverter
 from skphonon.inversion.posterior import PosteriorInverter
+from skphonon.inversion.settings import Noise, Search
 
 __all__ = [
     "BoundWarning",
@@ -39,12 +40,14 @@ __all__ = [
     "MeanSquareDisplacement",
     "MisfitWarning",
     "NelderMeadInverter",
+    "Noise",
     "Observable",
     "ObservablesFit",
     "PhononEnergies",
     "PixelInverter",
     "Posterior",
     "PosteriorInverter",
+    "Search",
     "SoundVelocities",
     "SpectrumFit",
     "Verdict",

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from skphonon._validation import (
     check_columns,
+    check_parameters,
     fit_context,
     how_to_pass_images,
     validate_spectra,
@@ -74,6 +75,8 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             model of the simulator has no reference, or y or `initial` has another
             number of parameters than the simulator, or columns of other names.
         """
+        for part in self._shortcuts:
+            check_parameters(self._part(part))
         if y is None and self._emulates:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
@@ -133,6 +136,11 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         return tags
 
     @property
+    def _limits(self):
+        """Object with `initial`, `max_evaluations` and `tolerance` of the searches."""
+        return self
+
+    @property
     def _emulates(self):
         return not hasattr(self.simulator, "simulate")
 
@@ -165,7 +173,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         spectra, _ = self._validate(X, reset=False)
         starts = self._starts(X, len(spectra))
         # all of them are one, unless a regressor proposes them
-        told = starts if hasattr(self.initial, "predict") else starts[:1]
+        told = starts if hasattr(self._limits.initial, "predict") else starts[:1]
         with searching():
             simulated = np.asarray(self._simulate(told))
         simulated = np.broadcast_to(simulated, (len(starts), simulated.shape[1]))
@@ -189,9 +197,11 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
         told = {result.message for result in results if not result.success}
         advice = [words for message, words in _ADVICE.items() if message in told]
         if told - _ADVICE.keys():
+            limits = self._limits
+            where = "" if limits is self else " of search=Search(...)"
             advice.append(
-                f"Raise max_evaluations={self.max_evaluations} or tolerance="
-                f"{self.tolerance:g}, or start closer with initial."
+                f"Raise max_evaluations={limits.max_evaluations} or tolerance="
+                f"{limits.tolerance:g}{where}, or start closer with initial."
             )
         first = np.argmin(converged)
         warn_user(
@@ -238,9 +248,10 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 f"y must have one column for each parameter of the simulator "
                 f"({', '.join(names)}), got {targets.shape[1]} columns."
             )
-        if self.initial is not None and not hasattr(self.initial, "predict"):
-            check_columns(self.initial, names)
-            start = np.array(self.initial, dtype=float)
+        initial = self._limits.initial
+        if initial is not None and not hasattr(initial, "predict"):
+            check_columns(initial, names)
+            start = np.array(initial, dtype=float)
         elif targets is not None:
             start = targets.mean(axis=0)
         else:
@@ -272,10 +283,11 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             )
 
     def _starts(self, X, n_samples):
-        if not hasattr(self.initial, "predict"):
+        initial = self._limits.initial
+        if not hasattr(initial, "predict"):
             starts = np.tile(self.start_, (n_samples, 1))
             return starts.clip(*self.bounds_)
-        starts = np.asarray(self.initial.predict(X), dtype=float)
+        starts = np.asarray(initial.predict(X), dtype=float)
         starts = starts.reshape(n_samples, -1)
         if starts.shape[1] != self.start_.size or not np.isfinite(starts).all():
             raise ValueError(

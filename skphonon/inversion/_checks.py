@@ -74,13 +74,13 @@ def check_noise(X, errors, kind, scale):
         return
     if errors is not None or scale == "normalized":
         raise ValueError(
-            "errors='poisson' takes errors from the fit and counts as they are; got "
-            "errors, or scale='normalized'. Use errors='noise' with errors."
+            "noise='poisson' takes errors from the fit and counts as they are; got "
+            "errors, or scale='normalized'. Use noise='noise' with errors."
         )
     lowest = np.nanmin(X, initial=0)
     if lowest < 0:
         raise ValueError(
-            f"X must hold counts for errors='poisson', got {lowest:g}. Subtract "
+            f"X must hold counts for noise='poisson', got {lowest:g}. Subtract "
             "no background: fit it along."
         )
 

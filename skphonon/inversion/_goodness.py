@@ -131,9 +131,9 @@ def warn_of_meshes(bias, names, limit):
         warn_user(
             f"How far the mesh of the zone moves the parameters of {unknown.sum()} of "
             f"{len(bias)} spectra (first: sample {unknown.argmax()}) is not known: a "
-            "finer mesh to compare with takes more than the memory of the simulator. "
-            "Raise its memory, or keep the lower bound of a resolution that is fitted "
-            "along from being too small.",
+            "finer mesh to compare with takes more than the working memory. Raise "
+            "it by sklearn.config_context(working_memory=...), or keep the lower bound "
+            "of a resolution that is fitted along from being too small.",
             ConvergenceWarning,
         )
     moved = bias > limit

@@ -27,7 +27,7 @@ def compare_posteriors(
     Evidence compares models under one likelihood. Where the noise is not known, it is
     taken from the model that leaves least, and the answer hangs on how neighbouring
     residuals that are alike are counted, so it is given three times. Counts, of
-    inverters with ``errors="poisson"``, have a likelihood of their own and one answer.
+    inverters with ``noise="poisson"``, have a likelihood of their own and one answer.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def compare_posteriors(
         A row for each model and way to count, with index (`noise`, `model`): "residual"
         (residuals of the best model as white noise), "adjusted" (to the power `beta` of
         the best model), "harshest" (the smallest power of any model). With errors the
-        first is "given". With ``errors="poisson"`` of all inverters there is one way,
+        first is "given". With ``noise="poisson"`` of all inverters there is one way,
         "counts". Columns: `log_evidence`; `difference` from the best in that
         way, and its Monte-Carlo error `std`; `bic`, the Bayesian information criterion
         over -2, relative to the best likewise; `beta`; and `efficiency` of the draws.
@@ -55,7 +55,7 @@ def compare_posteriors(
         If models are no mapping of names to inverters of posteriors.
     ValueError
         If there are fewer than two models, or more than one spectrum, or if some of the
-        inverters have ``errors="poisson"`` and others do not, or no model has a
+        inverters have ``noise="poisson"`` and others do not, or no model has a
         posterior, as of a spectrum that is constant.
 
     Warns
@@ -100,13 +100,11 @@ def compare_posteriors(
             "Evidence compares at least two models of one spectrum of shape "
             f"(n_pixels,), got {len(inverters)} models and shape {row.shape}."
         )
-    of_counts = {
-        name: each._own().errors == "poisson" for name, each in inverters.items()
-    }
+    of_counts = {name: each._own()._counts for name, each in inverters.items()}
     if len(set(of_counts.values())) > 1:
         names = [name for name, counts in of_counts.items() if not counts]
         raise ValueError(
-            "Evidence compares models under one likelihood: errors='poisson' of all "
+            "Evidence compares models under one likelihood: noise='poisson' of all "
             f"inverters or of none; {', '.join(map(repr, names))} have others. Set the "
             "errors of all alike."
         )
@@ -138,7 +136,7 @@ def compare_posteriors(
         scaled, found = sigma / np.sqrt(power), {}
         for name, inverter in inverters.items():
             if (power, name) not in known:
-                own = inverter._own().set_params(errors="noise")
+                own = inverter._own().set_params(noise__errors="noise")
                 alike = clone(inverter).set_params(inverter=own)
                 known[power, name] = _one(alike, X, scaled[None])
             found[name] = known[power, name]

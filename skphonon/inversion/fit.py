@@ -59,7 +59,7 @@ class SpectrumFit:
         Shares of the intensity that sample, contributions and background took.
     choices : DataFrame, default=None
         By how many standard deviations other choices of the analysis would move the
-        parameters, a choice a row (``errors="systematic"``).
+        parameters, a choice a row (``noise="systematic"``).
     of_choices : array-like of shape (n_parameters, n_parameters), default=None
         What these added to the covariance.
     others : array-like of shape (n_others, n_parameters), default=()
@@ -99,7 +99,7 @@ class SpectrumFit:
     ... )
     >>> X = simulator.simulate([1.03 * simulator.reference])
     >>> X += 0.02 * np.nanstd(X) * np.random.default_rng(0).normal(size=X.shape)
-    >>> inverter = LeastSquaresInverter(simulator, n_candidates=1).fit(X)
+    >>> inverter = LeastSquaresInverter(simulator).fit(X)
     >>> _ = inverter.predict(X)
     >>> (fit,) = inverter.fits_
     >>> fit.energies([[0.5, 0.5, 0.0]]).round(1)["energy"].tolist()  # X point
@@ -393,7 +393,7 @@ def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
     """Return the fit of each spectrum of a result of `LeastSquaresInverter.invert`."""
     names = inverter._parameter_names(inverter.start_.size)
     figures = ("loss", "reduced_chi2", "n_effective", "n_evaluations", "converged")
-    noise_known = result.errors is not None or inverter.errors == "poisson"
+    noise_known = result.errors is not None or inverter._counts
     pieces = pieces_of(inverter.prior)
     observables = [piece for piece in pieces if hasattr(piece, "residuals")]
     fits = []

@@ -11,10 +11,8 @@ from skphonon._validation import (
     HasMethods,
     StrOptions,
     at_least,
-    positive,
 )
 from skphonon._warnings import warn_user
-from skphonon.fitting import LOSSES
 from skphonon.inversion._base import Inverter
 from skphonon.inversion._beside import contribution_names, sources_of
 from skphonon.inversion._checks import (
@@ -34,6 +32,15 @@ from skphonon.inversion._report import summary
 from skphonon.inversion._row_search import RowSearch, candidates_about
 from skphonon.inversion._stages import COARSE
 from skphonon.inversion.fit import fits_of
+from skphonon.inversion.settings import (
+    ERRORS,
+    MOVED,
+    Noise,
+    Search,
+    as_noise,
+    as_search,
+    settings_of,
+)
 from skphonon.metrics import SCALES
 
 __all__ = ["IdentifiabilityWarning", "LeastSquaresInverter"]
@@ -90,36 +97,15 @@ class LeastSquaresInverter(Inverter):
         that shape or a covariance matrix. A list holds several objects, observables
         of :mod:`skphonon.inversion.observables` such as measured phonon energies among
         them. Beside a prior, pixels whose residuals are alike count as one.
-    initial : array-like of shape (n_parameters,), regressor or None, default=None
-        Where the search starts. A fitted regressor is asked for one start a
-        spectrum; wrap it in :class:`sklearn.frozen.FrozenEstimator`, so that `clone`
-        leaves it fitted. None means the mean of y or, without y, the `reference` of
-        the simulator.
-    n_candidates : int, default=32
-        Sets of parameters about the start, one step of `steps_` away and with its
-        nuisances, or else drawn from the `prior`, that are simulated first, in one call
-        for all spectra: a search begins at the one that comes closest to its spectrum.
-        1 begins at the start, as do searches from what a regressor proposes.
-    n_starts : int, default=1
-        Searches for each spectrum, of which the best is kept: from the best candidates
-        or, where a regressor proposes, from there and at random about it.
-    loss : {"linear", "huber", "soft_l1", "cauchy"}, default="linear"
-        All but "linear" give less weight to residuals above `loss_width`.
-    loss_width : float, default=3.0
-        In standard deviations of the residuals.
-    errors : {"residual", "systematic", "noise", "poisson"}, default="residual"
-        Where the error bars come from: from the residuals as they are, correlated
-        between pixels where the model is wrong; from these and, "systematic", from how
-        far other choices of the analysis would move the parameters (see Notes); or from
-        noise alone, as if the model were right. "poisson" is for counts, from which
-        nothing was subtracted or divided out: the variance of a pixel is what the fit
-        expects there (2 % of the mean count at least), in rounds until neither changes,
-        so that the fit is the likeliest one for Poisson's distribution.
-    max_evaluations : int, default=100
-        Simulations (with derivatives) after which a search is given up.
-    tolerance : float, default=1e-5
-        A search has converged when the loss, or all parameters, change by less than
-        this fraction.
+    search : Search, default=None
+        Where searches start, how many there are for each spectrum, and when they end:
+        ``Search(n_starts=3, tolerance=1e-6)``. None: ``Search()``.
+    noise : {"residual", "systematic", "noise", "poisson"} or Noise, default="residual"
+        Where the error bars come from (`errors` of :class:`Noise`): from the residuals
+        as they are, correlated between pixels where the model is wrong; from these and,
+        "systematic", from other choices of the analysis (see Notes); from noise alone,
+        as if the model were right; or from the statistics of counts. A `Noise` may also
+        give less weight to outliers.
     random_state : int, RandomState instance or None, default=None
         Determines candidates and starts, in `fit`; None takes the same each time.
     n_jobs : int or None, default=None
@@ -133,7 +119,7 @@ class LeastSquaresInverter(Inverter):
     simulator_ : object
         `simulator`, or the emulator that `fit` trained in its place.
     start_ : ndarray of shape (n_parameters,)
-        Start of the searches, unless `initial` is a regressor.
+        Start of the searches, unless `search` has a regressor for `initial`.
     steps_ : ndarray of shape (n_parameters,)
         How far parameters are expected to move: their standard deviation in y or,
         without y, a quarter of the start.
@@ -172,7 +158,7 @@ class LeastSquaresInverter(Inverter):
     n_iter_, n_evaluations_ : ndarray of shape (n_samples,)
         Iterations and simulations of each search of the last `predict`.
     converged_ : ndarray of shape (n_samples,), bool
-        Whether each search of the last `predict` met `tolerance`.
+        Whether each search of the last `predict` met its `tolerance`.
     n_features_in_ : int
         Number of pixels of a spectrum.
 
@@ -190,7 +176,7 @@ class LeastSquaresInverter(Inverter):
     residuals, the difference d moves the parameters by :math:`-J^+ d`. Where that is
     more than 0.2 standard deviations of a parameter (0.5 of a nuisance), the search
     goes on with the finer mesh, up to four times; a `ConvergenceWarning` tells where
-    the memory of the simulator ends this, or it does not help. Silicon simulated with
+    the working memory ends this, or it does not help. Silicon simulated with
     0.1 % of noise and fitted at ``tolerance=1e-3`` has its twelve constants within
     their error bars so; the mesh of that tolerance alone moves one by 146. A mesh that
     is given to the simulator is taken as it is, and not judged.
@@ -201,7 +187,7 @@ class LeastSquaresInverter(Inverter):
     that is what it would be without the bound; the harder the pull, the less. A weight
     of a contribution that ended at 0 has the standard deviation NaN, and is taken for
     known by all others. Others have one from the same information as the parameters,
-    and from the same `errors`.
+    and from the same `noise`.
 
     Of `contributions`, a simulator with the parameters of the sample and an equal model
     follows its parameters: one of one to four phonons beside that of one, for instance,
@@ -211,18 +197,18 @@ class LeastSquaresInverter(Inverter):
     in the can are not compared. Where `predict` is given errors, those of a measured
     can are added to them, times its weight, and the fit is repeated until that has
     settled, with the likeliest spectrum of the can (total least squares); without, and
-    with ``errors="poisson"``, they do not count. An
+    with ``noise="poisson"``, they do not count. An
     `IdentifiabilityWarning` names contributions of which scale, parameters, nuisances
     and background imitate all but a tenth (3 % for what has the constants of the
     sample): so it is with a can of the metal of the sample.
 
     Residuals of a wrong model are alike in neighbouring pixels, and thousands of them
     would overrule any prior, though they are one error. Beside a `prior` such pixels
-    count as one (but with errors="noise" or "poisson"): each has the share
+    count as one (but with noise="noise" or "poisson"): each has the share
     :math:`1 / (n \chi^2)` of n pixels that err alike, with :math:`\chi^2` of given
     errors if that is above 1. Until residuals tell n, it is ten.
 
-    With ``errors="systematic"`` the covariance also holds how far the parameters would
+    With ``noise="systematic"`` the covariance also holds how far the parameters would
     move with the lowest or highest 12 % of energies or of \|Q\| left out, a background
     of two degrees more, or two more shells, each to first order and as far as that is
     more than noise; `fits_` has the shifts.
@@ -231,7 +217,7 @@ class LeastSquaresInverter(Inverter):
     known), and so far above 1 that a model that is right exceeds it in one of 200
     calls. Where noise is not known, the share of the contrast that is left must be
     above 1e-5 too, by which simulators differ among themselves. Noise that is alike in
-    neighbouring pixels looks like a wrong model; ``errors="residual"`` allows for it in
+    neighbouring pixels looks like a wrong model; ``noise="residual"`` allows for it in
     error bars. A mesh that is given to the simulator does so, where noise is below its
     error.
 
@@ -281,18 +267,14 @@ class LeastSquaresInverter(Inverter):
         "scale": [StrOptions({*SCALES, "absolute"})],
         "bounds": ["array-like", None],
         "prior": "no_validation",
-        "initial": ["array-like", HasMethods(["predict"]), None],
-        "n_candidates": [at_least(1)],
-        "n_starts": [at_least(1)],
-        "loss": [StrOptions(set(LOSSES))],
-        "loss_width": [positive()],
-        "errors": [StrOptions({"residual", "systematic", "noise", "poisson"})],
-        "max_evaluations": [at_least(1)],
-        "tolerance": [positive()],
+        "search": [Search, None],
+        "noise": [StrOptions(set(ERRORS)), Noise],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
+    _shortcuts = {"search": as_search, "noise": as_noise}
+    _moved_parameters = MOVED
 
     def __init__(
         self,
@@ -304,14 +286,8 @@ class LeastSquaresInverter(Inverter):
         scale="fitted",
         bounds=None,
         prior=None,
-        initial=None,
-        n_candidates=32,
-        n_starts=1,
-        loss="linear",
-        loss_width=3.0,
-        errors="residual",
-        max_evaluations=100,
-        tolerance=1e-5,
+        search=None,
+        noise="residual",
         random_state=None,
         n_jobs=None,
         verbose=0,
@@ -323,14 +299,8 @@ class LeastSquaresInverter(Inverter):
         self.scale = scale
         self.bounds = bounds
         self.prior = prior
-        self.initial = initial
-        self.n_candidates = n_candidates
-        self.n_starts = n_starts
-        self.loss = loss
-        self.loss_width = loss_width
-        self.errors = errors
-        self.max_evaluations = max_evaluations
-        self.tolerance = tolerance
+        self.search = search
+        self.noise = noise
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -417,7 +387,7 @@ class LeastSquaresInverter(Inverter):
             of combinations of parameters from the best to the worst determined:
             `direction` in words, `uncertainty` in units of `steps_` (or of the
             standard deviations of the prior), whether it is `determined` (less than
-            half a unit), and the share of each parameter. With errors="systematic",
+            half a unit), and the share of each parameter. With noise="systematic",
             `choices` are tables of the shifts in standard deviations, `of_choices` what
             these added to the covariance. `others` are ends of further searches that
             are as likely and further off than errors tell; `spectra` and `errors` what
@@ -479,13 +449,25 @@ class LeastSquaresInverter(Inverter):
         """Combinations of parameters that spectra of the last `predict` determine."""
         return self._read("identifiable")
 
+    def __setstate__(self, state):
+        state = dict(state)
+        if "search" not in state:  # saved when each setting was a parameter
+            state |= settings_of(state)
+            last = state.get("_last", {})
+            if "settings" in last:
+                last["settings"] |= settings_of(last["settings"])
+        super().__setstate__(state)
+        if hasattr(self, "start_") and not hasattr(self, "_prior"):
+            names = self._parameter_names(self.start_.size)
+            self._prior, _ = knowledge_of(self.prior, names)
+
     def _invert(self, X, errors, continued=None, starts=None):
         """Fit all spectra; `continued` makes a search of one that does more."""
         check_is_fitted(self)
         of_each: tuple = ()
-        if errors is not None or self.errors == "poisson":
+        if errors is not None or self._counts:
             given, _ = self._validate(X, reset=False)
-            check_noise(given, errors, self.errors, self.scale)
+            check_noise(given, errors, self._noise.errors, self.scale)
             if errors is not None:
                 of_each = (check_errors(errors, given.shape),)
         else:
@@ -506,7 +488,11 @@ class LeastSquaresInverter(Inverter):
         # copies: what a fit tells is of what it was given
         result.spectra = self._validate(X, reset=False)[0].copy()
         result.errors = of_each[0].copy() if of_each else None
-        result.settings = self.get_params(deep=False)
+        result.settings = {
+            **self.get_params(deep=False),
+            "search": copy.copy(self.search),
+            "noise": copy.copy(self.noise),
+        }
         if continued is not None:
             result.drawn = [each.drawn for each in results]
         return result
@@ -526,10 +512,10 @@ class LeastSquaresInverter(Inverter):
             extend=lambda start: self._with_nuisances(start, task.bounds),
             seed=self._seed,
             scale=self.scale,
-            n_starts=self.n_starts,
-            correlated=self.errors in ("residual", "systematic"),
+            n_starts=self._limits.n_starts,
+            correlated=self._noise.errors in ("residual", "systematic"),
             background=background,
-            choices=self.errors == "systematic",
+            choices=self._noise.errors == "systematic",
         )
 
     def _warn_of_unused_errors(self):
@@ -552,8 +538,21 @@ class LeastSquaresInverter(Inverter):
             return self.steps_
         return np.sqrt(np.diag(self._prior_moments[1]))
 
+    @property
+    def _limits(self):
+        return self._part("search")
+
+    @property
+    def _noise(self):
+        return self._part("noise")
+
+    @property
+    def _counts(self):
+        """Whether spectra are counts."""
+        return self._noise.errors == "poisson"
+
     def _knows_noise(self, errors):
-        return errors is not None or self.errors == "poisson"
+        return errors is not None or self._counts
 
     def _warn_of_fits(self, result, noise_known):
         """Warn of what ended at a bound, and of what the model does not describe."""
@@ -565,7 +564,7 @@ class LeastSquaresInverter(Inverter):
             task.bounds,
             [each.alike for _ in parts for each in self._model(task.steps).sources[1:]],
             noise_known=noise_known,
-            errors=self.errors,
+            errors=self._noise.errors,
             emulates=self._emulates,
             unused=not_fitted_along(
                 self.simulator_, self._nuisance, self.background, self.scale
@@ -583,9 +582,11 @@ class LeastSquaresInverter(Inverter):
         names = self._parameter_names(self.start_.size)
         parts = parts_of(self.simulator_, self.n_features_in_)
         if self.scale == "normalized":
-            check_normalized(self.background, self.contributions, self.loss, parts)
+            check_normalized(
+                self.background, self.contributions, self._noise.loss, parts
+            )
         if self.bounds is not None:
-            start = None if hasattr(self.initial, "predict") else self.start_
+            start = None if hasattr(self._limits.initial, "predict") else self.start_
             self.bounds_ = check_bounds(self.bounds, self.bounds_.shape, start)
         self._prior, self._prior_moments = knowledge_of(self.prior, names)
         check_background(self.background, len(parts[0].axes), self.n_features_in_)
@@ -602,27 +603,22 @@ class LeastSquaresInverter(Inverter):
     def _task(self, errors_given):
         """Return steps, bounds and prior of parameters and nuisances."""
         low, high = np.array([*self._nuisance.values()]).reshape(-1, 2).T
+        limits, noise = self._limits, self._noise
         return Task(
             np.append(self.steps_, (high - low) / 4),
             np.hstack([self.bounds_, [low, high]]),
             self._prior,
-            errors_given or self.errors == "poisson",
-            self.errors == "poisson",
+            errors_given or self._counts,
+            self._counts,
             self.start_.size,
-            self.tolerance,
-            self.max_evaluations,
-            self.loss,
-            self.loss_width,
+            limits.tolerance,
+            limits.max_evaluations,
+            noise.loss,
+            noise.loss_width,
         )
 
     def _model(self, steps):
         return Model(self._known_sources(), self._nuisance, steps)
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if hasattr(self, "start_") and not hasattr(self, "_prior"):
-            names = self._parameter_names(self.start_.size)
-            self._prior, _ = knowledge_of(self.prior, names)
 
     def _known_sources(self):
         # a pickle leaves them out, and they are cheap to make again
@@ -650,11 +646,12 @@ class LeastSquaresInverter(Inverter):
 
     def _candidates(self, task, model):
         """Return sets of parameters about the start and their simulations, or None."""
-        if self.n_candidates == 1 or hasattr(self.initial, "predict"):
+        n_candidates = self._limits.n_candidates
+        if n_candidates == 1 or hasattr(self._limits.initial, "predict"):
             return None
         first = self._with_nuisances(self.start_, task.bounds)
         return candidates_about(
-            first, self.n_candidates, task, model, self._seed, self._prior_moments
+            first, n_candidates, task, model, self._seed, self._prior_moments
         )
 
     def _with_nuisances(self, start, bounds):

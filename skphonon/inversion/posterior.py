@@ -47,7 +47,7 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     Parameters
     ----------
     inverter : LeastSquaresInverter, simulator or None, default=None
-        What is fitted, and how: nuisances, background, contributions, errors. Its
+        What is fitted, and how: nuisances, background, contributions, noise. Its
         `bounds` or `prior` are the prior of the parameters, which must have one: flat
         between bounds, normal, or normal between bounds; unstable crystals have none.
         Nuisances are flat between theirs. A simulator stands for a
@@ -92,12 +92,12 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
     The likelihood is normal, with errors that are given or, else, those of the
     residuals at the optimum, or that of counts (see below). Where the model is wrong,
     residuals are alike in neighbouring pixels, and the product over pixels would claim
-    far too much. Where the fit is a misfit, and with ``errors="residual"`` of the
+    far too much. Where the fit is a misfit, and with ``noise="residual"`` of the
     inverter (or "systematic"), the likelihood is therefore raised to a power `beta`
     that makes the widths of the posterior those which the scatter of such residuals
-    implies [2]_. ``errors="noise"`` takes all pixels as independent.
+    implies [2]_. ``noise="noise"`` takes all pixels as independent.
 
-    With ``errors="poisson"`` the likelihood is that of counts: not normal, with
+    With ``noise="poisson"`` the likelihood is that of counts: not normal, with
     :math:`-\ln n!` so that evidence is that of the counts, and `beta` of 1, as error
     bars of the fit are of counts alone. Counts need not be whole. Amplitudes and
     background, of which neither contributions nor expectations may be negative, are
@@ -319,11 +319,12 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
 
     def _check_likelihood(self):
         inverter = self.inverter_
-        if inverter.loss != "linear" or inverter.scale == "normalized":
+        loss = inverter._noise.loss
+        if loss != "linear" or inverter.scale == "normalized":
             raise ValueError(
-                "A posterior needs a likelihood: an inverter with loss='linear' and "
-                f"scale='fitted' or 'absolute', got loss={inverter.loss!r} and scale="
-                f"{inverter.scale!r}."
+                "A posterior needs a likelihood: an inverter with noise=Noise(loss="
+                f"'linear') and scale='fitted' or 'absolute', got loss={loss!r} and "
+                f"scale={inverter.scale!r}."
             )
         flat = np.isfinite(inverter.bounds_).all(axis=0)
         if inverter._prior_moments is None and not flat.all():

@@ -10,7 +10,7 @@ from skphonon.instrument.augmentation import Coverage, value_at
 from skphonon.instrument.noise import draw_counts
 from skphonon.learning._components import same_voxels
 
-__all__ = ["Augmentation", "Views"]
+__all__ = ["Augmentation", "Views", "as_augmentation"]
 
 _ROWS = 50  # that share the voxels which are seen
 _EVERYTHING = 0.1  # share of the spectra with all voxels
@@ -82,6 +82,11 @@ class Augmentation(VersionedEstimator):
         self.background = background
         self.n_views = n_views
         self.jitter = jitter
+
+
+def as_augmentation(given: Augmentation | None) -> Augmentation:
+    """Return what the value of `augmentation` stands for."""
+    return Augmentation() if given is None else given
 
 
 class Views:

@@ -26,9 +26,9 @@ from skphonon.learning._networks import Autoencoder
 from skphonon.learning._training import new_generator
 from skphonon.learning.architectures import (
     MOVED,
-    NETWORKS,
     Convolutional,
     Dense,
+    as_network,
     image_of,
     network_of,
 )
@@ -56,7 +56,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
     """
 
     _variational = False
-    _shortcuts = {**SpectrumExtractor._shortcuts, "network": NETWORKS}
+    _shortcuts = {**SpectrumExtractor._shortcuts, "network": as_network}
     _moved_parameters = {**SpectrumExtractor._moved_parameters, **MOVED}
     _training_defaults = {
         **SpectrumExtractor._training_defaults,
@@ -67,7 +67,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
 
     _parameter_constraints = {
         "n_components": [at_least(1)],
-        "network": [StrOptions(set(NETWORKS)), Dense, Convolutional],
+        "network": [StrOptions({"dense", "convolutional"}), Dense, Convolutional],
         "noise": [at_least(0, numbers.Real), AUTO],
         "compression": [at_least(1), AUTO, None],
         "weighting": [Interval(numbers.Real, 0, 1, closed="both"), AUTO, None],
@@ -236,7 +236,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         self._noise_seed = int(random_state.randint(2**31))
         self._fit_inputs(X, random_state)
         self.n_components_ = int(self.n_components)
-        network, image = self._settled("network"), None
+        network, image = self._part("network"), None
         check_parameters(network)
         if isinstance(network, Convolutional):
             image = image_of(network, X.shape[1])
@@ -284,7 +284,7 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
 
     def _n_kept(self, X):
         """Return how many components to keep, None for pixels."""
-        conv = isinstance(self._settled("network"), Convolutional)
+        conv = isinstance(self._part("network"), Convolutional)
         wanted = self._value("compression")
         if wanted is None or (conv and self.compression == "auto"):
             return None

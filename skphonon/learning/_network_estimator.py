@@ -1,5 +1,6 @@
 """Estimators around a network: its trainer, fit, fine-tuning and pickles."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from skphonon.learning._training import build_net, choose_device, hold_out, trai
 from skphonon.learning.trainer import (
     MOVED,
     Trainer,
+    as_trainer,
     check_trainer,
     settled,
     trainer_of,
@@ -31,8 +33,6 @@ __all__ = [
     "raise_if",
     "standard_scale",
 ]
-
-_OWN = object()  # the value that the estimator has
 
 # constraints of the parameters that all of them have
 TRAINING = {
@@ -52,10 +52,7 @@ class NetworkEstimator(VersionedEstimator):
     _network: type[nn.Module]
 
     _moved_parameters = MOVED
-    # what a short value of a parameter stands for, by its name
-    _shortcuts: ClassVar[dict[str, dict[str | None, type]]] = {
-        "trainer": {None: Trainer}
-    }
+    _shortcuts: ClassVar[Mapping[str, Callable[[Any], Any]]] = {"trainer": as_trainer}
     # what a trainer leaves open; subclasses add the rest
     _training_defaults: ClassVar[dict[str, Any]] = {
         "optimizer": "clipped-adam",
@@ -64,58 +61,6 @@ class NetworkEstimator(VersionedEstimator):
         "fine_tune_epochs": 10,
         "fine_tune_lr": 1e-4,
     }
-
-    def get_params(self, deep=True):
-        """Get parameters, those of what a short value stands for as well.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Whether to return those of estimators within, by names such as
-            ``trainer__lr``.
-
-        Returns
-        -------
-        dict
-            Values by name.
-        """
-        params = super().get_params(deep=deep)
-        for name in self._shortcuts if deep else ():
-            if name in params and params[name] is not (held := self._settled(name)):
-                inner = held.get_params()
-                params |= {f"{name}__{key}": value for key, value in inner.items()}
-        return params
-
-    def set_params(self, **params):
-        """Set parameters, also those of the trainer, by names such as ``trainer__lr``.
-
-        Parameters
-        ----------
-        **params
-            Values by name. A short value, such as the trainer None, becomes what it
-            stands for if need be.
-
-        Returns
-        -------
-        estimator instance
-            This estimator.
-        """
-        for name in self._shortcuts:
-            if any(each.startswith(f"{name}__") for each in params):
-                given = params.get(name, getattr(self, name))
-                params[name] = self._settled(name, given)
-                if isinstance(params[name], str):
-                    raise ValueError(
-                        f"{name}={given!r} of {type(self).__name__} has no settings. "
-                        f"Set {name} first, to one of {list(self._shortcuts[name])}."
-                    )
-        return super().set_params(**params)
-
-    def _settled(self, name, value=_OWN):
-        """Return what the value of a parameter stands for: an object with settings."""
-        value = getattr(self, name) if value is _OWN else value
-        short = value is None or isinstance(value, str)
-        return self._shortcuts[name].get(value, lambda: value)() if short else value
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")

@@ -7,7 +7,14 @@ import numpy as np
 from skphonon._validation import HasMethods, at_least
 from skphonon._versioned import VersionedEstimator
 
-__all__ = ["MOVED", "NETWORKS", "Convolutional", "Dense", "image_of", "network_of"]
+__all__ = [
+    "MOVED",
+    "Convolutional",
+    "Dense",
+    "as_network",
+    "image_of",
+    "network_of",
+]
 
 _FILTERS = (32, 64, 128)
 _MOST_COLUMNS = 32  # behind the pixels; more are pixels that the grid hides
@@ -97,7 +104,7 @@ class Convolutional(VersionedEstimator):
         self.bounded = bounded
 
 
-NETWORKS: dict[str | None, type] = {"dense": Dense, "convolutional": Convolutional}
+_NETWORKS: dict[str, type] = {"dense": Dense, "convolutional": Convolutional}
 # what to do instead of each parameter that extractors had in 0.1
 MOVED = {
     "architecture": 'give network="dense" or network="convolutional"',
@@ -109,6 +116,12 @@ MOVED = {
     f"network__{name} to set_params"
     for name in ("hidden_size", "bounded")
 }
+
+
+def as_network(given: Any) -> Any:
+    """Return what the value of `network` stands for."""
+    short = isinstance(given, str) and given in _NETWORKS
+    return _NETWORKS[given]() if short else given
 
 
 def network_of(state: dict[str, Any]) -> Dense | Convolutional:

@@ -14,7 +14,11 @@ from skphonon._validation import Interval, StrOptions
 from skphonon.learning._autoencoder import AUTO, AUTOMATIC, SpectrumAutoencoder
 from skphonon.learning._extractor import amortized
 from skphonon.learning._networks import ReconstructionLoss, VariationalLoss, divergences
-from skphonon.learning.missing_data import PosteriorCodes, PosteriorInference
+from skphonon.learning.missing_data import (
+    PosteriorCodes,
+    PosteriorInference,
+    as_inference,
+)
 from skphonon.learning.novelty import OutOfDistributionWarning
 from skphonon.learning.trainer import settled
 
@@ -199,7 +203,7 @@ class VAEFeatureExtractor(SpectrumAutoencoder, PosteriorCodes):
     _variational = True
     _shortcuts = {
         **SpectrumAutoencoder._shortcuts,
-        "inference": {"posterior": PosteriorInference},
+        "inference": as_inference,
     }
     _moved_parameters = {
         **SpectrumAutoencoder._moved_parameters,

@@ -5,6 +5,7 @@ orientation. Rows hold NaN where nothing was measured, in training and afterward
 """
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from skphonon.learning._posterior_codes import Decoder, Evidence, evidence, fit_
 from skphonon.learning._training import new_generator
 from skphonon.learning.architectures import Dense
 
-__all__ = ["PosteriorCodes", "PosteriorInference"]
+__all__ = ["PosteriorCodes", "PosteriorInference", "as_inference"]
 
 _SMALLEST_SPREAD = 1e-4  # of codes in the prior, against rounding
 _N_CANDIDATES = 1000  # training codes among which a search begins
@@ -118,6 +119,12 @@ class PosteriorInference(VersionedEstimator):
         self.n_starts = n_starts
 
 
+def as_inference(given: Any) -> Any:
+    """Return what the value of `inference` stands for."""
+    short = isinstance(given, str) and given == "posterior"
+    return PosteriorInference() if short else given
+
+
 class PosteriorCodes(SpectrumExtractor):
     """What an extractor does with ``inference="posterior"``."""
 
@@ -142,9 +149,9 @@ class PosteriorCodes(SpectrumExtractor):
     def _set_up(self, X):
         """Forget the past; return a new net, the spectra and its inputs."""
         random_state = self._forget()
-        network = self._settled("network")
+        network = self._part("network")
         check_parameters(network)
-        check_parameters(self._settled("inference"))
+        check_parameters(self._part("inference"))
         if not isinstance(network, Dense):
             raise ValueError(
                 "inference='posterior' needs dense layers on principal components, got "
@@ -187,7 +194,7 @@ class PosteriorCodes(SpectrumExtractor):
     def _fit_basis(self, X, random_state):
         """Learn mean, weights and components; return the coefficients of X."""
         background = self._background_rows()
-        floor, n_kept = self._settled("inference").floor, self._value("compression")
+        floor, n_kept = self._part("inference").floor, self._value("compression")
         if n_kept is None:
             raise ValueError(
                 "inference='posterior' works on principal components, got "
@@ -204,7 +211,7 @@ class PosteriorCodes(SpectrumExtractor):
 
     def _background_rows(self):
         n_features = len(self.seen_)
-        background = self._settled("inference").background
+        background = self._part("inference").background
         if background is None:
             return np.ones((1, int(self.seen_.sum())), dtype=np.float32)
         rows = check_array(background, dtype=np.float32, input_name="background")
@@ -271,7 +278,7 @@ class PosteriorCodes(SpectrumExtractor):
                     self.error_variance_,
                     (self.code_mean_, self.code_precision_),
                     self.candidates_,
-                    self._settled("inference").n_starts,
+                    self._part("inference").n_starts,
                 )
             parts.append(found)
         return tuple(np.concatenate(each) for each in zip(*parts, strict=True))

@@ -13,7 +13,7 @@ from skphonon._validation import (
 )
 from skphonon._versioned import parameter_names
 from skphonon.instrument.background import terms_on_axes
-from skphonon.learning._augmentation import Augmentation, Views
+from skphonon.learning._augmentation import Augmentation, Views, as_augmentation
 from skphonon.learning._completion import Completion, Templates, learn_completion
 from skphonon.learning._components import known_voxels
 from skphonon.learning._network_estimator import (
@@ -145,7 +145,7 @@ class SpectrumRegressor(NetworkRegressor):
     """
 
     _network = NormalNetworks
-    _shortcuts = {**NetworkRegressor._shortcuts, "augmentation": {None: Augmentation}}
+    _shortcuts = {**NetworkRegressor._shortcuts, "augmentation": as_augmentation}
     _moved_parameters = {
         **NetworkRegressor._moved_parameters,
         **{
@@ -349,7 +349,7 @@ class SpectrumRegressor(NetworkRegressor):
         return np.float32(terms_on_axes(axes, (min(1, self.n_energy - 1), 0)))
 
     def _views(self):
-        given = self._settled("augmentation")
+        given = self._part("augmentation")
         check_parameters(given)
         coverage = given.coverage
         n_patterns = (1, 1)
@@ -384,7 +384,7 @@ class SpectrumRegressor(NetworkRegressor):
         )
 
     def _fit_completion(self, X, random_state):
-        with_one = self._settled("augmentation").background > 0
+        with_one = self._part("augmentation").background > 0
         terms = self._background_terms()[: None if with_one else 0, self.seen_]
         found = learn_completion(
             X, self.n_components, terms, self.normalize, random_state
@@ -405,7 +405,7 @@ class SpectrumRegressor(NetworkRegressor):
         """Return inputs of all augmented spectra, and of which row each is."""
         completion = self._completion()
         inputs, rows = [], []
-        for _ in range(self._settled("augmentation").n_views):
+        for _ in range(self._part("augmentation").n_views):
             for group, seen, found in views.draw(X):
                 # where not one neutron was counted there is no scale
                 kept = (found.sum(axis=1) > 0) | (not self.normalize)
@@ -425,7 +425,7 @@ class SpectrumRegressor(NetworkRegressor):
         return dtype((inputs - self.input_mean_) / self.input_scale_)
 
     def _jitter(self):
-        jitter = self._settled("augmentation").jitter
+        jitter = self._part("augmentation").jitter
         if jitter == 0:
             return None
         n = self.n_components_

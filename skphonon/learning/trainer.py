@@ -21,7 +21,7 @@ from skphonon._validation import (
 from skphonon._versioned import VersionedEstimator
 from skphonon.learning._training import MOMENTUM, OPTIMIZERS
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "as_trainer"]
 
 _RENAMED = {
     name: name
@@ -161,6 +161,11 @@ class Trainer(VersionedEstimator):
         self.fine_tune_lr = fine_tune_lr
 
 
+def as_trainer(given: Trainer | None) -> Trainer:
+    """Return what the value of `trainer` stands for."""
+    return Trainer() if given is None else given
+
+
 def check_trainer(trainer: Trainer) -> None:
     """Raise a ValueError or TypeError that says what is wrong with a trainer."""
     check_parameters(trainer)
@@ -184,7 +189,7 @@ def check_trainer(trainer: Trainer) -> None:
 
 def settled(trainer: Trainer | None, defaults: Mapping[str, Any]) -> Trainer:
     """Return a trainer of which nothing is left open."""
-    given = Trainer() if trainer is None else trainer
+    given = as_trainer(trainer)
     values = given.get_params(deep=False)
     defaults = dict(defaults)
     if not (given.optimizer is None or isinstance(given.optimizer, str)):

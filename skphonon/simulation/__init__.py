@@ -4,6 +4,7 @@ from skphonon._moved import missing
 from skphonon.simulation.beside_sample import ElasticTail, MultipleScattering
 from skphonon.simulation.joint import JointSimulator
 from skphonon.simulation.powder import PowderSimulator
+from skphonon.simulation.scattering import Scattering
 from skphonon.simulation.single_crystal import SingleCrystalSimulator
 from skphonon.simulation.spin_wave import SpinWaveSimulator
 
@@ -12,6 +13,7 @@ __all__ = [
     "JointSimulator",
     "MultipleScattering",
     "PowderSimulator",
+    "Scattering",
     "SingleCrystalSimulator",
     "SpinWaveSimulator",
 ]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from skphonon.instrument.background import polynomial
 from skphonon.instrument.grid import energy_edges
+from skphonon.instrument.resolution import QResolution
 from skphonon.physics.dynamical_matrix import BondPairs, DynamicalMatrices, dipole_term
 from skphonon.physics.force_constants import ForceConstantModel
 from skphonon.physics.zone import mean_points
@@ -76,7 +77,7 @@ class Plan(NamedTuple):
     tensors: Array  # (n_components, n_tensors, 6): those of different atoms, packed
     displacement: float | None  # <u_x^2> where it is given, Angstrom^2
     background: Array | None  # (n_energy, n_q)
-    n_numbers: int  # that a block may take
+    n_numbers: int  # that a block may take, which depends on the call
 
     def matrices(self, points: slice) -> DynamicalMatrices:
         """Return the dynamical matrices of some points."""
@@ -88,13 +89,13 @@ class Plan(NamedTuple):
         )
 
 
-def make_plan(simulator, q_resolution, thermal: Thermal) -> Plan:
-    """Build a plan for one resolution in Q, as the parameter of the simulator is."""
+def make_plan(simulator, q_resolution: QResolution, thermal: Thermal) -> Plan:
+    """Build a plan for one resolution in Q."""
     model, mask = simulator.model, simulator.grid.mask
     reciprocal = model.reciprocal_lattice()
     given = reduced_wavevectors(simulator)
     seen = np.flatnonzero(mask.any(axis=0))
-    moves, shares = cloud(_covariance(simulator, q_resolution), simulator.q_samples)
+    moves, shares = cloud(_covariance(simulator, q_resolution), q_resolution.samples)
     wavevectors = given[seen, None] + moves @ np.linalg.inv(reciprocal)
     directions, of_centre = _approaches(simulator)
     fields = model.non_analytic_term(directions)
@@ -136,7 +137,7 @@ def make_plan(simulator, q_resolution, thermal: Thermal) -> Plan:
         tensors=tensors,
         displacement=simulator.mean_square_displacement,
         background=smooth,
-        n_numbers=int(simulator.memory * 1e6 / 8),
+        n_numbers=0,
     )
 
 
@@ -248,13 +249,13 @@ def _covariance(simulator, q_resolution):
     reduced = directions @ np.linalg.inv(cell_multiple(simulator)).T
     axes = reduced @ simulator.model.reciprocal_lattice()
     lengths = np.linalg.norm(axes, axis=1)
-    widths = np.asarray(q_resolution, dtype=float)
+    widths = np.asarray(q_resolution.width)
     if widths.ndim == 0:
         covariance = widths**2 * np.eye(3)
     else:
         sides = axes * (widths / lengths)[:, None]
         covariance = sides.T @ sides
-    if not simulator.average_voxels:
+    if not q_resolution.average_voxels:
         return covariance
     if not hasattr(grid, "volume_edges"):
         raise ValueError(

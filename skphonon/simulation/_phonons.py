@@ -29,7 +29,7 @@ def cross_sections(simulator, incoherent=False, n_phonons=1):
     model, normalised = simulator.model, simulator.units == "1/meV"
     symbols, masses = model.symbols, model.atomic_masses
     lengths, seen = np.ones(len(symbols)), np.zeros(len(symbols))
-    own = simulator.scattering_lengths
+    own = simulator._part("scattering").scattering_lengths
     if incoherent or not normalised or len(set(symbols)) > 1 or own:
         found = scattering_lengths(symbols, values=own)
         lengths = found.coherent_length / 10  # square root of barn

@@ -44,7 +44,8 @@ def warn_of_window(simulator) -> None:
     reach = _WIDTHS * resolve_widths(simulator.energy_resolution, edges).max()
     low, high = edges[:-1][rows].min(), edges[1:][rows].max()
     softest, highest = np.abs(lines).min(), lines.max()
-    if getattr(simulator, "n_phonons", 1) != 1 and low > 0:
+    several = simulator._part("scattering").n_phonons not in (None, 1)
+    if several and low > 0:
         if highest < high and low < _SEVERAL * highest:
             return  # several phonons reach beyond the band
     if high - low < _NARROW * highest and rows.sum() > 1:

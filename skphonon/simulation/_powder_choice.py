@@ -16,6 +16,7 @@ from skphonon.physics.zone.convergence import (
     settle,
 )
 from skphonon.physics.zone.mesh import mesh_sizes
+from skphonon.simulation._calls import working_memory
 from skphonon.simulation._powder_engine import crystals, images
 from skphonon.simulation._powder_plan import make_plan, plan_size
 from skphonon.simulation._recording import Recording
@@ -58,7 +59,7 @@ def choose_mesh(
         Warns with ConvergenceWarning where the tolerance is out of reach, but in a
         search.
     """
-    model, budget = simulator.model, simulator.memory * 1e6
+    model, budget = simulator.model, working_memory()
     n_polar = FEWEST_ANGLES
     if simulator.mean_square_displacement is None:
         n_polar = polar_angles(model, values["temperature"])
@@ -89,13 +90,14 @@ def choose_mesh(
     if is_searching():
         return best
     warn_user(
-        f"The finest mesh within memory={simulator.memory:g} MB, {best.mesh.size}, "
+        f"The finest mesh within working_memory={budget / 2**20:g} MiB, "
+        f"{best.mesh.size}, "
         f"does not reach a third of tolerance={tolerance:g}: the error is "
         f"{best.error:.1g} "
-        f"({best.of_displacements:.1g} of displacements). Raise memory or tolerance, "
-        "give the simulator the resolution of the instrument, or leave the elastic "
-        "line (and two or three widths of the resolution around it) out of the mask "
-        "of the grid.",
+        f"({best.of_displacements:.1g} of displacements). Raise the tolerance, or "
+        "working_memory by sklearn.config_context, give the simulator the resolution "
+        "of the instrument, or leave the elastic line (and two or three widths of the "
+        "resolution around it) out of the mask of the grid.",
         ConvergenceWarning,
     )
     return best

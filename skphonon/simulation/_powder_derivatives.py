@@ -34,7 +34,7 @@ __all__ = ["differentiate", "gradients"]
 Array = NDArray[np.float64]
 
 
-def differentiate(plan, rows, values, nuisance=(), n_jobs=None):
+def differentiate(plan, rows, values, nuisance=()):
     """Return derivatives with the parameters and nuisances, spectra, softest modes."""
     n_changes = rows.shape[1] + len(nuisance)
     spectra = np.full((len(rows), plan.mask.size), np.nan)
@@ -48,10 +48,10 @@ def differentiate(plan, rows, values, nuisance=(), n_jobs=None):
         spectra[batch, plan.mask] = finished(plan, image)
         changes[batch, plan.mask] = finished(plan, slopes).swapaxes(1, 2)
 
-    return changes, spectra, over_batches(plan, rows, values, run, n_jobs=n_jobs)
+    return changes, spectra, over_batches(plan, rows, values, run)
 
 
-def gradients(plan, rows, values, slopes, n_jobs=None):
+def gradients(plan, rows, values, slopes):
     """Return gradients of scalars, from their derivatives with the pixels."""
     gradients = np.empty(rows.shape)
     shape = len(rows), *plan.recording.image_shape
@@ -60,7 +60,7 @@ def gradients(plan, rows, values, slopes, n_jobs=None):
     def run(batch, found, conditions):
         gradients[batch] = _gradient(plan, found, conditions, images[batch])
 
-    over_batches(plan, rows, values, run, n_jobs=n_jobs)
+    over_batches(plan, rows, values, run)
     return gradients
 
 

@@ -22,6 +22,7 @@ from sklearn.utils import gen_batches
 
 from skphonon.physics.stability import Softest
 from skphonon.simulation._axes import Places, collecting_matrix, inverse_square
+from skphonon.simulation._calls import n_threads, working_memory
 from skphonon.simulation._phonons import isotropic, quadratic_forms
 from skphonon.simulation._powder_plan import Block, Plan, parts
 from skphonon.simulation._recording import Conditions
@@ -47,19 +48,19 @@ _NUMBERS = 1 << 23  # that a part of a block keeps
 _BATCH = 32  # parameter sets simulated together
 
 
-def simulate(plan: Plan, rows: Array, values: dict, n_jobs=None, memory=1e9):
+def simulate(plan: Plan, rows: Array, values: dict):
     """Return spectra, NaN where nothing is seen, and the softest modes.
 
-    Of parameter sets and values of nuisances by name, in threads that take so many
-    bytes each.
+    Of parameter sets and values of nuisances by name, in threads that take the working
+    memory each.
     """
     spectra = np.full((len(rows), plan.mask.size), np.nan)
 
     def run(batch, found, conditions):
         spectra[batch, plan.mask] = finished(plan, images(plan, found, conditions))
 
-    size = _batch_size(plan, memory)
-    return spectra, over_batches(plan, rows, values, run, size, n_jobs)
+    size = _batch_size(plan, working_memory())
+    return spectra, over_batches(plan, rows, values, run, size)
 
 
 def over_batches(
@@ -68,7 +69,6 @@ def over_batches(
     values: dict,
     run: Callable[[slice, "Crystals", Conditions], None],
     size: int = 1,
-    n_jobs: int | None = None,
 ) -> Softest:
     """Call `run` for batches of parameter sets, and return the softest modes."""
     softest = Softest(len(rows), plan.matrices)
@@ -81,7 +81,8 @@ def over_batches(
         run(batch, found, conditions)
 
     batches = list(gen_batches(len(rows), size))
-    if n_jobs is None or len(batches) == 1:
+    n_jobs = n_threads() if len(batches) > 1 else 1
+    if n_jobs == 1:
         for batch in batches:
             each(batch)
     else:

@@ -37,7 +37,7 @@ def _needed(totals):
             f"More than {_MOST} phonons at once would be seen in the window, where "
             f'n_phonons="auto" stops: the largest order alone holds '
             f"{totals[-1] / totals.sum():.1%}. Leave large |Q| out of the mask, or "
-            "give n_phonons.",
+            "give Scattering(n_phonons=...).",
             UserWarning,
         )
     beyond = totals[::-1].cumsum()[::-1] / totals.sum()  # share from each order on
@@ -48,12 +48,13 @@ def _needed(totals):
 def warn_of_orders(simulator) -> None:
     """Warn where a given order leaves out above 2 % of the intensity in the window."""
     totals = _totals(simulator)
-    missed = totals[simulator.n_phonons :].sum() / max(totals.sum(), _TINY)
+    given = simulator._part("scattering").n_phonons
+    missed = totals[given:].sum() / max(totals.sum(), _TINY)
     if missed > _MISSED:
         warn_user(
-            f"n_phonons={simulator.n_phonons} leaves out {missed:.0%} of the intensity "
+            f"n_phonons={given} leaves out {missed:.0%} of the intensity "
             f"in the window at the reference. Set n_phonons={_needed(totals)} "
-            'or "auto".',
+            'or "auto" in Scattering.',
             UserWarning,
         )
 
@@ -62,7 +63,7 @@ def _totals(simulator):
     """Return the intensity of each order in the window, one phonon first."""
     check_parameters(simulator)
     mesh = ZoneMesh(size_of_reach(simulator.model, _REACH))
-    probe = clone(simulator).set_params(n_phonons=_MOST, mesh=mesh)
+    probe = clone(simulator).set_params(scattering__n_phonons=_MOST, mesh=mesh)
     rows, table, ranges = probe._asked(simulator.reference)
     plan = make_plan(probe, mesh, Recording(probe, ranges_by_name(ranges)))
     conditions = plan.recording.conditions(table_columns(table))

@@ -93,7 +93,8 @@ class Plan(NamedTuple):
 def make_plan(simulator, mesh: ZoneMesh, recording: Recording) -> Plan:
     """Build the plan of a simulator on a mesh."""
     model, grid, orders = simulator.model, simulator.grid, simulator._n_phonons()
-    lengths, by_order = cross_sections(simulator, simulator.incoherent, orders)
+    is_incoherent = simulator._part("scattering").incoherent
+    lengths, by_order = cross_sections(simulator, is_incoherent, orders)
     mean = mean_points(model, mesh)
     lists = _transfers(model, mesh, recording.q)
     n_mean = len(mean.weights)
@@ -104,7 +105,7 @@ def make_plan(simulator, mesh: ZoneMesh, recording: Recording) -> Plan:
     thermal = ThermalTensors(model, weights)
     rows, tensors = different_tensors(thermal.tensors)
     incoherent = None
-    if simulator.incoherent or orders > 1:
+    if is_incoherent or orders > 1:
         found = mesh_points(model, mesh)
         resolving = np.zeros(len(wavevectors))
         resolving[: found.n_apart] = found.shares[: found.n_apart]

@@ -11,6 +11,7 @@ from skphonon.instrument.nuisance import check_derivatives, range_table, value_t
 from skphonon.physics.stability import searching
 from skphonon.simulation._grid_cells import warn_of_cell
 from skphonon.simulation._plausible import warn_of_elastic_line, warn_of_energies
+from skphonon.simulation.scattering import as_scattering
 
 __all__ = ["ModelSimulator", "PhononSimulator", "Simulator"]
 
@@ -117,7 +118,6 @@ class ModelSimulator(Simulator):
     """
 
     _of_a_powder = False  # or of wavevectors with a direction
-    _of_a_measurement: dict = {}  # settings that a measurement implies
 
     @classmethod
     def from_measurement(cls, model, measurement, **settings):
@@ -156,13 +156,16 @@ class ModelSimulator(Simulator):
             crystal tells no lattice and the model has a primitive cell, or a lattice
             with edges more than 3 % away from the model's.
         """
-        settings = {**cls._of_a_measurement, **settings}
         given = simulator_settings(measurement, cls, settings)
         simulator = cls(model, given.pop("grid", measurement.grid), **given)
+        simulator._take_what_is_implied()
         warn_of_cell(simulator)
         warn_of_elastic_line(simulator, measurement)
         warn_of_energies(simulator, measurement)
         return simulator
+
+    def _take_what_is_implied(self):
+        """Set what a measurement implies and nobody gave."""
 
     @property
     def parameter_names(self):
@@ -227,6 +230,7 @@ class ModelSimulator(Simulator):
         values = {name: 1.0 if name.endswith("_scale") else 0.0 for name in names}
         for name in values.keys() & {"energy_resolution", "q_resolution"}:
             width = getattr(self, name)
+            width = getattr(width, "width", width)  # of a QResolution
             # a factor where the setting is not one number
             values[name] = 1.0 if callable(width) or np.ndim(width) else width
         for name, part in (
@@ -244,6 +248,8 @@ class ModelSimulator(Simulator):
         Derivatives with the nuisances named must exist.
         """
         check_parameters(self)
+        for part in self._shortcuts:
+            check_parameters(self._part(part))
         of_a_powder = hasattr(self.grid, "q") or hasattr(self.grid, "moduli")
         if of_a_powder is not self._of_a_powder:
             wanted = (
@@ -287,7 +293,12 @@ class ModelSimulator(Simulator):
 
 
 class PhononSimulator(ModelSimulator):
-    """Base of simulators of phonons, which also go backwards."""
+    """Base of simulators of phonons, which also go backwards.
+
+    They have a `scattering`.
+    """
+
+    _shortcuts = {"scattering": as_scattering}
 
     def gradient(self, parameters, slopes, *, nuisance=None, nuisance_ranges=None):
         """Return gradients of scalars that depend on spectra.

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import norm
+from sklearn.base import clone
 
 from skphonon._validation import check_parameters, positive
 from skphonon._versioned import VersionedEstimator
 from skphonon.instrument.grid import energy_edges
 from skphonon.instrument.holders import holder_model
 from skphonon.physics.scattering import chi_from_sqe
+from skphonon.simulation.scattering import as_scattering
 
 __all__ = ["OF_THE_INSTRUMENT", "ElasticTail", "MultipleScattering", "of_holder"]
 
@@ -37,7 +39,6 @@ OF_THE_INSTRUMENT = (
 #: Settings of a simulator that belong to the sample, with what a holder has of them.
 _OF_THE_SAMPLE = {
     "mean_square_displacement": None,
-    "scattering_lengths": None,
     "background": None,
 }
 
@@ -207,5 +208,10 @@ def of_holder(material, simulator):
             f"A holder of {material!r} needs a simulator of one measurement with a "
             f"model, got {type(simulator).__name__}. Give a simulator of the can."
         )
-    own = {name: value for name, value in _OF_THE_SAMPLE.items() if name in settings}
+    own: dict = {
+        name: value for name, value in _OF_THE_SAMPLE.items() if name in settings
+    }
+    if "scattering" in settings:
+        scattering = clone(as_scattering(settings["scattering"]))
+        own["scattering"] = scattering.set_params(scattering_lengths=None)
     return type(simulator)(**settings | own | {"model": holder_model(material)})

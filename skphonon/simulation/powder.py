@@ -16,8 +16,10 @@ averaged over each pixel. Incoherent and multiphonon scattering come in the inco
 approximation.
 """
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
+
+from sklearn.base import clone
 
 from skphonon._validation import (
     StrOptions,
@@ -37,6 +39,8 @@ from skphonon.instrument.nuisance import NAMES as NUISANCES
 from skphonon.physics.stability import is_searching, warn_unstable
 from skphonon.physics.zone import ZoneMesh
 from skphonon.physics.zone.mesh import as_mesh
+from skphonon.simulation._calls import MOVED as OF_CALLS
+from skphonon.simulation._calls import working_memory
 from skphonon.simulation._plausible import warn_of_window
 from skphonon.simulation._powder_choice import choose_mesh, error_of, next_mesh
 from skphonon.simulation._powder_derivatives import differentiate, gradients
@@ -45,6 +49,8 @@ from skphonon.simulation._powder_orders import orders_needed, warn_of_orders
 from skphonon.simulation._powder_plan import make_plan, plan_size
 from skphonon.simulation._recording import Recording
 from skphonon.simulation.base import PhononSimulator
+from skphonon.simulation.scattering import MOVED as OF_SCATTERING
+from skphonon.simulation.scattering import Scattering, scattering_of
 
 __all__ = ["PowderSimulator"]
 
@@ -102,23 +108,18 @@ class PowderSimulator(PhononSimulator):
         Either per atom and in units of the mean cross-section over :math:`4\pi` of the
         atoms (coherent, and incoherent where that is simulated); or absolute, per
         formula unit. Neither depends on the choice of the cell.
-    incoherent : bool, default=False
-        Whether to add incoherent scattering.
-    n_phonons : int or "auto", default=1
-        Largest number of phonons created or absorbed at once. Terms above 1 come in the
-        incoherent approximation. "auto" takes so many that further ones hold less than
-        0.1 % of the intensity in the window at the reference.
-    scattering_lengths : dict, default=None
-        Own values for some symbols: coherent length in fm, or a pair of it and the
-        incoherent cross-section in barn. See
-        :func:`~skphonon.physics.scattering_lengths.scattering_lengths`.
-    memory : float, default=1000.0
-        Memory in MB that a thread may take beside the results.
-    n_jobs : int, default=None
-        Threads that simulate batches of parameter sets, as in joblib.
+    scattering : Scattering or {"coherent", "total"}, default=None
+        What is simulated, and with which scattering lengths: see :class:`Scattering`.
+        None and "coherent" are coherent scattering by one phonon (None in
+        :meth:`from_measurement` is that of several, too), "total" is
+        ``Scattering(incoherent=True, n_phonons="auto")``.
 
     Notes
     -----
+    A thread may take as much memory beside the results as the `working_memory` of
+    :func:`sklearn.config_context` says, 1 GiB unless that is changed. Batches of
+    parameter sets are simulated in the threads of :class:`joblib.parallel_config`.
+
     Conditions that may differ between the spectra of a call (`nuisance_names`):
 
     - ``"energy_resolution"``: standard deviation in meV; where the setting is a
@@ -170,7 +171,6 @@ class PowderSimulator(PhononSimulator):
     """
 
     _of_a_powder = True
-    _of_a_measurement = {"n_phonons": "auto"}
 
     _parameter_constraints = {
         "temperature": [at_least(0, Real)],
@@ -180,13 +180,10 @@ class PowderSimulator(PhononSimulator):
         "tolerance": [positive()],
         "quantity": [StrOptions({"chi", "sqe"})],
         "units": [StrOptions({"1/meV", "barn/meV/sr"})],
-        "incoherent": ["boolean"],
-        "n_phonons": [at_least(1), StrOptions({"auto"})],
-        "scattering_lengths": [dict, None],
+        "scattering": [Scattering, StrOptions({"coherent", "total"}), None],
         "mesh": [at_least(2), tuple, ZoneMesh, None],
-        "memory": [positive()],
-        "n_jobs": [Integral, None],
     }
+    _moved_parameters = OF_SCATTERING | OF_CALLS
 
     def __init__(
         self,
@@ -202,11 +199,7 @@ class PowderSimulator(PhononSimulator):
         tolerance=1e-4,
         quantity="chi",
         units="1/meV",
-        incoherent=False,
-        n_phonons=1,
-        scattering_lengths=None,
-        memory=1000.0,
-        n_jobs=None,
+        scattering=None,
     ):
         self.model = model
         self.grid = grid
@@ -219,11 +212,21 @@ class PowderSimulator(PhononSimulator):
         self.tolerance = tolerance
         self.quantity = quantity
         self.units = units
-        self.incoherent = incoherent
-        self.n_phonons = n_phonons
-        self.scattering_lengths = scattering_lengths
-        self.memory = memory
-        self.n_jobs = n_jobs
+        self.scattering = scattering
+
+    def __setstate__(self, state):
+        state = dict(state)
+        if "scattering" not in state:  # saved when each setting was a parameter
+            state["scattering"] = scattering_of(state)
+            for name in OF_CALLS:
+                state.pop(name, None)
+        super().__setstate__(state)
+
+    def _take_what_is_implied(self):
+        if self._part("scattering").n_phonons is None:
+            # a copy: that which was given is another's
+            self.scattering = clone(self._part("scattering"))
+            self.scattering.n_phonons = "auto"
 
     @property
     def _nuisances(self):
@@ -297,14 +300,14 @@ class PowderSimulator(PhononSimulator):
         Returns
         -------
         PowderSimulator or None
-            With `mesh` set; None where that of the reference would take more than
-            `memory`.
+            With `mesh` set; None where that of the reference would take more than the
+            working memory.
         """
         _, _, ranges = self._asked(self.reference)
         mesh = self._mesh(ranges, of_a_plan(ranges).tobytes())
         mesh = next_mesh(mesh, self.model)
         size = plan_size(self.model, mesh.size, self, self._recording(ranges))
-        return self._on(mesh) if size <= self.memory * 1e6 else None
+        return self._on(mesh) if size <= working_memory() else None
 
     def working_ranges(self, nuisance, nuisance_ranges):
         """Return parts of ranges that are cheaper to prepare for.
@@ -327,24 +330,19 @@ class PowderSimulator(PhononSimulator):
         return working_ranges(nuisance, nuisance_ranges)
 
     def _simulate(self, rows, table, ranges):
-        plan, memory = self._plan(ranges), self.memory * 1e6
-        spectra, softest = simulate(
-            plan, rows, table_columns(table), self.n_jobs, memory
-        )
+        spectra, softest = simulate(self._plan(ranges), rows, table_columns(table))
         warn_unstable(softest)
         return spectra
 
     def _differentiate(self, names, rows, table, ranges):
         changes, spectra, softest = differentiate(
-            self._plan(ranges), rows, table_columns(table), names, self.n_jobs
+            self._plan(ranges), rows, table_columns(table), names
         )
         warn_unstable(softest)
         return changes, spectra
 
     def _backwards(self, slopes, rows, table, ranges):
-        return gradients(
-            self._plan(ranges), rows, table_columns(table), slopes, self.n_jobs
-        )
+        return gradients(self._plan(ranges), rows, table_columns(table), slopes)
 
     def _on(self, mesh):
         """Return this simulator with a mesh, and else the same parameters."""
@@ -373,7 +371,7 @@ class PowderSimulator(PhononSimulator):
     def _of_a_plan(self):
         """Return names of the parameters that a plan depends on, besides its mesh."""
         cls: Any = type(self)
-        others = "mesh", "tolerance", "memory", "n_jobs"
+        others = "mesh", "tolerance"
         return [name for name in parameter_names(cls) if name not in others]
 
     def _mesh(self, ranges, of_axes):
@@ -392,13 +390,14 @@ class PowderSimulator(PhononSimulator):
                 self._plan_on(plan.mesh, ranges, of_axes, plan)
             return found.mesh
 
-        name = "mesh", tolerance, of_axes
-        return self._cached(name, choose, [*self._of_a_plan(), "memory"])
+        name = "mesh", tolerance, of_axes, working_memory()
+        return self._cached(name, choose, self._of_a_plan())
 
     def _n_phonons(self):
         """Return the largest number of phonons at once."""
-        if self.n_phonons != "auto":
-            return self.n_phonons
+        given = self._part("scattering").n_phonons
+        if given != "auto":
+            return given or 1
         return self._cached("orders", lambda: orders_needed(self), self._of_a_plan())
 
     def _warn_of_settings(self):
@@ -406,7 +405,7 @@ class PowderSimulator(PhononSimulator):
 
         def warn():
             warn_of_window(self)
-            if self.n_phonons not in ("auto", 1):
+            if self._part("scattering").n_phonons not in ("auto", None, 1):
                 warn_of_orders(self)
 
         if not is_searching():

@@ -13,15 +13,19 @@ import numpy as np
 from skphonon._validation import (
     StrOptions,
     at_least,
-    positive,
 )
+from skphonon.instrument.resolution import QResolution, as_q_resolution
 from skphonon.physics.stability import warn_unstable
 from skphonon.physics.zone import ZoneMesh
+from skphonon.simulation._calls import MOVED as OF_CALLS
+from skphonon.simulation._calls import working_memory
 from skphonon.simulation._crystal_derivatives import differentiate, gradients
 from skphonon.simulation._crystal_engine import simulate
 from skphonon.simulation._crystal_plan import Samples, make_plan, make_thermal
 from skphonon.simulation._plausible import warn_of_window
 from skphonon.simulation.base import PhononSimulator
+from skphonon.simulation.scattering import MOVED as OF_SCATTERING
+from skphonon.simulation.scattering import Scattering, scattering_of
 
 __all__ = ["SingleCrystalSimulator"]
 
@@ -34,6 +38,8 @@ _NUISANCES = (
     "temperature",
 )
 _Q = _NUISANCES.index("q_resolution")
+_OF_Q = {"average_voxels": "average_voxels", "q_samples": "samples"}  # in 0.1, and now
+_MEMORY = 32e6  # bytes: calls are then fastest
 _OF_MESH = "model", "mesh", "temperature", "mean_square_displacement"
 
 
@@ -60,16 +66,11 @@ class SingleCrystalSimulator(PhononSimulator):
     energy_resolution : float or callable
         Standard deviation in meV of a Gaussian resolution, as for
         :class:`PowderSimulator`. The width of the bins comes on top.
-    q_resolution : float or array-like of shape (3,), default=0.0
+    q_resolution : float, array-like of shape (3,) or QResolution, default=0.0
         Standard deviation in 1/Angstrom of a Gaussian resolution in Q: one number, for
-        all directions, or three, along the three axes of the grid.
-    average_voxels : bool, default=False
-        Whether to average over the voxels of a :class:`CrystalGrid`, taken as Gaussians
-        of the same variance. Without it spectra are those at the centres.
-    q_samples : int, default=3
-        Points along each direction in which resolution and voxel are wide, of a
-        Gauss-Hermite rule. Raise it where phonons disperse, within that width, by more
-        than the resolution in energy.
+        all directions, or three, along the three axes of the grid. A
+        :class:`~skphonon.instrument.QResolution` also tells whether to average over
+        voxels, and with how many points.
     q_direction : array-like of shape (3,), default=None
         Direction in r.l.u. of the grid from which reciprocal lattice points of a polar
         crystal are approached: there the energies of optical modes depend on it. None
@@ -84,16 +85,13 @@ class SingleCrystalSimulator(PhononSimulator):
         Either per atom and in units of the mean coherent cross-section over
         :math:`4\pi` of the atoms; or absolute, per formula unit. Neither depends on the
         choice of the cell.
-    scattering_lengths : dict, default=None
-        Own values for some symbols, as for :class:`PowderSimulator`.
+    scattering : Scattering or "coherent", default=None
+        Scattering lengths, as for :class:`PowderSimulator`: see :class:`Scattering`.
+        Scattering that is incoherent or of several phonons is not simulated.
     mesh : ZoneMesh, int or tuple of 3 int, default=None
         Mesh of the zone that displacements come from, or its points along each
         reciprocal axis, at least 2. None finds the coarsest one on which those of the
         reference are converged to 0.5 %.
-    memory : float, default=32.0
-        Memory in MB that a call works in, besides its result and what is kept of the
-        grid (about 200 bytes a wavevector). Less may be slower, and so may more. A
-        Jacobian needs what one wavevector takes: a matrix for each parameter.
 
     See Also
     --------
@@ -111,6 +109,11 @@ class SingleCrystalSimulator(PhononSimulator):
       is three of them, a factor that multiplies all. Each value costs a new
       list of wavevectors.
     - ``"temperature"``: temperature of the sample in K.
+
+    A call works in 32 MB, or in less where the `working_memory` of
+    :func:`sklearn.config_context` is less, besides its result and what is kept of the
+    grid (about 200 bytes a wavevector). More is not faster. A Jacobian needs what one
+    wavevector takes: a matrix for each parameter.
 
     Examples
     --------
@@ -135,17 +138,22 @@ class SingleCrystalSimulator(PhononSimulator):
     _parameter_constraints = {
         "temperature": [at_least(0, Real)],
         "energy_resolution": [at_least(0, Real), callable],
-        "q_resolution": [at_least(0, Real), "array-like"],
-        "average_voxels": ["boolean"],
-        "q_samples": [at_least(1)],
+        "q_resolution": [at_least(0, Real), "array-like", QResolution],
         "q_direction": ["array-like", None],
         "mean_square_displacement": [at_least(0, Real), None],
         "quantity": [StrOptions({"chi", "sqe"})],
         "units": [StrOptions({"1/meV", "barn/meV/sr"})],
-        "scattering_lengths": [dict, None],
+        "scattering": [Scattering, StrOptions({"coherent"}), None],
         "mesh": [at_least(2), tuple, ZoneMesh, None],
-        "memory": [positive()],
     }
+    _moved_parameters = (
+        {
+            name: f"give q_resolution=QResolution(width, {new}=...)"
+            for name, new in _OF_Q.items()
+        }
+        | {"scattering_lengths": OF_SCATTERING["scattering_lengths"]}
+        | OF_CALLS
+    )
 
     def __init__(
         self,
@@ -155,41 +163,47 @@ class SingleCrystalSimulator(PhononSimulator):
         temperature=300.0,
         energy_resolution,
         q_resolution=0.0,
-        average_voxels=False,
-        q_samples=3,
         q_direction=None,
         mean_square_displacement=None,
         background=None,
         quantity="sqe",
         units="1/meV",
-        scattering_lengths=None,
+        scattering=None,
         mesh=None,
-        memory=32.0,
     ):
         self.model = model
         self.grid = grid
         self.temperature = temperature
         self.energy_resolution = energy_resolution
         self.q_resolution = q_resolution
-        self.average_voxels = average_voxels
-        self.q_samples = q_samples
         self.q_direction = q_direction
         self.mean_square_displacement = mean_square_displacement
         self.background = background
         self.quantity = quantity
         self.units = units
-        self.scattering_lengths = scattering_lengths
+        self.scattering = scattering
         self.mesh = mesh
-        self.memory = memory
+
+    def __setstate__(self, state):
+        state = dict(state)
+        if "q_samples" in state:  # saved when each setting was a parameter
+            own = {new: state.pop(old) for old, new in _OF_Q.items()}
+            if own != {"average_voxels": False, "samples": 3}:
+                state["q_resolution"] = QResolution(state["q_resolution"], **own)
+            state.pop("memory")
+            state["scattering"] = scattering_of(state)
+        super().__setstate__(state)
 
     def _asked(self, parameters, nuisance=None, nuisance_ranges=None, names=()):
-        widths = np.asarray(self.q_resolution, dtype=float)
-        if widths.shape not in ((), (3,)) or not (widths >= 0).all():
+        asked = super()._asked(parameters, nuisance, nuisance_ranges, names)
+        given = self._part("scattering")
+        if given.incoherent or given.n_phonons not in (None, 1):
             raise ValueError(
-                "q_resolution must be one number or three, in 1/Angstrom and not "
-                f"negative; got {self.q_resolution!r}."
+                "SingleCrystalSimulator simulates coherent scattering by one phonon, "
+                f"got {given!r}. Leave out incoherent and n_phonons; what is smooth "
+                "in Q belongs to the background."
             )
-        return super()._asked(parameters, nuisance, nuisance_ranges, names)
+        return asked
 
     def _simulate(self, rows, table, ranges):
         (spectra,) = self._each(rows, table, ranges, simulate)
@@ -231,14 +245,17 @@ class SingleCrystalSimulator(PhononSimulator):
 
     def _plan(self, width):
         """Return what does not depend on the parameters, for a resolution in Q."""
-        own, given = self.nuisance_reference[_Q], self.q_resolution
-        factor = np.asarray(given, dtype=float) if np.ndim(given) else 1.0
+        own, given = self.nuisance_reference[_Q], as_q_resolution(self.q_resolution)
+        factor = given.width if np.ndim(given.width) else 1.0
+        resolution = given.replace(width=width * factor)
         thermal = self._cached("thermal", lambda: make_thermal(self), _OF_MESH)
-        if width != own:  # one of many, in a search
-            return make_plan(self, width * factor, thermal)
 
         def build():
             warn_of_window(self)
-            return make_plan(self, width * factor, thermal)
+            return make_plan(self, resolution, thermal)
 
-        return self._cached("plan", build)
+        if width != own:  # one of many, in a search
+            plan = make_plan(self, resolution, thermal)
+        else:
+            plan = self._cached("plan", build)
+        return plan._replace(n_numbers=int(min(_MEMORY, working_memory()) / 8))

@@ -17,7 +17,7 @@ energies
 multiple
     No can, multiple scattering of a fifth of the intensity that the fit does not name.
 
-Prints, for ``errors="residual"`` and ``"systematic"``, which share of true energies (at
+Prints, for ``noise="residual"`` and ``"systematic"``, which share of true energies (at
 the zone centre, X and L) lies within the 68 % bars, the root mean square of deviations
 in bars, and the median bar.
 """
@@ -34,9 +34,17 @@ from sklearn.base import clone
 import skphonon
 from skphonon import ForceConstantModel, LeastSquaresInverter, PowderSimulator
 from skphonon.instrument.holders import holder_model
-from skphonon.inversion import ElasticConstants, PhononEnergies, fit_observables
+from skphonon.inversion import (
+    ElasticConstants,
+    PhononEnergies,
+    Search,
+    fit_observables,
+)
 from skphonon.physics import ShellPrior
-from skphonon.simulation import MultipleScattering
+from skphonon.simulation import (
+    MultipleScattering,
+    Scattering,
+)
 
 CASES = ("can", "texture", "energies", "multiple")
 POINTS = [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5]]  # zone centre, X, L
@@ -123,7 +131,11 @@ class Wider:
 def spectra(case, measured, n_spectra, rng):
     """Return spectra, and the true energies of each."""
     truth = literature()
-    settings = dict(n_phonons=3, incoherent=True, tolerance=1e-3, q_resolution=0.06)
+    settings = dict(
+        scattering=Scattering(n_phonons=3, incoherent=True),
+        tolerance=1e-3,
+        q_resolution=0.06,
+    )
     factor = 1.15 if case == "can" else 1.0
     simulator = PowderSimulator.from_measurement(
         truth,
@@ -175,7 +187,11 @@ def deviations(case, n_spectra, seed=0):
     X, true = spectra(case, measured, n_spectra, np.random.default_rng(seed))
     model = calculation().extended(6)
     simulator = PowderSimulator.from_measurement(
-        model, measured, n_phonons=3, incoherent=True, tolerance=1e-3, q_resolution=0.05
+        model,
+        measured,
+        scattering=Scattering(n_phonons=3, incoherent=True),
+        tolerance=1e-3,
+        q_resolution=0.05,
     )
     off, bars = [], {"residual": [], "systematic": []}
     inverter = LeastSquaresInverter(
@@ -188,9 +204,8 @@ def deviations(case, n_spectra, seed=0):
         background=3,
         prior=ShellPrior(model, energies=0.05),
         contributions={} if case == "multiple" else {"can": "aluminium"},
-        n_candidates=32,
-        tolerance=1e-4,
-        errors="systematic",
+        search=Search(n_candidates=32, tolerance=1e-4),
+        noise="systematic",
         random_state=0,
     )
     for row, known in zip(X, true, strict=True):

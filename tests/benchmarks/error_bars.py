@@ -51,6 +51,7 @@ from skphonon import (
 from skphonon.calibration import CalibratedRegressor
 from skphonon.datasets import IncompleteDatasetWarning
 from skphonon.inspection import ReliabilityDisplay
+from skphonon.inversion import Search
 from skphonon.learning import OutOfDistributionWarning
 
 #: What is fitted along, and between which values.
@@ -88,7 +89,10 @@ def starts(measured, simulator, n_starts):
             for inverter in (NelderMeadInverter, LeastSquaresInverter):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    one = inverter(simulator, initial=start, scale=scale)
+                    settings = {"initial": start}
+                    if inverter is LeastSquaresInverter:
+                        settings = {"search": Search(initial=start)}
+                    one = inverter(simulator, scale=scale, **settings)
                     one.fit(measured.data)
                     began = perf_counter()
                     one.predict(measured.data)
@@ -148,7 +152,9 @@ def roads(measured, simulator, network, folder):
         ),
         "network": CalibratedRegressor(guided).fit(X, y),
         "least squares": least_squares(simulator, random_state=0),
-        "network, then least squares": least_squares(simulator, initial=guided),
+        "network, then least squares": least_squares(
+            simulator, search=Search(initial=guided)
+        ),
     }
     rows = []
     for name, way in ways.items():
@@ -206,9 +212,8 @@ def proposals(simulator, network, n_samples):
     rows = []
     for name, initial in ways.items():
         n_candidates = 1 if name == "a fixed start" else 32
-        way = least_squares(
-            simulator, initial=initial, n_candidates=n_candidates, random_state=0
-        ).fit(X)
+        search = Search(initial=initial, n_candidates=n_candidates)
+        way = least_squares(simulator, search=search, random_state=0).fit(X)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             way.predict(X[:1])
@@ -260,7 +265,8 @@ def coverage(simulate, network, n_samples, folder):
         random_state=1,
     )
     guided = FrozenEstimator(network)
-    fitted = least_squares(simulate(tolerance=FITTED_TOLERANCE), initial=guided).fit(X)
+    search = Search(initial=guided)
+    fitted = least_squares(simulate(tolerance=FITTED_TOLERANCE), search=search).fit(X)
     tables, curves = [], []
     # networks are quick, and can be calibrated on more
     for name, way, n in ("network", network, 5), ("least squares", fitted, 2):

@@ -32,6 +32,7 @@ from skphonon import (
     nmse,
 )
 from skphonon.datasets import IncompleteDatasetWarning
+from skphonon.simulation import Scattering
 
 FILES = {
     "Si": ("phonopy_params_Si.yaml", None),
@@ -167,8 +168,10 @@ def accuracy():
     row = data.simulated[None]
     for label, settings in {
         "background Q^2": {"background": [[0.0, 0.0, 0.002]]},
-        "4 phonons": {"n_phonons": 4},
-        "4 phonons, incoherent": {"n_phonons": 4, "incoherent": True},
+        "4 phonons": {"scattering": Scattering(n_phonons=4)},
+        "4 phonons, incoherent": {
+            "scattering": Scattering(n_phonons=4, incoherent=True)
+        },
     }.items():
         as_published = clone(simulator).set_params(**settings)
         simulated = as_published.simulate(data.simulated_target)

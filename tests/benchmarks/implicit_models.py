@@ -42,6 +42,7 @@ from skphonon.datasets import (
     load_la2nio4_model,
 )
 from skphonon.instrument.grid import pixel_coordinates
+from skphonon.inversion import Search
 from skphonon.learning import Trainer
 
 BOUNDS = [[20.0, -30.0], [75.0, 10.0]]  # meV, of J and J' in the paper
@@ -142,7 +143,7 @@ def least_squares(measured):
         spin_waves(measured.grid, "both"),
         nuisance={"energy_resolution": (0.5, 15.0), "q_resolution": (0.005, 0.1)},
         background=(6, 0),
-        n_candidates=8,
+        search=Search(n_candidates=8),
         random_state=0,
     ).fit(measured.data)
     started = process_time()

@@ -61,6 +61,7 @@ from skphonon import (
 from skphonon.instrument.holders import holder_model
 from skphonon.learning import Convolutional, Trainer, fine_tune
 from skphonon.metrics import ResimulationScorer
+from skphonon.simulation import Scattering
 
 PARTS = ("measured", "simulated", "ingredients", "tuned", "foreign", "mari")
 #: What differs between measurements, beside noise; a background is projected out.
@@ -395,9 +396,8 @@ def show_mari():
     simulator = PowderSimulator.from_measurement(
         load_aluminium_model(),
         measured,
-        incoherent=True,
+        scattering=Scattering(incoherent=True, n_phonons=2),
         energy_resolution=1.5,
-        n_phonons=2,
         tolerance=1e-3,
     )
     ranges = {**AUGMENTATION, "temperature": (4.0, 6.0), "lattice_scale": (0.99, 1.01)}
@@ -494,7 +494,10 @@ def main():
     warnings.simplefilter("ignore")
     measured = fetch_aluminium_arcs().measurement
     simulator = PowderSimulator.from_measurement(
-        load_aluminium_model(), measured[0], n_phonons=1, tolerance=1e-3
+        load_aluminium_model(),
+        measured[0],
+        scattering="coherent",
+        tolerance=1e-3,
     )
     if set(parts) - {"mari", "kinds"}:
         began = perf_counter()

@@ -41,8 +41,13 @@ from skphonon import (
     fetch_aluminium_arcs,
     load_aluminium_model,
 )
-from skphonon.inversion import ElasticConstants, PhononEnergies
+from skphonon.inversion import (
+    ElasticConstants,
+    PhononEnergies,
+    Search,
+)
 from skphonon.physics import ShellPrior
+from skphonon.simulation import Scattering
 
 PARTS = ("silicon", "known", "aluminium", "joint")
 RAMAN = 64.2, 0.2  # meV
@@ -68,7 +73,7 @@ def silicon(factor=1.0, n_shells=6, known=False, errors="residual"):
     model = calculation().extended(n_shells)
     model = model.replace(reference=factor * model.reference)
     simulator = PowderSimulator.from_measurement(
-        model, measured, incoherent=True, q_resolution=0.04
+        model, measured, scattering=Scattering(incoherent=True), q_resolution=0.04
     )
     prior = [ShellPrior(model, energies=0.05 if factor == 1 else None)]
     if known:
@@ -87,8 +92,8 @@ def silicon(factor=1.0, n_shells=6, known=False, errors="residual"):
         background=3,
         contributions={"can": "aluminium"},
         prior=prior,
-        errors=errors,
-        tolerance=1e-4,
+        noise=errors,
+        search=Search(tolerance=1e-4),
     )
     inverter.fit(measured.data).predict(measured.data)
     return inverter.fits_[0], process_time() - began
@@ -135,7 +140,11 @@ def aluminium():
     measured = skphonon.reduce_powder(found.measurement, grid).replace(temperature=5.0)
     model = load_aluminium_model().extended(4)
     simulator = PowderSimulator.from_measurement(
-        model, measured, incoherent=True, energy_resolution=1.5, q_resolution=0.04
+        model,
+        measured,
+        scattering=Scattering(incoherent=True),
+        energy_resolution=1.5,
+        q_resolution=0.04,
     )
     for name, contributions in (("alone", {}), ("with a can", {"can": "aluminium"})):
         inverter = LeastSquaresInverter(
@@ -149,7 +158,7 @@ def aluminium():
             background=3,
             contributions=contributions,
             prior=ShellPrior(model, energies=0.05),
-            tolerance=1e-4,
+            search=Search(tolerance=1e-4),
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -34,6 +34,7 @@ from skphonon import (
     reduce_powder,
 )
 from skphonon.instrument import DetectorMeasurement
+from skphonon.simulation import Scattering
 
 #: What is fitted along, and between which values.
 NUISANCE = {
@@ -100,7 +101,11 @@ def fit(name, **settings):
     model, measured = {"aluminium": aluminium, "silicon": silicon}[name]()
     began = process_time()
     simulator = PowderSimulator.from_measurement(
-        model, measured, energy_resolution=1.5, n_phonons=4, incoherent=True, **settings
+        model,
+        measured,
+        energy_resolution=1.5,
+        scattering=Scattering(n_phonons=4, incoherent=True),
+        **settings,
     )
     inverter = LeastSquaresInverter(
         simulator, nuisance=NUISANCE, background=3, random_state=0
@@ -143,7 +148,7 @@ def noise(tolerance=1e-3, n_spectra=8):
         sigma = level * np.nanstd(clean)
         rng = np.random.default_rng(0)
         X = clean + sigma * rng.normal(size=(n_spectra, clean.shape[1]))
-        inverter = LeastSquaresInverter(simulator, errors="noise", random_state=0)
+        inverter = LeastSquaresInverter(simulator, noise="noise", random_state=0)
         began = process_time()
         result = inverter.fit(X).invert(X, sigma)
         seconds = (process_time() - began) / n_spectra

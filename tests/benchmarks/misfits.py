@@ -79,7 +79,7 @@ def peaks(n_spectra=1500):
             cases[f"counts, {mean:g}"] = ("poisson", counts, None)
         for name, (errors, rows, given) in cases.items():
             inverter = LeastSquaresInverter(
-                model, background=1, nuisance={"width": (2.0, 8.0)}, errors=errors
+                model, background=1, nuisance={"width": (2.0, 8.0)}, noise=errors
             )
             result = inverter.fit(rows).invert(rows, given)
             share = np.mean(alarms(result, name != "unknown"))
@@ -104,7 +104,7 @@ def aluminium(n_spectra=40):
     for width in (1.5, 1.8, 2.0, 2.5):
         simulator = PowderSimulator(model, grid, energy_resolution=width, **settings)
         for errors, given in (("noise", True), ("noise", False), ("residual", False)):
-            inverter = LeastSquaresInverter(simulator, errors=errors).fit(X)
+            inverter = LeastSquaresInverter(simulator, noise=errors).fit(X)
             result = inverter.invert(X, np.full_like(X, noise) if given else None)
             away = np.median(np.abs(result.parameters - y) / result.std, axis=0).max()
             print(

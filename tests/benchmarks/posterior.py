@@ -62,6 +62,7 @@ from skphonon.inspection import (
 )
 from skphonon.inversion import compare_posteriors
 from skphonon.physics import ShellPrior
+from skphonon.simulation import Scattering
 
 PARTS = (
     "simulated",
@@ -143,7 +144,10 @@ def arcs(number):
     """Return an inverter, spectra on the grid of ARCS, errors and constants."""
     measured = fetch_aluminium_arcs().measurement
     simulator = PowderSimulator.from_measurement(
-        load_aluminium_model(), measured[0], n_phonons=1, tolerance=1e-3
+        load_aluminium_model(),
+        measured[0],
+        scattering="coherent",
+        tolerance=1e-3,
     )
     truth, beside = draws_of_prior(simulator, NUISANCE, number, 1)
     X = np.where(np.isnan(measured.data[:1]), np.nan, 1.0) * PowderSimulator(
@@ -152,7 +156,7 @@ def arcs(number):
         temperature=simulator.temperature,
         energy_resolution=simulator.energy_resolution,
         q_resolution=simulator.q_resolution,
-        n_phonons=1,
+        scattering="coherent",
         tolerance=1e-4,
     ).simulate(truth, nuisance=beside, nuisance_ranges=NUISANCE)
     X, errors = noisy(X, 0.05, 2)
@@ -288,7 +292,7 @@ def beside_roots(least, counts, truth):
     """Print what both likelihoods of counts find."""
     print(f"  {np.nanmean(counts):.2f} counts a pixel")
     for kind in ("poisson", "noise"):
-        own = clone(least).set_params(errors=kind)
+        own = clone(least).set_params(noise=kind)
         inverter = PosteriorInverter(own, n_draws=600).fit(counts)
         roots = None if kind == "poisson" else np.sqrt(np.maximum(counts, 1))
         began = perf_counter()
@@ -309,7 +313,7 @@ def show_measured(_):
     model, found = load_aluminium_model(), []
     for row, kelvin in zip(measured.data, measured.temperature, strict=True):
         simulator = PowderSimulator.from_measurement(
-            model, measured[0], n_phonons=1, tolerance=1e-3
+            model, measured[0], scattering="coherent", tolerance=1e-3
         ).set_params(temperature=float(kelvin))
         began = perf_counter()
         inverter = inverter_of(simulator, NUISANCE, 3).fit(row[None])
@@ -350,7 +354,11 @@ def show_silicon(number):
 
     measured, model = measurement(), calculation().extended(6)
     simulator = PowderSimulator.from_measurement(
-        model, measured, incoherent=True, q_resolution=0.06, tolerance=3e-3
+        model,
+        measured,
+        scattering=Scattering(incoherent=True),
+        q_resolution=0.06,
+        tolerance=3e-3,
     )
     prior = ShellPrior(model, energies=0.05)
     nuisance = {"energy_resolution": (0.6, 1.8), "lattice_scale": (0.99, 1.01)}
@@ -364,7 +372,11 @@ def show_silicon(number):
 
     truth = prior.sample(number, random_state=0)
     fine = PowderSimulator.from_measurement(
-        model, measured, incoherent=True, q_resolution=0.06, tolerance=2e-4
+        model,
+        measured,
+        scattering=Scattering(incoherent=True),
+        q_resolution=0.06,
+        tolerance=2e-4,
     )
     X, errors = noisy(fine.simulate(truth), 0.05, 2)
     simulated, seconds = inverter().fit(X), []
@@ -432,7 +444,7 @@ def show_shells(_):
     for n_shells in (2, 3):
         model = load_aluminium_model().extended(n_shells)
         simulator = PowderSimulator.from_measurement(
-            model, measured[0], n_phonons=1, tolerance=1e-3
+            model, measured[0], scattering="coherent", tolerance=1e-3
         ).set_params(temperature=float(measured.temperature[1]))
         half = np.maximum(0.5 * np.abs(model.reference), 0.06)
         least = LeastSquaresInverter(

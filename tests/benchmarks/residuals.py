@@ -31,6 +31,7 @@ from skphonon import (
 )
 from skphonon.datasets import IncompleteDatasetWarning
 from skphonon.inspection import PhononBandsDisplay, draw_parameters
+from skphonon.simulation import Scattering
 
 #: What is fitted along, and between which values.
 NUISANCE = {
@@ -57,7 +58,7 @@ def freedom(measured, model):
         "and energy offset": (model, {}, {"nuisance": offset, "background": 3}),
         "and four phonons": (
             model,
-            {"n_phonons": 4, "incoherent": True},
+            {"scattering": Scattering(n_phonons=4, incoherent=True)},
             {"nuisance": NUISANCE, "background": 3},
         ),
         "background (2, 8)": (model, {}, {"nuisance": NUISANCE, "background": (2, 8)}),

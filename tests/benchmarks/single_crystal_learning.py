@@ -39,7 +39,7 @@ from skphonon import (
     SingleCrystalSimulator,
     SpectrumRegressor,
 )
-from skphonon.inversion import IdentifiabilityWarning
+from skphonon.inversion import IdentifiabilityWarning, Search
 from skphonon.learning import Augmentation, PosteriorInference, VAEFeatureExtractor
 
 #: energies in meV, incident energy, resolution
@@ -144,12 +144,12 @@ def make_searches(simulator, prior, networks):
         simulator,
         background=background_of(simulator),
         prior=(prior.mean_, prior.covariance_),
-        errors="poisson",
-        n_starts=3,
+        noise="poisson",
+        search=Search(n_starts=3),
     )
     return {"least squares": search} | {
         f"{name}, then least squares": clone(search).set_params(
-            initial=FrozenEstimator(network), n_starts=1
+            search=Search(initial=FrozenEstimator(network))
         )
         for name, network in networks.items()
     }

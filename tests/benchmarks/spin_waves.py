@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skphonon import LeastSquaresInverter, PathGrid, SpinWaveSimulator
 from skphonon.datasets import fetch_la2nio4, load_la2nio4_model
+from skphonon.inversion import Search
 
 WIDTHS = {"energy_resolution": (0.5, 15.0)}  # meV
 BOTH = {**WIDTHS, "q_resolution": (0.005, 0.1)}  # 1/Angstrom
@@ -68,7 +69,7 @@ def fit(grid, X, weights=None, background=2, widths=None, **options):
         simulator(grid, 0.0 if widths == WIDTHS else 0.03, **options),
         nuisance=widths or BOTH,
         background=background,
-        n_candidates=8,
+        search=Search(n_candidates=8),
         random_state=0,
     ).fit(X)
     started = perf_counter()

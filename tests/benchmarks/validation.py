@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import sklearn
 from forward_model import load
 from forward_model import published as published_aluminium
 from sklearn.base import clone
@@ -28,6 +29,7 @@ from skphonon.physics.dynamical_matrix import DynamicalMatrices
 from skphonon.physics.scattering_lengths import scattering_lengths
 from skphonon.physics.zone import mean_points, resolving_points
 from skphonon.physics.zone.displacements import ThermalTensors
+from skphonon.simulation import Scattering
 
 TEMPERATURE = 300.0
 MODULI = np.arange(0.5, 8.01, 0.25)
@@ -210,11 +212,11 @@ def compare_published_spectrum(plots):
     simulated = {}
     for settings in (
         {},
-        {"incoherent": True},
-        {"n_phonons": 2},
-        {"n_phonons": 4},
-        {"n_phonons": 4, "incoherent": True},
-        {"n_phonons": 4, "incoherent": True, "q_resolution": 0.08},
+        {"scattering": Scattering(incoherent=True)},
+        {"scattering": Scattering(n_phonons=2)},
+        {"scattering": Scattering(n_phonons=4)},
+        {"scattering": Scattering(n_phonons=4, incoherent=True)},
+        {"scattering": Scattering(n_phonons=4, incoherent=True), "q_resolution": 0.08},
     ):
         simulator = clone(single).set_params(**settings)
         spectrum = simulator.simulate(published.simulated_target)
@@ -285,9 +287,8 @@ def compare_meshes(plots):
         grid = SpectrumGrid(
             np.linspace(0.12 * highest, highest, 60), np.arange(0.55, 8, 0.15)
         )
-        simulator = PowderSimulator(
-            model, grid, energy_resolution=0.04 * highest, memory=8000.0
-        )
+        sklearn.set_config(working_memory=8000)
+        simulator = PowderSimulator(model, grid, energy_resolution=0.04 * highest)
         few = model.n_atoms > 4
         sizes = (4, 6, 8) if few else (6, 8, 12, 16)
         finest = clone(simulator).set_params(mesh=2 * sizes[-1] - 4 * few)
@@ -355,7 +356,7 @@ def draw_published(published, simulated, folder):
     q = grid.axes()[1]
     reference = grid.to_image(published.simulated[None])[0]
     cases = {"one phonon": "{}", "four, incoherent too": str(
-        {"n_phonons": 4, "incoherent": True}
+        {"scattering": Scattering(n_phonons=4, incoherent=True)}
     )}  # fmt: skip
     for panel, energy in zip(panels, (20.0, 32.0), strict=True):
         row = np.abs(grid.axes()[0] - energy).argmin()

@@ -40,7 +40,9 @@ from skphonon import (
     load_aluminium_model,
 )
 from skphonon.instrument.holders import holder_model
+from skphonon.inversion import Search
 from skphonon.physics import ShellPrior
+from skphonon.simulation import Scattering
 
 CRYSTALS = ("silicon", "aluminium")
 CASES = ("right", "material", "ei", "can", "shells")
@@ -89,7 +91,11 @@ def spectrum(case, simulator, parameters, other, can, noise, rng):
 def fitted(case, model, measured, metal, row, error):
     """Return the fit of a spectrum, of which one thing is wrong."""
     simulator = PowderSimulator.from_measurement(
-        model, measured, n_phonons=3, incoherent=True, tolerance=1e-3, q_resolution=0.05
+        model,
+        measured,
+        scattering=Scattering(n_phonons=3, incoherent=True),
+        tolerance=1e-3,
+        q_resolution=0.05,
     )
     inverter = LeastSquaresInverter(
         simulator,
@@ -101,8 +107,7 @@ def fitted(case, model, measured, metal, row, error):
         background=3,
         prior=ShellPrior(model, energies=0.05),
         contributions={} if case == "can" else {"can": metal},
-        n_candidates=16,
-        tolerance=1e-4,
+        search=Search(n_candidates=16, tolerance=1e-4),
         random_state=0,
     )
     inverter.fit(row[None]).predict(row[None], errors=error)
@@ -115,7 +120,11 @@ def study(name, n_spectra, told_noise=True, seed=0):
     measured = measurement()
     model, few, other, metal = crystal(name)
     truth = PowderSimulator.from_measurement(
-        model, measured, n_phonons=3, incoherent=True, tolerance=1e-3, q_resolution=0.05
+        model,
+        measured,
+        scattering=Scattering(n_phonons=3, incoherent=True),
+        tolerance=1e-3,
+        q_resolution=0.05,
     )
     of_can = clone(truth).set_params(model=holder_model(metal))
     can = of_can.simulate(of_can.model.reference)[0]

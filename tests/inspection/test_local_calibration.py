@@ -44,7 +44,7 @@ PRIOR = [1.0, 2.0] + 2 * STD, STD
 def inverted(errors=SIGMA, n_spectra=1):
     X = Linear().simulate([[1.0, 2.0]] * n_spectra)
     X = X + SIGMA * np.random.default_rng(1).normal(size=X.shape)
-    settings = {"scale": "absolute", "errors": "noise", "background": None}
+    settings = {"scale": "absolute", "noise": "noise", "background": None}
     least = LeastSquaresInverter(Linear(), prior=PRIOR, **settings)
     inverter = PosteriorInverter(least, n_draws=200, n_starts=1).fit(X)
     with warnings.catch_warnings():
@@ -149,7 +149,7 @@ def test_one_of_several_must_be_chosen():
         local_calibration(inverter)
     found = local_calibration(inverter, inverter.posteriors_[1], n_spectra=4)
     assert found.truth.shape == (4, 2)
-    inverter.inverter_.errors = "poisson"
+    inverter.inverter_.noise = "poisson"
     with pytest.raises(ValueError, match="not available for counts"):
         local_calibration(inverter)
 

@@ -53,7 +53,7 @@ def posterior_of(simulator, lost=()):
     X = simulator.simulate([simulator.reference])
     X = X + SIGMA * np.random.default_rng(1).normal(size=X.shape)
     X[:, list(lost)] = np.nan
-    settings = {"scale": "absolute", "errors": "noise", "background": None}
+    settings = {"scale": "absolute", "noise": "noise", "background": None}
     least = LeastSquaresInverter(simulator, prior=([1, 2], [1, 1]), **settings)
     inverter = PosteriorInverter(least, n_draws=2000, n_starts=1).fit(X)
     with warnings.catch_warnings():

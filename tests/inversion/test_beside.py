@@ -18,7 +18,11 @@ from skphonon.inversion import (
 )
 from skphonon.inversion._beside import sources_of
 from skphonon.inversion._model import Model
-from skphonon.simulation import ElasticTail, MultipleScattering
+from skphonon.simulation import (
+    ElasticTail,
+    MultipleScattering,
+    Scattering,
+)
 
 GRID = SpectrumGrid(np.arange(4, 42, 2.0), np.arange(1, 8, 0.5), incident_energy=60.0)
 MODEL = load_aluminium_model()
@@ -46,8 +50,9 @@ def measured(row, grid=GRID, **settings):
 
 
 def inverter(contributions, simulator=SAMPLE, **settings):
-    settings = {"n_candidates": 1, "errors": "noise"} | settings
-    return LeastSquaresInverter(simulator, contributions=contributions, **settings)
+    settings = {"search__n_candidates": 1, "noise": "noise"} | settings
+    made = LeastSquaresInverter(simulator, contributions=contributions)
+    return made.set_params(**settings)
 
 
 class Bumps(BaseEstimator):
@@ -78,8 +83,8 @@ def test_all_weights_come_back_without_noise():
             "multiple scattering": MultipleScattering(),
             "elastic": ElasticTail(1.5),
         },
-        tolerance=1e-12,
-        n_candidates=8,
+        search__tolerance=1e-12,
+        search__n_candidates=8,
     ).fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BoundWarning)  # nothing of the empty can
@@ -96,7 +101,7 @@ def test_shares_are_those_of_the_summed_intensity():
     sample = SAMPLE.simulate([TRUTH])
     X = beside(sample, 0.4, 0.2) + 0.001
     contributions = {"can": CAN, "multiple": MultipleScattering()}
-    found = inverter(contributions, tolerance=1e-12).fit(X)
+    found = inverter(contributions, search__tolerance=1e-12).fit(X)
     found.predict(X)
     shares = found.shares_.loc[0]
     seen = np.isfinite(X).sum()
@@ -120,7 +125,7 @@ def test_errors_of_weights_are_their_scatter(errors, given):
     X = 5 * Bumps().simulate(np.tile([0.8, 20.5], (100, 1))) + 2 * can + 0.5
     noise = 0.1
     X += noise * rng.normal(size=X.shape)
-    found = inverter({"can": can}, Bumps(), errors=errors).fit(X)
+    found = inverter({"can": can}, Bumps(), noise=errors).fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MisfitWarning)  # one of 200 calls
         _, std = found.predict(X, return_std=True, errors=noise if given else None)
@@ -136,7 +141,7 @@ def test_errors_of_weights_are_those_of_a_fit_of_everything_at_once():
     rng = np.random.default_rng(1)
     can = 1 / (1 + ((Bumps.x - 33) / 6) ** 2)
     X = 5 * Bumps().simulate([[0.8, 20.5]]) + 2 * can + 0.1 * rng.normal(size=60)
-    found = inverter({"can": can}, Bumps(), tolerance=1e-10).fit(X)
+    found = inverter({"can": can}, Bumps(), search__tolerance=1e-10).fit(X)
     values, std = found.predict(X, return_std=True, errors=0.1)
     row = found.nuisance_.loc[0]
     slopes, spectrum = Bumps().jacobian(values, return_spectra=True)
@@ -246,7 +251,7 @@ def test_a_can_is_simulated_once_for_each_condition():
 
     can = Counting(**CAN.get_params(deep=False))
     X = beside(SAMPLE.simulate([TRUTH, 1.02 * TRUTH]), 0.4, 0.0)
-    found = inverter({"can": can}, tolerance=1e-10).fit(X)
+    found = inverter({"can": can}, search__tolerance=1e-10).fit(X)
     assert_allclose(found.predict(X), [TRUTH, 1.02 * TRUTH], rtol=1e-4)
     assert Counting.n_asked == 1
     model = model_of({"can": can}, {"energy_resolution": (1.0, 2.0)})
@@ -262,7 +267,7 @@ def test_fits_with_a_can_find_the_resolution_of_both():
     X = SAMPLE.simulate([TRUTH], nuisance=nuisance)
     X = X + 0.5 * CAN.simulate([CAN.reference], nuisance=nuisance)
     found = inverter(
-        {"can": CAN}, nuisance={"energy_resolution": (1.0, 2.5)}, tolerance=1e-9
+        {"can": CAN}, nuisance={"energy_resolution": (1.0, 2.5)}, search__tolerance=1e-9
     ).fit(X)
     assert_allclose(found.predict(X)[0], TRUTH, rtol=2e-3)  # other axes of energy
     row = found.nuisance_.loc[0]
@@ -313,7 +318,7 @@ def test_pixels_of_a_can_that_were_not_measured_are_not_compared():
     X = SAMPLE.simulate([TRUTH]) + 0.3 * can
     can[40:50] = np.nan
     X[:, 40:50] += 3.0
-    found = inverter({"can": can}, tolerance=1e-10).fit(X)
+    found = inverter({"can": can}, search__tolerance=1e-10).fit(X)
     assert_allclose(found.predict(X)[0], TRUTH, rtol=1e-5)
     assert np.isnan(found.residual_[0, 40:50]).all()
     error = np.where(np.arange(GRID.n_pixels) < 60, np.nan, 0.01)
@@ -355,7 +360,10 @@ def test_the_sample_beside_itself_has_no_weight_that_is_known():
 def test_what_differs_is_told_from_the_sample():
     X = beside(SAMPLE.simulate([TRUTH]))
     X += 0.01 * np.nanmax(X) * np.random.default_rng(0).normal(size=X.shape)
-    contributions = {"can": CAN, "more": powder(temperature=900.0, n_phonons=4)}
+    contributions = {
+        "can": CAN,
+        "more": powder(temperature=900.0, scattering=Scattering(n_phonons=4)),
+    }
     found = inverter(contributions, scale="fitted").fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BoundWarning)
@@ -377,7 +385,9 @@ def test_several_measurements_have_weights_of_their_own():
     row = cans.simulate([cans.reference])[0]
     for given in (cans, row):
         found = inverter(
-            {"can": given, "multiple": MultipleScattering()}, joint, tolerance=1e-12
+            {"can": given, "multiple": MultipleScattering()},
+            joint,
+            search__tolerance=1e-12,
         ).fit(X)
         assert_allclose(found.predict(X)[0], TRUTH, rtol=1e-6)
         labels = [

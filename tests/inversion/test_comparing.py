@@ -11,6 +11,7 @@ from skphonon.inversion import (
     LeastSquaresInverter,
     MisfitWarning,
     PhononEnergies,
+    Search,
     average_energies,
     compare_fits,
 )
@@ -25,12 +26,12 @@ def powder(model):
     return PowderSimulator(model, GRID, mesh=8, quantity="sqe", energy_resolution=1.5)
 
 
-def fit_of(model, row, noise=None, **settings):
+def fit_of(model, row, errors=None, **settings):
     prior = settings.pop("prior", ShellPrior(model))
     inverter = LeastSquaresInverter(
-        powder(model), prior=prior, n_candidates=1, **settings
+        powder(model), prior=prior, search=Search(n_candidates=1), **settings
     )
-    inverter.fit(row).predict(row, errors=noise)
+    inverter.fit(row).predict(row, errors=errors)
     return inverter.fits_[0]
 
 
@@ -57,7 +58,7 @@ def fits():
     row = powder(truth).simulate([constants])
     row = row + 0.02 * np.nanstd(row) * np.random.default_rng(0).normal(size=row.shape)
     return {
-        f"{n} shells": fit_of(MODEL.extended(n), row, errors="noise") for n in (2, 3, 4)
+        f"{n} shells": fit_of(MODEL.extended(n), row, noise="noise") for n in (2, 3, 4)
     }
 
 
@@ -81,7 +82,7 @@ def test_evidence_is_that_of_the_integral():
     for width in (0.02, 0.3):
         prior = np.array([1.02]), np.array([width])
         fit = fit_of(
-            scale, row, prior=prior, errors="noise", scale="absolute", background=None
+            scale, row, prior=prior, noise="noise", scale="absolute", background=None
         )
         fits[f"{width}"] = fit
         left = np.square(fit.residual[np.isfinite(fit.residual)])
@@ -109,7 +110,7 @@ def test_amplitudes_are_integrated_over():
     prior = np.array([1.0]), np.array([width])
     fits = {
         f"{background}": fit_of(
-            scale, row, prior=prior, errors="noise", background=background
+            scale, row, prior=prior, noise="noise", background=background
         )
         for background in (0, None)
     }
@@ -184,7 +185,7 @@ def test_error_bars_have_no_part_in_evidence():
     tables = []
     for errors in kinds:
         fits = {
-            f"{n} shells": fit_of(MODEL.extended(n), row, errors=errors) for n in (2, 3)
+            f"{n} shells": fit_of(MODEL.extended(n), row, noise=errors) for n in (2, 3)
         }
         tables.append(compare_fits(fits).loc["3 shells", "log_evidence"])
     assert_allclose(tables[1:], tables[0], atol=0.1)
@@ -226,7 +227,7 @@ def test_counts_are_compared():
     counts = np.full(expected.shape, np.nan)
     counts[seen] = rng.poisson(20 * expected[seen] / expected[seen].mean())
     fits = {
-        kind: fit_of(MODEL, counts, errors="poisson", **settings_of(kind))
+        kind: fit_of(MODEL, counts, noise="poisson", **settings_of(kind))
         for kind in ("constant", "cubic", "can")
     }
     assert compare_fits(fits).index[0] == "constant"

@@ -10,7 +10,12 @@ from skphonon import JointSimulator, PowderSimulator, load_aluminium_model
 from skphonon.inspection import PhononBandsDisplay
 from skphonon.instrument import SpectrumGrid
 from skphonon.instrument.holders import holder_model
-from skphonon.inversion import BoundWarning, LeastSquaresInverter, MisfitWarning
+from skphonon.inversion import (
+    BoundWarning,
+    LeastSquaresInverter,
+    MisfitWarning,
+    Search,
+)
 from skphonon.physics import ShellPrior
 
 GRID = SpectrumGrid(np.arange(8, 44, 1.5), np.arange(1.5, 8, 0.3), incident_energy=60.0)
@@ -33,7 +38,9 @@ def noisy(row, level=0.03, seed=0):
 
 
 def fitted(row, simulator=SIMULATOR, errors=None, **settings):
-    inverter = LeastSquaresInverter(simulator, n_candidates=1, **settings)
+    inverter = LeastSquaresInverter(
+        simulator, search=Search(n_candidates=1), **settings
+    )
     inverter.fit(row).predict(row, errors=errors)
     return inverter.fits_[0]
 
@@ -193,7 +200,9 @@ def test_two_answers_are_told():
     rng = np.random.default_rng(0)
     row = Even().simulate([[2.0]]) + 0.02 * rng.normal(size=(1, 80))
     inverter = LeastSquaresInverter(
-        Even(), n_starts=4, n_candidates=32, initial=[0.2], random_state=0
+        Even(),
+        search=Search(n_starts=4, n_candidates=32, initial=[0.2]),
+        random_state=0,
     )
     both = np.vstack([row, row])
     inverter.fit(both, np.array([[-2.0], [2.0]])).predict(row)

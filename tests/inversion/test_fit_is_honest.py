@@ -20,10 +20,14 @@ from skphonon.inversion import (
     ElasticConstants,
     IdentifiabilityWarning,
     MisfitWarning,
+    Search,
 )
 from skphonon.inversion._mode_energies import energies_with_std
 from skphonon.physics import ShellPrior
-from skphonon.simulation import ElasticTail
+from skphonon.simulation import (
+    ElasticTail,
+    Scattering,
+)
 
 GRID = SpectrumGrid(np.arange(6, 42, 1.0), np.arange(2, 8, 0.25))
 MODEL = load_aluminium_model()
@@ -45,7 +49,7 @@ def spectrum(beside=0.0, noise=0.03, seed=0, **settings):
 
 def fit_of(X, errors=None, given=None, **settings):
     given = simulator() if given is None else given
-    settings = {"n_candidates": 1} | settings
+    settings = {"search": Search(n_candidates=1)} | settings
     inverter = LeastSquaresInverter(given, **settings).fit(X)
     inverter.predict(X, errors=errors)
     return inverter.fits_[0]
@@ -65,7 +69,7 @@ def kinds(fit):
 def test_a_fit_beside_a_prior_is_dumped(tmp_path):
     X, level = spectrum()
     inverter = LeastSquaresInverter(
-        simulator(), prior=ShellPrior(MODEL), n_candidates=1
+        simulator(), prior=ShellPrior(MODEL), search=Search(n_candidates=1)
     ).fit(X)
     expected = inverter.predict(X, errors=level)
     joblib.dump(inverter, tmp_path / "inverter.joblib")
@@ -75,7 +79,10 @@ def test_a_fit_beside_a_prior_is_dumped(tmp_path):
 
 
 def test_a_holder_has_nothing_of_the_sample(copper):
-    own = {"mean_square_displacement": 0.03, "scattering_lengths": {"Al": 3.6}}
+    own = {
+        "mean_square_displacement": 0.03,
+        "scattering": Scattering(scattering_lengths={"Al": 3.6}),
+    }
     X, level = spectrum(beside=copper, **own)
     fit = fit_of(X, level, simulator(**own), contributions={"can": "copper"})
     assert fit.figures["reduced_chi2"] == pytest.approx(1.0, abs=0.15)
@@ -158,12 +165,14 @@ def test_errors_are_never_wider_than_the_prior(level):
 def test_a_fit_keeps_what_it_was_given():
     X, level = spectrum()
     given = X.copy()
-    inverter = LeastSquaresInverter(simulator(), n_candidates=1).fit(given)
+    inverter = LeastSquaresInverter(simulator(), search=Search(n_candidates=1)).fit(
+        given
+    )
     inverter.predict(given, errors=level)
     before = inverter.fits_[0].fit_report()
     given[:] = 0.0
     assert inverter.fits_[0].fit_report() == before
-    inverter.set_params(errors="poisson", background=2)
+    inverter.set_params(noise="poisson", background=2)
     assert inverter.fits_[0].fit_report() == before
     assert "background 1" not in inverter.fits_[0].to_frame().index
 
@@ -198,12 +207,16 @@ def test_priors_that_are_none_are_refused():
         with pytest.raises(TypeError, match="prior must be an object"):
             LeastSquaresInverter(simulator(), prior=prior).fit(X)
     known = ElasticConstants(MODEL, {"C11": (100.0, 3.0)})
-    inverter = LeastSquaresInverter(simulator(), prior=known, n_candidates=1).fit(X)
+    inverter = LeastSquaresInverter(
+        simulator(), prior=known, search=Search(n_candidates=1)
+    ).fit(X)
     listed = clone(inverter).set_params(prior=[known]).fit(X)
     assert_allclose(inverter.predict(X), listed.predict(X))
     pair = (P, 0.1 * np.abs(P))
     both = [
-        LeastSquaresInverter(simulator(), prior=each, n_candidates=1).fit(X).predict(X)
+        LeastSquaresInverter(simulator(), prior=each, search=Search(n_candidates=1))
+        .fit(X)
+        .predict(X)
         for each in (pair, [pair], list(pair))
     ]
     assert_array_equal(both[0], both[1])
@@ -217,8 +230,8 @@ def test_choices_have_names():
     inverter = LeastSquaresInverter(
         simulator(),
         nuisance={"energy_resolution": (1.0, 2.0)},
-        n_candidates=1,
-        errors="systematic",
+        search=Search(n_candidates=1),
+        noise="systematic",
     ).fit(X)
     inverter.predict(X)
     names = [*MODEL.parameter_names, "energy_resolution"]
@@ -253,6 +266,6 @@ def test_names_of_contributions_that_mean_something_else(name, copper):
 
 def test_errors_of_one_row_are_those_of_all():
     X, level = spectrum()
-    inverter = LeastSquaresInverter(simulator(), n_candidates=1).fit(X)
+    inverter = LeastSquaresInverter(simulator(), search=Search(n_candidates=1)).fit(X)
     one = inverter.predict(X, errors=np.full(X.shape[1], level))
     assert_array_equal(one, inverter.predict(X, errors=level))

@@ -22,6 +22,8 @@ from skphonon.inversion import (
     LeastSquaresInverter,
     MisfitWarning,
     NelderMeadInverter,
+    Noise,
+    Search,
 )
 from skphonon.inversion._errors import correlation_lengths
 from skphonon.inversion._goodness import are_misfits
@@ -95,8 +97,8 @@ def noisy(truth, noise=0.02, seed=1, width=4.0):
         {"background": None},
         {"background": 2},
         {"nuisance": {"width": (2.0, 8.0)}},
-        {"loss": "soft_l1"},
-        {"errors": "noise"},
+        {"noise": Noise(loss="soft_l1")},
+        {"noise": "noise"},
     ],
     ids=str,
 )
@@ -125,8 +127,8 @@ def test_values_and_errors_are_those_of_a_fit_of_everything_at_once(truth):
         Peaks(),
         background=1,
         nuisance={"width": (1.0, 9.0)},
-        errors="noise",
-        tolerance=1e-10,
+        noise="noise",
+        search=Search(tolerance=1e-10),
     ).fit(X)
     found, std = inverter.predict(X, return_std=True, errors=errors)
     seen = np.isfinite(X[0])
@@ -221,7 +223,7 @@ def test_intervals_cover_as_often_as_they_say(errors):
     parameters = np.tile(Peaks.reference, (300, 1))
     X = noisy(parameters, 0.05, width=4.3)
     inverter = LeastSquaresInverter(
-        Peaks(), background=1, nuisance={"width": (2.0, 8.0)}, errors=errors
+        Peaks(), background=1, nuisance={"width": (2.0, 8.0)}, noise=errors
     ).fit(X)
     found, std = inverter.predict(X, return_std=True)
     away = np.abs(found - parameters) / std
@@ -243,7 +245,9 @@ def counted(parameters, mean, seed=2):
 
 def test_counts_are_fitted_by_the_likelihood_of_poisson(truth):
     X = counted(truth, 8)
-    inverter = LeastSquaresInverter(Peaks(), errors="poisson", tolerance=1e-9).fit(X)
+    inverter = LeastSquaresInverter(
+        Peaks(), noise="poisson", search=Search(tolerance=1e-9)
+    ).fit(X)
     found = inverter.predict(X)
     seen = np.isfinite(X[0])
     for row, counts in enumerate(X[:, seen]):
@@ -262,7 +266,7 @@ def test_intervals_of_counts_hold_where_equal_errors_do_not():
     X = counted(parameters, 40)
     covered = {}
     for errors in ("poisson", "noise"):
-        inverter = LeastSquaresInverter(Peaks(), errors=errors).fit(X)
+        inverter = LeastSquaresInverter(Peaks(), noise=errors).fit(X)
         found, std = inverter.predict(X, return_std=True)
         covered[errors] = np.mean(np.abs(found - parameters) < std, axis=0)
         if errors == "poisson":
@@ -275,10 +279,10 @@ def test_intervals_of_counts_hold_where_equal_errors_do_not():
 
 def test_spectra_that_are_no_counts_are_refused(truth):
     X = counted(truth, 8)
-    inverter = LeastSquaresInverter(Peaks(), errors="poisson").fit(X)
+    inverter = LeastSquaresInverter(Peaks(), noise="poisson").fit(X)
     with pytest.raises(ValueError, match=r"must hold counts .* got -"):
         inverter.predict(X - X[0, 1:-1].min() - 1)
-    with pytest.raises(ValueError, match="Use errors='noise' with errors"):
+    with pytest.raises(ValueError, match="Use noise='noise' with errors"):
         inverter.predict(X, errors=np.ones_like(X))
 
 
@@ -296,7 +300,7 @@ def test_errors_know_of_residuals_that_hang_together():
     X += 0.2 * gaussian_filter1d(noise, 4.0, axis=1)
     covered = {}
     for errors in ("noise", "residual"):
-        inverter = LeastSquaresInverter(FinePeaks(), errors=errors).fit(X)
+        inverter = LeastSquaresInverter(FinePeaks(), noise=errors).fit(X)
         # what is alike in neighbouring pixels may be either
         with pytest.warns(MisfitWarning, match="or noise is correlated"):
             found, std = inverter.predict(X, return_std=True)
@@ -338,7 +342,7 @@ def test_prior_and_data_meet_where_precisions_say(known_errors, as_matrix):
     X += 0.1 * np.random.default_rng(0).normal(size=X.shape)
     prior = (mean, np.diag(spread**2) if as_matrix else spread)
     inverter = LeastSquaresInverter(
-        Lines(), scale="absolute", background=None, prior=prior, errors="noise"
+        Lines(), scale="absolute", background=None, prior=prior, noise="noise"
     ).fit(X)
     errors = np.full_like(X, 0.1) if known_errors else None
     found, std = inverter.predict(X, return_std=True, errors=errors)
@@ -438,7 +442,7 @@ def test_dead_pixels_do_not_move_a_robust_fit(truth):
     X[:, [12, 40, 44]] = 3.0
     away = {}
     for loss in ("linear", "huber", "soft_l1", "cauchy"):
-        found = LeastSquaresInverter(Peaks(), loss=loss).fit(X).predict(X)
+        found = LeastSquaresInverter(Peaks(), noise=Noise(loss=loss)).fit(X).predict(X)
         away[loss] = np.abs(found - expected).max()
     assert away["linear"] > 0.5
     assert max(away["huber"], away["soft_l1"]) < 0.2
@@ -448,15 +452,17 @@ def test_dead_pixels_do_not_move_a_robust_fit(truth):
 def test_candidates_and_several_starts_find_what_one_does_not():
     X = noisy(Peaks.reference[None], 0.01)
     far = [30.0, 20.0, 0.8]  # both peaks beside those of the spectrum
-    settings = {"initial": far, "random_state": 0}
-    one = LeastSquaresInverter(Peaks(), n_candidates=1, **settings).fit(X)
+    inverter = LeastSquaresInverter(
+        Peaks(), search=Search(n_candidates=1, initial=far), random_state=0
+    )
+    one = clone(inverter).fit(X)
     with pytest.warns(ConvergenceWarning, match="no parameter changes the sim") as log:
         one.predict(X)
     assert log[0].filename == __file__
     assert "start elsewhere with initial" in str(log[0].message)
     assert "max_evaluations" not in str(log[0].message)  # more would not help
     for options in ({"n_candidates": 64}, {"n_starts": 4}):
-        many = LeastSquaresInverter(Peaks(), **options, **settings).fit(X)
+        many = clone(inverter).set_params(search=Search(initial=far, **options)).fit(X)
         assert_allclose(many.predict(X)[0], Peaks.reference, atol=0.2)
         assert 100 * many.loss_[0] < one.loss_[0]
         assert_array_equal(many.predict(X), many.predict(X))
@@ -468,8 +474,8 @@ def test_several_starts_about_a_proposal():
             return np.tile([30.0, 20.0, 0.8], (len(X), 1))
 
     X = noisy(Peaks.reference[None], 0.01)
-    settings = {"initial": Guess(), "random_state": 0}
-    many = LeastSquaresInverter(Peaks(), n_starts=20, **settings).fit(X)
+    search = Search(n_starts=20, initial=Guess())
+    many = LeastSquaresInverter(Peaks(), search=search, random_state=0).fit(X)
     assert_allclose(many.predict(X)[0], Peaks.reference, atol=0.2)
     assert many.n_evaluations_[0] > 40
 
@@ -484,7 +490,7 @@ def test_a_fitted_regressor_proposes_the_start(truth):
         def predict(self, X):
             return nearest.predict(np.nan_to_num(X))
 
-    guided = LeastSquaresInverter(Peaks(), initial=Guess()).fit(X)
+    guided = LeastSquaresInverter(Peaks(), search=Search(initial=Guess())).fit(X)
     measured = noisy(truth)
     assert_allclose(guided.predict(measured), truth, rtol=0.05)
     assert guided.converged_.all()
@@ -511,7 +517,7 @@ def test_what_a_spectrum_does_not_determine_is_named():
 
     X = Blind().simulate([[1.2, 0.9, 2.0]])
     X += 0.01 * np.random.default_rng(0).normal(size=X.shape)
-    settings = {"scale": "absolute", "background": None, "errors": "noise"}
+    settings = {"scale": "absolute", "background": None, "noise": "noise"}
     inverter = LeastSquaresInverter(Blind(), **settings).fit(X)
     with pytest.warns(IdentifiabilityWarning, match="do not determine a, b, alone"):
         found, std = inverter.predict(X, return_std=True)
@@ -536,7 +542,7 @@ def test_bounds_hold_and_an_active_one_is_told(truth):
     X = noisy(np.tile(Peaks.reference, (2, 1)))
     low, high = [10.0, 10.0, 0.1], [30.0, 30.0, 0.6]
     inverter = LeastSquaresInverter(
-        Peaks(), bounds=(low, high), initial=[18, 20, 0.5]
+        Peaks(), bounds=(low, high), search=Search(initial=[18, 20, 0.5])
     ).fit(X)
     message = r"Ended at a bound: height = 0\.6 \(2 of 2 spectra, first: 0\)\. Error"
     with (
@@ -573,7 +579,7 @@ def test_error_bars_beside_a_bound_hold():
     parameters = np.column_stack([np.full(600, 2.0), rng.uniform(0, 0.4, 600)])
     X = Lines().simulate(parameters) + 0.1 * rng.normal(size=(600, 30))
     inverter = LeastSquaresInverter(
-        Lines(), scale="absolute", background=None, errors="noise",
+        Lines(), scale="absolute", background=None, noise="noise",
         bounds=([-np.inf, 0.0], np.inf),
     ).fit(X)  # fmt: skip
     with pytest.warns(BoundWarning, match=r"b = 0 \(\d+ of 600 spectra"):
@@ -627,7 +633,7 @@ def test_a_bad_fit_names_what_is_not_fitted_along_yet(truth, settings, advice):
 def test_a_bad_fit_is_told_what_its_error_bars_mean(truth):
     """Peaks of another width than the model has: constants are off by many of them."""
     X = noisy(truth, 0.01, width=7.0)
-    wrong = LeastSquaresInverter(Peaks(), errors="noise").fit(X)
+    wrong = LeastSquaresInverter(Peaks(), noise="noise").fit(X)
     errors = np.full_like(X, 0.01)
     message = r"does not describe 4 of 4 spectra \(worst: sample \d, chi\^2 per deg.*"
     with pytest.warns(MisfitWarning, match=message + "are too small") as log:
@@ -643,7 +649,7 @@ def test_a_bad_fit_is_told_what_its_error_bars_mean(truth):
     counts = np.random.default_rng(0).poisson(np.nan_to_num(1000 * X.clip(0)) + 5.0)
     counts = np.where(np.isfinite(X), counts, np.nan)
     with pytest.warns(MisfitWarning, match="take the model to be right, are too small"):
-        LeastSquaresInverter(Peaks(), errors="poisson").fit(X).invert(counts)
+        LeastSquaresInverter(Peaks(), noise="poisson").fit(X).invert(counts)
     right = LeastSquaresInverter(Peaks(), nuisance={"width": (2.0, 9.0)}).fit(X)
     found, std = right.predict(X, return_std=True, errors=errors)
     assert (np.abs(found - truth) / std).max() < 4
@@ -660,7 +666,7 @@ def test_right_models_are_seldom_called_wrong(kind):
     if kind == "given":
         errors = np.full_like(X, 0.05)
     how = "poisson" if kind == "counts" else "noise"
-    found = LeastSquaresInverter(Peaks(), errors=how).fit(X).invert(X, errors)
+    found = LeastSquaresInverter(Peaks(), noise=how).fit(X).invert(X, errors)
     each = zip(found.reduced_chi2, found.n_effective, found.loss, strict=True)
     alarms = [
         are_misfits(*(np.array([value]) for value in row), kind != "unknown")
@@ -687,7 +693,7 @@ def test_a_million_pixels_do_not_cry_wolf():
         ({"prior": ([1, 2, 3], -np.eye(3))}, "prior must have positive"),
         ({"prior": ([1, 2, 3], [1, 0, 1])}, r"not: \w+ \(0\)\."),
         ({"scale": "normalized", "background": 1}, "nothing fitted but"),
-        ({"scale": "normalized", "loss": "huber"}, "nothing fitted but"),
+        ({"scale": "normalized", "noise": Noise(loss="huber")}, "nothing fitted but"),
         ({"background": np.ones((2, 7))}, r"background must .* \(n_terms, 60\)"),
         ({"background": (1, 2)}, "1 degrees for as many axes"),
         ({"contributions": [Lines()]}, "contributions must"),
@@ -742,7 +748,7 @@ def test_a_constant_spectrum_has_no_fit(truth):
 
 def test_searches_that_run_out_are_reported(truth):
     X = noisy(truth)
-    inverter = LeastSquaresInverter(Peaks(), max_evaluations=2).fit(X)
+    inverter = LeastSquaresInverter(Peaks(), search=Search(max_evaluations=2)).fit(X)
     with pytest.warns(ConvergenceWarning, match="too many evaluations"):
         inverter.predict(X)
     assert not inverter.converged_.any()
@@ -811,7 +817,7 @@ def test_error_bars_of_unstable_crystals_do_not_hold(truth):
 def test_one_error_is_that_of_all_pixels():
     X = Peaks().simulate([[18.5, 19.0, 0.7]])
     X = X + np.random.default_rng(0).normal(0, 0.02, X.shape)
-    inverter = LeastSquaresInverter(Peaks(), errors="noise").fit(X)
+    inverter = LeastSquaresInverter(Peaks(), noise="noise").fit(X)
     found = inverter.predict(X, errors=0.02, return_std=True)
     same = inverter.predict(X, errors=np.full(X.shape, 0.02), return_std=True)
     assert_allclose(found, same)

@@ -25,7 +25,7 @@ from skphonon.inspection import (
     RankDisplay,
     rank_statistics,
 )
-from skphonon.inversion import compare_posteriors
+from skphonon.inversion import Search, compare_posteriors
 
 RNG = np.random.default_rng(0)
 COLUMNS = RNG.normal(size=(2, 40))
@@ -77,7 +77,7 @@ class Place:
 
 def fixed(simulator, **options):
     """Return an inverter without anything that is fitted along."""
-    settings = {"scale": "absolute", "background": None, "errors": "noise"}
+    settings = {"scale": "absolute", "background": None, "noise": "noise"}
     return LeastSquaresInverter(simulator, **settings | options)
 
 
@@ -193,7 +193,7 @@ def test_bounds_cut_the_posterior():
     X = Linear().simulate([[1.0, 2.0]]) + sigma * RNG.normal(size=(1, 40))
     bounds = [0.0, 0.0], [3.0, 1.98]
     inverter = PosteriorInverter(
-        fixed(Linear(), bounds=bounds, initial=[1.0, 1.5]), n_draws=2000
+        fixed(Linear(), bounds=bounds, search=Search(initial=[1.0, 1.5])), n_draws=2000
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the fit that ends at the bound
@@ -220,7 +220,7 @@ def test_a_bound_costs_no_efficiency(pull):
     X = Linear().simulate([[1.0, 2.0]])
     error = np.sqrt(np.linalg.inv(COLUMNS @ COLUMNS.T)[0, 0]) * 0.5
     bounds = [-5.0, -5.0], [1.0 - pull * error, 5.0]
-    least = fixed(Linear(), bounds=bounds, initial=[0.0, 1.0])
+    least = fixed(Linear(), bounds=bounds, search=Search(initial=[0.0, 1.0]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         inverter = PosteriorInverter(least, n_draws=400).fit(X)
@@ -248,7 +248,7 @@ def test_a_scale_that_is_not_negative_is_integrated_exactly(height):
     row = height * norm.pdf(axis - 0.3)
     row = row + sigma * np.random.default_rng(3).normal(size=25)
     least = LeastSquaresInverter(
-        Peak(), background=None, errors="noise", bounds=([-2.0], [2.0])
+        Peak(), background=None, noise="noise", bounds=([-2.0], [2.0])
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -373,7 +373,7 @@ def test_residuals_that_are_alike_widen_the_posterior(aluminium):
         warnings.simplefilter("ignore")
         wide = PosteriorInverter(least, n_draws=200, n_starts=1).fit(spectra)
         _, std = wide.predict(spectra, return_std=True)
-        narrow = clone(wide).set_params(inverter__errors="noise").fit(spectra)
+        narrow = clone(wide).set_params(inverter__noise="noise").fit(spectra)
         _, narrow_std = narrow.predict(spectra, return_std=True)
         _, bars = least.fit(spectra).predict(spectra, return_std=True)
     beta = wide.posteriors_[0].beta
@@ -443,7 +443,7 @@ def test_what_has_no_prior_or_no_likelihood_is_refused(aluminium):
     with pytest.raises(ValueError, match="needs a prior: give the inverter bounds"):
         PosteriorInverter(free).fit(X)
     with pytest.raises(ValueError, match="loss='huber'"):
-        PosteriorInverter(clone(least).set_params(loss="huber")).fit(X)
+        PosteriorInverter(clone(least).set_params(noise__loss="huber")).fit(X)
     with pytest.raises(AttributeError, match="after predict or sample"):
         PosteriorInverter(least).fit(X).posteriors_  # noqa: B018
     with pytest.raises(ValueError, match="starts must be finite"):
@@ -524,7 +524,7 @@ def test_what_the_background_describes_already_is_worth_nothing():
 
     def evidence(**options):
         least = LeastSquaresInverter(
-            Place(), bounds=([-1.0], [1.0]), background=0, errors="noise", **options
+            Place(), bounds=([-1.0], [1.0]), background=0, noise="noise", **options
         )
         inverter = PosteriorInverter(least, n_draws=400, n_starts=2).fit(X)
         with warnings.catch_warnings():
@@ -545,7 +545,7 @@ def test_contributions_that_are_alike_have_a_posterior():
         Place(),
         bounds=([-1.0], [1.0]),
         contributions={"one": other, "two": 2 * other},
-        errors="noise",
+        noise="noise",
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -580,7 +580,10 @@ def test_crystals_that_are_refused_leave_shares_as_they_are(cut):
 def test_a_prior_that_bounds_cut_far_out_is_normalised():
     prior = ([1.0, 2.0], [0.3, 0.2])
     least = fixed(
-        Linear(), prior=prior, initial=[2.5, 2.0], bounds=([2.3, -5.0], [9.0, 9.0])
+        Linear(),
+        prior=prior,
+        search=Search(initial=[2.5, 2.0]),
+        bounds=([2.3, -5.0], [9.0, 9.0]),
     )
     X = Linear().simulate([[2.5, 2.0]]) + 0.5 * RNG.normal(size=(1, 40))
     inverter = PosteriorInverter(least).fit(X)

@@ -18,7 +18,7 @@ from skphonon import (
     SpectrumGrid,
     load_aluminium_model,
 )
-from skphonon.inversion import Verdict
+from skphonon.inversion import Search, Verdict
 
 GRID = SpectrumGrid(np.arange(16.0), np.arange(1.0, 13.0))
 ENERGY, Q = np.meshgrid(GRID.energy, GRID.q, indexing="ij")
@@ -46,7 +46,7 @@ class Lines:
 
 
 def inverter_of(simulator, n_draws=200, **options):
-    settings = {"scale": "absolute", "errors": "noise", "background": 1}
+    settings = {"scale": "absolute", "noise": "noise", "background": 1}
     settings |= {"bounds": ([-1.0, -1.0], [4.0, 5.0])}
     least = LeastSquaresInverter(simulator, **settings | options)
     return PosteriorInverter(least, n_draws=n_draws, n_starts=1)
@@ -171,7 +171,10 @@ def test_a_right_posterior_has_nothing_against_it(right):
 def test_draws_that_are_few_and_edges_of_the_prior_are_told():
     X = measured()
     (posterior,) = posteriors(
-        X, n_draws=20, bounds=([-1.0, -1.0], [0.95, 5.0]), initial=[0.9, 2.0]
+        X,
+        n_draws=20,
+        bounds=([-1.0, -1.0], [0.95, 5.0]),
+        search=Search(initial=[0.9, 2.0]),
     )
     first, *_, last = posterior.verdict_
     assert first.about == "draws"
@@ -204,7 +207,7 @@ class Squared:
 def test_answers_are_told_with_their_shares():
     X = Squared().simulate([[1.2]])
     X = X + 0.02 * np.random.default_rng(0).normal(size=X.shape)
-    settings = {"scale": "absolute", "errors": "noise", "background": None}
+    settings = {"scale": "absolute", "noise": "noise", "background": None}
     least = LeastSquaresInverter(Squared(), bounds=([-1.5], [3.0]), **settings)
     inverter = PosteriorInverter(least, n_draws=400, n_starts=6).fit(X)
     with warnings.catch_warnings():

@@ -57,7 +57,7 @@ class Level:
 def posteriors(simulator, X, errors=None, n_draws=400, kind="poisson", **options):
     """Return posteriors of spectra, their warnings being of other tests."""
     inverter = PosteriorInverter(
-        LeastSquaresInverter(simulator, errors=kind, **options),
+        LeastSquaresInverter(simulator, noise=kind, **options),
         n_draws=n_draws,
         n_starts=3,
     )
@@ -452,7 +452,7 @@ def test_a_search_may_end_at_no_resolution_in_q():
 
 def test_a_spectrum_without_any_count_has_no_posterior(counted):
     _, X = counted
-    least = LeastSquaresInverter(Peak(), bounds=BOUNDS, errors="poisson")
+    least = LeastSquaresInverter(Peak(), bounds=BOUNDS, noise="poisson")
     inverter = PosteriorInverter(least, n_draws=20).fit(X[:1])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -499,7 +499,7 @@ def test_evidence_of_counts_is_that_of_their_distribution():
                 scale="absolute",
                 background=None,
                 bounds=([1e-9], [high]),
-                errors="poisson",
+                noise="poisson",
             ),
             n_draws=2000,
         )

@@ -11,6 +11,7 @@ from skphonon.inversion import (
     LeastSquaresInverter,
     MisfitWarning,
     PhononEnergies,
+    Search,
 )
 from skphonon.physics import ShellPrior
 from skphonon.physics.elasticity import elastic_constants
@@ -31,7 +32,7 @@ def noisy(level=0.1, seed=0):
 
 
 def fitted(prior, row=None, **settings):
-    settings = {"n_candidates": 1, "random_state": 0} | settings
+    settings = {"search": Search(n_candidates=1), "random_state": 0} | settings
     inverter = LeastSquaresInverter(SIMULATOR, prior=prior, **settings)
     row = noisy() if row is None else row
     inverter.fit(row).predict(row)
@@ -113,7 +114,7 @@ def test_residuals_that_are_alike_do_not_overrule_what_is_known():
     with pytest.warns(MisfitWarning):
         alike = fitted(prior, row)
     with pytest.warns(MisfitWarning):
-        each = fitted(prior, row, errors="noise")
+        each = fitted(prior, row, noise="noise")
 
     def pull(inverter):
         off = inverter._last.parameters[0] - prior.mean_
@@ -125,7 +126,7 @@ def test_residuals_that_are_alike_do_not_overrule_what_is_known():
 def test_white_noise_counts_pixel_by_pixel():
     known = ShellPrior(MODEL, independent=0.3)
     scaled = fitted(known)._last.parameters
-    plain = fitted(known, errors="noise")._last.parameters
+    plain = fitted(known, noise="noise")._last.parameters
     assert_allclose(scaled, plain, atol=0.02)
 
 
@@ -136,7 +137,7 @@ def test_other_choices_widen_error_bars_of_wrong_models():
     bars = {}
     for errors in ("residual", "systematic"):
         with pytest.warns(MisfitWarning):
-            inverter = fitted(ShellPrior(MODEL), row, errors=errors)
+            inverter = fitted(ShellPrior(MODEL), row, noise=errors)
         bars[errors] = np.sqrt(np.diag(inverter.covariance_[0]))
     assert (bars["systematic"] >= bars["residual"] * (1 - 1e-9)).all()
     assert bars["systematic"].max() > 1.1 * bars["residual"].max()
@@ -149,7 +150,7 @@ def test_other_choices_widen_error_bars_of_wrong_models():
 def test_right_models_keep_their_error_bars():
     ratios = []
     for seed in range(6):
-        inverter = fitted(ShellPrior(MODEL), noisy(seed=seed), errors="systematic")
+        inverter = fitted(ShellPrior(MODEL), noisy(seed=seed), noise="systematic")
         (fit,) = inverter.fits_
         ratios.append(
             np.sqrt(np.diag(fit.covariance - fit.of_choices) / np.diag(fit.covariance))

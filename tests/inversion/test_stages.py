@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -16,6 +17,7 @@ from skphonon.inversion import (
     IdentifiabilityWarning,
     LeastSquaresInverter,
     NelderMeadInverter,
+    Search,
 )
 from skphonon.metrics import nmse
 from skphonon.physics import UnstableCrystalWarning
@@ -93,7 +95,7 @@ def test_constants_are_right_where_the_mesh_errs_more_than_noise(silicon, noise)
     square = {}
     for mesh in (None, coarse):
         inverter = LeastSquaresInverter(
-            clone(simulator).set_params(mesh=mesh), errors="noise", random_state=0
+            clone(simulator).set_params(mesh=mesh), noise="noise", random_state=0
         ).fit(X)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a bad fit on the mesh held fixed
@@ -114,10 +116,10 @@ def test_a_mesh_that_memory_does_not_allow_is_told(aluminium):
     finest = next_mesh(simulator.zone_mesh, aluminium)  # which half of the memory holds
     recording = Recording(simulator, ranges_by_name(ranges))
     size = plan_size(aluminium, finest.size, simulator, recording)
-    little = simulator.set_params(memory=2.1 * size / 1e6)
-    inverter = LeastSquaresInverter(little, errors="noise").fit(X)
-    with pytest.warns(ConvergenceWarning, match="is not known: a finer mesh"):
-        inverter.predict(X, errors=np.full_like(X, sigma))
+    with config_context(working_memory=2.1 * size / 2**20):
+        inverter = LeastSquaresInverter(simulator, noise="noise").fit(X)
+        with pytest.warns(ConvergenceWarning, match="is not known: a finer mesh"):
+            inverter.predict(X, errors=np.full_like(X, sigma))
 
 
 def test_exact_spectra_are_fitted_on_the_mesh_of_the_tolerance(aluminium):
@@ -134,7 +136,7 @@ def test_exact_spectra_are_fitted_on_the_mesh_of_the_tolerance(aluminium):
 def test_candidates_are_simulated_at_once_and_with_one_instrument(aluminium, calls):
     X, _ = noisy(powder(aluminium, mesh=8).simulate([aluminium.reference] * 3), 0.1)
     inverter = LeastSquaresInverter(
-        powder(aluminium), nuisance=NUISANCE, n_candidates=20
+        powder(aluminium), nuisance=NUISANCE, search=Search(n_candidates=20)
     ).fit(X)
     calls["simulate"].clear()
     inverter.predict(X)
@@ -147,7 +149,9 @@ def test_candidates_are_simulated_at_once_and_with_one_instrument(aluminium, cal
 def test_searches_say_nothing_of_what_they_pass(aluminium):
     """Candidates are unstable, the end is not; an end that is is told of once."""
     simulator = powder(aluminium)
-    inverter = LeastSquaresInverter(simulator, random_state=0, n_candidates=64)
+    inverter = LeastSquaresInverter(
+        simulator, random_state=0, search=Search(n_candidates=64)
+    )
     X, _ = noisy(simulator.simulate([aluminium.reference]), 0.05)
     inverter.fit(X)
     task = inverter._task(errors_given=False)
@@ -159,7 +163,9 @@ def test_searches_say_nothing_of_what_they_pass(aluminium):
     with pytest.warns(UnstableCrystalWarning):
         X = simulator.simulate([soft])
     held = LeastSquaresInverter(
-        simulator, initial=soft, n_candidates=1, bounds=(soft - 1e-3, soft + 1e-3)
+        simulator,
+        search=Search(initial=soft, n_candidates=1),
+        bounds=(soft - 1e-3, soft + 1e-3),
     )
     simplex = NelderMeadInverter(simulator, initial=soft, simplex_size=1e-3)
     for fit, kind in (
@@ -195,7 +201,7 @@ def test_the_simplex_begins_on_a_coarse_mesh_and_ends_as_without(aluminium, call
 
 def test_several_searches_cost_what_they_simulate(aluminium, calls):
     X, _ = noisy(powder(aluminium, mesh=10).simulate([aluminium.reference]), 0.1)
-    inverter = LeastSquaresInverter(powder(aluminium), n_starts=3).fit(X)
+    inverter = LeastSquaresInverter(powder(aluminium), search=Search(n_starts=3)).fit(X)
     inverter.predict(X)
     assert inverter.n_evaluations_[0] == len(calls["jacobian"])
 
@@ -288,4 +294,5 @@ def test_a_looser_tolerance_takes_a_coarser_mesh(aluminium):
     assert simulator.loosened(1.0).mesh == simulator.zone_mesh
     assert powder(aluminium, mesh=4).loosened(10.0) is None
     assert np.prod(powder(aluminium, mesh=4).refined().mesh.size) > 4**3
-    assert powder(aluminium, mesh=40, memory=10.0).refined() is None
+    with config_context(working_memory=10):
+        assert powder(aluminium, mesh=40).refined() is None

@@ -12,6 +12,7 @@ from small_nets import with_trainer
 
 from skphonon import LeastSquaresInverter
 from skphonon.calibration import CalibratedRegressor
+from skphonon.inversion import Search
 from skphonon.learning import Augmentation, SpectrumRegressor
 
 N_ENERGY, N_Q = 20, 15
@@ -233,6 +234,8 @@ def test_calibration_and_least_squares_take_it(trained, data, new):
     assert 0.75 < np.mean((low <= y[150:]) & (y[150:] <= high)) <= 1
 
     with pytest.warns(UserWarning, match="no method jacobian"):
-        inverter = LeastSquaresInverter(Peaks(), initial=trained).fit(*data)
+        inverter = LeastSquaresInverter(Peaks(), search=Search(initial=trained)).fit(
+            *data
+        )
     found = inverter.predict(np.where(COVERAGE[0], X, np.nan)[:3])
     assert_allclose(found, y[:3], rtol=1e-3)

@@ -21,7 +21,10 @@ from skphonon import (
     load_model,
     save_model,
 )
-from skphonon.inversion import MisfitWarning
+from skphonon.inversion import (
+    MisfitWarning,
+    Search,
+)
 from skphonon.learning import ExtrapolationWarning, _training
 from skphonon.learning._networks import SineNetwork
 
@@ -179,7 +182,7 @@ def test_the_contract_of_simulators(model, simulator):
 def test_inverters_take_it_for_a_simulator(model, simulator, new, kind):
     spectra = simulator.simulate(new[:3])
     # inverters of the real simulator do not know of the box of the network
-    settings = {"n_candidates": 1, "bounds": model.bounds_}
+    settings = {"search": Search(n_candidates=1), "bounds": model.bounds_}
     if kind is NelderMeadInverter:
         settings = {"scale": "fitted", "simplex_size": 0.2}
     inverter = clone(kind(FrozenEstimator(model), **settings))
@@ -202,7 +205,9 @@ def test_least_squares_uses_its_derivatives(model, simulator, monkeypatch):
     monkeypatch.setattr(ImplicitSpectrumModel, "jacobian", count)
     spectra = model.simulate([[14.0, 2.5]])
     spectra += 0.05 * np.random.default_rng(0).normal(size=spectra.shape)
-    inverter = LeastSquaresInverter(model, bounds=model.bounds_, n_candidates=1)
+    inverter = LeastSquaresInverter(
+        model, bounds=model.bounds_, search=Search(n_candidates=1)
+    )
     _, std = inverter.fit(spectra).predict(spectra, return_std=True)
     assert len(calls) == inverter.n_evaluations_[0]
     assert (std > 0).all()

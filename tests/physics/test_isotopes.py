@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skphonon import ForceConstantModel, PowderSimulator, SpectrumGrid
 from skphonon.physics import write_phonopy_files
 from skphonon.physics._atoms import isotope_of_mass
+from skphonon.simulation import Scattering
 
 FCC = 2.02 * (np.ones((3, 3)) - np.eye(3))
 CUBE = 3.0 * np.eye(3)
@@ -76,23 +77,24 @@ def test_other_masses_of_one_symbol_are_refused_with_the_way_out():
 
 
 def test_spectra_are_those_of_the_masses_and_lengths_given_by_hand():
-    settings = {"quantity": "sqe", "units": "barn/meV/sr", "incoherent": True}
+    settings = {"quantity": "sqe", "units": "barn/meV/sr"}
     settings |= {"mesh": 6, "energy_resolution": 3.0}
+
+    def simulator(model, **lengths):
+        scattering = Scattering(incoherent=True, scattering_lengths=lengths or None)
+        return PowderSimulator(model, GRID, scattering=scattering, **settings)
+
     model = palladium_hydride("D")
-    found = PowderSimulator(model, GRID, **settings).simulate([model.reference])
+    found = simulator(model).simulate([model.reference])
     by_hand = palladium_hydride("H", mass=[106.42, 2.01410177784])
-    lengths = {"H": (6.671, 2.05)}  # Sears 1992
-    expected = PowderSimulator(
-        by_hand, GRID, scattering_lengths=lengths, **settings
-    ).simulate([model.reference])
+    own = (6.671, 2.05)  # Sears 1992
+    expected = simulator(by_hand, H=own).simulate([model.reference])
     # the table has moved by 0.06 % in the length of D since
     assert_allclose(found, expected, rtol=5e-3, atol=1e-9)
-    natural = PowderSimulator(palladium_hydride("H"), GRID, **settings)
+    natural = simulator(palladium_hydride("H"))
     # H scatters 80 barn incoherently, D 2
     assert np.nansum(natural.simulate([model.reference])) > 5 * np.nansum(found)
-    renamed = PowderSimulator(
-        model, GRID, scattering_lengths={"2H": (6.671, 2.05)}, **settings
-    )
+    renamed = simulator(model, **{"2H": own})
     assert_allclose(renamed.simulate([model.reference]), expected, rtol=1e-6, atol=1e-9)
 
 

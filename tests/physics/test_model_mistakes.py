@@ -19,6 +19,7 @@ from skphonon import (
 )
 from skphonon.inspection import draw_parameters
 from skphonon.physics import write_phonopy_files
+from skphonon.simulation import Scattering
 
 GRID = SpectrumGrid(np.arange(10.0, 45, 5), np.arange(1.0, 6), incident_energy=50.0)
 SETTINGS = {"energy_resolution": 2.0, "mesh": 6}
@@ -84,18 +85,22 @@ def test_so_does_what_uses_a_simulator_or_a_model(tmp_path):
         draw_parameters(bare.model, std=np.ones(5))
 
 
-@pytest.mark.parametrize("settings", [{}, {"incoherent": True}, {"units": "1/meV"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"scattering__incoherent": True}, {"units": "1/meV"}]
+)
 def test_lengths_of_elements_that_the_crystal_lacks_are_refused(settings):
-    simulator = powder(scattering_lengths={"Ni": 10.3}, **settings)
+    own = Scattering(scattering_lengths={"Ni": 10.3})
+    simulator = powder(scattering=own).set_params(**settings)
     with pytest.raises(ValueError, match=r"that the crystal has, Al; got one for Ni"):
         simulator.simulate([simulator.reference])
 
 
 def test_a_length_of_the_only_element_changes_nothing_but_must_not_vanish():
-    plain, own = powder(), powder(scattering_lengths={"Al": -5.0})
+    plain = powder()
+    own = powder(scattering=Scattering(scattering_lengths={"Al": -5.0}))
     reference = [plain.reference]
     assert_allclose(own.simulate(reference), plain.simulate(reference), rtol=1e-12)
-    dark = powder(scattering_lengths={"Al": (0.0, 0.0)})
+    dark = powder(scattering=Scattering(scattering_lengths={"Al": (0.0, 0.0)}))
     with pytest.raises(ValueError, match=r"Some atom must scatter, got .* for Al"):
         dark.simulate(reference)
 

@@ -13,6 +13,7 @@ from skphonon import (
     SpectrumGrid,
     make_powder_spectra,
 )
+from skphonon.inversion import Search
 from skphonon.physics.priors import (
     ForceConstantPrior,
     mean_and_covariance,
@@ -71,7 +72,9 @@ def test_a_constant_that_rounding_left_is_found(simulator):
     number = simulator.parameter_names.index("2XZ Si1-Si1")
     truth[number] = 0.15
     spectrum = simulator.simulate([truth])
-    inverter = LeastSquaresInverter(simulator, n_candidates=1).fit(spectrum)
+    inverter = LeastSquaresInverter(simulator, search=Search(n_candidates=1)).fit(
+        spectrum
+    )
     found = inverter.predict(spectrum)[0]
     assert_allclose(found[number], 0.15, atol=1e-3)
     assert_allclose(found, truth, atol=2e-3)

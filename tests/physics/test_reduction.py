@@ -23,6 +23,7 @@ from skphonon import (
 from skphonon.physics import ForceConstantPrior, Reduction, ZoneMesh
 from skphonon.physics import _directions as directions
 from skphonon.physics.zone import resolving_points
+from skphonon.simulation import Scattering
 
 TRICLINIC = np.array([[3.0, 0.1, 0.2], [0.3, 3.2, 0.1], [0.5, 0.2, 3.7]])
 POINTS = np.random.default_rng(5).uniform(-0.5, 0.5, (6, 3))
@@ -352,8 +353,7 @@ def powder(model):
         temperature=300.0,
         energy_resolution=3.0,
         mesh=4,
-        incoherent=True,
-        n_phonons=2,
+        scattering=Scattering(incoherent=True, n_phonons=2),
     )
 
 

@@ -15,6 +15,7 @@ from skphonon import (
     PowderSimulator,
     SpectrumGrid,
 )
+from skphonon.inversion import Search
 from skphonon.physics import ShellPrior
 from skphonon.physics.priors import mean_and_covariance
 
@@ -258,7 +259,9 @@ def test_the_inverter_takes_it(four_shells):
     prior = ShellPrior(four_shells, energies=0.05)
     truth = prior.sample(1, random_state=3)
     spectrum = simulator.simulate(truth)
-    inverter = LeastSquaresInverter(simulator, prior=prior, n_candidates=1)
+    inverter = LeastSquaresInverter(
+        simulator, prior=prior, search=Search(n_candidates=1)
+    )
     found, std = inverter.fit(spectrum).predict(spectrum, return_std=True)
     energies = four_shells.frequencies(np.concatenate([truth, found]), QPOINTS)
     assert np.abs(energies[1] - energies[0]).max() < 0.5

@@ -21,6 +21,7 @@ from skphonon import (
     load_aluminium_model,
 )
 from skphonon.datasets import load_la2nio4_model
+from skphonon.simulation import Scattering
 
 pytestmark = pytest.mark.filterwarnings("ignore:n_phonons=")
 
@@ -107,7 +108,10 @@ def grid():
 @pytest.mark.parametrize("width", [1.05, 1.54, 2.5])
 @pytest.mark.parametrize(
     "settings",
-    [{"temperature": 50.0}, {"quantity": "sqe", "incoherent": True, "n_phonons": 3}],
+    [
+        {"temperature": 50.0},
+        {"quantity": "sqe", "scattering": Scattering(incoherent=True, n_phonons=3)},
+    ],
     ids=["one phonon", "all"],
 )
 def test_powder(grid, width, settings):
@@ -143,7 +147,12 @@ def test_powder_of_a_polar_crystal(grid, salt):
     model = salt.replace(n_shells=2)
     model = model.replace(reference=model.parameters(salt.to_phonopy()))
     simulator = PowderSimulator(
-        model, grid, energy_resolution=1.2, tolerance=1e-3, mesh=6, n_phonons=5
+        model,
+        grid,
+        energy_resolution=1.2,
+        tolerance=1e-3,
+        mesh=6,
+        scattering=Scattering(n_phonons=5),
     )
     assert_columns(simulator, simulator.reference[None] * 1.02)
 

@@ -158,7 +158,7 @@ def test_of_known_errors_the_fit_is_the_weighted_mean():
     row = joint.join(X)
     errors = joint.join({name: np.full_like(x, sigma[name]) for name, x in X.items()})
     inverter = LeastSquaresInverter(
-        joint, scale="absolute", background=None, errors="noise"
+        joint, scale="absolute", background=None, noise="noise"
     ).fit(row)
     found, std = inverter.predict(row, return_std=True, errors=errors)
     designs = {"one": one.design, "two": two.design}
@@ -177,11 +177,11 @@ def test_noise_of_each_measurement_is_found():
     X = joint.simulate(truth)
     X += np.repeat([0.05, 0.5], 200) * rng.normal(size=X.shape)
     inverter = LeastSquaresInverter(
-        joint, scale="absolute", background=None, errors="noise"
+        joint, scale="absolute", background=None, noise="noise"
     ).fit(X)
     found, std = inverter.predict(X, return_std=True)
     clean = LeastSquaresInverter(
-        Line(200), scale="absolute", background=None, errors="noise"
+        Line(200), scale="absolute", background=None, noise="noise"
     ).fit(X[:, :200])
     _, of_clean = clean.predict(X[:, :200], return_std=True)
     # the noisy one adds a hundredth of the information, and takes half the parameters
@@ -201,7 +201,7 @@ def test_a_smooth_change_is_recovered_with_its_error(joint, errors):
     noise = np.repeat([0.25, 0.05, 1.0], [30, 40, 30])
     X += noise * rng.normal(size=X.shape)
     inverter = LeastSquaresInverter(
-        joint, nuisance={"width": (1.0, 6.0)}, background=1, errors=errors
+        joint, nuisance={"width": (1.0, 6.0)}, background=1, noise=errors
     ).fit(X)
     found, std = inverter.predict(X, return_std=True)
     assert inverter.converged_.all()

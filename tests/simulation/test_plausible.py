@@ -21,6 +21,7 @@ from skphonon import (
 )
 from skphonon.instrument import MeasurementWarning
 from skphonon.inversion import MisfitWarning
+from skphonon.simulation import Scattering
 from skphonon.simulation._plausible import warn_of_window
 
 ENERGY, Q = np.arange(10.0, 45, 1.0), np.arange(0.5, 10, 0.2)
@@ -210,7 +211,7 @@ def test_the_first_fit_of_measured_data_is_right(aluminium):
         temperature=300.0,
         energy_resolution=2.4,
         quantity="sqe",
-        n_phonons="auto",
+        scattering=Scattering(n_phonons="auto"),
     )
     row = instrument.simulate([truth])
     sigma = 0.03 * np.nanstd(row)
@@ -266,7 +267,7 @@ def test_an_unstable_crystal_has_no_window(aluminium):
         (
             92.0,
             180.0,
-            {"n_phonons": 2, "incoherent": True},
+            {"scattering": Scattering(n_phonons=2, incoherent=True)},
         ),
     ],
 )

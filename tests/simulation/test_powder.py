@@ -5,7 +5,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed, parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -22,6 +24,9 @@ from skphonon.physics import UnstableCrystalWarning, ZoneMesh
 from skphonon.physics.constants import HBAR2_PER_AMU
 from skphonon.physics.scattering import chi_from_sqe
 from skphonon.physics.scattering_lengths import scattering_lengths
+from skphonon.physics.stability import searching
+from skphonon.simulation import Scattering
+from skphonon.simulation._calls import n_threads
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +196,28 @@ def test_threads_and_memory_change_nothing(model, grid):
     simulator = PowderSimulator(model, grid, energy_resolution=1.54, mesh=6)
     rows = simulator.reference * np.linspace(0.8, 1.2, 70)[:, None]
     expected = simulator.simulate(rows)
-    for settings in ({"n_jobs": 2}, {"memory": 1.0}):
-        changed = clone(simulator).set_params(**settings)
-        assert_allclose(changed.simulate(rows), expected, rtol=1e-10)
+    for context in (parallel_config(n_jobs=2), config_context(working_memory=1)):
+        with context:
+            assert_allclose(simulator.simulate(rows), expected, rtol=1e-10)
+
+
+def test_threads_are_those_of_the_context_and_one_within_others():
+    assert n_threads() == 1
+    with parallel_config(n_jobs=2):
+        assert n_threads() == 2
+        for kind in ("threads", "processes"):
+            parallel = Parallel(n_jobs=2, prefer=kind)
+            assert parallel(delayed(n_threads)() for _ in "ab") == [1, 1]
+
+
+def test_working_memory_bounds_the_mesh(model, grid):
+    simulator = PowderSimulator(model, grid, energy_resolution=1.54, tolerance=1e-4)
+    assert simulator.refined() is not None
+    usual = np.prod(simulator.zone_mesh.size)
+    with config_context(working_memory=1), searching():
+        assert np.prod(simulator.zone_mesh.size) < usual
+        assert simulator.refined() is None
+    assert np.prod(simulator.zone_mesh.size) == usual
 
 
 def test_scaling_all_constants_scales_energies(model):
@@ -307,13 +331,12 @@ def test_pickles_are_small_and_simulate_the_same(model, grid):
         ({"energy_resolution": -0.5}, "'energy_resolution'"),
         ({"q_resolution": "wide"}, "'q_resolution'"),
         ({"mean_square_displacement": -1e-3}, "'mean_square_displacement'"),
-        ({"n_jobs": 1.5}, "'n_jobs'"),
         ({"tolerance": 0.0}, "'tolerance'"),
         ({"quantity": "s"}, "'quantity'"),
         ({"units": "barn"}, "'units'"),
-        ({"n_phonons": 0}, "'n_phonons'"),
-        ({"n_phonons": "all"}, "'n_phonons'"),
-        ({"memory": 0.0}, "'memory'"),
+        ({"scattering": Scattering(n_phonons=0)}, "'n_phonons'"),
+        ({"scattering": Scattering(n_phonons="all")}, "'n_phonons'"),
+        ({"scattering": "all"}, "'scattering'"),
         ({"mesh": 1}, "'mesh'"),
         ({"mesh": (4, 4)}, r"three of them; got \(4, 4\)"),
         ({"energy_resolution": lambda energy: -energy}, "widths of at least 0 meV"),
@@ -334,7 +357,7 @@ def test_an_element_without_scattering_length_is_named(model, grid):
     simulator.set_params(units="barn/meV/sr")
     with pytest.raises(ValueError, match="Po"):
         simulator.simulate(model.reference)
-    simulator.set_params(scattering_lengths={"Po": (3.0, 0.1)})
+    simulator.set_params(scattering__scattering_lengths={"Po": (3.0, 0.1)})
     assert np.isfinite(np.nanmax(simulator.simulate(model.reference)))
 
 
@@ -354,10 +377,11 @@ def test_a_tolerance_out_of_reach_is_said(model):
         energy_resolution=0.1,
         q_resolution=0.01,
         tolerance=1e-8,
-        memory=4.0,
     )
-    with pytest.warns(
-        ConvergenceWarning, match=r"finest mesh within memory=4 MB, \(.* the error is"
+    told = r"finest mesh within working_memory=4 MiB, \(.* the error is"
+    with (
+        config_context(working_memory=4),
+        pytest.warns(ConvergenceWarning, match=told),
     ):
         simulator.simulate(model.reference)
 
@@ -471,7 +495,7 @@ def test_orders_without_end_are_said(model):
         grid,
         energy_resolution=2.0,
         temperature=4000.0,
-        n_phonons="auto",
+        scattering=Scattering(n_phonons="auto"),
         mesh=6,
         quantity="sqe",
     )
@@ -482,7 +506,12 @@ def test_orders_without_end_are_said(model):
 def test_many_phonons_at_once_do_not_overflow(model, grid):
     few, many, auto = (
         PowderSimulator(
-            model, grid, energy_resolution=1.54, mesh=6, n_phonons=n, temperature=900.0
+            model,
+            grid,
+            energy_resolution=1.54,
+            mesh=6,
+            scattering=Scattering(n_phonons=n),
+            temperature=900.0,
         ).simulate(model.reference)
         for n in (10, 40, "auto")
     )
@@ -493,7 +522,12 @@ def test_many_phonons_at_once_do_not_overflow(model, grid):
 def test_an_order_that_is_not_enough_is_said(model):
     grid = SpectrumGrid(np.arange(10, 60, 2.0), np.arange(9, 10.5, 0.25))
     simulator = PowderSimulator(
-        model, grid, energy_resolution=1.54, temperature=900.0, n_phonons=4, mesh=6
+        model,
+        grid,
+        energy_resolution=1.54,
+        temperature=900.0,
+        scattering=Scattering(n_phonons=4),
+        mesh=6,
     )
     with pytest.warns(UserWarning, match=r"n_phonons=4 leaves out \d+% .* \"auto\""):
         simulator.simulate(model.reference)

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from sklearn.base import clone
 
 from skphonon import PowderSimulator, SpectrumGrid
+from skphonon.simulation import Scattering
 
 pytestmark = pytest.mark.filterwarnings("ignore:More than one OpenMP library")
 
@@ -14,12 +15,16 @@ SMALL = SpectrumGrid(np.arange(9.0, 70.0, 4.0), np.array([2.0, 3.0, 4.5]))
 BOTH = SpectrumGrid(np.arange(-46.0, 47.0, 4.0), np.array([2.0, 3.0]))
 SETTINGS = [
     {"quantity": "chi"},
-    {"quantity": "sqe", "incoherent": True, "n_phonons": 3, "background": [[0.1]]},
+    {
+        "quantity": "sqe",
+        "scattering": Scattering(incoherent=True, n_phonons=3),
+        "background": [[0.1]],
+    },
 ]
 
 
 def small_simulator(model, **settings):
-    grid = BOTH if settings.get("incoherent") else SMALL
+    grid = BOTH if "scattering" in settings else SMALL
     settings = {"energy_resolution": 1.54, **settings}
     return PowderSimulator(model, grid, q_resolution=0.1, mesh=4, **settings)
 
@@ -109,7 +114,14 @@ def test_nuisance_derivatives_agree_with_differences(name, settings, request):
     ("settings", "tolerance"),
     [
         # smooth in Q: what is left is the curvature over the step
-        ({"incoherent": True, "scattering_lengths": {"Al": (0.0, 1.0)}}, 1e-3),
+        (
+            {
+                "scattering": Scattering(
+                    incoherent=True, scattering_lengths={"Al": (0.0, 1.0)}
+                )
+            },
+            1e-3,
+        ),
         ({"mesh": 12}, 0.02),  # and that of single points of the mesh
     ],
     ids=["incoherent", "coherent"],

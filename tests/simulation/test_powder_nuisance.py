@@ -7,6 +7,7 @@ from sklearn.base import clone
 
 from skphonon import PowderSimulator, SpectrumGrid, nmse
 from skphonon.instrument import PolynomialResolution
+from skphonon.simulation import Scattering
 from skphonon.simulation._axes import energy_axis, q_axis
 
 pytestmark = pytest.mark.filterwarnings("ignore:n_phonons=")
@@ -21,8 +22,8 @@ RANGES = {
 }
 SETTINGS = [
     {},
-    {"quantity": "sqe", "incoherent": True, "n_phonons": 3},
-    {"mean_square_displacement": 0.006, "n_phonons": 2},
+    {"quantity": "sqe", "scattering": Scattering(incoherent=True, n_phonons=3)},
+    {"mean_square_displacement": 0.006, "scattering": Scattering(n_phonons=2)},
 ]
 
 
@@ -103,7 +104,7 @@ def test_slope_of_the_resolution(aluminium, grid):
     middle, span = edges[[0, -1]].mean(), edges[-1] - edges[0]
     tilt = np.array([1 - 0.5 * middle / span, 0.5 / span])
     assert_same(
-        small_simulator(aluminium, grid, n_phonons=2),
+        small_simulator(aluminium, grid, scattering=Scattering(n_phonons=2)),
         {"energy_resolution_slope": 0.5},
         energy_resolution=PolynomialResolution(1.54 * tilt),
     )
@@ -123,7 +124,10 @@ def test_slope_of_the_resolution(aluminium, grid):
 def test_offset_moves_the_spectrum_up(aluminium, quantity):
     energy, q = np.arange(-20, 36, 2.0), np.arange(2, 4, 0.25)
     simulator = small_simulator(
-        aluminium, SpectrumGrid(energy, q), quantity=quantity, n_phonons=2
+        aluminium,
+        SpectrumGrid(energy, q),
+        quantity=quantity,
+        scattering=Scattering(n_phonons=2),
     )
     assert_same(simulator, {"energy_offset": 0.8}, grid=SpectrumGrid(energy - 0.8, q))
 
@@ -156,7 +160,7 @@ def test_displacement_adds_to_that_computed(crystal, grid):
 
 def test_each_sample_has_its_own_values(aluminium, grid):
     """In one batch as alone, and whatever else is simulated with it."""
-    simulator = small_simulator(aluminium, grid, n_phonons=2)
+    simulator = small_simulator(aluminium, grid, scattering=Scattering(n_phonons=2))
     rng = np.random.default_rng(1)
     rows = simulator.reference * rng.uniform(0.9, 1.1, (40, 5))
     values = drawn(40)
@@ -186,7 +190,7 @@ def test_ranges_change_no_more_than_the_average_errs(aluminium, grid):
 
 
 def test_base_values_change_nothing(crystal, grid):
-    simulator = small_simulator(crystal, grid, incoherent=True)
+    simulator = small_simulator(crystal, grid, scattering=Scattering(incoherent=True))
     plain = simulator.simulate(simulator.reference)
     empty = simulator.simulate(simulator.reference, nuisance={})
     assert_allclose(empty, plain, rtol=1e-9, atol=1e-12)

@@ -20,9 +20,10 @@ from skphonon import (
 from skphonon.instrument import AngleGrid
 from skphonon.instrument.resolution import bin_kernel
 from skphonon.physics.scattering import momentum_transfer
+from skphonon.simulation import Scattering
 
 WIDTHS = {"line_width": 0.6, "line_width_slope": 0.02, "line_width_curvature": 1e-3}
-ALL = {"quantity": "sqe", "incoherent": True, "n_phonons": 4}
+ALL = {"quantity": "sqe", "scattering": Scattering(incoherent=True, n_phonons=4)}
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +65,17 @@ def test_no_width_is_the_limit_of_small_ones(aluminium, grid, settings):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"incoherent": True}], ids=["coherent", "all"]
+    "settings",
+    [{}, {"incoherent": True}],
+    ids=["coherent", "all"],
 )
 def test_wide_phonons_are_sharp_ones_broadened_by_hand(aluminium, settings):
     """From a fine map: the oscillator of each energy in it, and then the instrument."""
     q, gamma, sigma = np.arange(1.5, 5, 0.5), 1.2, 1.0
     fine = SpectrumGrid(np.arange(0.05, 45, 0.1), q)
-    mesh, settings = 16, {"scattering_lengths": {"Al": (3.449, 1.5)}, **settings}
+    mesh = 16
+    scattering = Scattering(scattering_lengths={"Al": (3.449, 1.5)}, **settings)
+    settings = {"scattering": scattering}
     sharp = PowderSimulator(
         aluminium, fine, energy_resolution=0.25, mesh=mesh, **settings
     )
@@ -312,7 +317,9 @@ def test_a_grid_of_angles_is_a_grid(aluminium, angles, tmp_path):
         rows[0], grid, quantity="chi", temperature=300.0, energy_resolution=1.5
     )
     assert measured.incident_energy == 60.0
-    same = PowderSimulator.from_measurement(aluminium, measured, mesh=5, n_phonons=1)
+    same = PowderSimulator.from_measurement(
+        aluminium, measured, mesh=5, scattering="coherent"
+    )
     assert_allclose(same.simulate(aluminium.reference), rows[:1], rtol=1e-12)
 
 

@@ -307,7 +307,7 @@ def test_error_bars_cover_the_truth():
     inverter = LeastSquaresInverter(
         made,
         nuisance={"energy_resolution": (1.0, 10.0)},
-        errors="noise",
+        noise="noise",
         random_state=0,
     ).fit(X)
     values, std = inverter.predict(X, return_std=True)

@@ -30,6 +30,7 @@ from skphonon.physics.constants import (
 )
 from skphonon.physics.modes import signed_sqrt
 from skphonon.physics.scattering_lengths import scattering_lengths
+from skphonon.simulation import Scattering
 
 pytestmark = pytest.mark.filterwarnings("ignore:More than one OpenMP library")
 
@@ -270,7 +271,9 @@ def test_published_simulation_shows_several_phonons(data_folder, aluminium):
         temperature=50.0,
         tolerance=1e-4,
     )
-    several = clone(single).set_params(n_phonons=4, incoherent=True)
+    several = clone(single).set_params(
+        scattering__n_phonons=4, scattering__incoherent=True
+    )
     errors = [
         nmse(published.simulated[None], s.simulate(published.simulated_target))[0]
         for s in (single, several)
@@ -323,9 +326,9 @@ def test_phonons_of_all_orders_sum_up(aluminium, temperature):
         aluminium,
         modulus,
         temperature=temperature,
-        incoherent=True,
-        n_phonons=9,
-        scattering_lengths={"Al": (0.0, 4 * np.pi)},
+        scattering=Scattering(
+            incoherent=True, n_phonons=9, scattering_lengths={"Al": (0.0, 4 * np.pi)}
+        ),
     )
     per_square = HBAR2_PER_AMU / (2 * aluminium.atomic_masses[0])
     softness = mode_average(aluminium, lambda e: 1 / (e * np.tanh(e / thermal)))
@@ -363,7 +366,9 @@ def test_first_moment_of_all_orders_is_the_recoil(name, request):
     """The f-sum rule, atoms weighted by their whole cross-sections."""
     crystal = request.getfixturevalue(name)
     modulus = 4.0
-    spectrum = spectrum_at(crystal, modulus, incoherent=True, n_phonons=8)
+    spectrum = spectrum_at(
+        crystal, modulus, scattering=Scattering(incoherent=True, n_phonons=8)
+    )
     found = scattering_lengths(crystal.symbols)
     sections = found.coherent_cross_section + found.incoherent_cross_section
     square = over_shell(lambda q: q**2, modulus)
@@ -375,7 +380,7 @@ def test_first_moment_of_all_orders_is_the_recoil(name, request):
 def test_detailed_balance(aluminium):
     energy = np.arange(-60.0, 60.01, 0.4)
     settings = {"temperature": 600.0, "energy_resolution": 0.3, "mesh": 24}
-    settings |= {"incoherent": True, "n_phonons": 3}
+    settings |= {"scattering": Scattering(incoherent=True, n_phonons=3)}
     spectrum = spectrum_at(aluminium, 5.0, energy, **settings)
     thermal = BOLTZMANN * settings["temperature"]
     expected = np.exp(-energy / thermal) * spectrum
@@ -391,8 +396,8 @@ def test_detailed_balance(aluminium):
 
 def test_incoherent_scattering_is_never_negative(aluminium):
     energy = np.arange(-50.0, 50.1, 0.25)
-    settings = {"energy_resolution": 0.3, "incoherent": True}
-    settings["scattering_lengths"] = {"Al": (0.0, 1.0)}
+    scattering = Scattering(incoherent=True, scattering_lengths={"Al": (0.0, 1.0)})
+    settings = {"energy_resolution": 0.3, "scattering": scattering}
     spectrum = spectrum_at(aluminium, 3.0, energy, **settings)
     assert spectrum.min() > -1e-6 * spectrum.max()  # found: -0.13
 
@@ -400,7 +405,11 @@ def test_incoherent_scattering_is_never_negative(aluminium):
 def test_nothing_is_gained_at_zero_temperature(salt):
     energy = np.arange(-60.0, 60.01, 1.0)
     spectrum = spectrum_at(
-        salt, 3.0, energy, temperature=0.0, incoherent=True, n_phonons=2
+        salt,
+        3.0,
+        energy,
+        temperature=0.0,
+        scattering=Scattering(incoherent=True, n_phonons=2),
     )
     assert abs(spectrum[energy < -6.0]).max() < 1e-9 * spectrum.max()
     assert spectrum[energy > 6.0].max() == spectrum.max()
@@ -423,7 +432,7 @@ def test_coherent_scattering_is_incoherent_at_large_q(aluminium):
     grid = SpectrumGrid(energy, q)
     coherent = PowderSimulator(aluminium, grid, mesh=16, **settings)
     incoherent = clone(coherent).set_params(
-        incoherent=True, scattering_lengths={"Al": (0.0, 1.0)}
+        scattering__incoherent=True, scattering__scattering_lengths={"Al": (0.0, 1.0)}
     )
     spectra = [
         grid.to_image(s.simulate(s.reference))[0].mean(axis=1)
@@ -603,7 +612,10 @@ def test_conventional_cell_gives_the_same_spectrum(species):
     )
     assert len(conventional.parameter_names) == len(constants)
     grid = SpectrumGrid(np.arange(8.0, 41, 4.0), np.array([2.0, 3.5]))
-    settings = {"units": "barn/meV/sr", "incoherent": True, "n_phonons": 2}
+    settings = {
+        "units": "barn/meV/sr",
+        "scattering": Scattering(incoherent=True, n_phonons=2),
+    }
     settings["energy_resolution"] = 1.54
     spectra = [
         PowderSimulator(model, grid, mesh=mesh, quantity="sqe", **settings).simulate(
