@@ -148,6 +148,7 @@ MODELS = {
     "Measurement": lambda: (measured(), None),
     "MultipleScattering": lambda: (simulation.MultipleScattering(), None),
     "NelderMeadInverter": lambda: fitted(inversion.NelderMeadInverter()),
+    "Noise": lambda: (inversion.Noise(loss="soft_l1"), None),
     "NoveltyDetector": lambda: trained(
         learning.NoveltyDetector(learning.VAEFeatureExtractor(2)), hidden_size=4
     ),
@@ -163,7 +164,10 @@ MODELS = {
     "PosteriorInference": lambda: (learning.PosteriorInference(floor=0.2), None),
     "PosteriorInverter": lambda: fitted(inversion.PosteriorInverter()),
     "PowderSimulator": lambda: simulator(powder()),
+    "QResolution": lambda: (instrument.QResolution(0.02, samples=5), None),
     "Reduction": lambda: (physics.Reduction(["both"], 2, [[0, 0, 1.0]]), None),
+    "Scattering": lambda: (simulation.Scattering(incoherent=True), None),
+    "Search": lambda: (inversion.Search(n_starts=3), None),
     "ShellPrior": lambda: of_aluminium(physics.ShellPrior),
     "SingleCrystalSimulator": lambda: simulator(
         simulation.SingleCrystalSimulator(
@@ -200,7 +204,11 @@ _ASKED = {
     "Augmentation": lambda model, X: model.n_views,
     "Convolutional": lambda model, X: model.filters,
     "Dense": lambda model, X: [model.hidden_size, model.residual],
+    "Noise": lambda model, X: len(model.get_params()),
     "NoveltyDetector": lambda model, X: model.score_samples(X),
+    "QResolution": lambda model, X: [model.width, model.samples],
+    "Scattering": lambda model, X: model.incoherent,
+    "Search": lambda model, X: model.n_starts,
     "PosteriorInference": lambda model, X: model.floor,
     "Trainer": lambda model, X: [model.lr, model.max_epochs],
     "ElasticTail": lambda model, X: model.width,

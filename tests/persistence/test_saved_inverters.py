@@ -14,6 +14,7 @@ from skphonon.inversion import (
     NelderMeadInverter,
     PixelInverter,
     PosteriorInverter,
+    Search,
 )
 from skphonon.persistence import load_model, save_model
 from skphonon.physics import ShellPrior
@@ -44,7 +45,7 @@ def with_knowledge(simulator):
         prior=[ShellPrior(simulator.model), elastic],
         nuisance={"energy_resolution": (1.0, 2.0)},
         bounds=bounds(simulator),
-        n_candidates=4,
+        search=Search(n_candidates=4),
     )
 
 
@@ -54,7 +55,9 @@ def with_contributions(simulator):
         "multiple": MultipleScattering(),
         "tail": ElasticTail(2.0),
     }
-    return LeastSquaresInverter(simulator, contributions=can, n_candidates=1)
+    return LeastSquaresInverter(
+        simulator, contributions=can, search=Search(n_candidates=1)
+    )
 
 
 def posterior(simulator):
@@ -64,7 +67,7 @@ def posterior(simulator):
 
 def joint(simulator):
     both = JointSimulator({"a": simulator, "b": simulator})
-    return LeastSquaresInverter(both, n_candidates=1)
+    return LeastSquaresInverter(both, search=Search(n_candidates=1))
 
 
 def simplex(simulator):
