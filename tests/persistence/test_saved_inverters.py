@@ -55,7 +55,8 @@ def with_contributions(simulator):
         "multiple": MultipleScattering(),
         "tail": ElasticTail(2.0),
     }
-    return LeastSquaresInverter(
+    search = Search(n_candidates=1)
+    return LeastSquaresInverter(simulator, contributions=can, search=search)
         simulator, contributions=can, search=Search(n_candidates=1)
     )
 
