@@ -57,8 +57,6 @@ def with_contributions(simulator):
     }
     search = Search(n_candidates=1)
     return LeastSquaresInverter(simulator, contributions=can, search=search)
-        simulator, contributions=can, search=Search(n_candidates=1)
-    )
 
 
 def posterior(simulator):
