@@ -22,6 +22,7 @@ FLOORS = [
     {"inspection"},
     {"report"},
     {"persistence"},
+    {"cli"},
     {"__init__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

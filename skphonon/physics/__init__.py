@@ -10,6 +10,7 @@ from skphonon.physics.priors import ForceConstantPrior
 from skphonon.physics.reduction import Reduction
 from skphonon.physics.shell_priors import ShellPrior
 from skphonon.physics.spin_waves import SpinWaveModel
+from skphonon.physics.springs import with_springs
 from skphonon.physics.stability import UnstableCrystalWarning
 from skphonon.physics.zone import ZoneMesh
 
@@ -21,6 +22,7 @@ __all__ = [
     "SpinWaveModel",
     "UnstableCrystalWarning",
     "ZoneMesh",
+    "with_springs",
     "write_phonopy_files",
 ]
 
