@@ -96,12 +96,14 @@ def _folder(path):
 def pytest_runtest_makereport(item, call):
     """With SKPHONON_REQUIRE_DATA=1 a skip for want of data is a failure.
 
-    Such skips are known by their reason, which names SKPHONON_DATA or SKPHONON_CASES.
+    Such skips are known by their reason, which names SKPHONON_DATA or SKPHONON_CASES. So
+    is one for want of a browser.
     """
     report = yield
     required = os.environ.get("SKPHONON_REQUIRE_DATA") == "1"
     reason = str(report.longrepr)
-    for_data = "SKPHONON_DATA" in reason or "SKPHONON_CASES" in reason
+    wanted = "SKPHONON_DATA", "SKPHONON_CASES", "needs a browser"
+    for_data = any(each in reason for each in wanted)
     if required and report.skipped and for_data:
         report.outcome = "failed"
         reason = call.excinfo.value
