@@ -96,8 +96,8 @@ def _folder(path):
 def pytest_runtest_makereport(item, call):
     """With SKPHONON_REQUIRE_DATA=1 a skip for want of data is a failure.
 
-    Such skips are known by their reason, which names SKPHONON_DATA or SKPHONON_CASES. So
-    is one for want of a browser.
+    Such skips are known by their reason, which names SKPHONON_DATA or SKPHONON_CASES.
+    So is one for want of a browser.
     """
     report = yield
     required = os.environ.get("SKPHONON_REQUIRE_DATA") == "1"
