@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skphonon.learning._augmentation import Augmentation
+from skphonon.learning._augmentation import Views
 
 COVERAGE = np.arange(300) % 3 == np.arange(3)[:, None]  # a third each
 
@@ -12,7 +12,7 @@ def test_augmented_spectra_are_counts_of_what_patterns_see():
     X = np.tile(np.linspace(1, 3, 300, dtype=np.float32), (2000, 1))
     X[7, :10] = np.nan
     rng = np.random.default_rng(0)
-    augmentation = Augmentation(COVERAGE, (1, 1), (5.0, 5.0), 0.0, np.zeros(300), rng)
+    augmentation = Views(COVERAGE, (1, 1), (5.0, 5.0), 0.0, np.zeros(300), rng)
     sizes, rows, values = set(), [], []
     for group, seen, found in augmentation.draw(X):
         sizes.add(len(seen))
