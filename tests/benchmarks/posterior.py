@@ -19,6 +19,8 @@ measured
     The four measured spectra: efficiency, beta, means beside least squares, and the
     scatter of constants about straight lines over temperature, chi^2 per degree of
     freedom; predictive checks.
+mari
+    Aluminium measured on MARI at 5 K: the same of one spectrum.
 silicon
     Silicon of six shells with a ShellPrior: a few simulated spectra (5 % noise that is
     known) of draws from it, and the spectrum of MARI with a can: efficiency, seconds.
@@ -39,13 +41,16 @@ oracle
 """
 
 import argparse
+import os
 import warnings
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 from scipy.stats import kstest, norm
 from sklearn.base import clone
 
+import skphonon
 from skphonon import (
     LeastSquaresInverter,
     PosteriorInverter,
@@ -69,6 +74,7 @@ PARTS = (
     "calibration",
     "local",
     "measured",
+    "mari",
     "silicon",
     "ranks",
     "shells",
@@ -347,6 +353,32 @@ def show_measured(_):
             chi2 += (off**2).sum()
         n_free = 5 * (len(found) - 2)
         print(f"  scatter about straight lines, {name}: {chi2 / n_free:.2f}")
+
+
+def show_mari(_):
+    run = skphonon.read(
+        Path(os.environ["SKPHONON_DATA"]) / "mari" / "aluminium_Ei60.nxspe"
+    )
+    found = skphonon.calibrate(run, resolution="direct_geometry")
+    grid = SpectrumGrid(np.arange(8, 50, 0.75), np.arange(1.5, 8.5, 0.15))
+    measured = skphonon.reduce_powder(found.measurement, grid).replace(temperature=5.0)
+    simulator = PowderSimulator.from_measurement(
+        load_aluminium_model(), measured, q_resolution=0.06, tolerance=1e-3
+    )
+    nuisance = {
+        "energy_resolution": (0.6, 1.8),
+        "energy_resolution_slope": (-0.8, 0.8),
+        "lattice_scale": (0.98, 1.02),
+    }
+    inverter = inverter_of(simulator, nuisance, 3).fit(measured.data)
+    began = perf_counter()
+    inverter.predict(measured.data)
+    (posterior,) = inverter.posteriors_
+    print(posterior.summary().iloc[:5].round(4).to_string())
+    print(
+        f"  efficiency {posterior.efficiency:.2f}, beta {posterior.beta:.2f}, mesh "
+        f"{posterior.mesh_error:.2f}, {perf_counter() - began:.0f} s"
+    )
 
 
 def show_silicon(number):
