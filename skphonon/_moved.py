@@ -33,7 +33,7 @@ _MODULES = {
     "datasets._reduction": "io.rebinning",
     "datasets._variation": "instrument.augmentation",
     "features": "learning.features",
-    "gappy": "learning.missing_data",
+    "gappy": "learning.features",
     "inversion._least_squares": "inversion.least_squares",
     "inversion._nelder_mead": "inversion.nelder_mead",
     "inversion._pixels": "inversion.pixels",
@@ -154,7 +154,7 @@ class _OldNames(MetaPathFinder):
                 "skphonon 0.1: load it with that version, or make it again.",
                 name=fullname,
             )
-        if fullname in _HOMES:
+        if fullname in _HOMES or fullname.rpartition(".")[2] in _GONE:
             raise ImportError(f"{where_now(fullname)}.", name=fullname)
         return None
 

@@ -123,7 +123,8 @@ class VersionedEstimator(BaseEstimator):
             held = params.get(part, getattr(self, part, None))
             if inner and part in cls._shortcuts:
                 held = params[part] = cls._shortcuts[part](held)
-            if inner and isinstance(held, str):
+            owned = part in parameter_names(cls) and not isinstance(held, Immutable)
+            if inner and owned and not hasattr(held, "set_params"):
                 raise ValueError(
                     f"{name} cannot be set: {part}={held!r} has no settings. Set "
                     f"another {part} first."

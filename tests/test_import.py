@@ -123,3 +123,9 @@ def test_old_attributes_of_rooms_tell_where_they_are(module, name, advice):
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'NoSuchThing'"):
         _ = skphonon.NoSuchThing
+
+
+@pytest.mark.parametrize("package", ["skphonon", "skphonon.learning"])
+def test_a_class_that_is_gone_tells_what_there_is(package):
+    with pytest.raises(ImportError, match=r'VAEFeatureExtractor.inference="posterior"'):
+        exec(f"from {package} import GappySpectrumExtractor")

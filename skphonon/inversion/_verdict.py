@@ -66,15 +66,18 @@ _UNKNOWN = (
 )
 
 
+_NAMED = 5  # constants that a finding names
+
+
 class Finding(NamedTuple):
     """One thing that is wrong.
 
     Parameters
     ----------
     about : str
-        In a word: "convergence", "sample", "stability", "answers", "misfit",
-        "lattice", "prior", "observables", "energies", "displacement", "bound",
-        "background", "choices"; of a posterior also "draws" and "prediction".
+        In a word: "convergence", "sample", "identifiability", "stability", "answers",
+        "misfit", "lattice", "prior", "observables", "energies", "displacement",
+        "bound", "background", "choices"; of a posterior also "draws" and "prediction".
     figure : float
         How far.
     text : str
@@ -147,6 +150,7 @@ def judge(fit: Any) -> Verdict:
         text = "The search did not converge, so that values and errors mean nothing."
         found.append(Finding("convergence", np.nan, text, "See the warning."))
     _sample(fit, found)
+    _undetermined(fit, found)
     _stability(fit, found)
     cause = _misfit(fit, found)
     _nuisances(fit, found)
@@ -188,6 +192,25 @@ def _sample(fit, found):
         "leave contributions out."
     )
     found.append(Finding("sample", share, text, advice))
+
+
+def _undetermined(fit, found):
+    """Judge whether the spectrum tells the constants."""
+    std, largest = fit.std, np.abs(fit.parameters).max(initial=0.0)
+    free = ~np.isfinite(std) | (std > largest) if largest > 0 else ~np.isfinite(std)
+    if not free.any():
+        return
+    names = [name for name, each in zip(fit.parameter_names, free, strict=True) if each]
+    some = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    text = (
+        f"The spectrum does not determine {some}: errors are larger than the largest "
+        "constant."
+    )
+    advice = (
+        "Phonons that hang on them mean nothing: measure in more directions, give a "
+        "prior, or take fewer parameters (model.reduced, fewer shells)."
+    )
+    found.append(Finding("identifiability", float(free.sum()), text, advice))
 
 
 def _stability(fit, found):

@@ -410,7 +410,7 @@ def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
                 spectrum=result.spectra[row],
                 residual=result.residual[row],
                 figures={name: result[name][row] for name in figures}
-                | {"noise_known": noise_known},
+                | {"noise_known": noise_known, "noise": inverter._noise.errors},
                 simulator=inverter.simulator_,
                 prior=inverter._prior_moments,
                 shares=result.shares.iloc[row],

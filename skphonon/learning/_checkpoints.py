@@ -2,8 +2,10 @@
 
 import pickle
 from io import BytesIO
+from numbers import Integral
+from os import PathLike
 from pathlib import Path
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import joblib
 import torch
@@ -33,8 +35,9 @@ class ResumableCheckpoint(Callback):
 
     Notes
     -----
-    Weights, optimizer, learning rate, random numbers, patience and history go on
-    exactly. Other callbacks begin anew: an ``EarlyStopping`` waits again.
+    Weights, optimizer, random numbers, patience, history and schedules of the trainer
+    go on exactly. Other callbacks begin anew: an ``EarlyStopping`` waits again, and so
+    do schedules that count batches. `random_state` must be a number.
 
     Examples
     --------
@@ -58,11 +61,25 @@ def read_state(checkpoint, identity):
     OSError
         If it cannot be read.
     """
-    path = Path(checkpoint.path)
+    path, every = checkpoint.path, checkpoint.every
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"path of ResumableCheckpoint must be a path, got {path!r}.")
+    if not isinstance(every, Integral) or every < 1:
+        raise ValueError(
+            f"every of ResumableCheckpoint must be a number of epochs, got {every!r}."
+        )
+    path = Path(path)
     if not path.exists():
         return None
     if not is_zipfile(path):
         raise ValueError(_advice(path, "which is none of a training"))
+    with ZipFile(path) as archive:
+        try:
+            damaged = archive.testzip()
+        except (BadZipFile, EOFError, NotImplementedError, RuntimeError):
+            damaged = "all of it"
+    if damaged is not None:
+        raise ValueError(_advice(path, f"which is damaged ({damaged})"))
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, LookupError, pickle.UnpicklingError) as error:

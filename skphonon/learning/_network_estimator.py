@@ -11,12 +11,19 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skphonon._versioned import VersionedEstimator
+from skphonon._warnings import warn_user
 from skphonon.learning._stored_nets import (
     all_or_nothing,
     net_from_arrays,
     net_to_arrays,
 )
-from skphonon.learning._training import build_net, choose_device, hold_out, train
+from skphonon.learning._training import (
+    build_net,
+    checkpoint_of,
+    choose_device,
+    hold_out,
+    train,
+)
 from skphonon.learning.trainer import (
     MOVED,
     Trainer,
@@ -137,6 +144,12 @@ class NetworkEstimator(VersionedEstimator):
     def _train(self, net, inputs, targets, held_out):
         """Train a new net; return Ctrl-C, for `raise_if` at the end of `fit`."""
         training = self._training()
+        if self.random_state is None and checkpoint_of(training.callbacks or ()):
+            warn_user(
+                "A training with random_state=None cannot be resumed from its "
+                "ResumableCheckpoint: another time it begins otherwise. Give a number.",
+                UserWarning,
+            )
         history, stopped = train(
             net,
             inputs,
@@ -171,7 +184,11 @@ class NetworkEstimator(VersionedEstimator):
                 verbose=self.verbose,
                 name=f"{type(self).__name__}, fine-tuning",
             )
-            raise_if(stopped)
+            if stopped is not None:
+                raise KeyboardInterrupt(
+                    f"Stopped during partial_fit; {type(self).__name__} is as it was "
+                    "before."
+                )
         earlier = [self.history_] if hasattr(self, "history_") else []
         both = [*earlier, _table(history, "partial_fit")]
         self.history_ = pd.concat(both, ignore_index=True)

@@ -34,6 +34,7 @@ __all__ = [
     "ClippedAdam",
     "TensorBatches",
     "build_net",
+    "checkpoint_of",
     "choose_device",
     "hold_out",
     "new_generator",
@@ -203,7 +204,7 @@ def train(
     interruption : KeyboardInterrupt or None
         Ctrl-C, to be raised when the estimator is complete.
     """
-    identity, checkpoint = "", _checkpoint_of(callbacks)
+    identity, checkpoint = "", checkpoint_of(callbacks)
     if checkpoint is not None:
         asked = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
         asked |= {"schedule": schedule, "held_out": held_out, "patience": patience}
@@ -217,6 +218,8 @@ def train(
     course = _Course(net, len(held_out) > 0)
     if checkpoint is not None:
         course.resume(read_state(checkpoint, identity))
+        if not course.epoch:  # a file that cannot be written is told before the work
+            write_state(checkpoint, 0, identity, course.state())
     bar = tqdm(
         range(course.epoch, epochs),
         desc=name,
@@ -301,7 +304,7 @@ class _Course:
         self.best_weights, self.waited = state["best_weights"], state["waited"]
 
 
-def _checkpoint_of(callbacks):
+def checkpoint_of(callbacks):
     """Return the checkpoint to resume from among callbacks, or None."""
     inner = (each[1] if isinstance(each, tuple) else each for each in callbacks)
     return next((c for c in inner if isinstance(c, ResumableCheckpoint)), None)

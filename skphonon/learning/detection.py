@@ -10,9 +10,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import HasMethods, Interval, fit_context
 from skphonon._versioned import VersionedEstimator
+from skphonon._warnings import warn_user
 from skphonon.learning.features import VAEFeatureExtractor
+from skphonon.learning.novelty import smallest_p_value
 
 __all__ = ["NoveltyDetector"]
+
+_FEWEST = 100  # spectra held out, from which on any p-value is possible
 
 
 class NoveltyDetector(OutlierMixin, VersionedEstimator):
@@ -32,7 +36,8 @@ class NoveltyDetector(OutlierMixin, VersionedEstimator):
         do not matter. `fit` trains a clone; one that is trained already goes in a
         :class:`~sklearn.frozen.FrozenEstimator`. None: ``VAEFeatureExtractor()``.
     level : float, default=0.001
-        Probability of a false alarm, for each spectrum.
+        Probability of a false alarm, for each spectrum. With n spectra held out in
+        training no p-value is below ``2 / (n + 1)``, unless n is 100 or more.
 
     Attributes
     ----------
@@ -85,14 +90,31 @@ class NoveltyDetector(OutlierMixin, VersionedEstimator):
         ------
         ValueError
             If there is no extractor of this kind, or as from its `fit`.
+
+        Warns
+        -----
+        UserWarning
+            If so few spectra were held out in training that no p-value can be below
+            `level`.
         """
         given = VAEFeatureExtractor() if self.extractor is None else self.extractor
         self.extractor_ = clone(given)
         self.extractor_.fit(X, y)
-        self._parts()
         self.offset_ = self.level
-        if hasattr(self.extractor_, "n_features_in_"):
-            self.n_features_in_ = self.extractor_.n_features_in_
+        _, inner = self._parts()
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.extractor_, name):
+                setattr(self, name, getattr(self.extractor_, name))
+        least = smallest_p_value(len(inner.reference_))
+        if least > self.level:
+            number = len(inner.reference_)
+            warn_user(
+                f"No spectrum can be called novel: with {number} spectra held out in "
+                f"training no p-value is below {least:.2g}, and level is "
+                f"{self.level:g}. Let {_FEWEST} be held out, by more spectra or "
+                "trainer__validation_fraction, or raise level.",
+                UserWarning,
+            )
         return self
 
     def score_samples(self, X):
@@ -161,7 +183,7 @@ class NoveltyDetector(OutlierMixin, VersionedEstimator):
 
     def _parts(self):
         """Return the steps in front of the extractor, and the extractor."""
-        check_is_fitted(self, "extractor_")
+        check_is_fitted(self, ["extractor_", "offset_"])
         whole = _thawed(self.extractor_)
         if not isinstance(whole, Pipeline):
             whole = Pipeline([("extractor", whole)])

@@ -111,7 +111,8 @@ class VAEFeatureExtractor(SpectrumAutoencoder, PosteriorCodes):
         Probability of a false alarm: `transform` warns of spectra unlike the training
         set (:class:`OutOfDistributionWarning`) if `score_samples`, corrected for the
         number of spectra in the call, is below. None: never, as with
-        ``inference="posterior"``.
+        ``inference="posterior"``, and as with less than 100 spectra held out, which
+        allow no such probability.
     trainer : Trainer or None, default=None
         Settings of training. Its defaults here: at most 100 epochs at a learning rate
         of 0.005 along a cosine, batches of 64, "clipped-adam", a tenth of the samples

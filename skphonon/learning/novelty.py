@@ -19,6 +19,7 @@ __all__ = [
     "comparable",
     "misfits",
     "p_values",
+    "smallest_p_value",
     "warn_of_foreign",
     "whitening",
 ]
@@ -115,6 +116,11 @@ def p_values(values, reference):
     exponent = 1 / np.log(np.divide(tail, begin)).mean()
     ratio = np.maximum((values - median) / begin, 1.0)
     return np.where(ratio > 1, (1 + n_tail) / (1 + n) * ratio**-exponent, p)
+
+
+def smallest_p_value(n_reference):
+    """Return what a combined p-value cannot be below, with a reference of this size."""
+    return 0.0 if int(_TAIL * n_reference) >= _FEWEST_IN_TAIL else 2 / (n_reference + 1)
 
 
 def combine(p):

@@ -149,6 +149,11 @@ def save_model(estimator, path, *, overwrite=False, trusted=()):
     0.5
     """
     path = Path(path)
+    if path.suffix.lower() in (*_NAMES_OF_PICKLES, ".safetensors", ".pt", ".h5"):
+        raise ValueError(
+            f"A model file has the ending .skops, got {path.name}, which is another "
+            "format."
+        )
     if not isinstance(estimator, _KINDS):
         raise TypeError(f"estimator must be an estimator, got {estimator!r}.")
     extra = _by_name(trusted)

@@ -1,11 +1,13 @@
 """What a report tells of a fit or of a posterior."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skphonon._warnings import warn_user
 from skphonon.inspection import (
     CornerDisplay,
     DensityOfStatesDisplay,
@@ -23,15 +25,18 @@ _LEAST = 0.5  # correlations that are told
 _KELVINS = 31  # temperatures of a curve
 _ROOM = 300.0  # K
 _CORNER = 12  # parameters of a corner plot, at most
-_BARS = (
-    "Error bars hold all else that was fitted open. They are of the noise that "
-    "residuals show, which includes what the model does not describe; they tell "
-    "nothing of a model that is wrong in another way."
-)
-_KNOWN_BARS = (
-    "Error bars come from the errors that were given for pixels, and hold all else "
-    "that was fitted open."
-)
+_OPEN = "Error bars hold all else that was fitted open"
+_BARS = {
+    "residual": f"{_OPEN}. They are of the noise that residuals show, which includes "
+    "what the model does not describe; they tell nothing of a model that is wrong in "
+    "another way.",
+    "noise": f"{_OPEN}. They are of the noise that residuals show, taken for chance in "
+    "every pixel.",
+    "poisson": f"{_OPEN}. They are of the counting statistics of what is expected.",
+    "systematic": f"{_OPEN}. They are of the noise that residuals show, and of how far "
+    "other choices move the values.",
+    "given": f"{_OPEN}. They come from the errors that were given for pixels.",
+}
 
 
 def summary_of(fit: Any) -> str:
@@ -57,6 +62,9 @@ def sections_of(fit: Any, temperature: float | None) -> list[Section]:
         sections.append(_beside(fit))
     if _crystal_of(fit) is not None:
         sections += _physics(fit, temperature)
+    elif hasattr(fit.simulator if not drawn else fit, "simulators"):
+        words = "Not shown: the measurements have no model of one crystal."
+        sections.append(Section("Phonons", [text(words)]))
     return [section for section in sections if section.blocks]
 
 
@@ -83,7 +91,10 @@ def _verdict(fit: Any, drawn: bool) -> Section:
         known = fit.figures.get("noise_known", False)
         chi2 = fit.figures.get("reduced_chi2", np.nan)
         words = f"chi² per degree of freedom {chi2:.3g}. " if np.isfinite(chi2) else ""
-        blocks.append(text(words + (_KNOWN_BARS if known else _BARS)))
+        kind = str(fit.figures.get("noise", "residual"))
+        if known and kind not in ("poisson", "systematic"):
+            kind = "given"
+        blocks.append(text(words + _BARS.get(kind, "")))
     return Section("Verdict", blocks, "good" if verdict.sound else "bad")
 
 
@@ -95,7 +106,8 @@ def _spectrum(fit: Any, drawn: bool) -> Section:
         blocks += _pictured(made, caption)
         return Section("Spectrum", blocks)
     if getattr(fit.simulator, "grid", None) is None:
-        return Section("Spectrum", [])
+        words = "Not shown: the simulator has no grid, or is of several measurements."
+        return Section("Spectrum", [text(words)])
     blocks += _pictured(
         _tried(fit.plot),
         "Measured and fitted spectrum on one scale, and what the fit leaves.",
@@ -162,7 +174,8 @@ def _beside(fit: Any) -> Section:
         if len(own):
             blocks.append(_values(own, caption))
     if n_terms := int((frame["kind"] == "background").sum()):
-        blocks.append(text(f"A background of {n_terms} smooth terms."))
+        terms = "term" if n_terms == 1 else "terms"
+        blocks.append(text(f"A background of {n_terms} smooth {terms}."))
     if len(fit.observed):
         blocks.append(table(fit.observed.set_index("quantity"), "Measured elsewhere"))
     return Section("Fitted along", blocks)
@@ -240,7 +253,9 @@ def _physics(fit: Any, temperature: float | None) -> Iterator[Section]:
         ),
     ]
     for title, make, caption in tasks:
-        yield Section(title, _pictured(_tried(make), caption))
+        made, notes = _heard(make)
+        blocks = _pictured(made, caption)
+        yield Section(title, [*blocks, *(text(note) for note in notes)])
     found = _tried(lambda: ElasticConstantsDisplay.from_draws(fit).data)
     if isinstance(found, str):
         yield Section("Elastic constants", [text(found)])
@@ -253,6 +268,16 @@ def _physics(fit: Any, temperature: float | None) -> Iterator[Section]:
 def _crystal_of(fit: Any) -> Any:
     model = getattr(fit, "model", None)
     return model if hasattr(model, "bond_tensors") else None
+
+
+def _heard(make: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """Return what is made, and what is warned of; the user hears it as well."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        made = _tried(make)
+    for each in heard:
+        warn_user(str(each.message), each.category)
+    return made, list(dict.fromkeys(str(each.message) for each in heard))
 
 
 def _tried(make: Callable[[], Any]) -> Any:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from importlib.resources import files
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from textwrap import shorten
@@ -89,11 +90,26 @@ class Report:
         -------
         Report
 
+        Raises
+        ------
+        TypeError
+            If `fit` is none.
+        ValueError
+            If the temperature is none.
+
         Warns
         -----
         UnstableCrystalWarning
             If draws of constants describe no stable crystal.
         """
+        if not hasattr(fit, "verdict_") or not hasattr(fit, "parameter_names"):
+            raise TypeError(
+                "fit must be a fit or a posterior of one spectrum, such as "
+                f"inverter.fits_[0] or inverter.posteriors_[0], got a "
+                f"{type(fit).__name__}."
+            )
+        if temperature is not None:
+            temperature = _kelvins(temperature)
         sections = sections_of(fit, temperature)
         return cls(
             title, [*sections, _provenance(fit, settings or {})], summary_of(fit)
@@ -146,6 +162,12 @@ class Report:
             subtitle=self.subtitle,
             sections=self.sections,
         )
+
+
+def _kelvins(given: Any) -> float:
+    if not isinstance(given, Real) or not float(given) >= 0:
+        raise ValueError(f"temperature must be a number of kelvins, got {given!r}.")
+    return float(given)
 
 
 def _provenance(fit: Any, settings: Mapping[str, Any]) -> Section:

@@ -269,3 +269,23 @@ def test_errors_of_one_row_are_those_of_all():
     inverter = LeastSquaresInverter(simulator(), search=Search(n_candidates=1)).fit(X)
     one = inverter.predict(X, errors=np.full(X.shape[1], level))
     assert_array_equal(one, inverter.predict(X, errors=level))
+
+
+@pytest.mark.filterwarnings("ignore::skphonon.inversion.IdentifiabilityWarning")
+@pytest.mark.filterwarnings("ignore::skphonon.physics.UnstableCrystalWarning")
+def test_a_spectrum_that_tells_little_is_not_sound():
+    """Few pixels of much noise, and five constants."""
+    few = SpectrumGrid(np.arange(14, 20, 1.0), np.arange(3, 4, 0.25))
+    given = PowderSimulator(MODEL, few, energy_resolution=1.5, mesh=6)
+    X = given.simulate([MODEL.reference])
+    level = 2 * np.std(X)
+    X += level * np.random.default_rng(0).normal(size=X.shape)
+    fit = fit_of(X, level, given)
+    wide = fit.std > np.abs(fit.parameters).max()
+    assert wide.any()
+    finding = next(f for f in fit.verdict_ if f.about == "identifiability")
+    assert finding.figure == wide.sum()
+    for name in np.array(fit.parameter_names)[wide]:
+        assert name in finding.text
+    X, level = spectrum()
+    assert "identifiability" not in kinds(fit_of(X, level))

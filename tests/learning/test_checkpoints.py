@@ -1,5 +1,6 @@
 """Trainings that are killed go on from their files."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -129,6 +130,40 @@ def test_a_file_of_another_kind_is_refused(X, tmp_path, content):
     with pytest.raises(ValueError, match="none of a training"):
         small(ResumableCheckpoint(path)).fit(X)
     assert path.read_bytes() == content
+
+
+def test_damage_is_seen(X, tmp_path):
+    path = tmp_path / "vae.pt"
+    small(ResumableCheckpoint(path)).fit(X)
+    content = bytearray(path.read_bytes())
+    for place in range(200, len(content), len(content) // 12):
+        content[place] ^= 16
+        path.write_bytes(content)
+        with contextlib.suppress(ValueError):  # which is as it should be
+            again = small(ResumableCheckpoint(path)).fit(X)
+            assert_array_equal(again.transform(X), small().fit(X).transform(X))
+        content[place] ^= 16
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, None, "x"])
+def test_it_is_saved_after_a_number_of_epochs(X, tmp_path, every):
+    with pytest.raises(ValueError, match="every of ResumableCheckpoint must be a num"):
+        small(ResumableCheckpoint(tmp_path / "vae.pt", every)).fit(X)
+
+
+def test_a_path_is_tried_before_the_work(X, tmp_path):
+    (tmp_path / "file").touch()
+    saving = ResumableCheckpoint(tmp_path / "file" / "vae.pt", every=100)
+    with pytest.raises(OSError, match="file"):
+        small(saving).fit(X)
+    with pytest.raises(TypeError, match="must be a path, got None"):
+        small(ResumableCheckpoint(None)).fit(X)
+
+
+def test_what_cannot_resume_is_told_at_once(X, tmp_path):
+    model = small(ResumableCheckpoint(tmp_path / "vae.pt"))
+    with pytest.warns(UserWarning, match="random_state=None cannot be resumed"):
+        model.set_params(random_state=None).fit(X)
 
 
 def test_clones_have_the_same_file(X, tmp_path):

@@ -77,8 +77,9 @@ def test_a_pipeline_to_constants_has_an_extractor(trained, frozen):
 def test_a_search_goes_over_settings_of_the_extractor():
     X = np.vstack([peaks(200), FOREIGN])
     truth = np.repeat([1, -1], [200, len(FOREIGN)])
+    own = extractor(trainer=Trainer(validation_fraction=0.6))
     search = GridSearchCV(
-        NoveltyDetector(extractor(), level=0.02),
+        NoveltyDetector(own, level=0.02),
         {"extractor__n_components": [1, 3], "extractor__trainer__max_epochs": [5]},
         scoring="balanced_accuracy",
         cv=[(np.arange(200), np.arange(150, 250))],
@@ -93,6 +94,12 @@ def test_a_search_goes_over_settings_of_the_extractor():
 def test_what_has_no_reference_is_refused(other):
     with pytest.raises(ValueError, match=r"extractor must be VAE.*with one, got"):
         NoveltyDetector(other).fit(peaks(30), np.arange(30.0))
+
+
+def test_too_few_spectra_to_tell_are_told():
+    with pytest.warns(UserWarning, match="with 6 spectra held out .* below 0.29"):
+        detector = NoveltyDetector(extractor(), level=0.01).fit(peaks(60))
+    assert (detector.predict(FOREIGN) == 1).all()
 
 
 def test_the_level_is_a_probability():

@@ -314,6 +314,20 @@ def test_ctrl_c_keeps_the_weights_so_far(X, listening, fraction):
     pickle.loads(pickle.dumps(model)).partial_fit(X)
 
 
+def test_ctrl_c_in_partial_fit_undoes_it_and_says_so(X, monkeypatch):
+    def interrupt(net, epoch, rate):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return {"epoch": epoch + 1, "learning_rate": rate, "train_loss": 1.0}
+
+    model = small().fit(X)
+    codes = model.transform(X)
+    monkeypatch.setattr("skphonon.learning._training._epoch_record", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r"partial_fit; VAE.* is as it was"):
+        model.partial_fit(X)
+    assert_array_equal(model.transform(X), codes)
+
+
 def test_ctrl_c_keeps_a_regressor_and_a_surrogate(X, y, listening):
     trainer = Trainer(max_epochs=4, callbacks=[Interrupting(3)])
     for model in (

@@ -386,3 +386,9 @@ def test_what_learns_is_trusted():
             value = getattr(module, name)
             if isinstance(value, type) and issubclass(value, BaseEstimator):
                 assert f"skphonon.{room}.{name}" in TRUSTED_TYPES
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".joblib", ".pkl"])
+def test_another_ending_is_refused(tmp_path, ending):
+    with pytest.raises(ValueError, match=r"has the ending \.skops, got model"):
+        save_model(Ridge().fit([[0], [1]], [0, 1]), tmp_path / f"model{ending}")

@@ -1,13 +1,18 @@
 """Reports hold what fits say, in one file that asks for nothing."""
 
 import base64
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 
 from skphonon import (
     LeastSquaresInverter,
     PosteriorInverter,
+    PowderSimulator,
+    SpectrumGrid,
+    load_aluminium_model,
 )
 from skphonon.report import Report
 
@@ -35,6 +40,34 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if data.strip():
             self.texts.append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    grid = SpectrumGrid(np.arange(10, 42, 2.0), np.arange(2, 8, 0.5))
+    return PowderSimulator(load_aluminium_model(), grid, energy_resolution=1.5, mesh=6)
+
+
+@pytest.fixture(scope="module")
+def spectrum(simulator):
+    X = simulator.simulate([1.03 * simulator.reference])
+    noise = 0.02 * np.nanstd(X)
+    return X + noise * np.random.default_rng(0).normal(size=X.shape), noise
+
+
+@pytest.fixture(scope="module")
+def fit(simulator, spectrum):
+    X, noise = spectrum
+    inverter = LeastSquaresInverter(simulator, nuisance={"lattice_scale": (0.98, 1.02)})
+    inverter.fit(X).predict(X, errors=noise)
+    return inverter.fits_[0]
+
+
+@pytest.fixture(scope="module")
+def report(fit):
+    return Report.from_fit(
+        fit, title="Al <50 K> & more", settings={"file": "a<b>.nxspe"}
+    )
 
 
 def test_a_page_is_whole_and_asks_for_nothing(report, tmp_path):
@@ -99,6 +132,28 @@ def test_a_posterior_has_a_report(simulator, spectrum):
     assert sum(tag == "img" for tag, _ in Page(report.html).found) == 5
 
 
+def test_it_says_where_error_bars_come_from(simulator, spectrum):
+    X, noise = spectrum
+    for kind, errors, words in (
+        ("residual", None, "which includes"),
+        ("noise", None, "taken for chance"),
+        ("residual", noise, "errors that were given"),
+    ):
+        inverter = LeastSquaresInverter(simulator, noise=kind).fit(X)
+        inverter.predict(X, errors=errors)
+        page = Report.from_fit(inverter.fits_[0]).html
+        assert words in page
+
+
+def test_what_is_no_fit_is_refused(simulator, spectrum, fit):
+    inverter = LeastSquaresInverter(simulator)
+    with pytest.raises(TypeError, match=r"inverter\.fits_\[0\] .*got a LeastSquares"):
+        Report.from_fit(inverter)
+    for temperature in ("80 K", -5.0, np.nan):
+        with pytest.raises(ValueError, match="temperature must be a number of kelvins"):
+            Report.from_fit(fit, temperature=temperature)
+
+
 class Peaks:
     """A simulator without a crystal."""
 
@@ -122,4 +177,73 @@ def test_without_a_crystal_there_are_no_phonons():
     inverter = LeastSquaresInverter(Peaks()).fit(X)
     inverter.predict(X)
     titles = [s.title for s in Report.from_fit(inverter.fits_[0]).sections]
-    assert titles == ["Verdict", "Constants", "Fitted along", "Where this comes from"]
+    assert titles == [
+        "Verdict", "Spectrum", "Constants", "Fitted along", "Where this comes from",
+    ]  # fmt: skip
+
+
+# In a browser
+
+WIDTHS = 400, 1000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's chromium and its driver; skips without them."""
+    selenium = pytest.importorskip("selenium.webdriver", reason="needs a browser")
+    paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if None in paths:
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    options = selenium.ChromeOptions()
+    options.binary_location = paths[0]
+    for argument in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "force-device-scale-factor=1",
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = selenium.ChromeService(executable_path=paths[1])
+    driver = selenium.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(report, tmp_path_factory):
+    return report.save(tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_page_is_shown_as_it_should(browser, page, width):
+    # a window cannot be as narrow as a telephone, but what it says it is can
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(page.as_uri())
+    assert browser.execute_script("return window.innerWidth") == width
+    wide = browser.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= width
+    shown = browser.execute_script(
+        "return [...document.images].map(i => i.complete && i.naturalWidth > 0)"
+    )
+    assert len(shown) >= 4
+    assert all(shown)
+    asked = browser.execute_script(
+        "return performance.getEntriesByType('resource').map(r => r.name)"
+    )
+    assert [name for name in asked if not name.startswith("data:")] == []
+    assert browser.get_log("browser") == []
+
+
+def test_a_link_leads_to_its_section(browser, page):
+    browser.get(page.as_uri())
+    link = browser.find_element("link text", "Phonons")
+    link.click()
+    assert browser.current_url.endswith("#phonons")
+
+
+def test_no_report_runs_a_script(browser, tmp_path):
+    report = Report("<script>document.title = 'run'</script>", [])
+    browser.get(report.save(tmp_path / "report.html").as_uri())
+    assert browser.title == "<script>document.title = 'run'</script>"
