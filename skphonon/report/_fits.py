@@ -18,7 +18,7 @@ from skphonon.inspection import (
 )
 from skphonon.report._blocks import Section, code, picture, points, table, text
 
-__all__ = ["sections_of", "summary_of"]
+__all__ = ["sections_of", "simulator_of", "summary_of"]
 
 _MOST = 10  # correlations that are told
 _LEAST = 0.5  # correlations that are told
@@ -39,10 +39,15 @@ _BARS = {
 }
 
 
+def simulator_of(fit: Any) -> Any:
+    """Return what a fit, or that of a posterior, was simulated with."""
+    return getattr(getattr(fit, "fit", fit), "simulator", None)
+
+
 def summary_of(fit: Any) -> str:
     """Return in a line what was fitted."""
     parts = [f"{len(fit.parameter_names)} constants"]
-    simulator = getattr(fit, "simulator", None)
+    simulator = simulator_of(fit)
     kind = type(simulator).__name__ if simulator is not None else ""
     crystal = _crystal_of(fit)
     if crystal is not None and hasattr(crystal, "symbols"):
@@ -62,7 +67,7 @@ def sections_of(fit: Any, temperature: float | None) -> list[Section]:
         sections.append(_beside(fit))
     if _crystal_of(fit) is not None:
         sections += _physics(fit, temperature)
-    elif hasattr(fit.simulator if not drawn else fit, "simulators"):
+    elif hasattr(simulator_of(fit), "simulators"):
         words = "Not shown: the measurements have no model of one crystal."
         sections.append(Section("Phonons", [text(words)]))
     return [section for section in sections if section.blocks]
@@ -230,7 +235,7 @@ def _physics(fit: Any, temperature: float | None) -> Iterator[Section]:
     """Yield what the crystal of the fitted constants does."""
     kelvin = temperature
     if kelvin is None:
-        given = getattr(getattr(fit, "simulator", None), "temperature", None)
+        given = getattr(simulator_of(fit), "temperature", None)
         kelvin = _ROOM if given is None or np.ndim(given) else float(given)
     kelvins = np.linspace(0, max(2 * kelvin, _ROOM), _KELVINS)
     tasks: list[tuple[str, Callable[[], Any], str]] = [
@@ -252,6 +257,11 @@ def _physics(fit: Any, temperature: float | None) -> Iterator[Section]:
             "Mean-square displacements of atoms against temperature.",
         ),
     ]
+    parameters = getattr(getattr(fit, "fit", fit), "parameters", None)
+    if parameters is not None and not fit.model.is_stable([parameters])[0]:
+        words = "Not shown: the fitted crystal is unstable, and has no such thing."
+        yield from (Section(title, [text(words)]) for title, *_ in tasks[2:])
+        tasks = tasks[:2]
     for title, make, caption in tasks:
         made, notes = _heard(make)
         blocks = _pictured(made, caption)

@@ -15,7 +15,7 @@ from typing import Any
 from skphonon._files import write_whole
 from skphonon._version import __version__
 from skphonon.report._blocks import Section, table
-from skphonon.report._fits import sections_of, summary_of
+from skphonon.report._fits import sections_of, simulator_of, summary_of
 
 __all__ = ["Report"]
 
@@ -182,7 +182,7 @@ def _provenance(fit: Any, settings: Mapping[str, Any]) -> Section:
     }
     frame = pd.DataFrame({"value": told})
     blocks = [table(frame)]
-    simulator: Any = getattr(fit, "simulator", None)
+    simulator = simulator_of(fit)
     if hasattr(simulator, "get_params"):
         given = simulator.get_params(deep=False).items()
         values = {name: shorten(repr(value), _LONGEST) for name, value in given}
