@@ -208,7 +208,7 @@ class ForceConstantRegressor(NetworkRegressor):
     def fit(self, X, y, nuisance=None):
         """Train a new network.
 
-        Interrupted, it leaves the estimator unfitted.
+        Ctrl-C after the first epoch leaves an estimator with the best weights so far.
 
         Parameters
         ----------

@@ -201,7 +201,7 @@ class SpectrumRegressor(NetworkRegressor):
     def fit(self, X, y):
         """Learn components, and train new networks on augmented spectra.
 
-        Interrupted, it leaves the estimator unfitted.
+        Ctrl-C after the first epoch leaves an estimator with the best weights so far.
 
         Parameters
         ----------

@@ -193,7 +193,7 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
     def fit(self, X, y):
         """Train a new network on pixels.
 
-        Interrupted, it leaves the estimator unfitted.
+        Ctrl-C after the first epoch leaves an estimator with the best weights so far.
 
         Parameters
         ----------
