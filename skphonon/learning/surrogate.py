@@ -240,8 +240,8 @@ class ImplicitSpectrumModel(RegressorMixin, NetworkEstimator, NetworkSimulator):
 
         Parameters are drawn evenly between bounds; if the simulator has `is_stable`,
         those of an unstable ground state are drawn again. Some of the visible pixels of
-        each simulation, drawn evenly too, are trained on. Interrupted, it leaves the
-        estimator unfitted.
+        each simulation, drawn evenly too, are trained on. Ctrl-C after the
+        first epoch leaves an estimator with the best weights so far.
 
         Parameters
         ----------
