@@ -86,6 +86,7 @@ ESTIMATORS = [
 @pytest.mark.filterwarnings("ignore::skphonon.learning.ExtrapolationWarning")
 @pytest.mark.filterwarnings("ignore::skphonon.inversion.MisfitWarning")
 @pytest.mark.filterwarnings("ignore:Error bars are:UserWarning")
+@pytest.mark.filterwarnings("ignore:No spectrum can be called novel:UserWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator_follows_the_contract(estimator, check):
     check(estimator)

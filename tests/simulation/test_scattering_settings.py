@@ -124,6 +124,6 @@ def test_old_pickles_load(old, now):
 
 def test_model_files_hold_it(tmp_path):
     simulator = powder(scattering=Scattering(n_phonons=2, scattering_lengths=LENGTHS))
-    save_model(simulator, tmp_path / "simulator.safetensors")
-    loaded = load_model(tmp_path / "simulator.safetensors")
+    save_model(simulator, tmp_path / "simulator.skops")
+    loaded = load_model(tmp_path / "simulator.skops")
     assert_array_equal(spectrum(loaded), spectrum(simulator))
