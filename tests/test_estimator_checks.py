@@ -32,7 +32,7 @@ ESTIMATORS = [
     MaskedSpectrumPreprocessor(),
     LeastSquaresInverter(),
     LeastSquaresInverter(search=Search(n_candidates=4), noise=Noise("noise")),
-    PosteriorInverter(n_draws=40, n_candidates=10, n_starts=1),
+    PosteriorInverter(n_draws=8, n_candidates=4, n_starts=1),
     NelderMeadInverter(tolerance=0.5),  # coarse: the checks run many searches
     VAEFeatureExtractor(3, network=Dense(20), trainer=Trainer(max_epochs=3)),
     VAEFeatureExtractor(
