@@ -7,13 +7,18 @@ numbers is told by its shape and the hash of its values as float64.
 import dataclasses
 import json
 import os
+import platform
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
+from importlib.metadata import version
 
 import numpy as np
 
-__all__ = ["describe", "refuse_other_settings"]
+from skphonon._version import __version__
+
+__all__ = ["describe", "now", "refuse_other_settings", "versions"]
 
 _SHOWN = 12  # numbers of an array that are spelt out
 _NAMED = 4  # differences that an error message lists
@@ -119,3 +124,17 @@ def _leaves(settings, prefix=""):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+def now():
+    """Return the time in UTC, as text."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions(packages):
+    """Return the versions of this package, of Python and of others, by name."""
+    return {
+        "skphonon": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }

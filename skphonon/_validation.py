@@ -10,6 +10,8 @@ import numbers
 
 import numpy as np
 from sklearn.base import _fit_context as fit_context
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -27,6 +29,7 @@ __all__ = [
     "check_box",
     "check_columns",
     "check_parameters",
+    "check_parts",
     "finite_rows",
     "fit_context",
     "gives_std",
@@ -36,6 +39,7 @@ __all__ = [
     "parameter_rows",
     "positive",
     "reference_row",
+    "steps_of",
     "validate_parameter_constraints",
     "validate_spectra",
     "wavevector_rows",
@@ -62,6 +66,25 @@ def check_parameters(estimator):
         {name: getattr(estimator, name) for name in constraints},
         caller_name=type(estimator).__name__,
     )
+
+
+def check_parts(estimator):
+    """Do so with the small estimators that parameters are, or stand for."""
+    for name in estimator._shortcuts:
+        part = estimator._part(name)
+        if hasattr(part, "_parameter_constraints"):  # else a name without settings
+            check_parameters(part)
+
+
+def steps_of(estimator):
+    """Return the steps of a pipeline in a list, those of pipelines within it too."""
+    within = estimator
+    while isinstance(within, FrozenEstimator):
+        within = within.estimator
+    if not isinstance(within, Pipeline):
+        return [estimator]
+    steps = [step for _, step in within.steps if step not in (None, "passthrough")]
+    return [part for step in steps for part in steps_of(step)]
 
 
 def gives_std(estimator):

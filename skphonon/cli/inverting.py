@@ -10,13 +10,13 @@ import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from skphonon._settings import now
 from skphonon._version import __version__
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
 
@@ -28,7 +28,6 @@ _STEPS = 60  # bins of energy
 _Q_STEP = 0.1  # 1/Angstrom
 _Q_FIRST = 1.0  # 1/Angstrom: below it are elastic tails and holders
 _EDGE = 0.97  # share of the intensity above the background that lies below the edge
-_MEV = NEUTRON_HBAR2_OVER_2M  # meV of a neutron of 1 per Angstrom
 _PHONOPY = ".yaml", ".yml", ".xz", ".gz", ".bz2"
 
 
@@ -75,6 +74,7 @@ def invert_file(asked: Request, output: Path, tell: Callable[[str], None]) -> st
 
 def script_for(asked: Request) -> str:
     """Return the script that does what is asked, with values from the files."""
+    found, read = _measured(asked)
     lines = [
         f'"""Force constants from {asked.measured.name}, by skphonon {__version__}."""',
         "import sys",
@@ -91,10 +91,10 @@ def script_for(asked: Request) -> str:
         "folder.mkdir(parents=True, exist_ok=True)",
         "",
         "# the crystal",
-        *_crystal(asked),
+        *_crystal(asked, found),
         "",
         "# the spectrum",
-        *_spectrum(asked),
+        *_spectrum(asked, found, read),
         "",
         "# what would have been measured, and the fit",
         *_fit(asked),
@@ -105,9 +105,9 @@ def script_for(asked: Request) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _crystal(asked: Request) -> list[str]:
+def _crystal(asked: Request, found: Any) -> list[str]:
     path = str(asked.structure.resolve())
-    if asked.structure.suffix.lower() in _PHONOPY:
+    if _is_calculated(asked):
         lines = [f"model = skphonon.ForceConstantModel.from_phonopy({path!r})"]
         if asked.n_shells is not None:
             lines += [
@@ -123,7 +123,7 @@ def _crystal(asked: Request) -> list[str]:
             ]
         return [*lines, "prior = ShellPrior(model, energies=0.1)"]
     lattice, positions, symbols = _structure(asked.structure)
-    highest = _edge(asked)
+    highest = _edge(asked, found)
     return [
         "from skphonon.physics import with_springs",
         "",
@@ -193,16 +193,22 @@ def _check_row(row: int, number: int) -> None:
         )
 
 
-def _spectrum(asked: Request) -> list[str]:
-    found, lines = _measured(asked)
+def _spectrum(asked: Request, found: Any, lines: list[str]) -> list[str]:
+    if found.temperature is None:
+        raise ValueError(
+            f"{asked.measured.name} does not tell the temperature of the sample. Give "
+            "it: --temperature, in K."
+        )
     if hasattr(found, "polar"):  # by detector
-        lattice_known = "crystal=model" if _is_reliable(asked) else "crystal=None"
+        # the lattice of a calculation is not the measured one
+        crystal = "None" if _is_calculated(asked) else "model"
+        kelvins = float(np.ravel(found.temperature)[0])
         energies, wavevectors = _bins(found)
         width = repr(asked.resolution or "direct_geometry")
         return [
             *lines,
             "calibration = skphonon.calibrate(",
-            f"    measured, {lattice_known}, resolution={width}",
+            f"    measured, crystal={crystal}, resolution={width}",
             ")",
             "# what else stood in the beam, by its Bragg lines",
             'names = calibration.holders["name"]',
@@ -212,32 +218,17 @@ def _spectrum(asked: Request) -> list[str]:
             "    np.arange({:.4g}, {:.4g}, {:.3g}),".format(*wavevectors),
             ")",
             "measured = skphonon.reduce_powder(calibration.measurement, grid)",
-            *_temperature(asked, found),
+            f"measured = measured.replace(temperature={kelvins!r})",
         ]
     _check_row(asked.row, len(np.atleast_2d(found.data)))
     if len(np.atleast_2d(found.data)) > 1:
         lines.append(f"measured = measured[{asked.row}]")
-    if getattr(found, "temperature", None) is None and asked.temperature is None:
-        raise ValueError(
-            f"{asked.measured.name} does not tell the temperature of the sample. Give "
-            "it: --temperature, in K."
-        )
     return [*lines, "beside = {}"]
 
 
-def _temperature(asked: Request, found: Any) -> list[str]:
-    known = asked.temperature if asked.temperature is not None else found.temperature
-    if known is None:
-        raise ValueError(
-            f"{asked.measured.name} does not tell the temperature of the sample. Give "
-            "it: --temperature, in K."
-        )
-    return [f"measured = measured.replace(temperature={float(np.ravel(known)[0])!r})"]
-
-
-def _is_reliable(asked: Request) -> bool:
-    """Tell whether the lattice is a measured one; that of a calculation is not."""
-    return asked.structure.suffix.lower() not in _PHONOPY
+def _is_calculated(asked: Request) -> bool:
+    """Tell whether the crystal comes with force constants."""
+    return asked.structure.suffix.lower() in _PHONOPY
 
 
 def _bins(found: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -245,14 +236,15 @@ def _bins(found: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     incident = float(found.incident_energy)
     low, high = (share * incident for share in _MARGINS)
     angle = np.deg2rad(min(float(np.nanmax(np.abs(found.polar))), 180.0))
-    first, last = (np.sqrt(energy / _MEV) for energy in (incident, incident - low))
+    first, last = (
+        np.sqrt(energy / NEUTRON_HBAR2_OVER_2M) for energy in (incident, incident - low)
+    )
     reach = float(np.sqrt(first**2 + last**2 - 2 * first * last * np.cos(angle)))
     return (low, high, (high - low) / _STEPS), (_Q_FIRST, reach, _Q_STEP)
 
 
-def _edge(asked: Request) -> float:
+def _edge(asked: Request, found: Any) -> float:
     """Return where the phonons of a spectrum end, in meV."""
-    found, _ = _measured(asked)
     if hasattr(found, "polar"):
         energies = found.energy
         means = np.nanmean(
@@ -293,11 +285,10 @@ def _fit(asked: Request) -> list[str]:
     ]
     if asked.method == "posterior":
         lines += ["inverter = skphonon.PosteriorInverter(inverter, random_state=0)"]
-    errors = "errors=measured.error"
     return [
         *lines,
         "inverter.fit(measured.data)",
-        f"inverter.predict(measured.data, {errors})",
+        "inverter.predict(measured.data, errors=measured.error)",
         "found = inverter.posteriors_[0]"
         if asked.method == "posterior"
         else "found = inverter.fits_[0]",
@@ -347,10 +338,7 @@ def _run(script: str, folder: Path, tell: Callable[[str], None]) -> str:
     """Run a script in a folder; return its log."""
     import sys
 
-    log = [
-        f"{datetime.now(UTC).isoformat(timespec='seconds')}: skphonon {__version__}, "
-        f"python {platform.python_version()}"
-    ]
+    log = [f"{now()}: skphonon {__version__}, python {platform.python_version()}"]
     tell("Fitting ...")
     before, printed = sys.argv, io.StringIO()
     sys.argv = ["invert.py", str(folder)]

@@ -4,7 +4,13 @@ import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
 
-__all__ = ["inverse_information", "n_determined", "one_sided", "sandwich"]
+__all__ = [
+    "inverse_information",
+    "n_determined",
+    "one_sided",
+    "sandwich",
+    "strongest_correlations",
+]
 
 Array = NDArray[np.float64]
 
@@ -113,6 +119,29 @@ def sandwich(
         outer = root / np.maximum(ratios, _FLATTEST) @ root.T
     inverse[seen] = outer @ scatter[seen] @ outer
     return inverse
+
+
+def strongest_correlations(
+    covariance: Array, least: float
+) -> list[tuple[int, int, float]]:
+    """Return pairs of parameters with their correlation, the strongest first.
+
+    Those whose variance is zero or not finite correlate with nothing.
+    """
+    std = np.sqrt(np.diag(covariance))
+    known = np.isfinite(std) & (std > 0)
+    matrix = np.zeros_like(covariance)
+    matrix[np.ix_(known, known)] = covariance[np.ix_(known, known)] / np.outer(
+        std[known], std[known]
+    )
+    first, second = np.triu_indices(len(std), 1)
+    values = matrix[first, second]
+    order = np.argsort(-np.abs(values))
+    return [
+        (int(first[i]), int(second[i]), float(values[i]))
+        for i in order
+        if abs(values[i]) >= least
+    ]
 
 
 def one_sided(covariance: Array, shift: Array, side: Array, width: Array) -> Array:

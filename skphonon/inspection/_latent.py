@@ -8,10 +8,11 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, gen_batches
 from sklearn.utils.validation import check_is_fitted
+
+from skphonon._validation import steps_of
 
 __all__ = [
     "active_dimensions",
@@ -265,7 +266,7 @@ def latent_traversal(estimator, X, *, changes=(-0.5, 0.5), relative=False):
 def open_latent_space(estimator, X):
     """Return the steps before the extractor (or None), it, and X as it sees it."""
     check_is_fitted(estimator)
-    steps = _opened(estimator)
+    steps = steps_of(estimator)
     places = [place for place, step in enumerate(steps) if _is_extractor(step)]
     if not places:
         of_a_search = hasattr(estimator, "best_estimator_")
@@ -280,17 +281,6 @@ def open_latent_space(estimator, X):
         return None, steps[0], X
     before = Pipeline([(f"{n}", step) for n, step in enumerate(steps[:place])])
     return before, steps[place], before.transform(X)
-
-
-def _opened(estimator):
-    """Return the steps of a pipeline in a list, those of pipelines within it too."""
-    within = estimator
-    while isinstance(within, FrozenEstimator):
-        within = within.estimator
-    if not isinstance(within, Pipeline):
-        return [estimator]
-    steps = [step for _, step in within.steps if step not in (None, "passthrough")]
-    return [part for step in steps for part in _opened(step)]
 
 
 def mean_codes(extractor, rows):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from skphonon._validation import (
     check_columns,
-    check_parameters,
+    check_parts,
     fit_context,
     how_to_pass_images,
     validate_spectra,
@@ -75,8 +75,7 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             model of the simulator has no reference, or y or `initial` has another
             number of parameters than the simulator, or columns of other names.
         """
-        for part in self._shortcuts:
-            check_parameters(self._part(part))
+        check_parts(self)
         if y is None and self._emulates:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skphonon.fitting.covariance import strongest_correlations
 from skphonon.fitting.knowledge import pull_of
 
 if TYPE_CHECKING:
@@ -110,20 +111,9 @@ def _observed(fit):
 
 
 def _correlations(fit, least):
-    std, names = fit.std, fit.parameter_names
-    known = np.isfinite(std) & (std > 0)
-    matrix = np.zeros_like(fit.covariance)
-    matrix[np.ix_(known, known)] = fit.covariance[np.ix_(known, known)] / np.outer(
-        std[known], std[known]
-    )
-    first, second = np.triu_indices(len(names), 1)
-    values = matrix[first, second]
-    order = np.argsort(-np.abs(values))
-    told = [i for i in order if abs(values[i]) >= least]
-    lines = [
-        f"    C({names[first[i]]}, {names[second[i]]}) = {values[i]:+.2f}"
-        for i in told[:_MOST]
-    ]
+    names = fit.parameter_names
+    told = strongest_correlations(fit.covariance, least)
+    lines = [f"    C({names[i]}, {names[k]}) = {c:+.2f}" for i, k, c in told[:_MOST]]
     if len(told) > _MOST:
         lines.append(f"    and {len(told) - _MOST} more")
     title = f"[[Correlations]] (unreported are below {least:g})"

@@ -17,7 +17,6 @@ from skphonon._validation import (
     Interval,
     StrOptions,
     at_least,
-    check_parameters,
     validate_spectra,
 )
 from skphonon.learning._extractor import SpectrumExtractor, amortized
@@ -237,7 +236,6 @@ class SpectrumAutoencoder(NoveltyMixin, SpectrumExtractor):
         self._fit_inputs(X, random_state)
         self.n_components_ = int(self.n_components)
         network, image = self._part("network"), None
-        check_parameters(network)
         if isinstance(network, Convolutional):
             image = image_of(network, X.shape[1])
         self.n_columns_ = 0 if image is None else image["n_columns"]

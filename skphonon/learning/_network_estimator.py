@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from skphonon._validation import check_parts
 from skphonon._versioned import VersionedEstimator
 from skphonon._warnings import warn_user
 from skphonon.learning._stored_nets import (
@@ -114,6 +115,7 @@ class NetworkEstimator(VersionedEstimator):
     def _forget(self):
         """Remove what was learnt; return the source of random numbers."""
         self._check_trainer()
+        check_parts(self)
         for learnt in ("net_", "history_"):
             if hasattr(self, learnt):
                 delattr(self, learnt)

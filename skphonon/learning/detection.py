@@ -4,11 +4,10 @@ import numbers
 
 import numpy as np
 from sklearn.base import OutlierMixin, clone
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skphonon._validation import HasMethods, Interval, fit_context
+from skphonon._validation import HasMethods, Interval, fit_context, steps_of
 from skphonon._versioned import VersionedEstimator
 from skphonon._warnings import warn_user
 from skphonon.learning.features import VAEFeatureExtractor
@@ -184,19 +183,12 @@ class NoveltyDetector(OutlierMixin, VersionedEstimator):
     def _parts(self):
         """Return the steps in front of the extractor, and the extractor."""
         check_is_fitted(self, ["extractor_", "offset_"])
-        whole = _thawed(self.extractor_)
-        if not isinstance(whole, Pipeline):
-            whole = Pipeline([("extractor", whole)])
-        for n, (_, step) in enumerate(whole.steps):
-            inner = _thawed(step)
-            if hasattr(inner, "score_samples") and hasattr(inner, "novelty"):
-                return whole[:n], inner
+        steps = steps_of(self.extractor_)
+        for n, step in enumerate(steps):
+            if hasattr(step, "score_samples") and hasattr(step, "novelty"):
+                front = [(f"{k}", each) for k, each in enumerate(steps[:n])]
+                return Pipeline(front), step
         raise ValueError(
             "extractor must be VAEFeatureExtractor(inference='amortized') or "
             f"AEFeatureExtractor, or a Pipeline with one, got {self.extractor!r}."
         )
-
-
-def _thawed(estimator):
-    """Return what is in a FrozenEstimator."""
-    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator

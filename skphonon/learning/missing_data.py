@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from skphonon._validation import (
     at_least,
-    check_parameters,
     positive,
     validate_spectra,
 )
@@ -150,8 +149,6 @@ class PosteriorCodes(SpectrumExtractor):
         """Forget the past; return a new net, the spectra and its inputs."""
         random_state = self._forget()
         network = self._part("network")
-        check_parameters(network)
-        check_parameters(self._part("inference"))
         if not isinstance(network, Dense):
             raise ValueError(
                 "inference='posterior' needs dense layers on principal components, got "

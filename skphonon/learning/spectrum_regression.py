@@ -7,7 +7,7 @@ import torch
 
 from skphonon._validation import (
     at_least,
-    check_parameters,
+    check_parts,
     fit_context,
     validate_spectra,
 )
@@ -274,6 +274,7 @@ class SpectrumRegressor(NetworkRegressor):
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)
+        check_parts(self)
         X, y = self._validate(X, y, reset=False)
         y = self._columns(y)
         if y.shape[1] != len(self.y_mean_):
@@ -350,7 +351,6 @@ class SpectrumRegressor(NetworkRegressor):
 
     def _views(self):
         given = self._part("augmentation")
-        check_parameters(given)
         coverage = given.coverage
         n_patterns = (1, 1)
         flat, *slope = self._background_terms()[:, self.seen_]

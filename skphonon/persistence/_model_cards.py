@@ -7,11 +7,8 @@ beside the model, with the settings of the model and the versions that wrote it.
 
 import json
 import os
-import platform
 import textwrap
-from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import version
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -19,7 +16,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon._settings import describe as describe_setting
-from skphonon._version import __version__
+from skphonon._settings import now, versions
 from skphonon.persistence._archive import PROVENANCE, opened, read_text
 
 __all__ = ["attach_card", "describe", "provenance", "read_provenance"]
@@ -96,14 +93,14 @@ def attach_card(estimator, *, simulator=None, X=None, y=None, scores=None, notes
         "y": None if y is None else _label_record(y, names),
     }
     card = {
-        "written": _now(),
+        "written": now(),
         "notes": notes,
         "model": _summary(estimator),
         "training_set": _known(training_set),
         "simulator": None if simulator is None else _told(simulator, "simulator"),
         "grid": _grid_record(getattr(simulator, "grid", None)),
         "scores": _plain(scores, "scores"),
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
     }
     estimator.model_card_ = _known(card)
     return estimator
@@ -177,7 +174,7 @@ def provenance(estimator):
     return _known(
         {
             **_FORMAT,
-            "file": {"written": _now(), "versions": _versions()},
+            "file": {"written": now(), "versions": versions(_PACKAGES)},
             "model": _told(estimator, "model"),
             "card": _plain(card, "model_card_"),
         }
@@ -191,18 +188,6 @@ def read_provenance(archive):
     if found != _FORMAT:
         raise ValueError(f"it is of the format {found}, not of {_FORMAT}")
     return about
-
-
-def _now():
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _versions():
-    return {
-        "skphonon": __version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in _PACKAGES},
-    }
 
 
 def _told_lines(card, model):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from skphonon._warnings import warn_user
+from skphonon.fitting.covariance import strongest_correlations
 from skphonon.inspection import (
     CornerDisplay,
     DensityOfStatesDisplay,
@@ -161,10 +162,12 @@ def _constants(fit: Any) -> Section:
     own = frame[frame["kind"] == "constant"]
     unit = "eV/Å²" if _crystal_of(fit) is not None else ""
     blocks = [_values(own, f"Constants{', ' + unit if unit else ''}")]
-    correlations = _correlations(fit.parameter_names, fit.covariance)
-    if correlations:
+    names = fit.parameter_names
+    strongest = strongest_correlations(fit.covariance, _LEAST)[:_MOST]
+    if strongest:
         blocks.append(text("Strongest correlations of constants:"))
-        blocks.append(points(correlations))
+        pairs = [(f"{names[k]}, {names[i]}", f"{c:+.2f}") for i, k, c in strongest]
+        blocks.append(points(pairs))
     return Section("Constants", blocks)
 
 
@@ -193,19 +196,6 @@ def _values(frame: pd.DataFrame, caption: str) -> dict[str, Any]:
         ends = {-1: "lower", 0: "", 1: "upper"}
         some["at bound"] = frame["at_bound"].map(ends)
     return table(some, caption)
-
-
-def _correlations(names: Any, covariance: Any) -> list[tuple[str, str]]:
-    std = np.sqrt(np.diag(covariance))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = covariance / np.outer(std, std)
-    pairs = [
-        (abs(found[i, k]), f"{names[i]}, {names[k]}", f"{found[i, k]:+.2f}")
-        for i in range(len(names))
-        for k in range(i)
-        if abs(found[i, k]) > _LEAST
-    ]
-    return [(pair, value) for _, pair, value in sorted(pairs, reverse=True)[:_MOST]]
 
 
 def _draws(posterior: Any) -> Section:

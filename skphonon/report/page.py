@@ -1,10 +1,7 @@
 """Reports: one HTML file of a fit, which needs no network and no other file."""
 
-import platform
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from importlib.resources import files
 from numbers import Real
 from os import PathLike
@@ -13,6 +10,7 @@ from textwrap import shorten
 from typing import Any
 
 from skphonon._files import write_whole
+from skphonon._settings import now, versions
 from skphonon._version import __version__
 from skphonon.report._blocks import Section, table
 from skphonon.report._fits import sections_of, simulator_of, summary_of
@@ -175,10 +173,8 @@ def _provenance(fit: Any, settings: Mapping[str, Any]) -> Section:
 
     told = {
         **{name: str(value) for name, value in settings.items()},
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "skphonon": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in _PACKAGES},
+        "written": now(),
+        **versions(_PACKAGES),
     }
     frame = pd.DataFrame({"value": told})
     blocks = [table(frame)]

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from skphonon._validation import check_parameters, parameter_rows, reference_row
+from skphonon._validation import (
+    check_parameters,
+    check_parts,
+    parameter_rows,
+    reference_row,
+)
 from skphonon._versioned import VersionedEstimator
 from skphonon.instrument.measurement import simulator_settings
 from skphonon.instrument.nuisance import check_derivatives, range_table, value_table
@@ -248,8 +253,7 @@ class ModelSimulator(Simulator):
         Derivatives with the nuisances named must exist.
         """
         check_parameters(self)
-        for part in self._shortcuts:
-            check_parameters(self._part(part))
+        check_parts(self)
         of_a_powder = hasattr(self.grid, "q") or hasattr(self.grid, "moduli")
         if of_a_powder is not self._of_a_powder:
             wanted = (
