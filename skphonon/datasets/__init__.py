@@ -3,9 +3,11 @@
 from skphonon._moved import missing
 from skphonon.datasets._aluminium import (
     IncompleteDatasetWarning,
+    SyntheticDataWarning,
     bvk_from_label,
     fetch_aluminium_arcs,
     load_aluminium_model,
+    load_aluminium_spectra,
 )
 from skphonon.datasets._crystal import make_crystal_spectra
 from skphonon.datasets._force_fields import sample_force_constants
@@ -18,11 +20,13 @@ from skphonon.datasets._synthetic import make_powder_spectra
 __all__ = [
     "IncompleteDatasetWarning",
     "PowderSpectraStore",
+    "SyntheticDataWarning",
     "bvk_from_label",
     "fetch_aluminium_arcs",
     "fetch_la2nio4",
     "fetch_silicon_mari",
     "load_aluminium_model",
+    "load_aluminium_spectra",
     "load_la2nio4_model",
     "make_crystal_spectra",
     "make_powder_spectra",

@@ -8,16 +8,19 @@ Reading a data file runs no code that it may hold.
 """
 
 import io
+import warnings
 
 import numpy as np
 from sklearn.utils import Bunch
 
 from skphonon._warnings import warn_user
 from skphonon.datasets._published import PublishedFiles, RemoteFile, description
+from skphonon.datasets._synthetic import make_powder_spectra
 from skphonon.instrument.grid import SpectrumGrid
 from skphonon.instrument.measurement import Measurement
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.force_constants import ForceConstantModel
+from skphonon.simulation import PowderSimulator
 
 _PARAMETER_NAMES = ["1XX", "1ZZ", "1XY", "2XX", "2YY"]
 _FCC = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
@@ -51,6 +54,11 @@ _ENERGY_RESOLUTION = 1.54  # meV, standard deviation
 _SOURCE = "Su and Li, https://doi.org/10.48550/arXiv.2404.13507"
 _TWO_THETA = (1.0, 136.0)  # degree, about: the mask comes from the files
 
+# Of synthetic spectra: white noise as that of the measured ones, and constants that
+# fall by 15 % from 50 to 650 K.
+_NOISE = 0.23
+_SOFTENING = 0.15 / 600
+
 _FILES = {
     _SIMULATED: RemoteFile(
         "data/1.pt",
@@ -75,6 +83,10 @@ _PUBLISHED = PublishedFiles(
 
 class IncompleteDatasetWarning(UserWarning):
     """A local folder holds only part of a data set, and that part was returned."""
+
+
+class SyntheticDataWarning(UserWarning):
+    """Measured data could not be had, and simulated ones were returned instead."""
 
 
 def load_aluminium_model(source="dft"):
@@ -297,6 +309,114 @@ def fetch_aluminium_arcs(data_home=None, *, download_if_missing=True, return_X_y
         simulated_target=training_targets[0].copy(),
         training_targets=training_targets,
         DESCR=description("aluminium_arcs"),
+    )
+
+
+def load_aluminium_spectra(
+    temperature=None, *, data_home=None, download_if_missing=True
+):
+    """Load spectra measured on ARCS or, where they cannot be had, synthetic ones.
+
+    For demonstrations that must run anywhere; research takes
+    :func:`fetch_aluminium_arcs`, which raises an error instead. Synthetic spectra are
+    simulated on the same pixels with white noise of about the same size, from constants
+    of :func:`load_aluminium_model` that fall in proportion to the temperature, by 15 %
+    from 50 to 650 K. They hold no background, and nothing else that a simulation does
+    not describe. A warning tells of them, and so does the `source` of the result.
+
+    Parameters
+    ----------
+    temperature : float or sequence of float, default=None
+        Temperatures in K, among 50, 150, 280, 350, 450, 540 and 640. If one of those
+        given is not at hand, all spectra are synthetic. None takes all at hand.
+    data_home, download_if_missing : optional
+        As for :func:`fetch_aluminium_arcs`.
+
+    Returns
+    -------
+    Measurement
+        One spectrum for each temperature, in the order given. Its `source` begins with
+        "SYNTHETIC" if they were not measured.
+
+    Raises
+    ------
+    ValueError
+        If nothing was measured at a temperature, or a file is not the published one.
+
+    Warns
+    -----
+    SyntheticDataWarning
+        If spectra are synthetic.
+    IncompleteDatasetWarning
+        If `temperature` is None and only some temperatures are at hand.
+
+    Examples
+    --------
+    >>> from skphonon.datasets import load_aluminium_spectra
+    >>> measured = load_aluminium_spectra([50, 640])  # doctest: +SKIP
+    >>> measured.source  # doctest: +SKIP
+    'Su and Li, https://doi.org/10.48550/arXiv.2404.13507'
+    """
+    wanted = None if temperature is None else np.atleast_1d(temperature).astype(float)
+    if wanted is not None and not np.isin(wanted, [*_SPECTRUM_SHA256]).all():
+        raise ValueError(
+            f"temperature must be among {[*_SPECTRUM_SHA256]} K, got {temperature}."
+        )
+    try:
+        spectra = _measured_spectra(wanted, data_home, download_if_missing)
+    except OSError as error:
+        spectra = _synthetic_spectra(wanted, error)
+    return spectra[0] if np.ndim(temperature) == 0 and wanted is not None else spectra
+
+
+def _measured_spectra(temperature, data_home, download_if_missing):
+    """Return the measurement of these temperatures; raise if one is missing."""
+    options = {"download_if_missing": download_if_missing}
+    if temperature is None:
+        return fetch_aluminium_arcs(data_home, **options).measurement
+    with warnings.catch_warnings():  # of temperatures that nobody asked for
+        warnings.simplefilter("ignore", IncompleteDatasetWarning)
+        measured = fetch_aluminium_arcs(data_home, **options).measurement
+    at_hand = list(measured.temperature)
+    missing = [f"{kelvin:g}" for kelvin in temperature if kelvin not in at_hand]
+    if missing:
+        raise FileNotFoundError(f"Spectra at {', '.join(missing)} K are missing.")
+    rows = [at_hand.index(kelvin) for kelvin in temperature]
+    return measured.replace(data=measured.data[rows], temperature=temperature)
+
+
+def _synthetic_spectra(temperature, reason):
+    """Simulate spectra in the place of measured ones, and say so."""
+    warn_user(
+        "Spectra measured on aluminium could not be had; SYNTHETIC ones are returned, "
+        f"simulated with noise. {reason}",
+        SyntheticDataWarning,
+    )
+    if temperature is None:
+        temperature = np.array([*_SPECTRUM_SHA256], dtype=float)
+    grid = SpectrumGrid(
+        _ENERGY, _Q, incident_energy=_INCIDENT_ENERGY, two_theta=_TWO_THETA
+    )
+    settings = {"quantity": "chi", "energy_resolution": _ENERGY_RESOLUTION}
+    model = load_aluminium_model()
+    coldest = min(_SPECTRUM_SHA256)
+    rows = [
+        make_powder_spectra(
+            PowderSimulator(
+                model, grid, temperature=float(kelvin), scattering="total", **settings
+            ),
+            parameters=[model.reference * (1 - _SOFTENING * (kelvin - coldest))],
+            noise=_NOISE,
+            random_state=int(kelvin),
+        )[0]
+        for kelvin in temperature
+    ]
+    return Measurement(
+        np.vstack(rows),
+        grid,
+        temperature=temperature,
+        source="SYNTHETIC: simulated with noise, not measured",
+        **settings,
     )
 
 

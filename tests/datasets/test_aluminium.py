@@ -14,12 +14,15 @@ import pytest
 from local_server import Repository, running_repository
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skphonon import PowderSimulator
 from skphonon.datasets import (
     IncompleteDatasetWarning,
+    SyntheticDataWarning,
     _aluminium,
     bvk_from_label,
     fetch_aluminium_arcs,
     load_aluminium_model,
+    load_aluminium_spectra,
 )
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.scattering import kinematic_mask
@@ -446,3 +449,58 @@ def test_lattice_is_primitive_fcc(source, lattice_constant):
 def test_unknown_source():
     with pytest.raises(ValueError, match=r"source must be one of .*'dft'.*got 'cowley"):
         load_aluminium_model("cowley")
+
+
+# Spectra for demonstrations, measured or synthetic
+
+
+def test_measured_spectra_are_loaded_where_they_can_be_had(contents, tmp_path):
+    write(tmp_path, contents, ["simulated_1.pt", "x_record", SPECTRA[0], SPECTRA[6]])
+    options = {"data_home": tmp_path, "download_if_missing": False}
+    pair = load_aluminium_spectra([640, 50], **options)
+    assert_array_equal(pair.temperature, [640, 50])
+    assert_array_equal(np.nanmax(pair.data, axis=1), [640, 50])
+    one = load_aluminium_spectra(640, **options)
+    assert (one.temperature, len(one)) == (640.0, 1)
+    assert_array_equal(one.data[0], pair.data[0])
+    assert "2404.13507" in one.source
+    with pytest.warns(IncompleteDatasetWarning, match="2 of 7"):
+        assert len(load_aluminium_spectra(**options)) == 2
+
+
+def test_one_temperature_missing_makes_all_synthetic(contents, tmp_path):
+    write(tmp_path, contents, ["simulated_1.pt", "x_record", SPECTRA[0]])
+    with pytest.warns(SyntheticDataWarning, match="Spectra at 640 K are missing"):
+        pair = load_aluminium_spectra(
+            [50, 640], data_home=tmp_path, download_if_missing=False
+        )
+    assert pair.source.startswith("SYNTHETIC")
+
+
+def test_synthetic_spectra_say_so_and_resemble_the_measured_ones(tmp_path):
+    with pytest.warns(SyntheticDataWarning, match="SYNTHETIC.*must hold") as caught:
+        made = load_aluminium_spectra(data_home=tmp_path, download_if_missing=False)
+    assert caught[0].filename == __file__
+    assert made.source.startswith("SYNTHETIC")
+    assert_array_equal(made.temperature, TEMPERATURES)
+    assert made.grid.shape == (70, 101)
+    with pytest.warns(SyntheticDataWarning):
+        one = load_aluminium_spectra(350, data_home=tmp_path, download_if_missing=False)
+    assert_array_equal(one.data[0], made.data[3])  # whatever else is asked for
+    # Those of the stated constants, 7.5 % softer at 350 K, but for the stated noise
+    model = load_aluminium_model()
+    simulator = PowderSimulator.from_measurement(model, one)
+    clean = simulator.simulate([0.925 * model.reference])[0]
+    noise = np.nanstd(one.data[0] - clean) / np.nanstd(clean)
+    assert_allclose(noise, 0.23, rtol=0.03)  # 3 sigma of 4,000 pixels
+
+
+def test_spectra_of_an_unknown_temperature():
+    with pytest.raises(ValueError, match=r"among \[50, .*, 640\] K, got 300"):
+        load_aluminium_spectra(300)
+
+
+def test_a_damaged_file_is_not_replaced_by_synthetic_spectra(contents, tmp_path):
+    write(tmp_path, {**contents, SPECTRA[0]: b"damaged"})
+    with pytest.raises(ValueError, match="sha256"):
+        load_aluminium_spectra(50, data_home=tmp_path)
