@@ -397,13 +397,17 @@ def _synthetic_spectra(temperature, reason):
     grid = SpectrumGrid(
         _ENERGY, _Q, incident_energy=_INCIDENT_ENERGY, two_theta=_TWO_THETA
     )
-    settings = {"quantity": "chi", "energy_resolution": _ENERGY_RESOLUTION}
     model = load_aluminium_model()
     coldest = min(_SPECTRUM_SHA256)
     rows = [
         make_powder_spectra(
             PowderSimulator(
-                model, grid, temperature=float(kelvin), scattering="total", **settings
+                model,
+                grid,
+                quantity="chi",
+                temperature=float(kelvin),
+                energy_resolution=_ENERGY_RESOLUTION,
+                scattering="total",
             ),
             parameters=[model.reference * (1 - _SOFTENING * (kelvin - coldest))],
             noise=_NOISE,
@@ -414,9 +418,10 @@ def _synthetic_spectra(temperature, reason):
     return Measurement(
         np.vstack(rows),
         grid,
+        quantity="chi",
         temperature=temperature,
+        energy_resolution=_ENERGY_RESOLUTION,
         source="SYNTHETIC: simulated with noise, not measured",
-        **settings,
     )
 
 
