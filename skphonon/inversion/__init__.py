@@ -12,7 +12,11 @@ from skphonon.inversion._goodness import (
 from skphonon.inversion._posterior import Posterior
 from skphonon.inversion._posterior_evidence import compare_posteriors
 from skphonon.inversion._verdict import Finding, Verdict
-from skphonon.inversion.comparing import average_energies, compare_fits
+from skphonon.inversion.comparing import (
+    average_energies,
+    compare_fits,
+    fit_with_constants,
+)
 from skphonon.inversion.fit import SpectrumFit
 from skphonon.inversion.least_squares import LeastSquaresInverter
 from skphonon.inversion.nelder_mead import NelderMeadInverter
@@ -55,4 +59,5 @@ __all__ = [
     "compare_fits",
     "compare_posteriors",
     "fit_observables",
+    "fit_with_constants",
 ]

@@ -16,23 +16,98 @@ small), and of pixels whose residuals are alike the share s counts: beside such
 residuals evidence would else favour whatever fits their ripples.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
+from sklearn.base import clone
 
 from skphonon._warnings import warn_user
 from skphonon.fitting.knowledge import pull_of
 from skphonon.inversion._evidence import Ended, log_evidence
 from skphonon.inversion._goodness import MisfitWarning, is_misfit
 from skphonon.inversion.fit import SpectrumFit
+from skphonon.inversion.least_squares import LeastSquaresInverter
+from skphonon.inversion.settings import Search
 
-__all__ = ["average_energies", "compare_fits"]
+__all__ = ["average_energies", "compare_fits", "fit_with_constants"]
 
+_HELD = 1e-6  # std of a constant that is held, in units of the largest
 _EXACT = 1e-9  # residuals below this fraction of the contrast are rounding
 _TINY = np.finfo(float).tiny
+
+
+def fit_with_constants(
+    inverter: LeastSquaresInverter,
+    parameters: ArrayLike,
+    spectrum: ArrayLike,
+    *,
+    errors: ArrayLike | None = None,
+) -> SpectrumFit:
+    """Fit to a spectrum all but the constants, which are given.
+
+    A network, a simplex or a calculation gives constants; scale, background, resolution
+    and whatever else an inverter fits along are then what describes the spectrum best.
+    So constants of different origins are judged by one measure.
+
+    Parameters
+    ----------
+    inverter : LeastSquaresInverter
+        With the simulator and all that is fitted along; it is not changed.
+    parameters : array-like of shape (n_parameters,)
+        Constants in the order and unit of the simulator.
+    spectrum : array-like of shape (n_pixels,) or (1, n_pixels)
+        On the grid of the simulator; NaN where not measured.
+    errors : array-like of the shape of `spectrum`, default=None
+        Standard deviation of each pixel.
+
+    Returns
+    -------
+    SpectrumFit
+        Its constants are those given, to a millionth of the largest; their error bars
+        mean nothing.
+
+    Raises
+    ------
+    ValueError
+        If `parameters` are not one set of finite numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import LeastSquaresInverter, PowderSimulator, SpectrumGrid
+    >>> from skphonon import load_aluminium_model
+    >>> from skphonon.inversion import fit_with_constants
+    >>> grid = SpectrumGrid(np.arange(10, 42, 2.0), np.arange(2, 8, 0.5))
+    >>> simulator = PowderSimulator(
+    ...     load_aluminium_model(), grid, energy_resolution=1.5, mesh=6
+    ... )
+    >>> X = simulator.simulate([simulator.reference])
+    >>> softer = 0.9 * simulator.reference
+    >>> fit = fit_with_constants(LeastSquaresInverter(simulator), softer, X)
+    >>> bool(fit.figures["loss"] > 0.1)
+    True
+    """
+    held = np.asarray(parameters, dtype=float)
+    if held.ndim != 1 or not np.isfinite(held).all():
+        raise ValueError(
+            "parameters must be one set of finite constants, got shape "
+            f"{held.shape} with {np.count_nonzero(~np.isfinite(held))} that are not. "
+            "Compare one answer at a time."
+        )
+    std = np.full(len(held), _HELD * max(float(np.abs(held).max()), _TINY))
+    row = np.atleast_2d(np.asarray(spectrum, dtype=float))
+    only = clone(inverter).set_params(
+        prior=(held, std), search=Search(initial=held, n_candidates=1)
+    )
+    with warnings.catch_warnings():  # what a wrong answer does to the rest is no news
+        warnings.simplefilter("ignore")
+        only.fit(row).predict(row, errors=errors)
+    (fit,) = only.fits_
+    return fit
 
 
 def compare_fits(fits: Mapping[str, SpectrumFit]) -> pd.DataFrame:

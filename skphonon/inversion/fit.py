@@ -23,6 +23,7 @@ __all__ = ["SpectrumFit", "fits_of"]
 Array = NDArray[np.float64]
 
 _TOLD = 0.5  # correlations from which on a report tells them
+_DARK = 0.01  # of the mean count: the least that is expected of a pixel
 
 
 class SpectrumFit:
@@ -76,6 +77,8 @@ class SpectrumFit:
     ----------
     std : ndarray of shape (n_parameters,)
         Standard deviations of the constants.
+    sigma : ndarray of shape (n_pixels,)
+        Standard deviations of the pixels, as given or estimated.
     model : object or None
         Model of the simulator, or that all measurements of a joint one share.
     observed : DataFrame
@@ -188,6 +191,24 @@ class SpectrumFit:
         """Standard deviations of the constants."""
         deviations: Array = np.sqrt(np.diag(self.covariance))
         return deviations
+
+    @property
+    def sigma(self) -> Array:
+        """Standard deviations of the pixels: given, or what the fit took noise for.
+
+        Of shape (n_pixels,). Where there are none, the root mean square of what the fit
+        leaves.
+        """
+        if self.errors is not None:
+            return self.errors
+        if self.figures.get("noise") == "poisson":
+            expected = self.spectrum - self.residual
+            least = _DARK * np.nanmean(np.abs(expected))
+            return np.sqrt(np.maximum(expected, least))
+        left = np.sqrt(np.nanmean(np.square(self.residual)))
+        chi2 = float(self.figures.get("reduced_chi2", np.nan))
+        noise = left / chi2**0.5 if np.isfinite(chi2) and chi2 > 0 else left
+        return np.full(self.residual.shape, noise if noise > 0 else 1.0)
 
     @property
     def model(self) -> Any:
@@ -319,6 +340,8 @@ class SpectrumFit:
     def plot(self, axes: Any = None, **options: Any) -> "SpectrumMapDisplay":
         """Draw measured, fitted and residual maps side by side.
 
+        The residual is in standard deviations of the pixels (`sigma`).
+
         Parameters
         ----------
         axes : array of 3 matplotlib Axes, default=None
@@ -347,7 +370,7 @@ class SpectrumFit:
         images = {
             "measured": self.spectrum,
             "fitted": self.spectrum - self.residual,
-            "measured less fitted": self.residual,
+            "residual (standard deviations)": self.residual / self.sigma,
         }
         shown = [Measurement(image, grid) for image in images.values()]
         display = SpectrumMapDisplay.from_measurements(

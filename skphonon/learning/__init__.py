@@ -9,7 +9,7 @@ from skphonon.learning.detection import NoveltyDetector
 from skphonon.learning.features import AEFeatureExtractor, VAEFeatureExtractor
 from skphonon.learning.missing_data import PosteriorInference
 from skphonon.learning.novelty import OutOfDistributionWarning
-from skphonon.learning.recipes import fine_tune, su_li_2024
+from skphonon.learning.recipes import fine_tune, powder_network, su_li_2024
 from skphonon.learning.regression import ForceConstantRegressor
 from skphonon.learning.spectrum_regression import SpectrumRegressor
 from skphonon.learning.surrogate import ImplicitSpectrumModel
@@ -31,6 +31,7 @@ __all__ = [
     "Trainer",
     "VAEFeatureExtractor",
     "fine_tune",
+    "powder_network",
     "su_li_2024",
 ]
 

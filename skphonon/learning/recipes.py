@@ -8,7 +8,7 @@ import copy
 
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skphonon.learning.architectures import Convolutional, Dense
@@ -17,7 +17,7 @@ from skphonon.learning.regression import ForceConstantRegressor
 from skphonon.learning.trainer import Trainer
 from skphonon.preprocessing import MaskedSpectrumPreprocessor
 
-__all__ = ["fine_tune", "su_li_2024"]
+__all__ = ["fine_tune", "powder_network", "su_li_2024"]
 
 _BATCH = 64  # samples in a step
 _KL_WEIGHT = 1e-6  # of the divergence summed over a batch
@@ -134,6 +134,90 @@ def su_li_2024(
     steps = [MaskedSpectrumPreprocessor(), extractor, regressor]
     return Pipeline(
         list(zip(("preprocessor", "extractor", "regressor"), steps, strict=True))
+    )
+
+
+def powder_network(
+    grid,
+    *,
+    background=3,
+    n_conditions=0,
+    n_components=50,
+    max_epochs=40,
+    random_state=None,
+    verbose=0,
+):
+    r"""Make a pipeline for measured powder spectra.
+
+    A smooth background is projected out of every spectrum, and the level of its noise
+    becomes an input. A variational autoencoder returns distributions of codes. The
+    regressor learns from draws of them, with an error bar for each spectrum and
+    constant. Train it on spectra that differ as measurements do: `noise` and
+    `augmentation` of :func:`~skphonon.datasets.make_powder_spectra`, ripples among
+    them.
+
+    Parameters
+    ----------
+    grid : SpectrumGrid
+        Grid of the spectra.
+    background : int or pair of int, default=3
+        Degree of the polynomial of energy and \|Q\| that is projected out.
+    n_conditions : int, default=0
+        Last columns of X that are no pixels but known, such as a temperature.
+    n_components : int, default=50
+        Dimensions of the code.
+    max_epochs : int, default=40
+        Passes through the data of extractor and regressor, each.
+    random_state : int, RandomState instance or None, default=None
+        Seed of both networks.
+    verbose : int, default=0
+        Show progress bars during training if positive.
+
+    Returns
+    -------
+    Pipeline
+        Unfitted: MaskedSpectrumPreprocessor, VAEFeatureExtractor and
+        ForceConstantRegressor, with the names of ``make_pipeline``. Give its `fit` the
+        nuisances that were drawn: ``forceconstantregressor__nuisance=drawn[names]``.
+
+    See Also
+    --------
+    fine_tune : Adapt it to measured spectra.
+    su_li_2024 : The pipeline of a paper.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skphonon import SpectrumGrid
+    >>> from skphonon.learning import powder_network
+    >>> grid = SpectrumGrid(np.arange(10, 45, 1.5), np.arange(1, 8, 0.4))
+    >>> list(powder_network(grid).named_steps)[-1]
+    'forceconstantregressor'
+    """
+    shared = {"random_state": random_state, "verbose": verbose}
+    return make_pipeline(
+        MaskedSpectrumPreprocessor(
+            "standard",
+            background=background,
+            grid=grid,
+            n_conditions=n_conditions,
+            noise=True,
+        ),
+        VAEFeatureExtractor(
+            n_components,
+            kl_weight=1e-5,
+            noise=0.1,
+            output="distribution",
+            trainer=Trainer(max_epochs=max_epochs),
+            **shared,
+        ),
+        ForceConstantRegressor(
+            latent="distribution",
+            loss="likelihood",
+            noise=0.3,
+            trainer=Trainer(max_epochs=max_epochs),
+            **shared,
+        ),
     )
 
 

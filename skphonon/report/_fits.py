@@ -1,7 +1,7 @@
 """What a report tells of a fit or of a posterior."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from skphonon.inspection import (
     PosteriorPredictiveDisplay,
     ThermalDisplacementsDisplay,
 )
+from skphonon.report._answers import Answer, answers_section, mean_over_columns
 from skphonon.report._blocks import Section, code, picture, points, table, text
 
 __all__ = ["sections_of", "simulator_of", "summary_of"]
@@ -59,10 +60,15 @@ def summary_of(fit: Any) -> str:
     return " · ".join([*parts, *([kind] if kind else [])])
 
 
-def sections_of(fit: Any, temperature: float | None) -> list[Section]:
-    """Return all that is told of a fit or a posterior."""
+def sections_of(
+    fit: Any, temperature: float | None, answers: Mapping[str, Answer]
+) -> list[Section]:
+    """Return all that is told of a fit or a posterior, and of other answers."""
     drawn = hasattr(fit, "weights")  # a posterior
-    sections = [_verdict(fit, drawn), _spectrum(fit, drawn)]
+    sections = [_verdict(fit, drawn)]
+    if answers:
+        sections.append(answers_section(answers))
+    sections.append(_spectrum(fit, drawn))
     sections.append(_draws(fit) if drawn else _constants(fit))
     if not drawn:
         sections.append(_beside(fit))
@@ -116,7 +122,8 @@ def _spectrum(fit: Any, drawn: bool) -> Section:
         return Section("Spectrum", [text(words)])
     blocks += _pictured(
         _tried(fit.plot),
-        "Measured and fitted spectrum on one scale, and what the fit leaves.",
+        "Measured and fitted spectrum on one scale, and what the fit leaves, in "
+        "standard deviations of the pixels.",
     )
     blocks += _pictured(_tried(lambda: _cuts(fit)), _CUTS)
     return Section("Spectrum", blocks)
@@ -131,19 +138,11 @@ def _cuts(fit: Any) -> Any:
     """Draw the mean over wavevectors, where rows are an energy and a wavevector."""
     import matplotlib.pyplot as plt
 
-    grid = fit.simulator.grid
-    measured = grid.to_image(fit.spectrum[None])[0]
-    fitted = grid.to_image((fit.spectrum - fit.residual)[None])[0]
-    if measured.ndim != 2:
+    fitted = fit.spectrum - fit.residual
+    found = mean_over_columns(fit.simulator.grid, fit.spectrum, fitted)
+    if found is None:
         return None
-    both = np.isfinite(measured) & np.isfinite(fitted)
-    number = both.sum(axis=1)
-    kept = number > 0
-    energy = np.asarray(grid.energy)[kept]
-    means = [
-        np.where(both, image, 0.0).sum(axis=1)[kept] / number[kept]
-        for image in (measured, fitted)
-    ]
+    energy, *means = found
     figure, (above, below) = plt.subplots(
         2, sharex=True, figsize=(6, 4), height_ratios=(3, 1), layout="constrained"
     )

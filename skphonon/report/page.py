@@ -12,6 +12,7 @@ from typing import Any
 from skphonon._files import write_whole
 from skphonon._settings import now, versions
 from skphonon._version import __version__
+from skphonon.report._answers import Answer
 from skphonon.report._blocks import Section, table
 from skphonon.report._fits import sections_of, simulator_of, summary_of
 
@@ -70,6 +71,7 @@ class Report:
         title: str = "Force constants from a spectrum",
         temperature: float | None = None,
         settings: Mapping[str, Any] | None = None,
+        answers: Mapping[str, Answer] | None = None,
     ) -> "Report":
         """Make the report of a fit or of a posterior.
 
@@ -84,6 +86,10 @@ class Report:
         settings : mapping, default=None
             More to tell of where this comes from, such as files and commands, by name.
 
+        answers : mapping of str to Answer, default=None
+            Answers of several methods to the same spectrum, by their names, to be
+            compared in a section of their own.
+
         Returns
         -------
         Report
@@ -91,7 +97,7 @@ class Report:
         Raises
         ------
         TypeError
-            If `fit` is none.
+            If `fit` is none, or an answer is none.
         ValueError
             If the temperature is none.
 
@@ -108,7 +114,14 @@ class Report:
             )
         if temperature is not None:
             temperature = _kelvins(temperature)
-        sections = sections_of(fit, temperature)
+        answers = dict(answers or {})
+        for name, each in answers.items():
+            if not isinstance(each, Answer):
+                raise TypeError(
+                    f"answers must hold Answers, got a {type(each).__name__} for "
+                    f"{name!r}."
+                )
+        sections = sections_of(fit, temperature, answers)
         return cls(
             title, [*sections, _provenance(fit, settings or {})], summary_of(fit)
         )
