@@ -29,6 +29,8 @@ class Method(StrEnum):
 
     least_squares = "least-squares"
     posterior = "posterior"
+    network = "network"
+    compare = "compare"
 
 
 def main() -> None:
@@ -88,47 +90,90 @@ def look(
     typer.echo(look_at(file, picture))
 
 
+_Structure = Annotated[
+    Path | None,
+    typer.Option(
+        help="The crystal: a phonopy YAML file with force constants, or a structure "
+        "(POSCAR, CIF, ...), which needs ASE."
+    ),
+]
+_Temperature = Annotated[
+    float | None, typer.Option(help="Of the sample in K, if not in the file.")
+]
+_Energy = Annotated[
+    float | None, typer.Option(help="Incident energy in meV, if not in the file.")
+]
+_Resolution = Annotated[
+    float | None,
+    typer.Option(help="Energy resolution, standard deviation in meV."),
+]
+_Row = Annotated[
+    int, typer.Option(help="Which spectrum of a file with several, from 0.")
+]
+_Shells = Annotated[
+    int | None,
+    typer.Option(
+        help="Shells of neighbours; default: of the calculation, or as many as the "
+        "spectrum has evidence for (3 for networks)."
+    ),
+]
+_ForceField = Annotated[
+    str,
+    typer.Option(
+        help="Of a structure file: a checkpoint of SevenNet, emt (a few metals), none "
+        "(springs), or auto (SevenNet where it is installed, else springs)."
+    ),
+]
+
+
 @app.command()
 def invert(
-    measured: Annotated[Path, typer.Argument(help="A measured powder spectrum.")],
-    structure: Annotated[
+    measured: Annotated[
         Path,
-        typer.Option(
-            help="The crystal: a phonopy YAML file with force constants, or a "
-            "structure (POSCAR, CIF, ...), which needs ASE."
+        typer.Argument(
+            help="A measured powder spectrum; or aluminium, an example that needs no "
+            "file."
         ),
     ],
+    structure: _Structure = None,
     output: Annotated[
         Path, typer.Option(help="Folder of what is written; must not exist.")
     ] = Path("skphonon-report"),
-    method: Annotated[Method, typer.Option(help="How to fit.")] = Method.least_squares,
-    temperature: Annotated[
-        float | None, typer.Option(help="Of the sample in K, if not in the file.")
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="How to fit: seconds, minutes, a minute or two of training, or all of "
+            "them and Nelder-Mead beside each other."
+        ),
+    ] = Method.least_squares,
+    temperature: _Temperature = None,
+    ei: _Energy = None,
+    resolution: _Resolution = None,
+    shells: _Shells = None,
+    row: _Row = 0,
+    force_field: _ForceField = "auto",
+    network: Annotated[
+        Path | None,
+        typer.Option(help="A trained network (skphonon train) for --method network."),
     ] = None,
-    ei: Annotated[
-        float | None, typer.Option(help="Incident energy in meV, if not in the file.")
-    ] = None,
-    resolution: Annotated[
-        float | None,
-        typer.Option(help="Energy resolution, standard deviation in meV."),
-    ] = None,
-    shells: Annotated[
-        int | None,
-        typer.Option(help="Shells of neighbours; default: of the calculation, or 3."),
-    ] = None,
-    row: Annotated[
-        int, typer.Option(help="Which spectrum of a file with several, from 0.")
-    ] = 0,
+    spectra: Annotated[
+        int, typer.Option(help="Simulated spectra that a network is trained on.")
+    ] = 6000,
 ) -> None:
     """Fit force constants to a spectrum, and write a report.
 
     Writes report.html, constants.csv, phonopy_params.yaml, fit.npz, log.txt and
     invert.py, the script that was run.
 
-    Example: skphonon invert silicon.nxspe --structure phonopy_params_Si.yaml
+    Examples
+    --------
+    skphonon invert aluminium --method compare
+
+    skphonon invert silicon.nxspe --structure phonopy_params_Si.yaml
     --temperature 300 --output silicon
     """
-    from skphonon.cli.inverting import Request, invert_file
+    from skphonon.cli.inverting import invert_file
+    from skphonon.cli.request import Request
 
     asked = Request(
         measured=measured,
@@ -139,8 +184,127 @@ def invert(
         resolution=resolution,
         n_shells=shells,
         row=row,
+        force_field=force_field,
+        network=network,
+        n_spectra=spectra,
     )
     typer.echo(invert_file(asked, output, _tell))
+
+
+@app.command()
+def simulate(
+    output: Annotated[
+        Path, typer.Option(help="A file (.h5) of one spectrum, or a folder of many.")
+    ],
+    structure: _Structure = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="A measured file, whose pixels and settings are taken."),
+    ] = None,
+    number: Annotated[
+        int,
+        typer.Option(help="1: the constants as they are. More: a set to train on."),
+    ] = 1,
+    temperature: _Temperature = None,
+    temperatures: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Range of a set, for one network of all temperatures."),
+    ] = None,
+    ei: _Energy = None,
+    resolution: _Resolution = None,
+    shells: _Shells = None,
+    row: _Row = 0,
+    force_field: _ForceField = "auto",
+    picture: Annotated[
+        Path | None, typer.Option(help="Write a picture of one spectrum.")
+    ] = None,
+) -> None:
+    """Simulate a powder spectrum, or a set of spectra to train a network on.
+
+    A set differs from spectrum to spectrum in constants, resolution, lattice,
+    displacements, noise and ripples. Interrupted, the same command goes on with it.
+
+    Examples
+    --------
+    skphonon simulate --structure phonopy_params.yaml --ei 80 --temperature 300
+    --resolution 2 --output planned.h5 --picture planned.png
+
+    skphonon simulate --structure phonopy_params.yaml --like measured.nxspe
+    --number 10000 --output spectra
+    """
+    from skphonon.cli.request import Request
+    from skphonon.cli.training import simulate_spectra
+
+    asked = Request(
+        measured=like,
+        structure=structure,
+        method="network",
+        temperature=temperature,
+        incident_energy=ei,
+        resolution=resolution,
+        n_shells=shells,
+        row=row,
+        force_field=force_field,
+        n_spectra=number,
+    )
+    typer.echo(simulate_spectra(asked, output, number, temperatures, picture, _tell))
+
+
+@app.command()
+def train(
+    spectra: Annotated[
+        Path, typer.Argument(help="Folder of simulated spectra (skphonon simulate).")
+    ],
+    output: Annotated[Path, typer.Option(help="File of the network (.skops).")] = Path(
+        "network.skops"
+    ),
+    epochs: Annotated[int, typer.Option(help="Passes through the spectra.")] = 40,
+    components: Annotated[int, typer.Option(help="Dimensions of the code.")] = 50,
+) -> None:
+    """Train a network on simulated spectra.
+
+    Tells R2 of each constant for a tenth of the spectra, on which it is not trained.
+
+    Example: skphonon train spectra --output network.skops
+    """
+    from skphonon.cli.training import train_network
+
+    typer.echo(train_network(spectra, output, epochs, components, _tell))
+
+
+@app.command()
+def fine_tune(
+    network: Annotated[Path, typer.Argument(help="A trained network (.skops).")],
+    measured: Annotated[Path, typer.Argument(help="Measured spectra of a file.")],
+    spectra: Annotated[
+        Path, typer.Option(help="Folder of spectra that it was trained on.")
+    ],
+    output: Annotated[Path, typer.Option(help="File of the new network.")] = Path(
+        "tuned.skops"
+    ),
+    temperature: _Temperature = None,
+    ei: _Energy = None,
+    resolution: _Resolution = None,
+) -> None:
+    """Tune a network to measured spectra, which need no constants.
+
+    Compare both networks on the measured spectrum: tuning does not always help.
+
+    Example: skphonon fine-tune network.skops measured.nxspe --spectra spectra
+    """
+    from skphonon.cli.request import Request
+    from skphonon.cli.training import fine_tune_network
+
+    asked = Request(
+        measured=measured,
+        structure=None,
+        method="network",
+        temperature=temperature,
+        incident_energy=ei,
+        resolution=resolution,
+        network=network,
+    )
+    typer.echo(fine_tune_network(network, asked, spectra, output, _tell))
 
 
 def _tell(text: str) -> None:

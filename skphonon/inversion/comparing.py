@@ -45,6 +45,7 @@ def fit_with_constants(
     parameters: ArrayLike,
     spectrum: ArrayLike,
     *,
+    std: ArrayLike | None = None,
     errors: ArrayLike | None = None,
 ) -> SpectrumFit:
     """Fit to a spectrum all but the constants, which are given.
@@ -61,19 +62,20 @@ def fit_with_constants(
         Constants in the order and unit of the simulator.
     spectrum : array-like of shape (n_pixels,) or (1, n_pixels)
         On the grid of the simulator; NaN where not measured.
+    std : array-like of shape (n_parameters,), default=None
+        Standard deviations of the constants, which the fit then has. None: it has none.
     errors : array-like of the shape of `spectrum`, default=None
         Standard deviation of each pixel.
 
     Returns
     -------
     SpectrumFit
-        Its constants are those given, to a millionth of the largest; their error bars
-        mean nothing.
+        Its constants are those given.
 
     Raises
     ------
     ValueError
-        If `parameters` are not one set of finite numbers.
+        If `parameters` are not one set of finite numbers, or `std` as many.
 
     Examples
     --------
@@ -98,15 +100,25 @@ def fit_with_constants(
             f"{held.shape} with {np.count_nonzero(~np.isfinite(held))} that are not. "
             "Compare one answer at a time."
         )
-    std = np.full(len(held), _HELD * max(float(np.abs(held).max()), _TINY))
+    known = np.full(len(held), np.nan) if std is None else np.asarray(std, dtype=float)
+    if known.shape != held.shape:
+        raise ValueError(
+            f"std must be {len(held)} numbers, one of each constant, got shape "
+            f"{known.shape}."
+        )
+    tight = np.full(len(held), _HELD * max(float(np.abs(held).max()), _TINY))
     row = np.atleast_2d(np.asarray(spectrum, dtype=float))
     only = clone(inverter).set_params(
-        prior=(held, std), search=Search(initial=held, n_candidates=1)
+        prior=(held, tight), search=Search(initial=held, n_candidates=1)
     )
     with warnings.catch_warnings():  # what a wrong answer does to the rest is no news
         warnings.simplefilter("ignore")
         only.fit(row).predict(row, errors=errors)
-    (fit,) = only.fits_
+        (fit,) = only.fits_
+        fit.verdict_  # noqa: B018 - of the fit as it was
+    fit.parameters, fit.covariance = held, np.diag(known**2)
+    fit.prior = None
+    fit.figures["noise"] = "held"
     return fit
 
 

@@ -37,6 +37,7 @@ _BARS = {
     "poisson": f"{_OPEN}. They are of the counting statistics of what is expected.",
     "systematic": f"{_OPEN}. They are of the noise that residuals show, and of how far "
     "other choices move the values.",
+    "held": "Constants were not fitted here. Error bars are those that they came with.",
     "given": f"{_OPEN}. They come from the errors that were given for pixels.",
 }
 
@@ -104,7 +105,7 @@ def _verdict(fit: Any, drawn: bool) -> Section:
         chi2 = fit.figures.get("reduced_chi2", np.nan)
         words = f"chi² per degree of freedom {chi2:.3g}. " if np.isfinite(chi2) else ""
         kind = str(fit.figures.get("noise", "residual"))
-        if known and kind not in ("poisson", "systematic"):
+        if known and kind not in ("poisson", "systematic", "held"):
             kind = "given"
         blocks.append(text(words + _BARS.get(kind, "")))
     return Section("Verdict", blocks, "good" if verdict.sound else "bad")
