@@ -5,11 +5,13 @@ from typing import Any
 from skphonon.cli.request import Request, read_structure
 from skphonon.cli.script import Script
 from skphonon.cli.spectrum_lines import edge_of
+from skphonon.physics import ForceConstantModel, with_springs
 
-__all__ = ["add_crystal", "origin_of", "shells_of"]
+__all__ = ["add_crystal", "add_shells", "begins_with_springs", "origin_of"]
 
-_SHELLS = 3  # of a crystal without a calculation, where evidence is not asked
-_TRIED = 1, 2, 3, 4  # shells that evidence chooses from
+_SHELLS = 3  # of a crystal with a force field
+_MOST = 4  # shells of which springs may need to be stable
+_MORE = 3  # shells that evidence may add
 
 
 def origin_of(asked: Request) -> str:
@@ -21,16 +23,14 @@ def origin_of(asked: Request) -> str:
     if asked.calculator is not None:
         return f"the force field {asked.calculator}"
     return (
-        "central springs whose phonons end where the spectrum does, known to a factor "
-        "of two; no calculation"
+        "no calculation: springs of the nearest shells whose phonons end where the "
+        "spectrum does, known to a factor of two, and fitted first"
     )
 
 
-def shells_of(asked: Request) -> tuple[int, ...]:
-    """Return the numbers of shells to be compared by evidence; none if one is known."""
-    known = asked.n_shells is not None or asked.is_calculated
-    chosen = asked.method in ("least-squares", "posterior", "compare")
-    return () if known or not chosen or asked.calculator else _TRIED
+def begins_with_springs(asked: Request) -> bool:
+    """Tell whether nothing is known of the constants beforehand."""
+    return not asked.is_calculated and asked.calculator is None
 
 
 def add_crystal(script: Script, asked: Request, found: Any) -> None:
@@ -90,23 +90,61 @@ def _bare(asked: Request, n_shells: str) -> list[str]:
 
 
 def _by_springs(asked: Request, found: Any) -> list[str]:
+    """Return lines of the nearest shells, of which springs make a stable crystal."""
     highest = edge_of(asked, found)
-    first, *more = _bare(asked, "n_shells")
+    assert asked.structure is not None
+    lattice, positions, symbols = read_structure(asked.structure)
+    for n_shells in range(1, _MOST + 1):
+        bare = ForceConstantModel(
+            lattice, tuple(symbols), None, positions=positions, n_shells=n_shells
+        )
+        try:
+            with_springs(bare, highest)
+        except ValueError:
+            if n_shells == _MOST:
+                raise
+            continue
+        break
+    first, *more = _bare(asked, str(n_shells))
     return [
-        "def springs_of(n_shells):",
-        '    """Return a crystal of springs: phonons end where the spectrum does."""',
-        f"    crystal = {first}",
-        *(f"    {line}" for line in more),
-        f"    return with_springs(crystal, {highest:.1f})",
-        "",
-        "",
-        "def prior_of(model):",
-        "    return ShellPrior(model, independent=0.5, common=0.5)",
-        "",
-        "",
-        f"model = springs_of({asked.n_shells or _SHELLS})",
-        "prior = prior_of(model)",
+        "# the nearest shells: springs, so that phonons end where the spectrum does",
+        f"model = {first}",
+        *more,
+        f"model = with_springs(model, {highest:.1f})",
+        "prior = ShellPrior(model, independent=0.5, common=0.5)",
     ]
+
+
+def add_shells(script: Script, asked: Request) -> None:
+    """Add lines that fit the nearest shells, and then begin with more from there.
+
+    They end with `model`, `prior` and `simulator` of the number that was given or that
+    has most evidence. Far from its start a fit of many shells often ends in a wrong
+    minimum; the nearest alone find their way.
+    """
+    least = "model.n_shells"
+    tried = f"range({least}, {least} + {_MORE + 1})"
+    if asked.n_shells is not None:
+        tried = f"({asked.n_shells},)"
+    script.need("from skphonon.inversion import compare_fits")
+    script.add(
+        "the nearest shells first; more begin from them, at zero",
+        "nearest = inverter_of(simulator, prior).fit(measured.data)",
+        "nearest.predict(measured.data, errors=errors)",
+        "model = model.replace(reference=nearest.fits_[0].parameters)",
+        "models, fits = {}, {}",
+        f"for n_shells in {tried}:",
+        "    more = model.extended(n_shells) if n_shells > model.n_shells else model",
+        "    tried = inverter_of(simulator_of(more), ShellPrior(more))",
+        "    tried.fit(measured.data).predict(measured.data, errors=errors)",
+        '    name = f"{n_shells} shells"',
+        "    models[name], fits[name] = more, tried.fits_[0]",
+        "shells = compare_fits(fits)  # the one with most evidence first",
+        "print(shells.to_string())",
+        "model = models[shells.index[0]]",
+        "prior = ShellPrior(model)",
+        "simulator = simulator_of(model)",
+    )
 
 
 def _by_force_field(script: Script, asked: Request) -> list[str]:

@@ -1,6 +1,6 @@
 """Lines that find constants, by one method or by all of them."""
 
-from skphonon.cli.crystal_lines import shells_of
+from skphonon.cli.crystal_lines import add_shells, begins_with_springs
 from skphonon.cli.request import Request
 from skphonon.cli.script import Script
 
@@ -29,7 +29,7 @@ def add_simulator(script: Script, asked: Request) -> None:
         "",
         "simulator = simulator_of(model)",
         "width = simulator.energy_resolution  # a function has a factor",
-        "span = (0.6, 1.8) if callable(width) else (0.6 * width, 1.8 * width)",
+        "span = (0.4, 2.0) if callable(width) else (0.4 * width, 2.0 * width)",
         'nuisance = {"energy_resolution": span, "lattice_scale": (0.98, 1.02)}',
         "",
         "",
@@ -43,31 +43,8 @@ def add_simulator(script: Script, asked: Request) -> None:
         "        random_state=0,",
         "    )",
     )
-    if tried := shells_of(asked):
-        _add_shells(script, tried)
-
-
-def _add_shells(script: Script, tried: tuple[int, ...]) -> None:
-    """Add lines that compare numbers of shells by evidence."""
-    script.need("from skphonon.inversion import compare_fits")
-    script.add(
-        "how far forces reach: the number of shells that has most evidence",
-        "models, fits = {}, {}",
-        f"for n_shells in {tried!r}:",
-        "    try:",
-        "        model = springs_of(n_shells)",
-        "    except ValueError:  # no such springs make a stable crystal",
-        "        continue",
-        "    tried = inverter_of(simulator_of(model), prior_of(model))",
-        "    tried.fit(measured.data).predict(measured.data, errors=measured.error)",
-        '    models[f"{n_shells} shells"] = model',
-        '    fits[f"{n_shells} shells"] = tried.fits_[0]',
-        "shells = compare_fits(fits)",
-        "print(shells.to_string())",
-        "model = models[shells.index[0]]",
-        "prior = prior_of(model)",
-        "simulator = simulator_of(model)",
-    )
+    if begins_with_springs(asked):
+        add_shells(script, asked)
 
 
 def add_fit(script: Script, asked: Request) -> None:
@@ -86,7 +63,7 @@ def _least_squares(script: Script, asked: Request) -> None:
         "the fit",
         "inverter = inverter_of(simulator, prior)",
         "inverter.fit(measured.data)",
-        "inverter.predict(measured.data, errors=measured.error)",
+        "inverter.predict(measured.data, errors=errors)",
         "found = inverter.fits_[0]",
         "answers = {}",
     )
@@ -99,7 +76,7 @@ def _posterior(script: Script, asked: Request) -> None:
         "    inverter_of(simulator, prior), random_state=0",
         ")",
         "inverter.fit(measured.data)",
-        "inverter.predict(measured.data, errors=measured.error)",
+        "inverter.predict(measured.data, errors=errors)",
         "found = inverter.posteriors_[0]",
         "answers = {}",
     )
@@ -135,7 +112,7 @@ def _network(script: Script, asked: Request) -> None:
         *rows,
         "constants, std = network.predict(rows, return_std=True)",
         "found = fit_with_constants(",
-        "    inverter, constants[0], measured.data, std=std[0], errors=measured.error",
+        "    inverter, constants[0], measured.data, std=std[0], errors=errors",
         ")",
         "answers = {}",
     )
@@ -184,12 +161,12 @@ def _compare(script: Script, asked: Request) -> None:
         "least squares and the posterior",
         "started = perf_counter()",
         "inverter = inverter_of(simulator, prior).fit(measured.data)",
-        "inverter.predict(measured.data, errors=measured.error)",
+        "inverter.predict(measured.data, errors=errors)",
         "fit = inverter.fits_[0]",
         f"seconds = {{{names[0]!r}: perf_counter() - started}}",
         "posterior = skphonon.PosteriorInverter(inverter, random_state=0)",
         "posterior.fit(measured.data)",
-        "posterior.predict(measured.data, errors=measured.error)",
+        "posterior.predict(measured.data, errors=errors)",
         "found = posterior.posteriors_[0]",
         f"seconds[{names[1]!r}] = perf_counter() - started",
     )
@@ -228,7 +205,7 @@ def _compare(script: Script, asked: Request) -> None:
         "answers = {}",
         "for name, (values, error) in constants.items():",
         "    held = fit_with_constants(",
-        "        inverter, values, measured.data, std=error, errors=measured.error",
+        "        inverter, values, measured.data, std=error, errors=errors",
         "    )",
         "    draws = draw_parameters(model, values, std=error, random_state=0)",
         "    answers[name] = Answer(draws, error, held, seconds[name], notes[name])",

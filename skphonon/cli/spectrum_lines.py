@@ -68,6 +68,19 @@ def add_spectrum(script: Script, asked: Request, found: Any, lines: list[str]) -
         if len(np.atleast_2d(found.data)) > 1:
             lines.append(f"measured = spectra[{asked.row}]")
         script.add("the spectrum", *lines, "beside = {}")
+    _add_errors(script, found is not None and found.error is not None)
+
+
+def _add_errors(script: Script, known: bool) -> None:
+    """Add lines that end with `errors`, of pixels."""
+    if not known:
+        script.add("no errors of pixels: their noise is estimated", "errors = None")
+        return
+    script.need("import numpy as np")
+    script.add(
+        "files give pixels with few counts errors that are far too small",
+        "errors = np.maximum(measured.error, np.nanmedian(measured.error))",
+    )
 
 
 def _by_detector(script: Script, asked: Request, found: Any) -> list[str]:
@@ -99,7 +112,13 @@ def _by_detector(script: Script, asked: Request, found: Any) -> list[str]:
         lines.append("grid = network[0].grid")
     return [
         *lines,
-        "measured = skphonon.reduce_powder(calibration.measurement, grid)",
+        "run = calibration.measurement",
+        "angle = np.abs(run.polar)[:, None]",
+        "for low, high in calibration.bank_faults[['low', 'high']].to_numpy():",
+        "    print(f'Left out: detectors from {low:.1f} to {high:.1f} degrees')",
+        "    fault = (angle >= low) & (angle <= high)",
+        "    run = run.replace(data=np.where(fault, np.nan, run.data))",
+        "measured = skphonon.reduce_powder(run, grid)",
         f"spectra = measured = measured.replace(temperature={kelvins!r})",
     ]
 
@@ -123,7 +142,7 @@ def edge_of(asked: Request, found: Any) -> float:
 
         found = load_aluminium_spectra(asked.example_temperature)
     if hasattr(found, "polar"):
-        energies = found.energy
+        energies = (found.energy_edges[1:] + found.energy_edges[:-1]) / 2
         means = np.nanmean(
             np.where(np.isfinite(found.data), found.data, np.nan), axis=0
         )

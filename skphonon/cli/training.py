@@ -121,7 +121,7 @@ def _add_planned(script: Script, asked: Request) -> None:
         "",
         "simulator = simulator_of(model)",
         "width = simulator.energy_resolution",
-        'nuisance = {"energy_resolution": (0.6 * width, 1.8 * width), '
+        'nuisance = {"energy_resolution": (0.4 * width, 2.0 * width), '
         '"lattice_scale": (0.98, 1.02)}',
     )
 
@@ -223,7 +223,10 @@ def fine_tune_network(
     found, lines = measured_of(asked)
     check_network(network, found)
     script = Script(f"A network tuned to {asked.name}, by skphonon {__version__}.")
-    script.add("a trained network", f"network = skphonon.load_model({str(network.resolve())!r})")
+    script.add(
+        "a trained network",
+        f"network = skphonon.load_model({str(network.resolve())!r})",
+    )
     add_spectrum(script, asked, found, lines)
     _add_store(script, folder)
     script.need(

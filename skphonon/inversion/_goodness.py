@@ -10,6 +10,7 @@ from scipy.stats import chi2, norm
 from sklearn.exceptions import ConvergenceWarning
 
 from skphonon._warnings import warn_user
+from skphonon.instrument import MeasurementWarning
 
 __all__ = [
     "TOLERATED",
@@ -24,6 +25,7 @@ __all__ = [
     "warn_of_meshes",
     "warn_of_misfits",
     "warn_of_undetermined",
+    "warn_of_weights",
 ]
 
 _LEVEL = 0.005  # false alarms, of calls whose spectra are all described
@@ -31,6 +33,8 @@ TOLERATED = 1.1  # errors of files are seldom right to better than a twentieth
 TOLERATED_UNKNOWN = 1.2  # and noise seldom quite independent from pixel to pixel
 _SCATTER = 2.2  # of chi^2 over estimated noise, in units of 1 / sqrt(n): simulated
 _PRIOR_HELPS = "Leave them out of the model, or give a prior."
+_FEW = 0.01  # of the pixels: so few should not hold half of the weight
+_ENOUGH = 100  # pixels of which that may be said
 _EXACT = 1e-5  # of the contrast: below it simulators differ from one another
 
 
@@ -161,3 +165,22 @@ def warn_of_undetermined(std, names, what=None, advice=_PRIOR_HELPS):
         f"alone or together. {advice}",
         IdentifiabilityWarning,
     )
+
+
+def warn_of_weights(errors):
+    """Warn where errors of a few pixels are so small that these decide a fit."""
+    for row, each in enumerate(errors):
+        known = each[np.isfinite(each)]
+        weights = np.sort(known**-2.0)[::-1]
+        half = np.searchsorted(np.cumsum(weights), weights.sum() / 2) + 1
+        if len(known) < _ENOUGH or half > _FEW * len(known):
+            continue
+        warn_user(
+            f"Half of the weight of spectrum {row} is in {half} of {len(known)} "
+            f"pixels: errors go down to {known.min():.2g}, their median is "
+            f"{np.median(known):.2g}. Files often give pixels with few counts errors "
+            "that are much too small. Raise these, errors=np.maximum(errors, "
+            "np.nanmedian(errors)), or leave errors out.",
+            MeasurementWarning,
+        )
+        return

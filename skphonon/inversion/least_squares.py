@@ -26,7 +26,11 @@ from skphonon.inversion._checks import (
 )
 from skphonon.inversion._fit_warnings import not_fitted_along, warn_of_fits
 from skphonon.inversion._fitting import Task
-from skphonon.inversion._goodness import IdentifiabilityWarning, warn_of_undetermined
+from skphonon.inversion._goodness import (
+    IdentifiabilityWarning,
+    warn_of_undetermined,
+    warn_of_weights,
+)
 from skphonon.inversion._model import Model, background_terms, parts_of
 from skphonon.inversion._report import summary
 from skphonon.inversion._row_search import RowSearch, candidates_about
@@ -349,6 +353,9 @@ class LeastSquaresInverter(Inverter):
         MisfitWarning
             If `reduced_chi2_` says that the model does not describe a spectrum (see
             Notes).
+        MeasurementWarning
+            If few pixels hold half of the weight, their errors being far below the
+            others.
         IdentifiabilityWarning
             If error bars do not hold because the crystal has imaginary frequencies, or
             a contribution cannot be told from the sample; with ``return_std=True``, if
@@ -400,7 +407,8 @@ class LeastSquaresInverter(Inverter):
 
         Warns
         -----
-        ConvergenceWarning, BoundWarning, MisfitWarning, IdentifiabilityWarning
+        ConvergenceWarning, BoundWarning, MisfitWarning, IdentifiabilityWarning, \
+                MeasurementWarning
             As for `predict`.
         """
         result = self._invert(X, errors)
@@ -470,6 +478,7 @@ class LeastSquaresInverter(Inverter):
             check_noise(given, errors, self._noise.errors, self.scale)
             if errors is not None:
                 of_each = (check_errors(errors, given.shape),)
+                warn_of_weights(of_each[0])
         else:
             self._warn_of_unused_errors()
         search = self._row_search(errors is not None)
