@@ -48,7 +48,10 @@ def add_crystal(script: Script, asked: Request, found: Any) -> None:
         script.need("from skphonon.physics import ShellPrior")
         script.add("the crystal", *_calculated(asked))
     elif asked.calculator is not None:
-        script.need("from skphonon.datasets import sample_force_constants")
+        script.need(
+            "from skphonon.datasets import sample_force_constants",
+            "from skphonon.physics import ShellPrior",
+        )
         script.add("the crystal", *_by_force_field(script, asked))
     else:
         script.need("from skphonon.physics import ShellPrior, with_springs")
@@ -156,7 +159,9 @@ def _by_force_field(script: Script, asked: Request) -> list[str]:
     return [
         f"crystal = {first}",
         *more,
-        "# at rest and strained, which tells how sure the constants are",
-        f"prior = sample_force_constants({calculator}, crystal, random_state=0)",
-        "model = prior.model",
+        "field = sample_force_constants(",
+        f"    {calculator}, crystal, strains=(0.0,), random_state=0",
+        ")",
+        "model = field.model.replace(reference=field.mean_)",
+        "prior = ShellPrior(model)  # force fields are often too soft as a whole",
     ]

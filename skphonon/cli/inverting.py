@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from skphonon._version import __version__
-from skphonon.cli.crystal_lines import add_crystal, origin_of
+from skphonon.cli.crystal_lines import add_crystal, begins_with_springs, origin_of
 from skphonon.cli.method_lines import add_fit, add_simulator
 from skphonon.cli.request import Request
 from skphonon.cli.script import Script, run
@@ -73,11 +73,11 @@ def script_for(asked: Request) -> str:
     add_spectrum(script, asked, found, lines)
     add_simulator(script, asked)
     add_fit(script, asked)
-    _add_results(script, asked)
+    _add_results(script, asked, by_detector=hasattr(found, "polar"))
     return str(script)
 
 
-def _add_results(script: Script, asked: Request) -> None:
+def _add_results(script: Script, asked: Request, *, by_detector: bool) -> None:
     """Add lines that write the folder."""
     script.need("import numpy as np", "from skphonon.report import Report")
     drawn = asked.method in ("posterior", "compare")
@@ -124,18 +124,27 @@ def _add_results(script: Script, asked: Request) -> None:
             'skphonon.save_model(network, folder / "network.skops")',
         ]
     title = f"{asked.name}: force constants"
+    more = []
+    if by_detector:
+        more.append("    'calibration': calibration,")
+    if begins_with_springs(asked):
+        more.append("    'shells': shells.to_string(),")
     structure = "published" if asked.structure is None else str(asked.structure)
     script.add(
         "what is written",
         *own,
         f"title = {title!r}",
-        "report = Report.from_fit(found, title=title, answers=answers, settings={",
+        "settings = {",
         f"    'spectrum': {str(asked.measured)!r},",
         "    'source': str(measured.source or ''),",
         f"    'crystal': {structure!r},",
         f"    'start': {origin_of(asked)!r},",
         f"    'method': {asked.method!r},",
-        "})",
+        *more,
+        "}",
+        "report = Report.from_fit(",
+        "    found, title=title, answers=answers, settings=settings",
+        ")",
         'report.save(folder / "report.html")',
         "print(found.verdict_)",
     )

@@ -97,7 +97,7 @@ def _add_planned(script: Script, asked: Request) -> None:
     )
     angle = np.deg2rad(_ANGLES[1])
     reach = np.sqrt(first**2 + last**2 - 2 * first * last * np.cos(angle))
-    script.need("import numpy as np")
+    script.need("import numpy as np", "from skphonon.simulation import Scattering")
     script.add(
         "what would be measured",
         "beside = {}",
@@ -115,6 +115,7 @@ def _add_planned(script: Script, asked: Request) -> None:
         "        grid,",
         f"        temperature={asked.temperature!r},",
         f"        energy_resolution={asked.resolution!r},",
+        '        scattering=Scattering(n_phonons="auto"),',
         "        tolerance=tolerance,",
         "    )",
         "",
@@ -202,7 +203,8 @@ def train_network(
         "network.fit(X[:n], y[:n], forceconstantregressor__nuisance=nuisance[:n])",
         'told = r2_score(y[n:], network.predict(X[n:]), multioutput="raw_values")',
         "scores = dict(zip(store.parameter_names, told.round(4).tolist()))",
-        'print(pd.Series(scores, name="R2").to_string())',
+        'print("R2 of spectra that it was not trained on:")',
+        "print(pd.Series(scores).to_string())",
     )
     script.add(
         "what is written",

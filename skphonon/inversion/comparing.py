@@ -115,7 +115,6 @@ def fit_with_constants(
         warnings.simplefilter("ignore")
         only.fit(row).predict(row, errors=errors)
         (fit,) = only.fits_
-        fit.verdict_  # noqa: B018 - of the fit as it was
     fit.parameters, fit.covariance = held, np.diag(known**2)
     fit.prior = None
     fit.figures["noise"] = "held"

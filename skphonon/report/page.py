@@ -13,7 +13,7 @@ from skphonon._files import write_whole
 from skphonon._settings import now, versions
 from skphonon._version import __version__
 from skphonon.report._answers import Answer
-from skphonon.report._blocks import Section, table
+from skphonon.report._blocks import Section, code, table, text
 from skphonon.report._fits import sections_of, simulator_of, summary_of
 
 __all__ = ["Report"]
@@ -85,6 +85,7 @@ class Report:
             Of mean-square displacements, in K. None: that of the simulator.
         settings : mapping, default=None
             More to tell of where this comes from, such as files and commands, by name.
+            A text of several lines keeps them.
 
         answers : mapping of str to Answer, default=None
             Answers of several methods to the same spectrum, by their names, to be
@@ -184,17 +185,21 @@ def _kelvins(given: Any) -> float:
 def _provenance(fit: Any, settings: Mapping[str, Any]) -> Section:
     import pandas as pd
 
+    given = {name: str(value) for name, value in settings.items()}
+    long = {name: value for name, value in given.items() if "\n" in value}
     told = {
-        **{name: str(value) for name, value in settings.items()},
+        **{name: value for name, value in given.items() if name not in long},
         "written": now(),
         **versions(_PACKAGES),
     }
     frame = pd.DataFrame({"value": told})
     blocks = [table(frame)]
+    for name, value in long.items():
+        blocks += [text(f"{name}:"), code(value)]
     simulator = simulator_of(fit)
     if hasattr(simulator, "get_params"):
-        given = simulator.get_params(deep=False).items()
-        values = {name: shorten(repr(value), _LONGEST) for name, value in given}
+        made = simulator.get_params(deep=False).items()
+        values = {name: shorten(repr(value), _LONGEST) for name, value in made}
         caption = f"Simulated with {type(simulator).__name__}"
         blocks.append(table(pd.DataFrame({"value": values}), caption))
     return Section("Where this comes from", blocks)

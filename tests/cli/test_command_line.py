@@ -1,5 +1,6 @@
 """The command line: what it writes, and what it says where it cannot."""
 
+import re
 import subprocess
 import sys
 
@@ -8,9 +9,16 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from skphonon import Measurement, PowderSimulator, SpectrumGrid, load_aluminium_model
+from skphonon import (
+    Measurement,
+    PowderSimulator,
+    SpectrumGrid,
+    load_aluminium_model,
+    save_model,
+)
 from skphonon.cli import main
-from skphonon.io import write_arrays
+from skphonon.io import read, write_arrays
+from skphonon.learning import powder_network
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +32,10 @@ def files(tmp_path_factory, truth):
     folder = tmp_path_factory.mktemp("files")
     model = load_aluminium_model()
     grid = SpectrumGrid(
-        np.arange(8.0, 46, 1.0), np.arange(1.5, 7, 0.25), incident_energy=60.0
+        np.arange(8.0, 46, 1.5), np.arange(1.5, 7, 0.4), incident_energy=60.0
     )
     simulator = PowderSimulator(
-        model, grid, energy_resolution=1.5, temperature=80.0, scattering="coherent"
+        model, grid, energy_resolution=3.0, temperature=80.0, scattering="coherent"
     )
     X = simulator.simulate([truth])
     noise = 0.03 * np.nanstd(X)
@@ -38,7 +46,7 @@ def files(tmp_path_factory, truth):
         error=np.full(X.shape, noise),
         quantity="chi",
         temperature=80.0,
-        energy_resolution=1.5,
+        energy_resolution=3.0,
     )
     write_arrays(folder / "measured.h5", measured)
     write_arrays(folder / "cold.h5", measured.replace(temperature=None))
@@ -126,26 +134,150 @@ def test_constants_come_with_a_report_and_the_script_that_was_run(
     ).read_text()
 
 
-def test_a_structure_without_a_calculation_begins_with_springs(
-    files, run, tmp_path, truth
-):
+def test_a_spectrum_chooses_the_number_of_shells(files, run, tmp_path, truth):
     pytest.importorskip("ase")
-    output = tmp_path / "springs"
-    status, _, err = inverted(
-        files, run, output, "--shells", "2", structure="POSCAR"
-    )  # fmt: skip
+    output = tmp_path / "shells"
+    status, _, err = inverted(files, run, output, structure="POSCAR")
     assert status == 0, err
+    own = pd.read_csv(output / "constants.csv", index_col="name")
+    own = own[own["kind"] == "constant"]
     assert "with_springs(model" in (output / "invert.py").read_text()
+    # aluminium as it was simulated has two shells: what is more is nothing
+    assert (np.abs(own["value"][:5] - truth) < 5 * own["std"][:5] + 0.02).all()
+    assert (np.abs(own["value"][5:]) < 0.03).all()
+    assert "log_evidence" in (output / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_force_field_gives_the_start(files, run, tmp_path, truth):
+    pytest.importorskip("ase")
+    output = tmp_path / "emt"
+    status, _, err = inverted(
+        files, run, output, "--force-field", "emt", "--shells", "2", structure="POSCAR"
+    )
+    assert status == 0, err
+    assert "force field emt" in (output / "report.html").read_text(encoding="utf-8")
     own = pd.read_csv(output / "constants.csv", index_col="name").iloc[:5]
     assert (np.abs(own["value"] - truth) < 5 * own["std"] + 0.02).all()
 
 
-def test_a_posterior_has_intervals(files, run, tmp_path):
-    status, _, err = inverted(files, run, tmp_path / "draws", "--method", "posterior")
+def test_methods_are_compared_in_one_report(files, run, tmp_path, truth):
+    output = tmp_path / "all"
+    status, out, err = inverted(
+        files, run, output, "--method", "compare", "--spectra", "400"
+    )
     assert status == 0, err
-    table = pd.read_csv(tmp_path / "draws" / "constants.csv", index_col="name")
-    assert (table["low95"] < table["low"]).all()
-    assert (table["high"] < table["high95"]).all()
+    assert str(output / "report.html") in out
+    table = pd.read_csv(output / "compared.csv", index_col="name")
+    methods = [
+        "least squares", "posterior", "network", "fine-tuned network", "Nelder-Mead"
+    ]  # fmt: skip
+    assert [name for name in table if not name.endswith(" std")] == methods
+    for name in methods[:2]:
+        assert (np.abs(table[name] - truth) < 4 * table[f"{name} std"]).all()
+    draws = pd.read_csv(output / "constants.csv", index_col="name")
+    assert (draws["low95"] < draws["low"]).all()
+    assert (draws["high"] < draws["high95"]).all()
+    # few spectra train a network badly: only its scale is looked at here
+    assert (np.abs(table["network"] - truth) < 0.3).all()
+    assert table["network std"].gt(0).all()
+    assert table["Nelder-Mead std"].isna().all()
+    page = (output / "report.html").read_text(encoding="utf-8")
+    for name in [*methods, "Methods", "combined error bars"]:
+        assert name in page
+    # its network is there to be used again
+    status, _, err = inverted(
+        files, run, tmp_path / "again", "--method", "network", "--network",
+        output / "network.skops",
+    )  # fmt: skip
+    assert status == 0, err
+    again = pd.read_csv(tmp_path / "again" / "constants.csv", index_col="name")
+    own = again[again["kind"] == "constant"]
+    assert_allclose(own["value"], table["network"], rtol=1e-5)
+    assert_allclose(own["std"], table["network std"], rtol=1e-5)
+
+
+def test_the_example_needs_no_file(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SKPHONON_DATA", str(tmp_path))  # where the data are not
+    output = tmp_path / "aluminium"
+    status, _, err = run("invert", "aluminium", "--output", output)
+    assert status == 0, err
+    assert "SYNTHETIC" in err
+    assert "SYNTHETIC" in (output / "report.html").read_text(encoding="utf-8")
+    status, _, err = run("invert", "aluminium", "--row", "9", "--output", "out")
+    assert status == 1
+    assert "7 spectra, from 0 to 6, got --row 9" in err
+
+
+def test_spectra_are_simulated_and_networks_trained_on_them(files, run, tmp_path):
+    crystal = files / "phonopy_params.yaml"
+    spectra, network = tmp_path / "spectra", tmp_path / "network.skops"
+    simulate = (
+        "simulate", "--structure", crystal, "--like", files / "measured.h5",
+        "--number", "200", "--temperatures", "50", "100", "--output", spectra,
+    )  # fmt: skip
+    status, out, err = run(*simulate)
+    assert status == 0, err
+    assert str(spectra) in out
+    assert run(*simulate)[0] == 0  # goes on with what is there
+    status, out, err = run(
+        "train", spectra, "--epochs", "3", "--components", "8", "--output", network
+    )
+    assert status == 0, err
+    assert "R2" in err
+    tuned = tmp_path / "tuned.skops"
+    status, _, err = run(
+        "fine-tune", network, files / "measured.h5", "--spectra", spectra,
+        "--output", tuned,
+    )  # fmt: skip
+    assert status == 0, err
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "spectra", "spectra.py", "network.skops", "network.py", "tuned.skops",
+        "tuned.py",
+    }  # fmt: skip
+    status, _, err = inverted(
+        files, run, tmp_path / "out", "--method", "network", "--network", tuned
+    )
+    assert status == 0, err
+    status, _, err = run("train", spectra, "--output", network)
+    assert status == 1
+    assert "is there already" in err
+
+
+def test_a_measurement_is_planned(files, run, tmp_path):
+    crystal, output = files / "phonopy_params.yaml", tmp_path / "planned.h5"
+    common = "simulate", "--structure", crystal, "--output", output
+    status, _, err = run(*common, "--ei", "60")
+    assert status == 1
+    assert "give --temperature, --resolution as well" in err
+    status, _, err = run(
+        *common, "--ei", "60", "--temperature", "300", "--resolution", "2",
+        "--picture", tmp_path / "planned.png",
+    )  # fmt: skip
+    assert status == 0, err
+    planned = read(output)
+    assert (planned.temperature, planned.incident_energy) == (300.0, 60.0)
+    model = load_aluminium_model()
+    simulator = PowderSimulator.from_measurement(model, planned, tolerance=1e-3)
+    same = simulator.simulate([model.reference])
+    assert_allclose(planned.data, same, rtol=1e-2, atol=1e-4 * np.nanmax(same))
+    assert (tmp_path / "planned.png").exists()
+
+
+def test_a_network_of_other_pixels_is_refused(files, run, tmp_path):
+    network = powder_network(SpectrumGrid([10.0, 20.0], [1.0, 2.0, 3.0]))
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 6)), rng.normal(size=(400, 2))
+    for step in network[1:]:
+        step.trainer.set_params(max_epochs=1)
+    network[1].set_params(n_components=2)
+    network[0].set_params(background=0)
+    save_model(network.fit(X, y), tmp_path / "network.skops")
+    status, _, err = inverted(
+        files, run, tmp_path / "out", "--method", "network", "--network",
+        tmp_path / "network.skops",
+    )  # fmt: skip
+    assert status == 1
+    assert "trained for other pixels" in err
 
 
 @pytest.mark.parametrize(
@@ -206,10 +338,13 @@ def test_usage_and_version(run):
     status, out, _ = run("--version")
     assert status == 0
     assert out.startswith("skphonon 0.2")
-    status, _, err = run("invert", "file.nxspe")
+    status, _, err = run("invert")
     assert status == 2
-    assert "--structure" in err
-    for command in ("invert", "look"):
+    assert "Missing argument" in err
+    status, _, err = run("invert", "file.nxspe")
+    assert status == 1
+    assert "give --structure" in err
+    for command in ("invert", "look", "simulate", "train", "fine-tune"):
         status, out, _ = run(command, "--help")
         assert status == 0
-        assert "Example: skphonon" in " ".join(out.split())
+        assert re.search("Examples?: skphonon", " ".join(out.split()))
