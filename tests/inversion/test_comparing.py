@@ -14,6 +14,7 @@ from skphonon.inversion import (
     Search,
     average_energies,
     compare_fits,
+    fit_with_constants,
 )
 from skphonon.physics import ShellPrior
 
@@ -276,3 +277,46 @@ def test_what_cannot_be_compared_is_told(fits):
     knows = fit_of(MODEL, row, prior=[ShellPrior(MODEL), known])
     with pytest.raises(ValueError, match="'a' has 0 values, 'b' 1"):
         compare_fits({"a": other, "b": knows})
+
+
+# Constants of another origin
+
+
+def test_constants_are_held_and_all_else_is_fitted(fits):
+    row = spectrum(3, noise=0.02)
+    inverter = LeastSquaresInverter(
+        powder(MODEL), background=1, nuisance={"lattice_scale": (0.97, 1.03)}
+    )
+    best = inverter.fit(row)
+    best.predict(row)
+    softer = 0.95 * MODEL.reference
+    std = np.full(5, 0.01)
+    held = fit_with_constants(inverter, softer, row[0], std=std)
+    assert_allclose(held.parameters, softer)
+    assert_allclose(held.std, std)
+    assert held.figures["loss"] > 3 * best.loss_[0]
+    # the optimum has the residual of the fit itself
+    optimum = fit_with_constants(inverter, best.fits_[0].parameters, row)
+    assert_allclose(optimum.figures["loss"], best.loss_[0], rtol=1e-5)
+    assert np.isnan(optimum.std).all()
+    assert_allclose(
+        optimum.nuisance["lattice_scale"],
+        best.nuisance_["lattice_scale"][0],
+        atol=1e-5,
+    )
+    assert "misfit" in str(held.verdict_)
+    assert inverter.prior is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "std", "message"),
+    [
+        ([[0.6] * 5], None, "one set of finite constants"),
+        ([np.nan] * 5, None, "5 that are not"),
+        ([0.6] * 5, [0.1] * 4, "std must be 5 numbers"),
+    ],
+)
+def test_what_is_no_set_of_constants_is_refused(parameters, std, message):
+    inverter = LeastSquaresInverter(powder(MODEL))
+    with pytest.raises(ValueError, match=message):
+        fit_with_constants(inverter, parameters, spectrum(0), std=std)

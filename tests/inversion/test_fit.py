@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from skphonon import JointSimulator, PowderSimulator, load_aluminium_model
 from skphonon.inspection import PhononBandsDisplay
-from skphonon.instrument import SpectrumGrid
+from skphonon.instrument import MeasurementWarning, SpectrumGrid
 from skphonon.instrument.holders import holder_model
 from skphonon.inversion import (
     BoundWarning,
@@ -210,3 +210,35 @@ def test_two_answers_are_told():
     assert_allclose(np.abs([fit.parameters[0], fit.others[0, 0]]), 2.0, atol=0.05)
     assert fit.parameters[0] * fit.others[0, 0] < 0
     assert fit.verdict_[0].about == "answers"
+
+
+def test_residuals_are_drawn_in_standard_deviations():
+    clean = SIMULATOR.simulate([MODEL.reference])
+    noise = 0.03 * np.nanstd(clean)
+    row = noisy(clean)
+    estimated = fitted(row)
+    assert_allclose(estimated.sigma, noise, rtol=0.1)
+    errors = np.full(row.shape, 2 * noise)
+    given = fitted(row, errors=errors)
+    assert_allclose(given.sigma, 2 * noise)
+    drawn = given.plot().data[2]
+    assert "standard deviations" in drawn.title
+    assert_allclose(np.nanstd(drawn.image), 0.5, rtol=0.05)
+    mean = np.nan_to_num(100 * clean / np.nanmax(clean) + 5)
+    counts = np.random.default_rng(0).poisson(mean)
+    counted = fitted(np.where(np.isnan(clean), np.nan, counts), noise="poisson")
+    expected = counted.spectrum - counted.residual
+    assert_allclose(counted.sigma, np.sqrt(expected))
+
+
+@pytest.mark.filterwarnings("ignore::skphonon.inversion.MisfitWarning")
+def test_a_few_pixels_that_decide_a_fit_are_told():
+    row = noisy(SIMULATOR.simulate([MODEL.reference]))
+    errors = np.full(row.shape, 0.03 * np.nanstd(row))
+    seen = np.flatnonzero(np.isfinite(row[0]))
+    errors[0, seen[:2]] *= 1e-4
+    inverter = LeastSquaresInverter(SIMULATOR).fit(row)
+    with pytest.warns(MeasurementWarning, match=r"weight .* is in [12] of .* pixels"):
+        inverter.predict(row, errors=errors)
+    raised = np.maximum(errors, np.nanmedian(errors))
+    inverter.predict(row, errors=raised)  # does not warn

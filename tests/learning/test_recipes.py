@@ -21,6 +21,7 @@ from skphonon.learning import (
     Trainer,
     VAEFeatureExtractor,
     fine_tune,
+    powder_network,
     su_li_2024,
 )
 from skphonon.metrics import ResimulationScorer
@@ -305,3 +306,29 @@ def test_a_search_trains_on_simulations_and_scores_measured_spectra():
     )
     worse, better = search.cv_results_["mean_test_score"]
     assert better > worse + 0.1
+
+
+# For measured powders
+
+
+def test_a_powder_network_learns_with_background_and_temperature():
+    grid = SpectrumGrid(np.linspace(10, 40, 6), np.linspace(1, 6, 5))
+    rng = np.random.default_rng(0)
+    y = rng.uniform(-1, 1, (600, 1))
+    kelvins = rng.uniform(100, 300, (600, 1))
+    place = np.linspace(-2, 2, 30)
+    X = np.exp(-4 * (place - y) ** 2) * (1 + kelvins / 300)
+    X = X + rng.uniform(-1, 1, (600, 1)) * grid.energy.repeat(5) / 10
+    X += 0.05 * rng.normal(size=X.shape)
+    rows = np.hstack([X, kelvins])
+    network = powder_network(
+        grid, background=1, n_conditions=1, n_components=6, random_state=0
+    )
+    network.fit(rows[:500], y[:500])
+    predicted, std = network.predict(rows[500:], return_std=True)
+    left = np.reshape(predicted, (-1, 1)) - y[500:]
+    assert left.std() < 0.2 * y.std()
+    assert 0.5 < np.mean(np.abs(left) < np.reshape(std, (-1, 1))) < 0.85
+    assert list(network.named_steps) == [
+        "maskedspectrumpreprocessor", "vaefeatureextractor", "forceconstantregressor"
+    ]  # fmt: skip

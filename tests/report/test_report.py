@@ -1,6 +1,7 @@
 """Reports hold what fits say, in one file that asks for nothing."""
 
 import base64
+import re
 import shutil
 from html.parser import HTMLParser
 
@@ -14,7 +15,9 @@ from skphonon import (
     SpectrumGrid,
     load_aluminium_model,
 )
-from skphonon.report import Report
+from skphonon.inspection import draw_parameters
+from skphonon.inversion import fit_with_constants
+from skphonon.report import Answer, Report
 
 PNG = b"\x89PNG\r\n\x1a\n"
 VOID = {"meta", "link", "img", "br"}
@@ -152,6 +155,51 @@ def test_what_is_no_fit_is_refused(simulator, spectrum, fit):
     for temperature in ("80 K", -5.0, np.nan):
         with pytest.raises(ValueError, match="temperature must be a number of kelvins"):
             Report.from_fit(fit, temperature=temperature)
+
+
+def test_answers_of_methods_are_compared(simulator, spectrum, fit):
+    X, noise = spectrum
+    inverter = LeastSquaresInverter(simulator)
+    far = 1.2 * simulator.reference
+    std = np.full(5, 0.01)
+    held = fit_with_constants(inverter, far, X, std=std, errors=noise)
+    draws = draw_parameters(simulator.model, far, std=std, random_state=0)
+    single = draw_parameters(simulator.model, simulator.reference)
+    optimum = fit_with_constants(inverter, simulator.reference, X, errors=noise)
+    answers = {
+        "least squares": Answer(fit, fit.std, fit, 1.5, "the fit"),
+        "network <1>": Answer(draws, std, held, 60.0),
+        "simplex": Answer(single, None, optimum),
+    }
+    report = Report.from_fit(fit, answers=answers)
+    page = Page(report.html)
+    texts = page.texts
+    assert [s.title for s in report.sections][:3] == ["Verdict", "Methods", "Spectrum"]
+    row = texts.index("network <1>")
+    assert texts[row + 1 : row + 3] == [f"{held.figures['loss']:.4g}", "60"]
+    assert "0.796(10)" in texts  # 1XX of it, 1.2 times 0.6635
+    joined = " ".join(texts)
+    assert re.search("least squares and network <1> differ by .* error bars in", joined)
+    assert joined.count("combined error bars in") == 1  # none with the simplex
+    assert sum(tag == "img" for tag, _ in page.found) == 8
+    agreeing = {name: answers["least squares"] for name in ("one", "two")}
+    words = " ".join(Page(Report.from_fit(fit, answers=agreeing).html).texts)
+    assert "No two methods differ by more than 2" in words
+    with pytest.raises(TypeError, match="got a SpectrumFit for 'one'"):
+        Report.from_fit(fit, answers={"one": fit})
+
+
+def test_long_settings_keep_their_lines(fit):
+    report = Report.from_fit(fit, settings={"calibration": "zero 0.1\nscale 1.0"})
+    assert "<pre>zero 0.1\nscale 1.0</pre>" in report.html
+
+
+def test_constants_from_elsewhere_say_so(simulator, spectrum):
+    X, _ = spectrum
+    held = fit_with_constants(
+        LeastSquaresInverter(simulator), simulator.reference, X, std=np.full(5, 0.01)
+    )
+    assert "Constants were not fitted here" in Report.from_fit(held).html
 
 
 class Peaks:
