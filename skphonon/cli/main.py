@@ -158,7 +158,7 @@ def invert(
     ] = None,
     spectra: Annotated[
         int, typer.Option(help="Simulated spectra that a network is trained on.")
-    ] = 6000,
+    ] = 4000,
 ) -> None:
     """Fit force constants to a spectrum, and write a report.
 

@@ -48,7 +48,7 @@ class Request(NamedTuple):
     row: int = 0
     force_field: str = "auto"
     network: Path | None = None
-    n_spectra: int = 6000
+    n_spectra: int = 4000
 
     @property
     def is_example(self) -> bool:

@@ -122,7 +122,7 @@ def _add_planned(script: Script, asked: Request) -> None:
         "",
         "simulator = simulator_of(model)",
         "width = simulator.energy_resolution",
-        'nuisance = {"energy_resolution": (0.4 * width, 2.0 * width), '
+        'nuisance = {"energy_resolution": (0.5 * width, 2.0 * width), '
         '"lattice_scale": (0.98, 1.02)}',
     )
 
@@ -161,7 +161,7 @@ def _add_many(
         *range_,
         "write_powder_spectra(",
         "    sys.argv[1],",
-        "    simulator_of(model, tolerance=3e-3),",
+        "    simulator_of(model, tolerance=1e-2),",
         "    parameters=sets,",
         "    noise=(0.02, 0.4),",
         "    augmentation=ranges,",
