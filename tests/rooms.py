@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "skphonon"
 # From the ground up. Rooms of one floor do not import each other.
 FLOORS = [
     # checks, warnings, versions and files: no physics, private to the package
-    {"_caching", "_figures", "_moved", "_numbers", "_version", "_warnings"},
+    {"_caching", "_figures", "_html", "_moved", "_numbers", "_version", "_warnings"},
     {"_files", "_settings", "_validation", "_versioned"},
     {"physics"},
     {"instrument"},

@@ -4,7 +4,7 @@ from itertools import product
 from numbers import Integral
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skphonon.datasets._calculators import ForceField, named_calculators
 from skphonon.datasets._results import KeptResults

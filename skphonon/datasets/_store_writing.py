@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from sklearn.utils.parallel import Parallel
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skphonon._files import UNFINISHED, write_whole
 from skphonon._moved import renamed

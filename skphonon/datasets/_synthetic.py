@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skphonon._moved import renamed
 from skphonon._validation import parameter_rows

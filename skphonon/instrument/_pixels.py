@@ -6,11 +6,19 @@ from typing import Any, ClassVar, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skphonon._html import drawn, facts_html
 from skphonon._validation import increasing_axis
 from skphonon._versioned import Immutable, immutable, read_only
+from skphonon.instrument._conditions import told, told_range
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+_LEAST = 3  # rows or columns of which there is a picture
+_SCALES = {  # of columns: unit and label
+    "q": ("1/Angstrom", "|Q| (1/Å)"),
+    "two_theta": ("degree", "scattering angle (degree)"),
+}
 
 #: Advice on images that have their axes exchanged.
 TRANSPOSED = (
@@ -68,6 +76,40 @@ class PixelGrid(Immutable):
     def _columns(self) -> NDArray:
         """Axis of the columns."""
         raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        name = self._scale()
+        facts = {
+            "energy": told_range(self.energy, "meV"),
+            **({name: told_range(self.axes()[1], _SCALES[name][0])} if name else {}),
+            "pixels": f"{self.shape[0]} x {self.shape[1]}",
+            "visible": f"{self._visible.mean():.0%}",
+        }
+        incident = getattr(self, "incident_energy", None)
+        if incident is not None:
+            facts["incident energy"] = told(incident, "meV")
+        return facts_html(type(self).__name__, facts, self._thumbnail())
+
+    def _scale(self) -> str:
+        """Name of the axis of columns, empty where these are wavevectors."""
+        if not hasattr(self, "_limits"):
+            return ""
+        return next(name for name in _SCALES if hasattr(self, name))
+
+    def _thumbnail(self) -> str:
+        """Picture of what is visible, where both axes are scales."""
+        name = self._scale()
+        if min(self.shape) < _LEAST or not name:
+            return ""
+
+        def draw(figure: Any) -> None:
+            ax = figure.subplots()
+            energy, columns = (bin_edges(axis) for axis in self.axes())
+            ax.pcolormesh(columns, energy, self._visible, cmap="Greys_r", vmin=-0.5)
+            ax.set(ylabel="energy transfer (meV)", xlabel=_SCALES[name][1])
+            ax.set_title("visible")
+
+        return drawn(draw, "visible pixels")
 
     def _window(self) -> Mask:
         return np.ones(self.shape, dtype=bool)

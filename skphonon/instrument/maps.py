@@ -6,16 +6,14 @@ of detectors, the scattering angle, averaged over detectors at about the same on
 of points, and cuts with a single bin of energy or of Q, are curves and no maps.
 """
 
-import base64
-import io
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skphonon._figures import Display, many_axes
+from skphonon._html import drawn, facts_html
 from skphonon.instrument._pixels import bin_edges
 from skphonon.instrument._scan_curves import (
     Curve,
@@ -224,30 +222,20 @@ class SpectrumMapDisplay(Display):
 
 def html_of(measurement: "Measurement") -> str:
     """Return a picture of the first spectra beside a table of facts."""
-    from matplotlib.figure import Figure
-
     shown = min(len(measurement), _SHOWN)
-    facts = "".join(
-        f"<tr><th style='text-align:left'>{escape(str(name))}</th>"
-        f"<td style='text-align:left'>{escape(str(value))}</td></tr>"
-        for name, value in measurement.describe().items()
-    )
+    title, facts = type(measurement).__name__, measurement.describe()
     if not shown or not np.size(measurement.data):
-        return f"<div><b>{type(measurement).__name__}</b><table>{facts}</table></div>"
-    figure = Figure(figsize=(_SIZE[0] * shown, _SIZE[1]), layout="constrained")
-    axes = figure.subplots(1, shown, squeeze=False)
-    maps = [map_of(measurement[row]) for row in range(shown)]
-    SpectrumMapDisplay(data=maps).plot(axes)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=70)
-    picture = base64.b64encode(buffer.getvalue()).decode("ascii")
+        return facts_html(title, facts)
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots(1, shown, squeeze=False)
+        maps = [map_of(measurement[row]) for row in range(shown)]
+        SpectrumMapDisplay(data=maps).plot(axes)
+
     more = len(measurement) - shown
     note = f"<p>{more} more spectra are not shown.</p>" if more else ""
-    return (
-        f"<div><b>{type(measurement).__name__}</b><table>{facts}</table>{note}"
-        f"<img alt='intensity by energy transfer' src='data:image/png;base64,"
-        f"{picture}'></div>"
-    )
+    picture = drawn(draw, "intensity by energy transfer", (_SIZE[0] * shown, _SIZE[1]))
+    return facts_html(title, facts, note + picture)
 
 
 def map_of(measurement: "Measurement") -> Map | Scans:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state, check_scalar
 
+from skphonon._html import report_html
 from skphonon._numbers import weighted_quantiles
 from skphonon.physics.stability import searching
 
@@ -510,8 +511,7 @@ class Posterior:
     def _repr_html_(self) -> str:
         if not self.n_draws:
             return f"<pre>{self!r}</pre>"
-        html: str = self.summary().round(4).to_html()
-        return html
+        return report_html(self)
 
     def _need_draws(self) -> None:
         if not self.n_draws:

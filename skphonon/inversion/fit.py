@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from skphonon._html import report_html
 from skphonon.instrument import Measurement
 from skphonon.inversion._checks import pieces_of
 from skphonon.inversion._mode_energies import energy_table
@@ -386,9 +387,7 @@ class SpectrumFit:
         )
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        return f"<pre>{escape(self.fit_report())}</pre>"
+        return report_html(self)
 
     def _crystal(self) -> Any:
         if hasattr(self.simulator, "parts") and self.model is None:

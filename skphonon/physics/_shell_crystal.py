@@ -13,6 +13,7 @@ from skphonon._caching import content_of
 from skphonon._validation import check_columns, is_number, parameter_rows, reference_row
 from skphonon._versioned import immutable, read_only
 from skphonon.physics._crystal import Crystal, build_crystal, element_names
+from skphonon.physics._crystal_html import html_of_crystal
 from skphonon.physics._harmonic_crystal import HarmonicCrystal
 from skphonon.physics.reduction import (
     Reduction,
@@ -264,6 +265,9 @@ class ShellCrystal(HarmonicCrystal):
         if self.reduction is not None:
             rows = rows @ self.reduction.matrix.T
         return rows[0] if np.ndim(parameters) == 1 else rows
+
+    def _repr_html_(self) -> str:
+        return html_of_crystal(self)
 
     @cached_property
     def _crystal(self) -> Crystal:

@@ -48,6 +48,7 @@ from skphonon._validation import (
     wavevector_rows,
 )
 from skphonon._versioned import Immutable, immutable, read_only
+from skphonon.physics._crystal_html import html_of_magnet
 from skphonon.physics._magnetic_bonds import bonds_of
 from skphonon.physics.form_factors import magnetic_form_factor
 
@@ -139,6 +140,9 @@ class SpinWaveModel(Immutable):
     ions: str | tuple[str, ...] | None = None
     orbital_fraction: float = 0.0
     renormalization: float = 1.0
+
+    def _repr_html_(self) -> str:
+        return html_of_magnet(self)
 
     def _settle(self) -> None:
         check_parameters(self)

@@ -16,6 +16,7 @@ from skphonon.instrument.nuisance import check_derivatives, range_table, value_t
 from skphonon.physics.stability import searching
 from skphonon.simulation._grid_cells import warn_of_cell
 from skphonon.simulation._plausible import warn_of_elastic_line, warn_of_energies
+from skphonon.simulation._simulator_html import html_of_simulator
 from skphonon.simulation.scattering import as_scattering
 
 __all__ = ["ModelSimulator", "PhononSimulator", "Simulator"]
@@ -171,6 +172,14 @@ class ModelSimulator(Simulator):
 
     def _take_what_is_implied(self):
         """Set what a measurement implies and nobody gave."""
+
+    def _repr_mimebundle_(self, **options):
+        """Return what notebooks show: facts, and the spectrum of the reference."""
+        return {"text/plain": repr(self), "text/html": html_of_simulator(self)}
+
+    @property
+    def _repr_html_(self):
+        return lambda: html_of_simulator(self)
 
     @property
     def parameter_names(self):
