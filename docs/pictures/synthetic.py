@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skphonon import PowderSimulator, SpectrumGrid, load_aluminium_model
+from skphonon import Measurement, PowderSimulator, SpectrumGrid, load_aluminium_model
 from skphonon.instrument import AngleGrid, DetectorMeasurement
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
 
@@ -67,12 +67,15 @@ def _bragg(angles):
     return shapes @ (20 * number / lines**2)
 
 
-def aluminium_map(noise=0.05, seed=0, background=0.0, **settings):
-    """Return a map of aluminium on |Q| and energy, and the simulator that made it."""
+def aluminium_map(noise=0.05, seed=0, background=0.0, step=1, **settings):
+    """Return a map of aluminium on |Q| and energy, and the simulator that made it.
+
+    Bins are `step` times as wide as 0.75 meV and 0.1 1/Angstrom.
+    """
     model = load_aluminium_model()
     grid = SpectrumGrid(
-        np.arange(6, 46, 0.75),
-        np.arange(0.8, 8.0, 0.1),
+        np.arange(6, 46, 0.75 * step),
+        np.arange(0.8, 8.0, 0.1 * step),
         incident_energy=INCIDENT,
         two_theta=(8.0, 134.0),
     )
@@ -83,8 +86,6 @@ def aluminium_map(noise=0.05, seed=0, background=0.0, **settings):
     q = np.broadcast_to(grid.q, grid.shape).ravel()
     data = clean + background * spread * (q / 4) ** 2
     data = data + noise * spread * np.random.default_rng(seed).normal(size=data.shape)
-    from skphonon import Measurement
-
     measured = Measurement(
         data,
         grid,

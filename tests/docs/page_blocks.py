@@ -109,7 +109,7 @@ def _block(text, match):
     elif said and said[1] == "not run":
         not_run = said[2]
     elif said:
-        for change in said[2].split(";"):
+        for change in " ".join(said[2].split()).split("; "):
             old, new = (each.strip() for each in change.split("->"))
             assert old in code, f"line {line}: no {old!r} that tests could replace"
             code = code.replace(old, new)

@@ -1,12 +1,14 @@
 """Small files by the names that pages of the guide give to a reader's own."""
 
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import phonopy
 from horace_files import run, write_horace
 from measured_files import ENERGY, HKL, write_mdhisto, write_nxspe, write_processed
+from phonopy.file_IO import write_BORN, write_FORCE_SETS
 from spe_files import write_grp, write_phx, write_spe
 from tables_files import points, write_points, write_spice
 
@@ -14,6 +16,7 @@ from skphonon import (
     CrystalGrid,
     PathGrid,
     SingleCrystalSimulator,
+    SpectrumGrid,
     load_aluminium_model,
 )
 
@@ -32,7 +35,7 @@ DATA = {  # names on pages -> files of SKPHONON_DATA
     "silicon_Ei80_300K.nxspe": "mari/silicon_Ei80_300K.nxspe",
 }
 
-powder_run, powder_map = cache(aluminium_run), cache(aluminium_map)
+powder_run, powder_map = cache(aluminium_run), cache(partial(aluminium_map, step=3))
 
 
 def provide(folder, text, data_folder):
@@ -40,9 +43,32 @@ def provide(folder, text, data_folder):
     for name, source in DATA.items():
         if f'"{name}"' in text:
             (folder / name).symlink_to(data_folder / source)
+    if '"phonopy_disp.yaml"' in text:
+        _calculation(folder, data_folder)
     for name, write in WRITERS.items():
         if f'"{name}"' in text:
             write(folder / name)
+
+
+def coarse(measurement, step=6):
+    """Return the first and last spectrum of a measurement on wide bins."""
+    grid = measurement.grid
+    shape = [size // step for size in grid.shape]
+    rows, columns = (size * step for size in shape)
+    axes = [
+        axis[: size * step].reshape(size, step).mean(axis=1)
+        for axis, size in zip((grid.energy, grid.q), shape, strict=True)
+    ]
+    images = grid.to_image(measurement.data)[[0, -1], :rows, :columns]
+    blocks = images.reshape(2, shape[0], step, shape[1], step).mean(axis=(2, 4))
+    seen = np.isfinite(blocks).all(axis=0)
+    fewer = SpectrumGrid(*axes, incident_energy=grid.incident_energy, mask=seen)
+    return measurement.replace(
+        data=fewer.to_rows(blocks),
+        error=None,
+        grid=fewer,
+        temperature=np.asarray(measurement.temperature)[[0, -1]],
+    )
 
 
 def _bank(measured):
@@ -53,6 +79,32 @@ def _bank(measured):
 def _nxspe(path):
     made = powder_run()
     write_nxspe(path, _bank(made), made.energy_edges, made.data, made.error, 60.0)
+
+
+def _rotation(path):
+    made = powder_run()
+    psi = float(path.stem.removeprefix("ge_psi"))
+    write_nxspe(
+        path, _bank(made), made.energy_edges, made.data, made.error, 60.0, psi=psi
+    )
+
+
+def _calculation(folder, data_folder):
+    """Write rock salt as phonopy has it after forces and charges were calculated."""
+    path = data_folder / "phonopy" / "phonopy_params_NaCl-1.00.yaml.xz"
+    crystal = phonopy.load(path, log_level=0)
+    nothing = "force_sets", "force_constants", "born_effective_charge"
+    crystal.save(
+        folder / "phonopy_disp.yaml",
+        settings=dict.fromkeys((*nothing, "dielectric_constant"), False)
+        | {"displacements": True},
+    )
+    write_FORCE_SETS(crystal.dataset, filename=folder / "FORCE_SETS")
+    charges = crystal.nac_params
+    write_BORN(
+        crystal.primitive, charges["born"], charges["dielectric"],
+        filename=folder / "BORN",
+    )  # fmt: skip
 
 
 def _workspace(path):
@@ -170,6 +222,8 @@ def _borders(centres):
 WRITERS = {
     "aluminium.nxspe": _nxspe,
     "powder.nxspe": _nxspe,
+    "ge_psi0.nxspe": _rotation,
+    "ge_psi1.nxspe": _rotation,
     "MAR21335_spe.nxs": _workspace,
     "aluminium.spe": _spe,
     "aluminium.phx": _phx,

@@ -4,11 +4,18 @@ import warnings
 
 import pytest
 from page_blocks import PAGES, blocks_of, continued, run, text_of
-from page_files import provide
+from page_files import coarse, provide
 
 import skphonon
+from skphonon.inversion import Search
+from skphonon.learning import Trainer
 
 WITH_CODE = [page for page in PAGES if blocks_of(page)]
+LESS = {  # what comments "in tests" may name
+    "FEW": Search(n_candidates=1, max_evaluations=4, tolerance=0.01),
+    "Trainer": Trainer,
+    "coarse": coarse,
+}
 NOT_RUN = {}  # page -> how many of its blocks
 
 _names = {}  # of pages that others continue
@@ -19,7 +26,7 @@ def _run(page, folder, data_folder):
     earlier = continued(page)
     if earlier and earlier not in _names:
         _names[earlier] = _run(earlier, folder, data_folder)
-    names = {"__name__": page, **(_names[earlier] if earlier else {})}
+    names = {**LESS, **(_names[earlier] if earlier else {}), "__name__": page}
     here = folder / page.replace("/", "-")
     here.mkdir()
     code = "".join(block.code for block in blocks_of(page))
