@@ -2,7 +2,6 @@
 
 import warnings
 
-import numpy as np
 from pictures.synthetic import aluminium_map
 
 from skphonon import Measurement

@@ -1,15 +1,16 @@
 """How far fitted energies of silicon are from those of the literature."""
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from pictures.synthetic import DOCS
 
-table = pd.read_csv(Path("from_file_to_phonons") / "energies.csv")
+table = pd.read_csv(DOCS / "from_file_to_phonons" / "energies.csv")
 figure, ax = plt.subplots(figsize=(7, 3.8))
 for shift, column in zip((-0.2, 0.0, 0.2), table.columns[2:], strict=True):
-    value, error = table[column].str.split(" ± ", expand=True).astype(float).to_numpy().T
+    value, error = (
+        table[column].str.split(" ± ", expand=True).astype(float).to_numpy().T
+    )
     off = value - table["literature"]
     places = np.arange(len(table)) + shift
     ax.errorbar(off, places, xerr=error, fmt="o", ms=4, label=column)

@@ -1,5 +1,6 @@
 """Training spectra that differ as measurements do, beside a measured one."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from skphonon import (
@@ -32,4 +33,5 @@ rows = [simulator.simulate([simulator.reference])[0], *X, measured.data[0]]
 rows = [(row - np.nanmean(row)) / np.nanstd(row) for row in rows]
 titles = ["simulated", "for training", "another", "measured, 50 K"]
 shown = [measured.replace(data=row, units="standard deviations") for row in rows]
-SpectrumMapDisplay.from_measurements(shown, titles).plot(vmin=-1.5, vmax=3)
+figure, axes = plt.subplots(1, 4, figsize=(10.5, 2.8))
+SpectrumMapDisplay.from_measurements(shown, titles).plot(axes, vmin=-1.5, vmax=3)

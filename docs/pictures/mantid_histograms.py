@@ -29,4 +29,6 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.3))
 SpectrumMapDisplay.from_measurements(powder, ["powder"]).plot(left)
 right.set_facecolor("0.85")
 right.pcolormesh(axis, axis, plane.T, vmax=np.nanpercentile(plane, 99))
-right.set(xlabel="h (r.l.u.)", ylabel="k (r.l.u.)", title="crystal, E = 20 meV", aspect=1)
+right.set(
+    xlabel="h (r.l.u.)", ylabel="k (r.l.u.)", title="crystal, E = 20 meV", aspect=1
+)

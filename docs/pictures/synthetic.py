@@ -1,11 +1,14 @@
 """Made-up measurements, which pictures of the guide and tests of its code share."""
 
+from pathlib import Path
+
 import numpy as np
 
 from skphonon import Measurement, PowderSimulator, SpectrumGrid, load_aluminium_model
 from skphonon.instrument import AngleGrid, DetectorMeasurement
 from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
 
+DOCS = Path(__file__).parents[1]  # tables of studies are in folders of it
 INCIDENT = 60.0  # meV
 WIDTH = 1.2  # standard deviation of the resolution, meV
 FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -80,7 +83,8 @@ def aluminium_map(noise=0.05, seed=0, background=0.0, step=1, **settings):
         two_theta=(8.0, 134.0),
     )
     given = {"quantity": "sqe", "temperature": 300.0, "energy_resolution": WIDTH}
-    simulator = PowderSimulator(model, grid, tolerance=1e-3, **(given | settings))
+    given |= {"tolerance": 1e-3} | settings
+    simulator = PowderSimulator(model, grid, **given)
     clean = simulator.simulate([model.reference])
     spread = np.nanstd(clean)
     q = np.broadcast_to(grid.q, grid.shape).ravel()

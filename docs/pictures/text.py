@@ -16,9 +16,7 @@ rows = np.column_stack([q, energy, made.data[0]])[np.isfinite(made.data[0])]
 rows = np.delete(rows, [40, 41, 77, 95], axis=0)  # nobody measured these
 with TemporaryDirectory() as folder:
     path = Path(folder) / "points.csv"
-    np.savetxt(
-        path, rows, delimiter=",", header="q,energy,intensity", comments=""
-    )
+    np.savetxt(path, rows, delimiter=",", header="q,energy,intensity", comments="")
     measured = read_text(
         path, columns=["q", "energy", "intensity"], energy_unit="meV",
         q_unit="1/Angstrom", quantity="sqe",

@@ -109,7 +109,9 @@ def _calculation(folder, data_folder):
 
 def _workspace(path):
     made = powder_run()
-    places = np.column_stack([np.full(len(made.polar), 4.0), made.polar, 0 * made.polar])
+    places = np.column_stack(
+        [np.full(len(made.polar), 4.0), made.polar, 0 * made.polar]
+    )
     logs = {"Ei": 60.0, "SampleTemp": 300.0}
     history = ["Algorithm: CorrectKiKf v1\nParameters:\n"]
     write_processed(
@@ -166,11 +168,15 @@ def _table(path):
 
 
 def _scan(path):
-    place = {"scan0085.dat": (2.3, 0.0, 0.0), "scan0086.dat": (2.0, 0.4, 0.4)}[path.name]
+    place = {"scan0085.dat": (2.3, 0.0, 0.0), "scan0086.dat": (2.0, 0.4, 0.4)}[
+        path.name
+    ]
     energy = np.arange(8.0, 34.0, 1.0)
     model = load_aluminium_model()
     grid = PathGrid(energy, [place], lattice=CUBE * np.eye(3))
-    spectrum = _crystal(model, grid, energy_resolution=0.6).simulate([model.reference])[0]
+    spectrum = _crystal(model, grid, energy_resolution=0.6).simulate([model.reference])[
+        0
+    ]
     counts = np.random.default_rng(1).poisson(5 + 400 * spectrum / spectrum.max())
     rows = np.column_stack([np.tile(place, (len(energy), 1)), energy])
     header = {"latticeconstants": "4.0495,4.0495,4.0495,90,90,90", "samplename": "Al"}
@@ -187,7 +193,7 @@ def _cut(path, keep=False, energies=(10.0, 40.1)):
     grid = CrystalGrid(axes[3], *axes[:2], 0.0, lattice=lattice)
     simulator = _crystal(model, grid, energy_resolution=1.2)
     volume = grid.to_volumes(simulator.simulate([model.reference]))[0, ..., 0]
-    rows = []
+    rows, to_angstrom = [], 2 * np.pi / CUBE
     for index, value in np.ndenumerate(volume):
         low = [edges[axis][place] for axis, place in zip((3, 0, 1), index, strict=True)]
         high = [
@@ -196,11 +202,18 @@ def _cut(path, keep=False, energies=(10.0, 40.1)):
         energy, h, k = random.uniform(low, high, (3, 3)).T
         hkl = np.column_stack([h, k, random.uniform(-0.05, 0.05, 3)])
         signal = value * (1 + 0.05 * random.standard_normal(3))
-        ones = np.ones(3)
+        ones, variance = np.ones(3), (0.05 * value + 1e-6) ** 2
         rows.append(
             np.column_stack(
-                [2 * np.pi / CUBE * hkl, energy, ones, ones, ones, signal]
-                + [(0.05 * value + 1e-6) ** 2 * ones]
+                [
+                    2 * np.pi / CUBE * hkl,
+                    energy,
+                    ones,
+                    ones,
+                    ones,
+                    signal,
+                    (0.05 * value + 1e-06) ** 2 * ones,
+                ]
             )
         )
     pixels = np.concatenate(rows).astype(np.float32)

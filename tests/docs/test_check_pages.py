@@ -47,6 +47,8 @@ def test_style_sheets_are_read_too(check_pages):
 
 
 def test_representations_of_objects_are_leaks(check_pages):
-    shown = "<pre>&lt;skphonon.Fit object at 0x7f&gt;\n[&lt;matplotlib.lines.Line2D</pre>"
+    shown = (
+        "<pre>&lt;skphonon.Fit object at 0x7f&gt;\n[&lt;matplotlib.lines.Line2D</pre>"
+    )
     assert len(check_pages.leaks(shown)) == 2
     assert check_pages.leaks("<pre>Al object at 50 K</pre>") == []

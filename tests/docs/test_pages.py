@@ -52,7 +52,9 @@ def test_code_runs(page, data_folder, tmp_path):
 
 def test_blocks_that_do_not_run_are_known():
     found = {
-        page: sum(bool(block.not_run) for block in blocks_of(page) if block.kind != "plot")
+        page: sum(
+            bool(block.not_run) for block in blocks_of(page) if block.kind != "plot"
+        )
         for page in WITH_CODE
     }
     assert {page: number for page, number in found.items() if number} == NOT_RUN
@@ -61,7 +63,9 @@ def test_blocks_that_do_not_run_are_known():
 def test_every_kind_of_file_has_a_page():
     """What `skphonon.io` can read stands on the page that asks what you have."""
     text = "".join(text_of(page) for page in PAGES if page.startswith("your_data/"))
-    readers = [name for name in skphonon.io.__all__ if name.startswith(("read_", "from_"))]
+    readers = [
+        name for name in skphonon.io.__all__ if name.startswith(("read_", "from_"))
+    ]
     assert len(readers) >= 10
     for name in readers:
         assert f"skphonon.io.{name}`" in text, name
