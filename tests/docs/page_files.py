@@ -205,15 +205,7 @@ def _cut(path, keep=False, energies=(10.0, 40.1)):
         ones, variance = np.ones(3), (0.05 * value + 1e-6) ** 2
         rows.append(
             np.column_stack(
-                [
-                    2 * np.pi / CUBE * hkl,
-                    energy,
-                    ones,
-                    ones,
-                    ones,
-                    signal,
-                    (0.05 * value + 1e-06) ** 2 * ones,
-                ]
+                [to_angstrom * hkl, energy, ones, ones, ones, signal, variance * ones]
             )
         )
     pixels = np.concatenate(rows).astype(np.float32)

@@ -12,6 +12,7 @@ from skphonon.learning import Trainer
 
 WITH_CODE = [page for page in PAGES if blocks_of(page)]
 LESS = {  # what comments "in tests" may name
+    "Search": Search,
     "FEW": Search(n_candidates=1, max_evaluations=4, tolerance=0.01),
     "Trainer": Trainer,
     "coarse": coarse,
