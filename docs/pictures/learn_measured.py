@@ -5,13 +5,13 @@ import numpy as np
 
 from skphonon import (
     PowderSimulator,
-    fetch_aluminium_arcs,
     load_aluminium_model,
     make_powder_spectra,
 )
+from skphonon.datasets import load_aluminium_spectra
 from skphonon.inspection import SpectrumMapDisplay
 
-measured = fetch_aluminium_arcs().measurement[0]
+measured = load_aluminium_spectra(50)
 simulator = PowderSimulator.from_measurement(
     load_aluminium_model(), measured, scattering="coherent", tolerance=1e-3
 )

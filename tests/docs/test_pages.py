@@ -3,7 +3,7 @@
 import warnings
 
 import pytest
-from page_blocks import PAGES, blocks_of, continued, run, text_of
+from page_blocks import DOCS, PAGES, blocks_of, continued, run, text_of
 from page_files import coarse, provide
 
 import skphonon
@@ -75,3 +75,12 @@ def test_every_kind_of_file_has_a_page():
 def test_blocks_are_found():
     assert len(WITH_CODE) > 25
     assert sum(len(blocks_of(page)) for page in WITH_CODE) > 120
+
+
+def test_every_picture_is_on_a_page():
+    text = "".join(text_of(page) for page in PAGES)
+    scripts = {path.stem for path in (DOCS / "pictures").glob("*.py")} - {"synthetic"}
+    assert len(scripts) > 30
+    assert {
+        name for name in scripts if f"plot:: pictures/{name}.py" not in text
+    } == set()
