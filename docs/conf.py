@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import skphonon
@@ -21,10 +22,17 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.extlinks",
     "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
+    "check_pages",
 ]
-exclude_patterns = ["_build", "auto_examples/*.ipynb"]
+exclude_patterns = [
+    "_build",
+    "auto_examples/*.ipynb",
+    "**sg_execution_times.rst",  # its table is laid out by scripts of other hosts
+]
 templates_path = ["_templates"]
 default_role = "literal"
 extlinks = {
@@ -47,6 +55,22 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
 }
 
+# Pictures of the guide: drawn by docs/pictures/*.py, or by code that the page shows.
+plot_formats = [("png", 130)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_working_directory = tempfile.mkdtemp(prefix="skphonon-docs-")
+plot_rcparams = {
+    "figure.figsize": (7.0, 3.4),
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "savefig.bbox": "tight",
+}
+plot_apply_rcparams = True
+pages_without_picture = {"command_line"}  # it shows what a terminal does
+
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_theme = "pydata_sphinx_theme"
 html_title = f"skphonon {version}"
 html_theme_options = {"show_prev_next": False}

@@ -1,7 +1,6 @@
-"""The blocks of the README and of the first page of the guide run as they stand."""
+"""The blocks of the README run as they stand; tests/docs runs those of the guide."""
 
 import re
-import textwrap
 import warnings
 from pathlib import Path
 
@@ -31,21 +30,3 @@ def test_links_lead_somewhere():
 
 def test_it_is_short():
     assert len(TEXT.split()) <= 610  # half of what it was
-
-
-def test_getting_started_runs_from_top_to_bottom(data_folder, tmp_path, monkeypatch):
-    import matplotlib.pyplot as plt
-
-    page = (README.parent / "docs" / "getting_started.rst").read_text(encoding="utf-8")
-    blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", page)
-    assert len(blocks) == 5
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a fit that the page talks of
-        for block in blocks:
-            exec(compile(textwrap.dedent(block), "getting_started", "exec"), names)
-    plt.close("all")
-    said = [finding.about for finding in names["inverter"].fits_[0].verdict_]
-    assert said == ["misfit", "lattice", "bound"]
-    assert (tmp_path / "aluminium.html").exists()
