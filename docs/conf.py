@@ -67,7 +67,6 @@ plot_rcparams = {
     "savefig.bbox": "tight",
 }
 plot_apply_rcparams = True
-pages_without_picture = {"command_line"}  # it shows what a terminal does
 
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
