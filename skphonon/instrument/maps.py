@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skphonon._figures import Display, many_axes
+from skphonon.instrument._map_cuts import cuts_of, draw_cut, mark_cut
 from skphonon.instrument._pixels import bin_edges
 from skphonon.instrument._scan_curves import (
     Curve,
@@ -146,14 +147,15 @@ class SpectrumMapDisplay(Display):
         vmin: float | None = None,
         vmax: float | None = None,
         limits: bool = True,
+        cuts: dict[str, Any] | None = None,
         mesh_kw: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw the maps with one scale of colours, differences with another.
+        r"""Draw the maps with one scale of colours, differences with another.
 
         Parameters
         ----------
         axes : matplotlib Axes or array of Axes, default=None
-            One for each map; None makes a figure.
+            One for each map, and one for each cut after them; None makes a figure.
         log : bool, default=False
             Whether colours, or intensities of scans, are logarithmic. Intensities below
             `vmin`, and those that are not positive, have the colour of `vmin`.
@@ -164,6 +166,11 @@ class SpectrumMapDisplay(Display):
             the pixels do not exceed.
         limits : bool, default=True
             Whether to draw the kinematic limit.
+        cuts : dict, default=None
+            Ranges (low, high), or lists of them, over which intensities are averaged:
+            under ``"energy"`` in meV, under ``"q"`` of the x axis of the maps, \|Q\| or
+            whatever it is. Each has a panel with points for the first map and lines for
+            the others, differences left out; dotted lines show its ends on the maps.
         mesh_kw : dict, default=None
             Options for `Axes.pcolormesh`, which draws maps.
 
@@ -175,8 +182,8 @@ class SpectrumMapDisplay(Display):
         Raises
         ------
         ValueError
-            If `axes` are too many or too few, or a logarithm has nothing positive to
-            show.
+            If `axes` are too many or too few, a logarithm has nothing positive to
+            show, or `cuts` have no pixels or are asked of scans.
         TypeError
             If `axes` are none.
         """
@@ -188,6 +195,7 @@ class SpectrumMapDisplay(Display):
             if not getattr(each, "signed", False)
         ]
         norm, drawn = _norm(shown, log, vmin, vmax) if shown else None, []
+        ranges, cut_maps = cuts_of(cuts), _cut_maps(self.data, cuts)
         about_zero = _norm_about_zero(self.data)
         for each in () if axes is None else np.ravel(np.asarray(axes, dtype=object)):
             if not hasattr(each, "pcolormesh"):
@@ -196,9 +204,10 @@ class SpectrumMapDisplay(Display):
                     f"{type(each).__name__}."
                 )
         self.figure_, self.axes_ = many_axes(
-            axes, len(self.data), n_columns=3, size=_SIZE
+            axes, len(self.data) + len(ranges), n_columns=3, size=_SIZE
         )
-        for ax, each in zip(self.axes_, self.data, strict=True):
+        on_maps = self.axes_[: len(self.data)]
+        for ax, each in zip(on_maps, self.data, strict=True):
             if isinstance(each, Scans):
                 draw_scans(ax, each, log=log, low=vmin, high=vmax)
             elif each.signed:
@@ -215,10 +224,14 @@ class SpectrumMapDisplay(Display):
             label = f"intensity ({common})" if common else "intensity"
             beside = [
                 ax
-                for ax, each in zip(self.axes_, self.data, strict=True)
+                for ax, each in zip(on_maps, self.data, strict=True)
                 if not getattr(each, "signed", False)
             ]
             self.figure_.colorbar(drawn[-1], ax=beside, label=wrapped(label))
+        for ax, cut in zip(self.axes_[len(self.data) :], ranges, strict=True):
+            draw_cut(ax, cut_maps, cut)
+            for each in on_maps:
+                mark_cut(each, cut)
         return self
 
 
@@ -353,6 +366,17 @@ def _norm(
         low = float(np.percentile(values, 100 - _BRIGHT)) if values.size else 0.0
         vmin = min(low, 0.0)
     return Normalize(vmin, top if top > vmin else vmin + 1.0)
+
+
+def _cut_maps(drawn: Sequence[Map | Scans], cuts: Any) -> list[Map]:
+    """Return the maps of which cuts are drawn."""
+    maps = [each for each in drawn if isinstance(each, Map)]
+    if cuts and len(maps) < len(drawn):
+        raise ValueError("cuts must be of maps, got scans of points, which are curves.")
+    some = [each for each in maps if not each.signed]
+    if cuts and not some:
+        raise ValueError("cuts must be of intensities, got differences alone.")
+    return some
 
 
 def _norm_about_zero(maps: Sequence[Map | Scans]) -> Any:
