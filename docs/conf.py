@@ -45,6 +45,8 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "remove_config_comments": True,
+    "backreferences_dir": "api/generated/backreferences",
+    "doc_module": ("skphonon",),
 }
 
 html_theme = "pydata_sphinx_theme"

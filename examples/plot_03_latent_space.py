@@ -15,8 +15,13 @@ each of them do to a spectrum?
 
 import numpy as np
 
-from skphonon import Measurement, PowderSimulator, SpectrumGrid
-from skphonon import load_aluminium_model, make_powder_spectra
+from skphonon import (
+    Measurement,
+    PowderSimulator,
+    SpectrumGrid,
+    load_aluminium_model,
+    make_powder_spectra,
+)
 
 energy, q = np.arange(10.5, 45, 1.5), np.arange(0.6, 10, 0.4)
 grid = SpectrumGrid(energy, q, incident_energy=50.0)
@@ -33,9 +38,9 @@ _ = Measurement(X[:3], grid).plot()
 # %%
 # Two pipelines
 # -------------
-# The Kullback-Leibler term of a variational autoencoder makes it give up dimensions that
-# hold little information. With a small weight it keeps all ten; with a larger one it
-# loses accuracy first for the constants that a spectrum depends on least.
+# The Kullback-Leibler term of a variational autoencoder makes it give up dimensions
+# that hold little information. With a small weight it keeps all ten; with a larger one
+# it loses accuracy first for the constants that a spectrum depends on least.
 
 import pandas as pd
 from sklearn.metrics import r2_score

@@ -2,15 +2,15 @@ r"""
 A network with error bars, and when to believe them
 ===================================================
 
-A network finds the force constants of a spectrum in milliseconds, with error bars. Is the
-spectrum like those it was trained on, and how often are its error bars right?
+A network finds the force constants of a spectrum in milliseconds, with error bars. Is
+the spectrum like those it was trained on, and how often are its error bars right?
 """
 
 # %%
 # The spectrum
 # ------------
-# Aluminium at 50 K. Where the measured spectrum cannot be had, a synthetic one takes its
-# place, and the first line of the output says so.
+# Aluminium at 50 K. Where the measured spectrum cannot be had, a synthetic one takes
+# its place, and the first line of the output says so.
 
 from skphonon.datasets import load_aluminium_spectra
 
@@ -22,7 +22,7 @@ _ = measured.plot(cuts={"energy": (18.0, 22.0), "q": (3.0, 6.0)})
 # A network
 # ---------
 # It is trained on simulations that differ as measurements do. 300 more correct its
-# estimates of its errors. This one has 3,000 spectra; :doc:`/learn_measured` describes
+# estimates of its errors. This one has 2,500 spectra; :doc:`/learn_measured` describes
 # one with 10,000 that knows more of the instrument.
 
 from sklearn.frozen import FrozenEstimator
@@ -61,14 +61,14 @@ def draw(n_samples, seed):
     )
 
 
-X, y = draw(3000, 0)
+X, y = draw(2500, 0)
 network = make_pipeline(
     MaskedSpectrumPreprocessor(),
     VAEFeatureExtractor(
-        output="distribution", trainer=Trainer(max_epochs=30), random_state=0
+        output="distribution", trainer=Trainer(max_epochs=20), random_state=0
     ),
     ForceConstantRegressor(
-        latent="distribution", trainer=Trainer(max_epochs=60), random_state=0
+        latent="distribution", trainer=Trainer(max_epochs=30), random_state=0
     ),
 ).fit(X, y)
 sure = CalibratedRegressor(FrozenEstimator(network)).fit(*draw(300, 1))
@@ -76,9 +76,9 @@ sure = CalibratedRegressor(FrozenEstimator(network)).fit(*draw(300, 1))
 # %%
 # Is the spectrum like those of the training set?
 # -----------------------------------------------
-# The p-values say how unusual a spectrum is, and ``predict`` warns where they are small.
-# Dead pixels and a crystal much stiffer than any of the training set are detected. A
-# shifted energy axis is not: it looks like another crystal of the set.
+# The p-values say how unusual a spectrum is, and ``predict`` warns where they are
+# small. Dead pixels and a crystal much stiffer than any of the training set are
+# detected. A shifted energy axis is not: it looks like another crystal of the set.
 
 import warnings
 

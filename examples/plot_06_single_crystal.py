@@ -13,8 +13,12 @@ constants? The measurement is **simulated**: no measured volume of germanium is 
 
 import numpy as np
 
-from skphonon import CrystalGrid, ForceConstantModel, Measurement
-from skphonon import SingleCrystalSimulator
+from skphonon import (
+    CrystalGrid,
+    ForceConstantModel,
+    Measurement,
+    SingleCrystalSimulator,
+)
 from skphonon.inspection import SpectrumMapDisplay
 
 cell = 2.83 * (np.ones((3, 3)) - np.eye(3))  # Angstrom
@@ -24,11 +28,14 @@ model = ForceConstantModel(
 )
 h, psi = np.linspace(-4, 4, 33), np.arange(0.0, 90.0, 3.0)
 limits = {"incident_energy": 70.0, "two_theta": (5, 135), "elevation": (-20, 20)}
-grid = CrystalGrid([18.0], h, h, 0.0, lattice=5.66 * np.eye(3), psi=psi, **limits)
-whole = SingleCrystalSimulator(model, grid, energy_resolution=1.2).simulate([constants])
+energy = np.arange(3.0, 46.0, 1.5)
+grid = CrystalGrid(energy, h, h, 0.0, lattice=5.66 * np.eye(3), psi=psi, **limits)
+simulator = SingleCrystalSimulator(model, grid, energy_resolution=1.2)
+whole = simulator.simulate([constants])
 seen = grid.coverage(30.0).ravel() & grid.mask.ravel()
-planes = [Measurement(row, grid) for row in (whole, np.where(seen, whole, np.nan))]
-_ = SpectrumMapDisplay.from_measurements(planes, ["all", "one orientation"]).plot()
+both = [Measurement(row, grid) for row in (whole, np.where(seen, whole, np.nan))]
+maps = SpectrumMapDisplay.from_measurements(both, ["all", "one orientation"], energy=18)
+_ = maps.plot()
 
 # %%
 # Constants are means of five universal force fields, made harder until they have one
@@ -44,12 +51,9 @@ import pandas as pd
 
 from skphonon.physics.priors import parameter_scales
 
-grid = grid.replace(energy=np.arange(3.0, 46.0, 1.5))
-simulator = SingleCrystalSimulator(model, grid, energy_resolution=1.2)
-spread = 0.2 * parameter_scales(model)
+spread = 0.2 * parameter_scales(model.reference, model.parameter_names)
 rng = np.random.default_rng(5)
 truth = model.reference + spread * rng.standard_normal((1, 6))
-seen = grid.coverage(30.0).ravel() & grid.mask.ravel()
 expected = simulator.simulate(truth)[0, seen]
 expected = expected / expected.mean() + 0.3
 measured = np.full((1, grid.n_pixels), np.nan)
@@ -74,8 +78,8 @@ sets = model.reference + spread * rng.standard_normal((800, 6))
 X, y = make_crystal_spectra(
     simulator, parameters=sets[model.is_stable(sets)], dtype="float32"
 )
-energy = np.repeat(grid.energy, grid.shape[1])
-terms = np.array([np.ones_like(energy), energy])  # of the background
+slope = np.repeat(energy, grid.shape[1])
+terms = np.array([np.ones_like(slope), slope])  # of the background
 network = make_pipeline(
     VAEFeatureExtractor(
         n_components=10,

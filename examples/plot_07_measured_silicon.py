@@ -138,15 +138,21 @@ import pandas as pd
 from skphonon.inspection import PhononBandsDisplay, draw_parameters
 from skphonon.physics.constants import MEV_PER_THZ
 
-x, l = [0.5, 0.5, 0.0], [0.5, 0.5, 0.5]
+gamma, at_x, at_l = [0, 0, 0], [0.5, 0.5, 0.0], [0.5, 0.5, 0.5]
+literature = [  # wavevector, mode, THz
+    *[(gamma, 5, 15.53), (at_x, 0, 4.49), (at_x, 2, 12.32), (at_x, 4, 13.90)],
+    *[(at_l, 0, 3.43), (at_l, 2, 11.35), (at_l, 3, 12.60), (at_l, 4, 14.68)],
+]
+energies = fit.energies([qpoint for qpoint, *_ in literature])  # six modes each
+rows = [6 * n + mode for n, (_, mode, _) in enumerate(literature)]
 dots = pd.DataFrame(
-    [[0, 0, 0, 15.53], *([*x, e] for e in (4.49, 12.32, 13.90))]
-    + [[*l, e] for e in (3.43, 11.35, 12.60, 14.68)],
+    [[*qpoint, MEV_PER_THZ * thz] for qpoint, _, thz in literature],
     columns=["q1", "q2", "q3", "energy"],
 )
-dots["energy"] *= MEV_PER_THZ
 bands = PhononBandsDisplay.from_draws(
     {"powder spectrum": fit, "Raman line and moduli": draw_parameters(model)},
     measured=dots,
 )
 _ = bands.plot()
+table = energies.iloc[rows][["q1", "q2", "q3", "mode", "energy", "std"]]
+table.assign(literature=dots["energy"].to_numpy()).round(2)

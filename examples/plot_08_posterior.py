@@ -22,8 +22,8 @@ _ = measured.plot(cuts={"energy": (18.0, 22.0), "q": (3.0, 6.0)})
 # What is fitted, and what is known before
 # ----------------------------------------
 # The inverter of the fit says it all: constants between bounds, nuisances of the
-# instrument, a smooth background. ``beta`` below one says that residuals of neighbouring
-# pixels are alike, so that each counts less than one.
+# instrument, a smooth background. ``beta`` below one says that residuals of
+# neighbouring pixels are alike, so that each counts less than one.
 
 import warnings
 
@@ -43,10 +43,10 @@ model = load_aluminium_model()
 half = np.abs(model.reference) / 2 + [0, 0, 0, 0, 0.06]
 least_squares = LeastSquaresInverter(
     PowderSimulator.from_measurement(
-        model, measured, scattering="coherent", tolerance=1e-2
+        model, measured, scattering="coherent", tolerance=1e-3
     ),
     nuisance={
-        "energy_resolution": (0.9, 3.0),
+        "energy_resolution": (1.5, 3.0),
         "energy_resolution_slope": (-0.2, 1.5),
         "lattice_scale": (0.97, 1.03),
         "mean_square_displacement": (-0.004, 0.02),
@@ -100,8 +100,8 @@ small = PowderSimulator(
     mesh=6,
 )
 rng = np.random.default_rng(0)
-sets = model.reference + 0.8 * half * rng.uniform(-1, 1, (80, 5))
-truth = sets[model.is_stable(sets)][:40]
+sets = model.reference + 0.8 * half * rng.uniform(-1, 1, (60, 5))
+truth = sets[model.is_stable(sets)][:30]
 spectra = small.simulate(truth)
 sigma = 0.05 * np.nanstd(spectra, axis=1, keepdims=True) * np.ones_like(spectra)
 spectra = spectra + sigma * rng.normal(size=spectra.shape)

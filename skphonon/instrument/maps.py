@@ -96,6 +96,7 @@ class SpectrumMapDisplay(Display):
         titles: Sequence[str] | None = None,
         *,
         differences: Sequence[int] = (),
+        energy: float | None = None,
     ) -> Self:
         """Make a map, or curves of scans, of each spectrum of measurements.
 
@@ -109,6 +110,9 @@ class SpectrumMapDisplay(Display):
         differences : sequence of int, default=()
             Numbers of spectra that are differences, such as what a fit leaves: their
             maps have colours of their own, about zero.
+        energy : float, default=None
+            Energy transfer in meV at which volumes of single crystals are drawn, as
+            planes of their two longest axes. None draws energies over the longest axis.
 
         Returns
         -------
@@ -117,7 +121,8 @@ class SpectrumMapDisplay(Display):
         Raises
         ------
         ValueError
-            If there are more or fewer titles than spectra, or no spectra.
+            If there are more or fewer titles than spectra, no spectra, or no volume at
+            `energy`.
         """
         rows = [one for each in _listed(measurements) for one in each]
         if not rows or not any(np.size(each.data) for each in rows):
@@ -127,7 +132,9 @@ class SpectrumMapDisplay(Display):
                 f"titles must be one for each of {len(rows)} spectra, got "
                 f"{len(titles)}."
             )
-        maps = [map_of(one) for one in rows]
+        maps = [
+            map_of(one) if energy is None else _plane_at(one, energy) for one in rows
+        ]
         if titles is not None:
             maps = [
                 each._replace(title=title)
@@ -306,7 +313,8 @@ def _map_of(measurement: "Measurement") -> Map | Scans:
     title, energy = _title(measurement), _borders(grid.energy, known.get("energy"))
     if hasattr(grid, "volume_shape"):
         if len(grid.energy) == 1 and sum(n > 1 for n in grid.volume_shape) > 1:
-            return _plane(grid, measurement.data, energy, title, known)
+            volume = grid.to_volumes(measurement.data)[0, 0]
+            return _plane(grid, volume, energy, title, known)
         image, columns, label = _volume(grid, measurement.data, known)
         return Map(image, energy, columns, label, title)
     image = grid.to_image(measurement.data)[0]
@@ -445,11 +453,30 @@ def _volume(
     return _mean(volume, others), columns, label
 
 
+def _plane_at(measurement: "Measurement", energy: float) -> Map:
+    """Return the plane of a volume in the bin of energies that holds the given one."""
+    grid = measurement.grid
+    if grid is None or sum(n > 1 for n in getattr(grid, "volume_shape", ())) < 2:
+        layout = type(measurement if grid is None else grid).__name__
+        raise ValueError(
+            f"A plane at energy={energy:g} meV must be of a volume, got {layout}."
+        )
+    known = dict(measurement.details.get("edges") or {})
+    edges = _borders(grid.energy, known.get("energy"))
+    row = int(np.searchsorted(edges, energy, "right")) - 1
+    if not 0 <= row < len(grid.energy):
+        raise ValueError(
+            f"energy must be from {edges[0]:g} to {edges[-1]:g} meV, got {energy:g}."
+        )
+    volume = grid.to_volumes(measurement.data)[0, row]
+    drawn = _plane(grid, volume, edges[row : row + 2], _title(measurement), known)
+    return drawn._replace(units=measurement.units or "")
+
+
 def _plane(
-    grid: Any, data: Array, energy: Array, title: str, known: dict[str, Array]
+    grid: Any, volume: Array, energy: Array, title: str, known: dict[str, Array]
 ) -> Map:
     """Return the map of the two longest axes of one energy, a mean over the third."""
-    volume = grid.to_volumes(data)[0, 0]
     axes = [np.atleast_1d(axis) for axis in (grid.h, grid.k, grid.l)]
     down, across = sorted(np.argsort([-len(axis) for axis in axes], kind="stable")[:2])
     (third,) = {0, 1, 2} - {int(down), int(across)}

@@ -421,3 +421,25 @@ def test_no_cuts_of_scans_or_of_differences_alone(powder):
     display = SpectrumMapDisplay.from_measurements(powder[0], differences=[0])
     with pytest.raises(ValueError, match="differences alone"):
         display.plot(cuts={"q": (1, 2)})
+
+
+def test_a_plane_of_a_volume_at_an_energy():
+    """The bin that holds the energy, as a measurement of that bin alone is drawn."""
+    h, k = np.arange(3.0), np.arange(4.0)
+    grid = CrystalGrid(ENERGY, h, k, 0.0)
+    whole = Measurement(np.arange(grid.n_pixels, dtype=float), grid, temperature=5.0)
+    (drawn,) = SpectrumMapDisplay.from_measurements(whole, energy=ENERGY[2] + 0.1).data
+    assert_allclose(drawn.image.ravel(), grid.to_volumes(whole.data)[0, 2].ravel())
+    assert drawn.image.shape == (3, 4)
+    one = whole.replace(
+        data=grid.to_volumes(whole.data)[0, 2].ravel(),
+        grid=CrystalGrid(ENERGY[2:3], h, k, 0.0),
+    )
+    assert_allclose(map_of(one).image, drawn.image)
+    assert drawn.title.startswith("5 K, ")
+    with pytest.raises(ValueError, match=r"energy must be from .*, got 900"):
+        SpectrumMapDisplay.from_measurements(whole, energy=900.0)
+    with pytest.raises(ValueError, match="must be of a volume, got SpectrumGrid"):
+        SpectrumMapDisplay.from_measurements(
+            Measurement(np.ones(8), SpectrumGrid(ENERGY, [1.0])), energy=10.0
+        )
