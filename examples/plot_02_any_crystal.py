@@ -1,33 +1,32 @@
 r"""
-Any crystal: from a calculator to a planned experiment
-======================================================
+Any crystal
+===========
 
-Ordered Cu\ :sub:`3`\ Au has four atoms a cell and two elements. A calculator of ASE
-gives its force constants, a simulator the powder spectrum in absolute units, and the
-derivatives of that how well a measurement would determine each constant.
+The compound Cu\ :sub:`3`\ Au: a calculator gives its force constants, a simulator the
+powder spectrum in absolute units, and the derivatives of that how well a measurement
+would determine each constant.
 """
 
-# %%
-# Force constants from a calculator
-# ---------------------------------
-# Atoms of a supercell are displaced, and the forces give the constants, here of nearest
-# neighbours. Effective medium theory, https://doi.org/10.1016/0039-6028(96)00816-3, is
-# fast, but not accurate. For real results take density functional theory.
-
+# sphinx_gallery_thumbnail_number = 3
 from ase.calculators.emt import EMT
 from ase.spacegroup import crystal
 
 from skphonon import ForceConstantModel
 from skphonon.inspection import PhononBandsDisplay, draw_parameters
 
-corners = [[0, 0, 0], [0, 0.5, 0.5]]
-cell = [3.75] * 3 + [90] * 3  # https://doi.org/10.1007/BF02893155
+corners, cell = [[0, 0, 0], [0, 0.5, 0.5]], [3.75] * 3 + [90] * 3
 atoms = crystal(["Au", "Cu"], corners, spacegroup=221, cellpar=cell)
 model = ForceConstantModel.from_calculator(atoms, EMT(), n_shells=2)
 _ = PhononBandsDisplay.from_draws(draw_parameters(model)).plot()
 
 # %%
-# Constants have names: the shell, and which element of the tensor it is.
+# Force constants from a calculator
+# ---------------------------------
+# Atoms of a supercell were displaced, and the forces gave the constants, here of
+# nearest neighbours. Names tell the shell and the element of the tensor. Effective
+# medium theory, https://doi.org/10.1016/0039-6028(96)00816-3, is fast, but not
+# accurate: for real results take density functional theory. The lattice is that of
+# https://doi.org/10.1007/BF02893155.
 
 import pandas as pd
 

@@ -1,18 +1,13 @@
 r"""
-What a network sees in a spectrum
-=================================
+What a network sees
+===================
 
-An autoencoder compresses powder spectra of aluminium to a few numbers, from which a
-regressor finds the force constants. How many of the numbers are in use, and what does
-each of them do to a spectrum?
+An autoencoder compresses spectra to a few numbers, from which a regressor finds force
+constants. How many of them are in use, and what does each do to a spectrum? Training
+spectra are simulated, on a coarse grid to keep this page quick.
 """
 
-# %%
-# Training spectra
-# ----------------
-# Simulated, with constants, resolution, background and noise of each drawn at random. A
-# coarse grid keeps this page quick.
-
+# sphinx_gallery_thumbnail_number = 2
 import numpy as np
 
 from skphonon import (
@@ -64,11 +59,11 @@ for weight in (1e-6, 3e-2):
             10,
             kl_weight=weight,
             noise=0.1,
-            trainer=Trainer(max_epochs=40),
+            trainer=Trainer(max_epochs=30),
             random_state=0,
         ),
         ForceConstantRegressor(
-            (128, 128), noise=0.3, trainer=Trainer(max_epochs=60), random_state=0
+            (128, 128), noise=0.3, trainer=Trainer(max_epochs=40), random_state=0
         ),
     ).fit(X_train, y_train)
     scores = r2_score(y_test, inverter.predict(X_test), multioutput="raw_values")

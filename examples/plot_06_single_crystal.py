@@ -2,44 +2,56 @@ r"""
 Germanium from one orientation
 ==============================
 
-A time-of-flight spectrometer measures a thin surface of four-dimensional
-:math:`S(\mathbf Q, E)` in one orientation of a crystal. Is that enough for the force
-constants? The measurement is **simulated**: no measured volume of germanium is public.
+A spectrometer sees a thin surface of S(**Q**, E) in one orientation of a crystal. Is
+that enough for its force constants? The measurement is **simulated**: no measured
+volume of germanium is public.
 """
+
+# sphinx_gallery_thumbnail_number = 2
+import numpy as np
+
+from skphonon import ForceConstantModel
+from skphonon.inspection import PhononBandsDisplay, draw_parameters
+
+model = ForceConstantModel(
+    2.83 * (np.ones((3, 3)) - np.eye(3)),  # Angstrom
+    ["Ge", "Ge"],
+    [3.18, 2.48, 0.28, -0.32, 0.22, 0.0],  # eV/Angstrom^2
+    positions=[[0, 0, 0], [0.25, 0.25, 0.25]],
+)
+_ = PhononBandsDisplay.from_draws(draw_parameters(model)).plot()
+
+# %%
+# Constants are means of five universal force fields, made harder until they have one
+# measured energy, that of the optical phonon at the zone centre
+# (:doc:`/training_priors`).
 
 # %%
 # What one orientation sees
 # -------------------------
+# A plane at 18 meV, of all orientations and of one.
 
-import numpy as np
-
-from skphonon import (
-    CrystalGrid,
-    ForceConstantModel,
-    Measurement,
-    SingleCrystalSimulator,
-)
+from skphonon import CrystalGrid, Measurement, SingleCrystalSimulator
 from skphonon.inspection import SpectrumMapDisplay
 
-cell = 2.83 * (np.ones((3, 3)) - np.eye(3))  # Angstrom
-constants = [3.18, 2.48, 0.28, -0.32, 0.22, 0.0]  # eV/Angstrom^2
-model = ForceConstantModel(
-    cell, ["Ge", "Ge"], constants, positions=[[0, 0, 0], [0.25, 0.25, 0.25]]
+energy, h = np.arange(3.0, 46.0, 1.5), np.linspace(-4, 4, 33)
+grid = CrystalGrid(
+    energy,
+    h,
+    h,
+    0.0,
+    lattice=5.66 * np.eye(3),
+    psi=np.arange(0.0, 90.0, 3.0),
+    incident_energy=70.0,
+    two_theta=(5.0, 135.0),
+    elevation=(-20.0, 20.0),
 )
-h, psi = np.linspace(-4, 4, 33), np.arange(0.0, 90.0, 3.0)
-limits = {"incident_energy": 70.0, "two_theta": (5, 135), "elevation": (-20, 20)}
-energy = np.arange(3.0, 46.0, 1.5)
-grid = CrystalGrid(energy, h, h, 0.0, lattice=5.66 * np.eye(3), psi=psi, **limits)
 simulator = SingleCrystalSimulator(model, grid, energy_resolution=1.2)
-whole = simulator.simulate([constants])
+whole = simulator.simulate([model.reference])
 seen = grid.coverage(30.0).ravel() & grid.mask.ravel()
 both = [Measurement(row, grid) for row in (whole, np.where(seen, whole, np.nan))]
 maps = SpectrumMapDisplay.from_measurements(both, ["all", "one orientation"], energy=18)
-_ = maps.plot()
-
-# %%
-# Constants are means of five universal force fields, made harder until they have one
-# measured energy (:doc:`/training_priors`).
+_ = maps.plot(log=True)
 
 # %%
 # A measurement with counts
@@ -125,8 +137,6 @@ pd.DataFrame(lines, pd.Index(model.parameter_names, name="eV/Å²"))
 # -------
 # A network gives each constant a standard deviation. Draws then treat constants as
 # independent, which widens the bands. Least squares gives their covariance.
-
-from skphonon.inspection import PhononBandsDisplay, draw_parameters
 
 bands = PhononBandsDisplay.from_draws(
     {

@@ -1,18 +1,13 @@
 r"""
-Silicon from a file to phonons, in its can
-==========================================
+Silicon in its can
+==================
 
-Measured spectra hold more than the sample: a can, a cryostat, a background. A fit that
-does not know of it bends the force constants until they imitate the can. No calculation
-is used here. The guide is :doc:`/from_file_to_phonons`.
+From a file to phonons. A fit that does not know of a can bends the force constants
+until they imitate it. The guide is :doc:`/from_file_to_phonons`. Where the file cannot
+be had, the first line of the output says so.
 """
 
-# %%
-# The file
-# --------
-# A run of MARI. Where it cannot be had, a synthetic spectrum takes its place, and the
-# first line of the output says so.
-
+# sphinx_gallery_thumbnail_number = 3
 import skphonon
 from skphonon.datasets import fetch_silicon_mari, make_silicon_spectrum
 
