@@ -23,7 +23,7 @@ grid = SpectrumGrid(energy, q, incident_energy=50.0)
 simulator = PowderSimulator(load_aluminium_model(), grid, energy_resolution=1.54)
 X, y = make_powder_spectra(
     simulator,
-    3000,
+    2500,
     noise=(0.0, 0.1),
     augmentation={"energy_resolution": (1.3, 1.8), "background": (0.0, 0.2)},
     random_state=0,

@@ -18,7 +18,7 @@ _ = measured.plot(cuts={"q": (3.0, 6.0)})
 # A network
 # ---------
 # It is trained on simulations that differ as measurements do. 300 more correct its
-# estimates of its errors. This one has 2,500 spectra; :doc:`/learn_measured` describes
+# estimates of its errors. This one has 2,000 spectra; :doc:`/learn_measured` describes
 # one with 10,000 that knows more of the instrument.
 
 from sklearn.frozen import FrozenEstimator
@@ -57,7 +57,7 @@ def draw(n_samples, seed):
     )
 
 
-X, y = draw(2500, 0)
+X, y = draw(2000, 0)
 network = make_pipeline(
     MaskedSpectrumPreprocessor(),
     VAEFeatureExtractor(

@@ -3,7 +3,7 @@
 Run with ``python tests/benchmarks/latent_dimensions.py``. Trains the same pipeline with
 four weights on 3,500 simulated spectra of aluminium on a coarse grid, with noise,
 resolution and background drawn for each, and prints the dimensions in use and R^2 of
-500 other spectra. Needs no data and about a minute and a half.
+500 other spectra. Needs no data and about two minutes.
 """
 
 from time import perf_counter
