@@ -53,6 +53,8 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "remove_config_comments": True,
+    "backreferences_dir": "api/generated/backreferences",
+    "doc_module": ("skphonon",),
 }
 
 # Pictures of the guide: drawn by docs/pictures/*.py, or by code that the page shows.

@@ -8,10 +8,8 @@ from skphonon import ForceConstantModel
 from skphonon.inspection import PhononBandsDisplay, draw_parameters
 from skphonon.physics.constants import MEV_PER_THZ
 
-# written by skphonon invert silicon_Ei80_300K.nxspe --structure POSCAR --temperature 300
-constants = pd.read_csv(DOCS / "command_line" / "silicon.csv", index_col="name")[
-    "value"
-]
+# skphonon invert silicon_Ei80_300K.nxspe --structure POSCAR --temperature 300
+table = pd.read_csv(DOCS / "command_line" / "silicon.csv", index_col="name")
 model = ForceConstantModel(
     5.431 / 2 * (np.ones((3, 3)) - np.eye(3)),
     ("Si", "Si"),

@@ -14,7 +14,12 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skphonon._warnings import warn_user
-from skphonon.datasets._published import PublishedFiles, RemoteFile, description
+from skphonon.datasets._published import (
+    PublishedFiles,
+    RemoteFile,
+    description,
+    warn_of_synthetic,
+)
 from skphonon.datasets._synthetic import make_powder_spectra
 from skphonon.instrument.grid import SpectrumGrid
 from skphonon.instrument.measurement import Measurement
@@ -83,10 +88,6 @@ _PUBLISHED = PublishedFiles(
 
 class IncompleteDatasetWarning(UserWarning):
     """A local folder holds only part of a data set, and that part was returned."""
-
-
-class SyntheticDataWarning(UserWarning):
-    """Measured data could not be had, and simulated ones were returned instead."""
 
 
 def load_aluminium_model(source="dft"):
@@ -387,11 +388,7 @@ def _measured_spectra(temperature, data_home, download_if_missing):
 
 def _synthetic_spectra(temperature, reason):
     """Simulate spectra in the place of measured ones, and say so."""
-    warn_user(
-        "Spectra measured on aluminium could not be had; SYNTHETIC ones are returned, "
-        f"simulated with noise. {reason}",
-        SyntheticDataWarning,
-    )
+    source = warn_of_synthetic("Spectra measured on aluminium", reason)
     if temperature is None:
         temperature = np.array([*_SPECTRUM_SHA256], dtype=float)
     grid = SpectrumGrid(
@@ -421,7 +418,7 @@ def _synthetic_spectra(temperature, reason):
         quantity="chi",
         temperature=temperature,
         energy_resolution=_ENERGY_RESOLUTION,
-        source="SYNTHETIC: simulated with noise, not measured",
+        source=source,
     )
 
 

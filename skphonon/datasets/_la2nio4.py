@@ -6,18 +6,37 @@ antiparallel spins.
 """
 
 import io
+from itertools import pairwise
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from skphonon.datasets._published import PublishedFiles, RemoteFile, description
+from skphonon.datasets._published import (
+    PublishedFiles,
+    RemoteFile,
+    description,
+    warn_of_synthetic,
+)
 from skphonon.instrument.grid import PathGrid, pixel_coordinates
+from skphonon.instrument.measurement import Measurement
 from skphonon.physics.spin_waves import SpinWaveModel
+from skphonon.simulation import SpinWaveSimulator
 
 _LATTICE_CONSTANT = 3.89  # Angstrom, of the square of nickel
 _STACKING = 12.55  # Angstrom
 _RENORMALIZATION = 1.083
 _PUBLISHED_EXCHANGE = {"J": 29.00, "J'": 1.67}  # meV
+
+_SOURCE = "Chitturi et al., https://doi.org/10.1038/s41467-023-41378-4"
+
+# Of a synthetic map: corners of the path in r.l.u., points between two of them,
+# intensity of one count and of the background, and S per spin, in 1/meV, that has an
+# intensity of one in the map.
+_CORNERS = [[0.5, 0, 0], [0.5, 0.5, 0], [0.25, 0.25, 0], [0.5, 0, 0]]
+_N_POINTS = 72
+_COUNT = 0.1
+_BACKGROUND = 0.5
+_UNIT = 1 / 250
 
 _ENERGY = "Elist_path2_woBG.csv"
 _WAVEVECTORS = "Qlist_path2_woBG.csv"
@@ -95,6 +114,7 @@ def fetch_la2nio4(data_home=None, *, download_if_missing=True):
           lattice units and in the order of the path, and the mask of what was measured.
         - coordinates : ndarray of shape (26257, 4). h, k, l and energy of every
           pixel: row i belongs to column i of `data`.
+        - measurement : Measurement. `data` with `errors`, the grid and the origin.
         - lattice_constant : float. Of the square lattice, Angstrom.
         - parameter_names : list of str. Exchange with the nearest neighbours, J, and
           along the diagonal of the square, J'.
@@ -132,14 +152,87 @@ def fetch_la2nio4(data_home=None, *, download_if_missing=True):
     energy, wavevectors = _read(_ENERGY, paths), _read(_WAVEVECTORS, paths).T
     rows, mask = _intensities(paths)
     grid = PathGrid(energy, wavevectors, mask=mask)
+    return _bunch(rows, grid, source=_SOURCE, DESCR=description("la2nio4"))
+
+
+def load_la2nio4_map(data_home=None, *, download_if_missing=True):
+    """Load the measured spin-wave map or, where it cannot be had, a synthetic one.
+
+    For demonstrations that must run anywhere; research takes :func:`fetch_la2nio4`,
+    which raises an error instead. A synthetic map is simulated with the published
+    constants along a path of about the same size, with counts of an intensity of 0.1
+    each on a flat background of 0.5. A warning tells of it, and so does the `source` of
+    its measurement.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        Folder that holds, or will hold, the data.
+    download_if_missing : bool, default=True
+        Whether to download files that are not there.
+
+    Returns
+    -------
+    Bunch
+        As from :func:`fetch_la2nio4`; ``measurement.source`` begins with "SYNTHETIC" if
+        the map was not measured.
+
+    Raises
+    ------
+    ValueError
+        If a file is not the published one.
+
+    Warns
+    -----
+    SyntheticDataWarning
+        If the map is synthetic.
+
+    Examples
+    --------
+    >>> from skphonon.datasets import load_la2nio4_map
+    >>> measured = load_la2nio4_map()  # doctest: +SKIP
+    >>> measured.measurement.source  # doctest: +SKIP
+    'Chitturi et al., https://doi.org/10.1038/s41467-023-41378-4'
+    """
+    try:
+        return fetch_la2nio4(data_home, download_if_missing=download_if_missing)
+    except OSError as error:
+        return _synthetic_map(warn_of_synthetic("The map of La2NiO4", error))
+
+
+def _synthetic_map(source):
+    """Draw counts from simulated spin waves on a background."""
+    path = np.vstack([np.linspace(*leg, _N_POINTS) for leg in pairwise(_CORNERS)])
+    grid = PathGrid(np.arange(20.0, 141.0), path)
+    simulator = SpinWaveSimulator(
+        load_la2nio4_model(), grid, energy_resolution=3.2, temperature=10.0
+    )
+    expected = simulator.simulate([simulator.reference]) / _UNIT + _BACKGROUND
+    counts = np.random.default_rng(0).poisson(expected / _COUNT).astype(float)
+    data = _COUNT * counts
+    rows = {
+        "data": data,
+        "errors": np.where(counts > 0, _COUNT * np.sqrt(counts), np.nan),
+        "counts": counts,
+        "without_background": data - _BACKGROUND,
+    }
+    return _bunch(rows, grid, source=source, DESCR=source)
+
+
+def _bunch(rows, grid, *, source, DESCR):
+    """Return maps, with all that is known of them."""
+    measurement = Measurement(
+        rows["data"], grid, error=rows["errors"], quantity="sqe", source=source
+    )
     return Bunch(
         **rows,
         grid=grid,
         coordinates=pixel_coordinates(grid),
+        measurement=measurement,
         lattice_constant=_LATTICE_CONSTANT,
         parameter_names=list(_PUBLISHED_EXCHANGE),
         published_parameters=np.array(list(_PUBLISHED_EXCHANGE.values())),
-        DESCR=description("la2nio4"),
+        DESCR=DESCR,
     )
 
 

@@ -10,6 +10,14 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+from skphonon._warnings import warn_user
+
+SYNTHETIC = "SYNTHETIC: simulated with noise, not measured"  # source of such data
+
+
+class SyntheticDataWarning(UserWarning):
+    """Measured data could not be had, and simulated ones were returned instead."""
+
 
 class RemoteFile(NamedTuple):
     """Path of a file in its authors' repository, and its sha256."""
@@ -105,6 +113,16 @@ class PublishedFiles(NamedTuple):
                 f"and try again, or copy the file there under the name {name}."
             ) from error
         return Path(path)
+
+
+def warn_of_synthetic(what: str, reason: object) -> str:
+    """Say that data are simulated, in a warning and in the words for their source."""
+    warn_user(
+        f"{what} could not be had; SYNTHETIC data are returned, simulated with noise. "
+        f"{reason}",
+        SyntheticDataWarning,
+    )
+    return SYNTHETIC
 
 
 def description(name: str) -> str:

@@ -119,18 +119,47 @@ class TemperatureTrendsDisplay(Display):
         """
         check_consistent_length(X, temperature)
         temperature = np.asarray(temperature, dtype=float)
-        if np.unique(temperature).size < 2:
-            raise ValueError(
-                "A trend needs spectra at two temperatures or more, got "
-                f"{np.unique(temperature).tolist()} K."
-            )
+        _require_a_trend(temperature)
         tables = []
         for name, given in predictions.items():
             constants, std = given if isinstance(given, tuple) else (given, None)
             check_consistent_length(X, constants)
             constants = np.reshape(constants, (len(constants), -1))
             error = nmse(X, simulator.simulate(constants), scale=scale)
-            tables.append(_series(name, temperature, error, constants, std, simulator))
+            names = simulator.parameter_names
+            tables.append(_series(name, temperature, error, constants, std, names))
+        return cls(data=pd.concat(tables, ignore_index=True))
+
+    @classmethod
+    def from_fits(cls, fits):
+        """Take fits of spectra, with what was fitted along in their NMSE.
+
+        Parameters
+        ----------
+        fits : list of SpectrumFit, or dict of such lists
+            ``LeastSquaresInverter.fits_`` of spectra at two temperatures or more; in a
+            dict, by the name they get in the picture.
+
+        Returns
+        -------
+        TemperatureTrendsDisplay
+            Display with all series. Temperatures are those that were simulated.
+
+        Raises
+        ------
+        ValueError
+            If a series has fewer than two temperatures.
+        """
+        named = fits if isinstance(fits, dict) else {"least squares": fits}
+        tables = []
+        for name, some in named.items():
+            temperature = np.array([float(fit.simulator.temperature) for fit in some])
+            _require_a_trend(temperature)
+            error = [fit.figures["loss"] for fit in some]
+            constants = np.array([fit.parameters for fit in some])
+            std = np.array([fit.std for fit in some])
+            names = some[0].parameter_names
+            tables.append(_series(name, temperature, error, constants, std, names))
         return cls(data=pd.concat(tables, ignore_index=True))
 
     @property
@@ -214,9 +243,18 @@ class TemperatureTrendsDisplay(Display):
         return self
 
 
-def _series(name, temperature, error, constants, std, simulator):
+def _require_a_trend(temperature):
+    """Raise an error where all spectra have one temperature."""
+    if np.unique(temperature).size < 2:
+        raise ValueError(
+            "A trend needs spectra at two temperatures or more, got "
+            f"{np.unique(temperature).tolist()} K."
+        )
+
+
+def _series(name, temperature, error, constants, std, names):
     """Return the values of one estimator, one row for each quantity and spectrum."""
-    quantities = [_NMSE, *simulator.parameter_names]
+    quantities = [_NMSE, *names]
     values = np.column_stack([error, constants])
     spread = np.full(values.shape, np.nan)
     if std is not None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from skphonon._figures import Display, many_axes
 from skphonon._html import drawn, facts_html
+from skphonon.instrument._map_cuts import cuts_of, draw_cut, mark_cut
 from skphonon.instrument._pixels import bin_edges
 from skphonon.instrument._scan_curves import (
     Curve,
@@ -93,6 +94,7 @@ class SpectrumMapDisplay(Display):
         titles: Sequence[str] | None = None,
         *,
         differences: Sequence[int] = (),
+        energy: float | None = None,
     ) -> Self:
         """Make a map, or curves of scans, of each spectrum of measurements.
 
@@ -106,6 +108,9 @@ class SpectrumMapDisplay(Display):
         differences : sequence of int, default=()
             Numbers of spectra that are differences, such as what a fit leaves: their
             maps have colours of their own, about zero.
+        energy : float, default=None
+            Energy transfer in meV at which volumes of single crystals are drawn, as
+            planes of their two longest axes. None draws energies over the longest axis.
 
         Returns
         -------
@@ -114,7 +119,8 @@ class SpectrumMapDisplay(Display):
         Raises
         ------
         ValueError
-            If there are more or fewer titles than spectra, or no spectra.
+            If there are more or fewer titles than spectra, no spectra, or no volume at
+            `energy`.
         """
         rows = [one for each in _listed(measurements) for one in each]
         if not rows or not any(np.size(each.data) for each in rows):
@@ -124,7 +130,9 @@ class SpectrumMapDisplay(Display):
                 f"titles must be one for each of {len(rows)} spectra, got "
                 f"{len(titles)}."
             )
-        maps = [map_of(one) for one in rows]
+        maps = [
+            map_of(one) if energy is None else _plane_at(one, energy) for one in rows
+        ]
         if titles is not None:
             maps = [
                 each._replace(title=title)
@@ -144,14 +152,15 @@ class SpectrumMapDisplay(Display):
         vmin: float | None = None,
         vmax: float | None = None,
         limits: bool = True,
+        cuts: dict[str, Any] | None = None,
         mesh_kw: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw the maps with one scale of colours, differences with another.
+        r"""Draw the maps with one scale of colours, differences with another.
 
         Parameters
         ----------
         axes : matplotlib Axes or array of Axes, default=None
-            One for each map; None makes a figure.
+            One for each map, and one for each cut after them; None makes a figure.
         log : bool, default=False
             Whether colours, or intensities of scans, are logarithmic. Intensities below
             `vmin`, and those that are not positive, have the colour of `vmin`.
@@ -162,6 +171,11 @@ class SpectrumMapDisplay(Display):
             the pixels do not exceed.
         limits : bool, default=True
             Whether to draw the kinematic limit.
+        cuts : dict, default=None
+            Ranges (low, high), or lists of them, over which intensities are averaged:
+            under ``"energy"`` in meV, under ``"q"`` of the x axis of the maps, \|Q\| or
+            whatever it is. Each has a panel with points for the first map and lines for
+            the others, differences left out; dotted lines show its ends on the maps.
         mesh_kw : dict, default=None
             Options for `Axes.pcolormesh`, which draws maps.
 
@@ -173,8 +187,8 @@ class SpectrumMapDisplay(Display):
         Raises
         ------
         ValueError
-            If `axes` are too many or too few, or a logarithm has nothing positive to
-            show.
+            If `axes` are too many or too few, a logarithm has nothing positive to
+            show, or `cuts` have no pixels or are asked of scans.
         TypeError
             If `axes` are none.
         """
@@ -186,6 +200,7 @@ class SpectrumMapDisplay(Display):
             if not getattr(each, "signed", False)
         ]
         norm, drawn = _norm(shown, log, vmin, vmax) if shown else None, []
+        ranges, cut_maps = cuts_of(cuts), _cut_maps(self.data, cuts)
         about_zero = _norm_about_zero(self.data)
         for each in () if axes is None else np.ravel(np.asarray(axes, dtype=object)):
             if not hasattr(each, "pcolormesh"):
@@ -194,9 +209,10 @@ class SpectrumMapDisplay(Display):
                     f"{type(each).__name__}."
                 )
         self.figure_, self.axes_ = many_axes(
-            axes, len(self.data), n_columns=3, size=_SIZE
+            axes, len(self.data) + len(ranges), n_columns=3, size=_SIZE
         )
-        for ax, each in zip(self.axes_, self.data, strict=True):
+        on_maps = self.axes_[: len(self.data)]
+        for ax, each in zip(on_maps, self.data, strict=True):
             if isinstance(each, Scans):
                 draw_scans(ax, each, log=log, low=vmin, high=vmax)
             elif each.signed:
@@ -213,10 +229,14 @@ class SpectrumMapDisplay(Display):
             label = f"intensity ({common})" if common else "intensity"
             beside = [
                 ax
-                for ax, each in zip(self.axes_, self.data, strict=True)
+                for ax, each in zip(on_maps, self.data, strict=True)
                 if not getattr(each, "signed", False)
             ]
             self.figure_.colorbar(drawn[-1], ax=beside, label=wrapped(label))
+        for ax, cut in zip(self.axes_[len(self.data) :], ranges, strict=True):
+            draw_cut(ax, cut_maps, cut)
+            for each in on_maps:
+                mark_cut(each, cut)
         return self
 
 
@@ -281,7 +301,8 @@ def _map_of(measurement: "Measurement") -> Map | Scans:
     title, energy = _title(measurement), _borders(grid.energy, known.get("energy"))
     if hasattr(grid, "volume_shape"):
         if len(grid.energy) == 1 and sum(n > 1 for n in grid.volume_shape) > 1:
-            return _plane(grid, measurement.data, energy, title, known)
+            volume = grid.to_volumes(measurement.data)[0, 0]
+            return _plane(grid, volume, energy, title, known)
         image, columns, label = _volume(grid, measurement.data, known)
         return Map(image, energy, columns, label, title)
     image = grid.to_image(measurement.data)[0]
@@ -341,6 +362,17 @@ def _norm(
         low = float(np.percentile(values, 100 - _BRIGHT)) if values.size else 0.0
         vmin = min(low, 0.0)
     return Normalize(vmin, top if top > vmin else vmin + 1.0)
+
+
+def _cut_maps(drawn: Sequence[Map | Scans], cuts: Any) -> list[Map]:
+    """Return the maps of which cuts are drawn."""
+    maps = [each for each in drawn if isinstance(each, Map)]
+    if cuts and len(maps) < len(drawn):
+        raise ValueError("cuts must be of maps, got scans of points, which are curves.")
+    some = [each for each in maps if not each.signed]
+    if cuts and not some:
+        raise ValueError("cuts must be of intensities, got differences alone.")
+    return some
 
 
 def _norm_about_zero(maps: Sequence[Map | Scans]) -> Any:
@@ -409,11 +441,30 @@ def _volume(
     return _mean(volume, others), columns, label
 
 
+def _plane_at(measurement: "Measurement", energy: float) -> Map:
+    """Return the plane of a volume in the bin of energies that holds the given one."""
+    grid = measurement.grid
+    if grid is None or sum(n > 1 for n in getattr(grid, "volume_shape", ())) < 2:
+        layout = type(measurement if grid is None else grid).__name__
+        raise ValueError(
+            f"A plane at energy={energy:g} meV must be of a volume, got {layout}."
+        )
+    known = dict(measurement.details.get("edges") or {})
+    edges = _borders(grid.energy, known.get("energy"))
+    row = int(np.searchsorted(edges, energy, "right")) - 1
+    if not 0 <= row < len(grid.energy):
+        raise ValueError(
+            f"energy must be from {edges[0]:g} to {edges[-1]:g} meV, got {energy:g}."
+        )
+    volume = grid.to_volumes(measurement.data)[0, row]
+    drawn = _plane(grid, volume, edges[row : row + 2], _title(measurement), known)
+    return drawn._replace(units=measurement.units or "")
+
+
 def _plane(
-    grid: Any, data: Array, energy: Array, title: str, known: dict[str, Array]
+    grid: Any, volume: Array, energy: Array, title: str, known: dict[str, Array]
 ) -> Map:
     """Return the map of the two longest axes of one energy, a mean over the third."""
-    volume = grid.to_volumes(data)[0, 0]
     axes = [np.atleast_1d(axis) for axis in (grid.h, grid.k, grid.l)]
     down, across = sorted(np.argsort([-len(axis) for axis in axes], kind="stable")[:2])
     (third,) = {0, 1, 2} - {int(down), int(across)}

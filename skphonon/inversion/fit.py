@@ -346,7 +346,7 @@ class SpectrumFit:
         Parameters
         ----------
         axes : array of 3 matplotlib Axes, default=None
-            None makes a figure.
+            None makes a figure. Each cut takes one more.
         **options : dict
             As of :meth:`skphonon.inspection.SpectrumMapDisplay.plot`.
 

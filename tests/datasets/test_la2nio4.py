@@ -11,7 +11,14 @@ import pytest
 from local_server import running_repository
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skphonon.datasets import _la2nio4, fetch_la2nio4
+from skphonon import PathGrid, SpinWaveSimulator
+from skphonon.datasets import (
+    SyntheticDataWarning,
+    _la2nio4,
+    fetch_la2nio4,
+    load_la2nio4_map,
+    load_la2nio4_model,
+)
 
 # Two energies by three wavevectors. Without background a zero is -1 where nothing was
 # counted; the last pixel was not measured.
@@ -224,3 +231,41 @@ def test_orientation_follows_the_dispersion(measured):
     wrong = [image[:, ::-1], image[::-1], image.reshape(217, 121).T]
     assert correlation(image) > 0.4
     assert max(map(correlation, wrong)) < 0.1
+
+
+# A map for demonstrations, measured or synthetic
+
+
+def test_the_measured_map_is_loaded_where_it_can_be_had(published, tmp_path):
+    write(tmp_path)
+    found = load_la2nio4_map(tmp_path)
+    assert_array_equal(found.data, fetch_la2nio4(tmp_path).data)
+    assert_array_equal(found.measurement.data, found.data)
+    assert_array_equal(found.measurement.error, found.errors)
+    assert "s41467-023-41378-4" in found.measurement.source
+
+
+def test_a_synthetic_map_says_so_and_has_the_published_magnons(published, tmp_path):
+    with pytest.warns(SyntheticDataWarning, match="SYNTHETIC.*must hold") as caught:
+        made = load_la2nio4_map(tmp_path, download_if_missing=False)
+    assert caught[0].filename == __file__
+    assert made.measurement.source.startswith("SYNTHETIC")
+    assert set(made) == set(fetch_la2nio4_of(tmp_path))
+    model = load_la2nio4_model()
+    truth = SpinWaveSimulator(
+        model,
+        PathGrid(made.grid.energy, made.grid.wavevectors),
+        energy_resolution=3.2,
+        temperature=10.0,
+    ).simulate([made.published_parameters])[0]
+    magnons = made.without_background[0]
+    # counts of 0.1 each scatter about what is simulated: the ratio to S is the unit
+    ratio = magnons.sum() / truth.sum()
+    assert_allclose(ratio, 250, rtol=0.02)
+    pull = (made.data[0] - 250 * truth - 0.5) / np.sqrt(0.1 * (250 * truth + 0.5))
+    assert_allclose([pull.mean(), pull.std()], [0, 1], atol=0.03)
+
+
+def fetch_la2nio4_of(folder):
+    write(folder)
+    return fetch_la2nio4(folder)

@@ -12,7 +12,8 @@ from local_server import running_repository
 from numpy.testing import assert_allclose
 
 import skphonon
-from skphonon.datasets import _silicon, fetch_silicon_mari
+from skphonon.datasets import _silicon, fetch_silicon_mari, make_silicon_spectrum
+from skphonon.physics.constants import MEV_PER_THZ
 
 NAME = "silicon_Ei80_300K.nxspe"
 REMOTE = f"powder_datafiles/{NAME}"
@@ -101,3 +102,36 @@ def test_published_file(data_folder):
     assert silicon.temperature == 300.0
     assert silicon.lattice_constant == 5.431
     assert "CC-BY-SA-4.0" in silicon.DESCR
+
+
+def test_a_synthetic_spectrum_is_of_published_phonons_in_a_can():
+    made = make_silicon_spectrum()
+    assert made.source.startswith("SYNTHETIC")
+    assert_allclose(made.data, make_silicon_spectrum(random_state=0).data)
+    other = make_silicon_spectrum(random_state=1).data
+    # noise of 0.2 on a contrast of one, in each of the two
+    assert_allclose(np.nanstd(made.data - other), 0.2 * np.sqrt(2), rtol=0.05)
+    model = skphonon.ForceConstantModel(
+        5.431 / 2 * (np.ones((3, 3)) - np.eye(3)),
+        ["Si", "Si"],
+        np.array(_silicon._FITTED),
+        positions=np.array([[0, 0, 0], [0.25, 0.25, 0.25]]),
+        n_shells=5,
+    )
+    # Nilsson and Nelin, https://doi.org/10.1103/PhysRevB.6.3777, in THz
+    energies = model.frequencies(
+        [model.reference], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5]]
+    )[0]
+    found = [energies[0, 5], *energies[1, ::2], *energies[2, [0, 2, 3, 4]]]
+    published = np.array([15.53, 4.49, 12.32, 13.90, 3.43, 11.35, 12.60, 14.68])
+    assert_allclose(found, published * MEV_PER_THZ, atol=0.1)
+    # least squares of the two parts find the stated contrasts, but for noise
+    can = skphonon.load_aluminium_model("gilat-nicklow-1966")
+    parts = [
+        skphonon.PowderSimulator.from_measurement(each, made).simulate([each.reference])
+        for each in (model, can)
+    ]
+    seen = made.grid.mask.ravel()
+    terms = np.array([part[0, seen] / np.nanstd(part) for part in parts]).T
+    contrasts, *_ = np.linalg.lstsq(terms, made.data[0, seen], rcond=None)
+    assert_allclose(contrasts, [1.0, 0.5], atol=0.02)

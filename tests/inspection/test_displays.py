@@ -1,5 +1,7 @@
 """Pictures of measured against simulated spectra: what is drawn is what is told."""
 
+from types import SimpleNamespace
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -282,6 +284,32 @@ def test_error_bars_come_through_pipelines_and_freezing(simulator, measured):
         )
         name = type(estimator).__name__
         assert (series(display, name, "position")[2] == 0.1).all()
+
+
+def test_trends_of_fits_have_the_nmse_of_the_fits():
+    """With all that was fitted along, which constants alone do not tell."""
+    fits = [
+        SimpleNamespace(
+            simulator=SimpleNamespace(temperature=kelvin),
+            figures={"loss": 0.1 + number},
+            parameters=constants,
+            std=0.1 * constants,
+            parameter_names=["position", "height"],
+        )
+        for number, (kelvin, constants) in enumerate(
+            zip(TEMPERATURE, CONSTANTS, strict=True)
+        )
+    ]
+    display = TemperatureTrendsDisplay.from_fits(fits)
+    x, y, std = series(display, "least squares", "height")
+    assert_array_equal(x, TEMPERATURE)
+    assert_array_equal(y, CONSTANTS[:, 1])
+    assert_allclose(std, 0.1 * y)
+    assert_allclose(series(display, "least squares", "nmse")[1], [0.1, 1.1, 2.1, 3.1])
+    named = TemperatureTrendsDisplay.from_fits({"a": fits, "b": fits})
+    assert set(named.data["estimator"]) == {"a", "b"}
+    with pytest.raises(ValueError, match=r"two temperatures or more, got \[50.0\] K"):
+        TemperatureTrendsDisplay.from_fits(fits[:1])
 
 
 def test_fits_are_those_of_scipy(simulator, measured):

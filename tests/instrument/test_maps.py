@@ -363,3 +363,83 @@ def test_axes_are_those_of_matplotlib(axes):
     grid = SpectrumGrid([1.0, 2.0], [1.0, 2.0])
     with pytest.raises(TypeError, match="axes must be Axes of matplotlib"):
         Measurement([1, 2, 3, 4], grid).plot(axes)
+
+
+# Cuts
+
+
+def test_cuts_are_means_of_what_was_measured(powder):
+    """Of the first map points, of the others lines, of differences nothing."""
+    one = powder[0]
+    display = SpectrumMapDisplay.from_measurements(
+        [one, one.replace(data=2 * one.data), one], ["a", "b", "left"], differences=[2]
+    )
+    cuts = {"energy": (9.0, 21.0), "q": [(1.0, 2.0), (3.0, 4.0)]}
+    axes = display.plot(cuts=cuts).axes_
+    assert len(axes) == 6
+    assert [len(ax.lines) for ax in axes[3:]] == [2, 2, 2]
+    points, line = axes[3].lines
+    assert (points.get_label(), line.get_label()) == ("a", "b")
+    assert (points.get_linestyle(), line.get_linestyle()) == ("None", "-")
+    grid = one.grid
+    image = grid.to_image(one.data)[0]
+    rows = image[(grid.energy >= 9) & (grid.energy <= 21)]
+    some = np.isfinite(rows).any(axis=0)
+    assert_allclose(points.get_ydata()[some], np.nanmean(rows[:, some], axis=0))
+    assert np.isnan(points.get_ydata()[~some]).all()
+    assert_allclose(line.get_ydata()[some], 2 * points.get_ydata()[some])
+    assert_allclose(points.get_xdata(), grid.q)
+    columns = image[:, (grid.q >= 1) & (grid.q <= 2)]
+    some = np.isfinite(columns).any(axis=1)
+    assert_allclose(
+        axes[4].lines[0].get_ydata()[some], np.nanmean(columns[some], axis=1)
+    )
+    assert axes[4].get_xlabel() == "energy transfer (meV)"
+    assert axes[4].get_title().endswith("1 to 2")
+    # two lines of the kinematic limit, and both ends of three cuts
+    assert [len(ax.lines) for ax in axes[:3]] == [8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("cuts", "message"),
+    [
+        ({"Q": (1, 2)}, "energy or q, got 'Q'"),
+        ({"q": (2, 1)}, "low < high"),
+        ({"q": 1.0}, "pairs"),
+        ({"energy": (900, 901)}, "must hold pixels, got energy 900 to 901"),
+    ],
+)
+def test_cuts_that_are_none(powder, cuts, message):
+    with pytest.raises(ValueError, match=message):
+        powder.plot(cuts=cuts)
+
+
+def test_no_cuts_of_scans_or_of_differences_alone(powder):
+    one = Measurement(ENERGY, PathGrid(ENERGY, [[1.0, 0, 0]]))
+    with pytest.raises(ValueError, match="got scans"):
+        one.plot(cuts={"energy": (1, 10)})
+    display = SpectrumMapDisplay.from_measurements(powder[0], differences=[0])
+    with pytest.raises(ValueError, match="differences alone"):
+        display.plot(cuts={"q": (1, 2)})
+
+
+def test_a_plane_of_a_volume_at_an_energy():
+    """The bin that holds the energy, as a measurement of that bin alone is drawn."""
+    h, k = np.arange(3.0), np.arange(4.0)
+    grid = CrystalGrid(ENERGY, h, k, 0.0)
+    whole = Measurement(np.arange(grid.n_pixels, dtype=float), grid, temperature=5.0)
+    (drawn,) = SpectrumMapDisplay.from_measurements(whole, energy=ENERGY[2] + 0.1).data
+    assert_allclose(drawn.image.ravel(), grid.to_volumes(whole.data)[0, 2].ravel())
+    assert drawn.image.shape == (3, 4)
+    one = whole.replace(
+        data=grid.to_volumes(whole.data)[0, 2].ravel(),
+        grid=CrystalGrid(ENERGY[2:3], h, k, 0.0),
+    )
+    assert_allclose(map_of(one).image, drawn.image)
+    assert drawn.title.startswith("5 K, ")
+    with pytest.raises(ValueError, match=r"energy must be from .*, got 900"):
+        SpectrumMapDisplay.from_measurements(whole, energy=900.0)
+    with pytest.raises(ValueError, match="must be of a volume, got SpectrumGrid"):
+        SpectrumMapDisplay.from_measurements(
+            Measurement(np.ones(8), SpectrumGrid(ENERGY, [1.0])), energy=10.0
+        )

@@ -103,8 +103,12 @@ def test_a_fit_goes_to_phonopy_and_to_a_file(sound, tmp_path):
 
 def test_maps_of_what_was_measured_and_fitted(sound):
     pytest.importorskip("matplotlib")
-    display = sound.plot()
-    assert len(display.figure_.axes) >= 3
+    display = sound.plot(cuts={"q": (3.0, 5.0)})
+    assert len(display.axes_) == 4
+    left = display.data[2]
+    assert left.title == "residual (standard deviations)"
+    # the fit is sound, so that residuals are about as large as noise
+    assert_allclose(np.nanstd(left.image), 1.0, rtol=0.15)
 
 
 def test_an_unknown_can_is_named():
