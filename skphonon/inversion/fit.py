@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ __all__ = ["SpectrumFit", "fits_of"]
 Array = NDArray[np.float64]
 
 _TOLD = 0.5  # correlations from which on a report tells them
+_LONGEST = 200  # characters of a setting
+_NOT_OF_THE_FIT = "simulator", "n_jobs", "verbose"
 _DARK = 0.01  # of the mean count: the least that is expected of a pixel
 
 
@@ -71,6 +74,9 @@ class SpectrumFit:
         What was measured elsewhere and fitted along.
     errors : array-like of shape (n_pixels,), default=None
         Standard deviations of the pixels, where they were given.
+    settings : mapping, default=None
+        Parameters of the inverter by name, as texts: what was fitted along, the noise,
+        the prior and so on.
     context : object, default=None
         How the spectrum was compared, for `lacking_` and the evidence.
 
@@ -132,6 +138,7 @@ class SpectrumFit:
         others: ArrayLike = (),
         observables: Any = (),
         errors: ArrayLike | None = None,
+        settings: Mapping[str, str] | None = None,
         context: Any = None,
     ) -> None:
         self.parameter_names = list(parameter_names)
@@ -153,6 +160,7 @@ class SpectrumFit:
         self.others = np.reshape(others, (-1, len(self.parameters)))
         self.observables = list(observables)
         self.errors = None if errors is None else np.asarray(errors, dtype=float)
+        self.settings = dict(settings or {})
         self._context = context
 
     @cached_property
@@ -417,6 +425,11 @@ def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
     figures = ("loss", "reduced_chi2", "n_effective", "n_evaluations", "converged")
     noise_known = result.errors is not None or inverter._counts
     pieces = pieces_of(inverter.prior)
+    settings = {
+        name: shorten(repr(value), _LONGEST)
+        for name, value in inverter.get_params(deep=False).items()
+        if name not in _NOT_OF_THE_FIT
+    }
     observables = [piece for piece in pieces if hasattr(piece, "residuals")]
     fits = []
     for row in range(len(result.parameters)):
@@ -441,6 +454,7 @@ def fits_of(inverter: Any, search: Any, result: Any) -> list[SpectrumFit]:
                 others=result.others[row],
                 observables=observables,
                 errors=errors,
+                settings=settings,
                 context=(search, errors),
             )
         )

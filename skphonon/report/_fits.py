@@ -20,7 +20,7 @@ from skphonon.inspection import (
 from skphonon.report._answers import Answer, answers_section, mean_over_columns
 from skphonon.report._blocks import Section, code, picture, points, table, text
 
-__all__ = ["sections_of", "simulator_of", "summary_of"]
+__all__ = ["sections_of", "simulator_of", "summary_of", "verdict_section"]
 
 _MOST = 10  # correlations that are told
 _LEAST = 0.5  # correlations that are told
@@ -66,7 +66,7 @@ def sections_of(
 ) -> list[Section]:
     """Return all that is told of a fit or a posterior, and of other answers."""
     drawn = hasattr(fit, "weights")  # a posterior
-    sections = [_verdict(fit, drawn)]
+    sections = [verdict_section(fit, drawn)]
     if answers:
         sections.append(answers_section(answers))
     sections.append(_spectrum(fit, drawn))
@@ -81,7 +81,8 @@ def sections_of(
     return [section for section in sections if section.blocks]
 
 
-def _verdict(fit: Any, drawn: bool) -> Section:
+def verdict_section(fit: Any, drawn: bool) -> Section:
+    """Return what is wrong, and what error bars mean."""
     verdict = fit.verdict_
     blocks: list[dict[str, Any]] = []
     if verdict.sound:

@@ -182,13 +182,13 @@ def _kelvins(given: Any) -> float:
     return float(given)
 
 
-def _provenance(fit: Any, settings: Mapping[str, Any]) -> Section:
+def _provenance(fit: Any, given: Mapping[str, Any]) -> Section:
     import pandas as pd
 
-    given = {name: str(value) for name, value in settings.items()}
-    long = {name: value for name, value in given.items() if "\n" in value}
+    texts = {name: str(value) for name, value in given.items()}
+    long = {name: value for name, value in texts.items() if "\n" in value}
     told = {
-        **{name: value for name, value in given.items() if name not in long},
+        **{name: value for name, value in texts.items() if name not in long},
         "written": now(),
         **versions(_PACKAGES),
     }
@@ -196,6 +196,9 @@ def _provenance(fit: Any, settings: Mapping[str, Any]) -> Section:
     blocks = [table(frame)]
     for name, value in long.items():
         blocks += [text(f"{name}:"), code(value)]
+    settings = getattr(getattr(fit, "fit", fit), "settings", {})
+    if settings:
+        blocks.append(table(pd.DataFrame({"value": settings}), "Settings of the fit"))
     simulator = simulator_of(fit)
     if hasattr(simulator, "get_params"):
         made = simulator.get_params(deep=False).items()

@@ -10,6 +10,8 @@ import skphonon
 from skphonon.inversion import Search
 from skphonon.learning import Trainer
 
+pytestmark = pytest.mark.pages
+
 WITH_CODE = [page for page in PAGES if blocks_of(page)]
 LESS = {  # what comments "in tests" may name
     "Search": Search,

@@ -18,6 +18,7 @@ from skphonon import (
 from skphonon.inspection import draw_parameters
 from skphonon.inversion import fit_with_constants
 from skphonon.report import Answer, Report
+from skphonon.report._fits import verdict_section
 
 PNG = b"\x89PNG\r\n\x1a\n"
 VOID = {"meta", "link", "img", "br"}
@@ -90,6 +91,15 @@ def test_a_page_is_whole_and_asks_for_nothing(report, tmp_path):
     assert len(links) == len(anchors) == len(report.sections)
 
 
+def test_it_says_how_was_fitted(report):
+    texts = Page(report.html).texts
+    assert "Settings of the fit" in texts
+    assert texts[texts.index("nuisance") + 1] == "{'lattice_scale': (0.98, 1.02)}"
+    assert texts[texts.index("background") + 1] == "0"
+    for name in ("prior", "noise", "bounds", "search"):
+        assert name in texts
+
+
 def test_what_is_given_is_text(report):
     page = Page(report.html)
     assert "Al <50 K> & more" in page.texts
@@ -144,8 +154,8 @@ def test_it_says_where_error_bars_come_from(simulator, spectrum):
     ):
         inverter = LeastSquaresInverter(simulator, noise=kind).fit(X)
         inverter.predict(X, errors=errors)
-        page = Report.from_fit(inverter.fits_[0]).html
-        assert words in page
+        section = verdict_section(inverter.fits_[0], False)
+        assert words in " ".join(block.get("text", "") for block in section.blocks)
 
 
 def test_what_is_no_fit_is_refused(simulator, spectrum, fit):
