@@ -74,7 +74,6 @@ def test_tables_and_reports_tell_the_values(sound):
     for told in ("[[Constants]]", "1XX", "chi^2 per degree of freedom", "[[Verdict]]"):
         assert told in report
     assert f"prior {MODEL.reference[0]:.4g} +/- " in report
-    assert sound._repr_html_().startswith("<pre>[[Fit]]")
 
 
 def test_energies_have_the_errors_of_draws(sound):
