@@ -165,8 +165,8 @@ def invert(
     Writes report.html, constants.csv, phonopy_params.yaml, fit.npz, log.txt and
     invert.py, the script that was run.
 
-    Examples
-    --------
+    For example:
+
     skphonon invert aluminium --method compare
 
     skphonon invert silicon.nxspe --structure phonopy_params_Si.yaml
@@ -224,8 +224,8 @@ def simulate(
     A set differs from spectrum to spectrum in constants, resolution, lattice,
     displacements, noise and ripples. Interrupted, the same command goes on with it.
 
-    Examples
-    --------
+    For example:
+
     skphonon simulate --structure phonopy_params.yaml --ei 80 --temperature 300
     --resolution 2 --output planned.h5 --picture planned.png
 
