@@ -38,7 +38,7 @@ def drawn(
         draw(figure)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=_DPI)
-    except (ImportError, ValueError):
+    except Exception:  # whatever keeps it from being drawn, a notebook shows the rest
         return ""
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"<img alt='{escape(alt)}' src='data:image/png;base64,{data}'>"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from skphonon.cli.request import Request, read_structure
+from skphonon.cli.request import Request
 from skphonon.cli.script import Script
 from skphonon.cli.spectrum_lines import edge_of
 from skphonon.physics import ForceConstantModel, with_springs
@@ -77,30 +77,19 @@ def _calculated(asked: Request) -> list[str]:
     return [*lines, "prior = ShellPrior(model, energies=0.1)"]
 
 
-def _bare(asked: Request, n_shells: str) -> list[str]:
-    """Return the expression of a crystal without constants."""
+def _bare(asked: Request, n_shells: int) -> str:
+    """Return the line of a crystal without constants."""
     assert asked.structure is not None
-    lattice, positions, symbols = read_structure(asked.structure)
-    return [
-        "skphonon.ForceConstantModel(",
-        f"    {lattice.tolist()!r},",
-        f"    {symbols!r},",
-        "    None,",
-        f"    positions={positions.tolist()!r},",
-        f"    n_shells={n_shells},",
-        ")",
-    ]
+    path = str(asked.structure.resolve())
+    return f"skphonon.ForceConstantModel.from_structure({path!r}, n_shells={n_shells})"
 
 
 def _by_springs(asked: Request, found: Any) -> list[str]:
     """Return lines of the nearest shells, of which springs make a stable crystal."""
     highest = edge_of(asked, found)
     assert asked.structure is not None
-    lattice, positions, symbols = read_structure(asked.structure)
     for n_shells in range(1, _MOST + 1):
-        bare = ForceConstantModel(
-            lattice, tuple(symbols), None, positions=positions, n_shells=n_shells
-        )
+        bare = ForceConstantModel.from_structure(asked.structure, n_shells=n_shells)
         try:
             with_springs(bare, highest)
         except ValueError:
@@ -108,11 +97,9 @@ def _by_springs(asked: Request, found: Any) -> list[str]:
                 raise
             continue
         break
-    first, *more = _bare(asked, str(n_shells))
     return [
         "# the nearest shells: springs, so that phonons end where the spectrum does",
-        f"model = {first}",
-        *more,
+        f"model = {_bare(asked, n_shells)}",
         f"model = with_springs(model, {highest:.1f})",
         "prior = ShellPrior(model, independent=0.5, common=0.5)",
     ]
@@ -129,19 +116,24 @@ def add_shells(script: Script, asked: Request) -> None:
     tried = f"range({least}, {least} + {_MORE + 1})"
     if asked.n_shells is not None:
         tried = f"({asked.n_shells},)"
-    script.need("from skphonon.inversion import compare_fits")
+    script.need("import warnings", "from skphonon.inversion import compare_fits")
     script.add(
         "the nearest shells first; more begin from them, at zero",
-        "nearest = inverter_of(simulator, prior).fit(measured.data)",
-        "nearest.predict(measured.data, errors=errors)",
-        "model = model.replace(reference=nearest.fits_[0].parameters)",
+        "def fit_of(model, prior):",
+        "    inverter = inverter_of(simulator_of(model), prior).fit(measured.data)",
+        "    with warnings.catch_warnings():  # of fits that are not the last",
+        '        warnings.simplefilter("ignore")',
+        "        inverter.predict(measured.data, errors=errors)",
+        "    return inverter.fits_[0]",
+        "",
+        "",
+        "nearest = fit_of(model, prior)",
+        "model = model.replace(reference=nearest.parameters)",
         "models, fits = {}, {}",
         f"for n_shells in {tried}:",
         "    more = model.extended(n_shells) if n_shells > model.n_shells else model",
-        "    tried = inverter_of(simulator_of(more), ShellPrior(more))",
-        "    tried.fit(measured.data).predict(measured.data, errors=errors)",
         '    name = f"{n_shells} shells"',
-        "    models[name], fits[name] = more, tried.fits_[0]",
+        "    models[name], fits[name] = more, fit_of(more, ShellPrior(more))",
         "shells = compare_fits(fits)  # the one with most evidence first",
         "print(shells.to_string())",
         "model = models[shells.index[0]]",
@@ -151,14 +143,12 @@ def add_shells(script: Script, asked: Request) -> None:
 
 
 def _by_force_field(script: Script, asked: Request) -> list[str]:
-    first, *more = _bare(asked, str(asked.n_shells or _SHELLS))
     calculator = repr(asked.calculator)
     if asked.calculator == "emt":
         script.need("from ase.calculators.emt import EMT")
         calculator = "EMT()"
     return [
-        f"crystal = {first}",
-        *more,
+        f"crystal = {_bare(asked, asked.n_shells or _SHELLS)}",
         "field = sample_force_constants(",
         f"    {calculator}, crystal, strains=(0.0,), random_state=0",
         ")",

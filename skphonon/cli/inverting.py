@@ -4,6 +4,7 @@ What is done is a script: it is written out first and then run, so that the one 
 folder did what the folder holds.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ _LEAST = 100  # spectra that a network can be trained on
 
 def invert_file(asked: Request, output: Path, tell: Callable[[str], None]) -> str:
     """Fit, write a folder whole or not at all, and return where the report is."""
-    if output.exists():
+    if os.path.lexists(output):
         raise ValueError(
             f"The output folder must not exist, got {output}, which does. Give another "
             "one (--output)."
@@ -48,7 +49,9 @@ def invert_file(asked: Request, output: Path, tell: Callable[[str], None]) -> st
         text = run(script, unfinished, tell)
         (unfinished / "log.txt").write_text(text, encoding="utf-8")
         (unfinished / "invert.py").write_text(script, encoding="utf-8")
-        unfinished.chmod(0o755)
+        mask = os.umask(0)
+        os.umask(mask)
+        unfinished.chmod(0o777 & ~mask)  # a temporary folder is private
         unfinished.rename(output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

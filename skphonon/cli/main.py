@@ -1,5 +1,6 @@
 """Commands, what they take, and how they say what went wrong."""
 
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -37,6 +38,7 @@ def main() -> None:
     """Run a command; leave with a status of 1 and a sentence if it fails."""
     with warnings.catch_warnings():
         warnings.showwarning = _show  # type: ignore[assignment]
+        before = signal.signal(signal.SIGTERM, _stop)
         try:
             status = app(standalone_mode=False)
             if status == _INTERRUPTED:
@@ -44,7 +46,10 @@ def main() -> None:
         except typer.Exit as end:
             sys.exit(end.exit_code)
         except (KeyboardInterrupt, typer.Abort):
-            _tell("Interrupted; nothing was written.")
+            _tell(
+                "Interrupted; nothing half-written is left. A folder of spectra goes "
+                "on with the same command."
+            )
             sys.exit(_INTERRUPTED)
         except _EXPECTED as error:
             if _STATE["debug"]:
@@ -55,7 +60,20 @@ def main() -> None:
             if hasattr(error, "show") and not _STATE["debug"]:
                 error.show()
                 sys.exit(getattr(error, "exit_code", 2))
-            raise
+            if _STATE["debug"]:
+                raise
+            kind = type(error).__name__
+            _tell(
+                f"Error: {kind}: {error} (skphonon --debug shows where it comes from)"
+            )
+            sys.exit(_FAILED)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _stop(*_: Any) -> None:
+    """Clean up after a signal to end as after Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 @app.callback(invoke_without_command=True)

@@ -60,8 +60,9 @@ def add_fit(script: Script, asked: Request) -> None:
 
 def _least_squares(script: Script, asked: Request) -> None:
     script.add(
-        "the fit",
+        "the fit; error bars hold what other choices of the analysis would change",
         "inverter = inverter_of(simulator, prior)",
+        'inverter.set_params(noise="systematic")',
         "inverter.fit(measured.data)",
         "inverter.predict(measured.data, errors=errors)",
         "found = inverter.fits_[0]",
@@ -111,6 +112,12 @@ def _network(script: Script, asked: Request) -> None:
         "inverter = inverter_of(simulator, prior)",
         *rows,
         "constants, std = network.predict(rows, return_std=True)",
+        "names = simulator.parameter_names",
+        "if constants.shape[1] != len(names):",
+        "    raise ValueError(",
+        "        f'The network gives {constants.shape[1]} constants, the crystal '",
+        "        f'has {len(names)}: it was trained for another one.'",
+        "    )",
         "found = fit_with_constants(",
         "    inverter, constants[0], measured.data, std=std[0], errors=errors",
         ")",

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ __all__ = ["Request"]
 
 _EXAMPLES = ("aluminium",)
 _PHONOPY = ".yaml", ".yml", ".xz", ".gz", ".bz2"
+_MOST_SHELLS = 30
 _KELVINS = 50, 150, 280, 350, 450, 540, 640  # of the example, in its order
 
 
@@ -74,12 +75,14 @@ class Request(NamedTuple):
     def example_temperature(self) -> int:
         """Temperature of the example, K."""
         if self.temperature is not None:
+            if self.temperature not in _KELVINS:
+                raise ValueError(
+                    "The example was measured at "
+                    f"{', '.join(map(str, _KELVINS))} K, got --temperature "
+                    f"{self.temperature:g}."
+                )
             return int(self.temperature)
-        if not 0 <= self.row < len(_KELVINS):
-            raise ValueError(
-                f"The example has {len(_KELVINS)} spectra, from 0 to "
-                f"{len(_KELVINS) - 1}, got --row {self.row}."
-            )
+        check_row(self.row, len(_KELVINS))
         return _KELVINS[self.row]
 
     @property
@@ -92,19 +95,48 @@ class Request(NamedTuple):
         return "7net-0" if find_spec("sevenn") and find_spec("ase") else None
 
     def check(self) -> None:
-        """Raise where files are missing or options contradict each other."""
+        """Raise where files are missing or options make no sense."""
+        self.check_numbers()
+        if self.is_example and (self.structure or self.incident_energy is not None):
+            raise ValueError(
+                "The example brings its crystal and incident energy: leave out "
+                "--structure and --ei."
+            )
         if self.structure is None and not self.is_example:
             raise ValueError(
                 "The crystal is missing: give --structure, a phonopy YAML file with "
                 "force constants or a structure file."
             )
-        for path in (None if self.is_example else self.measured, self.structure):
+        measured = None if self.is_example else self.measured
+        for path in (measured, self.structure, self.network):
             if path is not None and not path.exists():
                 raise FileNotFoundError(f"There is no file {path}.")
+        if self.structure is not None and self.structure.is_dir():
+            raise ValueError(
+                f"The crystal must be a file, got a folder: {self.structure}."
+            )
         if self.network is not None and self.method != "network":
             raise ValueError(
                 "A trained network (--network) is for --method network, got "
                 f"--method {self.method}."
+            )
+
+    def check_numbers(self) -> None:
+        """Raise where a number cannot be what it is said to be."""
+        for name, value in {
+            "--temperature": self.temperature,
+            "--ei": self.incident_energy,
+            "--resolution": self.resolution,
+        }.items():
+            if value is None:
+                continue
+            cold = name == "--temperature"
+            if not np.isfinite(value) or value < 0 or (value == 0 and not cold):
+                least = "0 or above" if cold else "above 0"
+                raise ValueError(f"{name} must be {least} and finite, got {value:g}.")
+        if self.n_shells is not None and not 1 <= self.n_shells <= _MOST_SHELLS:
+            raise ValueError(
+                f"--shells must be from 1 to {_MOST_SHELLS}, got {self.n_shells}."
             )
 
 
@@ -114,28 +146,3 @@ def check_row(row: int, number: int) -> None:
         raise ValueError(
             f"The file holds {number} spectra, from 0 to {number - 1}, got --row {row}."
         )
-
-
-def read_structure(path: Path) -> tuple[Any, Any, list[str]]:
-    """Return lattice, positions and symbols of the primitive cell of a file."""
-    try:
-        from ase.io import read
-    except ImportError as error:
-        raise ImportError(
-            f"Structure files such as {path.name} are read by ASE, which is not "
-            "installed: pip install 'skphonon[ase]'. Phonopy YAML files need nothing."
-        ) from error
-    import spglib
-    from ase.data import chemical_symbols
-
-    try:
-        atoms: Any = read(path)
-    except OSError:
-        raise
-    except Exception as error:  # whatever the format raises
-        raise ValueError(f"{path} is no structure that ASE reads: {error}.") from error
-    cell = atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
-    found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True)
-    lattice, positions, numbers = cell if found is None else found
-    symbols = [chemical_symbols[n] for n in numbers]
-    return np.round(lattice, 8), np.round(positions, 8), symbols

@@ -2,6 +2,7 @@
 
 import io
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from skphonon._version import __version__
 
 __all__ = ["Script", "run"]
 
-_STANDARD = "sys", "pathlib", "time"
+_STANDARD = "sys", "pathlib", "time", "warnings"
 
 
 class Script:
@@ -26,7 +27,7 @@ class Script:
     """
 
     def __init__(self, title: str) -> None:
-        self.title = title
+        self.title = re.sub(r"[^\w .,:()+-]", "_", title)  # a file may have any name
         self._imports: set[str] = set()
         self._parts: list[str] = []
 

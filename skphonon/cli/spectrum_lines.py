@@ -43,6 +43,12 @@ def measured_of(asked: Request) -> tuple[Any, list[str]]:
         told = ", ".join(f"{name}={value!r}" for name, value in changes.items())
         found = found.replace(**changes)
         lines.append(f"measured = measured.replace({told})")
+    if not hasattr(found, "polar") and not hasattr(found.grid, "q"):
+        raise ValueError(
+            f"{asked.name} holds no powder spectrum by |Q|, but a "
+            f"{type(found.grid).__name__}. Other measurements are fitted in Python: "
+            "see the pages on single crystals, spin waves and angle grids."
+        )
     if found.temperature is None:
         raise ValueError(
             f"{asked.name} does not tell the temperature of the sample. Give it: "
@@ -76,10 +82,10 @@ def _add_errors(script: Script, known: bool) -> None:
     if not known:
         script.add("no errors of pixels: their noise is estimated", "errors = None")
         return
-    script.need("import numpy as np")
+    script.need("from skphonon.instrument import local_errors")
     script.add(
-        "files give pixels with few counts errors that are far too small",
-        "errors = np.maximum(measured.error, np.nanmedian(measured.error))",
+        "errors of counts follow the counts, and would draw a fit below them",
+        "errors = local_errors(measured)",
     )
 
 
@@ -113,7 +119,7 @@ def _by_detector(script: Script, asked: Request, found: Any) -> list[str]:
     return [
         *lines,
         "run = calibration.measurement",
-        "angle = np.abs(run.polar)[:, None]",
+        "angle = np.abs(measured.polar)[:, None]  # as the table of faults has them",
         "for low, high in calibration.bank_faults[['low', 'high']].to_numpy():",
         "    print(f'Left out: detectors from {low:.1f} to {high:.1f} degrees')",
         "    fault = (angle >= low) & (angle <= high)",

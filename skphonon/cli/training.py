@@ -1,8 +1,9 @@
 """Simulated spectra, networks trained on them, and their fine-tuning.
 
-Each command runs a script, which is written beside what it made, with the ending .py.
+Each command runs a script, which is written beside what it made, as NAME.py.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,22 @@ def simulate_spectra(
         raise ValueError(f"The number of spectra must be positive, got {number}.")
     if number == 1 and temperatures is not None:
         raise ValueError("A range of temperatures is for many spectra (--number).")
-    if picture is not None and picture.exists():
-        raise ValueError(f"{picture} is there already. Give another name.")
-    if number == 1 and output.exists():
-        raise ValueError(f"{output} is there already. Give another name.")
+    asked.check_numbers()
+    if picture is not None:
+        _check_picture(picture, output, number)
+    if number == 1:
+        _check_new(output)
+        if output.suffix not in (".h5", ".hdf5"):
+            raise ValueError(
+                "A spectrum is written as HDF5: --output must end in .h5, got "
+                f"{output}."
+            )
+    low, high = temperatures or (0.0, 0.0)
+    if not (0 <= low <= high < np.inf):
+        raise ValueError(
+            "--temperatures must be two numbers from 0 on, the lower first, got "
+            f"{low:g} {high:g}."
+        )
     if asked.measured is not None or asked.is_example:
         asked.check()
     elif asked.structure is None or not asked.structure.exists():
@@ -113,6 +126,7 @@ def _add_planned(script: Script, asked: Request) -> None:
         "    return skphonon.PowderSimulator(",
         "        model,",
         "        grid,",
+        '        quantity="sqe",',
         f"        temperature={asked.temperature!r},",
         f"        energy_resolution={asked.resolution!r},",
         '        scattering=Scattering(n_phonons="auto"),',
@@ -139,7 +153,6 @@ def _add_one(script: Script, picture: Path | None) -> None:
         "    energy_resolution=simulator.energy_resolution,",
         f'    source="simulated by skphonon {__version__}",',
         ")",
-        "write_arrays(sys.argv[1], simulated)",
     )
     if picture is not None:
         script.need("import matplotlib")
@@ -148,6 +161,7 @@ def _add_one(script: Script, picture: Path | None) -> None:
             'matplotlib.use("Agg")',
             f"simulated.plot().figure_.savefig({str(picture)!r}, dpi=150)",
         )
+    script.add("what is written", "write_arrays(sys.argv[1], simulated)")
 
 
 def _add_many(
@@ -205,6 +219,9 @@ def train_network(
         "scores = dict(zip(store.parameter_names, told.round(4).tolist()))",
         'print("R2 of spectra that it was not trained on:")',
         "print(pd.Series(scores).to_string())",
+        "if weak := [name for name, score in scores.items() if score < 0.3]:",
+        "    print('Hardly told:', ', '.join(weak) + '. Spectra may not hold these,')",
+        "    print('or are too few: simulate more, and expect wide error bars.')",
     )
     script.add(
         "what is written",
@@ -220,8 +237,11 @@ def fine_tune_network(
     """Tune a network to measured spectra, and write it to a file."""
     _check_new(output)
     _check_store(folder)
-    if asked.measured is None or not (asked.is_example or asked.measured.exists()):
-        raise FileNotFoundError(f"There is no file {asked.measured}.")
+    asked.check_numbers()
+    measured = None if asked.is_example else asked.measured
+    for path in (measured, network):
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"There is no file {path}.")
     found, lines = measured_of(asked)
     check_network(network, found)
     script = Script(f"A network tuned to {asked.name}, by skphonon {__version__}.")
@@ -306,14 +326,35 @@ def _check_store(folder: Path) -> None:
 
 
 def _check_new(output: Path) -> None:
-    for path in (output, output.with_suffix(".py")):
-        if path.exists():
+    for path in (output, _script_of(output)):
+        if os.path.lexists(path):
             raise ValueError(f"{path} is there already. Give another name (--output).")
+
+
+def _check_picture(picture: Path, output: Path, number: int) -> None:
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    if number > 1:
+        raise ValueError("A picture (--picture) is of one spectrum, not of a set.")
+    if os.path.lexists(picture) or picture.resolve() == output.resolve():
+        raise ValueError(f"{picture} is there already. Give another name.")
+    known = FigureCanvasBase.get_supported_filetypes()
+    if picture.suffix.lstrip(".") not in known:
+        raise ValueError(
+            f"A picture must end in one of {', '.join(sorted(known))}, got {picture}."
+        )
+    if not picture.absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {picture.parent}.")
+
+
+def _script_of(output: Path) -> Path:
+    """Return where the script is written that made an output."""
+    return output.with_name(f"{output.name}.py")
 
 
 def _done(script: Script, output: Path, tell: Tell, what: str) -> str:
     """Run a script, write it beside what it made, and say where that is."""
-    beside = output.with_suffix(".py")
+    beside = _script_of(output)
     text = str(script)
     if beside.exists() and beside.read_text(encoding="utf-8") != text:
         raise ValueError(

@@ -6,6 +6,7 @@ from skphonon.instrument.calibration_report import Calibration
 from skphonon.instrument.crystal_grid import CrystalGrid
 from skphonon.instrument.detectors import DetectorMeasurement
 from skphonon.instrument.grid import PathGrid, SpectrumGrid
+from skphonon.instrument.local_errors import local_errors
 from skphonon.instrument.measurement import Measurement, MeasurementWarning
 from skphonon.instrument.resolution import (
     PolynomialResolution,
@@ -28,4 +29,5 @@ __all__ = [
     "TabulatedResolution",
     "calibrate",
     "instrument_resolution",
+    "local_errors",
 ]

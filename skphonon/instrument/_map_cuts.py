@@ -30,6 +30,11 @@ class Cut(NamedTuple):
 def cuts_of(given: Mapping[str, Any] | None) -> list[Cut]:
     """Return the cuts that are given by the name of an axis."""
     found = []
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(
+            "cuts must be a dict from 'energy' or 'q' to pairs (low, high), got a "
+            f"{type(given).__name__}."
+        )
     for axis, ranges in (given or {}).items():
         if axis not in _AXES:
             raise ValueError(f"cuts must be of {' or '.join(_AXES)}, got {axis!r}.")

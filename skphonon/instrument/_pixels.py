@@ -14,6 +14,7 @@ from skphonon.instrument._conditions import told, told_range
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+_MOST = 1_000_000  # pixels of which there is a picture
 _LEAST = 3  # rows or columns of which there is a picture
 _SCALES = {  # of columns: unit and label
     "q": ("1/Angstrom", "|Q| (1/Å)"),
@@ -99,7 +100,7 @@ class PixelGrid(Immutable):
     def _thumbnail(self) -> str:
         """Picture of what is visible, where both axes are scales."""
         name = self._scale()
-        if min(self.shape) < _LEAST or not name:
+        if min(self.shape) < _LEAST or np.prod(self.shape) > _MOST or not name:
             return ""
 
         def draw(figure: Any) -> None:

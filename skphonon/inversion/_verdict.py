@@ -25,6 +25,11 @@ _SHIFT = 2e-3  # of a lattice: smaller ones are no news
 _NO_SAMPLE = 0.01  # share of the intensity
 _POINTS = 3  # of the mesh on which energies are compared with a prior
 _OUTSIDE = 0.1  # share of energies outside the band of a prior
+_AS_NOISE = 1.05  # residuals over noise
+_HELD = (
+    "The constants were not fitted, and may be wrong: fit them by least squares that "
+    "begin there (search=Search(initial=...)), and see what that changes."
+)
 _CAUSES = {
     "energy_offset": "Energies are off by {step:+.2g}({std:.1g}) meV: calibrate the "
     "measurement by its elastic line, or correct the incident energy.",
@@ -237,7 +242,12 @@ def _misfit(fit, found):
     if not is_misfit(figures) and not likely:
         return ""
     alike = _alike(fit)
-    text = f"Residuals are {np.sqrt(square):.2g} times noise{alike}."
+    ratio = np.sqrt(square)
+    size = f"{ratio:.2g} times noise" if ratio > _AS_NOISE else "as small as noise"
+    text = f"Residuals are {size}{alike}."
+    if figures.get("noise") == "held":
+        found.append(Finding("misfit", square, text, _HELD))
+        return _HELD
     cause = _UNKNOWN.format(it="it")
     if likely:
         cause = " Or: ".join(_cause(name, row) for name, row in likely[:2])

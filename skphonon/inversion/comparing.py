@@ -75,7 +75,10 @@ def fit_with_constants(
     Raises
     ------
     ValueError
-        If `parameters` are not one set of finite numbers, or `std` as many.
+        If `parameters` are not one set of finite numbers, `std` as many, or `spectrum`
+        is not one.
+    TypeError
+        If `inverter` is another one.
 
     Examples
     --------
@@ -93,6 +96,10 @@ def fit_with_constants(
     >>> bool(fit.figures["loss"] > 0.05)
     True
     """
+    if not isinstance(inverter, LeastSquaresInverter):
+        raise TypeError(
+            f"inverter must be a LeastSquaresInverter, got a {type(inverter).__name__}."
+        )
     held = np.asarray(parameters, dtype=float)
     if held.ndim != 1 or not np.isfinite(held).all():
         raise ValueError(
@@ -101,13 +108,15 @@ def fit_with_constants(
             "Compare one answer at a time."
         )
     known = np.full(len(held), np.nan) if std is None else np.asarray(std, dtype=float)
-    if known.shape != held.shape:
+    if known.shape != held.shape or (known < 0).any():
         raise ValueError(
-            f"std must be {len(held)} numbers, one of each constant, got shape "
-            f"{known.shape}."
+            f"std must be {len(held)} numbers from 0 on, one of each constant, got "
+            f"{known.tolist()}."
         )
-    tight = np.full(len(held), _HELD * max(float(np.abs(held).max()), _TINY))
+    tight = np.full(len(held), _HELD * (float(np.abs(held).max()) or 1.0))
     row = np.atleast_2d(np.asarray(spectrum, dtype=float))
+    if len(row) != 1:
+        raise ValueError(f"spectrum must be one, got {len(row)}. Take one at a time.")
     only = clone(inverter).set_params(
         prior=(held, tight), search=Search(initial=held, n_candidates=1)
     )

@@ -25,7 +25,7 @@ def html_of_crystal(model: Any) -> str:
         "constants": len(model.parameter_names),
         **_constants(model),
     }
-    if model.reference is None:
+    if model.reference is None or not np.isfinite(model.reference).all():
         return facts_html(type(model).__name__, facts)
     pairs = itertools.pairwise(_CORNERS)
     path = np.vstack([np.linspace(*pair, _POINTS) for pair in pairs])

@@ -23,6 +23,7 @@ from skphonon.physics import _phonopy_models as phonopy_models
 from skphonon.physics import supercells
 from skphonon.physics._shell_crystal import ShellCrystal
 from skphonon.physics._shell_fits import fit_constants, fold
+from skphonon.physics._structures import primitive_of
 from skphonon.physics.constants import EV_PER_A2_PER_NEWTON_PER_METRE
 from skphonon.physics.phonopy_io import load_phonopy
 from skphonon.physics.reduction import (
@@ -144,6 +145,60 @@ class ForceConstantModel(ShellCrystal):
     >>> salt.parameter_names
     ['1XX Na-Cl', '1YY Na-Cl']
     """
+
+    @classmethod
+    def from_structure(cls, structure: Any, *, n_shells: int = 2) -> Self:
+        """Make a crystal without force constants from a structure.
+
+        Its primitive cell is found; what lies on it is not moved. Give it constants by
+        ``model.replace(reference=...)`` or, for want of a calculation, by
+        :func:`~skphonon.physics.with_springs`.
+
+        Parameters
+        ----------
+        structure : path-like, ase.Atoms or phonopy.structure.atoms.PhonopyAtoms
+            A file that ASE reads, such as POSCAR or CIF (``pip install
+            'skphonon[ase]'``), or what was read. Of several structures the last.
+        n_shells : int, default=2
+            Number of shells.
+
+        Returns
+        -------
+        ForceConstantModel
+            Without `reference`.
+
+        Raises
+        ------
+        ValueError
+            If the file is no structure, or not periodic.
+        OSError
+            If it cannot be read.
+        ImportError
+            If ASE is needed and not installed.
+        TypeError
+            If `structure` is something else.
+
+        Examples
+        --------
+        >>> from phonopy.structure.atoms import PhonopyAtoms
+        >>> from skphonon import ForceConstantModel
+        >>> from skphonon.physics import with_springs
+        >>> faces = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+        >>> cube = PhonopyAtoms(
+        ...     symbols=["Al"] * 4,
+        ...     cell=[[4.05, 0, 0], [0, 4.05, 0], [0, 0, 4.05]],
+        ...     scaled_positions=faces,
+        ... )
+        >>> model = ForceConstantModel.from_structure(cube, n_shells=1)
+        >>> model.symbols, model.parameter_names
+        (['Al'], ['1XX', '1ZZ', '1XY'])
+        >>> with_springs(model, 40.0).reference.round(2)
+        array([0.67, 0.12, 0.55])
+        """
+        lattice, positions, symbols = primitive_of(structure)
+        return cls(
+            lattice, tuple(symbols), None, positions=positions, n_shells=n_shells
+        )
 
     @classmethod
     def from_phonopy(

@@ -13,8 +13,9 @@ from skphonon.instrument.maps import SpectrumMapDisplay
 from skphonon.inversion import SpectrumFit
 from skphonon.report._blocks import Section, picture, points, table, text
 
-__all__ = ["Answer", "answers_section", "mean_over_columns"]
+__all__ = ["Answer", "answers_section", "check_answer", "mean_over_columns"]
 
+_STYLES = "-", "--", "-.", ":"  # lines that lie on each other are seen
 _APART = 2.0  # combined error bars from which on methods are said to differ
 
 
@@ -42,6 +43,29 @@ class Answer(NamedTuple):
     fit: SpectrumFit
     seconds: float | None = None
     note: str = ""
+
+
+def check_answer(name: str, answer: Answer, fit: Any) -> None:
+    """Raise where an answer is not of the spectrum of a fit."""
+    held = answer.fit
+    if not isinstance(held, SpectrumFit):
+        raise TypeError(
+            f"The fit of the answer {name!r} must be a SpectrumFit, such as "
+            f"fit_with_constants returns, got a {type(held).__name__}."
+        )
+    if held.parameter_names != fit.parameter_names or (
+        held.spectrum.shape != fit.spectrum.shape
+    ):
+        raise ValueError(
+            f"The answer {name!r} must have the constants and the pixels of the fit, "
+            f"{fit.parameter_names} and {fit.spectrum.size}, got "
+            f"{held.parameter_names} and {held.spectrum.size}."
+        )
+    if answer.std is not None and np.shape(answer.std) != held.parameters.shape:
+        raise ValueError(
+            f"std of the answer {name!r} must be {held.parameters.size} numbers, got "
+            f"shape {np.shape(answer.std)}."
+        )
 
 
 def answers_section(answers: Mapping[str, Answer]) -> Section:
@@ -166,8 +190,9 @@ def _profiles(answers: Mapping[str, Answer]) -> Any:
     for number, (name, (energy, measured, made)) in enumerate(means.items()):
         if not number:
             above.plot(energy, measured, "k.", label="measured")
-        above.plot(energy, made, label=name)
-        below.plot(energy, measured - made)
+        style = _STYLES[number % len(_STYLES)]
+        above.plot(energy, made, style, label=name)
+        below.plot(energy, measured - made, style)
     above.legend(fontsize="small")
     above.set_ylabel("mean intensity")
     below.axhline(0, color="0.7", linewidth=0.8)

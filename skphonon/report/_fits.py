@@ -16,7 +16,9 @@ from skphonon.inspection import (
     PhononBandsDisplay,
     PosteriorPredictiveDisplay,
     ThermalDisplacementsDisplay,
+    high_symmetry_path,
 )
+from skphonon.instrument.calibration_report import with_error
 from skphonon.report._answers import Answer, answers_section, mean_over_columns
 from skphonon.report._blocks import Section, code, picture, points, table, text
 
@@ -256,6 +258,9 @@ def _physics(fit: Any, temperature: float | None) -> Iterator[Section]:
     for title, make, caption in tasks:
         made, notes = _heard(make)
         blocks = _pictured(made, caption)
+        if title == "Phonons" and hasattr(made, "ticks"):
+            found = _tried(lambda: _energies(fit))
+            blocks += [text(found)] if isinstance(found, str) else found
         yield Section(title, [*blocks, *(text(note) for note in notes)])
     found = _tried(lambda: ElasticConstantsDisplay.from_draws(fit).data)
     if isinstance(found, str):
@@ -264,6 +269,25 @@ def _physics(fit: Any, temperature: float | None) -> Iterator[Section]:
         shown = found.set_index("constant")[["value", "std", "low", "high"]]
         caption = "GPa, with 68 % intervals"
         yield Section("Elastic constants", [table(shown.rename_axis(None), caption)])
+
+
+def _energies(fit: Any) -> list[dict[str, Any]]:
+    """Return the energies at the labelled points of the path, with their errors."""
+    model = _crystal_of(fit)
+    points = {
+        label: tuple(np.round(np.asarray(point, dtype=float), 6))
+        for line in high_symmetry_path(model)
+        for label, point in line
+    }
+    found = fit.energies(np.array(list(points.values())))
+    kept = [name for name in ("energy", "std", "low", "high") if name in found]
+    errors = found["std"] if "std" in kept else np.full(len(found), np.nan)
+    texts = [with_error(e, s) for e, s in zip(found["energy"], errors, strict=True)]
+    n_modes = len(found) // len(points)
+    rows = np.reshape(texts, (len(points), n_modes))
+    frame = pd.DataFrame(rows, index=pd.Index(list(points), name="point"))
+    frame.columns = [f"mode {number + 1}" for number in range(n_modes)]
+    return [table(frame, "Energies in meV, with errors in the last digits")]
 
 
 def _crystal_of(fit: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from skphonon._files import write_whole
 from skphonon._settings import now, versions
 from skphonon._version import __version__
-from skphonon.report._answers import Answer
+from skphonon.report._answers import Answer, check_answer
 from skphonon.report._blocks import Section, code, table, text
 from skphonon.report._fits import sections_of, simulator_of, summary_of
 
@@ -122,6 +122,7 @@ class Report:
                     f"answers must hold Answers, got a {type(each).__name__} for "
                     f"{name!r}."
                 )
+            check_answer(name, each, getattr(fit, "fit", fit))
         sections = sections_of(fit, temperature, answers)
         return cls(
             title, [*sections, _provenance(fit, settings or {})], summary_of(fit)
@@ -157,7 +158,7 @@ class Report:
             If it cannot be written.
         """
         path = Path(path)
-        write_whole(path, self.html.encode())
+        write_whole(path, self.html.encode(errors="replace"))
         return path
 
     def __repr__(self) -> str:
@@ -177,7 +178,7 @@ class Report:
 
 
 def _kelvins(given: Any) -> float:
-    if not isinstance(given, Real) or not float(given) >= 0:
+    if not isinstance(given, Real) or not 0 <= float(given) < float("inf"):
         raise ValueError(f"temperature must be a number of kelvins, got {given!r}.")
     return float(given)
 

@@ -1,8 +1,11 @@
 """The command line: what it writes, and what it says where it cannot."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -11,6 +14,7 @@ from numpy.testing import assert_allclose
 
 from skphonon import (
     Measurement,
+    PathGrid,
     PowderSimulator,
     SpectrumGrid,
     load_aluminium_model,
@@ -56,6 +60,9 @@ def files(tmp_path_factory, truth):
     (folder / "POSCAR").write_text(
         "Al\n4.04\n0 0.5 0.5\n0.5 0 0.5\n0.5 0.5 0\nAl\n1\ndirect\n0 0 0\n"
     )
+    path = PathGrid(np.arange(8.0, 20.0), np.linspace([1, 0, 0], [1, 1, 0], 5))
+    volume = Measurement(np.ones((1, 60)), path, temperature=80.0)
+    write_arrays(folder / "path.h5", volume)
     (folder / "text.txt").write_text("no spectrum")
     return folder
 
@@ -231,8 +238,8 @@ def test_spectra_are_simulated_and_networks_trained_on_them(files, run, tmp_path
     )  # fmt: skip
     assert status == 0, err
     assert {path.name for path in tmp_path.iterdir()} == {
-        "spectra", "spectra.py", "network.skops", "network.py", "tuned.skops",
-        "tuned.py",
+        "spectra", "spectra.py", "network.skops", "network.skops.py", "tuned.skops",
+        "tuned.skops.py",
     }  # fmt: skip
     status, _, err = inverted(
         files, run, tmp_path / "out", "--method", "network", "--network", tuned
@@ -257,6 +264,7 @@ def test_a_measurement_is_planned(files, run, tmp_path):
     planned = read(output)
     assert (planned.temperature, planned.incident_energy) == (300.0, 60.0)
     model = load_aluminium_model()
+    assert planned.quantity == "sqe"
     simulator = PowderSimulator.from_measurement(model, planned, tolerance=1e-3)
     same = simulator.simulate([model.reference])
     assert_allclose(planned.data, same, rtol=1e-2, atol=1e-4 * np.nanmax(same))
@@ -292,6 +300,26 @@ def test_a_network_of_other_pixels_is_refused(files, run, tmp_path):
             ["invert", "measured.h5", "--structure", "POSCAR", "--row", "3"],
             "1 spectra, from 0 to 0, got --row 3",
         ),
+        (
+            ["invert", "measured.h5", "--structure", "POSCAR", "--temperature", "-5"],
+            "--temperature must be 0 or above and finite, got -5",
+        ),
+        (
+            ["invert", "measured.h5", "--structure", "POSCAR", "--resolution", "nan"],
+            "--resolution must be above 0 and finite, got nan",
+        ),
+        (
+            ["invert", "measured.h5", "--structure", "POSCAR", "--shells", "0"],
+            "--shells must be from 1 to 30, got 0",
+        ),
+        (
+            ["invert", "measured.h5", "--structure", "POSCAR", "--spectra", "9"],
+            "100 spectra and more, got --spectra 9",
+        ),
+        (["invert", "measured.h5", "--structure", "."], "got a folder"),
+        (["invert", "aluminium", "--ei", "60"], "leave out --structure and --ei"),
+        (["invert", "aluminium", "--temperature", "51"], "measured at 50, 150, 280"),
+        (["invert", "path.h5", "--structure", "POSCAR"], "no powder spectrum by |Q|"),
     ],
 )
 def test_what_cannot_be_done_is_a_sentence(
@@ -310,6 +338,69 @@ def test_what_cannot_be_done_is_a_sentence(
     assert sorted(files.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "one.txt"], "must end in .h5"),
+        (["--output", "one.h5", "--picture", "one.h5"], "is there already"),
+        (["--output", "one.h5", "--picture", "one.bogus"], "must end in one of"),
+        (["--output", "one.h5", "--picture", "no/one.png"], "no folder no"),
+        (["--output", "set", "--number", "2", "--picture", "a.png"], "of one spectrum"),
+        (["--output", "set", "--number", "0"], "must be positive, got 0"),
+        (
+            ["--output", "set", "--number", "2", "--temperatures", "-5", "5"],
+            "two numbers from 0 on",
+        ),
+        (["--output", "one.h5", "--temperatures", "5", "9"], "is for many spectra"),
+    ],
+)
+def test_what_cannot_be_simulated_leaves_nothing(
+    files, run, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(
+        "simulate", "--structure", files / "phonopy_params.yaml", "--like",
+        files / "measured.h5", *arguments,
+    )  # fmt: skip
+    assert status == 1
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_may_have_any_name(files, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    evil = tmp_path / 'evil"""\nopen("PWNED", "w").write("x")\n""".h5'
+    evil.write_bytes((files / "measured.h5").read_bytes())
+    status, _, err = run(
+        "invert", evil, "--structure", files / "phonopy_params.yaml", "--output", "out"
+    )
+    assert status == 0, err
+    assert {path.name for path in tmp_path.iterdir()} == {evil.name, "out"}
+
+
+def test_a_signal_to_end_is_as_ctrl_c(files, run, tmp_path, monkeypatch):
+    def end(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr("skphonon.report.Report.save", end)
+    status, _, err = inverted(files, run, tmp_path / "out")
+    assert status == 130
+    assert "nothing half-written is left" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_expected_is_a_sentence_as_well(run, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("of a library")
+
+    monkeypatch.setattr("skphonon.cli.looking.look_at", fail)
+    status, _, err = run("look", "file")
+    assert status == 1
+    assert "RuntimeError: of a library" in err
+    assert "Traceback" not in err
+
+
 def test_nothing_is_overwritten(files, run, tmp_path):
     (tmp_path / "out").mkdir()
     status, _, err = inverted(files, run, tmp_path / "out")
@@ -325,7 +416,7 @@ def test_ctrl_c_leaves_nothing(files, run, tmp_path, monkeypatch):
     monkeypatch.setattr("skphonon.report.Report.save", interrupt)
     status, _, err = inverted(files, run, tmp_path / "out")
     assert status == 130
-    assert "nothing was written" in err
+    assert "nothing half-written is left" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,6 +4,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.linear_model import Ridge
 
 from skphonon import PowderSimulator, load_aluminium_model
 from skphonon.instrument import SpectrumGrid
@@ -314,9 +315,18 @@ def test_constants_are_held_and_all_else_is_fitted(fits):
         ([[0.6] * 5], None, "one set of finite constants"),
         ([np.nan] * 5, None, "5 that are not"),
         ([0.6] * 5, [0.1] * 4, "std must be 5 numbers"),
+        ([0.6] * 5, [-0.1] * 5, "std must be 5 numbers from 0 on"),
     ],
 )
 def test_what_is_no_set_of_constants_is_refused(parameters, std, message):
     inverter = LeastSquaresInverter(powder(MODEL))
     with pytest.raises(ValueError, match=message):
         fit_with_constants(inverter, parameters, spectrum(0), std=std)
+
+
+def test_held_constants_are_of_one_spectrum_and_of_least_squares():
+    inverter = LeastSquaresInverter(powder(MODEL))
+    with pytest.raises(ValueError, match="spectrum must be one, got 2"):
+        fit_with_constants(inverter, [0.6] * 5, np.ones((2, 3)))
+    with pytest.raises(TypeError, match="must be a LeastSquaresInverter, got a Ridge"):
+        fit_with_constants(Ridge(), [0.6] * 5, spectrum(0))
