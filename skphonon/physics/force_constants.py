@@ -193,7 +193,7 @@ class ForceConstantModel(ShellCrystal):
         >>> model.symbols, model.parameter_names
         (['Al'], ['1XX', '1ZZ', '1XY'])
         >>> with_springs(model, 40.0).reference.round(2)
-        array([0.67, 0.12, 0.55])
+        array([0.66, 0.12, 0.54])
         """
         lattice, positions, symbols = primitive_of(structure)
         return cls(

@@ -52,7 +52,7 @@ def test_files_and_atoms_give_the_same(tmp_path):
 
 
 def test_what_is_no_structure_is_refused():
-    with pytest.raises(TypeError, match="got a int"):
+    with pytest.raises(TypeError, match="got int"):
         ForceConstantModel.from_structure(3)
     twice = PhonopyAtoms(
         symbols=["Si", "Si"], cell=np.eye(3), scaled_positions=np.zeros((2, 3))
