@@ -238,6 +238,8 @@ def _misfit(fit, found):
     for name, row in table.iterrows():
         by_chance = row["n_terms"] + 3 * np.sqrt(2 * row["n_terms"])
         if row["gain"] > _SURE + by_chance and row["share"] > _LARGE:
+            if name == "temperature" and not _is_above_zero(fit, row["step"]):
+                continue
             likely.append((name, row))
     if not is_misfit(figures) and not likely:
         return ""
@@ -255,6 +257,11 @@ def _misfit(fit, found):
             cause = f"{_UNKNOWN.format(it='most of it')} A part: {cause}"
     found.append(Finding("misfit", square, text, cause))
     return cause
+
+
+def _is_above_zero(fit, step):
+    """Tell whether a change of the temperature, to first order, leaves it one."""
+    return float(getattr(fit.simulator, "temperature", np.inf)) + step > 0
 
 
 def _cause(name, row):

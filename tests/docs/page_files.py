@@ -224,7 +224,13 @@ def _borders(centres):
     return np.r_[2 * centres[0] - middle[0], middle, 2 * centres[-1] - middle[-1]]
 
 
+def _poscar(path):
+    half = CUBE / 2
+    path.write_text(f"Al\n{half}\n0 1 1\n1 0 1\n1 1 0\nAl\n1\ndirect\n0 0 0\n")
+
+
 WRITERS = {
+    "POSCAR": _poscar,
     "aluminium.nxspe": _nxspe,
     "powder.nxspe": _nxspe,
     "ge_psi0.nxspe": _rotation,

@@ -1,8 +1,10 @@
 """Fits that explain themselves: tables, energies, what they lack, verdicts."""
 
+import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
@@ -245,3 +247,12 @@ def test_a_few_pixels_that_decide_a_fit_are_told():
         inverter.predict(row, errors=errors)
     raised = np.maximum(errors, np.nanmedian(errors))
     inverter.predict(row, errors=raised)  # does not warn
+
+
+@pytest.mark.parametrize(("step", "named"), [(-425.0, False), (60.0, True)])
+def test_no_temperature_below_zero_is_a_cause(sound, step, named):
+    fit = copy.copy(sound)
+    fit.__dict__.pop("verdict_", None)
+    row = {"gain": 1e4, "share": 0.9, "n_terms": 1, "step": step, "std": 30.0}
+    fit.__dict__["lacking_"] = pd.DataFrame(row, index=["temperature"])
+    assert ("another temperature" in str(fit.verdict_)) is named
