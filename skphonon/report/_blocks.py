@@ -12,6 +12,7 @@ import pandas as pd
 __all__ = ["Section", "code", "picture", "points", "table", "text"]
 
 _DPI = 110
+_BROAD = 2.2  # times the height: scrolls on a telephone, and does not shrink
 _DIGITS = 4
 
 
@@ -57,11 +58,17 @@ def picture(figure: Any, caption: str) -> dict[str, Any]:
     """Return a figure of matplotlib as an image, and close it."""
     import matplotlib.pyplot as plt
 
+    width, height = figure.get_size_inches()
     content = BytesIO()
     figure.savefig(content, format="png", dpi=_DPI)
     plt.close(figure)
     data = base64.b64encode(content.getvalue()).decode("ascii")
-    return {"kind": "picture", "data": data, "caption": caption}
+    return {
+        "kind": "picture",
+        "data": data,
+        "caption": caption,
+        "broad": width > _BROAD * height,
+    }
 
 
 def shown(value: Any) -> str:
