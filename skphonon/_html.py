@@ -7,7 +7,7 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-__all__ = ["drawn", "facts_html", "report_html"]
+__all__ = ["drawn", "encoded", "facts_html", "report_html"]
 
 _SIZE = 3.6, 2.8  # inch
 _DPI = 70
@@ -36,12 +36,17 @@ def drawn(
 
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=_DPI)
+        data = encoded(figure, _DPI)
     except Exception:  # whatever keeps it from being drawn, a notebook shows the rest
         return ""
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"<img alt='{escape(alt)}' src='data:image/png;base64,{data}'>"
+
+
+def encoded(figure: Any, dpi: float) -> str:
+    """Return a figure of matplotlib as a PNG in base64."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def report_html(fit: Any) -> str:

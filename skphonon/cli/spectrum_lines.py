@@ -6,7 +6,7 @@ import numpy as np
 
 from skphonon.cli.request import Request, check_row
 from skphonon.cli.script import Script
-from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
+from skphonon.physics.scattering import momentum_transfer
 
 __all__ = ["add_spectrum", "edge_of", "measured_of"]
 
@@ -133,20 +133,13 @@ def _bins(found: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return first, last and step of energies and of wavevectors."""
     incident = float(found.incident_energy)
     low, high = (share * incident for share in _MARGINS)
-    angle = np.deg2rad(min(float(np.nanmax(np.abs(found.polar))), 180.0))
-    first, last = (
-        np.sqrt(energy / NEUTRON_HBAR2_OVER_2M) for energy in (incident, incident - low)
-    )
-    reach = float(np.sqrt(first**2 + last**2 - 2 * first * last * np.cos(angle)))
+    angle = min(float(np.nanmax(np.abs(found.polar))), 180.0)
+    reach = float(momentum_transfer(low, incident, angle))
     return (low, high, (high - low) / _STEPS), (_Q_FIRST, reach, _Q_STEP)
 
 
 def edge_of(asked: Request, found: Any) -> float:
     """Return where the phonons of a spectrum end, in meV."""
-    if found is None:
-        from skphonon.datasets import load_aluminium_spectra
-
-        found = load_aluminium_spectra(asked.example_temperature)
     if hasattr(found, "polar"):
         energies = (found.energy_edges[1:] + found.energy_edges[:-1]) / 2
         means = np.nanmean(

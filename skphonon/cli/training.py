@@ -17,7 +17,7 @@ from skphonon.cli.method_lines import add_simulator, training_lines
 from skphonon.cli.request import Request
 from skphonon.cli.script import Script, run
 from skphonon.cli.spectrum_lines import add_spectrum, measured_of
-from skphonon.physics.constants import NEUTRON_HBAR2_OVER_2M
+from skphonon.physics.scattering import momentum_transfer
 
 __all__ = ["fine_tune_network", "simulate_spectra", "train_network"]
 
@@ -58,18 +58,15 @@ def simulate_spectra(
             "--temperatures must be two numbers from 0 on, the lower first, got "
             f"{low:g} {high:g}."
         )
-    if asked.measured is not None or asked.is_example:
-        asked.check()
-    elif asked.structure is None or not asked.structure.exists():
-        raise ValueError(f"The crystal is missing: got --structure {asked.structure}.")
     script = Script(f"Simulated spectra, by skphonon {__version__}.")
     script.need("import sys", "import skphonon")
-    found, lines = (None, []) if asked.measured is None else measured_of(asked)
     if asked.measured is None:
         _check_planned(asked)
         add_crystal(script, asked, None)
         _add_planned(script, asked)
     else:
+        asked.check()
+        found, lines = measured_of(asked)
         add_crystal(script, asked, found)
         add_spectrum(script, asked, found, lines)
         add_simulator(script, asked)
@@ -82,6 +79,8 @@ def simulate_spectra(
 
 def _check_planned(asked: Request) -> None:
     """Raise where a measurement that is planned is not told enough of."""
+    if asked.structure is None or not asked.structure.exists():
+        raise ValueError(f"The crystal is missing: got --structure {asked.structure}.")
     missing = {
         "--ei": asked.incident_energy,
         "--temperature": asked.temperature,
@@ -104,12 +103,7 @@ def _add_planned(script: Script, asked: Request) -> None:
     """Add lines of a direct-geometry measurement that was not made."""
     incident = float(asked.incident_energy or 0.0)
     low, high, number = _ENERGIES
-    first, last = (
-        np.sqrt(energy / NEUTRON_HBAR2_OVER_2M)
-        for energy in (incident, incident * (1 - low))
-    )
-    angle = np.deg2rad(_ANGLES[1])
-    reach = np.sqrt(first**2 + last**2 - 2 * first * last * np.cos(angle))
+    reach = float(momentum_transfer(low * incident, incident, _ANGLES[1]))
     script.need("import numpy as np", "from skphonon.simulation import Scattering")
     script.add(
         "what would be measured",

@@ -1,13 +1,13 @@
 """Pieces of a page: text, lists, tables and pictures."""
 
-import base64
 import re
 from collections.abc import Iterable, Sequence
-from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from skphonon._html import encoded
 
 __all__ = ["Section", "code", "picture", "points", "table", "text"]
 
@@ -59,10 +59,8 @@ def picture(figure: Any, caption: str) -> dict[str, Any]:
     import matplotlib.pyplot as plt
 
     width, height = figure.get_size_inches()
-    content = BytesIO()
-    figure.savefig(content, format="png", dpi=_DPI)
+    data = encoded(figure, _DPI)
     plt.close(figure)
-    data = base64.b64encode(content.getvalue()).decode("ascii")
     return {
         "kind": "picture",
         "data": data,

@@ -280,9 +280,8 @@ def _energies(fit: Any) -> list[dict[str, Any]]:
         for label, point in line
     }
     found = fit.energies(np.array(list(points.values())))
-    kept = [name for name in ("energy", "std", "low", "high") if name in found]
-    errors = found["std"] if "std" in kept else np.full(len(found), np.nan)
-    texts = [with_error(e, s) for e, s in zip(found["energy"], errors, strict=True)]
+    pairs = zip(found["energy"], found["std"], strict=True)
+    texts = [with_error(energy, std) for energy, std in pairs]
     n_modes = len(found) // len(points)
     rows = np.reshape(texts, (len(points), n_modes))
     frame = pd.DataFrame(rows, index=pd.Index(list(points), name="point"))
