@@ -30,7 +30,9 @@ def oldest(session):
     extras = project["optional-dependencies"]
     bounds = [*project["dependencies"], *extras["test"]]
     bounds += [
-        bound for name in ("ase", "dask", "resins", "scipp") for bound in extras[name]
+        bound
+        for name in ("arviz", "ase", "dask", "pyro", "resins", "scipp")
+        for bound in extras[name]
     ]
     floors = [b.replace(">=", "==") for b in bounds if not b.startswith("skphonon[")]
     # matplotlib of that time calls what newer ones of pyparsing warn of
