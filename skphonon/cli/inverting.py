@@ -52,10 +52,19 @@ def invert_file(asked: Request, output: Path, tell: Callable[[str], None]) -> st
         mask = os.umask(0)
         os.umask(mask)
         unfinished.chmod(0o777 & ~mask)  # a temporary folder is private
-        unfinished.rename(output)
+        output = _placed(unfinished, output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return f"Report: {output / 'report.html'}"
+
+
+def _placed(folder: Path, wanted: Path) -> Path:
+    """Rename a folder, to another name where another run has taken the wanted one."""
+    output, number = wanted, 1
+    while os.path.lexists(output):  # rename would take an empty folder away
+        number += 1
+        output = wanted.with_name(f"{wanted.name}-{number}")
+    return folder.rename(output)
 
 
 def script_for(asked: Request) -> str:

@@ -1,5 +1,6 @@
 """Commands, what they take, and how they say what went wrong."""
 
+import logging
 import signal
 import sys
 import warnings
@@ -81,12 +82,18 @@ def begin(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show what the log is told.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and leave.")
     ] = False,
 ) -> None:
     """Phonons and force constants from inelastic neutron scattering."""
     _STATE["debug"] = debug
+    if verbose:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("skphonon").setLevel(logging.DEBUG)
     if version:
         typer.echo(f"skphonon {__version__}")
         raise typer.Exit

@@ -4,6 +4,7 @@ A file is trusted for its sha256 alone, wherever it came from.
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping
 from importlib import resources
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skphonon._warnings import warn_user
+
+_log = logging.getLogger(__name__)
 
 SYNTHETIC = "SYNTHETIC: simulated with noise, not measured"  # source of such data
 
@@ -90,6 +93,7 @@ class PublishedFiles(NamedTuple):
         """Download one file, leaving it in `folder` only if it is the published one."""
         import pooch
 
+        _log.info("downloading %s to %s", name, folder)
         remote = self.files[name]
         url = self.base_url + remote.path
         try:

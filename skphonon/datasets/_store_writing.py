@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -31,6 +32,8 @@ from skphonon.instrument import SpectrumGrid
 from skphonon.instrument.augmentation import draw_values, settle_ranges
 
 __all__ = ["write_powder_spectra"]
+
+_log = logging.getLogger(__name__)
 
 _DTYPES = ("float32", "float64")
 _ROWS_TOGETHER = 16  # spectra compressed together: the least that is read at once
@@ -205,6 +208,7 @@ def _write_missing(path, y, simulate, draw, settings, n_jobs, verbose):
     missing = {shard_path(path, i): rows for i, rows in enumerate(shards)}
     missing = {file: rows for file, rows in missing.items() if not file.exists()}
     n_done = len(y) - sum(map(len, missing.values()))
+    _log.info("%s: %d of %d spectra are there", path, n_done, len(y))
     started: deque[tuple[Path, range, Iterator[np.ndarray]]] = deque()
     with tqdm(
         total=len(y), initial=n_done, desc="Simulating", disable=not verbose

@@ -7,6 +7,7 @@ the elastic line alone does not tell how wrong they are elsewhere. Data on bins 
 :math:`|Q|` have these moved. What is within its error is left as it is.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -76,6 +77,8 @@ from skphonon.instrument.phases import (
 from skphonon.physics.reflections import powder_reflections
 
 __all__ = ["calibrate"]
+
+_log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 Atoms = tuple[Array, Array, list[str]]  # lattice, positions, symbols
@@ -255,6 +258,13 @@ def calibrate(
         "energy_width_std": line.width_std,
         **_of_moduli(lines, expected, moduli, story, k, incident, coarse),
     }
+    _log.info(
+        "elastic line at %.3g(%.1g) meV, standard deviation %.3g meV; corrected: %s",
+        line.zero,
+        line.zero_std,
+        line.width,
+        ", ".join(applied) or "nothing",
+    )
     return Calibration(
         measurement=calibrated.replace(
             energy_resolution=function,

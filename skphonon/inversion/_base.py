@@ -1,6 +1,8 @@
 """Base of inverters: a simulator, a start and a search for each spectrum."""
 
+import logging
 from collections.abc import Sequence
+from time import perf_counter
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +28,8 @@ from skphonon.physics.priors import parameter_scales
 from skphonon.physics.stability import searching
 
 __all__ = ["Inverter", "choose_steps"]
+
+_log = logging.getLogger(__name__)
 
 _ADVICE = {  # by what ended a search, where more evaluations would not help
     "constant": "Constant spectra determine nothing: leave them out.",
@@ -184,13 +188,35 @@ class Inverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
                 spectra, shared, starts, *of_each, strict=True
             )
         )
+        begun = perf_counter()
         results = list(
             tqdm(searches, total=len(starts), unit="spectrum", disable=not self.verbose)
         )
+        self._log(results, perf_counter() - begun)
         converged = np.array([result.success for result in results])
         if not converged.all():
             self._warn_of_failures(results, converged)
         return results
+
+    def _log(self, results, seconds):
+        name = type(self).__name__
+        for i, result in enumerate(results):
+            _log.debug(
+                "%s, sample %d: NMSE %.4g after %d evaluations%s",
+                name,
+                i,
+                result.get("loss", result.get("fun")),
+                result.nfev,
+                "" if result.success else f", {result.message}",
+            )
+        converged = sum(bool(result.success) for result in results)
+        _log.info(
+            "%s: %d of %d searches converged, %.1f s",
+            name,
+            converged,
+            len(results),
+            seconds,
+        )
 
     def _warn_of_failures(self, results, converged):
         told = {result.message for result in results if not result.success}

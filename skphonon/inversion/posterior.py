@@ -1,5 +1,6 @@
 """From a fit to a posterior: draws that the exact likelihood vouches for."""
 
+import logging
 import zlib
 from functools import partial
 from numbers import Integral
@@ -26,6 +27,8 @@ from skphonon.inversion.least_squares import LeastSquaresInverter
 from skphonon.physics.stability import searching
 
 __all__ = ["PosteriorInverter"]
+
+_log = logging.getLogger(__name__)
 
 _ASKED = 1000  # independent draws that a warning tells how to get
 _ROUGH = 0.5  # error of a log likelihood that is told
@@ -384,6 +387,18 @@ class PosteriorInverter(MultiOutputMixin, RegressorMixin, VersionedEstimator):
             for each, fit in zip(drawn, inverter.fits_, strict=True)
         ]
         self._last["posteriors"] = posteriors
+        for i, each in enumerate(posteriors):
+            _log.info(
+                "%s, sample %d: %d draws about %d modes, efficiency %.2f, likelihood "
+                "to the power %.2f, ln evidence %.1f",
+                type(self).__name__,
+                i,
+                each.n_draws,
+                len(each.modes),
+                each.efficiency,
+                each.beta,
+                each.log_evidence,
+            )
         self._warn_of_draws(posteriors)
         return posteriors
 

@@ -1,5 +1,6 @@
 """One function for any measured file: what it holds decides, never its name."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -10,6 +11,8 @@ from skphonon.instrument.measurement import Measurement
 from skphonon.io._kinds import identify
 
 __all__ = ["read"]
+
+_log = logging.getLogger(__name__)
 
 _READERS = {  # by kind: module and function
     "arrays": ("arrays", "read_arrays"),
@@ -78,6 +81,8 @@ def read(*paths: str | os.PathLike) -> Measurement | list[Measurement]:
                 f"{type(path).__name__}. {_advice(path)}"
             )
     kinds = [identify(path) for path in paths]
+    for path, kind in zip(paths, kinds, strict=True):
+        _log.info("%s: %s", path, kind.noun)
     tables = [
         path for path, kind in zip(paths, kinds, strict=True) if kind.key == "detectors"
     ]

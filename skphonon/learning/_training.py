@@ -10,6 +10,7 @@ global generators are never touched.
 
 import copy
 import dis
+import logging
 import math
 from contextlib import contextmanager
 
@@ -40,6 +41,8 @@ __all__ = [
     "new_generator",
     "train",
 ]
+
+_log = logging.getLogger(__name__)
 
 _FUSING = ("cpu", "cuda")  # devices where a step of the optimizer is one operation
 _WARM_UP = 0.1  # part of the epochs in which the cosine schedule rises
@@ -218,6 +221,8 @@ def train(
     course = _Course(net, len(held_out) > 0)
     if checkpoint is not None:
         course.resume(read_state(checkpoint, identity))
+        if course.epoch:
+            _log.info("%s goes on after epoch %d", name, course.epoch)
         if not course.epoch:  # a file that cannot be written is told before the work
             write_state(checkpoint, 0, identity, course.state())
     bar = tqdm(
@@ -257,6 +262,14 @@ def train(
             net.module_.load_state_dict(course.best_weights)
         net.notify("on_train_end", X=data, y=None)
     net.train_split = None  # do not keep the held-out data alive
+    last = course.history[-1] if course.history else {}
+    _log.info(
+        "%s: epoch %d of %d, %s",
+        name,
+        course.epoch,
+        epochs,
+        ", ".join(f"{key} {last[key]:.4g}" for key in last if key != "epoch"),
+    )
     return course.history, interruption
 
 

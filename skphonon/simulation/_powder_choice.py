@@ -1,5 +1,6 @@
 """Which mesh of the zone a powder average needs, by comparison at the reference."""
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ from skphonon.simulation._powder_plan import make_plan, plan_size
 from skphonon.simulation._recording import Recording
 
 __all__ = ["Choice", "choose_mesh", "error_of", "finer", "next_mesh"]
+
+_log = logging.getLogger(__name__)
 
 _FALL = 5.0  # of the error from one mesh to the next, at most: it is exponential
 _ALIKE = 1e-12  # of the mean square: a variance that is rounding
@@ -85,6 +88,12 @@ def choose_mesh(
     plans, spectra = zip(*found.values, strict=True)
     error, moved = _distances(*spectra, simulator.grid.mask)
     best = Choice(found.mesh, error, moved, plans)
+    _log.info(
+        "mesh of the Brillouin zone %s: error %.1g, tolerance %.1g",
+        best.mesh.size,
+        error,
+        tolerance,
+    )
     if found.excess <= 1:
         return best
     if is_searching():

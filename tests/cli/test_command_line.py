@@ -21,6 +21,7 @@ from skphonon import (
     save_model,
 )
 from skphonon.cli import main
+from skphonon.cli.script import run as run_script
 from skphonon.io import read, write_arrays
 from skphonon.learning import powder_network
 
@@ -115,6 +116,10 @@ def test_constants_come_with_a_report_and_the_script_that_was_run(
         "constants.csv", "fit.npz", "invert.py", "log.txt", "phonopy_params.yaml",
         "report.html",
     }  # fmt: skip
+    log = (output / "log.txt").read_text()
+    assert "s: mesh of the Brillouin zone" in log
+    assert "s: LeastSquaresInverter: 1 of 1 searches converged" in log
+    assert "searches converged" not in err
     table = pd.read_csv(output / "constants.csv", index_col="name")
     own = table[table["kind"] == "constant"]
     assert (np.abs(own["value"] - truth) < 4 * own["std"]).all()
@@ -407,6 +412,56 @@ def test_nothing_is_overwritten(files, run, tmp_path):
     assert status == 1
     assert "must not exist" in err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_came_meanwhile_is_left_alone(files, run, tmp_path, monkeypatch):
+    from skphonon.report import Report
+
+    save = Report.save
+
+    def slow(report, path):
+        (tmp_path / "out").mkdir()
+        save(report, path)
+
+    monkeypatch.setattr("skphonon.report.Report.save", slow)
+    status, out, _ = inverted(files, run, tmp_path / "out")
+    assert status == 0
+    assert str(tmp_path / "out-2" / "report.html") in out
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_a_script_says_is_told_as_it_comes(tmp_path):
+    told = []
+    script = """
+import logging
+import warnings
+
+print("one")
+warnings.warn("two", UserWarning)
+warnings.warn("two", UserWarning)
+logging.getLogger("skphonon.inner").info("not told")
+print("three", end="")
+"""
+    log = run_script(script, tmp_path, told.append)
+    assert told == ["one", "UserWarning: two", "three"]
+    assert log.splitlines()[1:3] == told[:2]
+    assert log.splitlines()[3].endswith("s: not told")
+    assert log.endswith("three\n")
+    told.clear()
+    with pytest.raises(ValueError, match="failed"):
+        run_script(script + "\nraise ValueError('failed')", tmp_path, told.append)
+    assert told == ["one", "UserWarning: two", "three"]
+
+
+def test_the_log_is_shown_when_it_is_asked_for(files, tmp_path):
+    called = [sys.executable, "-c", "from skphonon.cli import main; main()"]
+    done = subprocess.run(
+        [*called, "--verbose", "look", files / "measured.h5"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "measured.h5: " in done.stderr
 
 
 def test_ctrl_c_leaves_nothing(files, run, tmp_path, monkeypatch):
