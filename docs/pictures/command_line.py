@@ -15,7 +15,7 @@ model = ForceConstantModel(
     ("Si", "Si"),
     None,
     positions=[[0, 0, 0], [0.25, 0.25, 0.25]],
-    n_shells=4,
+    n_shells=7,
 )
 model = model.replace(reference=table["value"][model.parameter_names].to_numpy())
 # Nilsson and Nelin, https://doi.org/10.1103/PhysRevB.6.3777, in THz

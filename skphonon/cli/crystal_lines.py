@@ -1,17 +1,51 @@
 """Lines that make the model of a crystal, and say what is known of its constants."""
 
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from skphonon.cli.request import Request
 from skphonon.cli.script import Script
 from skphonon.cli.spectrum_lines import edge_of
+from skphonon.datasets import load_aluminium_model
 from skphonon.physics import ForceConstantModel, with_springs
 
-__all__ = ["add_crystal", "add_shells", "begins_with_springs", "origin_of"]
+__all__ = [
+    "Crystal",
+    "add_crystal",
+    "add_shells",
+    "begins_with_springs",
+    "crystal_of",
+    "goes_by_evidence",
+    "origin_of",
+    "shells_of_network",
+]
 
 _SHELLS = 3  # of a crystal with a force field
 _MOST = 4  # shells of which springs may need to be stable
-_MORE = 3  # shells that evidence may add
+_MORE = 8  # shells that evidence may add
+_IN_VAIN = 2  # shells that bring no evidence, after which no more are tried
+_MANY = 40  # constants of a calculation to which no shells are added
+
+
+class Crystal(NamedTuple):
+    """A crystal as files tell it, and the lines that make its `model`.
+
+    Parameters
+    ----------
+    model : ForceConstantModel
+        With the shells that the lines give it; constants may be missing.
+    imports, lines : list of str
+        Of the script.
+    knowledge : str
+        Settings of the prior of its constants, after the model.
+    """
+
+    model: ForceConstantModel
+    imports: list[str]
+    lines: list[str]
+    knowledge: str
 
 
 def origin_of(asked: Request) -> str:
@@ -33,48 +67,101 @@ def begins_with_springs(asked: Request) -> bool:
     return not asked.is_calculated and asked.calculator is None
 
 
-def add_crystal(script: Script, asked: Request, found: Any) -> None:
-    """Add lines that end with `model` and `prior`."""
+def crystal_of(asked: Request, found: Any) -> Crystal:
+    """Return the crystal, with the shells asked for, but for springs.
+
+    These are of the nearest shells alone, to which :func:`add_shells` adds.
+    """
     if asked.structure is None:
-        script.need(
-            "from skphonon.datasets import load_aluminium_model",
-            "from skphonon.physics import ShellPrior",
+        model = load_aluminium_model()
+        imports = ["from skphonon.datasets import load_aluminium_model"]
+        return _extended(
+            asked,
+            Crystal(model, imports, ["model = load_aluminium_model()"], "energies=0.1"),
         )
-        lines = ["model = load_aluminium_model()"]
-        if asked.n_shells is not None:
-            lines.append(f"model = model.extended({asked.n_shells})")
-        script.add("the crystal", *lines, "prior = ShellPrior(model, energies=0.1)")
-    elif asked.is_calculated:
-        script.need("from skphonon.physics import ShellPrior")
-        script.add("the crystal", *_calculated(asked))
-    elif asked.calculator is not None:
-        script.need(
-            "from skphonon.datasets import sample_force_constants",
-            "from skphonon.physics import ShellPrior",
-        )
-        script.add("the crystal", *_by_force_field(script, asked))
-    else:
-        script.need("from skphonon.physics import ShellPrior, with_springs")
-        script.add("the crystal", *_by_springs(asked, found))
+    if asked.is_calculated:
+        return _calculated(asked)
+    if asked.calculator is not None:
+        return _by_force_field(asked)
+    return _by_springs(asked, found)
 
 
-def _calculated(asked: Request) -> list[str]:
+def goes_by_evidence(asked: Request, crystal: Crystal) -> bool:
+    """Tell whether the spectrum chooses the shells.
+
+    It does where nobody gave their number. A calculation of few shells, in a small
+    supercell, is extended; one of many has them all. What a polar crystal has beyond
+    its supercell phonopy cannot store.
+    """
+    if asked.n_shells is not None or asked.structure is None:
+        return False
+    few = len(crystal.model.parameter_names) <= _MANY
+    return not asked.is_calculated or (few and crystal.model.born_charges is None)
+
+
+def shells_of_network(asked: Request, found: Any, network: Any) -> int:
+    """Return for how many shells a network was trained."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a row that is no spectrum
+        row = np.random.default_rng(0).random((1, network.n_features_in_))
+        n_constants = network.predict(row).shape[1]
+    own = crystal_of(asked._replace(n_shells=None), found).model
+    for n_shells in range(1, own.farthest_shell + _MORE + 1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                made = crystal_of(asked._replace(n_shells=n_shells), found).model
+        except ValueError:  # fewer than it must have
+            continue
+        if n_shells > made.farthest_shell:
+            made = made.extended(n_shells)
+        if len(made.parameter_names) == n_constants:
+            return n_shells
+    raise ValueError(
+        f"The network gives {n_constants} constants, the crystal has "
+        f"{len(own.parameter_names)}, and no other number of shells has as many: it "
+        "was trained for another crystal."
+    )
+
+
+def add_crystal(script: Script, crystal: Crystal) -> None:
+    """Add lines that end with `model` and `prior`."""
+    script.need("from skphonon.physics import ShellPrior", *crystal.imports)
+    script.add("the crystal", *crystal.lines, _prior(crystal.knowledge))
+
+
+def _prior(knowledge: str) -> str:
+    return f"prior = ShellPrior({', '.join(filter(None, ['model', knowledge]))})"
+
+
+def _extended(asked: Request, crystal: Crystal) -> Crystal:
+    """Return a crystal with the shells asked for, if these are more than it has."""
+    number, model = asked.n_shells, crystal.model
+    if number is None or number == model.farthest_shell:
+        return crystal
+    model = model.extended(number)
+    if model.born_charges is not None:
+        model.to_phonopy()  # beyond its supercell it cannot be written at the end
+    lines = [
+        *crystal.lines,
+        "# shells beyond those of the calculation begin at zero",
+        f"model = model.extended({number})",
+    ]
+    return crystal._replace(model=model, lines=lines)
+
+
+def _calculated(asked: Request) -> Crystal:
     assert asked.structure is not None
-    path = str(asked.structure.resolve())
-    lines = [f"model = skphonon.ForceConstantModel.from_phonopy({path!r})"]
-    if asked.n_shells is not None:
-        lines += [
-            "# shells beyond those of the calculation begin at zero",
-            f"n_shells = {asked.n_shells}",
-            "known = model.n_shells or 0",
-            "if n_shells > known:",
-            "    model = model.extended(n_shells)",
-            "elif n_shells < known:",
-            "    model = skphonon.ForceConstantModel.from_phonopy(",
-            f"        {path!r}, n_shells=n_shells",
-            "    )",
-        ]
-    return [*lines, "prior = ShellPrior(model, energies=0.1)"]
+    path, number = str(asked.structure.resolve()), asked.n_shells
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the script reads it again
+        model = ForceConstantModel.from_phonopy(path)
+        fewer = ""
+        if number is not None and number < model.farthest_shell:
+            fewer = f", n_shells={number}"
+            model = ForceConstantModel.from_phonopy(path, n_shells=number)
+    line = f"model = skphonon.ForceConstantModel.from_phonopy({path!r}{fewer})"
+    return _extended(asked, Crystal(model, [], [line], "energies=0.1"))
 
 
 def _bare(asked: Request, n_shells: int) -> str:
@@ -84,74 +171,119 @@ def _bare(asked: Request, n_shells: int) -> str:
     return f"skphonon.ForceConstantModel.from_structure({path!r}, n_shells={n_shells})"
 
 
-def _by_springs(asked: Request, found: Any) -> list[str]:
-    """Return lines of the nearest shells, of which springs make a stable crystal."""
+def _by_force_field(asked: Request) -> Crystal:
+    calculator, imports = repr(asked.calculator), []
+    if asked.calculator == "emt":
+        imports = ["from ase.calculators.emt import EMT"]
+        calculator = "EMT()"
+    n_shells = asked.n_shells or _SHELLS
+    return Crystal(
+        ForceConstantModel.from_structure(asked.structure, n_shells=n_shells),
+        ["from skphonon.datasets import sample_force_constants", *imports],
+        [
+            f"crystal = {_bare(asked, n_shells)}",
+            "field = sample_force_constants(",
+            f"    {calculator}, crystal, strains=(0.0,), random_state=0",
+            ")",
+            "model = field.model.replace(reference=field.mean_)",
+        ],
+        "",  # force fields are often too soft as a whole
+    )
+
+
+def _by_springs(asked: Request, found: Any) -> Crystal:
+    """Return the nearest shells, of which springs make a stable crystal."""
     highest = edge_of(asked, found)
     assert asked.structure is not None
     for n_shells in range(1, _MOST + 1):
-        bare = ForceConstantModel.from_structure(asked.structure, n_shells=n_shells)
+        model = ForceConstantModel.from_structure(asked.structure, n_shells=n_shells)
         try:
-            with_springs(bare, highest)
+            with_springs(model, highest)
         except ValueError:
             if n_shells == _MOST:
                 raise
             continue
         break
-    return [
-        "# the nearest shells: springs, so that phonons end where the spectrum does",
-        f"model = {_bare(asked, n_shells)}",
-        f"model = with_springs(model, {highest:.1f})",
-        "prior = ShellPrior(model, independent=0.5, common=0.5)",
-    ]
+    if asked.n_shells is not None and asked.n_shells < model.farthest_shell:
+        raise ValueError(
+            f"--shells must be at least {model.farthest_shell}, got {asked.n_shells}: "
+            "springs of fewer leave the crystal unstable. Give a calculation to begin "
+            "with fewer."
+        )
+    return Crystal(
+        model,
+        ["from skphonon.physics import with_springs"],
+        [
+            "# the nearest shells: springs, so that phonons end where the spectrum "
+            "does",
+            f"model = {_bare(asked, n_shells)}",
+            f"model = with_springs(model, {highest:.1f})",
+        ],
+        "independent=0.5, common=0.5",
+    )
 
 
-def add_shells(script: Script, asked: Request) -> None:
-    """Add lines that fit the nearest shells, and then begin with more from there.
+def add_shells(script: Script, asked: Request, crystal: Crystal) -> None:
+    """Add lines that add shells: as many as are asked for, or have evidence.
 
-    They end with `model`, `prior` and `simulator` of the number that was given or that
-    has most evidence. Far from its start a fit of many shells often ends in a wrong
-    minimum; the nearest alone find their way.
+    They end with `model`, `prior`, `simulator` and `start`. Far from its start a fit of
+    many shells often ends in a wrong minimum; springs of the nearest find their way.
     """
-    least = "model.n_shells"
-    tried = f"range({least}, {least} + {_MORE + 1})"
-    if asked.n_shells is not None:
-        tried = f"({asked.n_shells},)"
-    script.need("import warnings", "from skphonon.inversion import compare_fits")
+    springs = begins_with_springs(asked)
+    script.need("import warnings")
     script.add(
-        "the nearest shells first; more begin from them, at zero",
-        "def fit_of(model, prior):",
-        "    inverter = inverter_of(simulator_of(model), prior).fit(measured.data)",
-        "    with warnings.catch_warnings():  # of fits that are not the last",
+        "a fit whose warnings wait for the last one",
+        "def fit_of(model, prior, start=None):",
+        "    inverter = inverter_of(simulator_of(model), prior, start)",
+        "    with warnings.catch_warnings():",
         '        warnings.simplefilter("ignore")',
-        "        inverter.predict(measured.data, errors=errors)",
+        "        inverter.fit(measured.data).predict(measured.data, errors=errors)",
         "    return inverter.fits_[0]",
-        "",
-        "",
-        "nearest = fit_of(model, prior)",
-        "model = model.replace(reference=nearest.parameters)",
-        "models, fits = {}, {}",
-        f"for n_shells in {tried}:",
-        "    more = model.extended(n_shells) if n_shells > model.n_shells else model",
-        '    name = f"{n_shells} shells"',
-        "    models[name], fits[name] = more, fit_of(more, ShellPrior(more))",
-        "shells = compare_fits(fits)  # the one with most evidence first",
-        "print(shells.to_string())",
-        "model = models[shells.index[0]]",
-        "prior = ShellPrior(model)",
+    )
+    if springs:
+        script.add(
+            "springs of the nearest shells are fitted first",
+            "model = model.replace(reference=fit_of(model, prior).parameters)",
+        )
+    if asked.n_shells is not None:
+        script.add(
+            "more shells begin from there, at zero",
+            f"model = model.extended({asked.n_shells})",
+        )
+    else:
+        _add_search(script, crystal.model.farthest_shell)
+    script.add(
+        "what is known of all of them",
+        _prior("" if springs else crystal.knowledge),
         "simulator = simulator_of(model)",
     )
 
 
-def _by_force_field(script: Script, asked: Request) -> list[str]:
-    calculator = repr(asked.calculator)
-    if asked.calculator == "emt":
-        script.need("from ase.calculators.emt import EMT")
-        calculator = "EMT()"
-    return [
-        f"crystal = {_bare(asked, asked.n_shells or _SHELLS)}",
-        "field = sample_force_constants(",
-        f"    {calculator}, crystal, strains=(0.0,), random_state=0",
-        ")",
-        "model = field.model.replace(reference=field.mean_)",
-        "prior = ShellPrior(model)  # force fields are often too soft as a whole",
-    ]
+def _add_search(script: Script, least: int) -> None:
+    """Add lines that add shells for as long as there is evidence for them."""
+    script.need("import numpy as np", "from skphonon.inversion import compare_fits")
+    script.add(
+        f"more shells, each at zero at first, until {_IN_VAIN} bring no evidence",
+        "models, fits = [], {}",
+        f"for n_shells in range({least}, {least + _MORE + 1}):",
+        "    if fits:",
+        "        ended = models[-1].replace(reference=last.parameters)",
+        "        start = ended.extended(n_shells).reference",
+        "    models.append(model.extended(n_shells))",
+        "    last = fit_of(models[-1], ShellPrior(models[-1]), start)",
+        '    fits[f"{n_shells} shells"] = last',
+        "    with warnings.catch_warnings():",
+        '        warnings.simplefilter("ignore")',
+        "        shells = compare_fits(fits)  # the one with most evidence first",
+        f"    if len(fits) - list(fits).index(shells.index[0]) > {_IN_VAIN}:",
+        "        break",
+        "else:",
+        '    print("More shells may have evidence: give their number (--shells).")',
+        "print(shells.to_string())",
+        "# of those with a twentieth of the most evidence the largest: it holds the",
+        "# others, and its error bars do not hang on how many there are",
+        "likely = shells.index[shells['log_evidence'] > -np.log(20)]",
+        "chosen = max(likely, key=list(fits).index)",
+        "model, start = models[list(fits).index(chosen)], fits[chosen].parameters",
+        "print(f'Taken: {chosen}')",
+    )

@@ -11,7 +11,15 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from skphonon._version import __version__
-from skphonon.cli.crystal_lines import add_crystal, begins_with_springs, origin_of
+from skphonon.cli.crystal_lines import (
+    add_crystal,
+    add_shells,
+    begins_with_springs,
+    crystal_of,
+    goes_by_evidence,
+    origin_of,
+    shells_of_network,
+)
 from skphonon.cli.method_lines import add_fit, add_simulator
 from skphonon.cli.request import Request
 from skphonon.cli.script import Script, run
@@ -78,19 +86,29 @@ def script_for(asked: Request) -> str:
         "folder.mkdir(parents=True, exist_ok=True)",
     )
     if asked.network is not None:
-        check_network(asked.network, found)
+        network = check_network(asked.network, found)
         path = str(asked.network.resolve())
+        asked = asked._replace(n_shells=shells_of_network(asked, found, network))
         script.add("a trained network", f"network = skphonon.load_model({path!r})")
-    add_crystal(script, asked, found)
+    crystal = crystal_of(asked, found)
+    add_crystal(script, crystal)
     add_spectrum(script, asked, found, lines)
     add_simulator(script, asked)
+    by_evidence = goes_by_evidence(asked, crystal)
+    if by_evidence or begins_with_springs(asked):
+        add_shells(script, asked, crystal)
     add_fit(script, asked)
-    _add_results(script, asked, by_detector=hasattr(found, "polar"))
+    more = []
+    if hasattr(found, "polar"):
+        more.append("    'calibration': calibration,")
+    if by_evidence:
+        more.append("    'shells': shells.to_string(),")
+    _add_results(script, asked, more)
     return str(script)
 
 
-def _add_results(script: Script, asked: Request, *, by_detector: bool) -> None:
-    """Add lines that write the folder."""
+def _add_results(script: Script, asked: Request, more: list[str]) -> None:
+    """Add lines that write the folder; `more` are settings that the report tells."""
     script.need("import numpy as np", "from skphonon.report import Report")
     drawn = asked.method in ("posterior", "compare")
     if drawn:
@@ -136,11 +154,6 @@ def _add_results(script: Script, asked: Request, *, by_detector: bool) -> None:
             'skphonon.save_model(network, folder / "network.skops")',
         ]
     title = f"{asked.name}: force constants"
-    more = []
-    if by_detector:
-        more.append("    'calibration': calibration,")
-    if begins_with_springs(asked):
-        more.append("    'shells': shells.to_string(),")
     structure = "published" if asked.structure is None else str(asked.structure)
     script.add(
         "what is written",

@@ -138,8 +138,8 @@ _Row = Annotated[
 _Shells = Annotated[
     int | None,
     typer.Option(
-        help="Shells of neighbours; default: of the calculation, or as many as the "
-        "spectrum has evidence for (3 for networks)."
+        help="Shells of neighbours; default: of the crystal, and as many more as the "
+        "spectrum has evidence for."
     ),
 ]
 _ForceField = Annotated[

@@ -1,11 +1,11 @@
 """Lines that find constants, by one method or by all of them."""
 
-from skphonon.cli.crystal_lines import add_shells, begins_with_springs
 from skphonon.cli.request import Request
 from skphonon.cli.script import Script
 
 __all__ = ["add_fit", "add_simulator", "training_lines"]
 
+_Q_WIDTHS = 0.02, 0.15  # 1/Angstrom, standard deviation: of bins, and of many detectors
 _NAMES = {
     "least squares": "fitted with all else, the posterior's start",
     "posterior": "means of draws, and their standard deviations",
@@ -16,7 +16,7 @@ _NAMES = {
 
 
 def add_simulator(script: Script, asked: Request) -> None:
-    """Add lines that end with `simulator`, `nuisance` and `inverter_of`."""
+    """Add lines that end with `simulator`, `nuisance`, `start` and `inverter_of`."""
     known = asked.resolution
     width = "" if known is None else f", energy_resolution={known!r}"
     script.add(
@@ -30,21 +30,29 @@ def add_simulator(script: Script, asked: Request) -> None:
         "simulator = simulator_of(model)",
         "width = simulator.energy_resolution  # a function has a factor",
         "span = (0.5, 2.0) if callable(width) else (0.5 * width, 2.0 * width)",
-        'nuisance = {"energy_resolution": span, "lattice_scale": (0.98, 1.02)}',
+        "nuisance = {",
+        '    "energy_resolution": span,',
+        f'    "q_resolution": {_Q_WIDTHS},  # 1/Angstrom',
+        '    "lattice_scale": (0.98, 1.02),',
+        "}",
+        "start = None  # that of the crystal",
         "",
         "",
-        "def inverter_of(simulator, prior):",
+        "def inverter_of(simulator, prior, start=None):",
+        "    search = None",
+        "    if start is not None:",
+        "        search = Search(initial=start, n_candidates=1)",
         "    return skphonon.LeastSquaresInverter(",
         "        simulator,",
         "        nuisance=nuisance,",
         "        background=3,",
         "        contributions=beside,",
         "        prior=prior,",
+        "        search=search,",
         "        random_state=0,",
         "    )",
     )
-    if begins_with_springs(asked):
-        add_shells(script, asked)
+    script.need("from skphonon.inversion import Search")
 
 
 def add_fit(script: Script, asked: Request) -> None:
@@ -61,7 +69,7 @@ def add_fit(script: Script, asked: Request) -> None:
 def _least_squares(script: Script, asked: Request) -> None:
     script.add(
         "the fit; error bars hold what other choices of the analysis would change",
-        "inverter = inverter_of(simulator, prior)",
+        "inverter = inverter_of(simulator, prior, start)",
         'inverter.set_params(noise="systematic")',
         "inverter.fit(measured.data)",
         "inverter.predict(measured.data, errors=errors)",

@@ -12,7 +12,12 @@ import numpy as np
 
 from skphonon._files import write_whole
 from skphonon._version import __version__
-from skphonon.cli.crystal_lines import add_crystal
+from skphonon.cli.crystal_lines import (
+    add_crystal,
+    add_shells,
+    begins_with_springs,
+    crystal_of,
+)
 from skphonon.cli.method_lines import add_simulator, training_lines
 from skphonon.cli.request import Request
 from skphonon.cli.script import Script, run
@@ -62,14 +67,17 @@ def simulate_spectra(
     script.need("import sys", "import skphonon")
     if asked.measured is None:
         _check_planned(asked)
-        add_crystal(script, asked, None)
+        add_crystal(script, crystal_of(asked, None))
         _add_planned(script, asked)
     else:
         asked.check()
         found, lines = measured_of(asked)
-        add_crystal(script, asked, found)
+        crystal = crystal_of(asked, found)
+        add_crystal(script, crystal)
         add_spectrum(script, asked, found, lines)
         add_simulator(script, asked)
+        if begins_with_springs(asked):
+            add_shells(script, asked, crystal)
     if number == 1:
         _add_one(script, picture)
     else:
@@ -286,8 +294,8 @@ def _add_store(script: Script, folder: Path) -> None:
     )
 
 
-def check_network(path: Path, found: Any) -> None:
-    """Raise if a file holds no network for the pixels of a measurement."""
+def check_network(path: Path, found: Any) -> Any:
+    """Return the network of a file; raise if it is not for the pixels measured."""
     from skphonon.persistence import load_model
 
     network = load_model(path)
@@ -298,7 +306,7 @@ def check_network(path: Path, found: Any) -> None:
             f"makes, but a {type(network).__name__}."
         )
     if found is None or hasattr(found, "polar"):  # detectors are rebinned to it
-        return
+        return network
     axes = found.grid.axes(), grid.axes()
     if any(
         len(one) != len(other) or not np.allclose(one, other)
@@ -309,6 +317,7 @@ def check_network(path: Path, found: Any) -> None:
             "spectrum. Simulate spectra like it (skphonon simulate --like), and train "
             "anew."
         )
+    return network
 
 
 def _check_store(folder: Path) -> None:

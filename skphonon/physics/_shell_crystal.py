@@ -59,6 +59,15 @@ class ShellCrystal(HarmonicCrystal):
             reference = self.expand(reference_row(self))
         return self.replace(reduction=None, reference=reference)
 
+    @property
+    def farthest_shell(self) -> int:
+        """Number of the farthest shell of neighbours, counted from 1.
+
+        That is `n_shells`, and where this is None the farthest that the supercell
+        has.
+        """
+        return self._crystal.shells[-1].number
+
     def extended(self, n_shells: int) -> Self:
         """Return a model of this crystal with more shells.
 
@@ -117,12 +126,11 @@ class ShellCrystal(HarmonicCrystal):
                 "n_shells must be a whole number, the shells of the new model, got "
                 f"{n_shells!r}."
             )
-        farthest = self._crystal.shells[-1].number
-        if n_shells < farthest:
+        if n_shells < self.farthest_shell:
             raise ValueError(
-                f"n_shells must be at least {farthest}, the shells that the model has; "
-                f"got {n_shells}. Take model.replace(n_shells=..., reference=...) for "
-                "fewer."
+                f"n_shells must be at least {self.farthest_shell}, the shells that the "
+                f"model has; got {n_shells}. Take model.replace(n_shells=..., "
+                "reference=...) for fewer."
             )
         made = self.replace(n_shells=n_shells, reference=None)
         if self.reference is None:

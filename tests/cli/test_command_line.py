@@ -21,6 +21,13 @@ from skphonon import (
     save_model,
 )
 from skphonon.cli import main
+from skphonon.cli.crystal_lines import (
+    crystal_of,
+    goes_by_evidence,
+    shells_of_network,
+)
+from skphonon.cli.inverting import script_for
+from skphonon.cli.request import Request
 from skphonon.cli.script import run as run_script
 from skphonon.io import read, write_arrays
 from skphonon.learning import powder_network
@@ -158,6 +165,61 @@ def test_a_spectrum_chooses_the_number_of_shells(files, run, tmp_path, truth):
     assert (np.abs(own["value"][:5] - truth) < 5 * own["std"][:5] + 0.02).all()
     assert (np.abs(own["value"][5:]) < 0.03).all()
     assert "log_evidence" in (output / "report.html").read_text(encoding="utf-8")
+
+
+def asked_for(files, structure, **settings):
+    return Request(files / "measured.h5", files / structure, **settings)
+
+
+def test_shells_are_added_where_nobody_gave_their_number(files):
+    pytest.importorskip("ase")
+    measured = read(files / "measured.h5")
+    for structure in ("phonopy_params.yaml", "POSCAR"):
+        asked = asked_for(files, structure)
+        crystal = crystal_of(asked, measured)
+        assert goes_by_evidence(asked, crystal)
+        assert not goes_by_evidence(asked._replace(n_shells=3), crystal)
+        script = script_for(asked)
+        least = {"POSCAR": 1}.get(structure, 2)
+        assert f"for n_shells in range({least}, {least + 9}):" in script
+        assert "model.extended(3)" in script_for(asked._replace(n_shells=3))
+
+
+def test_a_calculation_may_have_fewer_shells_than_it_came_with(files):
+    asked = asked_for(files, "phonopy_params.yaml", n_shells=1)
+    crystal = crystal_of(asked, read(files / "measured.h5"))
+    assert crystal.model.farthest_shell == 1
+    assert "n_shells=1)" in crystal.lines[0]
+
+
+def test_springs_have_as_many_shells_as_keep_the_crystal_stable(files):
+    pytest.importorskip("ase")
+    (files / "simple_cubic").mkdir()
+    cubic = files / "simple_cubic" / "POSCAR"
+    cubic.write_text("Al\n3.3\n1 0 0\n0 1 0\n0 0 1\nAl\n1\ndirect\n0 0 0\n")
+    asked = asked_for(files, "simple_cubic/POSCAR", n_shells=1)
+    with pytest.raises(ValueError, match=r"--shells must be at least 2, got 1"):
+        crystal_of(asked, read(files / "measured.h5"))
+
+
+def test_a_network_tells_the_number_of_shells(files):
+    class Network:
+        n_features_in_ = 4
+
+        def __init__(self, n_constants):
+            self.n_constants = n_constants
+
+        def predict(self, X):
+            return np.ones((len(X), self.n_constants))
+
+    measured = read(files / "measured.h5")
+    for structure in ("phonopy_params.yaml", "POSCAR"):
+        asked = asked_for(files, structure)
+        for n_constants, n_shells in ((3, 1), (5, 2), (9, 3)):
+            found = shells_of_network(asked, measured, Network(n_constants))
+            assert found == n_shells
+        with pytest.raises(ValueError, match="gives 4 constants, the crystal has"):
+            shells_of_network(asked, measured, Network(4))
 
 
 def test_a_force_field_gives_the_start(files, run, tmp_path, truth):

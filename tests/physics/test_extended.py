@@ -101,6 +101,13 @@ def test_an_extended_model_without_charges_goes_to_phonopy(silicon):
     assert_allclose(extended.parameters(written), constants, atol=1e-10)
 
 
+def test_the_farthest_shell_is_known_on_a_supercell_too(silicon):
+    assert silicon.n_shells is None
+    assert silicon.farthest_shell == 4
+    assert silicon.extended(4).parameter_names == silicon.parameter_names
+    assert silicon.extended(6).farthest_shell == 6
+
+
 def test_a_model_without_reference_stays_without(aluminium):
     bare = aluminium.replace(reference=None).extended(4)
     assert bare.reference is None
