@@ -192,14 +192,19 @@ def test_a_calculation_may_have_fewer_shells_than_it_came_with(files):
     assert "n_shells=1)" in crystal.lines[0]
 
 
-def test_springs_have_as_many_shells_as_keep_the_crystal_stable(files):
+def test_springs_have_as_many_shells_as_keep_the_crystal_stable(files, monkeypatch):
     pytest.importorskip("ase")
-    (files / "simple_cubic").mkdir()
-    cubic = files / "simple_cubic" / "POSCAR"
-    cubic.write_text("Al\n3.3\n1 0 0\n0 1 0\n0 0 1\nAl\n1\ndirect\n0 0 0\n")
-    asked = asked_for(files, "simple_cubic/POSCAR", n_shells=1)
+
+    def unstable(model, highest):
+        if model.n_shells < 2:
+            raise ValueError("No springs keep the crystal stable.")
+
+    monkeypatch.setattr("skphonon.cli.crystal_lines.with_springs", unstable)
+    measured = read(files / "measured.h5")
+    asked = asked_for(files, "POSCAR", n_shells=3)
+    assert crystal_of(asked, measured).model.farthest_shell == 2
     with pytest.raises(ValueError, match=r"--shells must be at least 2, got 1"):
-        crystal_of(asked, read(files / "measured.h5"))
+        crystal_of(asked._replace(n_shells=1), measured)
 
 
 def test_a_network_tells_the_number_of_shells(files):
