@@ -239,6 +239,7 @@ def test_a_force_field_gives_the_start(files, run, tmp_path, truth):
     assert (np.abs(own["value"] - truth) < 5 * own["std"] + 0.02).all()
 
 
+@pytest.mark.slow
 def test_methods_are_compared_in_one_report(files, run, tmp_path, truth):
     output = tmp_path / "all"
     status, out, err = inverted(
@@ -444,8 +445,9 @@ def test_a_file_may_have_any_name(files, run, tmp_path, monkeypatch):
     evil = tmp_path / 'evil"""\nopen("PWNED", "w").write("x")\n""".h5'
     evil.write_bytes((files / "measured.h5").read_bytes())
     status, _, err = run(
-        "invert", evil, "--structure", files / "phonopy_params.yaml", "--output", "out"
-    )
+        "invert", evil, "--structure", files / "phonopy_params.yaml", "--output", "out",
+        "--shells", "2",
+    )  # fmt: skip
     assert status == 0, err
     assert {path.name for path in tmp_path.iterdir()} == {evil.name, "out"}
 
@@ -456,7 +458,7 @@ def test_a_signal_to_end_is_as_ctrl_c(files, run, tmp_path, monkeypatch):
         time.sleep(5)
 
     monkeypatch.setattr("skphonon.report.Report.save", end)
-    status, _, err = inverted(files, run, tmp_path / "out")
+    status, _, err = inverted(files, run, tmp_path / "out", "--shells", "2")
     assert status == 130
     assert "nothing half-written is left" in err
     assert list(tmp_path.iterdir()) == []
@@ -475,7 +477,7 @@ def test_what_nobody_expected_is_a_sentence_as_well(run, monkeypatch):
 
 def test_nothing_is_overwritten(files, run, tmp_path):
     (tmp_path / "out").mkdir()
-    status, _, err = inverted(files, run, tmp_path / "out")
+    status, _, err = inverted(files, run, tmp_path / "out", "--shells", "2")
     assert status == 1
     assert "must not exist" in err
     assert list((tmp_path / "out").iterdir()) == []
@@ -491,7 +493,7 @@ def test_a_folder_that_came_meanwhile_is_left_alone(files, run, tmp_path, monkey
         save(report, path)
 
     monkeypatch.setattr("skphonon.report.Report.save", slow)
-    status, out, _ = inverted(files, run, tmp_path / "out")
+    status, out, _ = inverted(files, run, tmp_path / "out", "--shells", "2")
     assert status == 0
     assert str(tmp_path / "out-2" / "report.html") in out
     assert list((tmp_path / "out").iterdir()) == []
@@ -536,7 +538,7 @@ def test_ctrl_c_leaves_nothing(files, run, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("skphonon.report.Report.save", interrupt)
-    status, _, err = inverted(files, run, tmp_path / "out")
+    status, _, err = inverted(files, run, tmp_path / "out", "--shells", "2")
     assert status == 130
     assert "nothing half-written is left" in err
     assert list(tmp_path.iterdir()) == []

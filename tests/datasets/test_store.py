@@ -184,6 +184,7 @@ def killed_arguments(pause=0.002):
     }
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     done = subprocess.run(

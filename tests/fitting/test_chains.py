@@ -34,6 +34,7 @@ def test_coordinates_turn_values_and_gradients():
         assert_allclose((other - volume) / step, gradient[i], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_normal_distribution_cut_by_a_bound():
     bounds = np.array([[0.0, -np.inf], [6.0, np.inf]])
     precision = np.linalg.inv(COVARIANCE)

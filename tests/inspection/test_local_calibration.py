@@ -53,6 +53,7 @@ def inverted(errors=SIGMA, n_spectra=1):
     return inverter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("errors", [SIGMA, None])
 def test_ranks_of_right_posteriors_are_even(errors):
     """Under a prior that counts as much as the spectrum, and disagrees with it."""
@@ -96,6 +97,7 @@ def test_draws_that_are_too_narrow_are_found():
     assert (table["overconfidence"] < -3).all()
 
 
+@pytest.mark.slow
 def test_a_likelihood_that_counts_less_is_tested_as_it_is():
     """A curved background widens the posterior, on purpose."""
     grid = SpectrumGrid(np.arange(10, 42, 2.0), np.arange(2, 8, 0.5))

@@ -796,6 +796,7 @@ def test_notebooks_show_the_report():
     assert found._repr_html_().startswith("<pre>Elastic line (meV)")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::skphonon.instrument.MeasurementWarning")
 @pytest.mark.parametrize("sample", ["silicon", "aluminium"])
 def test_one_zero_for_detectors_angles_and_bins(mari, sample):
@@ -829,6 +830,7 @@ def test_one_zero_for_detectors_angles_and_bins(mari, sample):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::skphonon.instrument.MeasurementWarning")
 def test_factors_of_silicon_on_any_bins(mari):
     """Errors hold what bins change, and no correction moves lines away."""

@@ -97,6 +97,7 @@ def incoherent(incident, temperature, scaled=True, seed=0, background=0.0):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("incident", [3.0, 15.0, 80.0, 300.0])
 @pytest.mark.parametrize("temperature", [5.0, 100.0, 300.0, 1000.0])
 @pytest.mark.parametrize("scaled", [True, False])

@@ -66,6 +66,7 @@ def any_crystal_convinces(monkeypatch):
     monkeypatch.setattr(_corrections.Agreement, "convinces", always)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::skphonon.instrument.MeasurementWarning")
 @pytest.mark.parametrize("name", CRYSTALS)
 @pytest.mark.parametrize("law", WIDTHS)

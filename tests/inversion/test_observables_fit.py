@@ -206,6 +206,7 @@ def test_the_report(copper):
     assert again.fit_report() == report
 
 
+@pytest.mark.slow
 def test_degrees_of_freedom_are_those_of_chi2(aluminium):
     """Three elastic constants tell of three directions, though of no constant alone."""
     truth = elastic_constants(aluminium, aluminium.reference[None])[0]

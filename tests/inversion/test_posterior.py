@@ -463,6 +463,7 @@ def test_arviz_takes_the_draws(aluminium):
     assert_allclose(data.posterior["1XX"].mean(), posterior.mean[0], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_draws_on_a_corrected_coarse_mesh_are_those_of_a_fine_one():
     grid = SpectrumGrid(np.arange(10, 42, 1.0), np.arange(2, 8, 0.25))
     fine = PowderSimulator(load_aluminium_model(), grid, energy_resolution=1.5, mesh=24)
@@ -482,6 +483,7 @@ def test_draws_on_a_corrected_coarse_mesh_are_those_of_a_fine_one():
     assert_allclose(other_std, std, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_chains_draw_what_weights_say():
     """Of two constants in closed form, and evidence by both ways."""
     mean, std, sigma = np.array([1.0, 2.0]), np.array([0.3, 0.2]), 0.5
@@ -501,6 +503,7 @@ def test_chains_draw_what_weights_say():
     assert posterior.log_evidence_std < 0.02
 
 
+@pytest.mark.slow
 def test_chains_of_two_modes_keep_their_shares():
     X = Squared().simulate([[0.8]]) + 0.05 * RNG.normal(size=(1, 30))
     least = fixed(Squared(), prior=([0.1], [0.6]))

@@ -71,6 +71,7 @@ def right():
     return posteriors(measured(150))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["chi^2 per pixel", "correlation of neighbours"])
 def test_p_values_of_right_models_are_even(right, name):
     p = [each.predictive_check().loc[name, "p_value"] for each in right]

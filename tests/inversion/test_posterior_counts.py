@@ -306,6 +306,7 @@ def counted():
     return truth, rng.poisson(4 * Peak().simulate(truth) + 1.0).astype(float)
 
 
+@pytest.mark.slow
 def test_intervals_hold_where_roots_of_counts_as_errors_are_biased(counted):
     truth, X = counted
     found = posteriors(Peak(), X, bounds=BOUNDS)

@@ -82,6 +82,7 @@ def test_the_optimum_is_that_of_a_fine_mesh(aluminium, calls, nuisance, scale):
     assert_array_equal(expected.mesh_bias, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.01, 0.001])
 def test_constants_are_right_where_the_mesh_errs_more_than_noise(silicon, noise):
     """Chi^2 of the constants about the truth; a mesh held fixed is far off."""
