@@ -106,7 +106,8 @@ def shells_of_network(asked: Request, found: Any, network: Any) -> int:
         row = np.random.default_rng(0).random((1, network.n_features_in_))
         n_constants = network.predict(row).shape[1]
     own = crystal_of(asked._replace(n_shells=None), found).model
-    for n_shells in range(1, own.farthest_shell + _MORE + 1):
+    others = range(1, own.farthest_shell + _MORE + 1)
+    for n_shells in (own.farthest_shell, *others):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -139,6 +140,11 @@ def _extended(asked: Request, crystal: Crystal) -> Crystal:
     number, model = asked.n_shells, crystal.model
     if number is None or number == model.farthest_shell:
         return crystal
+    if number < model.farthest_shell:
+        raise ValueError(
+            f"--shells must be at least {model.farthest_shell}, the shells of the "
+            f"published constants, got {number}."
+        )
     model = model.extended(number)
     if model.born_charges is not None:
         model.to_phonopy()  # beyond its supercell it cannot be written at the end

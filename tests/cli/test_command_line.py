@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -190,6 +191,8 @@ def test_a_calculation_may_have_fewer_shells_than_it_came_with(files):
     crystal = crystal_of(asked, read(files / "measured.h5"))
     assert crystal.model.farthest_shell == 1
     assert "n_shells=1)" in crystal.lines[0]
+    with pytest.raises(ValueError, match=r"--shells must be at least 2, .* got 1"):
+        crystal_of(Request(Path("aluminium"), None, n_shells=1), None)
 
 
 def test_springs_have_as_many_shells_as_keep_the_crystal_stable(files, monkeypatch):

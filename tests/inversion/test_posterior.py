@@ -29,6 +29,13 @@ from skphonon.inversion import Search, compare_posteriors
 
 RNG = np.random.default_rng(0)
 COLUMNS = RNG.normal(size=(2, 40))
+DRAWN = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_draws():
+    """Draw the same in each test, whichever run before it."""
+    RNG.bit_generator.state = DRAWN
 
 
 class Linear:
