@@ -146,8 +146,6 @@ def _extended(asked: Request, crystal: Crystal) -> Crystal:
             f"published constants, got {number}."
         )
     model = model.extended(number)
-    if model.born_charges is not None:
-        model.to_phonopy()  # beyond its supercell it cannot be written at the end
     lines = [
         *crystal.lines,
         "# shells beyond those of the calculation begin at zero",

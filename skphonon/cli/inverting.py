@@ -121,9 +121,14 @@ def _add_results(script: Script, asked: Request, more: list[str]) -> None:
         own = ["fit = found", "parameters = found.parameters", "table = fit.to_frame()"]
     own += [
         'table.to_csv(folder / "constants.csv", index_label="name")',
-        "model.to_phonopy(parameters).save(",
-        '    folder / "phonopy_params.yaml", settings={"force_constants": True}',
-        ")",
+        "try:",
+        "    stored = model.to_phonopy(parameters)",
+        "except ValueError as error:  # of some polar crystals",
+        "    print(f'There is no phonopy_params.yaml. {error}')",
+        "else:",
+        "    stored.save(",
+        '        folder / "phonopy_params.yaml", settings={"force_constants": True}',
+        "    )",
         "rows = {",
         '    "measured": fit.spectrum,',
         '    "fitted": fit.spectrum - fit.residual,',

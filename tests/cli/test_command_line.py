@@ -502,6 +502,19 @@ def test_a_folder_that_came_meanwhile_is_left_alone(files, run, tmp_path, monkey
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_fit_that_phonopy_cannot_store_is_not_lost(files, run, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ValueError("The constants cannot be stored on the supercell.")
+
+    monkeypatch.setattr("skphonon.ForceConstantModel.to_phonopy", refuse)
+    status, _, err = inverted(files, run, tmp_path / "out", "--shells", "2")
+    assert status == 0
+    assert "no phonopy_params.yaml. The constants cannot be stored" in err
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"constants.csv", "report.html"} < names
+    assert "phonopy_params.yaml" not in names
+
+
 def test_what_a_script_says_is_told_as_it_comes(tmp_path):
     told = []
     script = """
