@@ -102,7 +102,7 @@ def script_for(asked: Request) -> str:
     if hasattr(found, "polar"):
         more.append("    'calibration': calibration,")
     if by_evidence:
-        more.append("    'shells': shells.to_string(),")
+        more.append("    'shells': f'{shells.to_string()}\\n\\nTaken: {chosen}',")
     _add_results(script, asked, more)
     return str(script)
 

@@ -165,7 +165,9 @@ def test_a_spectrum_chooses_the_number_of_shells(files, run, tmp_path, truth):
     # aluminium as it was simulated has two shells: what is more is nothing
     assert (np.abs(own["value"][:5] - truth) < 5 * own["std"][:5] + 0.02).all()
     assert (np.abs(own["value"][5:]) < 0.03).all()
-    assert "log_evidence" in (output / "report.html").read_text(encoding="utf-8")
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "log_evidence" in page
+    assert re.search(r"Taken: \d shells", page)
 
 
 def asked_for(files, structure, **settings):
