@@ -91,12 +91,17 @@ def goes_by_evidence(asked: Request, crystal: Crystal) -> bool:
 
     It does where nobody gave their number. A calculation of few shells, in a small
     supercell, is extended; one of many has them all. What a polar crystal has beyond
-    its supercell phonopy cannot store.
+    its supercell phonopy cannot store, and a posterior of many constants takes long.
     """
     if asked.n_shells is not None or asked.structure is None:
         return False
-    few = len(crystal.model.parameter_names) <= _MANY
+    few = len(crystal.model.parameter_names) <= _MANY and not _draws(asked)
     return not asked.is_calculated or (few and crystal.model.born_charges is None)
+
+
+def _draws(asked: Request) -> bool:
+    """Tell whether a posterior is drawn from, which takes long with many constants."""
+    return asked.method in ("posterior", "compare")
 
 
 def shells_of_network(asked: Request, found: Any, network: Any) -> int:
@@ -255,7 +260,7 @@ def add_shells(script: Script, asked: Request, crystal: Crystal) -> None:
             f"model = model.extended({asked.n_shells})",
         )
     else:
-        _add_search(script, crystal.model.farthest_shell)
+        _add_search(script, crystal.model.farthest_shell, largest=not _draws(asked))
     script.add(
         "what is known of all of them",
         _prior("" if springs else crystal.knowledge),
@@ -263,8 +268,16 @@ def add_shells(script: Script, asked: Request, crystal: Crystal) -> None:
     )
 
 
-def _add_search(script: Script, least: int) -> None:
+def _add_search(script: Script, least: int, *, largest: bool) -> None:
     """Add lines that add shells for as long as there is evidence for them."""
+    chosen = ["chosen = shells.index[0]"]
+    if largest:
+        chosen = [
+            "# of those with a twentieth of the most evidence the largest: it holds",
+            "# the others, and its error bars do not hang on how many there are",
+            "likely = shells.index[shells['log_evidence'] > -np.log(20)]",
+            "chosen = max(likely, key=list(fits).index)",
+        ]
     script.need("import numpy as np", "from skphonon.inversion import compare_fits")
     script.add(
         f"more shells, each at zero at first, until {_IN_VAIN} bring no evidence",
@@ -284,10 +297,7 @@ def _add_search(script: Script, least: int) -> None:
         "else:",
         '    print("More shells may have evidence: give their number (--shells).")',
         "print(shells.to_string())",
-        "# of those with a twentieth of the most evidence the largest: it holds the",
-        "# others, and its error bars do not hang on how many there are",
-        "likely = shells.index[shells['log_evidence'] > -np.log(20)]",
-        "chosen = max(likely, key=list(fits).index)",
+        *chosen,
         "model, start = models[list(fits).index(chosen)], fits[chosen].parameters",
         "print(f'Taken: {chosen}')",
     )
