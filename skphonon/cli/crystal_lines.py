@@ -95,13 +95,8 @@ def goes_by_evidence(asked: Request, crystal: Crystal) -> bool:
     """
     if asked.n_shells is not None or asked.structure is None:
         return False
-    few = len(crystal.model.parameter_names) <= _MANY and not _draws(asked)
+    few = len(crystal.model.parameter_names) <= _MANY and not asked.draws
     return not asked.is_calculated or (few and crystal.model.born_charges is None)
-
-
-def _draws(asked: Request) -> bool:
-    """Tell whether a posterior is drawn from, which takes long with many constants."""
-    return asked.method in ("posterior", "compare")
 
 
 def shells_of_network(asked: Request, found: Any, network: Any) -> int:
@@ -260,7 +255,7 @@ def add_shells(script: Script, asked: Request, crystal: Crystal) -> None:
             f"model = model.extended({asked.n_shells})",
         )
     else:
-        _add_search(script, crystal.model.farthest_shell, largest=not _draws(asked))
+        _add_search(script, crystal.model.farthest_shell, largest=not asked.draws)
     script.add(
         "what is known of all of them",
         _prior("" if springs else crystal.knowledge),

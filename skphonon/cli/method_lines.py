@@ -18,6 +18,7 @@ _NAMES = {
 def add_simulator(script: Script, asked: Request) -> None:
     """Add lines that end with `simulator`, `nuisance`, `start` and `inverter_of`."""
     known = asked.resolution
+    of_q = [] if asked.draws else [f'    "q_resolution": {_Q_WIDTHS},  # 1/Angstrom']
     width = "" if known is None else f", energy_resolution={known!r}"
     script.add(
         "what would have been measured",
@@ -32,7 +33,7 @@ def add_simulator(script: Script, asked: Request) -> None:
         "span = (0.5, 2.0) if callable(width) else (0.5 * width, 2.0 * width)",
         "nuisance = {",
         '    "energy_resolution": span,',
-        f'    "q_resolution": {_Q_WIDTHS},  # 1/Angstrom',
+        *of_q,
         '    "lattice_scale": (0.98, 1.02),',
         "}",
         "start = None  # that of the crystal",

@@ -65,6 +65,11 @@ class Request(NamedTuple):
         return self.structure.suffix.lower() in _PHONOPY
 
     @property
+    def draws(self) -> bool:
+        """Whether a posterior is drawn from, which takes long where much is fitted."""
+        return self.method in ("posterior", "compare")
+
+    @property
     def name(self) -> str:
         """Of what was measured."""
         if self.is_example:

@@ -184,8 +184,11 @@ def test_shells_are_added_where_nobody_gave_their_number(files):
         assert not goes_by_evidence(asked._replace(n_shells=3), crystal)
         drawn = asked._replace(method="posterior")  # takes long with many constants
         assert goes_by_evidence(drawn, crystal) == (structure == "POSCAR")
-        assert "likely =" not in script_for(drawn)
         script = script_for(asked)
+        assert "likely =" in script
+        assert '"q_resolution": (' in script
+        assert "likely =" not in script_for(drawn)
+        assert '"q_resolution": (' not in script_for(drawn)
         least = {"POSCAR": 1}.get(structure, 2)
         assert f"for n_shells in range({least}, {least + 9}):" in script
         assert "model.extended(3)" in script_for(asked._replace(n_shells=3))
