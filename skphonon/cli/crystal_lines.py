@@ -73,12 +73,7 @@ def crystal_of(asked: Request, found: Any) -> Crystal:
     These are of the nearest shells alone, to which :func:`add_shells` adds.
     """
     if asked.structure is None:
-        model = load_aluminium_model()
-        imports = ["from skphonon.datasets import load_aluminium_model"]
-        return _extended(
-            asked,
-            Crystal(model, imports, ["model = load_aluminium_model()"], "energies=0.1"),
-        )
+        return _published(asked)
     if asked.is_calculated:
         return _calculated(asked)
     if asked.calculator is not None:
@@ -95,8 +90,10 @@ def goes_by_evidence(asked: Request, crystal: Crystal) -> bool:
     """
     if asked.n_shells is not None or asked.structure is None:
         return False
-    few = len(crystal.model.parameter_names) <= _MANY and not asked.draws
-    return not asked.is_calculated or (few and crystal.model.born_charges is None)
+    if not asked.is_calculated:
+        return True
+    few = len(crystal.model.parameter_names) <= _MANY
+    return few and crystal.model.born_charges is None and not asked.draws
 
 
 def shells_of_network(asked: Request, found: Any, network: Any) -> int:
@@ -106,17 +103,15 @@ def shells_of_network(asked: Request, found: Any, network: Any) -> int:
         row = np.random.default_rng(0).random((1, network.n_features_in_))
         n_constants = network.predict(row).shape[1]
     own = crystal_of(asked._replace(n_shells=None), found).model
-    others = range(1, own.farthest_shell + _MORE + 1)
-    for n_shells in (own.farthest_shell, *others):
+    for n_shells in range(own.farthest_shell, own.farthest_shell + _MORE + 1):
+        if len(own.extended(n_shells).parameter_names) == n_constants:
+            return n_shells
+    for n_shells in range(1, own.farthest_shell):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                made = crystal_of(asked._replace(n_shells=n_shells), found).model
-        except ValueError:  # fewer than it must have
+            fewer = crystal_of(asked._replace(n_shells=n_shells), found).model
+        except ValueError:  # than it must have
             continue
-        if n_shells > made.farthest_shell:
-            made = made.extended(n_shells)
-        if len(made.parameter_names) == n_constants:
+        if len(fewer.parameter_names) == n_constants:
             return n_shells
     raise ValueError(
         f"The network gives {n_constants} constants, the crystal has "
@@ -140,18 +135,24 @@ def _extended(asked: Request, crystal: Crystal) -> Crystal:
     number, model = asked.n_shells, crystal.model
     if number is None or number == model.farthest_shell:
         return crystal
-    if number < model.farthest_shell:
-        raise ValueError(
-            f"--shells must be at least {model.farthest_shell}, the shells of the "
-            f"published constants, got {number}."
-        )
-    model = model.extended(number)
     lines = [
         *crystal.lines,
         "# shells beyond those of the calculation begin at zero",
         f"model = model.extended({number})",
     ]
-    return crystal._replace(model=model, lines=lines)
+    return crystal._replace(model=model.extended(number), lines=lines)
+
+
+def _published(asked: Request) -> Crystal:
+    model, number = load_aluminium_model(), asked.n_shells
+    if number is not None and number < model.farthest_shell:
+        raise ValueError(
+            f"--shells must be at least {model.farthest_shell}, the shells of the "
+            f"published constants, got {number}."
+        )
+    imports = ["from skphonon.datasets import load_aluminium_model"]
+    lines = ["model = load_aluminium_model()"]
+    return _extended(asked, Crystal(model, imports, lines, "energies=0.1"))
 
 
 def _calculated(asked: Request) -> Crystal:

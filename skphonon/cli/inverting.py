@@ -110,8 +110,7 @@ def script_for(asked: Request) -> str:
 def _add_results(script: Script, asked: Request, more: list[str]) -> None:
     """Add lines that write the folder; `more` are settings that the report tells."""
     script.need("import numpy as np", "from skphonon.report import Report")
-    drawn = asked.method in ("posterior", "compare")
-    if drawn:
+    if asked.draws:
         own = [
             "fit = found.fit",
             "parameters = found.mean[: len(found.parameter_names)]",

@@ -223,7 +223,7 @@ def train(
         course.resume(read_state(checkpoint, identity))
         if course.epoch:
             _log.info("%s goes on after epoch %d", name, course.epoch)
-        if not course.epoch:  # a file that cannot be written is told before the work
+        else:  # a file that cannot be written is told before the work
             write_state(checkpoint, 0, identity, course.state())
     bar = tqdm(
         range(course.epoch, epochs),
