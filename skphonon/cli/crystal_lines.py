@@ -277,13 +277,13 @@ def _add_search(script: Script, least: int, *, largest: bool) -> None:
     script.need("import numpy as np", "from skphonon.inversion import compare_fits")
     script.add(
         f"more shells, each at zero at first, until {_IN_VAIN} bring no evidence",
-        "models, fits = [], {}",
+        "fits = {}",
         f"for n_shells in range({least}, {least + _MORE + 1}):",
         "    if fits:",
-        "        ended = models[-1].replace(reference=last.parameters)",
+        "        ended = more.replace(reference=last.parameters)",
         "        start = ended.extended(n_shells).reference",
-        "    models.append(model.extended(n_shells))",
-        "    last = fit_of(models[-1], ShellPrior(models[-1]), start)",
+        "    more = model.extended(n_shells)",
+        "    last = fit_of(more, ShellPrior(more), start)",
         '    fits[f"{n_shells} shells"] = last',
         "    with warnings.catch_warnings():",
         '        warnings.simplefilter("ignore")',
@@ -294,6 +294,6 @@ def _add_search(script: Script, least: int, *, largest: bool) -> None:
         '    print("More shells may have evidence: give their number (--shells).")',
         "print(shells.to_string())",
         *chosen,
-        "model, start = models[list(fits).index(chosen)], fits[chosen].parameters",
+        "model, start = fits[chosen].model, fits[chosen].parameters",
         "print(f'Taken: {chosen}')",
     )
